@@ -1,0 +1,40 @@
+# Every target makes .venv itself when it is missing. Pass options to the tour with ARGS="--bs 1024".
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ARGS ?=
+
+.PHONY: demo test lint bench nbs docs clean
+
+demo: .venv/core
+	$(BIN)/collab demo --out demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: .venv/dev
+	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+nbs: .venv/dev
+	$(BIN)/python nbs/run.py
+
+docs: .venv/dev
+	$(BIN)/pdoc --docformat markdown --output-directory build/docs collab
+
+clean:
+	rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/core: setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/dev: .venv/core
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,charts,notebooks]"
+	touch $@

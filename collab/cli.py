@@ -1,0 +1,207 @@
+"""The command line: collab train | evaluate | recommend | similar | demo."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from . import demo as demo_module
+from .console import errors, set_threads, table
+from .data.databunch import CollabDataBunch
+from .data.files import read_table
+from .data.movielens import movielens
+from .data.schema import DataError
+from .data.split import CANONICAL, Split, leave_last, random_split, time_split, user_split
+from .learner import CollabLearner, collab_learner, load_learner
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  help="Recommendations from a table of ratings.\n\n"
+                       "Begin with: collab train ml-100k --split u1, then: collab recommend --user 196")
+
+
+class Model(StrEnum):
+    """The models that can be trained by name."""
+
+    DOT_BIAS = "dot_bias"
+    DOT = "dot"
+    NET = "net"
+
+
+class Output(StrEnum):
+    """How a table is printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+Data = Annotated[str, typer.Argument(help="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small; or a file: "
+                                          "CSV, TSV, '::'-separated (.dat), Parquet, RecBole (.inter).", show_default=False)]
+ModelFile = Annotated[Path, typer.Argument(help="The model file that collab train wrote.")]
+SplitName = Annotated[str, typer.Option(help="What is held out: random, time (the latest), last (each user's last), "
+                                             "users (whole users), or u1 to u5 of ml-100k.")]
+ValidPct = Annotated[float, typer.Option(min=0, max=0.99, help="The fraction held out (random, time, users).")]
+Count = Annotated[int, typer.Option("-n", min=1, help="How many.")]
+As = Annotated[Output, typer.Option("--as", help="How to print the table.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads for arithmetic; small batches are fastest with one.")]
+OUT = Path("model.safetensors")
+
+
+@app.command()
+def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2,
+          model: Annotated[Model, typer.Option(help="The model: biases and factors, factors alone, or a network.")] = Model.DOT_BIAS,
+          factors: Annotated[int, typer.Option(min=1, help="Factors a user and an item.")] = 50,
+          epochs: Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")] = 5,
+          bs: Annotated[int, typer.Option(min=1, help="Ratings a batch; larger is faster and a little less exact.")] = 64,
+          lr: Annotated[float | None, typer.Option(help="Peak learning rate; by default the model's recipe for this batch size.")] = None,
+          wd: Annotated[float | None, typer.Option(help="Decoupled weight decay; by default the recipe's.")] = None,
+          seed: Annotated[int, typer.Option(help="The same seed gives the same model, to the last bit.")] = 0,
+          out: Annotated[Path, typer.Option(help="Where to write the model.")] = OUT,
+          user_col: Annotated[str | None, typer.Option(help="Column of users; by default the first.")] = None,
+          item_col: Annotated[str | None, typer.Option(help="Column of items; by default the second.")] = None,
+          rating_col: Annotated[str | None, typer.Option(help="Column of ratings; by default the third.")] = None,
+          time_col: Annotated[str | None, typer.Option(help="Column of times; by default one called time or timestamp.")] = None,
+          items: Annotated[Path | None, typer.Option(help="A file with an item id and a title a row.")] = None,
+          duplicates: Annotated[str, typer.Option(help="Pairs that occur again: keep, mean or error.")] = "keep",
+          threads: Threads = 1) -> None:
+    """Train on ratings, report the error beside two baselines, and write one model file."""
+    _check_writable(out)
+    set_threads(threads)
+    notes: dict[str, Any] = {"source": data, "split": split, "valid_pct": valid_pct, "seed": seed,
+                             "duplicates": duplicates, "columns": [user_col, item_col, rating_col, time_col]}
+    bunch = _databunch(notes, items=None if items is None else read_table(items), bs=bs)
+    print(f"{bunch}\n")
+    learn = collab_learner(bunch, model.value, n_factors=factors, lr=lr, wd=wd)
+    learn.fit_one_cycle(epochs)
+    if learn.interrupted:
+        print(f"Nothing was written to {out}.", file=sys.stderr)
+        raise typer.Exit(130)
+    _report(learn, bunch)
+    learn.export(out, **notes)
+    print(f"\nWrote {out}. Next: collab recommend {out} --user {next(iter(bunch.users))}")
+
+
+@app.command()
+def evaluate(model: ModelFile = OUT,
+             data: Annotated[str | None, typer.Option(help="Other ratings; by default those it was trained from.")] = None,
+             split: Annotated[str | None, typer.Option(help="Held-out part; by default that of training. 'none': all rows.")] = None,
+             threads: Threads = 1) -> None:
+    """Report the error of a model on held-out ratings, beside two baselines."""
+    set_threads(threads)
+    learn = load_learner(model)
+    notes = {**learn.notes, **({} if data is None else {"source": data}), **({} if split is None else {"split": split})}
+    if data is not None and split is None and data != learn.notes.get("source"):
+        notes["split"] = "none"
+    if "source" not in notes:
+        raise DataError(f"{model} does not say what it was trained on; name the ratings with --data")
+    if notes["split"] == "none":
+        ratings, _ = _read(notes["source"])
+        part = learn.data.batches(ratings)
+        print(f"All {part.n:,} ratings of {notes['source']}:\n\n{table(errors(learn, part))}")
+        return
+    _report(learn, _databunch(notes))
+
+
+@app.command()
+def recommend(model: ModelFile = OUT,
+              user: Annotated[str, typer.Option(help="The user's id.", show_default=False)] = ...,  # type: ignore[assignment]
+              n: Count = 10,
+              include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated.")] = False,
+              as_: As = Output.TABLE) -> None:
+    """Recommend items to a user, beside what that user liked."""
+    learn = load_learner(model)
+    id = learn.data.users.parse(user)
+    recommended = learn.recommend(id, n=n, exclude_seen=not include_seen, unknown="error")
+    if as_ is Output.TABLE:
+        print(f"User {user} liked:\n\n{table(learn.rated(id, n=5))}\n\nRecommended:\n")
+    _print(recommended, as_)
+
+
+@app.command()
+def similar(item: Annotated[str, typer.Argument(help="An item's id, its title, or a part of its title.", show_default=False)],
+            model: ModelFile = OUT, n: Count = 10, as_: As = Output.TABLE) -> None:
+    """List the items nearest to one."""
+    learn = load_learner(model)
+    id = learn.data.find_item(item)
+    if as_ is Output.TABLE:
+        title = (learn.data.titles([id]) or [""])[0]
+        print(f"Nearest to {f'{title} ({id})' if title else id}:\n")
+    _print(learn.similar_items(id, n=n), as_)
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the model.")] = Path("demo"),
+         bs: Annotated[int, typer.Option(min=1, help="Ratings a batch.")] = 64,
+         epochs: Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")] = 5,
+         seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
+         threads: Threads = 1) -> None:
+    """Take the whole tour on MovieLens-100K."""
+    set_threads(threads)
+    if not demo_module.tour(out, bs, epochs, seed):
+        raise typer.Exit(130)
+
+
+def main() -> None:
+    """The entry point: what is wrong with the input is one line on standard error, and exit code 2."""
+    warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
+    try:
+        app()
+    except (DataError, OSError, ValueError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _read(source: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """(ratings, items) of a MovieLens set or a file."""
+    if source.startswith("ml-") and not Path(source).exists():
+        ml = movielens(source)
+        return ml.ratings, ml.items
+    return read_table(source), None
+
+
+def _databunch(notes: dict[str, Any], items: pd.DataFrame | None = None, bs: int = 64) -> CollabDataBunch:
+    ratings, own_items = _read(notes["source"])
+    user, item, rating, time = notes.get("columns", [None] * 4)
+    seed = notes.get("seed", 0)
+    return CollabDataBunch.from_df(ratings, user, item, rating, time, items=own_items if items is None else items,
+                                   split=_split(notes["split"], notes.get("valid_pct", 0.2), seed), seed=seed, bs=bs,
+                                   duplicates=notes.get("duplicates", "keep"))
+
+
+def _split(name: str, valid_pct: float, seed: int) -> Split | str:
+    known = {"random": random_split(valid_pct, seed), "time": time_split(valid_pct), "last": leave_last(1),
+             "users": user_split(valid_pct, seed), **{fold: fold for fold in CANONICAL}}
+    if name not in known:
+        raise DataError(f"--split {name} is not one of {', '.join(known)}")
+    return known[name]
+
+
+def _report(learn: CollabLearner, bunch: CollabDataBunch) -> None:
+    if bunch.valid is None:
+        print("\nNothing was held out, so there is no error to report.")
+    else:
+        print(f"\nError on {bunch.valid.n:,} held-out ratings:\n\n{table(errors(learn, bunch.valid))}")
+
+
+def _print(frame: pd.DataFrame, how: Output) -> None:
+    print({Output.TABLE: lambda: table(frame), Output.CSV: lambda: frame.to_csv(index=False).rstrip(),
+           Output.JSON: lambda: frame.to_json(orient="records", force_ascii=False)}[how]())
+
+
+def _check_writable(out: Path) -> None:
+    """Raise before hours of training rather than after them."""
+    folder = next(p for p in out.absolute().parents if p.exists())
+    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise DataError(f"--out {out} cannot be written: " + (f"{out} is a folder" if out.is_dir() else
+                                                              f"{folder} is not a folder that can be written to"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Ratings: reading, checking, encoding, splitting and batching them."""

@@ -1,0 +1,77 @@
+"""TensorBatches: encode once, permute, slice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .schema import DataError
+
+CHUNK = 1 << 20     # rows that are permuted at a time, so that an epoch needs little memory beyond the data
+
+
+class TensorBatches:
+    """Batches over tensors that share their first dimension: tuples of slices, the last short one kept.
+
+    With `shuffle`, every epoch draws one permutation from a generator of its own, seeded by `seed`, and no
+    other randomness is touched. The tensors move to `device` when they take less than half of its free memory;
+    otherwise each batch is moved as it is asked for.
+
+    Raises DataError for tensors of different lengths or a batch size below 1.
+
+    >>> list(TensorBatches(torch.arange(5), bs=2))
+    [(tensor([0, 1]),), (tensor([2, 3]),), (tensor([4]),)]
+    """
+
+    def __init__(self, *tensors: Tensor, bs: int = 64, shuffle: bool = False, seed: int = 0,
+                 device: torch.device | str = "cpu"):
+        if not tensors or len({len(t) for t in tensors}) != 1:
+            raise DataError(f"the tensors of a batch must have one length, got {[len(t) for t in tensors]}")
+        if bs < 1:
+            raise DataError(f"the batch size bs must be at least 1, got {bs}")
+        self.device = torch.device(device)
+        self.tensors = tuple(t.to(self.device) for t in tensors) if _fits(tensors, self.device) else tensors
+        self.bs, self.shuffle = bs, shuffle
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return len(self.tensors[0])
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return math.ceil(self.n / self.bs)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        if not self.shuffle:
+            pieces = iter([self.tensors])
+        else:
+            order = torch.randperm(self.n, generator=self.generator).to(self.tensors[0].device)
+            chunk = self.bs * max(1, CHUNK // self.bs)
+            pieces = (tuple(t[rows] for t in self.tensors) for rows in order.split(chunk))
+        for piece in pieces:
+            for batch in zip(*(t.split(self.bs) for t in piece)):
+                yield batch if batch[0].device == self.device else tuple(t.to(self.device) for t in batch)
+
+    def in_order(self) -> TensorBatches:
+        """The same rows, not shuffled: looking at them draws no random number."""
+        return self.with_(shuffle=False)
+
+    def with_(self, bs: int | None = None, shuffle: bool | None = None, seed: int = 0) -> TensorBatches:
+        """The same tensors, batched in another way."""
+        return TensorBatches(*self.tensors, bs=self.bs if bs is None else bs, seed=seed, device=self.device,
+                             shuffle=self.shuffle if shuffle is None else shuffle)
+
+    def __repr__(self) -> str:
+        return f"TensorBatches({self.n:,} rows, bs={self.bs}, {len(self):,} batches, shuffle={self.shuffle})"
+
+
+def _fits(tensors: tuple[Tensor, ...], device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(t.nbytes for t in tensors) < free / 2

@@ -1,0 +1,247 @@
+"""CollabDataBunch: training, validation and test ratings over shared vocabs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .batches import TensorBatches
+from .files import read_table
+from .history import Histories
+from .schema import DataError, Schema, check_ratings, rating_table
+from .split import Split, apply_split, random_split
+from .vocab import UNKNOWN, Vocab
+
+MAX_LEVELS = 101            # more distinct ratings than this are no scale (0 to 100 is one)
+VALID_BS = 8192             # nothing is learned from validation batches, so they may be large
+
+
+class DataBunch:
+    """Training, validation and test batches on one device: TensorBatches, a torch DataLoader, or any iterable with
+    a length whose batches are (x, ..., y). Whatever is not on `device` is moved, batch by batch."""
+
+    def __init__(self, train: Any, valid: Any = None, test: Any = None, device: torch.device | str | None = None):
+        self.device = default_device() if device is None else torch.device(device)
+        self.train, self.valid, self.test = (_on_device(b, self.device) for b in (train, valid, test))
+
+    def one_batch(self) -> tuple[Tensor, ...]:
+        """The first rows of the training part, in their order; draws no random number from `TensorBatches`."""
+        batches = self.train.in_order() if hasattr(self.train, "in_order") else self.train
+        return next(iter(batches))
+
+
+class CollabDataBunch(DataBunch):
+    """Ratings as batches of (users, items, ratings): rows int64, rows int64, float32, each of shape (bs,).
+
+    `users` and `items` are the vocabs, made from the training rows, and `n_users`, `n_items` their lengths, the
+    unknown row included. `seed` is the one it was split and shuffled with. `item_table` and `user_table` hold the
+    metadata, indexed by raw id. `unseen` counts the users and items that occur only in validation or test."""
+
+    def __init__(self, train: TensorBatches, valid: TensorBatches | None, test: TensorBatches | None, users: Vocab,
+                 items: Vocab, item_table: pd.DataFrame | None = None, user_table: pd.DataFrame | None = None,
+                 seed: int = 0, device: torch.device | str | None = None):
+        super().__init__(train, valid, test, device)
+        self.users, self.items, self.seed = users, items, seed
+        self.item_table = pd.DataFrame() if item_table is None else item_table
+        self.user_table = pd.DataFrame() if user_table is None else user_table
+        self.unseen: dict[str, dict[str, int]] = {}
+        self._histories: Histories | None = None
+
+    @classmethod
+    def from_df(cls, ratings: pd.DataFrame, user_name: Hashable | None = None, item_name: Hashable | None = None,
+                rating_name: Hashable | None = None, time_name: Hashable | None = None, valid_pct: float = 0.2,
+                split: Split | str | None = None, seed: int | None = None, test: pd.DataFrame | None = None,
+                items: pd.DataFrame | None = None, users: pd.DataFrame | None = None, bs: int = 64,
+                val_bs: int | None = None, device: torch.device | str | None = None,
+                duplicates: str = "keep") -> CollabDataBunch:
+        """Check, split and encode a table of ratings.
+
+        Columns default to the first three; the time, which only some splits need, to one called time or timestamp.
+        `split` is a callable (see `collab.data.split`) or "u1" to "u5"; without it a random `valid_pct` is for
+        validation. `test` is a table of its own with the same columns. `items` and `users` are tables of metadata:
+        the ids in the column of the same name as in the ratings or in the first, titles in "title" or "name".
+        `seed` None draws one from torch's global generator, so that `torch.manual_seed` repeats a run.
+        `duplicates` is "keep", "mean" or "error".
+
+        Raises DataError, before anything else happens, for what cannot be trained on."""
+        schema = Schema.of(ratings, user_name, item_name, rating_name, time_name)
+        table = rating_table(ratings, schema, duplicates)
+        seed = int(torch.randint(2**31, ())) if seed is None else seed
+        train_rows, valid_rows = apply_split(random_split(valid_pct, seed) if split is None else split, table)
+        kept = table.iloc[train_rows]
+        vocabs = Vocab(kept["user"], "user"), Vocab(kept["item"], "item")
+        device = default_device() if device is None else torch.device(device)
+        val_bs = max(bs, VALID_BS) if val_bs is None else val_bs
+
+        def batches(part: pd.DataFrame, size: int, shuffle: bool = False) -> TensorBatches | None:
+            return TensorBatches(*encode(part, *vocabs), bs=size, shuffle=shuffle, seed=seed,
+                                 device=device) if len(part) else None
+        valid, test = table.iloc[valid_rows], table.iloc[:0] if test is None else _same_columns(test, schema)
+        data = cls(batches(kept, bs, shuffle=True), batches(valid, val_bs), batches(test, val_bs), *vocabs,
+                   _metadata(items, schema.item, vocabs[1]), _metadata(users, schema.user, vocabs[0]), seed, device)
+        data.unseen = {"valid": _unseen(valid, *vocabs), "test": _unseen(test, *vocabs)}
+        return data
+
+    @classmethod
+    def from_csv(cls, path: str | Path, format: str | None = None, sep: str | None = None,
+                 header: bool | None = None, **options: Any) -> CollabDataBunch:
+        """`from_df` for a file: CSV, TSV, `::`-separated, Parquet or a RecBole atomic file, by its ending or
+        `format` (see `collab.data.files.read_table`); `options` are those of `from_df`."""
+        return cls.from_df(read_table(path, format, sep, header), **options)
+
+    # What the ratings are ----------------------------------------------------------------------------------------
+
+    @property
+    def n_users(self) -> int:
+        """Rows of the user side, the unknown row included."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Rows of the item side, the unknown row included."""
+        return len(self.items)
+
+    @property
+    def mean(self) -> float:
+        """The mean training rating."""
+        return self.train.tensors[2].double().mean().item()
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """(lowest, highest) training rating where ratings are on a scale: at most 101 levels. Otherwise None."""
+        levels = torch.unique(self.train.tensors[2])
+        return (levels[0].item(), levels[-1].item()) if len(levels) <= MAX_LEVELS else None
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        """The training ratings' range, and half a step beyond each end, so that a sigmoid can reach the ends;
+        a step is the smallest distance between two different ratings."""
+        levels = torch.unique(self.train.tensors[2])
+        half = levels.diff().min().item() / 2 if len(levels) > 1 else 0.5
+        return levels[0].item() - half, levels[-1].item() + half
+
+    @property
+    def histories(self) -> Histories:
+        """What each user rated in the training part."""
+        if self._histories is None:
+            self._histories = Histories.of(*self.train.tensors, self.n_users)
+        return self._histories
+
+    def titles(self, ids: Iterable[Hashable]) -> list[str] | None:
+        """The titles of raw item ids ("" where there is none), or None if the items have no titles."""
+        column = next((c for c in ("title", "name") if c in self.item_table), None)
+        return None if column is None else self.item_table[column].reindex(list(ids)).fillna("").astype(str).tolist()
+
+    def find_item(self, text: str) -> Hashable:
+        """The id that a person means by `text`: an id as typed, a title, or a part of a title (of several titles
+        that hold it, the most rated). Raises UnknownId where nothing fits."""
+        try:
+            if (id := self.items.parse(text)) in self.items:
+                return id
+        except DataError:
+            pass
+        ids = self.items.ids[1:]
+        titles = pd.Series(self.titles(ids) or [""] * len(ids)).str.casefold()
+        counts = self.histories.item_counts(self.n_items)[1:].numpy()
+        for fits in (titles == text.casefold(), titles.str.contains(text.casefold(), regex=False)):
+            if text and fits.any():
+                return ids[np.argmax(np.where(fits, counts, -1))]
+        raise self.items.unknown(text)
+
+    def batches(self, ratings: pd.DataFrame, bs: int = VALID_BS) -> TensorBatches:
+        """Further ratings (columns user, item, rating by these names or in this order), encoded as these are."""
+        table = rating_table(ratings, Schema.of(ratings), "keep")
+        return TensorBatches(*encode(table, self.users, self.items), bs=bs, device=self.device)
+
+    # Showing -----------------------------------------------------------------------------------------------------
+
+    def show_batch(self, n: int = 10) -> pd.DataFrame:
+        """`n` training ratings as they came in: raw ids, titles, ratings."""
+        users, items, ratings = (t[:n].cpu().numpy() for t in self.train.tensors)
+        shown = pd.DataFrame({"user": self.users.decode(users), "item": self.items.decode(items)})
+        if titles := self.titles(shown["item"]):
+            shown["title"] = titles
+        return shown.assign(rating=ratings)
+
+    def summary(self) -> pd.DataFrame:
+        """A row for train, valid and test: ratings, users, items, the mean rating; then the users and items that do
+        not occur in the training part, and how many ratings have such a user or item."""
+        parts = {"train": self.train, "valid": self.valid, "test": self.test}
+        return pd.DataFrame([{"part": name, **_describe(part, self.unseen.get(name, {}))}
+                             for name, part in parts.items() if part is not None]).set_index("part")
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {part.n:,}" for name, part in
+                          (("train", self.train), ("valid", self.valid), ("test", self.test)) if part is not None)
+        return (f"CollabDataBunch({sizes} ratings; {self.n_users - 1:,} users, {self.n_items - 1:,} items, "
+                f"bs={self.train.bs}, {self.device})")
+
+
+def encode(table: pd.DataFrame, users: Vocab, items: Vocab) -> tuple[Tensor, Tensor, Tensor]:
+    """(user rows, item rows, ratings) of a checked table."""
+    return (torch.from_numpy(users.encode(table["user"])), torch.from_numpy(items.encode(table["item"])),
+            torch.tensor(check_ratings(table["rating"]), dtype=torch.float32))
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class OnDevice:
+    """Batches of any kind, each moved to a device as it comes."""
+
+    def __init__(self, batches: Any, device: torch.device):
+        self.batches, self.device = batches, device
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for batch in self.batches:
+            yield tuple(t.to(self.device) for t in batch)
+
+
+def _on_device(batches: Any, device: torch.device) -> Any:
+    return batches if batches is None or isinstance(batches, (TensorBatches, OnDevice)) else OnDevice(batches, device)
+
+
+def _metadata(table: pd.DataFrame | None, id_name: Hashable, vocab: Vocab) -> pd.DataFrame | None:
+    """The metadata indexed by raw id, one row an id. Raises DataError where they cannot be joined to the ratings."""
+    if table is None:
+        return None
+    column = id_name if id_name in table else vocab.name if vocab.name in table else table.columns[0]
+    if repeated := int(table[column].duplicated().sum()):
+        raise DataError(f"the table of {vocab.name}s has {repeated:,} repeated ids in column {column!r} (such as "
+                        f"{table[column][table[column].duplicated()].iloc[0]!r}); keep one row an id")
+    if not (vocab.encode(table[column]) != UNKNOWN).any():
+        raise DataError(f"column {column!r} of the table of {vocab.name}s holds none of the rated {vocab.name}s; "
+                        f"ids there look like {table[column].iloc[0]!r}, in the ratings like {next(iter(vocab))!r}")
+    return table.set_index(column)
+
+
+def _same_columns(test: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    time = schema.time if isinstance(test, pd.DataFrame) and schema.time in test else None
+    return rating_table(test, Schema.of(test, schema.user, schema.item, schema.rating, time), "keep")
+
+
+def _unseen(part: pd.DataFrame, users: Vocab, items: Vocab) -> dict[str, int]:
+    """How many distinct users and items of `part` are not in the vocabs."""
+    return {f"unseen_{vocab.name}s": int((vocab.encode(part[vocab.name].unique()) == UNKNOWN).sum())
+            for vocab in (users, items)}
+
+
+def _describe(part: TensorBatches, unseen: dict[str, int]) -> dict[str, Any]:
+    users, items, ratings = part.tensors
+    known_users, known_items = users[users != UNKNOWN], items[items != UNKNOWN]
+    unseen_users, unseen_items = unseen.get("unseen_users", 0), unseen.get("unseen_items", 0)
+    return {"ratings": part.n, "users": len(torch.unique(known_users)) + unseen_users,
+            "items": len(torch.unique(known_items)) + unseen_items, "mean": ratings.double().mean().item(),
+            "unseen_users": unseen_users, "unseen_items": unseen_items,
+            "ratings_with_unseen": int(((users == UNKNOWN) | (items == UNKNOWN)).sum())}

@@ -1,0 +1,163 @@
+"""A file into a table: CSV and its relatives, Parquet, and RecBole's atomic files."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import difflib
+import gzip
+import io
+import lzma
+import os
+import re
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+
+from collab.data.schema import DataError
+
+ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".data": "tsv", ".dat": "::", ".parquet": "parquet",
+           ".pq": "parquet", ".inter": "recbole", ".user": "recbole", ".item": "recbole"}
+SEPARATORS = {"csv": ",", "tsv": "\t", "::": "::", "recbole": "\t"}
+FORMATS = (*SEPARATORS, "parquet")
+COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+COLUMNS = ("user", "item", "rating", "time")  # the names where a file has none
+NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+INTEGER = r"0|-?[1-9]\d{0,17}"  # as int64 would write it: nothing, such as a leading zero, is lost by converting
+
+
+def read_table(path: str | os.PathLike, format: str | None = None, sep: str | None = None,
+               header: bool | None = None, encoding: str = "utf-8-sig") -> pd.DataFrame:
+    """The table in the file at `path`.
+
+    The format is known by the ending (also before .gz, .bz2 or .xz), or given as `format`: "csv", "tsv", "::",
+    "parquet" or "recbole"; `sep` is any other separator. Without `header`, a first line in which any field is a
+    number counts as data, and the columns are called user, item, rating, time, column_4 and so on.
+    In RecBole's files the type after the colon goes into the dtype: token (integers if all are, else text), float.
+
+    Raises DataError for a file that is missing, empty, of an unknown kind, or not what its format says."""
+    path = Path(path).expanduser().absolute()
+    _check_exists(path)
+    kind = _format_of(path, format, sep)
+    if kind == "parquet":
+        return _read_parquet(path)
+    try:
+        with COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as f:
+            return _read_text(f, path, kind, sep or SEPARATORS[kind], header, encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not written in {encoding} ({error.reason}, byte {error.object[error.start]:#04x}); "
+                        "say what it is written in, for example encoding='latin-1'") from error
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} cannot be decompressed: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _check_exists(path: Path) -> None:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the file in it that holds the table")
+    if not path.exists():
+        if not path.parent.is_dir():
+            raise DataError(f"there is no file {path}: not even the folder {path.parent} is there")
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
+        raise DataError(f"there is no file {path}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty")
+
+
+def _format_of(path: Path, format: str | None, sep: str | None) -> str:
+    if format is not None:
+        if format not in FORMATS:
+            raise DataError(f"format={format!r} is not one of {', '.join(map(repr, FORMATS))}")
+        return format
+    name = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    kind = ENDINGS.get(name.suffix.lower())
+    if kind is None and sep is not None:
+        return "csv"
+    if kind is None:
+        raise DataError(f"{path}: the ending {name.suffix!r} is not known; known are {', '.join(ENDINGS)} (text "
+                        f"also with {', '.join(COMPRESSED)} after it). Say what it is with format=, one of "
+                        f"{', '.join(map(repr, FORMATS))}, or with sep=")
+    return kind
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except ImportError as error:
+        raise DataError(f'{path}: reading Parquet needs pyarrow: pip install "collab[parquet]"') from error
+    except (ValueError, OSError) as error:  # pyarrow's own errors are of these two kinds
+        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | None, encoding: str) -> pd.DataFrame:
+    first = b""
+    while not first.strip():
+        if not (first := f.readline()):
+            raise DataError(f"{path} is empty: there is nothing in it but blank lines")
+    f.seek(0)
+    line = first.decode(encoding).rstrip("\r\n")
+    options: dict[str, Any] = {}
+    if len(sep) > 1 and sep != r"\s+":
+        # pandas would take a separator of several characters for a pattern and read ten times as slowly, so it
+        # becomes one control character that no text has.
+        f = io.BytesIO(f.read().replace(sep.encode(), b"\x1f"))
+        line, sep = line.replace(sep, "\x1f"), "\x1f"
+    if sep == "\x1f" or kind == "recbole":
+        options["quoting"] = csv.QUOTE_NONE  # there, a quotation mark is part of a title
+    fields = line.split() if sep == r"\s+" else next(csv.reader([line], delimiter=sep, **options))
+    if kind == "recbole":
+        return _read_recbole(f, path, sep, fields, encoding, options)
+    if header is None:
+        header = not any(NUMBER.fullmatch(field) for field in fields)
+    if len(fields) == 1 and (other := next((s for s in (",", ";", "\t", "::", "|") if s in line), None)):
+        raise DataError(f"{path} has a single column {fields[0]!r} when split at {sep!r}; say sep={other!r}")
+    if not header:
+        options["names"] = [COLUMNS[i] if i < len(COLUMNS) else f"column_{i}" for i in range(len(fields))]
+    return _parse(f, path, sep=sep, header=0 if header else None, encoding=encoding, **options)
+
+
+def _read_recbole(f: IO[bytes], path: Path, sep: str, fields: list[str], encoding: str,
+                  options: dict[str, Any]) -> pd.DataFrame:
+    names, _, kinds = zip(*(field.strip().rpartition(":") for field in fields), strict=True)
+    known = ("token", "token_seq", "float", "float_seq")
+    if not all(names) or not set(kinds) <= set(known):
+        raise DataError(f"{path}, line 1: expected RecBole's typed headers such as 'user_id:token' (types: "
+                        f"{', '.join(known)}), found {', '.join(map(repr, fields))}; for another table say format=")
+    table = _parse(f, path, sep=sep, header=0, names=list(names), encoding=encoding, keep_default_na=False,
+                   na_values=[""], dtype={n: "float64" if k == "float" else "str"
+                                          for n, k in zip(names, kinds, strict=True)}, **options)
+    for name, kind in zip(names, kinds, strict=True):
+        known_ones = table[name].dropna()
+        if kind == "token" and len(known_ones) and known_ones.str.fullmatch(INTEGER).all():
+            table[name] = table[name].astype("Int64" if table[name].hasnans else "int64")
+    return table
+
+
+def _parse(f: IO[bytes], path: Path, **options: Any) -> pd.DataFrame:
+    if options["sep"] == r"\s+":
+        options["skipinitialspace"] = True
+    try:
+        with warnings.catch_warnings():
+            # Without index_col=False, pandas would take surplus fields for an index; with it, it warns.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(f, index_col=False, low_memory=False, **options)
+    except pd.errors.ParserWarning as error:
+        raise DataError(f"{path}: the rows have more fields than the first line has columns; if that line is data, "
+                        "say header=False; if the separator is another, say sep=") from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path} is empty") from error
+    except pd.errors.ParserError as error:
+        told = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if told:
+            raise DataError(f"{path}, line {told[2]}: {told[3]} fields, where the lines before have {told[1]}; correct "
+                            "that line, or put fields that hold the separator in quotation marks") from error
+        raise DataError(f"{path} cannot be parsed: {error}") from error
+    except UnicodeDecodeError:
+        raise  # read_table says what to do about it
+    except ValueError as error:
+        raise DataError(f"{path} cannot be parsed: {error}") from error

@@ -1,0 +1,150 @@
+"""Splits: callables that take the ratings and return (train rows, valid rows) as positions.
+
+Each takes a frame with the columns user, item, rating and, where there is one, time, as `RatingSet.ratings`
+has them and as `CollabDataBunch.from_df` names them. Any function of this form is a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from .schema import DataError
+
+Rows = np.ndarray
+Split = Callable[[pd.DataFrame], tuple[Rows, Rows]]
+
+
+def random_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
+    """A random fraction of the ratings, rounded down, is for validation."""
+    _check_fraction(valid_pct)
+
+    def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
+        order = np.random.default_rng(seed).permutation(len(df))
+        n_valid = int(len(df) * valid_pct)
+        return np.sort(order[n_valid:]), np.sort(order[:n_valid])
+    return split
+
+
+def time_split(valid_pct: float = 0.2) -> Split:
+    """The latest fraction of the ratings is for validation; ratings of one moment keep the order of the table."""
+    _check_fraction(valid_pct)
+
+    def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
+        order = np.argsort(_times(df), kind="stable")
+        cut = len(df) - int(len(df) * valid_pct)
+        return np.sort(order[:cut]), np.sort(order[cut:])
+    return split
+
+
+def leave_last(n: int = 1) -> Split:
+    """The last `n` ratings of each user by time (by order in the table where there is none) are for validation.
+
+    A user with `n` ratings or fewer stays in training."""
+    if n < 1:
+        raise DataError(f"leave_last needs n of at least 1, got {n}")
+
+    def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
+        order = np.argsort(_times(df), kind="stable") if "time" in df else np.arange(len(df))
+        users = df["user"].iloc[order]
+        from_the_end = users.groupby(users, sort=False, observed=True).cumcount(ascending=False).to_numpy()
+        enough = users.groupby(users, sort=False, observed=True).transform("size").to_numpy() > n
+        return _by_mask(df, order[(from_the_end < n) & enough])
+    return split
+
+
+def user_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
+    """All ratings of a random fraction of the users are for validation: nobody is on both sides."""
+    _check_fraction(valid_pct)
+
+    def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
+        codes, users = pd.factorize(df["user"])
+        chosen = np.random.default_rng(seed).permutation(len(users))[:int(len(users) * valid_pct)]
+        return _by_mask(df, np.flatnonzero(np.isin(codes, chosen)))
+    return split
+
+
+def rows_split(valid_rows: Sequence[int] | np.ndarray) -> Split:
+    """The given positions (0 is the first row), or a boolean mask over all rows, are for validation."""
+    def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
+        rows = np.asarray(valid_rows)
+        if rows.dtype == bool:
+            if len(rows) != len(df):
+                raise DataError(f"the mask of validation rows has {len(rows):,} entries for {len(df):,} ratings")
+            rows = np.flatnonzero(rows)
+        return _by_mask(df, _check_rows(rows, len(df)))
+    return split
+
+
+def kfold(n_folds: int = 5, seed: int = 0) -> list[Split]:
+    """`n_folds` splits: each rating is for validation in exactly one of them; their sizes differ by at most one."""
+    if n_folds < 2:
+        raise DataError(f"kfold needs at least 2 folds, got {n_folds}")
+
+    def fold(k: int) -> Split:
+        def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
+            if len(df) < n_folds:
+                raise DataError(f"{len(df)} ratings cannot be cut into {n_folds} folds")
+            order = np.random.default_rng(seed).permutation(len(df))
+            return _by_mask(df, np.array_split(order, n_folds)[k])
+        return split
+    return [fold(k) for k in range(n_folds)]
+
+
+def movielens_split(name: str) -> Split:
+    """MovieLens-100K's own "u1" to "u5": fold k holds rows 20,000 (k - 1) to 20,000 k of u.data for validation."""
+    if name not in CANONICAL:
+        raise DataError(f"split {name!r} is not known; choose one of {', '.join(CANONICAL)}, or pass a callable "
+                        "such as time_split(0.2) or leave_last(1)")
+
+    def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
+        first = (str(df["user"].iloc[0]), str(df["item"].iloc[0]))
+        if len(df) != 100_000 or first != ("196", "242"):
+            raise DataError(f"split {name!r} belongs to MovieLens-100K in the order of u.data (100,000 rows, the "
+                            f"first of user 196 and item 242); this table has {len(df):,} rows and begins with {first}")
+        k = CANONICAL.index(name)
+        return _by_mask(df, np.arange(20_000 * k, 20_000 * (k + 1)))
+    return split
+
+
+CANONICAL = ("u1", "u2", "u3", "u4", "u5")
+
+
+def apply_split(split: Split | str, table: pd.DataFrame) -> tuple[Rows, Rows]:
+    """Call a split (or the name of a canonical one) and check what it returns.
+
+    Raises DataError for rows out of range, rows on both sides, or an empty training part."""
+    train, valid = (movielens_split(split) if isinstance(split, str) else split)(table)
+    train, valid = _check_rows(np.asarray(train), len(table)), _check_rows(np.asarray(valid), len(table))
+    if both := len(np.intersect1d(train, valid)):
+        raise DataError(f"the split puts {both:,} rows on both sides; no rating may be trained on and validated on")
+    if not len(train):
+        raise DataError(f"the split leaves none of the {len(table):,} ratings for training")
+    return train, valid
+
+
+def _by_mask(df: pd.DataFrame, valid: Rows) -> tuple[Rows, Rows]:
+    mask = np.zeros(len(df), dtype=bool)
+    mask[valid] = True
+    return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def _check_rows(rows: Rows, n: int) -> Rows:
+    if rows.size and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n):
+        raise DataError(f"rows of a split must be whole numbers from 0 to {n - 1}, got {rows.dtype} "
+                        f"from {rows.min()} to {rows.max()}")
+    return rows.astype(np.int64)
+
+
+def _check_fraction(valid_pct: float) -> None:
+    if not 0 <= valid_pct < 1:
+        raise DataError(f"valid_pct is a fraction of the ratings, at least 0 and below 1, got {valid_pct}")
+
+
+def _times(df: pd.DataFrame) -> np.ndarray:
+    if "time" not in df:
+        raise DataError("this split needs the time of each rating; name its column with time_name=...")
+    if n := int(df["time"].isna().sum()):
+        raise DataError(f"column 'time': {n:,} of {len(df):,} times are missing; drop these rows")
+    return df["time"].to_numpy()

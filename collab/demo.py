@@ -1,0 +1,46 @@
+"""The tour: train on MovieLens-100K, report the error, explain a little, recommend."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from .console import errors, table
+from .data.databunch import CollabDataBunch
+from .data.movielens import movielens
+from .interpret import CollabInterpretation
+from .learner import collab_learner
+
+STAR_WARS, SOMEONE = 50, 196
+
+
+def tour(out: Path, bs: int = 64, epochs: int = 5, seed: int = 0) -> bool:
+    """Print the tour and write loss.png, schedule.png and model.safetensors into `out`; False if interrupted."""
+    ml = movielens("100k")
+    data = CollabDataBunch.from_df(ml.ratings, split="u1", items=ml.items, users=ml.users, bs=bs, seed=seed)
+    print(f"{ml}\n{data}\n\nTraining on the rows of u1.base:\n")
+    learn = collab_learner(data)
+    started = time.perf_counter()
+    learn.fit_one_cycle(epochs)
+    seconds = time.perf_counter() - started
+    if learn.interrupted:
+        return False
+    print(f"\nTrained in {seconds:.1f} s. Error on the 20,000 ratings of u1.test:\n\n{table(errors(learn, data.valid))}")
+
+    interp = CollabInterpretation.from_learner(learn)
+    print("\nFilms that are liked beyond what the tastes of their viewers explain (largest biases):\n")
+    print(table(interp.biases(n=8).drop(columns="item")))
+    print("\nand those that are not (smallest biases):\n")
+    print(table(interp.biases(n=8, largest=False).drop(columns="item")))
+    print("\nNearest to Star Wars (1977), by the cosine of factors:\n")
+    print(table(learn.similar_items(STAR_WARS, n=8).drop(columns="item")))
+    print(f"\nWhat user {SOMEONE} liked:\n\n{table(learn.rated(SOMEONE, n=8).drop(columns='item'))}")
+    print(f"\nTen films that user {SOMEONE} has not rated:\n\n{table(learn.recommend(SOMEONE, n=10))}")
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name, plot in (("loss", learn.recorder.plot_loss), ("schedule", learn.recorder.plot_sched)):
+        plot().figure.savefig(out / f"{name}.png", dpi=120, bbox_inches="tight")
+    learn.export(out / "model.safetensors", source="ml-100k", split="u1")
+    print(f"\nWrote {out}/loss.png, {out}/schedule.png and {out}/model.safetensors. Ask it for more:")
+    print(f'  collab recommend {out}/model.safetensors --user 42\n  collab similar "Toy Story" {out}/model.safetensors')
+    return True

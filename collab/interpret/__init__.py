@@ -1,0 +1,5 @@
+"""Interpretation: what a trained learner has learned, in tables and pictures."""
+
+from .interpretation import CollabInterpretation
+
+__all__ = ["CollabInterpretation"]

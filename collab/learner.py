@@ -1,0 +1,267 @@
+"""CollabLearner: where ratings and training meet. Raw ids in, raw ids out."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from .data.databunch import CollabDataBunch
+from .data.schema import DataError
+from .data.vocab import UNKNOWN, Vocab
+from .losses import mse
+from .metrics import MAE, RMSE
+from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet, Range
+from .recommend import CrossScores, cosine_scores, cross_scores, top_k
+from .saved import load_parts, save_parts
+from .train.callback import Callback
+from .train.learner import Learner
+from .train.optim import OptFunc, adamw
+
+Ids = Hashable | list | np.ndarray | pd.Series | pd.Index
+
+RECIPES = {"dot": (5e-3, 0.05), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1)}
+"""Model -> (lr, wd) for batches of 64, chosen on validation parts of MovieLens-100K's u1 training rows."""
+
+
+class CollabLearner(Learner):
+    """A Learner over a CollabDataBunch that speaks raw ids: predicts, recommends, compares and explains.
+
+    What it reports is clipped to the scale of the training ratings, where they are on one (`data.scale`).
+    Unknown ids are scored as the average of what was trained."""
+
+    data: CollabDataBunch
+
+    def __init__(self, data: CollabDataBunch, model: nn.Module, *args: Any, **kwargs: Any):
+        self.scale = data.scale
+        super().__init__(data, model, *args, **kwargs)
+        self.add_cbs(AverageUnknown())
+        fill_unknown(self.model, data)
+
+    def decode(self, pred: Tensor) -> Tensor:
+        """Clip to the rating scale."""
+        return pred if self.scale is None else pred.clamp(*self.scale)
+
+    # Scores ------------------------------------------------------------------------------------------------------
+
+    def predict(self, user: Ids, item: Ids, unknown: str = "average") -> float | np.ndarray:
+        """The predicted rating: a float for one user and one item; for lists, arrays or Series (one of the two may
+        stay single) an array.
+
+        An id that was not trained on stands for the average one, with a warning; with unknown="error" it raises
+        UnknownId."""
+        users, items = self._rows(self.data.users, user, unknown), self._rows(self.data.items, item, unknown)
+        if len(users) != len(items) and 1 not in (len(users), len(items)):
+            raise ValueError(f"{len(users)} users and {len(items)} items cannot be paired; give as many, or one")
+        users, items = torch.broadcast_tensors(users, items)
+        scores = self.decode(self._looking(lambda: self.model(users, items))).cpu().numpy()
+        return scores if _several(user) or _several(item) else float(scores[0])
+
+    def recommend(self, user: Ids, n: int = 10, exclude_seen: bool = True, among: Iterable[Hashable] | None = None,
+                  unknown: str = "average") -> pd.DataFrame:
+        """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
+
+        For several users (a list, array or Series), one table under another with the column user in front.
+        `exclude_seen` leaves out what the user rated in the training part; `among` is the list of items to choose
+        from, by default all. Ranked before scores are clipped to the scale; equal scores by the order of ids."""
+        rows = self._rows(self.data.users, user, unknown)
+        vocab = self.data.items
+        pool = torch.arange(1, len(vocab)) if among is None else torch.unique(self._rows(vocab, list(among), "error"))
+        found, scores = self._top(cross_scores(self.model), rows, pool, n, exclude_seen)
+        table = self._ranked(vocab, found, self.decode(scores), titled=True)
+        if _several(user):
+            table.insert(0, "user", np.repeat(np.asarray(user, dtype=object), (found >= 0).sum(1).numpy()))
+        return table
+
+    def similar_items(self, item: Hashable, n: int = 10) -> pd.DataFrame:
+        """The `n` items whose factors point most nearly in the same direction: rank, item, title, score (cosine)."""
+        return self._similar(self.data.items, item, n, is_item=True)
+
+    def similar_users(self, user: Hashable, n: int = 10) -> pd.DataFrame:
+        """The `n` users whose factors point most nearly in the same direction: rank, user, score (cosine)."""
+        return self._similar(self.data.users, user, n, is_item=False)
+
+    def rated(self, user: Hashable, n: int | None = None) -> pd.DataFrame:
+        """What a user rated in the training part, best first: item, title, rating."""
+        items, ratings = self.data.histories[self.data.users[user]]
+        order = torch.argsort(ratings, descending=True, stable=True)[:n]
+        table = self._titled(pd.DataFrame({"item": self.data.items.decode(items[order].numpy())}))
+        return table.assign(rating=ratings[order].numpy())
+
+    # What was learned --------------------------------------------------------------------------------------------
+
+    def bias(self, ids: Ids | None = None, is_item: bool = True) -> Tensor:
+        """The biases of raw ids, shape (len(ids),), or () for a single one; of all known ids for None."""
+        return self._learned("bias", ids, is_item).squeeze(-1)
+
+    def weight(self, ids: Ids | None = None, is_item: bool = True) -> Tensor:
+        """The factors of raw ids, shape (len(ids), n_factors), or (n_factors,) for a single one."""
+        return self._learned("weight", ids, is_item)
+
+    # Files -------------------------------------------------------------------------------------------------------
+
+    def export(self, path: str | Path, **notes: Any) -> Path:
+        """Write one safetensors file with weights, configuration, vocabs, item metadata and the training ratings
+        (which `recommend` needs to leave out what was seen). `notes` are JSON values to keep with it."""
+        return save_parts(path, self.model, self.data, {**getattr(self, "notes", {}), **notes})
+
+    # Inside ------------------------------------------------------------------------------------------------------
+
+    def _rows(self, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
+        if unknown not in ("average", "error"):
+            raise ValueError(f"unknown={unknown!r} is neither 'average' nor 'error'")
+        listed: Any = ids if _several(ids) else [ids]
+        rows = vocab.encode(listed)
+        if (rows == UNKNOWN).any():
+            first = list(listed)[int(np.argmax(rows == UNKNOWN))]
+            if unknown == "error":
+                raise vocab.unknown(first)
+            warnings.warn(f"{int((rows == UNKNOWN).sum()):,} of {len(rows):,} {vocab.name} ids were not trained on "
+                          f"(such as {first!r}); they stand for the average {vocab.name}", stacklevel=3)
+        return torch.from_numpy(rows).to(self.device)
+
+    def _looking(self, look: Callable[[], Any]) -> Any:
+        """Call `look` in evaluation mode and without gradients, and leave the modes as they were."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                return look()
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    def _top(self, scores: CrossScores, rows: Tensor, pool: Tensor, n: int, exclude_seen: bool) -> Any:
+        seen = self.data.histories if exclude_seen else None
+        return self._looking(lambda: top_k(scores, rows, pool.to(self.device), n, seen))
+
+    def _similar(self, vocab: Vocab, id: Hashable, n: int, is_item: bool) -> pd.DataFrame:
+        row, table = vocab[id], self._table("weight", is_item)
+        others = torch.arange(1, len(vocab))
+        found, scores = self._top(cosine_scores(table), torch.tensor([row], device=self.device),
+                                  others[others != row], n, exclude_seen=False)
+        return self._ranked(vocab, found, scores, titled=is_item)
+
+    def _ranked(self, vocab: Vocab, found: Tensor, scores: Tensor, titled: bool) -> pd.DataFrame:
+        here = found >= 0
+        rank = torch.arange(1, found.shape[1] + 1).expand_as(found)[here].numpy()
+        table = pd.DataFrame({"rank": rank, vocab.name: vocab.decode(found[here].numpy())})
+        return (self._titled(table) if titled else table).assign(score=scores[here].numpy())
+
+    def _titled(self, table: pd.DataFrame) -> pd.DataFrame:
+        titles = self.data.titles(table["item"])
+        return table if titles is None else table.assign(title=titles)
+
+    def _table(self, kind: str, is_item: bool) -> Tensor:
+        name = f"{'i' if is_item else 'u'}_{kind}"
+        if not isinstance(table := getattr(self.model, name, None), nn.Embedding):
+            raise DataError(f"{type(self.model).__name__} has no {name}: it learns no "
+                            f"{'biases' if kind == 'bias' else 'factors'} for {'items' if is_item else 'users'}")
+        return table.weight.detach()
+
+    def _learned(self, kind: str, ids: Ids | None, is_item: bool) -> Tensor:
+        table, vocab = self._table(kind, is_item), self.data.items if is_item else self.data.users
+        if ids is None:
+            return table[1:].cpu().clone()
+        rows = self._rows(vocab, ids, "error")
+        return table[rows if _several(ids) else rows[0]].cpu().clone()
+
+
+class AverageUnknown(Callback):
+    """Keeps row 0 of every user and item embedding at the average of the trained rows."""
+
+    order = 40
+
+    def cleanup_train(self) -> None:
+        fill_unknown(self.learn.model, self.learn.data)
+
+
+@torch.no_grad()
+def fill_unknown(model: nn.Module, data: CollabDataBunch) -> None:
+    """Set row 0 of each embedding with a row a user, or a row an item, to the mean of its other rows."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.num_embeddings in (data.n_users, data.n_items):
+            module.weight[UNKNOWN] = module.weight[UNKNOWN + 1:].mean(0)
+
+
+def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n_factors: int = 50,
+                   y_range: Range | str | None = "auto", loss_func: Callable | None = None,
+                   opt_func: OptFunc | None = None, lr: float | None = None, wd: float | None = None,
+                   metrics: Any = None, cbs: Iterable[Callback] | Callback | None = None,
+                   seed: int | None = None) -> CollabLearner:
+    """A learner for ratings: `model` is "dot", "dot_bias", "net", or any module from (users, items) to scores.
+
+    `y_range` "auto" is `data.y_range`; None does not squash scores (and "dot" never does). `lr` and `wd` default to
+    the model's recipe for batches of 64, times sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022).
+    The loss is the mean squared error, the metrics RMSE and MAE, and `seed` (by default the data's) decides initial
+    weights and dropout.
+
+    Raises DataError for an explicit `y_range` that does not hold every rating."""
+    seed = data.seed if seed is None else seed
+    limits = _check_range(data, y_range)
+    if isinstance(model, str):
+        module, name = _build(data, model, n_factors, limits, seed), model
+    else:
+        module, name = model, "dot_bias"
+    times = math.sqrt(data.train.bs / 64)
+    return CollabLearner(data, module, loss_func or mse, opt_func or adamw,
+                         lr=RECIPES[name][0] * times if lr is None else lr,
+                         wd=RECIPES[name][1] * times if wd is None else wd,
+                         metrics=[RMSE(), MAE()] if metrics is None else metrics, cbs=cbs, seed=seed)
+
+
+def load_learner(path: str | Path, model: nn.Module | None = None,
+                 device: torch.device | str | None = None) -> CollabLearner:
+    """The learner that `export` wrote: the same answers, to the bit. `learn.notes` holds the notes.
+
+    A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
+    Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
+    data, module, notes = load_parts(path, model, device)
+    learn = CollabLearner(data, module, mse, metrics=[RMSE(), MAE()], seed=data.seed)
+    learn.notes = notes
+    return learn
+
+
+def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | None, seed: int) -> nn.Module:
+    if name not in RECIPES:
+        raise ValueError(f"model {name!r} is not one of {', '.join(RECIPES)}; a module of your own is passed as it is")
+    sizes = n_factors, data.n_users, data.n_items
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name == "dot":
+            return EmbeddingDot(*sizes)
+        if name == "net":
+            return EmbeddingNet(*sizes, y_range=limits)
+        return EmbeddingDotBias(*sizes, y_range=limits, mean=_inside(data.mean, limits))
+
+
+def _inside(mean: float, limits: Range | None) -> float:
+    if limits is None:
+        return mean
+    margin = 0.01 * (limits[1] - limits[0])
+    return min(max(mean, limits[0] + margin), limits[1] - margin)
+
+
+def _check_range(data: CollabDataBunch, y_range: Range | str | None) -> Range | None:
+    if y_range is None or y_range == "auto":
+        return data.y_range if y_range else None
+    if isinstance(y_range, str) or len(y_range) != 2 or not y_range[0] < y_range[1]:
+        raise DataError(f"y_range must be (low, high) with low < high, 'auto' or None, got {y_range!r}")
+    low, high = map(float, y_range)
+    for name, part in (("training", data.train), ("validation", data.valid)):
+        if part is not None and (outside := (part.tensors[2] < low) | (part.tensors[2] > high)).any():
+            raise DataError(f"{int(outside.sum()):,} of {part.n:,} {name} ratings lie outside y_range ({low:g}, "
+                            f"{high:g}), such as {part.tensors[2][outside][0].item():g}; a sigmoid onto it cannot "
+                            f"reach them. y_range='auto' is {data.y_range}")
+    return low, high
+
+
+def _several(ids: Ids) -> bool:
+    return isinstance(ids, (list, np.ndarray, pd.Series, pd.Index))

@@ -1,0 +1,97 @@
+"""Streaming metrics: each is computed over the whole set, however it was cut into batches."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+
+class Metric(ABC):
+    """Fed batch by batch: `reset()`, `update(pred, target)` for each batch, then `value()`."""
+
+    name: str
+
+    @abstractmethod
+    def reset(self) -> None: ...
+
+    @abstractmethod
+    def update(self, pred: Tensor, target: Tensor) -> None: ...
+
+    @abstractmethod
+    def value(self) -> float: ...
+
+
+class MeanOf(Metric):
+    """finish(mean over all elements of f(pred - target)), summed in float64 and without waiting for the device."""
+
+    def __init__(self, name: str, f: Callable[[Tensor], Tensor], finish: Callable[[float], float] = float):
+        self.name, self.f, self.finish = name, f, finish
+        self.reset()
+
+    def reset(self) -> None:
+        self.total: Tensor | None = None
+        self.n = 0
+
+    def update(self, pred: Tensor, target: Tensor) -> None:
+        if pred.shape != target.shape:
+            raise ValueError(f"{self.name}: predictions have shape {tuple(pred.shape)}, targets {tuple(target.shape)}")
+        part = self.f(pred.detach().double() - target.double()).sum()
+        self.total = part if self.total is None else self.total + part
+        self.n += target.numel()
+
+    def value(self) -> float:
+        return self.finish(self.total.item() / self.n) if self.total is not None else math.nan
+
+
+class RMSE(MeanOf):
+    """Root mean squared error: the root of one mean over the whole set."""
+
+    def __init__(self) -> None:
+        super().__init__("rmse", torch.square, math.sqrt)
+
+
+class MSE(MeanOf):
+    """Mean squared error."""
+
+    def __init__(self) -> None:
+        super().__init__("mse", torch.square)
+
+
+class MAE(MeanOf):
+    """Mean absolute error."""
+
+    def __init__(self) -> None:
+        super().__init__("mae", torch.abs)
+
+
+class WholeSet(Metric):
+    """Any function of (all predictions, all targets): they are kept until the end, and it is called once."""
+
+    def __init__(self, f: Callable[[Tensor, Tensor], Tensor | float], name: str | None = None):
+        self.f, self.name = f, name or getattr(f, "__name__", type(f).__name__)
+        self.reset()
+
+    def reset(self) -> None:
+        self.preds: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    def update(self, pred: Tensor, target: Tensor) -> None:
+        self.preds.append(pred.detach())
+        self.targets.append(target)
+
+    def value(self) -> float:
+        return float(self.f(torch.cat(self.preds), torch.cat(self.targets))) if self.preds else math.nan
+
+
+def as_metrics(metrics: Iterable[Metric | Callable[[Tensor, Tensor], Tensor | float]] | Metric | Callable | None,
+               ) -> list[Metric]:
+    """One metric or several; a class such as RMSE is made, a plain function becomes a WholeSet."""
+    if metrics is None:
+        return []
+    several = metrics if isinstance(metrics, Iterable) else [metrics]
+    made = [m() if isinstance(m, type) else m for m in several]
+    return [m if isinstance(m, Metric) else WholeSet(m) for m in made]

@@ -1,0 +1,1 @@
+"""Models: nn.Modules that take rows of users and items and give scores."""

@@ -1,0 +1,37 @@
+"""What a model must beat: the mean rating, and the mean with damped biases."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class BiasBaseline(nn.Module):
+    """score = mu + b_u + b_i, with biases shrunk towards zero (Koren 2010, "Factor in the Neighbors", section 2.1).
+
+    `fit` alternates the closed forms b_i = sum(r - mu - b_u) / (damping_i + n_i) and
+    b_u = sum(r - mu - b_i) / (damping_u + n_u). With damping at infinity it is the global mean."""
+
+    def __init__(self, n_users: int, n_items: int):
+        super().__init__()
+        self.register_buffer("mu", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("u_bias", torch.zeros(n_users, dtype=torch.float64))
+        self.register_buffer("i_bias", torch.zeros(n_items, dtype=torch.float64))
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        return (self.mu + self.u_bias[users] + self.i_bias[items]).float()
+
+    def fit(self, users: Tensor, items: Tensor, ratings: Tensor, damping_u: float = 15.0, damping_i: float = 10.0,
+            sweeps: int = 10) -> BiasBaseline:
+        """Solve from rows and ratings of shape (n,). The default damping is that of Surprise's BaselineOnly."""
+        y = ratings.double()
+        self.mu = y.mean()
+        for _ in range(sweeps):
+            self.i_bias = _damped_mean(y - self.mu - self.u_bias[users], items, len(self.i_bias), damping_i)
+            self.u_bias = _damped_mean(y - self.mu - self.i_bias[items], users, len(self.u_bias), damping_u)
+        return self
+
+
+def _damped_mean(values: Tensor, rows: Tensor, n_rows: int, damping: float) -> Tensor:
+    total = torch.zeros(n_rows, dtype=values.dtype).index_add_(0, rows, values)
+    return total / (torch.bincount(rows, minlength=n_rows) + damping)

@@ -1,0 +1,117 @@
+"""Factor models of a rating: two embeddings, multiplied or fed to a small network.
+
+Every model takes two int64 tensors of rows, `users` and `items`, each of shape (bs,), and returns scores of
+shape (bs,), for any bs from 1 up. `cross(users, items)` scores every pair of two such tensors, with shape
+(len(users), len(items)); `config` holds the arguments that build the model again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Range = tuple[float, float]
+
+
+def embedding(n: int, size: int, std: float = 0.01) -> nn.Embedding:
+    """An embedding table of shape (n, size), drawn from a normal distribution cut off at two deviations."""
+    table = nn.Embedding(n, size)
+    nn.init.trunc_normal_(table.weight, std=std, a=-2 * std, b=2 * std)
+    return table
+
+
+def sigmoid_range(x: Tensor, y_range: Range | None) -> Tensor:
+    """Squash x into the open interval y_range; None leaves it as it is."""
+    if y_range is None:
+        return x
+    low, high = y_range
+    return torch.sigmoid(x) * (high - low) + low
+
+
+def inverse_sigmoid_range(y: float, y_range: Range | None) -> float:
+    """The x for which sigmoid_range(x, y_range) is y, which must lie inside the range."""
+    if y_range is None:
+        return y
+    low, high = y_range
+    if not low < y < high:
+        raise ValueError(f"{y} does not lie inside y_range {y_range}")
+    return math.log((y - low) / (high - y))
+
+
+class EmbeddingDot(nn.Module):
+    """score = p_u . q_i  (Koren, Bell, Volinsky 2009, eq. 1). `u_weight` (n_users, n_factors), `i_weight` alike."""
+
+    def __init__(self, n_factors: int, n_users: int, n_items: int):
+        super().__init__()
+        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items}
+        self.u_weight = embedding(n_users, n_factors)
+        self.i_weight = embedding(n_items, n_factors)
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        return (self.u_weight(users) * self.i_weight(items)).sum(1)
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.u_weight(users) @ self.i_weight(items).T
+
+
+class EmbeddingDotBias(nn.Module):
+    """score = range(mu + b_u + b_i + p_u . q_i)  (Koren, Bell, Volinsky 2009, eq. 4), range a sigmoid onto y_range.
+
+    `mean` sets where mu starts: at the mean rating, so that the biases are deviations from it and weight decay
+    pulls a score towards the mean, not towards the middle of the range. Without it mu starts at 0.
+    `u_weight`, `i_weight`, `u_bias`, `i_bias` are embeddings; `mu` is a scalar parameter."""
+
+    def __init__(self, n_factors: int, n_users: int, n_items: int, y_range: Range | None = None,
+                 mean: float | None = None):
+        super().__init__()
+        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
+                                       "y_range": y_range, "mean": mean}
+        self.y_range = y_range
+        self.u_weight, self.u_bias = embedding(n_users, n_factors), embedding(n_users, 1)
+        self.i_weight, self.i_bias = embedding(n_items, n_factors), embedding(n_items, 1)
+        self.mu = nn.Parameter(torch.tensor(0.0 if mean is None else inverse_sigmoid_range(mean, y_range)))
+
+    def decay_groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """(parameters, share of the weight decay): all of it for factors, none for biases."""
+        return [([self.u_weight.weight, self.i_weight.weight], 1.0),
+                ([self.u_bias.weight, self.i_bias.weight, self.mu], 0.0)]
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        dot = (self.u_weight(users) * self.i_weight(items)).sum(1)
+        return sigmoid_range(dot + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1) + self.mu, self.y_range)
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        dot = self.u_weight(users) @ self.i_weight(items).T
+        return sigmoid_range(dot + self.u_bias(users) + self.i_bias(items).T + self.mu, self.y_range)
+
+
+class EmbeddingNet(nn.Module):
+    """Concatenated embeddings through a network: for each size in `hidden` a linear layer, ReLU and dropout,
+    then a linear layer onto the score and a sigmoid onto y_range.
+
+    `emb_drop` is the dropout on the embeddings. `drop` is that after the hidden layers: one number for all,
+    or one for each. Raises ValueError where their number differs from that of the layers."""
+
+    def __init__(self, n_factors: int, n_users: int, n_items: int, hidden: Sequence[int] = (10,),
+                 emb_drop: float = 0.05, drop: float | Sequence[float] = 0.5, y_range: Range | None = None):
+        super().__init__()
+        drops = [drop] * len(hidden) if isinstance(drop, (int, float)) else list(drop)
+        if len(drops) != len(hidden):
+            raise ValueError(f"drop has {len(drops)} numbers for {len(hidden)} hidden layers: {drop} and {hidden}")
+        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
+                                       "hidden": list(hidden), "emb_drop": emb_drop, "drop": drops, "y_range": y_range}
+        self.y_range = y_range
+        self.u_weight, self.i_weight = embedding(n_users, n_factors), embedding(n_items, n_factors)
+        self.emb_drop = nn.Dropout(emb_drop)
+        sizes = [2 * n_factors, *hidden]
+        layers: list[nn.Module] = []
+        for n_in, n_out, p in zip(sizes, sizes[1:], drops):
+            layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(p)]
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        x = self.emb_drop(torch.cat([self.u_weight(users), self.i_weight(items)], dim=1))
+        return sigmoid_range(self.layers(x).squeeze(1), self.y_range)

@@ -1,0 +1,99 @@
+"""Exact top-k in bounded memory: rows and tensors in, rows and scores out. It knows no learner and no raw id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .data.history import Histories
+
+MAX_SCORES = 1 << 22        # scores that are held at a time, 16 MiB of float32
+MAX_PAIRS = 1 << 18         # pairs that a model without `cross` scores at a time; its layers may be wide
+
+CrossScores = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_scores(model: nn.Module) -> CrossScores:
+    """(users (m,), items (n,)) -> scores (m, n): the model's own `cross`, or the model called pair by pair."""
+    if callable(own := getattr(model, "cross", None)):
+        return own
+
+    def every_pair(users: Tensor, items: Tensor) -> Tensor:
+        left, right = users.repeat_interleave(len(items)), items.repeat(len(users))
+        parts = [model(u, i) for u, i in zip(left.split(MAX_PAIRS), right.split(MAX_PAIRS))]
+        return torch.cat(parts).view(len(users), len(items))
+    return every_pair
+
+
+def cosine_scores(weight: Tensor) -> CrossScores:
+    """Cosine similarities between rows of `weight`; a row of zeros is similar to nothing (0)."""
+    unit = nn.functional.normalize(weight, dim=1)
+    return lambda left, right: unit[left] @ unit[right].T
+
+
+@torch.no_grad()
+def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int,
+          seen: Histories | None = None) -> tuple[Tensor, Tensor]:
+    """The `k` best candidates of each query: (rows int64, scores float32), both (len(queries), k), on the CPU.
+
+    `queries` (m,) and `candidates` (n,) are rows on the device of the scores; equal scores are ordered by row, and
+    candidates that a user has `seen` are left out. Where fewer than k are left, rows end in -1 and scores in -inf.
+    At most MAX_SCORES scores are held at a time, whatever m and n are. Exact: every candidate is scored."""
+    if k < 1:
+        raise ValueError(f"the number of recommendations must be at least 1, got {k}")
+    n_wide = min(max(len(candidates), 1), MAX_SCORES)
+    n_deep = max(1, MAX_SCORES // n_wide)
+    rows, best = [], []
+    for some in queries.split(n_deep):
+        keys = torch.empty(len(some), 0, dtype=torch.int64, device=queries.device)
+        for block in candidates.split(n_wide):
+            keys = _best(torch.cat([keys, _keys(_without_seen(scores(some, block), some, block, seen), block)], 1), k)
+        keys = torch.cat([keys, keys.new_full((len(some), k - keys.shape[1]), _NOTHING)], 1).cpu()
+        found, score = _unpack(keys)
+        rows.append(found)
+        best.append(score)
+    if not rows:
+        return torch.empty(0, k, dtype=torch.int64), torch.empty(0, k)
+    return torch.cat(rows), torch.cat(best)
+
+
+def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Histories | None) -> Tensor:
+    scores = scores.float().clone()
+    if seen is not None:
+        position, items = seen.pairs(users.cpu())
+        place = torch.full((int(max(block.max(), items.max() if len(items) else 0)) + 1,), -1)
+        place[block.cpu()] = torch.arange(len(block))
+        here = place[items]
+        scores[position[here >= 0].to(scores.device), here[here >= 0].to(scores.device)] = -torch.inf
+    return scores
+
+
+# A score and its row become one integer that sorts as they do: by score, then by ascending row. Floats compare
+# like their bits read as integers, once the bits of negative ones are flipped.
+
+_ROW_BITS = 0xFFFFFFFF
+
+
+def _ordered(scores: Tensor) -> Tensor:
+    bits = (scores + 0.0).view(torch.int32).long()          # + 0.0: -0.0 and 0.0 are equal
+    return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+
+
+def _keys(scores: Tensor, rows: Tensor) -> Tensor:
+    return (_ordered(scores) << 32) | (_ROW_BITS - rows)
+
+
+_NOTHING = int(_keys(torch.tensor([-torch.inf]), torch.tensor([_ROW_BITS]))[0])
+
+
+def _best(keys: Tensor, k: int) -> Tensor:
+    return keys.topk(min(k, keys.shape[1]), dim=1).values
+
+
+def _unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
+    bits, rows = keys >> 32, _ROW_BITS - (keys & _ROW_BITS)
+    scores = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).int().view(torch.float32)
+    return torch.where(scores == -torch.inf, -1, rows), scores

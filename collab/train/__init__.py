@@ -1,0 +1,1 @@
+"""Training: a loop and callbacks, for any model on any batches."""

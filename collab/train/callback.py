@@ -1,0 +1,77 @@
+"""Callback: a class whose methods are named after events, and the table that calls them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .events import CANCEL, EVENTS, VERBS
+
+if TYPE_CHECKING:
+    from .learner import Learner
+
+PREFIXES = ("before_", "after_", "cleanup_")
+
+
+class Callback:
+    """Define methods named after events (`events.EVENTS`) or verbs (`events.VERBS`); read and write `self.learn`.
+
+    Callbacks are called by ascending `order`; those of one order in the order in which they were added.
+    `looks` says whether it is also called by `validate` and `get_preds`, which otherwise call no callback.
+    A method that is named like an event, but is none, raises TypeError when the class is made."""
+
+    order: float = 0
+    looks: bool = False
+    learn: Learner
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for name, value in vars(cls).items():
+            if callable(value) and name.startswith(PREFIXES) and name not in EVENTS:
+                near = difflib.get_close_matches(name, EVENTS, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"the events are {', '.join(EVENTS)}"
+                raise TypeError(f"{cls.__name__}.{name} is not an event; {hint}")
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+class Dispatch:
+    """Event -> the bound methods to call, built once a fit, so that what nobody listens to costs next to nothing.
+
+    The verbs are attributes (`dispatch.predict()` ...): a callback's, where one defines it, else the default.
+    Raises TypeError where two callbacks define the same verb."""
+
+    predict: Callable[[], None]
+    get_loss: Callable[[], None]
+    backward: Callable[[], None]
+    step: Callable[[], None]
+    zero_grad: Callable[[], None]
+
+    def __init__(self, cbs: Iterable[Callback], defaults: Callback):
+        ordered = sorted(cbs, key=lambda cb: cb.order)
+        self.table = {event: [getattr(cb, event) for cb in ordered if hasattr(cb, event)] for event in EVENTS}
+        for verb in VERBS:
+            owners = [cb for cb in ordered if hasattr(cb, verb)]
+            if len(owners) > 1:
+                raise TypeError(f"{owners[0]} and {owners[1]} both replace the verb {verb!r}; remove one of them")
+            setattr(self, verb, getattr(owners[0] if owners else defaults, verb))
+
+    def emit(self, event: str) -> None:
+        """Call the event's methods in order."""
+        for method in self.table[event]:
+            method()
+
+    @contextmanager
+    def scope(self, name: str):
+        """before_, the body, after_; a Cancel of this scope ends it; cleanup_ always runs."""
+        try:
+            self.emit("before_" + name)
+            yield
+            self.emit("after_" + name)
+        except CANCEL[name]:
+            pass
+        finally:
+            self.emit("cleanup_" + name)

@@ -1,0 +1,37 @@
+"""The events of training, the verbs, and the exceptions that end a scope early."""
+
+SCOPES = ("fit", "epoch", "train", "validate", "batch")
+POINTS = ("after_pred", "after_loss", "after_backward", "after_step")
+EVENTS = tuple(f"{when}_{scope}" for scope in SCOPES for when in ("before", "after", "cleanup")) + POINTS
+VERBS = ("predict", "get_loss", "backward", "step", "zero_grad")
+
+
+class Cancel(Exception):
+    """Ends a scope; its `cleanup_` event still runs, its `after_` event does not."""
+
+
+class CancelFit(Cancel):
+    """Ends the whole fit."""
+
+
+class CancelEpoch(Cancel):
+    """Goes on with the next epoch."""
+
+
+class CancelTrain(Cancel):
+    """Ends the training part of the epoch; validation follows."""
+
+
+class CancelValidate(Cancel):
+    """Ends the validation part of the epoch."""
+
+
+class CancelBatch(Cancel):
+    """Goes on with the next batch."""
+
+
+class CancelStep(Cancel):
+    """Leaves out the optimizer's step and the clearing of gradients that follows it."""
+
+
+CANCEL = dict(zip(SCOPES, (CancelFit, CancelEpoch, CancelTrain, CancelValidate, CancelBatch)))

@@ -1,0 +1,215 @@
+"""Learner: the training loop. It knows a model, a loss, an optimizer and batches, and nothing of ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..losses import mse
+from ..metrics import as_metrics
+from . import fitting
+from .callback import Callback, Dispatch
+from .events import CancelStep
+from .optim import OptFunc, adamw, make_optimizer, set_hyper
+from .progress import Progress
+from .recorder import Recorder
+from .scores import Collect, Scores
+from .seeded import Seeded, untouched_randomness
+
+
+class Verbs(Callback):
+    """What one batch does by default; a callback that defines a method of the same name replaces it."""
+
+    def predict(self) -> None:
+        self.learn.pred = self.learn.model(*self.learn.xb)
+
+    def get_loss(self) -> None:
+        self.learn.loss = self.learn.loss_func(self.learn.pred, self.learn.yb)
+
+    def backward(self) -> None:
+        self.learn.loss.backward()
+
+    def step(self) -> None:
+        self.learn.opt.step()
+
+    def zero_grad(self) -> None:
+        self.learn.opt.zero_grad()
+
+
+class Learner:
+    """Fits `model` to `data` (anything with `train` and `valid` batches, such as a DataBunch).
+
+    A batch is (x, ..., y): the model is called with everything but the last, the loss with (prediction, last).
+    `opt_func(groups, lr=)` makes the optimizer, by default AdamW; `lr` and the decoupled weight decay `wd` are
+    its defaults. With `seed`, what is random inside `fit` (dropout) comes from a stream of the learner's own, and
+    the global one is left as it was.
+
+    While it runs, its state is plain attributes for callbacks to read and to change: `n_epochs`, `epoch`, `i`
+    (batch of this pass), `batches`, `training`, `xb`, `yb`, `pred`, `loss`, `opt`, `model`. `interrupted` says
+    whether the last fit was ended by Ctrl-C."""
+
+    def __init__(self, data: Any, model: nn.Module, loss_func: Callable[[Tensor, Tensor], Tensor] = mse,
+                 opt_func: OptFunc = adamw, lr: float = 1e-3, wd: float = 0.0, metrics: Any = None,
+                 cbs: Iterable[Callback] | Callback | None = None, seed: int | None = None):
+        self.device = torch.device(getattr(data, "device", "cpu"))
+        self.data, self.model, self.loss_func = data, model.to(self.device), loss_func
+        self.opt_func, self.lr, self.wd, self.seed = opt_func, lr, wd, seed
+        self.scores = Scores(as_metrics(metrics))
+        self.recorder, self.progress = Recorder(), Progress()
+        self.cbs: list[Callback] = []
+        self.opt: torch.optim.Optimizer | None = None
+        self.n_epochs, self.epoch, self.i, self.training, self.interrupted = 0, 0, 0, False, False
+        self.verbs = Verbs()
+        self.verbs.learn = self
+        self.add_cbs([*([Seeded(seed)] if seed is not None else []), self.scores, self.recorder, self.progress])
+        self.add_cbs(cbs)
+
+    # The loop ---------------------------------------------------------------------------------------------------
+
+    def fit(self, n_epochs: int, lr: float | None = None, wd: float | None = None,
+            cbs: Iterable[Callback] | Callback | None = None) -> None:
+        """Train for `n_epochs` at a constant learning rate; the optimizer keeps its state between fits.
+
+        Ctrl-C ends it cleanly: cleanups run, the history is kept, and `interrupted` is True."""
+        if n_epochs < 0 or n_epochs != int(n_epochs):
+            raise ValueError(f"n_epochs must be a whole number, at least 0, got {n_epochs}")
+        self.opt = self.opt or make_optimizer(self.model, self.opt_func, self.lr, self.wd)
+        set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
+        self.n_epochs, self.interrupted = int(n_epochs), False
+        with self.added_cbs(cbs), self._calling(self.cbs) as run, self._ctrl_c_ends(), run.scope("fit"):
+            for self.epoch in range(self.n_epochs):
+                with run.scope("epoch"):
+                    self._all_batches(run, self.data.train, training=True)
+                    if self.data.valid is not None:
+                        self._all_batches(run, self.data.valid, training=False)
+
+    def _all_batches(self, run: Dispatch, batches: Any, training: bool) -> None:
+        self.batches, self.training = batches, training
+        self.model.train(training)
+        with run.scope("train" if training else "validate"), torch.set_grad_enabled(training):
+            for self.i, batch in enumerate(batches):
+                with run.scope("batch"):
+                    self._one_batch(run, batch)
+
+    def _one_batch(self, run: Dispatch, batch: Any) -> None:
+        *self.xb, self.yb = batch
+        run.predict()
+        run.emit("after_pred")
+        run.get_loss()
+        run.emit("after_loss")
+        if self.training:
+            run.backward()
+            with suppress(CancelStep):
+                run.emit("after_backward")
+                run.step()
+                run.emit("after_step")
+                run.zero_grad()
+
+    fit_one_cycle = fitting.fit_one_cycle
+
+    # Looking: nothing changes, neither weights nor history, random state or mode ---------------------------------
+
+    def validate(self, batches: Any = None) -> dict[str, float]:
+        """{"valid_loss": ..., metric: ...} over the whole of `batches`, by default the validation part."""
+        scores = Scores(self.scores.metrics)
+        self._look(batches, scores)
+        return {"valid_loss" if name == "loss" else name: value for name, value in scores.values.items()}
+
+    def get_preds(self, batches: Any = None) -> tuple[Tensor, Tensor]:
+        """(predictions as they are reported, targets) in the order of the rows, on the CPU."""
+        collect = Collect()
+        self._look(batches, collect)
+        return torch.cat(collect.preds), torch.cat(collect.targets)
+
+    def decode(self, pred: Tensor) -> Tensor:
+        """What is reported for the model's raw output; metrics and `get_preds` see this, the loss does not."""
+        return pred
+
+    def _look(self, batches: Any, cb: Callback) -> None:
+        batches = self.data.valid if batches is None else batches
+        if batches is None:
+            raise ValueError("there is no validation part: make the data with valid_pct or split, or pass batches")
+        if hasattr(batches, "in_order"):
+            batches = batches.in_order()        # training rows, unshuffled
+        modes = {module: module.training for module in self.model.modules()}
+        state = {k: v for k, v in vars(self).items() if k in RUNNING}
+        try:
+            with untouched_randomness(), self._calling([c for c in self.cbs if c.looks] + [cb]) as run:
+                self._all_batches(run, batches, training=False)
+        finally:
+            for name in RUNNING:
+                vars(self).pop(name, None)
+            vars(self).update(state)
+            for module, mode in modes.items():
+                module.training = mode
+
+    # Callbacks ---------------------------------------------------------------------------------------------------
+
+    def add_cbs(self, cbs: Iterable[Callback] | Callback | None) -> None:
+        """Add callbacks for good."""
+        for cb in _as_list(cbs):
+            if isinstance(cb, type):
+                raise TypeError(f"{cb.__name__} is a class; add an instance of it: {cb.__name__}(...)")
+            cb.learn = self
+            self.cbs.append(cb)
+
+    @contextmanager
+    def added_cbs(self, cbs: Iterable[Callback] | Callback | None) -> Iterator[Learner]:
+        """Callbacks that stay for the length of a `with`."""
+        before = list(self.cbs)
+        try:
+            self.add_cbs(cbs)
+            yield self
+        finally:
+            self.cbs = before
+
+    @contextmanager
+    def removed_cbs(self, cbs: Iterable[Callback] | Callback) -> Iterator[Learner]:
+        """Without these callbacks for the length of a `with`."""
+        before, without = list(self.cbs), _as_list(cbs)
+        self.cbs = [cb for cb in self.cbs if all(cb is not w for w in without)]
+        try:
+            yield self
+        finally:
+            self.cbs = before
+
+    @contextmanager
+    def no_bar(self) -> Iterator[Learner]:
+        """No bars for the length of a `with`; the table of epochs is still printed."""
+        before, self.progress.bar = self.progress.bar, False
+        try:
+            yield self
+        finally:
+            self.progress.bar = before
+
+    def no_logging(self) -> Any:
+        """Neither bars nor the table of epochs for the length of a `with`; the history is kept."""
+        return self.removed_cbs(self.progress)
+
+    @contextmanager
+    def _calling(self, cbs: list[Callback]) -> Iterator[Dispatch]:
+        for cb in cbs:
+            cb.learn = self
+        yield Dispatch(cbs, self.verbs)
+
+    @contextmanager
+    def _ctrl_c_ends(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.interrupted = True
+            print(f"Interrupted in epoch {self.epoch}, batch {self.i}: the weights and the history are as they were "
+                  "then, and training can go on.")
+
+
+RUNNING = ("batches", "training", "i", "xb", "yb", "pred", "loss")
+
+
+def _as_list(cbs: Iterable[Callback] | Callback | None) -> list[Callback]:
+    if cbs is None:
+        return []
+    return [cbs] if isinstance(cbs, (Callback, type)) else list(cbs)

@@ -1,0 +1,82 @@
+"""Progress: a table of epochs, with fastprogress bars in a notebook and in a terminal, and none in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .callback import Callback
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a Jupyter kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def bars_wanted() -> bool:
+    """Whether somebody watches: a notebook, or a terminal on standard output."""
+    return in_notebook() or sys.stdout.isatty()
+
+
+class Progress(Callback):
+    """Prints a line an epoch. `bar` False leaves the bars out."""
+
+    order = 70
+
+    def __init__(self) -> None:
+        self.bar = True
+        self.master: Any = None
+
+    def before_fit(self) -> None:
+        self.header: list[str] = []
+        self.master = self._master() if self.bar and bars_wanted() else None
+        if self.master:
+            self.master.update(0)
+
+    def before_train(self) -> None:
+        self._start()
+
+    def before_validate(self) -> None:
+        self._start()
+
+    def after_batch(self) -> None:
+        if self.master:
+            self.child.update(self.learn.i + 1)
+
+    def after_epoch(self) -> None:
+        row = self.learn.recorder.rows[-1]
+        cells = [str(row["epoch"]), *(f"{v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds")),
+                 f"{row['seconds']:.2f}"]
+        names = [*(k for k in row if k != "seconds"), "seconds"]
+        if self.master:
+            self.master.update(self.learn.epoch + 1)
+        if self.master and in_notebook():
+            if not self.header:
+                self.master.write(names, table=True)
+            self.master.write(cells, table=True)
+            self.master.show() if hasattr(self.master, "out") else None
+        else:
+            self._print(names, cells)
+        self.header = names
+
+    def cleanup_fit(self) -> None:
+        if self.master and in_notebook():
+            self.master.on_iter_end()
+        self.master = None
+
+    def _print(self, names: list[str], cells: list[str]) -> None:
+        if not self.header:
+            print("  ".join(name.rjust(10) for name in names), flush=True)
+        print("  ".join(cell.rjust(10) for cell in cells), flush=True)
+
+    def _master(self) -> Any:
+        from fastprogress import master_bar      # late: it imports matplotlib in a notebook
+        return master_bar(range(self.learn.n_epochs))
+
+    def _start(self) -> None:
+        if self.master and len(self.learn.batches):
+            from fastprogress import progress_bar
+            self.child = progress_bar(range(len(self.learn.batches)), parent=self.master)
+            self.child.update(0)

@@ -1,0 +1,109 @@
+"""Recorder: what happened in training, batch by batch and epoch by epoch, and its plots."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .callback import Callback
+from .optim import get_hyper
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FLUSH = 1024    # losses wait on the device in groups of this size, so that no batch waits for the device
+
+
+class Recorder(Callback):
+    """`losses`, `lrs` and `moms` a training batch; `rows`, a dict an epoch: epoch, train_loss, valid_loss, the
+    metrics, and the seconds it took. The history runs on from fit to fit."""
+
+    order = 60
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.lrs: list[float] = []
+        self.moms: list[float | None] = []
+        self._losses: list[np.ndarray] = []
+        self._waiting: list[Tensor] = []
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The loss of every training batch, float32, shape (batches,)."""
+        self._flush()
+        return np.concatenate(self._losses) if self._losses else np.empty(0, dtype=np.float32)
+
+    def smooth_losses(self, beta: float = 0.98) -> np.ndarray:
+        """Exponentially weighted mean of the losses, divided by 1 - beta^t for the start at zero."""
+        losses = pd.Series(self.losses.astype(np.float64))
+        return losses.ewm(alpha=1 - beta, adjust=True).mean().to_numpy()
+
+    def frame(self) -> pd.DataFrame:
+        """One row an epoch."""
+        return pd.DataFrame(self.rows)
+
+    def before_epoch(self) -> None:
+        self.started = time.perf_counter()
+
+    def before_train(self) -> None:
+        self.learn.scores.values = {}
+        self._total = torch.zeros((), dtype=torch.float64, device=self.learn.device)
+        self._n = 0
+
+    def after_loss(self) -> None:
+        if self.learn.training:
+            loss = self.learn.loss.detach()
+            self._waiting.append(loss)
+            self._total += loss * len(self.learn.yb)
+            self._n += len(self.learn.yb)
+            self.lrs.append(get_hyper(self.learn.opt, "lr"))
+            self.moms.append(get_hyper(self.learn.opt, "momentum"))
+            if len(self._waiting) >= FLUSH:
+                self._flush()
+
+    def after_epoch(self) -> None:
+        self._flush()
+        row = {"epoch": len(self.rows), "train_loss": self._total.item() / max(self._n, 1)}
+        row |= {"valid_loss" if name == "loss" else name: v for name, v in self.learn.scores.values.items()}
+        self.rows.append(row | {"seconds": time.perf_counter() - self.started})
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._losses.append(torch.stack(self._waiting).float().cpu().numpy())
+            self._waiting = []
+
+    def plot_loss(self, ax: Axes | None = None, skip: int = 0, beta: float = 0.98) -> Axes:
+        """The smoothed training loss a batch, without the first `skip`, and the validation loss an epoch."""
+        ax = _axes(ax)
+        smooth = self.smooth_losses(beta)
+        ax.plot(np.arange(skip, len(smooth)), smooth[skip:], label="training, smoothed")
+        if valid := [row["valid_loss"] for row in self.rows if "valid_loss" in row]:
+            ends = np.linspace(0, len(smooth), len(self.rows) + 1)[1:]
+            ax.plot(ends[-len(valid):], valid, "o-", label="validation")
+        ax.set(xlabel="batch", ylabel="loss")
+        ax.legend()
+        return ax
+
+    def plot_sched(self, ax: Axes | None = None) -> Axes:
+        """The learning rate a batch and, on an axis of its own, the momentum."""
+        ax = _axes(ax)
+        lines = ax.plot(self.lrs, label="learning rate")
+        ax.set(xlabel="batch", ylabel="learning rate")
+        if any(m is not None for m in self.moms):
+            right: Any = ax.twinx()
+            lines += right.plot(self.moms, color="tab:orange", label="momentum")
+            right.set_ylabel("momentum")
+        ax.legend(handles=lines, loc="lower center")
+        return ax
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot as plt     # late, since it takes longer to import than all of collab
+    return plt.subplots()[1]
