@@ -176,7 +176,7 @@ def _databunch(notes: dict[str, Any], items: pd.DataFrame | None = None, bs: int
 
 
 def _split(name: str, valid_pct: float, seed: int) -> Split | str:
-    known = {"random": random_split(valid_pct, seed), "time": time_split(valid_pct), "last": leave_last(1),
+    known: dict[str, Split | str] = {"random": random_split(valid_pct, seed), "time": time_split(valid_pct), "last": leave_last(1),
              "users": user_split(valid_pct, seed), **{fold: fold for fold in CANONICAL}}
     if name not in known:
         raise DataError(f"--split {name} is not one of {', '.join(known)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from copy import deepcopy
 from typing import Any
 
 import pandas as pd
@@ -29,15 +31,15 @@ def errors(learn: CollabLearner, part: TensorBatches) -> pd.DataFrame:
     the mean with damped biases. All are clipped to the rating scale."""
     scores = learn.validate(part)
     rows: list[dict[str, Any]] = []
-    for name, damping in (("mean rating", float("inf")), ("mean and biases", None)):
-        options = {} if damping is None else {"damping_u": damping, "damping_i": damping}
-        baseline = BiasBaseline(learn.data.n_users, learn.data.n_items)
-        baseline.fit(*(t.cpu() for t in learn.data.train.tensors), **options)
+    users, items, ratings = (t.cpu() for t in learn.data.train.tensors)
+    empty = BiasBaseline(learn.data.n_users, learn.data.n_items)
+    for name, baseline in (("mean rating", empty.fit(users, items, ratings, math.inf, math.inf)),
+                           ("mean and biases", deepcopy(empty).fit(users, items, ratings))):
         metrics = [RMSE(), MAE()]
         for batch in part.in_order():
-            users, items, ratings = (t.cpu() for t in batch)
+            u, i, y = (t.cpu() for t in batch)
             for metric in metrics:
-                metric.update(learn.decode(baseline(users, items)), ratings)
+                metric.update(learn.decode(baseline(u, i)), y)
         rows.append({"model": name, "rmse": metrics[0].value(), "mae": metrics[1].value()})
     rows.append({"model": type(learn.model).__name__, "rmse": scores["rmse"], "mae": scores["mae"]})
     return pd.DataFrame(rows)

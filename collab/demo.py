@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from .console import errors, table
 from .data.databunch import CollabDataBunch
 from .data.movielens import movielens
@@ -39,7 +41,9 @@ def tour(out: Path, bs: int = 64, epochs: int = 5, seed: int = 0) -> bool:
 
     out.mkdir(parents=True, exist_ok=True)
     for name, plot in (("loss", learn.recorder.plot_loss), ("schedule", learn.recorder.plot_sched)):
-        plot().figure.savefig(out / f"{name}.png", dpi=120, bbox_inches="tight")
+        figure = Figure(figsize=(7, 5))
+        plot(ax=figure.subplots())
+        figure.savefig(out / f"{name}.png", dpi=120, bbox_inches="tight")
     learn.export(out / "model.safetensors", source="ml-100k", split="u1")
     print(f"\nWrote {out}/loss.png, {out}/schedule.png and {out}/model.safetensors. Ask it for more:")
     print(f'  collab recommend {out}/model.safetensors --user 42\n  collab similar "Toy Story" {out}/model.safetensors')

@@ -112,7 +112,7 @@ def test_recbole_ids_that_integers_would_spell_in_another_way_stay_text(write):
 
 def test_other_encodings_can_be_said(write):
     path = write("m.csv", "item,title\n1,Misérables\n".encode("latin-1"))
-    with pytest.raises(DataError, match="not written in utf-8.*0xe9.*encoding='latin-1'"):
+    with pytest.raises(DataError, match=r"not written in utf-8.*0xe9.*encoding='latin-1'"):
         read_table(path)
     assert read_table(path, encoding="latin-1")["title"].tolist() == ["Misérables"]
 
@@ -123,7 +123,7 @@ def test_missing_file_is_named_in_full_with_one_that_is_near(write, tmp_path, mo
     with pytest.raises(DataError) as caught:
         read_table("rating.csv")
     assert str(caught.value) == f"there is no file {tmp_path / 'rating.csv'}; did you mean 'ratings.csv'?"
-    with pytest.raises(DataError, match="not even the folder .*nowhere"):
+    with pytest.raises(DataError, match=r"not even the folder .*nowhere"):
         read_table("nowhere/ratings.csv")
 
 

@@ -293,7 +293,7 @@ def test_part_of_another_file_is_thrown_away(server, tiny, tmp_path):
 def test_wrong_checksum_is_refused_and_deleted(server, tiny, tmp_path, monkeypatch):
     server.content = tiny + b"x"
     monkeypatch.setattr(module, "fetch_recbole", fails)
-    with pytest.raises(DataError, match="its sha256 is .*, not .*deleted"):
+    with pytest.raises(DataError, match=r"its sha256 is .*, not .*deleted"):
         movielens(home=tmp_path)
     assert os.listdir(tmp_path) == []
 
@@ -303,7 +303,7 @@ def test_without_a_checksum_on_record_the_zip_checks_itself(server, tmp_path):
     good = zip_of({"ml-latest-small/ratings.csv": b"userId,movieId,rating,timestamp\n1,1,4.0,9\n",
                    "ml-latest-small/movies.csv": b"movieId,title,genres\n1,A (1995),Drama\n"})
     for server.content in (b"<html>no such page</html>", good.replace(b"ratings.csv", b"ratings.cs_", 1)):
-        with pytest.raises(DataError, match="is no zip file|is damaged|differ"):
+        with pytest.raises(DataError, match=r"is no zip file|is damaged|differ"):
             movielens("latest-small", home=tmp_path)
         assert os.listdir(tmp_path) == []
     server.content = good
@@ -354,7 +354,7 @@ def test_no_file_is_left_by_a_wheel_that_is_another_one(tmp_path, monkeypatch):
         (Path(command[command.index("--dest") + 1]) / download.RECBOLE_WHEEL).write_bytes(b"another")
         return subprocess.CompletedProcess(command, 0, "", "")
     monkeypatch.setattr(download.subprocess, "run", pip)
-    with pytest.raises(DataError, match="has sha256 .* not 9c99"):
+    with pytest.raises(DataError, match=r"has sha256 .* not 9c99"):
         download.fetch_recbole(tmp_path / "ml-100k.recbole.zip")
     assert os.listdir(tmp_path) == []
     (tmp_path / download.RECBOLE_WHEEL).write_bytes(b"another")

@@ -32,7 +32,7 @@ OCCUPATIONS_1M = ("other", "academic/educator", "artist", "clerical/admin", "col
 RECBOLE = "recbole/dataset_example/ml-100k/ml-100k."
 # Titles that the copy in RecBole's wheel spells in another way than u.item does.
 RECBOLE_TITLES = {"unkonwn (unkonwn)": "unknown"}
-# "(1995)"; some series have a span, of which the first year counts: "(2006–2007)", "(2009- )".
+# "(1995)"; some series have a span, of which the first year counts: "(2006-2007)", "(2009- )".
 YEAR = re.compile(r"\((\d{4})(?:[-–]\s*(?:\d{4})?)?\)")
 
 

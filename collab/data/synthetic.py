@@ -36,6 +36,9 @@ def synthetic(n_users: int = 500, n_items: int = 300, n_ratings: int = 20_000, s
     max(n_users, n_items) on, every user and every item has a rating. An item's genres are the directions of its
     strongest factors; what is said of users is independent of their taste.
 
+    >>> synthetic(n_users=50, n_items=30, n_ratings=200)
+    synthetic: 200 ratings, 50 users, 30 items, 1 to 5
+
     `seed` alone decides what comes out. Memory and time grow with n_ratings, never with n_users x n_items.
     Raises DataError for a request that cannot be met."""
     low, high = _check(n_users, n_items, n_ratings, n_factors, noise, scale, step, popularity, activity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -52,6 +53,12 @@ class Learner:
     (batch of this pass), `batches`, `training`, `xb`, `yb`, `pred`, `loss`, `opt`, `model`. `interrupted` says
     whether the last fit was ended by Ctrl-C."""
 
+    batches: Any
+    xb: list[Tensor]
+    yb: Tensor
+    pred: Tensor
+    loss: Tensor
+
     def __init__(self, data: Any, model: nn.Module, loss_func: Callable[[Tensor, Tensor], Tensor] = mse,
                  opt_func: OptFunc = adamw, lr: float = 1e-3, wd: float = 0.0, metrics: Any = None,
                  cbs: Iterable[Callback] | Callback | None = None, seed: int | None = None):
@@ -61,12 +68,16 @@ class Learner:
         self.scores = Scores(as_metrics(metrics))
         self.recorder, self.progress = Recorder(), Progress()
         self.cbs: list[Callback] = []
-        self.opt: torch.optim.Optimizer | None = None
         self.n_epochs, self.epoch, self.i, self.training, self.interrupted = 0, 0, 0, False, False
         self.verbs = Verbs()
         self.verbs.learn = self
         self.add_cbs([*([Seeded(seed)] if seed is not None else []), self.scores, self.recorder, self.progress])
         self.add_cbs(cbs)
+
+    @cached_property
+    def opt(self) -> torch.optim.Optimizer:
+        """The optimizer: made when it is first needed, and kept with its state from fit to fit."""
+        return make_optimizer(self.model, self.opt_func, self.lr, self.wd)
 
     # The loop ---------------------------------------------------------------------------------------------------
 
@@ -77,7 +88,6 @@ class Learner:
         Ctrl-C ends it cleanly: cleanups run, the history is kept, and `interrupted` is True."""
         if n_epochs < 0 or n_epochs != int(n_epochs):
             raise ValueError(f"n_epochs must be a whole number, at least 0, got {n_epochs}")
-        self.opt = self.opt or make_optimizer(self.model, self.opt_func, self.lr, self.wd)
         set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
         self.n_epochs, self.interrupted = int(n_epochs), False
         with self.added_cbs(cbs), self._calling(self.cbs) as run, self._ctrl_c_ends(), run.scope("fit"):

@@ -27,7 +27,7 @@ class Recorder(Callback):
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
-        self.lrs: list[float] = []
+        self.lrs: list[float | None] = []
         self.moms: list[float | None] = []
         self._losses: list[np.ndarray] = []
         self._waiting: list[Tensor] = []
@@ -92,11 +92,11 @@ class Recorder(Callback):
     def plot_sched(self, ax: Axes | None = None) -> Axes:
         """The learning rate a batch and, on an axis of its own, the momentum."""
         ax = _axes(ax)
-        lines = ax.plot(self.lrs, label="learning rate")
+        lines = ax.plot(np.asarray(self.lrs, dtype=float), label="learning rate")
         ax.set(xlabel="batch", ylabel="learning rate")
         if any(m is not None for m in self.moms):
             right: Any = ax.twinx()
-            lines += right.plot(self.moms, color="tab:orange", label="momentum")
+            lines += right.plot(np.asarray(self.moms, dtype=float), color="tab:orange", label="momentum")
             right.set_ylabel("momentum")
         ax.legend(handles=lines, loc="lower center")
         return ax
