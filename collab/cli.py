@@ -42,9 +42,9 @@ class Output(StrEnum):
     JSON = "json"
 
 
-Data = Annotated[str, typer.Argument(help="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small; or a file: "
+Data = Annotated[str, typer.Argument(metavar="DATA", help="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small; or a file: "
                                           "CSV, TSV, '::'-separated (.dat), Parquet, RecBole (.inter).", show_default=False)]
-ModelFile = Annotated[Path, typer.Argument(help="The model file that collab train wrote.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file that collab train wrote.")]
 SplitName = Annotated[str, typer.Option(help="What is held out: random, time (the latest), last (each user's last), "
                                              "users (whole users), or u1 to u5 of ml-100k.")]
 ValidPct = Annotated[float, typer.Option(min=0, max=0.99, help="The fraction held out (random, time, users).")]
@@ -59,9 +59,9 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2,
           model: Annotated[Model, typer.Option(help="The model: biases and factors, factors alone, or a network.")] = Model.DOT_BIAS,
           factors: Annotated[int, typer.Option(min=1, help="Factors a user and an item.")] = 50,
           epochs: Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")] = 5,
-          bs: Annotated[int, typer.Option(min=1, help="Ratings a batch; larger is faster and a little less exact.")] = 64,
-          lr: Annotated[float | None, typer.Option(help="Peak learning rate; by default the model's recipe for this batch size.")] = None,
-          wd: Annotated[float | None, typer.Option(help="Decoupled weight decay; by default the recipe's.")] = None,
+          bs: Annotated[int, typer.Option(min=1, help="Ratings a batch; larger is faster.")] = 64,
+          lr: Annotated[float | None, typer.Option(min=0, help="Peak learning rate; by default the model's recipe for this batch size.")] = None,
+          wd: Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay; by default the recipe's.")] = None,
           seed: Annotated[int, typer.Option(help="The same seed gives the same model, to the last bit.")] = 0,
           out: Annotated[Path, typer.Option(help="Where to write the model.")] = OUT,
           user_col: Annotated[str | None, typer.Option(help="Column of users; by default the first.")] = None,
@@ -125,7 +125,7 @@ def recommend(model: ModelFile = OUT,
 
 
 @app.command()
-def similar(item: Annotated[str, typer.Argument(help="An item's id, its title, or a part of its title.", show_default=False)],
+def similar(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's id, its title, or a part of its title.", show_default=False)],
             model: ModelFile = OUT, n: Count = 10, as_: As = Output.TABLE) -> None:
     """List the items nearest to one."""
     learn = load_learner(model)
@@ -150,12 +150,13 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
 
 def main() -> None:
     """The entry point: what is wrong with the input is one line on standard error, and exit code 2."""
-    warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
-    try:
-        app()
-    except (DataError, OSError, ValueError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
+        try:
+            app()
+        except (DataError, OSError, ValueError) as error:
+            print(f"Error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
 
 
 def _read(source: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:

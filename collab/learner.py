@@ -19,13 +19,16 @@ from .data.vocab import UNKNOWN, Vocab
 from .losses import mse
 from .metrics import MAE, RMSE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet, Range
-from .recommend import CrossScores, cosine_scores, cross_scores, top_k
-from .saved import load_parts, save_parts
+from .recommend import CrossScores, cosine_scores, cross_scores, pair_scores, top_k
+from .saved import load_parts, load_weights, save_parts
 from .train.callback import Callback
 from .train.learner import Learner
 from .train.optim import OptFunc, adamw
+from .train.seeded import untouched_randomness
 
-Ids = Hashable | list | np.ndarray | pd.Series | pd.Index
+SEVERAL = (list, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
+Ids = Hashable | list | range | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
+"""One raw id, or several; a tuple is one id."""
 
 RECIPES = {"dot": (5e-3, 0.05), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1)}
 """Model -> (lr, wd) for batches of 64, chosen on validation parts of MovieLens-100K's u1 training rows."""
@@ -35,12 +38,16 @@ class CollabLearner(Learner):
     """A Learner over a CollabDataBunch that speaks raw ids: predicts, recommends, compares and explains.
 
     What it reports is clipped to the scale of the training ratings, where they are on one (`data.scale`).
-    Unknown ids are scored as the average of what was trained."""
+    Unknown ids are scored as the average of what was trained. `notes` are kept in the file that `export` writes.
+
+    Raises DataError for data of another kind, or a model that was built for other numbers of users and items."""
 
     data: CollabDataBunch
 
     def __init__(self, data: CollabDataBunch, model: nn.Module, *args: Any, **kwargs: Any):
+        _check_fit(data, model)
         self.scale = data.scale
+        self.notes: dict[str, Any] = {}
         super().__init__(data, model, *args, **kwargs)
         self.add_cbs(AverageUnknown())
         fill_unknown(self.model, data)
@@ -61,7 +68,7 @@ class CollabLearner(Learner):
         if len(users) != len(items) and 1 not in (len(users), len(items)):
             raise ValueError(f"{len(users)} users and {len(items)} items cannot be paired; give as many, or one")
         users, items = torch.broadcast_tensors(users, items)
-        scores = self.decode(self._looking(lambda: self.model(users, items))).cpu().numpy()
+        scores = self.decode(self._looking(lambda: pair_scores(self.model, users, items))).cpu().numpy()
         return scores if _several(user) or _several(item) else float(scores[0])
 
     def recommend(self, user: Ids, n: int = 10, exclude_seen: bool = True, among: Iterable[Hashable] | None = None,
@@ -70,14 +77,16 @@ class CollabLearner(Learner):
 
         For several users (a list, array or Series), one table under another with the column user in front.
         `exclude_seen` leaves out what the user rated in the training part; `among` is the list of items to choose
-        from, by default all. Ranked before scores are clipped to the scale; equal scores by the order of ids."""
+        from, by default all; an unknown one raises UnknownId. Ranked before scores are clipped to the scale; equal
+        scores by the order of ids. Fewer than `n` where no more are left."""
         rows = self._rows(self.data.users, user, unknown)
         vocab = self.data.items
         pool = torch.arange(1, len(vocab)) if among is None else torch.unique(self._rows(vocab, list(among), "error"))
         found, scores = self._top(cross_scores(self.model), rows, pool, n, exclude_seen)
         table = self._ranked(vocab, found, self.decode(scores), titled=True)
         if _several(user):
-            table.insert(0, "user", np.repeat(np.asarray(user, dtype=object), (found >= 0).sum(1).numpy()))
+            asked: Any = user
+            table.insert(0, "user", pd.Index(list(asked), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
         return table
 
     def similar_items(self, item: Hashable, n: int = 10) -> pd.DataFrame:
@@ -109,8 +118,11 @@ class CollabLearner(Learner):
 
     def export(self, path: str | Path, **notes: Any) -> Path:
         """Write one safetensors file with weights, configuration, vocabs, item metadata and the training ratings
-        (which `recommend` needs to leave out what was seen). `notes` are JSON values to keep with it."""
-        return save_parts(path, self.model, self.data, {**getattr(self, "notes", {}), **notes})
+        (which `recommend` needs to leave out what was seen). `notes` are JSON values to keep with it.
+
+        Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
+        recipe = {"lr": self.lr, "wd": self.wd, "seed": self.seed}
+        return save_parts(path, self.model, self.data, recipe, {**self.notes, **notes})
 
     # Inside ------------------------------------------------------------------------------------------------------
 
@@ -128,11 +140,11 @@ class CollabLearner(Learner):
         return torch.from_numpy(rows).to(self.device)
 
     def _looking(self, look: Callable[[], Any]) -> Any:
-        """Call `look` in evaluation mode and without gradients, and leave the modes as they were."""
+        """Call `look` in evaluation mode and without gradients; leave the modes and torch's randomness as they were."""
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), untouched_randomness():
                 return look()
         finally:
             for module, mode in modes:
@@ -140,6 +152,7 @@ class CollabLearner(Learner):
 
     def _top(self, scores: CrossScores, rows: Tensor, pool: Tensor, n: int, exclude_seen: bool) -> Any:
         seen = self.data.histories if exclude_seen else None
+        n = min(n, max(len(pool), 1))       # whoever asks for a million gets all there are, without room for a million
         return self._looking(lambda: top_k(scores, rows, pool.to(self.device), n, seen))
 
     def _similar(self, vocab: Vocab, id: Hashable, n: int, is_item: bool) -> pd.DataFrame:
@@ -198,12 +211,16 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
                    seed: int | None = None) -> CollabLearner:
     """A learner for ratings: `model` is "dot", "dot_bias", "net", or any module from (users, items) to scores.
 
-    `y_range` "auto" is `data.y_range`; None does not squash scores (and "dot" never does). `lr` and `wd` default to
-    the model's recipe for batches of 64, times sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022).
-    The loss is the mean squared error, the metrics RMSE and MAE, and `seed` (by default the data's) decides initial
-    weights and dropout.
+    `y_range` "auto" is `data.y_range`; None does not squash scores ("dot" never does, and a module of your own does
+    as it likes: for one, `y_range` and `n_factors` mean nothing). `lr` and `wd` default to the model's recipe
+    ("dot_bias" for a module of your own) for batches of 64, times sqrt(bs / 64) for others (the square-root rule:
+    Malladi et al. 2022). The loss is the mean squared error, the metrics RMSE and MAE, and `seed` (by default the
+    data's) decides initial weights and dropout.
 
-    Raises DataError for an explicit `y_range` that does not hold every rating."""
+    Raises DataError for an explicit `y_range` that does not hold every training and validation rating, ValueError
+    for the name of no model."""
+    if not isinstance(data, CollabDataBunch):
+        raise _no_data(data)
     seed = data.seed if seed is None else seed
     limits = _check_range(data, y_range)
     if isinstance(model, str):
@@ -221,11 +238,13 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
                  device: torch.device | str | None = None) -> CollabLearner:
     """The learner that `export` wrote: the same answers, to the bit. `learn.notes` holds the notes.
 
+    It has no validation part; a further fit begins with a fresh optimizer, at the lr and wd the learner had.
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
     Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
-    data, module, notes = load_parts(path, model, device)
-    learn = CollabLearner(data, module, mse, metrics=[RMSE(), MAE()], seed=data.seed)
-    learn.notes = notes
+    parts = load_parts(path, model, device)
+    learn = CollabLearner(parts.data, parts.model, mse, metrics=[RMSE(), MAE()], **parts.recipe)
+    load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
+    learn.notes = parts.notes
     return learn
 
 
@@ -234,7 +253,7 @@ def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | Non
         raise ValueError(f"model {name!r} is not one of {', '.join(RECIPES)}; a module of your own is passed as it is")
     sizes = n_factors, data.n_users, data.n_items
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)       # the CPU's alone; torch.manual_seed would seed the GPUs' too
         if name == "dot":
             return EmbeddingDot(*sizes)
         if name == "net":
@@ -250,11 +269,14 @@ def _inside(mean: float, limits: Range | None) -> float:
 
 
 def _check_range(data: CollabDataBunch, y_range: Range | str | None) -> Range | None:
-    if y_range is None or y_range == "auto":
+    if y_range is None or (isinstance(y_range, str) and y_range == "auto"):
         return data.y_range if y_range else None
-    if isinstance(y_range, str) or len(y_range) != 2 or not y_range[0] < y_range[1]:
+    try:
+        low, high = (math.nan, math.nan) if isinstance(y_range, str) else map(float, y_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
         raise DataError(f"y_range must be (low, high) with low < high, 'auto' or None, got {y_range!r}")
-    low, high = map(float, y_range)
     for name, part in (("training", data.train), ("validation", data.valid)):
         if part is not None and (outside := (part.tensors[2] < low) | (part.tensors[2] > high)).any():
             raise DataError(f"{int(outside.sum()):,} of {part.n:,} {name} ratings lie outside y_range ({low:g}, "
@@ -263,5 +285,22 @@ def _check_range(data: CollabDataBunch, y_range: Range | str | None) -> Range | 
     return low, high
 
 
+def _check_fit(data: CollabDataBunch, model: nn.Module) -> None:
+    if not isinstance(data, CollabDataBunch):
+        raise _no_data(data)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"the model must be an nn.Module that has been built, got {model!r}")
+    config = getattr(model, "config", None)
+    for name, n in (("n_users", data.n_users), ("n_items", data.n_items)):
+        if isinstance(config, dict) and config.get(name, n) != n:
+            raise DataError(f"the model was built with {name}={config[name]:,}, but the data have {n:,} rows, the "
+                            f"unknown one included; build it with data.{name}")
+
+
+def _no_data(data: Any) -> DataError:
+    return DataError(f"expected a CollabDataBunch, got {type(data).__name__}; make one from a table of ratings with "
+                     "CollabDataBunch.from_df(ratings)")
+
+
 def _several(ids: Ids) -> bool:
-    return isinstance(ids, (list, np.ndarray, pd.Series, pd.Index))
+    return isinstance(ids, SEVERAL)

@@ -44,7 +44,7 @@ class MeanOf(Metric):
         self.n += target.numel()
 
     def value(self) -> float:
-        return self.finish(self.total.item() / self.n) if self.total is not None else math.nan
+        return self.finish(self.total.item() / self.n) if self.total is not None and self.n else math.nan
 
 
 class RMSE(MeanOf):
@@ -72,7 +72,7 @@ class WholeSet(Metric):
     """Any function of (all predictions, all targets): they are kept until the end, and it is called once."""
 
     def __init__(self, f: Callable[[Tensor, Tensor], Tensor | float], name: str | None = None):
-        self.f, self.name = f, name or getattr(f, "__name__", type(f).__name__)
+        self.f, self.name = f, str(name or getattr(f, "__name__", type(f).__name__))
         self.reset()
 
     def reset(self) -> None:
@@ -89,9 +89,18 @@ class WholeSet(Metric):
 
 def as_metrics(metrics: Iterable[Metric | Callable[[Tensor, Tensor], Tensor | float]] | Metric | Callable | None,
                ) -> list[Metric]:
-    """One metric or several; a class such as RMSE is made, a plain function becomes a WholeSet."""
+    """One metric or several; a class such as RMSE is made, a plain function becomes a WholeSet.
+
+    Raises TypeError for what cannot be called, and ValueError for two of one name: one would hide the other."""
     if metrics is None:
         return []
     several = metrics if isinstance(metrics, Iterable) else [metrics]
     made = [m() if isinstance(m, type) else m for m in several]
-    return [m if isinstance(m, Metric) else WholeSet(m) for m in made]
+    for m in made:
+        if not isinstance(m, Metric) and not callable(m):
+            raise TypeError(f"{m!r} is no metric; give RMSE(), MAE() or a function of (predictions, targets)")
+    ready = [m if isinstance(m, Metric) else WholeSet(m) for m in made]
+    names = [m.name for m in ready]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two metrics are named {twice[0]!r}; give one of them another `name`")
+    return ready

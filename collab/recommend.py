@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +10,21 @@ from torch import Tensor, nn
 from .data.history import Histories
 
 MAX_SCORES = 1 << 22        # scores that are held at a time, 16 MiB of float32
-MAX_PAIRS = 1 << 18         # pairs that a model without `cross` scores at a time; its layers may be wide
+MAX_PAIRS = 1 << 16         # pairs that a model scores one by one at a time; its layers may be wide
 
 CrossScores = Callable[[Tensor, Tensor], Tensor]
+
+
+def pair_scores(model: nn.Module, users: Tensor, items: Tensor) -> Tensor:
+    """The model's scores of n pairs, shape (n,), MAX_PAIRS at a time. Raises ValueError for scores of another shape."""
+    parts = [torch.empty(0, device=users.device)]
+    for u, i in zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS)):
+        if len(u):
+            parts.append(model(u, i))
+            if parts[-1].shape != u.shape:
+                raise ValueError(f"{type(model).__name__} gave scores of shape {tuple(parts[-1].shape)} for {len(u)} "
+                                 f"pairs; a model returns one score a pair, shape ({len(u)},)")
+    return torch.cat(parts)
 
 
 def cross_scores(model: nn.Module) -> CrossScores:
@@ -23,8 +34,7 @@ def cross_scores(model: nn.Module) -> CrossScores:
 
     def every_pair(users: Tensor, items: Tensor) -> Tensor:
         left, right = users.repeat_interleave(len(items)), items.repeat(len(users))
-        parts = [model(u, i) for u, i in zip(left.split(MAX_PAIRS), right.split(MAX_PAIRS))]
-        return torch.cat(parts).view(len(users), len(items))
+        return pair_scores(model, left, right).view(len(users), len(items))
     return every_pair
 
 
@@ -39,13 +49,16 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int,
           seen: Histories | None = None) -> tuple[Tensor, Tensor]:
     """The `k` best candidates of each query: (rows int64, scores float32), both (len(queries), k), on the CPU.
 
-    `queries` (m,) and `candidates` (n,) are rows on the device of the scores; equal scores are ordered by row, and
-    candidates that a user has `seen` are left out. Where fewer than k are left, rows end in -1 and scores in -inf.
-    At most MAX_SCORES scores are held at a time, whatever m and n are. Exact: every candidate is scored."""
+    `queries` (m,) and `candidates` (n,) are rows on the device of the scores; equal scores are ordered by row.
+    Candidates that a user has `seen`, and those with a score of -inf, are left out; where fewer than k are left,
+    rows end in -1 and scores in -inf. At most MAX_SCORES scores are held at a time, whatever m and n are. Exact:
+    every candidate is scored. Raises ValueError for k below 1 and where a score is NaN."""
     if k < 1:
         raise ValueError(f"the number of recommendations must be at least 1, got {k}")
-    n_wide = min(max(len(candidates), 1), MAX_SCORES)
-    n_deep = max(1, MAX_SCORES // n_wide)
+    if not len(queries) or not len(candidates):
+        return torch.full((len(queries), k), -1), torch.full((len(queries), k), -torch.inf)
+    n_wide = min(len(candidates), MAX_SCORES)
+    n_deep = MAX_SCORES // n_wide
     rows, best = [], []
     for some in queries.split(n_deep):
         keys = torch.empty(len(some), 0, dtype=torch.int64, device=queries.device)
@@ -55,16 +68,16 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int,
         found, score = _unpack(keys)
         rows.append(found)
         best.append(score)
-    if not rows:
-        return torch.empty(0, k, dtype=torch.int64), torch.empty(0, k)
     return torch.cat(rows), torch.cat(best)
 
 
 def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Histories | None) -> Tensor:
     scores = scores.float().clone()
+    if scores.isnan().any():
+        raise ValueError("the model's scores are not numbers (NaN): its weights are broken, and nothing can be ranked")
     if seen is not None:
         position, items = seen.pairs(users.cpu())
-        place = torch.full((int(max(block.max(), items.max() if len(items) else 0)) + 1,), -1)
+        place = torch.full((int(torch.cat([block.cpu(), items]).max()) + 1,), -1)       # row -> column of scores
         place[block.cpu()] = torch.arange(len(block))
         here = place[items]
         scores[position[here >= 0].to(scores.device), here[here >= 0].to(scores.device)] = -torch.inf

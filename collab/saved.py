@@ -3,57 +3,76 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, default_device
+from .data.schema import DataError
 from .data.vocab import Vocab, from_json, to_json
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .train.checkpoint import read_tensors, write_tensors
 
 VERSION = 1
 MODELS: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet)}
+TRAIN = ("users", "items", "ratings")
 
 
-def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, notes: dict[str, Any]) -> Path:
+class Parts(NamedTuple):
+    """What a file holds; `weights` are not yet in the `model`."""
+
+    data: CollabDataBunch       # the training part only
+    model: nn.Module
+    weights: dict[str, Tensor]
+    recipe: dict[str, Any]      # lr, wd, seed
+    notes: dict[str, Any]
+
+
+def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe: dict[str, Any],
+               notes: dict[str, Any]) -> Path:
     """Write the model's state and configuration, the vocabs, the item metadata and the training ratings."""
-    config = {"version": VERSION, "model": type(model).__name__, "model_config": getattr(model, "config", None),
-              "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
-              "bs": data.train.bs, "seed": data.seed, "notes": notes}
-    tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
-    tensors |= {f"train.{name}": t for name, t in zip(("users", "items", "ratings"), data.train.tensors)}
+    name = type(model).__name__
+    config = {"version": VERSION, "model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
+              "model_config": model.config if type(model) is MODELS.get(name) else None, "seed": data.seed,
+              "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table)}
+    tensors = {f"model.{key}": t for key, t in model.state_dict().items()}
+    tensors |= {f"train.{key}": t for key, t in zip(TRAIN, data.train.tensors)}
     return write_tensors(path, tensors, config)
 
 
-def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.device | str | None = None,
-               ) -> tuple[CollabDataBunch, nn.Module, dict[str, Any]]:
-    """(data, model, notes) of a file that `save_parts` wrote. The data has the training part only.
+def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.device | str | None = None) -> Parts:
+    """The parts in a file that `save_parts` wrote, with the model it names or the one that is given.
 
-    Raises FileNotFoundError, or ValueError where the file is of another kind or does not fit the model."""
+    Raises FileNotFoundError, or ValueError where the file is of another kind or the model is not to be had."""
     tensors, config = read_tensors(path)
-    if config.get("version") != VERSION:
-        raise ValueError(f"{path} has format version {config.get('version')}; this collab reads version {VERSION}")
+    if (version := config.get("version")) != VERSION:
+        raise ValueError(f"{path} has format version {version}, but this collab reads version {VERSION}"
+                         + ("; update collab" if isinstance(version, int) and version > VERSION else ""))
     device = default_device() if device is None else torch.device(device)
-    train = TensorBatches(*(tensors[f"train.{name}"] for name in ("users", "items", "ratings")), bs=config["bs"],
-                          shuffle=True, seed=config["seed"], device=device)
+    train = TensorBatches(*(tensors[f"train.{name}"] for name in TRAIN), bs=config["bs"], shuffle=True,
+                          seed=config["seed"], device=device)
     data = CollabDataBunch(train, None, None, Vocab.from_state(config["users"]), Vocab.from_state(config["items"]),
                            _unpack(config["item_table"]), seed=config["seed"], device=device)
+    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model = _rebuild(path, config) if model is None else model
-    state = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
+    return Parts(data, model, weights, config["recipe"], config["notes"])
+
+
+def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Put the weights that were read from `path` into the model. Raises ValueError where they do not fit."""
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"the weights in {path} do not fit {type(model).__name__}: {error}") from None
-    return data, model, config["notes"]
 
 
 def _rebuild(path: str | Path, config: dict[str, Any]) -> nn.Module:
     name = config["model"]
-    if name not in MODELS or config["model_config"] is None:
+    if config["model_config"] is None or name not in MODELS:
         raise ValueError(f"{path} holds a model of the class {name}, which is not collab's own; "
                          f"build it and pass it: load_learner(path, model={name}(...))")
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in config["model_config"].items()}
@@ -61,15 +80,44 @@ def _rebuild(path: str | Path, config: dict[str, Any]) -> nn.Module:
         return MODELS[name](**options)
 
 
+# Tables as JSON: each column with its dtype, categories too. ------------------------------------------------------
+
 def _pack(table: pd.DataFrame) -> dict[str, Any]:
-    columns = {str(name): [None if missing else to_json(value) for value, missing in zip(column, column.isna())]
-               for name, column in table.items()}
-    return {"ids": [to_json(id) for id in table.index], "columns": columns,
-            "dtypes": {str(name): str(dtype) for name, dtype in table.dtypes.items()}}
+    return {"index": _pack_column(table.index.to_series(), "the ids"), "index_name": to_json(table.index.name),
+            "columns": [[to_json(name), _pack_column(column, f"column {name!r}")] for name, column in table.items()]}
+
+
+def _pack_column(column: pd.Series, where: str) -> dict[str, Any]:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return {"categories": _pack_column(column.cat.categories.to_series(), where),
+                "ordered": bool(column.cat.ordered), "values": column.cat.codes.tolist()}
+    try:
+        values = [None if missing else to_json(value) for value, missing in zip(column, column.isna())]
+    except DataError:
+        odd = next(value for value in column.dropna() if not _storable(value))
+        raise DataError(f"{where} of the table of items: values of type {type(odd).__name__} (such as {odd!r}) cannot "
+                        "be written to a file; drop the column, or make it text, numbers or dates") from None
+    return {"dtype": str(column.dtype), "values": values}
+
+
+def _storable(value: Any) -> bool:
+    try:
+        to_json(value)
+    except DataError:
+        return False
+    return True
 
 
 def _unpack(packed: dict[str, Any]) -> pd.DataFrame:
-    index = pd.Index([from_json(id) for id in packed["ids"]], tupleize_cols=False)
-    columns = {name: pd.Series([from_json(v) for v in values], index=index, dtype=object)
-               for name, values in packed["columns"].items()}
-    return pd.DataFrame({name: column.astype(packed["dtypes"][name]) for name, column in columns.items()}, index=index)
+    index = pd.Index(_unpack_column(packed["index"]), tupleize_cols=False, name=from_json(packed["index_name"]))
+    columns = [_unpack_column(column).set_axis(index) for _, column in packed["columns"]]
+    table = pd.DataFrame(dict(enumerate(columns)), index=index)
+    table.columns = pd.Index([from_json(name) for name, _ in packed["columns"]], tupleize_cols=False)
+    return table
+
+
+def _unpack_column(packed: dict[str, Any]) -> pd.Series:
+    if "categories" in packed:
+        categories = pd.Index(_unpack_column(packed["categories"]), tupleize_cols=False)
+        return pd.Series(pd.Categorical.from_codes(packed["values"], categories, ordered=packed["ordered"]))
+    return pd.Series([from_json(value) for value in packed["values"]], dtype=object).astype(packed["dtype"])

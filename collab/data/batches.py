@@ -15,6 +15,7 @@ CHUNK = 1 << 20     # rows that are permuted at a time, so that an epoch needs l
 
 class TensorBatches:
     """Batches over tensors that share their first dimension: tuples of slices, the last short one kept.
+    Unshuffled batches are views of the tensors: what is changed in them in place is changed in the data.
 
     With `shuffle`, every epoch draws one permutation from a generator of its own, seeded by `seed`, and no
     other randomness is touched. The tensors move to `device` when they take less than half of its free memory;
@@ -30,11 +31,11 @@ class TensorBatches:
                  device: torch.device | str = "cpu"):
         if not tensors or len({len(t) for t in tensors}) != 1:
             raise DataError(f"the tensors of a batch must have one length, got {[len(t) for t in tensors]}")
-        if bs < 1:
-            raise DataError(f"the batch size bs must be at least 1, got {bs}")
+        if bs < 1 or bs != int(bs):
+            raise DataError(f"the batch size bs must be a whole number from 1 on, got {bs}")
         self.device = torch.device(device)
         self.tensors = tuple(t.to(self.device) for t in tensors) if _fits(tensors, self.device) else tensors
-        self.bs, self.shuffle = bs, shuffle
+        self.bs, self.shuffle = int(bs), shuffle
         self.generator = torch.Generator().manual_seed(seed)
 
     @property
@@ -47,6 +48,8 @@ class TensorBatches:
         return math.ceil(self.n / self.bs)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        if not self.n:
+            return                  # `split` would make one batch of no rows
         if not self.shuffle:
             pieces = iter([self.tensors])
         else:
@@ -61,10 +64,12 @@ class TensorBatches:
         """The same rows, not shuffled: looking at them draws no random number."""
         return self.with_(shuffle=False)
 
-    def with_(self, bs: int | None = None, shuffle: bool | None = None, seed: int = 0) -> TensorBatches:
-        """The same tensors, batched in another way."""
-        return TensorBatches(*self.tensors, bs=self.bs if bs is None else bs, seed=seed, device=self.device,
-                             shuffle=self.shuffle if shuffle is None else shuffle)
+    def with_(self, bs: int | None = None, shuffle: bool | None = None,
+              seed: int | None = None) -> TensorBatches:
+        """The same tensors, batched in another way; with the same seed, from its beginning, if none is given."""
+        return TensorBatches(*self.tensors, bs=self.bs if bs is None else bs, device=self.device,
+                             shuffle=self.shuffle if shuffle is None else shuffle,
+                             seed=self.generator.initial_seed() if seed is None else seed)
 
     def __repr__(self) -> str:
         return f"TensorBatches({self.n:,} rows, bs={self.bs}, {len(self):,} batches, shuffle={self.shuffle})"

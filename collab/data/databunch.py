@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from torch import Tensor
 from .batches import TensorBatches
 from .files import read_table
 from .history import Histories
-from .schema import DataError, Schema, check_ratings, rating_table
+from .schema import DataError, Schema, check_both_sides, check_column_names, rating_table
 from .split import Split, apply_split, random_split
-from .vocab import UNKNOWN, Vocab
+from .vocab import UNKNOWN, Vocab, id_index
 
 MAX_LEVELS = 101            # more distinct ratings than this are no scale (0 to 100 is one)
 VALID_BS = 8192             # nothing is learned from validation batches, so they may be large
@@ -31,9 +33,17 @@ class DataBunch:
         self.train, self.valid, self.test = (_on_device(b, self.device) for b in (train, valid, test))
 
     def one_batch(self) -> tuple[Tensor, ...]:
-        """The first rows of the training part, in their order; draws no random number from `TensorBatches`."""
-        batches = self.train.in_order() if hasattr(self.train, "in_order") else self.train
-        return next(iter(batches))
+        """The first batch of the training part, in the order of its rows if it is TensorBatches. Looking changes
+        nothing: torch's random state, and that of a DataLoader's own generator, are what they were."""
+        if isinstance(self.train, TensorBatches):
+            return next(iter(self.train.in_order()))
+        generator = getattr(self.train.batches, "generator", None)
+        state = None if generator is None else generator.get_state()
+        with torch.random.fork_rng(devices=[]):
+            batch = next(iter(self.train))
+        if generator is not None:
+            generator.set_state(state)
+        return batch
 
 
 class CollabDataBunch(DataBunch):
@@ -51,7 +61,6 @@ class CollabDataBunch(DataBunch):
         self.item_table = pd.DataFrame() if item_table is None else item_table
         self.user_table = pd.DataFrame() if user_table is None else user_table
         self.unseen: dict[str, dict[str, int]] = {}
-        self._histories: Histories | None = None
 
     @classmethod
     def from_df(cls, ratings: pd.DataFrame, user_name: Hashable | None = None, item_name: Hashable | None = None,
@@ -67,25 +76,29 @@ class CollabDataBunch(DataBunch):
         validation. `test` is a table of its own with the same columns. `items` and `users` are tables of metadata:
         the ids in the column of the same name as in the ratings or in the first, titles in "title" or "name".
         `seed` None draws one from torch's global generator, so that `torch.manual_seed` repeats a run.
-        `duplicates` is "keep", "mean" or "error".
+        `duplicates` says what happens to a pair that is rated again: "keep" every rating, "mean" or "error".
 
         Raises DataError, before anything else happens, for what cannot be trained on."""
         schema = Schema.of(ratings, user_name, item_name, rating_name, time_name)
         table = rating_table(ratings, schema, duplicates)
         seed = int(torch.randint(2**31, ())) if seed is None else seed
         train_rows, valid_rows = apply_split(random_split(valid_pct, seed) if split is None else split, table)
-        kept = table.iloc[train_rows]
+        kept, valid = table.iloc[train_rows], table.iloc[valid_rows]
+        check_both_sides(kept, schema)
         vocabs = Vocab(kept["user"], "user"), Vocab(kept["item"], "item")
         device = default_device() if device is None else torch.device(device)
         val_bs = max(bs, VALID_BS) if val_bs is None else val_bs
 
-        def batches(part: pd.DataFrame, size: int, shuffle: bool = False) -> TensorBatches | None:
+        def batches(part: pd.DataFrame, size: int, shuffle: bool = False) -> Any:
             return TensorBatches(*encode(part, *vocabs), bs=size, shuffle=shuffle, seed=seed,
                                  device=device) if len(part) else None
-        valid, test = table.iloc[valid_rows], table.iloc[:0] if test is None else _same_columns(test, schema)
-        data = cls(batches(kept, bs, shuffle=True), batches(valid, val_bs), batches(test, val_bs), *vocabs,
+
+        with _about("the test ratings"):
+            tested = table.iloc[:0] if test is None else _same_columns(test, schema, duplicates)
+            test_batches = batches(tested, val_bs)
+        data = cls(batches(kept, bs, shuffle=True), batches(valid, val_bs), test_batches, *vocabs,
                    _metadata(items, schema.item, vocabs[1]), _metadata(users, schema.user, vocabs[0]), seed, device)
-        data.unseen = {"valid": _unseen(valid, *vocabs), "test": _unseen(test, *vocabs)}
+        data.unseen = {"valid": _unseen(valid, *vocabs), "test": _unseen(tested, *vocabs)}
         return data
 
     @classmethod
@@ -115,48 +128,61 @@ class CollabDataBunch(DataBunch):
     @property
     def scale(self) -> tuple[float, float] | None:
         """(lowest, highest) training rating where ratings are on a scale: at most 101 levels. Otherwise None."""
-        levels = torch.unique(self.train.tensors[2])
+        levels = self._levels
         return (levels[0].item(), levels[-1].item()) if len(levels) <= MAX_LEVELS else None
 
     @property
     def y_range(self) -> tuple[float, float]:
         """The training ratings' range, and half a step beyond each end, so that a sigmoid can reach the ends;
         a step is the smallest distance between two different ratings."""
-        levels = torch.unique(self.train.tensors[2])
+        levels = self._levels
         half = levels.diff().min().item() / 2 if len(levels) > 1 else 0.5
         return levels[0].item() - half, levels[-1].item() + half
 
-    @property
+    @cached_property
+    def _levels(self) -> Tensor:
+        """The different training ratings, ascending."""
+        return torch.unique(self.train.tensors[2])
+
+    @cached_property
     def histories(self) -> Histories:
         """What each user rated in the training part."""
-        if self._histories is None:
-            self._histories = Histories.of(*self.train.tensors, self.n_users)
-        return self._histories
+        users, items, ratings = self.train.tensors
+        return Histories.of(users, items, ratings, self.n_users)
 
     def titles(self, ids: Iterable[Hashable]) -> list[str] | None:
         """The titles of raw item ids ("" where there is none), or None if the items have no titles."""
-        column = next((c for c in ("title", "name") if c in self.item_table), None)
-        return None if column is None else self.item_table[column].reindex(list(ids)).fillna("").astype(str).tolist()
+        name = next((c for c in ("title", "name") if c in self.item_table), None)
+        if name is None:
+            return None
+        column = self.item_table[name].astype(object)
+        titles = column.where(column.notna(), "").astype(str).tolist()
+        places = self.item_table.index.get_indexer(id_index(ids))       # -1 where the table lacks the id
+        return ["" if place < 0 else titles[place] for place in places.tolist()]
 
     def find_item(self, text: str) -> Hashable:
         """The id that a person means by `text`: an id as typed, a title, or a part of a title (of several titles
-        that hold it, the most rated). Raises UnknownId where nothing fits."""
+        that hold it, the most rated). Raises UnknownId, with what is near, where nothing fits."""
         try:
             if (id := self.items.parse(text)) in self.items:
                 return id
         except DataError:
-            pass
+            pass                    # then it must be a title
         ids = self.items.ids[1:]
-        titles = pd.Series(self.titles(ids) or [""] * len(ids)).str.casefold()
+        if (titles := self.titles(ids)) is None or not text:
+            raise self.items.unknown(text)
+        lower = pd.Series(titles, dtype=object).str.casefold()
         counts = self.histories.item_counts(self.n_items)[1:].numpy()
-        for fits in (titles == text.casefold(), titles.str.contains(text.casefold(), regex=False)):
-            if text and fits.any():
+        for fits in (lower == text.casefold(), lower.str.contains(text.casefold(), regex=False)):
+            if fits.any():
                 return ids[np.argmax(np.where(fits, counts, -1))]
-        raise self.items.unknown(text)
+        raise self.items.unknown(text, among=titles)
 
     def batches(self, ratings: pd.DataFrame, bs: int = VALID_BS) -> TensorBatches:
         """Further ratings (columns user, item, rating by these names or in this order), encoded as these are."""
-        table = rating_table(ratings, Schema.of(ratings), "keep")
+        roles = ("user", "item", "rating")
+        named = roles if set(roles) <= set(getattr(ratings, "columns", ())) else ()
+        table = rating_table(ratings, Schema.of(ratings, *named))
         return TensorBatches(*encode(table, self.users, self.items), bs=bs, device=self.device)
 
     # Showing -----------------------------------------------------------------------------------------------------
@@ -186,7 +212,7 @@ class CollabDataBunch(DataBunch):
 def encode(table: pd.DataFrame, users: Vocab, items: Vocab) -> tuple[Tensor, Tensor, Tensor]:
     """(user rows, item rows, ratings) of a checked table."""
     return (torch.from_numpy(users.encode(table["user"])), torch.from_numpy(items.encode(table["item"])),
-            torch.tensor(check_ratings(table["rating"]), dtype=torch.float32))
+            torch.tensor(table["rating"].to_numpy(), dtype=torch.float32))
 
 
 def default_device() -> torch.device:
@@ -212,23 +238,39 @@ def _on_device(batches: Any, device: torch.device) -> Any:
     return batches if batches is None or isinstance(batches, (TensorBatches, OnDevice)) else OnDevice(batches, device)
 
 
+@contextmanager
+def _about(what: str) -> Iterator[None]:
+    """Errors in here begin with the name of the table that they are about."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from None
+
+
 def _metadata(table: pd.DataFrame | None, id_name: Hashable, vocab: Vocab) -> pd.DataFrame | None:
     """The metadata indexed by raw id, one row an id. Raises DataError where they cannot be joined to the ratings."""
     if table is None:
         return None
-    column = id_name if id_name in table else vocab.name if vocab.name in table else table.columns[0]
-    if repeated := int(table[column].duplicated().sum()):
-        raise DataError(f"the table of {vocab.name}s has {repeated:,} repeated ids in column {column!r} (such as "
-                        f"{table[column][table[column].duplicated()].iloc[0]!r}); keep one row an id")
-    if not (vocab.encode(table[column]) != UNKNOWN).any():
-        raise DataError(f"column {column!r} of the table of {vocab.name}s holds none of the rated {vocab.name}s; "
-                        f"ids there look like {table[column].iloc[0]!r}, in the ratings like {next(iter(vocab))!r}")
-    return table.set_index(column)
+    with _about(f"the table of {vocab.name}s"):
+        if not isinstance(table, pd.DataFrame) or not len(table.columns):
+            raise DataError(f"expected a DataFrame with a column of ids, got {type(table).__name__}")
+        check_column_names(table)
+        column = next(c for c in (id_name, vocab.name, table.columns[0]) if c in table)
+        with _about(f"column {column!r}"):
+            ids = id_index(table[column])
+            if ids.has_duplicates:
+                again = ids[ids.duplicated()]
+                raise DataError(f"{len(again):,} ids are repeated (such as {again[:1].tolist()[0]!r}); "
+                                f"keep one row an id, with df.drop_duplicates({column!r})")
+            if not (vocab.encode(ids) != UNKNOWN).any():
+                raise DataError(f"it holds none of the rated {vocab.name}s: ids there look like {ids[:1].tolist()}, "
+                                f"in the ratings like {[*vocab][:1]}")
+    return table.drop(columns=column).set_axis(ids.rename(column), axis=0)
 
 
-def _same_columns(test: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str) -> pd.DataFrame:
     time = schema.time if isinstance(test, pd.DataFrame) and schema.time in test else None
-    return rating_table(test, Schema.of(test, schema.user, schema.item, schema.rating, time), "keep")
+    return rating_table(test, Schema.of(test, schema.user, schema.item, schema.rating, time), duplicates)
 
 
 def _unseen(part: pd.DataFrame, users: Vocab, items: Vocab) -> dict[str, int]:

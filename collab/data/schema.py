@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import numbers
+import sys
 import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 
 TIME_NAMES = ("time", "timestamp", "date", "datetime")
 DUPLICATES = ("keep", "mean", "error")
+MAX_RATING = float(np.finfo(np.float32).max)    # models compute in float32
+MAX_EXACT = 2**53                               # from here on, a float stands for several whole numbers
 
 
 class DataError(ValueError):
@@ -33,7 +38,8 @@ class Schema:
         """Find the columns: a name that is None stands for column 0 (user), 1 (item) or 2 (rating);
         the time is optional and found by its name (time, timestamp, date, datetime).
 
-        Raises DataError for something that is no DataFrame, too few columns, or a name that is not there."""
+        Raises DataError for something that is no DataFrame, too few columns, a name that is not there, a column
+        in two roles, or repeated column names."""
         if not isinstance(df, pd.DataFrame):
             raise DataError(f"expected a pandas DataFrame of ratings, got {type(df).__name__}; "
                             "for a file use CollabDataBunch.from_csv(path)")
@@ -41,17 +47,15 @@ class Schema:
         if len(columns) < 3:
             raise DataError(f"a table of ratings needs three columns (user, item, rating), this one has "
                             f"{len(columns)}: {columns}")
+        check_column_names(df)
+        user, item, rating = (columns[i] if name is None else name for i, name in enumerate((user, item, rating)))
         if time is None:
-            time = next((c for c in columns[3:] if str(c).lower() in TIME_NAMES), None)
-        chosen = cls(*(columns[i] if name is None else name for i, name in enumerate((user, item, rating))), time=time)
+            time = next((c for c in columns if str(c).lower() in TIME_NAMES and c not in (user, item, rating)), None)
+        chosen = cls(user, item, rating, time)
         for role, name in chosen.roles().items():
             if name not in columns:
-                near = difflib.get_close_matches(str(name), [str(c) for c in columns], n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise DataError(f"there is no column {name!r} for the {role}{hint} The columns are {columns}; "
-                                f"say which it is with {role}_name=...")
-            if columns.count(name) > 1:
-                raise DataError(f"the column name {name!r} occurs {columns.count(name)} times; rename all but one")
+                raise DataError(f"there is no column {name!r} for the {role}{_did_you_mean(name, columns)}. "
+                                f"The columns are {columns}; say which it is with {role}_name=...")
         used = list(chosen.roles().values())
         if len(set(used)) < len(used):
             raise DataError(f"one column cannot play two roles: {chosen.roles()}; "
@@ -64,9 +68,24 @@ class Schema:
         return {role: name for role, name in found.items() if name is not None}
 
 
+def check_column_names(df: pd.DataFrame) -> None:
+    """Raises DataError where two columns have one name."""
+    if df.columns.has_duplicates:
+        name = df.columns[df.columns.duplicated()][0]
+        raise DataError(f"the column name {name!r} occurs {list(df.columns).count(name)} times; rename all but one")
+
+
+def _did_you_mean(name: Hashable, columns: list) -> str:
+    known = {str(c).lower(): c for c in columns}
+    near = difflib.get_close_matches(str(name).lower(), known, n=1)
+    return f"; did you mean {known[near[0]]!r}?" if near else ""
+
+
+# The table --------------------------------------------------------------------------------------------------------
+
 def rating_table(df: pd.DataFrame, schema: Schema, duplicates: str = "keep") -> pd.DataFrame:
     """The checked ratings: columns user, item, rating (float64) and perhaps time, then every other column of `df`;
-    rows in the order of `df`, indexed from 0.
+    rows in the order of `df`, indexed from 0. `df` itself stays as it is.
 
     `duplicates` says what happens to a (user, item) pair that occurs more than once: "keep" every row,
     "mean" (one row, at the place of the first, with the average rating), or "error". The first two warn.
@@ -75,20 +94,13 @@ def rating_table(df: pd.DataFrame, schema: Schema, duplicates: str = "keep") -> 
         raise DataError(f"duplicates={duplicates!r} is not one of {DUPLICATES}")
     if not len(df):
         raise DataError(f"the table is empty: it has the columns {list(df.columns)} and no row")
-    names = schema.roles()
-    table = pd.DataFrame({"user": check_ids(df[schema.user], "user"), "item": check_ids(df[schema.item], "item"),
-                          "rating": check_ratings(df[schema.rating])})
+    df, names = df.reset_index(drop=True), schema.roles().values()
+    columns = {"user": check_ids(df[schema.user]), "item": check_ids(df[schema.item]),
+               "rating": check_ratings(df[schema.rating])}
     if schema.time is not None:
-        table["time"] = df[schema.time].to_numpy() if df[schema.time].dtype == object else df[schema.time].array
-    for name in df.columns:
-        if name not in names.values() and name not in table:
-            table[name] = df[name].array
-    for role in ("user", "item"):
-        if table[role].iloc[0] == table[role].iloc[-1] and table[role].nunique() == 1:
-            raise DataError(f"column {names[role]!r}: all {len(table):,} ratings have the same {role}, "
-                            f"{table[role].iloc[0]!r}; collaborative filtering needs at least two. "
-                            f"If the columns are in another order, say so with {role}_name=...")
-    return merge_duplicates(table, duplicates)
+        columns["time"] = df[schema.time]
+    columns |= {name: df[name] for name in df.columns if name not in names and name not in columns}
+    return merge_duplicates(pd.DataFrame(columns), duplicates)
 
 
 def merge_duplicates(table: pd.DataFrame, how: str) -> pd.DataFrame:
@@ -96,53 +108,71 @@ def merge_duplicates(table: pd.DataFrame, how: str) -> pd.DataFrame:
     again = table.duplicated(["user", "item"])
     if not (n := int(again.sum())):
         return table
-    first = table.loc[again.idxmax(), ["user", "item"]]
-    what = f"{n:,} of {len(table):,} rows rate a pair again (first: user {first.user!r}, item {first['item']!r})"
+    user, item = (show(table[role].iloc[_first(again.to_numpy())]) for role in ("user", "item"))
+    what = f"{n:,} of {len(table):,} rows rate a pair again (first: user {user}, item {item})"
     if how == "error":
         raise DataError(f"{what}; drop them, or choose duplicates='keep' or duplicates='mean'")
     if how == "keep":
-        warnings.warn(f"{what}; all rows are kept. duplicates='mean' averages them, 'error' refuses.", stacklevel=5)
+        _warn(f"{what}; all rows are kept. duplicates='mean' averages them, 'error' refuses.")
         return table
-    warnings.warn(f"{what}; each pair now has one row with its average rating.", stacklevel=5)
-    mean = table.groupby(["user", "item"], sort=False, observed=True)["rating"].transform("mean")
+    _warn(f"{what}; each pair now has one row with its average rating.")
+    mean = table.groupby(["user", "item"], sort=False)["rating"].transform("mean")
     return table.assign(rating=mean)[~again].reset_index(drop=True)
 
 
-def check_ids(ids: pd.Series, role: str) -> pd.api.extensions.ExtensionArray | np.ndarray:
-    """The ids as an array of one kind (see `id_kind`). Raises DataError for missing, mixed or unhashable ones."""
-    if isinstance(ids.dtype, pd.CategoricalDtype):
-        ids = ids.astype(ids.cat.categories.dtype)
-    missing = ids.isna()
-    if n := int(missing.sum()):
-        raise DataError(f"column {ids.name!r}: {n:,} of {len(ids):,} {role} ids are missing "
-                        f"(first at row {_first(missing)}); drop them with df.dropna(subset=[{ids.name!r}])")
+def check_both_sides(table: pd.DataFrame, schema: Schema) -> None:
+    """Raises DataError where all training ratings are of one user, or of one item."""
+    for role in ("user", "item"):
+        ids = table[role]
+        if ids.iloc[0] == ids.iloc[-1] and ids.nunique() == 1:
+            raise DataError(f"column {schema.roles()[role]!r}: all {len(table):,} ratings to train on have the same "
+                            f"{role}, {show(ids.iloc[0])}; collaborative filtering needs at least two. "
+                            f"If the columns are in another order, say so with {role}_name=...")
+
+
+# Ids --------------------------------------------------------------------------------------------------------------
+
+def check_ids(ids: pd.Series) -> pd.Series:
+    """The ids of one kind, with their dtype (see `id_kind`). Raises DataError for missing, mixed or unhashable ones."""
+    ids = without_categories(ids)
     id_kind(ids, f"column {ids.name!r}")
-    return ids.array if ids.dtype != object else ids.to_numpy()
+    return ids
+
+
+# What pandas calls the values of a column -> the kind of ids; anything else is looked at value by value.
+_KINDS = {"integer": "number", "floating": "number", "mixed-integer-float": "number", "decimal": "number",
+          "string": "string", "boolean": "boolean", "datetime64": "datetime", "datetime": "datetime", "date": "date",
+          "empty": "empty"}
 
 
 def id_kind(ids: pd.Series | pd.Index, where: str) -> str:
     """What the ids are: "number", "string", "boolean", "datetime", or the name of a Python type (such as "tuple").
 
-    Raises DataError where kinds are mixed, since 5 and "5" are different ids, or where ids cannot be hashed."""
+    Raises DataError where ids are missing, where kinds are mixed, since 5 and "5" are different ids, or where ids
+    cannot be hashed."""
+    missing = np.asarray(ids.isna())
+    if n := int(missing.sum()):
+        raise DataError(f"{where}: {n:,} of {len(ids):,} ids are missing (first at row {_first(missing)}); "
+                        "drop these rows with df.dropna(subset=[column])")
     inferred = pd.api.types.infer_dtype(ids, skipna=False)
-    kinds = {"integer": "number", "floating": "number", "mixed-integer-float": "number", "decimal": "number",
-             "string": "string", "boolean": "boolean", "datetime64": "datetime", "datetime": "datetime",
-             "date": "date", "empty": "empty"}
-    if inferred in kinds:
-        return kinds[inferred]
+    if inferred in ("floating", "mixed-integer-float"):
+        _check_exact(ids, where)
+    if inferred in _KINDS:
+        return _KINDS[inferred]
     groups: dict[str, list] = {}
     for value in ids:
         groups.setdefault(_kind_of(value), []).append(value)
     if len(groups) > 1:
-        found = ", ".join(f"{len(v):,} of kind {k} (such as {v[0]!r})" for k, v in groups.items())
+        found = ", ".join(f"{len(v):,} of kind {k} (such as {show(v[0])})" for k, v in groups.items())
         raise DataError(f"{where} mixes ids of several kinds: {found}. 5 and '5' are different ids: "
                         "make them all one kind, for example with df[column].astype(str)")
     kind, values = next(iter(groups.items()))
-    try:
-        hash(values[0])
-    except TypeError:
-        raise DataError(f"{where} has ids of kind {kind}, which cannot be looked up (such as {values[0]!r}); "
-                        "use numbers, strings or tuples") from None
+    for value in values:
+        try:
+            hash(value)
+        except TypeError:
+            raise DataError(f"{where} has ids of kind {kind}, which cannot be looked up (such as {value!r}); "
+                            "use numbers, strings or tuples of these") from None
     return kind
 
 
@@ -154,26 +184,67 @@ def _kind_of(value: object) -> str:
     return "string" if isinstance(value, str) else type(value).__name__
 
 
-def check_ratings(ratings: pd.Series) -> np.ndarray:
-    """The ratings as float64. Raises DataError for text, missing and infinite values."""
+def _check_exact(ids: pd.Series | pd.Index, where: str) -> None:
+    """A column of long integers that once had a gap was read as floats, and its ids were rounded onto each other."""
+    large = np.abs(ids.to_numpy(dtype=np.float64)) >= MAX_EXACT
+    if n := int(large.sum()):
+        raise DataError(f"{where}: {n:,} of {len(ids):,} ids are floats of 2**53 or more (such as "
+                        f"{show(ids[large].tolist()[0])}), which cannot be told from their neighbours; "
+                        "read the column as integers (dtype 'Int64') or as text")
+
+
+# Ratings ----------------------------------------------------------------------------------------------------------
+
+def check_ratings(ratings: pd.Series) -> pd.Series:
+    """The ratings as float64. Raises DataError for whatever is no number (text, also of digits; booleans; times;
+    complex numbers), and for missing and infinite ones."""
+    ratings = without_categories(ratings)
     name, n = ratings.name, len(ratings)
-    if not pd.api.types.is_numeric_dtype(ratings.dtype) or pd.api.types.is_complex_dtype(ratings.dtype):
-        text = pd.to_numeric(ratings, errors="coerce").isna() & ratings.notna() if ratings.dtype.kind in "OTU" or \
-            pd.api.types.is_string_dtype(ratings.dtype) else pd.Series(True, index=ratings.index)
-        if text.any():
-            raise DataError(f"column {name!r}: ratings must be numbers, but {int(text.sum()):,} of {n:,} are not "
-                            f"(first at row {_first(text)}: {ratings[text.to_numpy()].iloc[0]!r}); correct or drop "
-                            "them, or say which column holds the ratings with rating_name=...")
-        if pd.api.types.is_string_dtype(ratings.dropna()) or any(isinstance(r, str) for r in ratings):
-            raise DataError(f"column {name!r}: the ratings are numbers written as text (such as "
-                            f"{ratings.dropna().iloc[0]!r}); convert them with pd.to_numeric(df[{name!r}])")
+    odd = np.zeros(n, dtype=bool)
+    if ratings.dtype.kind not in "iuf":
+        odd = np.array([not _is_number(r) for r in ratings]) & ratings.notna().to_numpy()
+    if count := int(odd.sum()):
+        digits = pd.to_numeric(ratings[odd].astype(str), errors="coerce").notna().to_numpy()
+        first = np.flatnonzero(odd)[int(np.argmin(digits))]     # words, where there are any, before digits
+        remedy = (f"they are written as text: convert them with pd.to_numeric(df[{name!r}])" if digits.all() else
+                  "correct or drop them, or say which column holds the ratings with rating_name=...")
+        raise DataError(f"column {name!r}: ratings must be numbers, but {count:,} of {n:,} are not "
+                        f"(such as {show(ratings.iloc[first])} at row {first}); {remedy}")
     values = ratings.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
-    for bad, word in ((np.isnan(values), "missing (NaN)"), (np.isinf(values), "infinite")):
-        if count := int(bad.sum()):
-            raise DataError(f"column {name!r}: {count:,} of {n:,} ratings are {word} (first at row {_first(bad)}); "
-                            f"drop them with df[np.isfinite(df[{name!r}])]")
-    return values
+    if (missing := np.isnan(values)).any():
+        raise DataError(f"column {name!r}: {missing.sum():,} of {n:,} ratings are missing (first at row "
+                        f"{_first(missing)}); drop them with df.dropna(subset=[{name!r}])")
+    if (infinite := np.abs(values) > MAX_RATING).any():
+        raise DataError(f"column {name!r}: {infinite.sum():,} of {n:,} ratings are infinite, or beyond float32 (such "
+                        f"as {values[infinite][0]} at row {_first(infinite)}); correct or drop them")
+    return pd.Series(values, index=ratings.index, name=name)
 
 
-def _first(mask: pd.Series | np.ndarray) -> int:
-    return int(np.argmax(np.asarray(mask)))
+def _is_number(value: object) -> bool:
+    return isinstance(value, (numbers.Real, Decimal)) and not isinstance(value, (bool, np.bool_))
+
+
+# Small things -----------------------------------------------------------------------------------------------------
+
+def without_categories(column: pd.Series) -> pd.Series:
+    """A categorical column as a column of its values."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    return column.astype(object if column.hasnans else column.cat.categories.dtype)
+
+
+def show(value: object) -> str:
+    """A value as a person would type it, numpy's as Python's."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def _first(mask: np.ndarray) -> int:
+    return int(np.argmax(mask))
+
+
+def _warn(message: str) -> None:
+    """Warn at the line outside this package that led here, however many calls there are in between."""
+    package, level, frame = __name__.partition(".")[0], 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

@@ -10,19 +10,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from .schema import DataError
+from .schema import DataError, id_kind
 
 Rows = np.ndarray
 Split = Callable[[pd.DataFrame], tuple[Rows, Rows]]
 
 
 def random_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
-    """A random fraction of the ratings, rounded down, is for validation."""
+    """A random fraction of the ratings, rounded down to whole ratings, is for validation."""
     _check_fraction(valid_pct)
 
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         order = np.random.default_rng(seed).permutation(len(df))
-        n_valid = int(len(df) * valid_pct)
+        n_valid = _part(len(df), valid_pct)
         return np.sort(order[n_valid:]), np.sort(order[:n_valid])
     return split
 
@@ -33,7 +33,7 @@ def time_split(valid_pct: float = 0.2) -> Split:
 
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         order = np.argsort(_times(df), kind="stable")
-        cut = len(df) - int(len(df) * valid_pct)
+        cut = len(df) - _part(len(df), valid_pct)
         return np.sort(order[:cut]), np.sort(order[cut:])
     return split
 
@@ -60,7 +60,7 @@ def user_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
 
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         codes, users = pd.factorize(df["user"])
-        chosen = np.random.default_rng(seed).permutation(len(users))[:int(len(users) * valid_pct)]
+        chosen = np.random.default_rng(seed).permutation(len(users))[:_part(len(users), valid_pct)]
         return _by_mask(df, np.flatnonzero(np.isin(codes, chosen)))
     return split
 
@@ -114,8 +114,16 @@ CANONICAL = ("u1", "u2", "u3", "u4", "u5")
 def apply_split(split: Split | str, table: pd.DataFrame) -> tuple[Rows, Rows]:
     """Call a split (or the name of a canonical one) and check what it returns.
 
-    Raises DataError for rows out of range, rows on both sides, or an empty training part."""
-    train, valid = (movielens_split(split) if isinstance(split, str) else split)(table)
+    Raises DataError for something that is no split, rows out of range, rows on both sides, or an empty training
+    part."""
+    split = movielens_split(split) if isinstance(split, str) else split
+    if not callable(split):
+        raise DataError(f"split={split!r} is neither a name nor a callable from ratings to (train rows, valid rows); "
+                        "for a fraction use valid_pct=, for given rows rows_split(rows), of kfold(5) one of the five")
+    parts = split(table)
+    if not isinstance(parts, (tuple, list)) or len(parts) != 2:
+        raise DataError(f"a split must return (train rows, valid rows), this one returned {type(parts).__name__}")
+    train, valid = parts
     train, valid = _check_rows(np.asarray(train), len(table)), _check_rows(np.asarray(valid), len(table))
     if both := len(np.intersect1d(train, valid)):
         raise DataError(f"the split puts {both:,} rows on both sides; no rating may be trained on and validated on")
@@ -131,9 +139,12 @@ def _by_mask(df: pd.DataFrame, valid: Rows) -> tuple[Rows, Rows]:
 
 
 def _check_rows(rows: Rows, n: int) -> Rows:
-    if rows.size and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n):
-        raise DataError(f"rows of a split must be whole numbers from 0 to {n - 1}, got {rows.dtype} "
-                        f"from {rows.min()} to {rows.max()}")
+    if not rows.size:
+        return np.empty(0, dtype=np.int64)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise DataError(f"rows of a split must be one list of whole numbers, got {rows.dtype} of shape {rows.shape}")
+    if rows.min() < 0 or rows.max() >= n:
+        raise DataError(f"rows of a split must lie between 0 and {n - 1}, got {rows.min()} to {rows.max()}")
     return rows.astype(np.int64)
 
 
@@ -142,9 +153,18 @@ def _check_fraction(valid_pct: float) -> None:
         raise DataError(f"valid_pct is a fraction of the ratings, at least 0 and below 1, got {valid_pct}")
 
 
+def _part(n: int, fraction: float) -> int:
+    """`fraction` of `n`, rounded down: 29 for 0.29 of 100, although the product of these floats is 28.999..."""
+    return int(n * fraction + 1e-6)
+
+
 def _times(df: pd.DataFrame) -> np.ndarray:
     if "time" not in df:
         raise DataError("this split needs the time of each rating; name its column with time_name=...")
-    if n := int(df["time"].isna().sum()):
+    times = df["time"]
+    if n := int(times.isna().sum()):
         raise DataError(f"column 'time': {n:,} of {len(df):,} times are missing; drop these rows")
-    return df["time"].to_numpy()
+    if (kind := id_kind(times, "column 'time'")) not in ("number", "datetime", "date"):
+        raise DataError(f"column 'time' must hold numbers or dates to be sorted by, but {times.iloc[0]!r} is of kind "
+                        f"{kind}; convert it with pd.to_datetime(df[column]) or pd.to_numeric(df[column])")
+    return times.to_numpy()

@@ -6,15 +6,18 @@ import datetime
 import difflib
 import uuid
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .schema import DataError, id_kind
+from .schema import DataError, id_kind, show, without_categories
 
 UNKNOWN = 0
+MAX_COMPARED = 100_000      # ids that are searched for near ones when one is unknown: a second at most
 
 
 class UnknownId(DataError, KeyError):
@@ -35,16 +38,26 @@ class Vocab:
     (3, 1, 'b')
     """
 
+    name: str
+    kind: str
+    _index: pd.Index
+
     def __init__(self, ids: Iterable[Hashable], name: str = "id"):
-        unique = pd.unique(_series(ids))
-        index = pd.Index(unique, tupleize_cols=False)
-        try:
+        index = id_index(ids)
+        if not len(index):
+            raise DataError(f"a vocab needs at least one {name} id, got none")
+        id_kind(index, f"the {name} ids")       # before `unique`, which would take True and 1 for one id
+        index = index.unique()
+        with suppress(TypeError):   # ids of this kind have no order: keep that of their first occurrence
             index = index.sort_values()
-        except TypeError:
-            pass                    # ids of this kind have no order: keep that of their first occurrence
-        self.name = name
-        self.kind = id_kind(index, f"the {name} ids")
-        self._index = index
+        self._set(index, name)
+
+    def _set(self, index: pd.Index, name: str) -> None:
+        vars(self).update(name=name, kind=id_kind(index, f"the {name} ids"), _index=index)
+
+    def __setattr__(self, attribute: str, value: object) -> None:
+        raise AttributeError(f"cannot set {attribute!r}: a Vocab is frozen, since rows of a model depend on it; "
+                             "make a new one with Vocab(ids, name)")
 
     def __len__(self) -> int:
         """The number of rows: the ids and the unknown row."""
@@ -54,8 +67,11 @@ class Vocab:
         """The known ids, in the order of their rows."""
         return iter(self._index.tolist())
 
-    def __contains__(self, id: Hashable) -> bool:
-        return _kind(id) == self.kind and id in self._index
+    def __contains__(self, id: object) -> bool:
+        try:
+            return bool(self.encode([id])[0] != UNKNOWN)
+        except DataError:
+            return False            # of another kind, or no id at all
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocab) and self.name == other.name and self._index.equals(other._index)
@@ -68,11 +84,9 @@ class Vocab:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """Row -> raw id, an object array of length len(self); ids[0], the unknown one, is None."""
-        ids = np.empty(len(self), dtype=object)
-        ids[0] = None
-        for row, id in enumerate(self._index.tolist(), start=1):     # one by one: tuples must stay tuples
-            ids[row] = id
+        """Row -> raw id, a read-only object array of length len(self); ids[0], the unknown one, is None."""
+        ids = np.fromiter([None, *self], dtype=object)
+        ids.setflags(write=False)
         return ids
 
     def __getitem__(self, id: Hashable) -> int:
@@ -82,25 +96,27 @@ class Vocab:
             raise self.unknown(id)
         return row
 
-    def unknown(self, id: Hashable) -> UnknownId:
-        """The error that names `id` and what is near it."""
-        near = difflib.get_close_matches(str(id), map(str, self), n=3) if len(self) < 100_000 else []
-        hint = f"; near it are {', '.join(near)}" if near else ""
-        return UnknownId(f"{self.name} {id!r} is not among the {len(self) - 1:,} {self.name}s "
+    def unknown(self, id: Hashable, among: Iterable[object] | None = None) -> UnknownId:
+        """The error that names `id` and what is near it `among` names, by default the ids."""
+        names = {} if len(self) > MAX_COMPARED else {str(known): show(known) for known in among or self}
+        near = difflib.get_close_matches(str(id), names, n=3)
+        hint = f"; near it are {', '.join(names[name] for name in near)}" if near else ""
+        return UnknownId(f"{self.name} {show(id)} is not among the {len(self) - 1:,} {self.name}s "
                          f"that were trained on{hint}")
 
     def encode(self, ids: Iterable[Hashable]) -> np.ndarray:
         """Rows (int64) of many ids; those that are not known get row 0.
 
-        Raises DataError where the ids are of another kind than the vocab's, such as "5" for 5."""
-        series = _series(ids)
-        if not len(series):
+        Raises DataError where the ids are of another kind than the vocab's, such as "5" for 5, or missing."""
+        asked = id_index(ids)
+        if not len(asked):
             return np.empty(0, dtype=np.int64)
-        kind = id_kind(series, f"the {self.name} ids")
+        kind = id_kind(asked, f"the {self.name} ids")
         if kind != self.kind:
-            raise DataError(f"{self.name} ids are of kind {self.kind} here (such as {self._index[0]!r}), but "
-                            f"{series.iloc[0]!r} is of kind {kind}; convert it, since 5 and '5' are different ids")
-        return self._index.get_indexer(pd.Index(series, tupleize_cols=False)).astype(np.int64) + 1
+            raise DataError(f"{self.name} ids are of kind {self.kind} here (such as {self._example()!r}), but "
+                            f"{asked[:1].tolist()[0]!r} is of kind {kind}; convert it, since 5 and '5' are "
+                            "different ids")
+        return self._index.get_indexer(asked).astype(np.int64) + 1
 
     def decode(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Raw ids of many rows, in the type they came in; where a row is 0, an object array with None there."""
@@ -112,14 +128,22 @@ class Vocab:
         return self._index.take(rows - 1).to_numpy()
 
     def parse(self, text: str) -> Hashable:
-        """The id that a person typed: an integer where ids are integers, the text itself where they are text."""
+        """The id that a person typed: the text itself where ids are text, a number or a time where they are that,
+        and of any other kind the id that prints as `text`. Raises DataError where it cannot be one."""
         try:
-            value = type(self._index[0])(text) if self.kind == "number" else pd.Timestamp(text) \
-                if self.kind == "datetime" else text
-        except ValueError:
-            raise DataError(f"{self.name} ids are of kind {self.kind} (such as {self._index[0]!r}), "
+            if self.kind == "string":
+                return text
+            if self.kind == "number":
+                return type(self._example())(text)
+            if self.kind == "datetime":
+                return pd.Timestamp(text)
+        except (ValueError, ArithmeticError):
+            raise DataError(f"{self.name} ids are of kind {self.kind} (such as {self._example()!r}), "
                             f"which {text!r} is not") from None
-        return value.item() if isinstance(value, np.generic) else value
+        for id in self:
+            if str(id) == text:
+                return id
+        raise self.unknown(text)
 
     def to_state(self) -> dict[str, Any]:
         """What `from_state` rebuilds the vocab from: plain JSON values."""
@@ -128,41 +152,29 @@ class Vocab:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Vocab:
         """The inverse of `to_state`."""
-        ids = [from_json(id) for id in state["ids"]]
+        ids = np.fromiter(map(from_json, state["ids"]), dtype=object)
         vocab = cls.__new__(cls)
-        vocab.name = state["name"]
-        vocab._index = pd.Index(_series(ids), tupleize_cols=False)
-        if str(vocab._index.dtype) != state["dtype"] and state["dtype"] != "object":
-            vocab._index = vocab._index.astype(state["dtype"])
-        vocab.kind = id_kind(vocab._index, f"the {vocab.name} ids")
+        vocab._set(pd.Index(ids, dtype=state["dtype"], tupleize_cols=False), state["name"])
         return vocab
 
-
-def _series(ids: Iterable[Hashable]) -> pd.Series:
-    if isinstance(ids, pd.Series):
-        return ids
-    if isinstance(ids, (np.ndarray, pd.Index, pd.api.extensions.ExtensionArray)):
-        return pd.Series(ids)
-    ids = list(ids)
-    plain = all(isinstance(id, (str, int, float, np.generic, datetime.datetime)) for id in ids)
-    if plain and len({_kind(id) for id in ids}) == 1:
-        return pd.Series(ids)
-    boxed = np.empty(len(ids), dtype=object)
-    for i, id in enumerate(ids):
-        boxed[i] = id
-    return pd.Series(boxed, dtype=object)
+    def _example(self) -> Any:
+        return self._index[:1].tolist()[0]
 
 
-def _kind(id: Hashable) -> str:
-    boxed = np.empty(1, dtype=object)
-    boxed[0] = id
-    return id_kind(pd.Index(boxed, tupleize_cols=False), "the id")
+def id_index(ids: Iterable[Hashable]) -> pd.Index:
+    """Ids as a flat index, tuples kept whole. A list of numbers or strings gets the dtype that a column of them has."""
+    if not isinstance(ids, (pd.Series, pd.Index, np.ndarray, pd.api.extensions.ExtensionArray)):
+        ids = pd.Series(np.fromiter(ids, dtype=object)).infer_objects()
+    return pd.Index(without_categories(pd.Series(ids)), tupleize_cols=False)
 
 
-# JSON knows numbers, strings and booleans; other ids travel as [type, text].
+# JSON knows numbers, strings and booleans; other ids travel as [type, text]. The first type that fits is taken:
+# a Timestamp is a datetime, and that is a date.
 _CODECS: dict[str, tuple[type, Any, Any]] = {
     "timestamp": (pd.Timestamp, pd.Timestamp.isoformat, pd.Timestamp),
+    "datetime": (datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat),
     "date": (datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
+    "decimal": (Decimal, str, Decimal),
     "uuid": (uuid.UUID, str, uuid.UUID),
     "bytes": (bytes, bytes.hex, bytes.fromhex),
     "tuple": (tuple, lambda t: [to_json(v) for v in t], lambda t: tuple(from_json(v) for v in t)),
@@ -170,6 +182,7 @@ _CODECS: dict[str, tuple[type, Any, Any]] = {
 
 
 def to_json(id: Any) -> Any:
+    """A raw id as a JSON value. Raises DataError for a type that has no such form."""
     if isinstance(id, np.generic):
         id = id.item()
     if id is None or isinstance(id, (str, int, float, bool)):
@@ -182,4 +195,5 @@ def to_json(id: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
+    """The inverse of `to_json`."""
     return _CODECS[value[0]][2](value[1]) if isinstance(value, list) else value

@@ -1,8 +1,8 @@
 """Factor models of a rating: two embeddings, multiplied or fed to a small network.
 
 Every model takes two int64 tensors of rows, `users` and `items`, each of shape (bs,), and returns scores of
-shape (bs,), for any bs from 1 up. `cross(users, items)` scores every pair of two such tensors, with shape
-(len(users), len(items)); `config` holds the arguments that build the model again."""
+shape (bs,), for any bs from 1 up; `config` holds the arguments that build the model again. Where the score is
+a product, `cross(users, items)` scores every pair of two such tensors at once: (len(users), len(items))."""
 
 from __future__ import annotations
 
@@ -74,14 +74,15 @@ class EmbeddingDotBias(nn.Module):
         self.i_weight, self.i_bias = embedding(n_items, n_factors), embedding(n_items, 1)
         self.mu = nn.Parameter(torch.tensor(0.0 if mean is None else inverse_sigmoid_range(mean, y_range)))
 
-    def decay_groups(self) -> list[tuple[list[nn.Parameter], float]]:
+    def decay_groups(self) -> list[tuple[list[Tensor], float]]:
         """(parameters, share of the weight decay): all of it for factors, none for biases."""
         return [([self.u_weight.weight, self.i_weight.weight], 1.0),
                 ([self.u_bias.weight, self.i_bias.weight, self.mu], 0.0)]
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         dot = (self.u_weight(users) * self.i_weight(items)).sum(1)
-        return sigmoid_range(dot + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1) + self.mu, self.y_range)
+        score = dot + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1) + self.mu
+        return sigmoid_range(score, self.y_range)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         dot = self.u_weight(users) @ self.i_weight(items).T

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from .events import CANCEL, EVENTS, VERBS
@@ -64,14 +64,23 @@ class Dispatch:
         for method in self.table[event]:
             method()
 
-    @contextmanager
-    def scope(self, name: str):
-        """before_, the body, after_; a Cancel of this scope ends it; cleanup_ always runs."""
-        try:
-            self.emit("before_" + name)
-            yield
-            self.emit("after_" + name)
-        except CANCEL[name]:
-            pass
-        finally:
-            self.emit("cleanup_" + name)
+
+def scope(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Bracket a method of the learner: before_, the method, after_; a Cancel of this scope ends it wherever it is
+    raised; cleanup_ always runs."""
+    cancel, before, after, cleanup = CANCEL[name], f"before_{name}", f"after_{name}", f"cleanup_{name}"
+
+    def bracket(method: Callable[..., None]) -> Callable[..., None]:
+        @wraps(method)
+        def scoped(self: Learner, *args: Any) -> None:
+            emit = self.run.emit
+            try:
+                emit(before)
+                method(self, *args)
+                emit(after)
+            except cancel:
+                pass
+            finally:
+                emit(cleanup)
+        return scoped
+    return bracket

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,22 @@ FORMAT, CONFIG = "collab", "config.json"
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> Path:
     """One safetensors file of `tensors`, and `config` as JSON: a killed process leaves the old file or the new one.
 
-    Raises OSError where the folder cannot be written to."""
+    Folders that are missing are made. Raises OSError where the file cannot be written, TypeError before that for a
+    configuration that JSON does not know."""
     path = Path(path)
-    packed = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    packed[CONFIG] = torch.frombuffer(bytearray(json.dumps(config).encode()), dtype=torch.uint8)
+    packed = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}    # tied ones part
+    packed[CONFIG] = torch.frombuffer(bytearray(json.dumps(config, default=_plain).encode()), dtype=torch.uint8)
     content = save(packed, metadata={"format": FORMAT})
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(part, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        os.replace(part, path)
     except BaseException:
-        os.unlink(temporary)
+        part.unlink(missing_ok=True)
         raise
     return path
 
@@ -50,9 +50,18 @@ def read_tensors(path: str | Path, device: torch.device | str = "cpu") -> tuple[
         with safe_open(path, framework="pt", device=str(device)) as file:
             if (file.metadata() or {}).get("format") != FORMAT:
                 raise ValueError(f"{path} is a safetensors file, but it was not written by collab")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            names = file.keys()         # the file itself cannot be iterated over
+            tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ValueError(f"{path} is not a model file, or it was cut off: {error}") from None
+    if CONFIG not in tensors:
+        raise ValueError(f"{path} is not a model file: it holds no {CONFIG}")
     return tensors, json.loads(tensors.pop(CONFIG).cpu().numpy().tobytes())
 
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of numpy and torch as what JSON knows."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{value!r} of type {type(value).__name__} cannot be written to a file; use text, numbers or lists")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..losses import mse
 from ..metrics import as_metrics
 from . import fitting
-from .callback import Callback, Dispatch
+from .callback import Callback, Dispatch, scope
 from .events import CancelStep
 from .optim import OptFunc, adamw, make_optimizer, set_hyper
 from .progress import Progress
@@ -71,6 +71,7 @@ class Learner:
         self.n_epochs, self.epoch, self.i, self.training, self.interrupted = 0, 0, 0, False, False
         self.verbs = Verbs()
         self.verbs.learn = self
+        self.run = Dispatch([], self.verbs)
         self.add_cbs([*([Seeded(seed)] if seed is not None else []), self.scores, self.recorder, self.progress])
         self.add_cbs(cbs)
 
@@ -89,24 +90,42 @@ class Learner:
         if n_epochs < 0 or n_epochs != int(n_epochs):
             raise ValueError(f"n_epochs must be a whole number, at least 0, got {n_epochs}")
         set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
+        self.opt.zero_grad()        # a fit that was cut off may have left gradients
         self.n_epochs, self.interrupted = int(n_epochs), False
-        with self.added_cbs(cbs), self._calling(self.cbs) as run, self._ctrl_c_ends(), run.scope("fit"):
-            for self.epoch in range(self.n_epochs):
-                with run.scope("epoch"):
-                    self._all_batches(run, self.data.train, training=True)
-                    if self.data.valid is not None:
-                        self._all_batches(run, self.data.valid, training=False)
+        with self.added_cbs(cbs), self._calling(self.cbs), self._ctrl_c_ends():
+            self._fit()
 
-    def _all_batches(self, run: Dispatch, batches: Any, training: bool) -> None:
+    @scope("fit")
+    def _fit(self) -> None:
+        for self.epoch in range(self.n_epochs):
+            self._epoch()
+
+    @scope("epoch")
+    def _epoch(self) -> None:
+        self._go_over(self.data.train, training=True)
+        if self.data.valid is not None:
+            self._go_over(self.data.valid, training=False)
+
+    def _go_over(self, batches: Any, training: bool) -> None:
         self.batches, self.training = batches, training
         self.model.train(training)
-        with run.scope("train" if training else "validate"), torch.set_grad_enabled(training):
-            for self.i, batch in enumerate(batches):
-                with run.scope("batch"):
-                    self._one_batch(run, batch)
+        with torch.set_grad_enabled(training):
+            self._train() if training else self._validate()
 
-    def _one_batch(self, run: Dispatch, batch: Any) -> None:
+    @scope("train")
+    def _train(self) -> None:
+        for self.i, batch in enumerate(self.batches):
+            self._batch(batch)
+
+    @scope("validate")
+    def _validate(self) -> None:
+        for self.i, batch in enumerate(self.batches):
+            self._batch(batch)
+
+    @scope("batch")
+    def _batch(self, batch: Any) -> None:
         *self.xb, self.yb = batch
+        run = self.run
         run.predict()
         run.emit("after_pred")
         run.get_loss()
@@ -148,8 +167,8 @@ class Learner:
         modes = {module: module.training for module in self.model.modules()}
         state = {k: v for k, v in vars(self).items() if k in RUNNING}
         try:
-            with untouched_randomness(), self._calling([c for c in self.cbs if c.looks] + [cb]) as run:
-                self._all_batches(run, batches, training=False)
+            with untouched_randomness(), self._calling([*(c for c in self.cbs if c.looks), cb]):
+                self._go_over(batches, training=False)
         finally:
             for name in RUNNING:
                 vars(self).pop(name, None)
@@ -201,10 +220,15 @@ class Learner:
         return self.removed_cbs(self.progress)
 
     @contextmanager
-    def _calling(self, cbs: list[Callback]) -> Iterator[Dispatch]:
+    def _calling(self, cbs: list[Callback]) -> Iterator[None]:
+        """Dispatch to these callbacks; nested, since a callback may look in the middle of a fit."""
         for cb in cbs:
             cb.learn = self
-        yield Dispatch(cbs, self.verbs)
+        outer, self.run = self.run, Dispatch(cbs, self.verbs)
+        try:
+            yield
+        finally:
+            self.run = outer
 
     @contextmanager
     def _ctrl_c_ends(self) -> Iterator[None]:

@@ -1,0 +1,163 @@
+"""The command line: what it prints, what it writes, and how it refuses."""
+
+import json
+import re
+import sys
+from itertools import pairwise
+
+import pandas as pd
+import pytest
+import torch
+
+from collab import cli, load_learner, synthetic
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder with ratings.csv, films.csv and a model trained on them through the command line."""
+    folder = tmp_path_factory.mktemp("cli")
+    ml = synthetic(n_users=60, n_items=40, n_ratings=900, seed=1)
+    ml.ratings.to_csv(folder / "ratings.csv", index=False)
+    ml.items.to_csv(folder / "films.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["collab", "train", f"{folder}/ratings.csv", "--epochs", "2", "--factors", "4",
+                                    "--items", f"{folder}/films.csv", "--out", f"{folder}/model.safetensors"])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+    return folder
+
+
+@pytest.fixture
+def collab(monkeypatch, capsys):
+    """Run a command: (exit code, standard output, standard error)."""
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["collab", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        return stop.value.code or 0, printed.out, printed.err
+    return run
+
+
+def test_help_names_every_command_and_the_first_step(collab):
+    code, out, _ = collab("--help")
+    assert code == 0 and all(name in out for name in ("train", "evaluate", "recommend", "similar", "demo"))
+    assert "collab train ml-100k --split u1" in out
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "recommend", "similar", "demo"])
+def test_every_option_is_explained(collab, command):
+    code, out, _ = collab(command, "--help")
+    assert code == 0
+    starts = [m.start() for m in re.finditer(r"^  +(--|-n)", out, re.MULTILINE)]
+    for start, end in pairwise([*starts, len(out)]):
+        assert len(out[start:end].split()) > 3, out[start:end]
+
+
+def test_training_prints_the_error_beside_the_baselines_and_writes_one_file(collab, trained, tmp_path):
+    model = tmp_path / "new" / "m.safetensors"
+    code, out, _ = collab("train", trained / "ratings.csv", "--epochs", 6, "--bs", 16, "--out", model, "--seed", 3)
+    assert code == 0 and model.exists()
+    rmse = {m[1]: float(m[2]) for m in re.finditer(r"^  ([A-Za-z ]+?)  +(\d\.\d+)  +\d\.\d+$", out, re.MULTILINE)}
+    assert list(rmse) == ["mean rating", "mean and biases", "EmbeddingDotBias"]
+    assert rmse["EmbeddingDotBias"] < rmse["mean rating"]
+    notes = load_learner(model).notes
+    assert (notes["split"], notes["seed"]) == ("random", 3)
+
+
+def test_the_same_seed_writes_the_same_bytes(collab, trained, tmp_path):
+    for name in "ab":
+        collab("train", trained / "ratings.csv", "--epochs", 1, "--out", tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_evaluate_repeats_what_training_reported(collab, trained, tmp_path):
+    model = tmp_path / "m.safetensors"
+    _, trained_out, _ = collab("train", trained / "ratings.csv", "--split", "time", "--epochs", 2, "--out", model)
+    code, out, _ = collab("evaluate", model)
+    assert code == 0 and out.strip() in trained_out
+
+
+def test_evaluate_on_other_ratings_uses_all_their_rows(collab, trained, tmp_path):
+    pd.read_csv(trained / "ratings.csv").head(100).to_csv(tmp_path / "few.csv", index=False)
+    code, out, _ = collab("evaluate", trained / "model.safetensors", "--data", tmp_path / "few.csv")
+    assert code == 0 and "All 100 ratings" in out
+
+
+def test_recommend_agrees_with_the_loaded_learner(collab, trained):
+    model = trained / "model.safetensors"
+    code, out, _ = collab("recommend", model, "--user", 7, "-n", 4, "--as", "json")
+    expected = load_learner(model).recommend(7, n=4)
+    assert code == 0 and [row["item"] for row in json.loads(out)] == expected["item"].tolist()
+    code, out, _ = collab("recommend", model, "--user", 7, "-n", 4, "--as", "csv")
+    assert out.splitlines()[0] == "rank,item,title,score" and len(out.splitlines()) == 5
+    code, out, _ = collab("recommend", model, "--user", 7)
+    assert "User 7 liked:" in out and "Recommended:" in out
+
+
+def test_seen_items_come_only_when_asked_for(collab, trained):
+    model = trained / "model.safetensors"
+    seen = set(load_learner(model).rated(7)["item"])
+    _, out, _ = collab("recommend", model, "--user", 7, "-n", 40, "--as", "json")
+    assert not seen & {row["item"] for row in json.loads(out)}
+    _, out, _ = collab("recommend", model, "--user", 7, "-n", 40, "--as", "json", "--include-seen")
+    assert seen <= {row["item"] for row in json.loads(out)}
+
+
+def test_similar_takes_an_id_a_title_or_a_part_of_one(collab, trained):
+    model = trained / "model.safetensors"
+    title = load_learner(model).data.titles([3])[0]
+    outs = [collab("similar", word, model, "-n", 3)[1] for word in ("3", title, title.upper())]
+    assert outs[0] == outs[1] == outs[2] and f"Nearest to {title} (3):" in outs[0]
+
+
+REFUSALS = [
+    (["train", "nothing.csv"], "nothing.csv"),
+    (["train", "{dir}/ratings.csv", "--user-col", "usr"], "no column 'usr'"),
+    (["train", "{dir}/ratings.csv", "--split", "u9"], "u9 is not one of random, time, last, users, u1"),
+    (["train", "{dir}/ratings.csv", "--split", "u1"], "belongs to MovieLens-100K"),
+    (["train", "{dir}/ratings.csv", "--bs", "0"], "--bs"),
+    (["train", "{dir}/ratings.csv", "--out", "{dir}"], "is a folder"),
+    (["train", "{dir}/ratings.csv", "--out", "{dir}/ratings.csv/m"], "not a folder"),
+    (["train", "{dir}/ratings.csv", "--duplicates", "some"], "duplicates"),
+    (["train", "ml-7k"], "no MovieLens set '7k'"),
+    (["evaluate", "{dir}/none.safetensors"], "no file"),
+    (["evaluate", "{dir}/ratings.csv"], "not a model file"),
+    (["recommend", "{dir}/model.safetensors"], "--user"),
+    (["recommend", "{dir}/model.safetensors", "--user", "99999"], "user 99999 is not among"),
+    (["recommend", "{dir}/model.safetensors", "--user", "bob"], "'bob' is not"),
+    (["similar", "no such film", "{dir}/model.safetensors"], "'no such film'"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), REFUSALS)
+def test_bad_input_is_one_clear_line_and_exit_code_2(collab, trained, words, says):
+    before = {p.name: p.read_bytes() for p in trained.iterdir()}
+    code, out, err = collab(*(word.format(dir=trained) for word in words))
+    assert code == 2 and says in " ".join(err.split())
+    assert "Traceback" not in err and "epoch" not in out     # before any work
+    assert {p.name: p.read_bytes() for p in trained.iterdir()} == before
+
+
+@pytest.mark.filterwarnings("default")
+def test_warnings_are_one_line_each(collab, tmp_path):
+    pd.DataFrame({"user": [1, 1, 2, 3, 3], "item": [1, 1, 2, 1, 2], "rating": [1, 2, 3, 4, 5]}).to_csv(
+        tmp_path / "again.csv", index=False)
+    code, _, err = collab("train", tmp_path / "again.csv", "--epochs", 1, "--out", tmp_path / "m")
+    assert code == 0 and err.startswith("Warning: 1 of 5 rows rate a pair again") and err.count("\n") == 1
+
+
+def test_ctrl_c_while_training_writes_nothing(collab, trained, tmp_path, monkeypatch):
+    def interrupted(self, *_):
+        self.interrupted = True
+    monkeypatch.setattr(cli.CollabLearner, "fit_one_cycle", interrupted)
+    code, _, err = collab("train", trained / "ratings.csv", "--out", tmp_path / "m")
+    assert code == 130 and not (tmp_path / "m").exists() and "Nothing was written" in err
