@@ -54,7 +54,7 @@ def main() -> None:
     batches = len(data.train)
     medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}   # the first round warms up
     for name, median in medians.items():
-        print(f"{name:8} {median:.2f} s an epoch of {batches} batches, {1e6 * median / batches:.0f} microseconds a batch")
+        print(f"{name:8} {median:.2f} s for {batches} batches, {1e6 * median / batches:.0f} microseconds each")
     print(f"learner / bare = {medians['learner'] / medians['bare']:.3f}")
 
 

@@ -28,8 +28,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MAE", "MSE", "RMSE", "BiasBaseline", "Callback", "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep",
-    "CancelTrain", "CancelValidate", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch", "DataError", "EmbeddingDot",
-    "EmbeddingDotBias", "EmbeddingNet", "Learner", "Metric", "RatingSet", "TensorBatches", "UnknownId", "Vocab",
-    "collab_learner", "kfold", "leave_last", "load_learner", "mae", "movielens", "movielens_split", "mse",
-    "random_split", "read_table", "rows_split", "synthetic", "time_split", "user_split",
+    "CancelTrain", "CancelValidate", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch",
+    "DataError", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Learner", "Metric", "RatingSet",
+    "TensorBatches", "UnknownId", "Vocab", "collab_learner", "kfold", "leave_last", "load_learner", "mae",
+    "movielens", "movielens_split", "mse", "random_split", "read_table", "rows_split", "synthetic", "time_split",
+    "user_split",
 ]

@@ -42,12 +42,25 @@ class Output(StrEnum):
     JSON = "json"
 
 
-Data = Annotated[str, typer.Argument(metavar="DATA", help="ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small; or a file: "
-                                          "CSV, TSV, '::'-separated (.dat), Parquet, RecBole (.inter).", show_default=False)]
+DATA_HELP = ("ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small; or a file: CSV, TSV, '::'-separated "
+             "(.dat), Parquet, RecBole (.inter).")
+Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file that collab train wrote.")]
 SplitName = Annotated[str, typer.Option(help="What is held out: random, time (the latest), last (each user's last), "
                                              "users (whole users), or u1 to u5 of ml-100k.")]
 ValidPct = Annotated[float, typer.Option(min=0, max=0.99, help="The fraction held out (random, time, users).")]
+ModelName = Annotated[Model, typer.Option(help="Biases and factors, factors alone, or a network.")]
+Factors = Annotated[int, typer.Option(min=1, help="Factors a user and an item.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Ratings a batch; larger is faster.")]
+Rate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate; by default the model's recipe.")]
+Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay; by default the model's recipe.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same model, to the last bit.")]
+Out = Annotated[Path, typer.Option(help="Where to write the model.")]
+Column = Annotated[str | None, typer.Option(help="Its column; by default the first is the user, the second the item, "
+                                                 "the third the rating, and time is found by name.")]
+Items = Annotated[Path | None, typer.Option(help="A file with an item id and a title in each row.")]
+Duplicates = Annotated[str, typer.Option(help="Pairs that occur again: keep, mean or error.")]
 Count = Annotated[int, typer.Option("-n", min=1, help="How many.")]
 As = Annotated[Output, typer.Option("--as", help="How to print the table.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads for arithmetic; small batches are fastest with one.")]
@@ -55,22 +68,10 @@ OUT = Path("model.safetensors")
 
 
 @app.command()
-def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2,
-          model: Annotated[Model, typer.Option(help="The model: biases and factors, factors alone, or a network.")] = Model.DOT_BIAS,
-          factors: Annotated[int, typer.Option(min=1, help="Factors a user and an item.")] = 50,
-          epochs: Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")] = 5,
-          bs: Annotated[int, typer.Option(min=1, help="Ratings a batch; larger is faster.")] = 64,
-          lr: Annotated[float | None, typer.Option(min=0, help="Peak learning rate; by default the model's recipe for this batch size.")] = None,
-          wd: Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay; by default the recipe's.")] = None,
-          seed: Annotated[int, typer.Option(help="The same seed gives the same model, to the last bit.")] = 0,
-          out: Annotated[Path, typer.Option(help="Where to write the model.")] = OUT,
-          user_col: Annotated[str | None, typer.Option(help="Column of users; by default the first.")] = None,
-          item_col: Annotated[str | None, typer.Option(help="Column of items; by default the second.")] = None,
-          rating_col: Annotated[str | None, typer.Option(help="Column of ratings; by default the third.")] = None,
-          time_col: Annotated[str | None, typer.Option(help="Column of times; by default one called time or timestamp.")] = None,
-          items: Annotated[Path | None, typer.Option(help="A file with an item id and a title a row.")] = None,
-          duplicates: Annotated[str, typer.Option(help="Pairs that occur again: keep, mean or error.")] = "keep",
-          threads: Threads = 1) -> None:
+def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, model: ModelName = Model.DOT_BIAS,
+          factors: Factors = 50, epochs: Epochs = 5, bs: BatchSize = 64, lr: Rate = None, wd: Decay = None,
+          seed: Seed = 0, out: Out = OUT, user_col: Column = None, item_col: Column = None, rating_col: Column = None,
+          time_col: Column = None, items: Items = None, duplicates: Duplicates = "keep", threads: Threads = 1) -> None:
     """Train on ratings, report the error beside two baselines, and write one model file."""
     _check_writable(out)
     set_threads(threads)
@@ -90,8 +91,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2,
 
 @app.command()
 def evaluate(model: ModelFile = OUT,
-             data: Annotated[str | None, typer.Option(help="Other ratings; by default those it was trained from.")] = None,
-             split: Annotated[str | None, typer.Option(help="Held-out part; by default that of training. 'none': all rows.")] = None,
+             data: Annotated[str | None, typer.Option(help="Other ratings; by default those of training.")] = None,
+             split: Annotated[str | None, typer.Option(help="By default that of training; none: all rows.")] = None,
              threads: Threads = 1) -> None:
     """Report the error of a model on held-out ratings, beside two baselines."""
     set_threads(threads)
@@ -104,14 +105,14 @@ def evaluate(model: ModelFile = OUT,
     if notes["split"] == "none":
         ratings, _ = _read(notes["source"])
         part = learn.data.batches(ratings)
-        print(f"All {part.n:,} ratings of {notes['source']}:\n\n{table(errors(learn, part))}")
+        print(f"All {part.n:,} ratings of {notes['source']}:\n\n{table(errors(learn, part), decimals=4)}")
         return
     _report(learn, _databunch(notes))
 
 
 @app.command()
 def recommend(model: ModelFile = OUT,
-              user: Annotated[str, typer.Option(help="The user's id.", show_default=False)] = ...,  # type: ignore[assignment]
+              user: Annotated[str, typer.Option(help="The user's id.")] = ...,  # type: ignore[assignment]
               n: Count = 10,
               include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated.")] = False,
               as_: As = Output.TABLE) -> None:
@@ -125,7 +126,7 @@ def recommend(model: ModelFile = OUT,
 
 
 @app.command()
-def similar(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's id, its title, or a part of its title.", show_default=False)],
+def similar(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's id, title, or part of its title.")],
             model: ModelFile = OUT, n: Count = 10, as_: As = Output.TABLE) -> None:
     """List the items nearest to one."""
     learn = load_learner(model)
@@ -138,10 +139,7 @@ def similar(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's 
 
 @app.command()
 def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the model.")] = Path("demo"),
-         bs: Annotated[int, typer.Option(min=1, help="Ratings a batch.")] = 64,
-         epochs: Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")] = 5,
-         seed: Annotated[int, typer.Option(help="The same seed gives the same model.")] = 0,
-         threads: Threads = 1) -> None:
+         bs: BatchSize = 64, epochs: Epochs = 5, seed: Seed = 0, threads: Threads = 1) -> None:
     """Take the whole tour on MovieLens-100K."""
     set_threads(threads)
     if not demo_module.tour(out, bs, epochs, seed):
@@ -177,8 +175,9 @@ def _databunch(notes: dict[str, Any], items: pd.DataFrame | None = None, bs: int
 
 
 def _split(name: str, valid_pct: float, seed: int) -> Split | str:
-    known: dict[str, Split | str] = {"random": random_split(valid_pct, seed), "time": time_split(valid_pct), "last": leave_last(1),
-             "users": user_split(valid_pct, seed), **{fold: fold for fold in CANONICAL}}
+    known: dict[str, Split | str] = {"random": random_split(valid_pct, seed), "time": time_split(valid_pct),
+                                     "last": leave_last(1), "users": user_split(valid_pct, seed),
+                                     **{fold: fold for fold in CANONICAL}}
     if name not in known:
         raise DataError(f"--split {name} is not one of {', '.join(known)}")
     return known[name]
@@ -188,7 +187,7 @@ def _report(learn: CollabLearner, bunch: CollabDataBunch) -> None:
     if bunch.valid is None:
         print("\nNothing was held out, so there is no error to report.")
     else:
-        print(f"\nError on {bunch.valid.n:,} held-out ratings:\n\n{table(errors(learn, bunch.valid))}")
+        print(f"\nError on {bunch.valid.n:,} held-out ratings:\n\n{table(errors(learn, bunch.valid), decimals=4)}")
 
 
 def _print(frame: pd.DataFrame, how: Output) -> None:

@@ -15,15 +15,15 @@ from .metrics import MAE, RMSE
 from .models.baseline import BiasBaseline
 
 
-def table(frame: pd.DataFrame, indent: int = 2) -> str:
-    """A frame as aligned text: words to the left, numbers to the right with three decimals where they have any."""
+def table(frame: pd.DataFrame, decimals: int = 3) -> str:
+    """A frame as aligned text: words to the left, numbers to the right with so many decimals where they have any."""
     columns = []
     for name, column in frame.items():
-        cells = [f"{value:.3f}" if isinstance(value, float) else str(value) for value in column.tolist()]
+        cells = [f"{value:.{decimals}f}" if isinstance(value, float) else str(value) for value in column.tolist()]
         width = max(map(len, [str(name), *cells]))
         numeric = pd.api.types.is_numeric_dtype(column)
         columns.append([cell.rjust(width) if numeric else cell.ljust(width) for cell in [str(name), *cells]])
-    return "\n".join((" " * indent + "  ".join(row)).rstrip() for row in zip(*columns))
+    return "\n".join(("  " + "  ".join(row)).rstrip() for row in zip(*columns))
 
 
 def errors(learn: CollabLearner, part: TensorBatches) -> pd.DataFrame:

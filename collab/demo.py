@@ -27,7 +27,8 @@ def tour(out: Path, bs: int = 64, epochs: int = 5, seed: int = 0) -> bool:
     seconds = time.perf_counter() - started
     if learn.interrupted:
         return False
-    print(f"\nTrained in {seconds:.1f} s. Error on the 20,000 ratings of u1.test:\n\n{table(errors(learn, data.valid))}")
+    print(f"\nTrained in {seconds:.1f} s. Error on the 20,000 ratings of u1.test:\n")
+    print(table(errors(learn, data.valid), decimals=4))
 
     interp = CollabInterpretation.from_learner(learn)
     print("\nFilms that are liked beyond what the tastes of their viewers explain (largest biases):\n")

@@ -85,11 +85,11 @@ def test_seed_decides_everything(default):
 
 
 def test_global_random_state_is_neither_used_nor_touched():
-    np.random.seed(1)  # noqa: NPY002 - the old global state is what this is about
-    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    np.random.seed(1)
+    before = np.random.get_state()[1].tolist()
     one = synthetic(20, 20, 50).ratings
-    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
-    np.random.seed(2)  # noqa: NPY002
+    assert np.random.get_state()[1].tolist() == before
+    np.random.seed(2)
     assert synthetic(20, 20, 50).ratings.equals(one)
 
 

@@ -120,7 +120,7 @@ def apply_split(split: Split | str, table: pd.DataFrame) -> tuple[Rows, Rows]:
     if not callable(split):
         raise DataError(f"split={split!r} is neither a name nor a callable from ratings to (train rows, valid rows); "
                         "for a fraction use valid_pct=, for given rows rows_split(rows), of kfold(5) one of the five")
-    parts = split(table)
+    parts = split(table.copy(deep=False))       # a column that it adds or changes is its own
     if not isinstance(parts, (tuple, list)) or len(parts) != 2:
         raise DataError(f"a split must return (train rows, valid rows), this one returned {type(parts).__name__}")
     train, valid = parts

@@ -125,7 +125,7 @@ class Vocab:
             raise IndexError(f"rows must lie between 0 and {len(self) - 1}, got {rows.min()} to {rows.max()}")
         if (rows == UNKNOWN).any() or self._index.dtype == object:
             return self.ids[rows]
-        return self._index.take(rows - 1).to_numpy()
+        return self._index.take(rows - 1).to_numpy(copy=True)      # an index lends its own only to read
 
     def parse(self, text: str) -> Hashable:
         """The id that a person typed: the text itself where ids are text, a number or a time where they are that,

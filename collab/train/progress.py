@@ -72,7 +72,7 @@ class Progress(Callback):
         print("  ".join(cell.rjust(10) for cell in cells), flush=True)
 
     def _master(self) -> Any:
-        from fastprogress import master_bar      # late: it imports matplotlib in a notebook
+        from fastprogress import master_bar  # late: it imports matplotlib in a notebook
         return master_bar(range(self.learn.n_epochs))
 
     def _start(self) -> None:

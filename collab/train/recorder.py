@@ -105,5 +105,5 @@ class Recorder(Callback):
 def _axes(ax: Axes | None) -> Axes:
     if ax is not None:
         return ax
-    from matplotlib import pyplot as plt     # late, since it takes longer to import than all of collab
+    from matplotlib import pyplot as plt  # late, since it takes longer to import than all of collab
     return plt.subplots()[1]

@@ -1,0 +1,262 @@
+"""Splits: which ratings are trained on and which are held back, exactly as their docstrings say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import KFold, LeavePGroupsOut
+
+from collab import (
+    CollabDataBunch,
+    DataError,
+    kfold,
+    leave_last,
+    movielens_split,
+    random_split,
+    rows_split,
+    time_split,
+    user_split,
+)
+from collab.data.split import apply_split
+
+
+def ratings(n: int = 100, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({"user": rng.integers(0, 12, n), "item": rng.integers(0, 30, n),
+                         "rating": rng.integers(1, 6, n).astype(float), "time": rng.integers(0, 40, n)})
+
+
+def lists(parts) -> list[list[int]]:
+    return [np.asarray(rows).tolist() for rows in parts]
+
+
+EVERY = {"random": random_split, "user": user_split, "kfold": lambda seed: kfold(4, seed)[1],
+         "time": lambda seed: time_split(), "last": lambda seed: leave_last(2),
+         "rows": lambda seed: rows_split([5, 3, 99])}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_rating_is_on_exactly_one_side_and_rows_ascend(name):
+    df = ratings()
+    train, valid = apply_split(EVERY[name](seed=3), df)
+    assert sorted([*train, *valid]) == list(range(100)) and len(valid)
+    assert (np.diff(train) > 0).all() and (np.diff(valid) > 0).all()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_split_repeats(name):
+    df = ratings()
+    split = EVERY[name](seed=3)
+    assert lists(split(df)) == lists(split(df)) == lists(EVERY[name](seed=3)(df))
+
+
+@pytest.mark.parametrize("name", ["random", "user", "kfold"])
+def test_another_seed_splits_otherwise_and_no_global_generator_is_touched(name):
+    df = ratings()
+    np.random.seed(0)
+    before = np.random.get_state()[1].tolist()
+    assert len({tuple(EVERY[name](seed=s)(df)[1]) for s in range(5)}) >= 4
+    assert np.random.get_state()[1].tolist() == before
+
+
+@pytest.mark.parametrize("n, pct, n_valid", [(10, 0.2, 2), (9, 0.2, 1), (4, 0.2, 0), (10, 0.0, 0), (100, 0.29, 29),
+                                             (10, 0.3, 3), (1000, 0.999, 999), (7, 1 / 7, 1)])
+def test_the_fraction_is_rounded_down(n, pct, n_valid):
+    df = ratings(n)
+    assert len(random_split(pct)(df)[1]) == len(time_split(pct)(df)[1]) == n_valid
+
+
+def test_random_split_takes_every_rating_equally_often():
+    df = ratings(20)
+    taken = np.bincount(np.concatenate([random_split(0.25, seed)(df)[1] for seed in range(2000)]), minlength=20)
+    assert np.abs(taken - 500).max() < 5 * np.sqrt(2000 * 0.25 * 0.75)      # five standard deviations
+
+
+@pytest.mark.parametrize("pct", [-0.1, 1, 1.5, 20])
+@pytest.mark.parametrize("split", [random_split, time_split, user_split])
+def test_what_is_no_fraction_is_refused(split, pct):
+    with pytest.raises(DataError, match=f"below 1, got {pct}"):
+        split(pct)
+
+
+# By time ----------------------------------------------------------------------------------------------------------
+
+def test_time_split_holds_back_the_latest_and_ties_keep_the_order_of_the_table():
+    df = pd.DataFrame({"time": [9, 1, 5, 5, 5, 2]})
+    assert lists(time_split(0.5)(df)) == [[1, 2, 5], [0, 3, 4]]     # in time: 1, 5, 2, | 3, 4, 0
+    assert lists(time_split(1 / 3)(df)) == [[1, 2, 3, 5], [0, 4]]
+
+
+def test_time_split_never_trains_on_the_future():
+    df = ratings()
+    train, valid = time_split(0.3)(df)
+    assert df["time"].iloc[train].max() <= df["time"].iloc[valid].min()
+
+
+TIMES = {"datetime": pd.to_datetime(["2021", "2020", "2022"]), "zone": pd.to_datetime(["2021", "2020", "2022"], utc=True),
+         "Int64": pd.array([2, 1, 3], dtype="Int64"), "float": [2.0, 1.5, 1e12],
+         "dates": [d.date() for d in pd.to_datetime(["2021", "2020", "2022"])]}
+
+
+@pytest.mark.parametrize("times", TIMES.values(), ids=TIMES.keys())
+def test_times_may_be_of_any_kind_that_has_an_order(times):
+    df = pd.DataFrame({"user": [1, 1, 1], "time": times})
+    assert lists(time_split(0.4)(df)) == lists(leave_last(1)(df)) == [[0, 1], [2]]
+
+
+def test_times_written_as_text_are_refused_since_nine_would_come_after_ten():
+    df = ratings(4).assign(time=["9", "10", "11", "12"])
+    for split in (time_split(), leave_last()):
+        with pytest.raises(DataError, match=r"'time'.*'9' is of kind string.*to_datetime"):
+            split(df)
+
+
+def test_missing_times_are_counted():
+    with pytest.raises(DataError, match="'time': 2 of 4 times are missing"):
+        time_split()(ratings(4).assign(time=[1, None, None, 4]))
+
+
+def test_time_split_without_a_time_says_how_to_name_it():
+    with pytest.raises(DataError, match="time_name="):
+        time_split()(ratings().drop(columns="time"))
+
+
+def test_from_df_splits_by_the_time_column_that_is_named():
+    df = pd.DataFrame({"u": [1, 2, 1, 2], "i": [1, 1, 2, 2], "r": [1.0, 2, 3, 4], "when": [4, 3, 2, 1]})
+    data = CollabDataBunch.from_df(df, time_name="when", split=time_split(0.25), seed=0)
+    assert data.valid.tensors[2].tolist() == [1.0]
+
+
+# By user ----------------------------------------------------------------------------------------------------------
+
+def test_leave_last_holds_back_the_last_of_each_user_and_short_histories_stay():
+    df = pd.DataFrame({"user": list("abababc"), "time": [3, 1, 2, 1, 1, 1, 0]})
+    # a: rows 4, 2, 0 in time; b: all at once, so rows 1, 3, 5 as they stand; c has one rating only
+    assert lists(leave_last(1)(df)) == [[1, 2, 3, 4, 6], [0, 5]]
+    assert lists(leave_last(2)(df)) == [[1, 4, 6], [0, 2, 3, 5]]
+    assert lists(leave_last(3)(df)) == [[0, 1, 2, 3, 4, 5, 6], []]
+
+
+def test_leave_last_without_a_time_takes_the_order_of_the_table():
+    df = pd.DataFrame({"user": [(1, 1), (2, 2), (1, 1), (2, 2)]})
+    assert lists(leave_last()(df)) == [[0, 1], [2, 3]]
+
+
+def test_leave_last_agrees_with_pandas():
+    df = ratings(400)
+    by_time = df.sort_values("time", kind="stable")
+    last = by_time.groupby("user").tail(3).index
+    enough = df["user"].map(df["user"].value_counts()) > 3
+    assert lists(leave_last(3)(df))[1] == sorted(set(last) & set(df.index[enough]))
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_leave_last_of_none_is_refused(n):
+    with pytest.raises(DataError, match=f"at least 1, got {n}"):
+        leave_last(n)
+
+
+def test_user_split_puts_nobody_on_both_sides():
+    df = ratings()
+    users = df["user"].to_numpy()
+    train, valid = user_split(0.25, seed=1)(df)
+    held_back = set(users[valid])
+    assert not set(users[train]) & held_back and len(held_back) == int(0.25 * len(set(users)))
+    groups = LeavePGroupsOut(len(held_back)).split(df, groups=users)
+    assert valid.tolist() in (part[1].tolist() for part in groups)
+
+
+def test_user_split_takes_ids_of_any_kind():
+    df = ratings().assign(user=[(u, "x") for u in ratings()["user"]])
+    assert lists(user_split(0.25, seed=1)(df)) == lists(user_split(0.25, seed=1)(ratings()))
+
+
+# Rows and folds ---------------------------------------------------------------------------------------------------
+
+def test_rows_split_takes_positions_or_a_mask():
+    df = ratings(5).set_axis([7, 7, 8, 8, 9], axis=0)
+    mask = np.array([False, True, False, False, True])
+    for rows in ([4, 1], np.array([1, 4, 1]), mask, pd.Series(mask, index=df.index)):
+        assert lists(rows_split(rows)(df)) == [[0, 2, 3], [1, 4]]
+    assert lists(rows_split([])(df)) == [[0, 1, 2, 3, 4], []]
+
+
+@pytest.mark.parametrize("rows, message", [([5], "between 0 and 4, got 5 to 5"), ([-1], "got -1"),
+                                           ([0.5], "whole numbers, got float64"), (["a"], "whole numbers"),
+                                           ([[0], [1]], r"of shape \(2, 1\)"), ([True, False], "2 entries for 5")])
+def test_rows_that_are_none_are_refused(rows, message):
+    with pytest.raises(DataError, match=message):
+        rows_split(rows)(ratings(5))
+
+
+@pytest.mark.parametrize("n, k", [(100, 5), (103, 5), (7, 7), (10, 3)])
+def test_folds_partition_the_ratings_evenly(n, k):
+    df = ratings(n)
+    parts = [split(df) for split in kfold(k, seed=2)]
+    assert sorted(np.concatenate([valid for _, valid in parts])) == list(range(n))
+    sizes = [len(valid) for _, valid in parts]
+    assert sizes == [len(valid) for _, valid in KFold(k).split(df)] and max(sizes) - min(sizes) <= 1
+    assert all(sorted([*train, *valid]) == list(range(n)) for train, valid in parts)
+
+
+def test_folds_that_cannot_be_cut_are_refused():
+    with pytest.raises(DataError, match="at least 2 folds, got 1"):
+        kfold(1)
+    with pytest.raises(DataError, match="3 ratings cannot be cut into 5"):
+        kfold(5)[0](ratings(3))
+
+
+# The canonical folds of MovieLens-100K ----------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def like_100k() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame({"user": rng.integers(1, 944, 100_000), "item": rng.integers(1, 1683, 100_000), "rating": 3.0})
+    df.loc[0, ["user", "item"]] = 196, 242
+    return df
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
+def test_u1_to_u5_are_slices_of_twenty_thousand_rows(k, like_100k):
+    train, valid = apply_split(f"u{k}", like_100k)
+    assert valid.tolist() == list(range(20_000 * (k - 1), 20_000 * k))
+    assert len(train) == 80_000 and not set(train) & set(valid)
+    as_text = like_100k.astype({"user": str, "item": str})
+    assert lists(movielens_split(f"u{k}")(as_text)) == lists([train, valid])
+
+
+@pytest.mark.parametrize("other", [lambda df: df.iloc[:-1], lambda df: df.iloc[::-1], lambda df: df.assign(user=1)])
+def test_the_canonical_folds_refuse_other_tables(other, like_100k):
+    with pytest.raises(DataError, match="belongs to MovieLens-100K in the order of u.data"):
+        apply_split("u1", other(like_100k))
+
+
+@pytest.mark.parametrize("name", ["u6", "ua", "random", ""])
+def test_other_names_say_what_to_do(name):
+    with pytest.raises(DataError, match=rf"'{name}' is not known; choose one of u1, u2, .*time_split\(0.2\)"):
+        apply_split(name, ratings())
+
+
+# One's own --------------------------------------------------------------------------------------------------------
+
+def test_any_callable_is_a_split():
+    df = ratings(50)
+    data = CollabDataBunch.from_df(df, split=lambda t: (t.index[t["rating"] < 5], np.flatnonzero(t["rating"] == 5)),
+                                   seed=0, duplicates="keep") if not df.duplicated(["user", "item"]).any() else None
+    train, valid = apply_split(lambda t: (t.index[t["rating"] < 5], np.flatnonzero(t["rating"] == 5)), df)
+    assert (df["rating"].iloc[valid] == 5).all() and (df["rating"].iloc[train] < 5).all()
+    assert data is None or data.scale == (1.0, 4.0)
+    assert lists(apply_split(lambda t: ([1, 0], []), df)) == [[1, 0], []]      # rows may be left out
+
+
+@pytest.mark.parametrize("split, message", [
+    (lambda t: ([0, 1, 2], [2, 3, 1]), "2 rows on both sides"), (lambda t: ([0, 10], [1]), "between 0 and 9, got 0 to 10"),
+    (lambda t: ([0], [-1]), "got -1"), (lambda t: ([], [1, 2]), "none of the 10 ratings for training"),
+    (lambda t: (t["rating"] > 2, t["rating"] <= 2), "whole numbers, got bool"),
+    (lambda t: np.arange(5), "must return .train rows, valid rows., this one returned ndarray"),
+    (lambda t: None, "returned NoneType"), (0.2, "valid_pct="), (np.arange(3), "rows_split"), (kfold(5), "kfold"),
+])
+def test_what_is_no_split_is_refused(split, message):
+    with pytest.raises(DataError, match=message):
+        apply_split(split, ratings(10))
