@@ -45,7 +45,7 @@ class CollabLearner(Learner):
     data: CollabDataBunch
 
     def __init__(self, data: CollabDataBunch, model: nn.Module, *args: Any, **kwargs: Any):
-        _check_fit(data, model)
+        _check_parts(data, model)
         self.scale = data.scale
         self.notes: dict[str, Any] = {}
         super().__init__(data, model, *args, **kwargs)
@@ -285,7 +285,7 @@ def _check_range(data: CollabDataBunch, y_range: Range | str | None) -> Range | 
     return low, high
 
 
-def _check_fit(data: CollabDataBunch, model: nn.Module) -> None:
+def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:
     if not isinstance(data, CollabDataBunch):
         raise _no_data(data)
     if not isinstance(model, nn.Module):

@@ -46,7 +46,8 @@ def test_without_shuffle_the_order_is_that_of_the_rows():
 
 
 def test_epochs_differ_and_the_seed_repeats_them():
-    epochs = [[rows(b) for _ in range(4)] for b in (TensorBatches(torch.arange(50), shuffle=True, seed=s) for s in (1, 1, 2))]
+    made = [TensorBatches(torch.arange(50), shuffle=True, seed=seed) for seed in (1, 1, 2)]
+    epochs = [[rows(batches) for _ in range(4)] for batches in made]
     assert epochs[0] == epochs[1] != epochs[2]
     assert len({tuple(e) for e in epochs[0] + epochs[2]}) == 8
 
@@ -109,4 +110,5 @@ def test_data_too_large_for_the_device_moves_batch_by_batch(monkeypatch):
 
 
 def test_it_prints_its_sizes():
-    assert repr(TensorBatches(torch.arange(1000), bs=64)) == "TensorBatches(1,000 rows, bs=64, 16 batches, shuffle=False)"
+    batches = TensorBatches(torch.arange(1000), bs=64)
+    assert repr(batches) == "TensorBatches(1,000 rows, bs=64, 16 batches, shuffle=False)"

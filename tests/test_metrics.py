@@ -83,7 +83,7 @@ def test_a_metric_keeps_no_graph():
     weight = torch.ones(3, requires_grad=True)
     for metric in (RMSE(), WholeSet(lambda p, t: p.sum())):
         metric.update(weight * 2, torch.zeros(3))
-        assert not any(t.requires_grad for t in [*getattr(metric, "preds", [])] + [getattr(metric, "total", None)]
+        assert not any(t.requires_grad for t in [*getattr(metric, "preds", []), getattr(metric, "total", None)]
                        if t is not None)
 
 

@@ -61,8 +61,8 @@ def test_top_k_is_a_sort_however_the_work_is_cut(problem, max_scores: int):
         return torch.from_numpy(table)[users][:, items]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recommend, "MAX_SCORES", max_scores)
-        rows, best = top_k(scores, torch.tensor(queries, dtype=torch.int64), torch.tensor(candidates, dtype=torch.int64),
-                           k, histories(seen, len(table)))
+        rows, best = top_k(scores, torch.tensor(queries, dtype=torch.int64),
+                           torch.tensor(candidates, dtype=torch.int64), k, histories(seen, len(table)))
     expected_rows, expected_scores = naive(table, queries, candidates, k, seen)
     assert rows.dtype == torch.int64 and best.dtype == torch.float32 and rows.shape == best.shape == (len(queries), k)
     assert rows.tolist() == expected_rows and best.tolist() == expected_scores
@@ -91,10 +91,16 @@ def test_no_call_scores_more_pairs_than_are_held_at_a_time():
 def test_seen_items_of_other_users_stay_and_own_ones_go():
     table = torch.tensor([[9.0, 8, 7, 6], [9.0, 8, 7, 6]])
     seen = histories({0: {0, 2}, 1: set()}, 2)
-    rows, scores = top_k(lambda u, i: table[u][:, i], torch.tensor([0, 1, 0]), torch.arange(4), 3, seen)
-    assert rows.tolist() == [[1, 3, -1], [0, 1, 2], [1, 3, -1]]
-    assert scores.tolist() == [[8, 6, -torch.inf], [9, 8, 7], [8, 6, -torch.inf]]
-    assert table.tolist() == [[9, 8, 7, 6]] * 2                          # scores that a model keeps are not written to
+    for queries in ([0, 1], [1, 0, 0]):
+        rows, scores = top_k(lambda u, i: table[u][:, i], torch.tensor(queries), torch.arange(4), 3, seen)
+        assert rows.tolist() == [[[1, 3, -1], [0, 1, 2]][q] for q in queries]
+        assert scores.tolist() == [[[8, 6, -torch.inf], [9, 8, 7]][q] for q in queries]
+
+
+def test_scores_that_a_model_keeps_are_not_written_to():
+    kept = torch.tensor([[9.0, 8, 7, 6]])
+    rows, _ = top_k(lambda u, i: kept, torch.tensor([0]), torch.arange(4), 1, histories({0: {0}}, 1))
+    assert rows.tolist() == [[1]] and kept.tolist() == [[9, 8, 7, 6]]
 
 
 def test_whoever_has_seen_everything_gets_nothing():

@@ -144,7 +144,8 @@ def test_without_metadata_there_are_no_titles(tmp_path: Path):
 
 def test_notes_and_the_recipe_are_kept(tmp_path: Path):
     learn = trained(lr=0.02, wd=0.2, seed=11)
-    learn.export(tmp_path / "m.safetensors", rmse=np.float32(0.5), epochs=np.int64(3), source="über", sizes=np.arange(2))
+    learn.export(tmp_path / "m.safetensors", rmse=np.float32(0.5), epochs=np.int64(3), source="über",
+                 sizes=np.arange(2))
     loaded = load_learner(tmp_path / "m.safetensors")
     assert loaded.notes == {"rmse": 0.5, "epochs": 3, "source": "über", "sizes": [0, 1]}
     assert (loaded.lr, loaded.wd, loaded.seed) == (0.02, 0.2, 11)

@@ -60,7 +60,7 @@ def test_fewer_than_three_columns_are_refused():
 
 def test_a_missing_column_is_named_with_a_near_one_whatever_its_case():
     df = frame().rename(columns={"u": "user_id"})
-    refused(df, "no column 'UserID' for the user; did you mean 'user_id'?", "user_name=", user_name="UserID")
+    refused(df, "no column 'UserID' for the user; did you mean 'user_id'? The columns are", user_name="UserID")
 
 
 def test_a_missing_column_with_nothing_near_lists_the_columns():

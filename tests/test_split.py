@@ -94,9 +94,10 @@ def test_time_split_never_trains_on_the_future():
     assert df["time"].iloc[train].max() <= df["time"].iloc[valid].min()
 
 
-TIMES = {"datetime": pd.to_datetime(["2021", "2020", "2022"]), "zone": pd.to_datetime(["2021", "2020", "2022"], utc=True),
+DAYS = ["2021", "2020", "2022"]
+TIMES = {"datetime": pd.to_datetime(DAYS), "zone": pd.to_datetime(DAYS, utc=True),
          "Int64": pd.array([2, 1, 3], dtype="Int64"), "float": [2.0, 1.5, 1e12],
-         "dates": [d.date() for d in pd.to_datetime(["2021", "2020", "2022"])]}
+         "dates": [day.date() for day in pd.to_datetime(DAYS)]}
 
 
 @pytest.mark.parametrize("times", TIMES.values(), ids=TIMES.keys())
@@ -240,18 +241,21 @@ def test_other_names_say_what_to_do(name):
 
 # One's own --------------------------------------------------------------------------------------------------------
 
+def fives(table: pd.DataFrame) -> tuple[pd.Index, np.ndarray]:
+    return table.index[table["rating"] < 5], np.flatnonzero(table["rating"] == 5)
+
+
 def test_any_callable_is_a_split():
-    df = ratings(50)
-    data = CollabDataBunch.from_df(df, split=lambda t: (t.index[t["rating"] < 5], np.flatnonzero(t["rating"] == 5)),
-                                   seed=0, duplicates="keep") if not df.duplicated(["user", "item"]).any() else None
-    train, valid = apply_split(lambda t: (t.index[t["rating"] < 5], np.flatnonzero(t["rating"] == 5)), df)
-    assert (df["rating"].iloc[valid] == 5).all() and (df["rating"].iloc[train] < 5).all()
-    assert data is None or data.scale == (1.0, 4.0)
+    df = ratings(200).drop_duplicates(["user", "item"])
+    data = CollabDataBunch.from_df(df, split=fives, seed=0)
+    assert data.train.n + data.valid.n == len(df) and data.scale == (1.0, 4.0)
+    assert data.valid.tensors[2].unique().tolist() == [5.0]
     assert lists(apply_split(lambda t: ([1, 0], []), df)) == [[1, 0], []]      # rows may be left out
 
 
 @pytest.mark.parametrize("split, message", [
-    (lambda t: ([0, 1, 2], [2, 3, 1]), "2 rows on both sides"), (lambda t: ([0, 10], [1]), "between 0 and 9, got 0 to 10"),
+    (lambda t: ([0, 1, 2], [2, 3, 1]), "2 rows on both sides"),
+    (lambda t: ([0, 10], [1]), "between 0 and 9, got 0 to 10"),
     (lambda t: ([0], [-1]), "got -1"), (lambda t: ([], [1, 2]), "none of the 10 ratings for training"),
     (lambda t: (t["rating"] > 2, t["rating"] <= 2), "whole numbers, got bool"),
     (lambda t: np.arange(5), "must return .train rows, valid rows., this one returned ndarray"),

@@ -54,7 +54,7 @@ class Schema:
         chosen = cls(user, item, rating, time)
         for role, name in chosen.roles().items():
             if name not in columns:
-                raise DataError(f"there is no column {name!r} for the {role}{_did_you_mean(name, columns)}. "
+                raise DataError(f"there is no column {name!r} for the {role}{_did_you_mean(name, columns)} "
                                 f"The columns are {columns}; say which it is with {role}_name=...")
         used = list(chosen.roles().values())
         if len(set(used)) < len(used):
@@ -78,7 +78,7 @@ def check_column_names(df: pd.DataFrame) -> None:
 def _did_you_mean(name: Hashable, columns: list) -> str:
     known = {str(c).lower(): c for c in columns}
     near = difflib.get_close_matches(str(name).lower(), known, n=1)
-    return f"; did you mean {known[near[0]]!r}?" if near else ""
+    return f"; did you mean {known[near[0]]!r}?" if near else "."
 
 
 # The table --------------------------------------------------------------------------------------------------------

@@ -98,8 +98,8 @@ class Vocab:
 
     def unknown(self, id: Hashable, among: Iterable[object] | None = None) -> UnknownId:
         """The error that names `id` and what is near it `among` names, by default the ids."""
-        names = {} if len(self) > MAX_COMPARED else {str(known): show(known) for known in among or self}
-        near = difflib.get_close_matches(str(id), names, n=3)
+        names = {} if len(self) > MAX_COMPARED else {str(known).casefold(): show(known) for known in among or self}
+        near = difflib.get_close_matches(str(id).casefold(), names, n=3)
         hint = f"; near it are {', '.join(names[name] for name in near)}" if near else ""
         return UnknownId(f"{self.name} {show(id)} is not among the {len(self) - 1:,} {self.name}s "
                          f"that were trained on{hint}")

@@ -2,34 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .callback import Callback
-from .schedule import ParamScheduler, combine_scheds, sched_cos
+from .optim import Hyper, per_group
+from .schedule import ParamScheduler, Schedule, combine_scheds, sched_cos, sched_no
 
 if TYPE_CHECKING:
     from .learner import Learner
 
+Cbs = Iterable[Callback] | Callback | None
 
-def fit_one_cycle(self: Learner, n_epochs: int, lr_max: float | None = None, div: float = 25.0,
+
+def fit_one_cycle(self: Learner, n_epochs: int, lr_max: Hyper | None = None, div: float = 25.0,
                   div_final: float = 1e5, pct_start: float = 0.25,
-                  moms: tuple[float, float, float] | None = (0.95, 0.85, 0.95), wd: float | None = None,
-                  cbs: Iterable[Callback] | Callback | None = None) -> None:
+                  moms: tuple[float, float, float] | None = (0.95, 0.85, 0.95), wd: Hyper | None = None,
+                  cbs: Cbs = None, resume: str | Path | None = None) -> None:
     """The one-cycle policy (Smith 2018, "A disciplined approach to neural network hyper-parameters").
 
     The learning rate rises along a cosine from lr_max / div to `lr_max` (by default the learner's lr) over the
     first `pct_start` of all batches and falls to lr_max / div_final over the rest; the momentum goes through
     `moms` the opposite way (None leaves it alone)."""
-    lr_max = self.lr if lr_max is None else lr_max
     if not 0 <= pct_start <= 1:
         raise ValueError(f"pct_start is a fraction of the batches, from 0 to 1, got {pct_start}")
     parts = (pct_start, 1 - pct_start)
-    scheds = {"lr": combine_scheds(parts, [sched_cos(lr_max / div, lr_max), sched_cos(lr_max, lr_max / div_final)])}
+    scheds = _each(self, lr_max, lambda lr: combine_scheds(parts, [sched_cos(lr / div, lr), sched_cos(lr, lr / div_final)]))
     if moms is not None:
         scheds["momentum"] = combine_scheds(parts, [sched_cos(moms[0], moms[1]), sched_cos(moms[1], moms[2])])
-    self.fit(n_epochs, lr_max, wd, [ParamScheduler(scheds), *_listed(cbs)])
+    self.fit(n_epochs, lr_max, wd, [ParamScheduler(scheds), *_listed(cbs)], resume)
 
 
-def _listed(cbs: Iterable[Callback] | Callback | None) -> list[Callback]:
+def fit_sgdr(self: Learner, n_cycles: int, cycle_len: int = 1, cycle_mult: int = 2, lr_max: Hyper | None = None,
+             wd: Hyper | None = None, cbs: Cbs = None, resume: str | Path | None = None) -> None:
+    """Stochastic gradient descent with warm restarts (Loshchilov and Hutter 2017).
+
+    `n_cycles` cycles, the first of `cycle_len` epochs and each `cycle_mult` times as long as the one before:
+    cycle_len (1 + cycle_mult + cycle_mult^2 + ...) epochs in all. Within a cycle the learning rate falls along half
+    a cosine from `lr_max` to 0, and jumps back."""
+    if min(n_cycles, cycle_len, cycle_mult) < 1:
+        raise ValueError(f"n_cycles, cycle_len and cycle_mult must be at least 1, got {n_cycles}, {cycle_len} and "
+                         f"{cycle_mult}")
+    lengths = [cycle_len * cycle_mult ** k for k in range(n_cycles)]
+    parts = [length / sum(lengths) for length in lengths]
+    scheds = _each(self, lr_max, lambda lr: combine_scheds(parts, [sched_cos(lr, 0.0)] * n_cycles))
+    self.fit(sum(lengths), lr_max, wd, [ParamScheduler(scheds), *_listed(cbs)], resume)
+
+
+def fit_flat_cos(self: Learner, n_epochs: int, lr: Hyper | None = None, pct_start: float = 0.75,
+                 div_final: float = 1e5, wd: Hyper | None = None, cbs: Cbs = None,
+                 resume: str | Path | None = None) -> None:
+    """A constant learning rate over the first `pct_start` of all batches, then half a cosine down to lr / div_final."""
+    if not 0 <= pct_start <= 1:
+        raise ValueError(f"pct_start is a fraction of the batches, from 0 to 1, got {pct_start}")
+    parts = (pct_start, 1 - pct_start)
+    scheds = _each(self, lr, lambda lr: combine_scheds(parts, [sched_no(lr), sched_cos(lr, lr / div_final)]))
+    self.fit(n_epochs, lr, wd, [ParamScheduler(scheds), *_listed(cbs)], resume)
+
+
+def _each(learn: Learner, lr: Hyper | None, sched: Callable[[float], Schedule]) -> dict:
+    """{"lr": one schedule a parameter group}, for the learner's own rate where none is given."""
+    return {"lr": [sched(one) for one in per_group(learn.opt, learn.lr if lr is None else lr)]}
+
+
+def _listed(cbs: Cbs) -> list[Callback]:
     return [] if cbs is None else [cbs] if isinstance(cbs, Callback) else list(cbs)

@@ -11,9 +11,31 @@ from .optim import set_hyper
 Schedule = Callable[[float], float]
 
 
+def sched_no(start: float, end: float = 0.0) -> Schedule:
+    """Stays at `start`."""
+    return lambda pos: start
+
+
+def sched_lin(start: float, end: float) -> Schedule:
+    """A straight line: start + (end - start) pos."""
+    return lambda pos: start + (end - start) * pos
+
+
 def sched_cos(start: float, end: float) -> Schedule:
     """Half a cosine: start + (end - start) (1 - cos(pi pos)) / 2, flat at both ends."""
     return lambda pos: start + (end - start) * (1 - math.cos(math.pi * pos)) / 2
+
+
+def sched_exp(start: float, end: float) -> Schedule:
+    """Equal factors in equal times: start (end / start)^pos. Raises ValueError unless both have one sign, and not 0."""
+    if start * end <= 0:
+        raise ValueError(f"an exponential goes between two values of one sign, neither of them 0; got {start} and {end}")
+    return lambda pos: start * (end / start) ** pos
+
+
+def sched_poly(start: float, end: float, power: float) -> Schedule:
+    """A power: start + (end - start) pos^power."""
+    return lambda pos: start + (end - start) * pos ** power
 
 
 def combine_scheds(fractions: Sequence[float], scheds: Sequence[Schedule]) -> Schedule:
@@ -21,33 +43,32 @@ def combine_scheds(fractions: Sequence[float], scheds: Sequence[Schedule]) -> Sc
 
     Raises ValueError unless there is a fraction for each schedule and they are not negative and sum to 1."""
     if len(fractions) != len(scheds) or min(fractions) < 0 or not math.isclose(sum(fractions), 1):
-        raise ValueError(f"{len(scheds)} schedules need as many fractions of the whole, which sum to 1, got {fractions}")
-    ends = [math.fsum(fractions[:k + 1]) for k in range(len(fractions))]
+        raise ValueError(f"{len(scheds)} schedules need as many fractions, which sum to 1, got {list(fractions)}")
+    pieces = [(fraction, sched) for fraction, sched in zip(fractions, scheds) if fraction]
+    ends = [math.fsum(fraction for fraction, _ in pieces[:k + 1]) for k in range(len(pieces))]
 
     def combined(pos: float) -> float:
         k = next((k for k, end in enumerate(ends) if pos < end), len(ends) - 1)
-        while not fractions[k]:
-            k -= 1                      # pos is 1 and the last piece empty
-        return scheds[k](min(1.0, (pos - (ends[k] - fractions[k])) / fractions[k]))
+        fraction, sched = pieces[k]
+        return sched(min(1.0, max(0.0, (pos - (ends[k] - fraction)) / fraction)))
     return combined
 
 
 class ParamScheduler(Callback):
     """Sets hyper-parameters before every training batch: {"lr": schedule, "momentum": schedule, ...}.
 
-    The position is batches done / batches of the fit: 0 at the first, just short of 1 at the last."""
+    A list of schedules sets one a parameter group. The position is batches done / batches of the fit: 0 at the
+    first, just short of 1 at the last."""
 
     order = 50
 
-    def __init__(self, scheds: dict[str, Schedule]):
+    def __init__(self, scheds: dict[str, Schedule | Sequence[Schedule]]):
         self.scheds = scheds
 
-    def before_fit(self) -> None:
-        self.done, self.total = 0, self.learn.n_epochs * len(self.learn.data.train)
-
     def before_batch(self) -> None:
-        if self.learn.training:
-            set_hyper(self.learn.opt, **{name: sched(self.done / self.total) for name, sched in self.scheds.items()})
-
-    def cleanup_batch(self) -> None:
-        self.done += self.learn.training
+        learn = self.learn
+        if learn.training:
+            per_epoch = len(learn.data.train)
+            pos = (learn.epoch * per_epoch + learn.i) / (learn.n_epochs * per_epoch)
+            set_hyper(learn.opt, **{name: sched(pos) if callable(sched) else [one(pos) for one in sched]
+                                    for name, sched in self.scheds.items()})

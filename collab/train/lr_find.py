@@ -1,0 +1,144 @@
+"""The range test: raise the learning rate batch by batch, watch the loss, and leave no trace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .callback import Callback
+from .events import CancelFit
+from .optim import set_hyper
+from .schedule import sched_exp, sched_lin
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .learner import Learner
+
+SMOOTHING = 0.98            # of the loss: each batch counts 2%
+DIVERGED = 4.0              # the test stops when the smoothed loss is this many times its least
+
+
+class Curve(NamedTuple):
+    """Learning rates tried and the smoothed losses seen at them, both of shape (batches,)."""
+
+    lrs: np.ndarray
+    losses: np.ndarray
+
+
+def minimum(curve: Curve) -> float:
+    """A tenth of the rate with the least loss."""
+    return float(curve.lrs[curve.losses.argmin()]) / 10
+
+
+def steep(curve: Curve) -> float:
+    """The rate where the loss falls fastest over the logarithm of the rate."""
+    if len(curve.lrs) < 2:
+        return float(curve.lrs[0])
+    return float(curve.lrs[np.gradient(curve.losses, np.log(curve.lrs)).argmin()])
+
+
+def valley(curve: Curve) -> float:
+    """The rate two thirds of the way down the longest valley: the longest run of losses, not necessarily adjacent,
+    in which each is less than the one before."""
+    losses, n = curve.losses, len(curve.losses)
+    longest, previous = np.ones(n, dtype=int), np.full(n, -1)
+    for i in range(1, n):
+        higher = np.flatnonzero(losses[:i] > losses[i])
+        if len(higher):
+            j = higher[longest[higher].argmax()]
+            longest[i], previous[i] = longest[j] + 1, j
+    end = start = int(longest.argmax())
+    while previous[start] >= 0:
+        start = previous[start]
+    return float(curve.lrs[start + (end - start) * 2 // 3])
+
+
+def slide(curve: Curve, width: int = 15, rise: float = 0.1) -> float:
+    """Slides a window of `width` batches down from the highest rate, for as long as the loss at its two ends still
+    differs by more than `rise`; gives the rate at its lower end there, times a fifth for safety."""
+    if len(curve.lrs) <= width:
+        return steep(curve)
+    right = len(curve.losses) - 1
+    while right - width > 0 and abs(curve.losses[right] - curve.losses[right - width]) > rise:
+        right -= 1
+    return float(curve.lrs[right - width]) / 5
+
+
+SUGGESTIONS: dict[str, Callable[[Curve], float]] = {"valley": valley, "steep": steep, "minimum": minimum, "slide": slide}
+
+
+def lr_find(self: Learner, start_lr: float = 1e-7, end_lr: float = 10.0, num_it: int = 100,
+            suggest: Sequence[str] = ("valley", "steep", "minimum"), linear: bool = False, plot: bool = True) -> Any:
+    """Try learning rates from `start_lr` to `end_lr`, rising by equal factors (or steps, if `linear`) over `num_it`
+    batches; stop early when the loss diverges. A named tuple of suggestions: "valley", "steep", "minimum", "slide".
+
+    The curve is kept for `recorder.plot_lr_find()`, and drawn in a notebook unless `plot` is False. Nothing else
+    changes: weights, optimizer, history, random state and mode are afterwards what they were, also after Ctrl-C, which
+    is passed on. (Smith 2017, "Cyclical learning rates for training neural networks".)"""
+    if not 0 < start_lr < end_lr or num_it < 2:
+        raise ValueError(f"lr_find needs 0 < start_lr < end_lr and num_it of at least 2, got {start_lr}, {end_lr} and "
+                         f"{num_it}")
+    if unknown := set(suggest) - set(SUGGESTIONS):
+        raise ValueError(f"suggestions are {', '.join(SUGGESTIONS)}, not {', '.join(sorted(unknown))}")
+    test = RangeTest((sched_lin if linear else sched_exp)(start_lr, end_lr), num_it)
+    with self.untouched(weights=True), self.calling([*(cb for cb in self.cbs if cb.looks), test]):
+        self.n_epochs = math.ceil(num_it / max(1, len(self.data.train)))
+        self.trial()
+    curve = test.curve()
+    found = {name: SUGGESTIONS[name](curve) for name in suggest}
+    self.recorder.lr_find = curve, found
+    if plot:
+        self.recorder.show(self.recorder.plot_lr_find)
+    return NamedTuple("Suggestions", [(name, float) for name in suggest])(**found)  # type: ignore[misc]
+
+
+class RangeTest(Callback):
+    """Sets the rate of each batch, keeps its smoothed loss, and stops the fit."""
+
+    order = 50
+
+    def __init__(self, sched: Callable[[float], float], num_it: int):
+        self.sched, self.num_it = sched, num_it
+        self.lrs: list[float] = []
+        self.losses: list[float] = []
+        self.mean = 0.0
+
+    def before_batch(self) -> None:
+        if len(self.lrs) == self.num_it:
+            raise CancelFit
+        lr = self.sched(len(self.lrs) / (self.num_it - 1))
+        set_hyper(self.learn.opt, lr=lr)
+        self.lrs.append(lr)
+
+    def after_loss(self) -> None:
+        self.mean = SMOOTHING * self.mean + (1 - SMOOTHING) * self.learn.loss.item()
+        smooth = self.mean / (1 - SMOOTHING ** len(self.lrs))
+        self.losses.append(smooth)
+        if not math.isfinite(smooth) or smooth > DIVERGED * min(self.losses):
+            raise CancelFit
+
+    def curve(self) -> Curve:
+        """What was seen; a last loss that is not finite is left out."""
+        pairs = [(lr, loss) for lr, loss in zip(self.lrs, self.losses) if math.isfinite(loss)]
+        if not pairs:
+            raise ValueError("the loss was not finite at the first batch; look at the data and at the loss function")
+        return Curve(*map(np.array, zip(*pairs)))
+
+
+def plot_lr_find(curve: Curve, found: dict[str, float], ax: Axes) -> Axes:
+    """The smoothed loss over the rate, with the suggestions marked."""
+    ax.plot(curve.lrs, curve.losses)
+    ax.set(xscale="log", xlabel="learning rate", ylabel="loss, smoothed")
+    for (name, lr), color in zip(found.items(), _colors()):
+        ax.plot(lr, np.interp(lr, curve.lrs, curve.losses), "o", color=color, label=f"{name} {lr:.1e}")
+    if found:
+        ax.legend()
+    return ax
+
+
+def _colors() -> Iterator[str]:
+    return iter(f"C{k}" for k in range(1, 10))

@@ -1,0 +1,39 @@
+"""The README's examples run as they stand there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from collab import synthetic
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_every_python_block_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    synthetic(seed=0).ratings.to_csv(tmp_path / "ratings.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["learn"].validate()["rmse"] < 1.0           # the mean rating has 1.02 on these
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_the_error_it_shows_is_the_one_that_is_raised():
+    from collab import CollabDataBunch, DataError
+    call, shown = re.search(r'from_df\(ratings, rating_name="(\w+)"\)\n(.+?)\n```', README, re.DOTALL).groups()
+    ratings = synthetic(seed=0).ratings.rename(columns={"rating": "stars"})
+    with pytest.raises(DataError) as error:
+        CollabDataBunch.from_df(ratings, rating_name=call)
+    assert " ".join(shown.split()) == f"DataError: {error.value}"
+
+
+def test_the_makefile_has_the_targets_it_names():
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    for target in set(re.findall(r"make (\w+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
