@@ -5,6 +5,7 @@
 >>> learn = collab_learner(data)
 """
 
+from .build import collab_learner, load_learner
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, DataBunch
 from .data.dataset import RatingSet
@@ -15,7 +16,7 @@ from .data.split import kfold, leave_last, movielens_split, random_split, rows_s
 from .data.synthetic import synthetic
 from .data.vocab import UnknownId, Vocab
 from .interpret import CollabInterpretation
-from .learner import CollabLearner, collab_learner, load_learner
+from .learner import CollabLearner
 from .losses import mae, mse
 from .metrics import MAE, MSE, RMSE, Metric
 from .models.baseline import BiasBaseline

@@ -13,13 +13,14 @@ import pandas as pd
 import typer
 
 from . import demo as demo_module
+from .build import collab_learner, load_learner
 from .console import errors, set_threads, table
 from .data.databunch import CollabDataBunch
 from .data.files import read_table
 from .data.movielens import movielens
 from .data.schema import DataError
 from .data.split import CANONICAL, Split, leave_last, random_split, time_split, user_split
-from .learner import CollabLearner, collab_learner, load_learner
+from .learner import CollabLearner
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Recommendations from a table of ratings.\n\n"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from .build import collab_learner
 from .console import errors, table
 from .data.databunch import CollabDataBunch
 from .data.movielens import movielens
 from .interpret import CollabInterpretation
-from .learner import collab_learner
 
 STAR_WARS, SOMEONE = 50, 196
 

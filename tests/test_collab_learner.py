@@ -16,12 +16,13 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor, nn
 
 from collab import recommend as recommend_module
+from collab.build import collab_learner
 from collab.data.databunch import CollabDataBunch
 from collab.data.dataset import RatingSet
 from collab.data.schema import DataError
 from collab.data.synthetic import synthetic
 from collab.data.vocab import UnknownId
-from collab.learner import CollabLearner, collab_learner
+from collab.learner import CollabLearner
 from collab.metrics import RMSE
 from collab.models.baseline import BiasBaseline
 from collab.models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet

@@ -138,12 +138,13 @@ def test_config_builds_the_same_kind_of_model_again():
         assert torch.equal(again.eval()(*some_pairs(9)), model(*some_pairs(9)))
 
 
-def test_decay_groups_hold_every_parameter_once_and_spare_the_biases():
+def test_param_groups_hold_every_parameter_once_and_spare_the_biases():
     model = small_models()[1]
-    groups = model.decay_groups()
-    assert sorted(id(p) for ps, _ in groups for p in ps) == sorted(id(p) for p in model.parameters())
-    assert {share for ps, share in groups for p in ps if p.dim() == 2 and p.shape[1] == N_FACTORS} == {1.0}
-    assert {share for ps, share in groups for p in ps if p.dim() == 0 or p.shape[1] == 1} == {0.0}
+    groups = model.param_groups()
+    assert sorted(id(p) for g in groups for p in g["params"]) == sorted(id(p) for p in model.parameters())
+    decays = {p: g.get("decay", 1.0) for g in groups for p in g["params"]}
+    assert {decay for p, decay in decays.items() if p.dim() == 2 and p.shape[1] == N_FACTORS} == {1.0}
+    assert {decay for p, decay in decays.items() if p.dim() == 0 or p.shape[1] == 1} == {0.0}
 
 
 # The baseline -----------------------------------------------------------------------------------------------------

@@ -19,10 +19,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from collab.build import collab_learner, load_learner
 from collab.data.databunch import CollabDataBunch
 from collab.data.schema import DataError
 from collab.data.synthetic import synthetic
-from collab.learner import CollabLearner, collab_learner, load_learner
+from collab.learner import CollabLearner
 from collab.train import checkpoint
 from collab.train.checkpoint import read_tensors, write_tensors
 

@@ -62,8 +62,8 @@ def test_one_cycle_with_a_momentum_that_the_optimizer_lacks_says_so():
 
 def test_hyper_parameters_reach_every_group_and_decay_by_its_share():
     class TwoGroups(torch.nn.Linear):
-        def decay_groups(self):
-            return [([self.weight], 1.0), ([self.bias], 0.25)]
+        def param_groups(self):
+            return [{"name": "w", "params": [self.weight]}, {"name": "b", "params": [self.bias], "decay": 0.25}]
 
     opt = make_optimizer(TwoGroups(2, 1), torch.optim.AdamW, lr=0.1, wd=0.4)
     assert [g["weight_decay"] for g in opt.param_groups] == [0.4, 0.1]
@@ -75,10 +75,10 @@ def test_hyper_parameters_reach_every_group_and_decay_by_its_share():
 
 def test_groups_that_forget_a_parameter_are_refused():
     class Forgetful(torch.nn.Linear):
-        def decay_groups(self):
-            return [([self.weight], 1.0)]
+        def param_groups(self):
+            return [{"name": "w", "params": [self.weight]}]
 
-    with pytest.raises(ValueError, match="Forgetful.decay_groups"):
+    with pytest.raises(ValueError, match="Forgetful.param_groups"):
         make_optimizer(Forgetful(2, 1), torch.optim.AdamW, 0.1, 0)
 
 

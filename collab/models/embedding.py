@@ -74,10 +74,10 @@ class EmbeddingDotBias(nn.Module):
         self.i_weight, self.i_bias = embedding(n_items, n_factors), embedding(n_items, 1)
         self.mu = nn.Parameter(torch.tensor(0.0 if mean is None else inverse_sigmoid_range(mean, y_range)))
 
-    def decay_groups(self) -> list[tuple[list[Tensor], float]]:
-        """(parameters, share of the weight decay): all of it for factors, none for biases."""
-        return [([self.u_weight.weight, self.i_weight.weight], 1.0),
-                ([self.u_bias.weight, self.i_bias.weight, self.mu], 0.0)]
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Factors, which get all of the weight decay, and biases, which get none of it."""
+        return [{"name": "factors", "params": [self.u_weight.weight, self.i_weight.weight]},
+                {"name": "biases", "params": [self.u_bias.weight, self.i_bias.weight, self.mu], "decay": 0.0}]
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         dot = (self.u_weight(users) * self.i_weight(items)).sum(1)
@@ -112,6 +112,11 @@ class EmbeddingNet(nn.Module):
         for n_in, n_out, p in zip(sizes, sizes[1:], drops):
             layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(p)]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Factors, and the dense layers behind them."""
+        return [{"name": "factors", "params": [self.u_weight.weight, self.i_weight.weight]},
+                {"name": "dense", "params": list(self.layers.parameters())}]
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         x = self.emb_drop(torch.cat([self.u_weight(users), self.i_weight(items)], dim=1))

@@ -18,11 +18,14 @@ PREFIXES = ("before_", "after_", "cleanup_")
 class Callback:
     """Define methods named after events (`events.EVENTS`) or verbs (`events.VERBS`); read and write `self.learn`.
 
-    Callbacks are called by ascending `order`; those of one order in the order in which they were added.
+    Callbacks are called by ascending `order`; those of one order in the order in which they were added. `run_before`
+    and `run_after`, tuples of callback classes, come before either.
     `looks` says whether it is also called by `validate` and `get_preds`, which otherwise call no callback.
     A method that is named like an event, but is none, raises TypeError when the class is made."""
 
     order: float = 0
+    run_before: tuple[type[Callback], ...] = ()
+    run_after: tuple[type[Callback], ...] = ()
     looks: bool = False
     learn: Learner
 
@@ -34,8 +37,40 @@ class Callback:
                 hint = f"did you mean {near[0]!r}?" if near else f"the events are {', '.join(EVENTS)}"
                 raise TypeError(f"{cls.__name__}.{name} is not an event; {hint}")
 
+    def state_dict(self) -> dict[str, Any]:
+        """What must be saved so that training can be resumed: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+
     def __repr__(self) -> str:
         return type(self).__name__
+
+
+def as_list(cbs: Iterable[Callback] | Callback | None) -> list[Callback]:
+    """None, one callback or several, as a list."""
+    if cbs is None:
+        return []
+    return [cbs] if isinstance(cbs, (Callback, type)) else list(cbs)
+
+
+def in_order(cbs: Iterable[Callback]) -> list[Callback]:
+    """By `order`, then as given; but none before a callback that it must run after.
+
+    Raises TypeError for demands that go round in a circle."""
+    waiting, placed = sorted(cbs, key=lambda cb: cb.order), []
+    while waiting:
+        free = next((cb for cb in waiting if not any(_precedes(other, cb) for other in waiting)), None)
+        if free is None:
+            raise TypeError(f"run_before and run_after of these callbacks go round in a circle: {waiting}")
+        waiting.remove(free)
+        placed.append(free)
+    return placed
+
+
+def _precedes(one: Callback, other: Callback) -> bool:
+    return one is not other and (isinstance(other, one.run_before) or isinstance(one, other.run_after))
 
 
 class Dispatch:
@@ -51,7 +86,7 @@ class Dispatch:
     zero_grad: Callable[[], None]
 
     def __init__(self, cbs: Iterable[Callback], defaults: Callback):
-        ordered = sorted(cbs, key=lambda cb: cb.order)
+        ordered = in_order(cbs)
         self.table = {event: [getattr(cb, event) for cb in ordered if hasattr(cb, event)] for event in EVENTS}
         for verb in VERBS:
             owners = [cb for cb in ordered if hasattr(cb, verb)]

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -57,6 +58,48 @@ def read_tensors(path: str | Path, device: torch.device | str = "cpu") -> tuple[
     if CONFIG not in tensors:
         raise ValueError(f"{path} is not a model file: it holds no {CONFIG}")
     return tensors, json.loads(tensors.pop(CONFIG).cpu().numpy().tobytes())
+
+
+def write_tree(path: str | Path, tree: Any) -> Path:
+    """Write nested dicts, lists and tuples of tensors, arrays and plain values. Raises TypeError for anything else."""
+    tensors: dict[str, Tensor] = {}
+    return write_tensors(path, tensors, {"tree": _pack(tree, tensors)})
+
+
+def read_tree(path: str | Path) -> Any:
+    """What `write_tree` wrote; arrays come back as tensors. Raises as `read_tensors` does."""
+    tensors, config = read_tensors(path)
+    if "tree" not in config:
+        raise ValueError(f"{path} is no checkpoint; a model that was exported is read with load_learner(path)")
+    return _unpack(config["tree"], tensors)
+
+
+# JSON has lists and text keys only, and no tensors: what it lacks is written as {"type": ..., ...}.
+
+
+def _pack(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, np.ndarray):
+        node = torch.from_numpy(node)
+    if isinstance(node, Tensor):
+        tensors[name := f"tensor.{len(tensors)}"] = node
+        return {"type": "tensor", "name": name}
+    if isinstance(node, dict):
+        return {"type": "dict", "items": [[_pack(k, tensors), _pack(v, tensors)] for k, v in node.items()]}
+    if isinstance(node, tuple):
+        return {"type": "tuple", "items": [_pack(v, tensors) for v in node]}
+    return [_pack(v, tensors) for v in node] if isinstance(node, list) else node
+
+
+def _unpack(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, list):
+        return [_unpack(v, tensors) for v in node]
+    if not isinstance(node, dict):
+        return node
+    if node["type"] == "tensor":
+        return tensors[node["name"]]
+    if node["type"] == "tuple":
+        return tuple(_unpack(v, tensors) for v in node["items"])
+    return {_unpack(k, tensors): _unpack(v, tensors) for k, v in node["items"]}
 
 
 def _plain(value: Any) -> Any:

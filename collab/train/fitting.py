@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .callback import Callback
+from .callback import Callback, as_list
 from .optim import Hyper, per_group
 from .schedule import ParamScheduler, Schedule, combine_scheds, sched_cos, sched_no
 
@@ -28,10 +28,11 @@ def fit_one_cycle(self: Learner, n_epochs: int, lr_max: Hyper | None = None, div
     if not 0 <= pct_start <= 1:
         raise ValueError(f"pct_start is a fraction of the batches, from 0 to 1, got {pct_start}")
     parts = (pct_start, 1 - pct_start)
-    scheds = _each(self, lr_max, lambda lr: combine_scheds(parts, [sched_cos(lr / div, lr), sched_cos(lr, lr / div_final)]))
+    scheds = _each(self, lr_max, lambda lr: combine_scheds(parts, [sched_cos(lr / div, lr),
+                                                                   sched_cos(lr, lr / div_final)]))
     if moms is not None:
         scheds["momentum"] = combine_scheds(parts, [sched_cos(moms[0], moms[1]), sched_cos(moms[1], moms[2])])
-    self.fit(n_epochs, lr_max, wd, [ParamScheduler(scheds), *_listed(cbs)], resume)
+    self.fit(n_epochs, lr_max, wd, [ParamScheduler(scheds), *as_list(cbs)], resume)
 
 
 def fit_sgdr(self: Learner, n_cycles: int, cycle_len: int = 1, cycle_mult: int = 2, lr_max: Hyper | None = None,
@@ -47,7 +48,7 @@ def fit_sgdr(self: Learner, n_cycles: int, cycle_len: int = 1, cycle_mult: int =
     lengths = [cycle_len * cycle_mult ** k for k in range(n_cycles)]
     parts = [length / sum(lengths) for length in lengths]
     scheds = _each(self, lr_max, lambda lr: combine_scheds(parts, [sched_cos(lr, 0.0)] * n_cycles))
-    self.fit(sum(lengths), lr_max, wd, [ParamScheduler(scheds), *_listed(cbs)], resume)
+    self.fit(sum(lengths), lr_max, wd, [ParamScheduler(scheds), *as_list(cbs)], resume)
 
 
 def fit_flat_cos(self: Learner, n_epochs: int, lr: Hyper | None = None, pct_start: float = 0.75,
@@ -58,13 +59,9 @@ def fit_flat_cos(self: Learner, n_epochs: int, lr: Hyper | None = None, pct_star
         raise ValueError(f"pct_start is a fraction of the batches, from 0 to 1, got {pct_start}")
     parts = (pct_start, 1 - pct_start)
     scheds = _each(self, lr, lambda lr: combine_scheds(parts, [sched_no(lr), sched_cos(lr, lr / div_final)]))
-    self.fit(n_epochs, lr, wd, [ParamScheduler(scheds), *_listed(cbs)], resume)
+    self.fit(n_epochs, lr, wd, [ParamScheduler(scheds), *as_list(cbs)], resume)
 
 
 def _each(learn: Learner, lr: Hyper | None, sched: Callable[[float], Schedule]) -> dict:
     """{"lr": one schedule a parameter group}, for the learner's own rate where none is given."""
     return {"lr": [sched(one) for one in per_group(learn.opt, learn.lr if lr is None else lr)]}
-
-
-def _listed(cbs: Cbs) -> list[Callback]:
-    return [] if cbs is None else [cbs] if isinstance(cbs, Callback) else list(cbs)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,14 +14,19 @@ from torch import Tensor, nn
 
 from ..losses import mse
 from ..metrics import as_metrics
-from . import fitting
-from .callback import Callback, Dispatch, scope
+from .callback import Callback, Dispatch, as_list, scope
+from .checkpoint import read_tree, write_tree
 from .events import CancelStep
-from .optim import OptFunc, adamw, make_optimizer, set_hyper
+from .fitting import fit_flat_cos, fit_one_cycle, fit_sgdr
+from .inspection import show_training_loop, summary
+from .lr_find import lr_find
+from .optim import Hyper, OptFunc, adamw, make_optimizer, set_hyper
 from .progress import Progress
 from .recorder import Recorder
+from .resume import EpochStart, Resume
 from .scores import Collect, Scores
 from .seeded import Seeded, untouched_randomness
+from .state import learner_state, restore_state, untouched
 
 
 class Verbs(Callback):
@@ -60,19 +67,20 @@ class Learner:
     loss: Tensor
 
     def __init__(self, data: Any, model: nn.Module, loss_func: Callable[[Tensor, Tensor], Tensor] = mse,
-                 opt_func: OptFunc = adamw, lr: float = 1e-3, wd: float = 0.0, metrics: Any = None,
+                 opt_func: OptFunc = adamw, lr: Hyper = 1e-3, wd: Hyper = 0.0, metrics: Any = None,
                  cbs: Iterable[Callback] | Callback | None = None, seed: int | None = None):
         self.device = torch.device(getattr(data, "device", "cpu"))
         self.data, self.model, self.loss_func = data, model.to(self.device), loss_func
         self.opt_func, self.lr, self.wd, self.seed = opt_func, lr, wd, seed
         self.scores = Scores(as_metrics(metrics))
-        self.recorder, self.progress = Recorder(), Progress()
+        self.recorder, self.progress, self.epoch_start = Recorder(), Progress(), EpochStart()
         self.cbs: list[Callback] = []
         self.n_epochs, self.epoch, self.i, self.training, self.interrupted = 0, 0, 0, False, False
         self.verbs = Verbs()
         self.verbs.learn = self
         self.run = Dispatch([], self.verbs)
-        self.add_cbs([*([Seeded(seed)] if seed is not None else []), self.scores, self.recorder, self.progress])
+        self.add_cbs([*([Seeded(seed)] if seed is not None else []), self.epoch_start, self.scores,
+                      self.recorder, self.progress])
         self.add_cbs(cbs)
 
     @cached_property
@@ -82,23 +90,32 @@ class Learner:
 
     # The loop ---------------------------------------------------------------------------------------------------
 
-    def fit(self, n_epochs: int, lr: float | None = None, wd: float | None = None,
-            cbs: Iterable[Callback] | Callback | None = None) -> None:
+    def fit(self, n_epochs: int, lr: Hyper | None = None, wd: Hyper | None = None,
+            cbs: Iterable[Callback] | Callback | None = None, resume: str | Path | None = None) -> None:
         """Train for `n_epochs` at a constant learning rate; the optimizer keeps its state between fits.
 
-        Ctrl-C ends it cleanly: cleanups run, the history is kept, and `interrupted` is True."""
+        `lr` and `wd` are numbers, or one a parameter group: a list, a dict by group name, slice(low, high).
+        `resume` is the path of a checkpoint of a fit like this one that was cut off: it ends with the same bits.
+        Ctrl-C ends a fit cleanly: cleanups run, the history is kept, and `interrupted` is True."""
         if n_epochs < 0 or n_epochs != int(n_epochs):
             raise ValueError(f"n_epochs must be a whole number, at least 0, got {n_epochs}")
         set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
         self.opt.zero_grad()        # a fit that was cut off may have left gradients
         self.n_epochs, self.interrupted = int(n_epochs), False
-        with self.added_cbs(cbs), self._calling(self.cbs), self._ctrl_c_ends():
+        resumed = [] if resume is None else [Resume(resume)]
+        with self.added_cbs([*as_list(cbs), *resumed]), self.calling(self.cbs), self._ctrl_c_ends():
             self._fit()
 
     @scope("fit")
     def _fit(self) -> None:
         for self.epoch in range(self.n_epochs):
             self._epoch()
+
+    @scope("fit")
+    def trial(self) -> None:
+        """A fit without validation, for what looks at training, such as `lr_find`."""
+        for self.epoch in range(self.n_epochs):
+            self._go_over(self.data.train, training=True)
 
     @scope("epoch")
     def _epoch(self) -> None:
@@ -138,13 +155,15 @@ class Learner:
                 run.emit("after_step")
                 run.zero_grad()
 
-    fit_one_cycle = fitting.fit_one_cycle
+    fit_one_cycle = fit_one_cycle
+    fit_sgdr = fit_sgdr
+    fit_flat_cos = fit_flat_cos
 
     # Looking: nothing changes, neither weights nor history, random state or mode ---------------------------------
 
     def validate(self, batches: Any = None) -> dict[str, float]:
         """{"valid_loss": ..., metric: ...} over the whole of `batches`, by default the validation part."""
-        scores = Scores(self.scores.metrics)
+        scores = Scores(copy.deepcopy(self.scores.metrics))
         self._look(batches, scores)
         return {"valid_loss" if name == "loss" else name: value for name, value in scores.values.items()}
 
@@ -158,29 +177,63 @@ class Learner:
         """What is reported for the model's raw output; metrics and `get_preds` see this, the loss does not."""
         return pred
 
+    def untouched(self, weights: bool = False) -> AbstractContextManager[None]:
+        """Whatever happens inside this `with`, the learner is afterwards what it was (see `state.untouched`)."""
+        return untouched(self, weights)
+
     def _look(self, batches: Any, cb: Callback) -> None:
         batches = self.data.valid if batches is None else batches
         if batches is None:
             raise ValueError("there is no validation part: make the data with valid_pct or split, or pass batches")
+        if not len(batches):
+            raise ValueError("there is nothing to look at: the batches are empty")
         if hasattr(batches, "in_order"):
             batches = batches.in_order()        # training rows, unshuffled
-        modes = {module: module.training for module in self.model.modules()}
-        state = {k: v for k, v in vars(self).items() if k in RUNNING}
-        try:
-            with untouched_randomness(), self._calling([*(c for c in self.cbs if c.looks), cb]):
-                self._go_over(batches, training=False)
-        finally:
-            for name in RUNNING:
-                vars(self).pop(name, None)
-            vars(self).update(state)
-            for module, mode in modes.items():
-                module.training = mode
+        with self.untouched(), self.calling([*(c for c in self.cbs if c.looks), cb]):
+            self._go_over(batches, training=False)
+
+    lr_find = lr_find
+
+    # Parameter groups --------------------------------------------------------------------------------------------
+
+    def freeze_to(self, n: int) -> None:
+        """Freeze the first `n` parameter groups and thaw the rest; a negative `n` counts from the last."""
+        groups = self.opt.param_groups
+        first = n if n >= 0 else len(groups) + n
+        if not 0 <= first < len(groups):
+            raise ValueError(f"freeze_to({n}) leaves nothing to train: the groups are {[g['name'] for g in groups]}")
+        for k, group in enumerate(groups):
+            for p in group["params"]:
+                p.requires_grad_(k >= first)
+                p.grad = None
+
+    def unfreeze(self) -> None:
+        """Thaw every parameter group."""
+        self.freeze_to(0)
+
+    # Files -------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write weights, optimizer, history and random states: what `load` goes on from. Atomic, and no pickle."""
+        return write_tree(path, learner_state(self))
+
+    def load(self, path: str | Path, with_opt: bool = True) -> None:
+        """Take back what `save` or a `Checkpoint` wrote.
+
+        Raises FileNotFoundError, or ValueError for a file of another kind or a state that does not fit."""
+        with untouched_randomness():
+            restore_state(self, read_tree(path), with_opt)
+
+    # Inspection --------------------------------------------------------------------------------------------------
+
+    summary = summary
+    show_training_loop = show_training_loop
 
     # Callbacks ---------------------------------------------------------------------------------------------------
 
     def add_cbs(self, cbs: Iterable[Callback] | Callback | None) -> None:
         """Add callbacks for good."""
-        for cb in _as_list(cbs):
+        for cb in as_list(cbs):
             if isinstance(cb, type):
                 raise TypeError(f"{cb.__name__} is a class; add an instance of it: {cb.__name__}(...)")
             cb.learn = self
@@ -199,7 +252,7 @@ class Learner:
     @contextmanager
     def removed_cbs(self, cbs: Iterable[Callback] | Callback) -> Iterator[Learner]:
         """Without these callbacks for the length of a `with`."""
-        before, without = list(self.cbs), _as_list(cbs)
+        before, without = list(self.cbs), as_list(cbs)
         self.cbs = [cb for cb in self.cbs if all(cb is not w for w in without)]
         try:
             yield self
@@ -220,7 +273,7 @@ class Learner:
         return self.removed_cbs(self.progress)
 
     @contextmanager
-    def _calling(self, cbs: list[Callback]) -> Iterator[None]:
+    def calling(self, cbs: list[Callback]) -> Iterator[None]:
         """Dispatch to these callbacks; nested, since a callback may look in the middle of a fit."""
         for cb in cbs:
             cb.learn = self
@@ -238,12 +291,3 @@ class Learner:
             self.interrupted = True
             print(f"Interrupted in epoch {self.epoch}, batch {self.i}: the weights and the history are as they were "
                   "then, and training can go on.")
-
-
-RUNNING = ("batches", "training", "i", "xb", "yb", "pred", "loss")
-
-
-def _as_list(cbs: Iterable[Callback] | Callback | None) -> list[Callback]:
-    if cbs is None:
-        return []
-    return [cbs] if isinstance(cbs, (Callback, type)) else list(cbs)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 
 from .callback import Callback
 from .events import CancelFit
 from .optim import set_hyper
+from .progress import in_notebook
 from .schedule import sched_exp, sched_lin
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from .learner import Learner
 
 SMOOTHING = 0.98            # of the loss: each batch counts 2%
@@ -68,7 +69,7 @@ def slide(curve: Curve, width: int = 15, rise: float = 0.1) -> float:
     return float(curve.lrs[right - width]) / 5
 
 
-SUGGESTIONS: dict[str, Callable[[Curve], float]] = {"valley": valley, "steep": steep, "minimum": minimum, "slide": slide}
+SUGGESTIONS: dict[str, Callable[[Curve], float]] = {f.__name__: f for f in (valley, steep, minimum, slide)}
 
 
 def lr_find(self: Learner, start_lr: float = 1e-7, end_lr: float = 10.0, num_it: int = 100,
@@ -86,14 +87,16 @@ def lr_find(self: Learner, start_lr: float = 1e-7, end_lr: float = 10.0, num_it:
         raise ValueError(f"suggestions are {', '.join(SUGGESTIONS)}, not {', '.join(sorted(unknown))}")
     test = RangeTest((sched_lin if linear else sched_exp)(start_lr, end_lr), num_it)
     with self.untouched(weights=True), self.calling([*(cb for cb in self.cbs if cb.looks), test]):
+        if self.seed is not None:
+            torch.manual_seed(self.seed)        # inside `untouched`: the same test twice sees the same dropout
         self.n_epochs = math.ceil(num_it / max(1, len(self.data.train)))
         self.trial()
     curve = test.curve()
     found = {name: SUGGESTIONS[name](curve) for name in suggest}
     self.recorder.lr_find = curve, found
-    if plot:
-        self.recorder.show(self.recorder.plot_lr_find)
-    return NamedTuple("Suggestions", [(name, float) for name in suggest])(**found)  # type: ignore[misc]
+    if plot and in_notebook():
+        self.recorder.plot_lr_find()
+    return namedtuple("Suggestions", suggest)(**found)
 
 
 class RangeTest(Callback):
@@ -127,18 +130,3 @@ class RangeTest(Callback):
         if not pairs:
             raise ValueError("the loss was not finite at the first batch; look at the data and at the loss function")
         return Curve(*map(np.array, zip(*pairs)))
-
-
-def plot_lr_find(curve: Curve, found: dict[str, float], ax: Axes) -> Axes:
-    """The smoothed loss over the rate, with the suggestions marked."""
-    ax.plot(curve.lrs, curve.losses)
-    ax.set(xscale="log", xlabel="learning rate", ylabel="loss, smoothed")
-    for (name, lr), color in zip(found.items(), _colors()):
-        ax.plot(lr, np.interp(lr, curve.lrs, curve.losses), "o", color=color, label=f"{name} {lr:.1e}")
-    if found:
-        ax.legend()
-    return ax
-
-
-def _colors() -> Iterator[str]:
-    return iter(f"C{k}" for k in range(1, 10))

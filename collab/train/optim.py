@@ -74,7 +74,7 @@ def get_hyper(opt: torch.optim.Optimizer, name: str) -> float | None:
 
 def per_group(opt: torch.optim.Optimizer, value: Any) -> list[Any]:
     """One value a group. slice(low, high) rises by equal factors from the first group to the last; slice(high) is
-    high for the last and a tenth of it for the others. Raises ValueError where the number of values or a name is off."""
+    high for the last and a tenth of it for the others. Raises ValueError where the values do not fit the groups."""
     groups = opt.param_groups
     names = [group["name"] for group in groups]
     if isinstance(value, slice):

@@ -31,6 +31,7 @@ class Recorder(Callback):
         self.moms: list[float | None] = []
         self._losses: list[np.ndarray] = []
         self._waiting: list[Tensor] = []
+        self.lr_find: tuple[Any, dict[str, float]] | None = None
 
     @property
     def losses(self) -> np.ndarray:
@@ -72,6 +73,18 @@ class Recorder(Callback):
         row |= {"valid_loss" if name == "loss" else name: v for name, v in self.learn.scores.values.items()}
         self.rows.append(row | {"seconds": time.perf_counter() - self.started})
 
+    def state_dict(self) -> dict[str, Any]:
+        sums = {"total": self._total, "n": self._n, "seconds": time.perf_counter() - self.started} \
+            if hasattr(self, "_total") else None
+        return {"rows": self.rows, "lrs": self.lrs, "moms": self.moms, "losses": self.losses, "sums": sums}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows, self.lrs, self.moms = list(state["rows"]), list(state["lrs"]), list(state["moms"])
+        self._losses, self._waiting = [state["losses"].numpy()], []
+        if sums := state["sums"]:
+            self._total, self._n = sums["total"].to(self.learn.device), sums["n"]
+            self.started = time.perf_counter() - sums["seconds"]
+
     def _flush(self) -> None:
         if self._waiting:
             self._losses.append(torch.stack(self._waiting).float().cpu().numpy())
@@ -99,6 +112,33 @@ class Recorder(Callback):
             lines += right.plot(np.asarray(self.moms, dtype=float), color="tab:orange", label="momentum")
             right.set_ylabel("momentum")
         ax.legend(handles=lines, loc="lower center")
+        return ax
+
+
+    def plot_metrics(self, ax: Axes | None = None) -> Axes:
+        """Every metric over the epochs (not the losses: see `plot_loss`)."""
+        from matplotlib.ticker import MaxNLocator
+        ax, frame = _axes(ax), self.frame()
+        for name in [c for c in frame if c not in ("epoch", "train_loss", "valid_loss", "seconds")]:
+            ax.plot(frame["epoch"], frame[name], "o-", label=name)
+        ax.set(xlabel="epoch", ylabel="metric")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if ax.get_lines():
+            ax.legend()
+        return ax
+
+    def plot_lr_find(self, ax: Axes | None = None) -> Axes:
+        """The smoothed loss over the learning rate in the last `lr_find`, its suggestions marked."""
+        if self.lr_find is None:
+            raise ValueError("there is no range test to plot; call learn.lr_find() first")
+        curve, found = self.lr_find
+        ax = _axes(ax)
+        ax.plot(curve.lrs, curve.losses)
+        ax.set(xscale="log", xlabel="learning rate", ylabel="loss, smoothed")
+        for k, (name, lr) in enumerate(found.items(), start=1):
+            ax.plot(lr, np.interp(lr, curve.lrs, curve.losses), "o", color=f"C{k}", label=f"{name} {lr:.1e}")
+        if found:
+            ax.legend()
         return ax
 
 

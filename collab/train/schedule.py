@@ -29,7 +29,7 @@ def sched_cos(start: float, end: float) -> Schedule:
 def sched_exp(start: float, end: float) -> Schedule:
     """Equal factors in equal times: start (end / start)^pos. Raises ValueError unless both have one sign, and not 0."""
     if start * end <= 0:
-        raise ValueError(f"an exponential goes between two values of one sign, neither of them 0; got {start} and {end}")
+        raise ValueError(f"an exponential goes between values of one sign, neither of them 0; got {start} and {end}")
     return lambda pos: start * (end / start) ** pos
 
 

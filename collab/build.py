@@ -1,0 +1,105 @@
+"""collab_learner and load_learner: a learner from data and a model's name, or from a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .data.databunch import CollabDataBunch
+from .data.schema import DataError
+from .learner import CollabLearner, no_data
+from .losses import mse
+from .metrics import MAE, RMSE
+from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet, Range
+from .saved import load_parts, load_weights
+from .train.callback import Callback
+from .train.optim import OptFunc, adamw
+
+RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1)}
+"""Model -> (lr, wd) for batches of 64, chosen on validation parts of MovieLens-100K's u1 training rows."""
+
+
+def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n_factors: int = 50,
+                   y_range: Range | str | None = "auto", loss_func: Callable | None = None,
+                   opt_func: OptFunc | None = None, lr: float | None = None, wd: float | None = None,
+                   metrics: Any = None, cbs: Iterable[Callback] | Callback | None = None,
+                   seed: int | None = None) -> CollabLearner:
+    """A learner for ratings: `model` is "dot", "dot_bias", "net", or any module from (users, items) to scores.
+
+    `y_range` "auto" is `data.y_range`; None does not squash scores ("dot" never does, and a module of your own does
+    as it likes: for one, `y_range` and `n_factors` mean nothing). `lr` and `wd` default to the model's recipe
+    ("dot_bias" for a module of your own) for batches of 64, times sqrt(bs / 64) for others (the square-root rule:
+    Malladi et al. 2022). The loss is the mean squared error, the metrics RMSE and MAE, and `seed` (by default the
+    data's) decides initial weights and dropout.
+
+    Raises DataError for an explicit `y_range` that does not hold every training and validation rating, ValueError
+    for the name of no model."""
+    if not isinstance(data, CollabDataBunch):
+        raise no_data(data)
+    seed = data.seed if seed is None else seed
+    limits = _check_range(data, y_range)
+    if isinstance(model, str):
+        module, name = _build(data, model, n_factors, limits, seed), model
+    else:
+        module, name = model, "dot_bias"
+    times = math.sqrt(data.train.bs / 64)
+    return CollabLearner(data, module, loss_func or mse, opt_func or adamw,
+                         lr=RECIPES[name][0] * times if lr is None else lr,
+                         wd=RECIPES[name][1] * times if wd is None else wd,
+                         metrics=[RMSE(), MAE()] if metrics is None else metrics, cbs=cbs, seed=seed)
+
+
+def load_learner(path: str | Path, model: nn.Module | None = None,
+                 device: torch.device | str | None = None) -> CollabLearner:
+    """The learner that `export` wrote: the same answers, to the bit. `learn.notes` holds the notes.
+
+    It has no validation part; a further fit begins with a fresh optimizer, at the lr and wd the learner had.
+    A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
+    Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
+    parts = load_parts(path, model, device)
+    learn = CollabLearner(parts.data, parts.model, mse, metrics=[RMSE(), MAE()], **parts.recipe)
+    load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
+    learn.notes = parts.notes
+    return learn
+
+
+def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | None, seed: int) -> nn.Module:
+    if name not in RECIPES:
+        raise ValueError(f"model {name!r} is not one of {', '.join(RECIPES)}; a module of your own is passed as it is")
+    sizes = n_factors, data.n_users, data.n_items
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)       # the CPU's alone; torch.manual_seed would seed the GPUs' too
+        if name == "dot":
+            return EmbeddingDot(*sizes)
+        if name == "net":
+            return EmbeddingNet(*sizes, y_range=limits)
+        return EmbeddingDotBias(*sizes, y_range=limits, mean=_inside(data.mean, limits))
+
+
+def _inside(mean: float, limits: Range | None) -> float:
+    if limits is None:
+        return mean
+    margin = 0.01 * (limits[1] - limits[0])
+    return min(max(mean, limits[0] + margin), limits[1] - margin)
+
+
+def _check_range(data: CollabDataBunch, y_range: Range | str | None) -> Range | None:
+    if y_range is None or (isinstance(y_range, str) and y_range == "auto"):
+        return data.y_range if y_range else None
+    try:
+        low, high = (math.nan, math.nan) if isinstance(y_range, str) else map(float, y_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise DataError(f"y_range must be (low, high) with low < high, 'auto' or None, got {y_range!r}")
+    for name, part in (("training", data.train), ("validation", data.valid)):
+        if part is not None and (outside := (part.tensors[2] < low) | (part.tensors[2] > high)).any():
+            raise DataError(f"{int(outside.sum()):,} of {part.n:,} {name} ratings lie outside y_range ({low:g}, "
+                            f"{high:g}), such as {part.tensors[2][outside][0].item():g}; a sigmoid onto it cannot "
+                            f"reach them. y_range='auto' is {data.y_range}")
+    return low, high

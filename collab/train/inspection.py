@@ -1,0 +1,107 @@
+"""What a learner is made of, and what a fit would call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .callback import Dispatch
+from .events import SCOPES
+
+if TYPE_CHECKING:
+    from .learner import Learner
+
+
+class Text(str):
+    """A text that shows itself as it is at a prompt and in a notebook."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def summary(self: Learner) -> Text:
+    """Layers with their output shapes for one batch, parameters and whether they are trained; then the loss, the
+    optimizer and its groups, and the callbacks."""
+    rows, direct = _layers(self), [(n, p) for n, p in self.model.named_parameters(recurse=False)]
+    rows += [(name, "Parameter", tuple(p.shape), p.numel(), p.requires_grad) for name, p in direct]
+    table = [("layer", "type", "output shape", "parameters", "trained")]
+    for name, kind, shape, n, trained in rows:
+        table.append((name, kind, " x ".join(map(str, shape or ())), f"{n:,}", "yes" if trained else "no" if n else ""))
+    widths = [max(map(len, column)) for column in zip(*table)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in table]
+    parameters = list(self.model.parameters())
+    total, on = (sum(p.numel() for p in parameters if p.requires_grad or every) for every in (True, False))
+    groups = [f"{g['name']} ({sum(p.numel() for p in g['params']):,} parameters)" for g in self.opt.param_groups]
+    loss = getattr(self.loss_func, "__name__", type(self.loss_func).__name__)
+    return Text("\n".join([f"{type(self.model).__name__} on batches of {_first_size(self)}", "", *lines, "",
+                           f"{total:,} parameters, {on:,} of them trained", f"Loss: {loss}",
+                           f"Optimizer: {type(self.opt).__name__}; groups: {', '.join(groups)}",
+                           f"Callbacks: {', '.join(map(repr, self.cbs))}"]))
+
+
+def show_training_loop(self: Learner) -> Text:
+    """The loop, with the callbacks that would be called at each event and who does each verb."""
+    run = Dispatch(self.cbs, self.verbs)
+    lines: list[str] = []
+
+    def event(name: str, depth: int) -> None:
+        if called := [type(m.__self__).__name__ for m in run.table[name]]:
+            lines.append(f"{'   ' * depth}{name}: {', '.join(called)}")
+
+    def verb(name: str, depth: int) -> None:
+        owner: Any = getattr(run, name).__self__
+        lines.append(f"{'   ' * depth}{name}()" + ("" if owner is self.verbs else f" by {type(owner).__name__}"))
+
+    def batch(depth: int, training: bool) -> None:
+        event("before_batch", depth)
+        for name in ("predict", "get_loss", *(("backward", "step", "zero_grad") if training else ())):
+            verb(name, depth)
+            if name != "zero_grad":
+                event({"predict": "after_pred", "get_loss": "after_loss"}.get(name, f"after_{name}"), depth)
+        for when in ("after", "cleanup"):
+            event(f"{when}_batch", depth)
+
+    def scope(name: str, depth: int) -> None:
+        event(f"before_{name}", depth)
+        if name in ("train", "validate"):
+            lines.append(f"{'   ' * depth}for each batch:")
+            batch(depth + 1, name == "train")
+        elif name == "fit":
+            lines.append("for each epoch:")
+            scope("epoch", 1)
+        else:
+            for inner in ("train", "validate"):
+                scope(inner, depth + 1)
+        for when in ("after", "cleanup"):
+            event(f"{when}_{name}", depth)
+    scope(SCOPES[0], 0)
+    return Text("\n".join(lines))
+
+
+def _layers(learn: Learner) -> list[tuple[str, str, tuple[int, ...] | None, int, bool]]:
+    """(name, type, output shape, parameters, trained) of every module without children, in the order of the model."""
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            shapes[module] = tuple(output.shape)
+    leaves = [(name or "model", m) for name, m in learn.model.named_modules() if not any(m.children())]
+    hooks = [m.register_forward_hook(note) for _, m in leaves]
+    try:
+        with learn.untouched(), torch.no_grad():
+            learn.model.eval()
+            learn.model(*next(iter(learn.data.train))[:-1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [(name, type(m).__name__, shapes.get(m), sum(p.numel() for p in m.parameters()),
+             any(p.requires_grad for p in m.parameters())) for name, m in leaves]
+
+
+def _first_size(learn: Learner) -> int:
+    with learn.untouched():
+        return len(next(iter(learn.data.train))[-1])
+
+

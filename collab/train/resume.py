@@ -1,0 +1,91 @@
+"""Checkpoints in the middle of a fit, and going on from one as if nothing had happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .callback import Callback
+from .checkpoint import read_tree, write_tree
+from .events import CancelBatch, CancelEpoch
+from .seeded import random_state, set_random_state
+from .state import learner_state, restore_state
+
+
+class EpochStart(Callback):
+    """Remembers the random states in which the epoch began: from them its order of batches can be drawn again."""
+
+    order = -90
+
+    def __init__(self) -> None:
+        self.drawn: dict[str, Any] = {}
+
+    def before_train(self) -> None:
+        generator = getattr(self.learn.data.train, "generator", None)
+        self.drawn = {"random": random_state(), "batches": None if generator is None else generator.get_state()}
+
+
+class Checkpoint(Callback):
+    """Writes the whole state to `path` every `every` training batches (None: at the end of every epoch's), so that
+    `fit(..., resume=path)` can go on from there. The write is atomic: there is always one whole file."""
+
+    order = 100
+
+    def __init__(self, path: str | Path, every: int | None = None):
+        if every is not None and every < 1:
+            raise ValueError(f"a checkpoint is written every 1 or more batches, got {every}")
+        self.path, self.every = Path(path), every
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        if learn.training:
+            done = learn.i + 1
+            last = done == len(learn.data.train)
+            if last if self.every is None else (learn.epoch * len(learn.data.train) + done) % self.every == 0:
+                write_tree(self.path, {**learner_state(learn), "done": done, "start": learn.epoch_start.drawn})
+
+
+class Resume(Callback):
+    """Skips to where the checkpoint at `path` was written, puts its state back there, and then does nothing more.
+
+    Epochs and batches that were done are skipped, not trained again; the order of the interrupted epoch's batches is
+    drawn again from the state in which it began."""
+
+    order = -80
+
+    def __init__(self, path: str | Path):
+        self.path = path
+
+    def before_fit(self) -> None:
+        self.state: dict[str, Any] | None = read_tree(self.path)
+        if "done" not in self.state:
+            raise ValueError(f"{self.path} was written outside a fit; load it with learn.load(path)")
+        if (n := self.state["n_epochs"]) != self.learn.n_epochs:
+            raise ValueError(f"{self.path} was written in a fit of {n} epochs; resume with as many, not "
+                             f"{self.learn.n_epochs}")
+
+    def before_epoch(self) -> None:
+        if self.state and self.learn.epoch < self.state["epoch"]:
+            raise CancelEpoch
+
+    def before_train(self) -> None:
+        if self.state:
+            set_random_state(self.state["start"]["random"])
+            if self.state["start"]["batches"] is not None:
+                self.learn.data.train.generator.set_state(self.state["start"]["batches"])
+
+    def before_batch(self) -> None:
+        if self.state and self.learn.training:
+            if self.learn.i < self.state["done"]:
+                raise CancelBatch
+            self._put_back()
+
+    def after_train(self) -> None:
+        if self.state:
+            self._put_back()
+
+    def _put_back(self) -> None:
+        assert self.state is not None
+        restore_state(self.learn, self.state)
+        self.learn.epoch_start.drawn = self.state["start"]
+        self.state = None

@@ -1,0 +1,99 @@
+"""The state of a learner: a snapshot that is put back after looking, and a tree that can be written and resumed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .seeded import random_state, set_random_state
+
+if TYPE_CHECKING:
+    from .learner import Learner
+
+RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", "loss")
+
+
+@contextmanager
+def untouched(learn: Learner, weights: bool = False) -> Iterator[None]:
+    """Whatever happens inside, afterwards the mode of every module, torch's random state, the generators of the
+    batches and the learner's running attributes are what they were; with `weights`, so are the model's weights and
+    buffers, its gradients and the optimizer."""
+    modes = {module: module.training for module in learn.model.modules()}
+    running = {name: value for name, value in vars(learn).items() if name in RUNNING}
+    generators = [g for part in (learn.data.train, learn.data.valid, getattr(learn.data, "test", None))
+                  if (g := getattr(part, "generator", None)) is not None]
+    drawn, random = [g.get_state() for g in generators], random_state()
+    with ExitStack() as stack:
+        if weights:
+            stack.enter_context(_untouched_weights(learn))
+        try:
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+            for name in RUNNING:
+                vars(learn).pop(name, None)
+            vars(learn).update(running)
+            for generator, state in zip(generators, drawn):
+                generator.set_state(state)
+            set_random_state(random)
+
+
+@contextmanager
+def _untouched_weights(learn: Learner) -> Iterator[None]:
+    tensors = [*learn.model.parameters(), *learn.model.buffers()]
+    before, grads = [t.detach().clone() for t in tensors], [p.grad for p in learn.model.parameters()]
+    opt = copy.deepcopy(learn.opt.state_dict())
+    for p in learn.model.parameters():
+        p.grad = None
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before):
+                tensor.copy_(value)
+        for p, grad in zip(learn.model.parameters(), grads):
+            p.grad = grad
+        learn.opt.load_state_dict(opt)
+
+
+def learner_state(learn: Learner) -> dict[str, Any]:
+    """Everything that training goes on from, as a tree of dicts, lists, tensors and plain values: the model, the
+    optimizer, the random states, the callbacks (the history among them), and where in the fit this is."""
+    return {"model": learn.model.state_dict(), "opt": learn.opt.state_dict(), "random": random_state(),
+            "batches": _generator_state(learn),
+            "grads": {name: p.grad for name, p in learn.model.named_parameters() if p.grad is not None},
+            "cbs": [{"name": type(cb).__name__, "state": cb.state_dict()} for cb in learn.cbs],
+            "epoch": learn.epoch, "i": learn.i, "n_epochs": learn.n_epochs}
+
+
+def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True) -> None:
+    """Put a tree from `learner_state` back.
+
+    Callbacks are matched by class, in order; the state of one that is no longer there is left out. Raises ValueError
+    where the weights or the optimizer do not fit."""
+    try:
+        learn.model.load_state_dict(state["model"])
+        if with_opt:
+            learn.opt.load_state_dict(state["opt"])
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"the saved state does not fit this {type(learn.model).__name__}: {error}") from None
+    for name, p in learn.model.named_parameters():
+        p.grad = state["grads"].get(name)
+    saved = list(state["cbs"])
+    for cb in learn.cbs:
+        if found := next((s for s in saved if s["name"] == type(cb).__name__), None):
+            saved.remove(found)
+            cb.load_state_dict(found["state"])
+    if state["batches"] is not None and getattr(learn.data.train, "generator", None) is not None:
+        learn.data.train.generator.set_state(state["batches"])
+    set_random_state(state["random"])
+
+
+def _generator_state(learn: Learner) -> Any:
+    generator = getattr(learn.data.train, "generator", None)
+    return None if generator is None else generator.get_state()

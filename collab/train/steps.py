@@ -1,0 +1,119 @@
+"""Callbacks that change the single step: clipping, accumulation, mixed precision, short epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .callback import Callback
+from .events import CancelStep, CancelTrain, CancelValidate
+
+
+class GradientClip(Callback):
+    """Scales the gradients down so that their joint 2-norm is at most `max_norm`, before each step."""
+
+    order = 30      # after accumulation has decided that there is a step
+
+    def __init__(self, max_norm: float):
+        self.max_norm = max_norm
+
+    def after_backward(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.learn.model.parameters(), self.max_norm)
+
+
+class GradientAccumulation(Callback):
+    """One step for every `n` rows of training, as if they had been one batch: gradients are weighted by their rows and
+    divided by the rows of the step, so that a loss that is a mean over the batch gives the mean over all of them.
+    The rows that are left at the end of an epoch make a step of their own."""
+
+    order = 20
+
+    def __init__(self, n: int):
+        if n < 1:
+            raise ValueError(f"a step needs at least 1 row, got {n}")
+        self.n = n
+        self.rows = 0
+
+    def before_train(self) -> None:
+        self.rows = 0
+
+    def after_loss(self) -> None:
+        learn = self.learn
+        if learn.training:
+            rows = len(learn.yb)
+            learn.loss.register_hook(lambda grad: grad * rows)      # the loss that is recorded stays what it was
+
+    def after_backward(self) -> None:
+        learn = self.learn
+        self.rows += len(learn.yb)
+        if self.rows < self.n and learn.i + 1 < len(learn.batches):
+            raise CancelStep
+        for p in learn.model.parameters():
+            if p.grad is not None:
+                p.grad /= self.rows
+        self.rows = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows = state["rows"]
+
+
+class MixedPrecision(Callback):
+    """Computes scores in bfloat16 (CPU and CUDA) or float16 (CUDA, with a scaled loss: Micikevicius et al. 2018);
+    weights, loss and what is reported stay float32. Applies to validation and `get_preds` too."""
+
+    order = 25      # between accumulation and clipping: gradients are unscaled once a step
+    looks = True
+
+    def __init__(self, dtype: torch.dtype = torch.bfloat16):
+        if dtype not in (torch.bfloat16, torch.float16):
+            raise ValueError(f"mixed precision is torch.bfloat16 or torch.float16, got {dtype}")
+        self.dtype = dtype
+        self.scaler = torch.amp.GradScaler("cuda", enabled=dtype is torch.float16 and torch.cuda.is_available())
+
+    def before_fit(self) -> None:
+        if self.dtype is torch.float16 and self.learn.device.type != "cuda":
+            raise ValueError("float16 needs a CUDA device; on a CPU use MixedPrecision(torch.bfloat16)")
+
+    def predict(self) -> None:
+        learn = self.learn
+        with torch.autocast(learn.device.type, dtype=self.dtype):
+            learn.pred = learn.model(*learn.xb)
+        learn.pred = learn.pred.float()
+
+    def backward(self) -> None:
+        self.scaler.scale(self.learn.loss).backward()
+
+    def after_backward(self) -> None:
+        self.scaler.unscale_(self.learn.opt)
+
+    def step(self) -> None:
+        self.scaler.step(self.learn.opt)
+        self.scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+
+
+class ShortEpoch(Callback):
+    """Cuts every epoch to its first `n` batches, or to a fraction of them where `n` is below 1."""
+
+    order = -50
+
+    def __init__(self, n: float, valid: bool = False):
+        if n <= 0:
+            raise ValueError(f"a short epoch has some batches, got {n}")
+        self.n, self.valid = n, valid
+
+    def before_batch(self) -> None:
+        learn = self.learn
+        limit = self.n if self.n >= 1 else max(1, round(self.n * len(learn.batches)))
+        if learn.i >= limit and (learn.training or self.valid):
+            raise CancelTrain if learn.training else CancelValidate
