@@ -14,7 +14,7 @@ class Averaging(Callback):
     """Validates with averaged weights; training goes on with its own. At the end of the fit the model keeps the
     average where `keep` is True. `average` holds it by name, `n` counts what went into it."""
 
-    order = -20         # before anything validates
+    order = -30         # before anything validates
 
     def __init__(self, keep: bool = True):
         self.keep = keep

@@ -23,7 +23,7 @@ class Recorder(Callback):
     """`losses`, `lrs` and `moms` a training batch; `rows`, a dict an epoch: epoch, train_loss, valid_loss, the
     metrics, and the seconds it took. The history runs on from fit to fit."""
 
-    order = 60
+    order = -10     # callbacks of the usual order 0 find its row after an epoch
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []

@@ -12,7 +12,7 @@ from .callback import Callback
 class Scores(Callback):
     """After each pass over validation rows, `values` holds {"loss": ..., metric: ...} over all of them."""
 
-    order = -10
+    order = -20
 
     def __init__(self, metrics: list[Metric]):
         self.metrics = metrics

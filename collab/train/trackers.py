@@ -22,7 +22,7 @@ class Tracker(Callback):
     `mode` is "min", "max" or "auto": smaller is better for a loss and for errors, larger for anything else. A change
     counts when it is better by more than `min_delta`."""
 
-    order = 65          # after the Recorder has its row
+    order = 65          # after whoever changes what is recorded
 
     def __init__(self, monitor: str = "valid_loss", mode: str = "auto", min_delta: float = 0.0):
         if mode not in ("min", "max", "auto"):
