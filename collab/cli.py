@@ -128,14 +128,16 @@ def recommend(model: ModelFile = OUT,
 
 @app.command()
 def similar(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's id, title, or part of its title.")],
-            model: ModelFile = OUT, n: Count = 10, as_: As = Output.TABLE) -> None:
+            model: ModelFile = OUT, n: Count = 10,
+            min_ratings: Annotated[int, typer.Option(min=0, help="Leave out items with fewer training ratings.")] = 5,
+            as_: As = Output.TABLE) -> None:
     """List the items nearest to one."""
     learn = load_learner(model)
     id = learn.data.find_item(item)
     if as_ is Output.TABLE:
         title = (learn.data.titles([id]) or [""])[0]
         print(f"Nearest to {f'{title} ({id})' if title else id}:\n")
-    _print(learn.similar_items(id, n=n), as_)
+    _print(learn.similar_items(id, n=n, min_ratings=min_ratings), as_)
 
 
 @app.command()

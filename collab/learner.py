@@ -79,13 +79,17 @@ class CollabLearner(Learner):
             table.insert(0, "user", pd.Index(list(asked), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
         return table
 
-    def similar_items(self, item: Hashable, n: int = 10) -> pd.DataFrame:
-        """The `n` items whose factors point most nearly in the same direction: rank, item, title, score (cosine)."""
-        return self._similar(self.data.items, item, n, is_item=True)
+    def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
+        """The `n` items whose factors point most nearly in the same direction: rank, item, title, score (cosine).
 
-    def similar_users(self, user: Hashable, n: int = 10) -> pd.DataFrame:
-        """The `n` users whose factors point most nearly in the same direction: rank, user, score (cosine)."""
-        return self._similar(self.data.users, user, n, is_item=False)
+        Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance."""
+        return self._similar(self.data.items, item, n, min_ratings, is_item=True)
+
+    def similar_users(self, user: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
+        """The `n` users whose factors point most nearly in the same direction: rank, user, score (cosine).
+
+        Users with fewer than `min_ratings` training ratings are left out."""
+        return self._similar(self.data.users, user, n, min_ratings, is_item=False)
 
     def rated(self, user: Hashable, n: int | None = None) -> pd.DataFrame:
         """What a user rated in the training part, best first: item, title, rating."""
@@ -140,9 +144,13 @@ class CollabLearner(Learner):
         n = min(n, max(len(pool), 1))       # whoever asks for a million gets all there are, without room for a million
         return self._looking(lambda: top_k(scores, rows, pool.to(self.device), n, seen))
 
-    def _similar(self, vocab: Vocab, id: Hashable, n: int, is_item: bool) -> pd.DataFrame:
+    def _similar(self, vocab: Vocab, id: Hashable, n: int, min_ratings: int, is_item: bool) -> pd.DataFrame:
         row, table = vocab[id], self._table("weight", is_item)
-        others = torch.arange(1, len(vocab))
+        counts = torch.bincount(self.data.train.tensors[int(is_item)].cpu(), minlength=len(vocab))
+        others = torch.arange(1, len(vocab))[counts[1:] >= min_ratings]
+        if not len(others):
+            warnings.warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them",
+                          stacklevel=3)
         found, scores = self._top(cosine_scores(table), torch.tensor([row], device=self.device),
                                   others[others != row], n, exclude_seen=False)
         return self._ranked(vocab, found, scores, titled=is_item)
