@@ -48,10 +48,12 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     else:
         module, name = model, "dot_bias"
     times = math.sqrt(data.train.bs / 64)
-    return CollabLearner(data, module, loss_func or mse, opt_func or adamw,
-                         lr=RECIPES[name][0] * times if lr is None else lr,
-                         wd=RECIPES[name][1] * times if wd is None else wd,
-                         metrics=[RMSE(), MAE()] if metrics is None else metrics, cbs=cbs, seed=seed)
+    learn = CollabLearner(data, module, loss_func or mse, opt_func or adamw,
+                          lr=RECIPES[name][0] * times if lr is None else lr,
+                          wd=RECIPES[name][1] * times if wd is None else wd,
+                          metrics=[RMSE(), MAE()] if metrics is None else metrics, cbs=cbs, seed=seed)
+    _ = learn.opt       # made now, so that an optimizer that does not fit the model is refused before training
+    return learn
 
 
 def load_learner(path: str | Path, model: nn.Module | None = None,
