@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -47,5 +50,7 @@ def tour(out: Path, bs: int = 64, epochs: int = 5, seed: int = 0) -> bool:
         figure.savefig(out / f"{name}.png", dpi=120, bbox_inches="tight")
     learn.export(out / "model.safetensors", source="ml-100k", split="u1")
     print(f"\nWrote {out}/loss.png, {out}/schedule.png and {out}/model.safetensors. Ask it for more:")
-    print(f'  collab recommend {out}/model.safetensors --user 42\n  collab similar "Toy Story" {out}/model.safetensors')
+    program = "collab" if shutil.which("collab") else os.path.relpath(sys.argv[0])     # make runs it from .venv
+    for words in ("recommend --user 42", 'similar "Toy Story"'):
+        print(f"  {program} {words} {out}/model.safetensors")
     return True
