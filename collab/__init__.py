@@ -21,17 +21,34 @@ from .losses import mae, mse
 from .metrics import MAE, MSE, RMSE, Metric
 from .models.baseline import BiasBaseline
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
+from .train.averaging import EMA, SWA
 from .train.callback import Callback
 from .train.events import CancelBatch, CancelEpoch, CancelFit, CancelStep, CancelTrain, CancelValidate
 from .train.learner import Learner
+from .train.loggers import CSVLogger, ShowGraph, TensorBoard
+from .train.resume import Checkpoint
+from .train.schedule import (
+    ParamScheduler,
+    combine_scheds,
+    sched_cos,
+    sched_exp,
+    sched_lin,
+    sched_no,
+    sched_poly,
+)
+from .train.steps import GradientAccumulation, GradientClip, MixedPrecision, ShortEpoch
+from .train.trackers import EarlyStopping, ReduceLROnPlateau, SaveBest, TerminateOnNaN
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "MAE", "MSE", "RMSE", "BiasBaseline", "Callback", "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep",
-    "CancelTrain", "CancelValidate", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch",
-    "DataError", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Learner", "Metric", "RatingSet",
-    "TensorBatches", "UnknownId", "Vocab", "collab_learner", "kfold", "leave_last", "load_learner", "mae",
-    "movielens", "movielens_split", "mse", "random_split", "read_table", "rows_split", "synthetic", "time_split",
-    "user_split",
+    "EMA", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback", "CancelBatch", "CancelEpoch",
+    "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint", "CollabDataBunch",
+    "CollabInterpretation", "CollabLearner", "DataBunch", "DataError", "EarlyStopping", "EmbeddingDot",
+    "EmbeddingDotBias", "EmbeddingNet", "GradientAccumulation", "GradientClip", "Learner", "Metric",
+    "MixedPrecision", "ParamScheduler", "RatingSet", "ReduceLROnPlateau", "SaveBest", "ShortEpoch", "ShowGraph",
+    "TensorBatches", "TensorBoard", "TerminateOnNaN", "UnknownId", "Vocab", "collab_learner", "combine_scheds",
+    "kfold", "leave_last", "load_learner", "mae", "movielens", "movielens_split", "mse", "random_split",
+    "read_table", "rows_split", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "synthetic",
+    "time_split", "user_split",
 ]

@@ -98,6 +98,17 @@ class CollabLearner(Learner):
         table = self._titled(pd.DataFrame({"item": self.data.items.decode(items[order].numpy())}))
         return table.assign(rating=ratings[order].numpy())
 
+    def show_results(self, n: int = 10) -> pd.DataFrame:
+        """The first `n` validation ratings beside what is predicted for them: user, item, title, rating, predicted.
+        An id that was not trained on shows as None."""
+        if self.data.valid is None:
+            raise DataError("there is no validation part to show; make the data with valid_pct or split")
+        users, items, ratings = (t[:n].cpu() for t in self.data.valid.tensors)
+        table = self._titled(pd.DataFrame({"user": self.data.users.decode(users.numpy()),
+                                           "item": self.data.items.decode(items.numpy())}))
+        scores = self._looking(lambda: pair_scores(self.model, users.to(self.device), items.to(self.device)))
+        return table.assign(rating=ratings.numpy(), predicted=self.decode(scores).cpu().numpy())
+
     # What was learned --------------------------------------------------------------------------------------------
 
     def bias(self, ids: Ids | None = None, is_item: bool = True) -> Tensor:

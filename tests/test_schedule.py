@@ -1,19 +1,23 @@
 """Schedules against values worked out by hand, and the one-cycle policy as it is really applied."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
-from test_loop import fit_quietly, line_learner
+from test_loop import X, Y, fit_quietly, line_learner
 
+from collab import Callback
 from collab.train.optim import get_hyper, make_optimizer, set_hyper
-from collab.train.schedule import combine_scheds, sched_cos
-
-
-def test_cosine_at_its_ends_and_quarters():
-    sched = sched_cos(1, 3)
-    assert [sched(p) for p in (0, 0.5, 1)] == pytest.approx([1, 2, 3])
-    assert sched(0.25) == pytest.approx(2 - math.sqrt(0.5))
+from collab.train.schedule import (
+    ParamScheduler,
+    combine_scheds,
+    sched_cos,
+    sched_exp,
+    sched_lin,
+    sched_no,
+    sched_poly,
+)
 
 
 def test_combined_schedules_at_their_joint():
@@ -93,3 +97,181 @@ def test_weight_decay_is_decoupled_from_the_gradient():
     start = learn.model.weight.item()
     fit_quietly(learn, 1)
     assert learn.model.weight.item() == pytest.approx(start * (1 - 0.1 * 0.5) ** 3, rel=1e-6)
+
+
+SHAPES = [  # (schedule, values at 0, 1/4, 1/2 and 1 worked out by hand)
+    (sched_no(3, 7), [3, 3, 3, 3]),
+    (sched_lin(1, 3), [1, 1.5, 2, 3]),
+    (sched_cos(1, 3), [1, 2 - math.sqrt(0.5), 2, 3]),
+    (sched_exp(1, 16), [1, 2, 4, 16]),
+    (sched_exp(-16, -1), [-16, -8, -4, -1]),
+    (sched_poly(1, 5, 2), [1, 1.25, 2, 5]),
+]
+
+
+@pytest.mark.parametrize(("sched", "values"), SHAPES)
+def test_schedules_at_their_ends_and_between(sched, values):
+    assert [sched(p) for p in (0, 0.25, 0.5, 1)] == pytest.approx(values)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 1), (1, 0), (-1, 1)])
+def test_an_exponential_through_zero_is_refused(start, end):
+    with pytest.raises(ValueError, match="one sign"):
+        sched_exp(start, end)
+
+
+def fitted_lrs(method, *args, **options):
+    learn = line_learner(bs=5, valid=False)                 # 2 batches an epoch
+    with learn.no_logging():
+        getattr(learn, method)(*args, **options)
+    return learn.recorder.lrs
+
+
+def test_sgdr_runs_cycles_of_1_2_and_4_epochs_and_jumps_back():
+    lrs = fitted_lrs("fit_sgdr", 3, cycle_len=1, cycle_mult=2, lr_max=1.0)
+    assert len(lrs) == 2 * (1 + 2 + 4)
+    assert [lrs[0], lrs[2], lrs[6]] == pytest.approx([1, 1, 1])          # each cycle begins at lr_max
+    assert lrs[1] == pytest.approx(0.5)                                  # half of the first cycle of two batches
+    assert lrs[2:6] == pytest.approx([(1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)])
+    assert lrs[6:] == pytest.approx([(1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)])
+
+
+def test_sgdr_with_equal_cycles():
+    lrs = fitted_lrs("fit_sgdr", 3, cycle_len=2, cycle_mult=1, lr_max=2.0)
+    assert lrs == pytest.approx([1 + math.cos(math.pi * k / 4) for k in range(4)] * 3)
+
+
+@pytest.mark.parametrize("bad", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_sgdr_without_cycles_is_refused(bad):
+    with pytest.raises(ValueError, match="at least 1"):
+        line_learner().fit_sgdr(*bad)
+
+
+def test_flat_cos_is_flat_and_then_falls():
+    lrs = fitted_lrs("fit_flat_cos", 4, lr=1.0, pct_start=0.5, div_final=10)     # 8 batches
+    assert lrs[:5] == pytest.approx([1.0] * 5)
+    assert lrs[5:] == pytest.approx([1 - 0.9 * (1 - math.cos(math.pi * k / 4)) / 2 for k in (1, 2, 3)])
+
+
+@pytest.mark.parametrize("method", ["fit_one_cycle", "fit_flat_cos"])
+def test_a_start_beyond_the_whole_is_refused(method):
+    with pytest.raises(ValueError, match="pct_start"):
+        getattr(line_learner(), method)(1, pct_start=1.5)
+
+
+def test_phases_put_together_by_hand_for_any_hyper_parameter():
+    phases = combine_scheds([0.5, 0.5], [sched_lin(0.1, 0.2), sched_no(0.05)])
+    decay = []
+
+    class Watch(Callback):
+        order = 60
+
+        def before_batch(self):
+            decay.append(get_hyper(self.learn.opt, "weight_decay"))
+    learn = line_learner(bs=5, valid=False)
+    with learn.no_logging():
+        learn.fit(2, cbs=[ParamScheduler({"lr": phases, "weight_decay": sched_lin(0, 1)}), Watch()])
+    assert learn.recorder.lrs == pytest.approx([0.1, 0.15, 0.05, 0.05])
+    assert decay == pytest.approx([0, 0.25, 0.5, 0.75])
+
+
+class TwoLayers(torch.nn.Sequential):
+    """A line of two layers, a group each."""
+
+    def __init__(self):
+        super().__init__(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1))
+
+    def param_groups(self):
+        return [{"name": name, "params": list(layer.parameters())} for name, layer in zip(("first", "last"), self)]
+
+
+def two_layer_learner(**options):
+    learn = line_learner(**options)
+    learn.model = TwoLayers()
+    return learn
+
+
+@pytest.mark.parametrize(("lr", "expected"), [
+    (0.5, [0.5, 0.5]), (slice(0.01, 0.04), [0.01, 0.04]), (slice(0.3), [0.03, 0.3]), ([0.1, 0.2], [0.1, 0.2]),
+    ({"last": 0.2, "first": 0.1}, [0.1, 0.2]),
+])
+def test_rates_of_groups_from_one_number_a_slice_a_list_or_names(lr, expected):
+    learn = two_layer_learner()
+    fit_quietly(learn, 1, lr=lr)
+    assert [g["lr"] for g in learn.opt.param_groups] == pytest.approx(expected)
+    with learn.no_logging():
+        learn.fit_one_cycle(1, lr, div=1, div_final=1)
+    assert [g["lr"] for g in learn.opt.param_groups] == pytest.approx(expected)
+
+
+def test_a_slice_over_three_groups_rises_by_equal_factors():
+    class Three(torch.nn.Sequential):
+        def param_groups(self):
+            return [{"name": str(k), "params": list(layer.parameters())} for k, layer in enumerate(self)]
+    opt = make_optimizer(Three(*(torch.nn.Linear(1, 1) for _ in range(3))), torch.optim.SGD, slice(0.01, 1.0), 0)
+    assert [g["lr"] for g in opt.param_groups] == pytest.approx([0.01, 0.1, 1.0])
+
+
+@pytest.mark.parametrize("lr", [[0.1], {"first": 0.1}, {"first": 0.1, "lost": 0.1}])
+def test_values_that_do_not_fit_the_groups_are_refused(lr):
+    with pytest.raises(ValueError, match=r"\['first', 'last'\]"):
+        two_layer_learner().fit(1, lr=lr)
+
+
+def test_frozen_groups_do_not_move_and_thaw_with_their_state():
+    learn = two_layer_learner(wd=0.1)
+    fit_quietly(learn, 1)
+    first, last = learn.model[0].weight.clone(), learn.model[1].weight.clone()
+    learn.freeze_to(-1)
+    fit_quietly(learn, 1)
+    assert torch.equal(learn.model[0].weight, first) and not torch.equal(learn.model[1].weight, last)
+    assert learn.opt.state[learn.model[0].weight]["step"].item() == 3
+    learn.unfreeze()
+    fit_quietly(learn, 1)
+    assert not torch.equal(learn.model[0].weight, first)
+    assert learn.opt.state[learn.model[0].weight]["step"].item() == 6
+    with pytest.raises(ValueError, match="leaves nothing to train"):
+        learn.freeze_to(2)
+
+
+OPTIMIZERS = [torch.optim.SGD, partial(torch.optim.SGD, momentum=0.9), torch.optim.Adam, torch.optim.AdamW,
+              torch.optim.Adagrad, torch.optim.RMSprop, partial(torch.optim.AdamW, fused=True)]
+
+
+@pytest.mark.parametrize("opt_func", OPTIMIZERS)
+def test_weight_decay_is_decoupled_in_every_optimizer(opt_func):
+    """One step with decay is the step without it from weights that were shrunk by 1 - lr wd, whatever the gradient."""
+    def one_step(shrink, wd):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 1)
+        opt = make_optimizer(model, opt_func, lr=0.1, wd=wd)
+        for p in model.parameters():
+            p.data *= shrink
+            p.grad = torch.ones_like(p)
+        opt.step()
+        return model.weight.detach()
+    torch.testing.assert_close(one_step(1, wd=0.5), one_step(1 - 0.1 * 0.5, wd=0))
+
+
+def test_every_optimizer_learns_the_line():
+    for opt_func in OPTIMIZERS:
+        learn = line_learner(opt_func=opt_func, lr=0.1)
+        before = learn.validate()["valid_loss"]
+        fit_quietly(learn, 20)
+        assert learn.validate()["valid_loss"] < before / 2
+
+
+def test_decay_by_name_of_the_group_is_taken_as_it_is():
+    learn = two_layer_learner()
+    fit_quietly(learn, 1, wd={"first": 0.3, "last": 0.0})
+    assert [g["weight_decay"] for g in learn.opt.param_groups] == [0.3, 0.0]
+
+
+def test_the_rate_may_be_changed_by_hand_between_fits_while_momentum_stays():
+    learn = line_learner(opt_func=partial(torch.optim.SGD, momentum=0.9), bs=10, valid=False)
+    fit_quietly(learn, 1, lr=0.1)
+    momentum = learn.opt.state[learn.model.weight]["momentum_buffer"].clone()
+    weight = learn.model.weight.detach().clone()
+    grad = torch.autograd.grad(learn.loss_func(learn.model(X), Y), learn.model.weight)[0]
+    fit_quietly(learn, 1, lr=0.01)
+    torch.testing.assert_close(learn.model.weight.detach(), weight - 0.01 * (0.9 * momentum + grad))

@@ -23,6 +23,9 @@ class Averaging(Callback):
         self.trained: dict[str, Tensor] | None = None
 
     def before_fit(self) -> None:
+        several = [cb for cb in self.learn.cbs if isinstance(cb, Averaging)]
+        if len(several) > 1:
+            raise TypeError(f"{several[0]} and {several[1]} both average the weights; a model keeps one average")
         self.n, self.average, self.trained = 0, {}, None
 
     @torch.no_grad()

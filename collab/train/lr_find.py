@@ -75,7 +75,8 @@ SUGGESTIONS: dict[str, Callable[[Curve], float]] = {f.__name__: f for f in (vall
 def lr_find(self: Learner, start_lr: float = 1e-7, end_lr: float = 10.0, num_it: int = 100,
             suggest: Sequence[str] = ("valley", "steep", "minimum"), linear: bool = False, plot: bool = True) -> Any:
     """Try learning rates from `start_lr` to `end_lr`, rising by equal factors (or steps, if `linear`) over `num_it`
-    batches; stop early when the loss diverges. A named tuple of suggestions: "valley", "steep", "minimum", "slide".
+    batches; stop early when the loss diverges. A named tuple of suggestions: "valley", "steep", "minimum", "slide",
+    from all but the first tenth of the batches.
 
     The curve is kept for `recorder.plot_lr_find()`, and drawn in a notebook unless `plot` is False. Nothing else
     changes: weights, optimizer, history, random state and mode are afterwards what they were, also after Ctrl-C, which
@@ -91,8 +92,9 @@ def lr_find(self: Learner, start_lr: float = 1e-7, end_lr: float = 10.0, num_it:
             torch.manual_seed(self.seed)        # inside `untouched`: the same test twice sees the same dropout
         self.n_epochs = math.ceil(num_it / max(1, len(self.data.train)))
         self.trial()
-    curve = test.curve()
-    found = {name: SUGGESTIONS[name](curve) for name in suggest}
+    curve, skip = test.curve(), num_it // 10     # at first the mean is of few batches, and mostly noise
+    settled = Curve(curve.lrs[skip:], curve.losses[skip:]) if len(curve.lrs) > skip + 1 else curve
+    found = {name: SUGGESTIONS[name](settled) for name in suggest}
     self.recorder.lr_find = curve, found
     if plot and in_notebook():
         self.recorder.plot_lr_find()

@@ -66,8 +66,9 @@ class EarlyStopping(Tracker):
 
 
 class SaveBest(Tracker):
-    """Keeps the weights of the epoch with the best `monitor`: in memory, or in the file `path`, written atomically
-    each time. With `restore`, the model has them when the fit is over; the optimizer stays as it is."""
+    """Keeps the weights of the epoch with the best `monitor`, as they were validated (averaged ones, where an average
+    is kept); also in the file `path`, written atomically each time. With `restore`, the model has them when the fit is
+    over; the optimizer stays as it is."""
 
     def __init__(self, monitor: str = "valid_loss", path: str | Path | None = None, restore: bool = True,
                  mode: str = "auto", min_delta: float = 0.0):
@@ -79,11 +80,20 @@ class SaveBest(Tracker):
         super().before_fit()
         self.weights = None
 
+    def before_epoch(self) -> None:
+        self.validated: dict[str, torch.Tensor] | None = None
+
+    def after_validate(self) -> None:
+        self.validated = self._copy()
+
     def after_epoch(self) -> None:
         if self.look():
-            self.weights = {name: t.detach().clone() for name, t in self.learn.model.state_dict().items()}
+            self.weights = self._copy() if self.validated is None else self.validated
             if self.path is not None:
-                write_tree(self.path, learner_state(self.learn))
+                write_tree(self.path, {**learner_state(self.learn), "model": self.weights})
+
+    def _copy(self) -> dict[str, torch.Tensor]:
+        return {name: t.detach().clone() for name, t in self.learn.model.state_dict().items()}
 
     def cleanup_fit(self) -> None:
         if self.restore and self.weights is not None:

@@ -1,0 +1,349 @@
+"""The callbacks that ship: each against numbers worked out by hand or by another way of computing them."""
+
+import copy
+import csv
+import math
+
+import pytest
+import torch
+from test_loop import X, Y, fit_quietly, line_learner
+from torch import nn
+
+from collab import (
+    EMA,
+    RMSE,
+    SWA,
+    Callback,
+    CollabDataBunch,
+    CSVLogger,
+    DataBunch,
+    EarlyStopping,
+    GradientAccumulation,
+    GradientClip,
+    Learner,
+    MixedPrecision,
+    ReduceLROnPlateau,
+    SaveBest,
+    ShortEpoch,
+    ShowGraph,
+    TensorBatches,
+    TensorBoard,
+    TerminateOnNaN,
+    collab_learner,
+    synthetic,
+)
+
+
+class Scripted(Callback):
+    """Makes the validation loss what a script says, epoch by epoch; the weights are the number of the epoch."""
+
+    order = 5
+
+    def __init__(self, losses):
+        self.losses = losses
+
+    def after_epoch(self):
+        self.learn.recorder.rows[-1]["valid_loss"] = self.losses[self.learn.epoch]
+
+    def after_train(self):
+        with torch.no_grad():
+            self.learn.model.weight.fill_(self.learn.epoch)
+
+
+def scripted(losses, cb, **options):
+    learn = line_learner([Scripted(losses), cb], **options)
+    fit_quietly(learn, len(losses))
+    return learn
+
+
+# Trackers ---------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("patience", "min_delta", "epochs"), [(1, 0, 4), (2, 0, 6), (9, 0, 6), (2, 0.5, 5)])
+def test_early_stopping_waits_as_long_as_it_was_told(patience, min_delta, epochs):
+    # better at 0, 1, 2 and 4; with min_delta 0.5 only at 0, 1 and 2
+    learn = scripted([5, 4, 3, 3.2, 2.9, 3.1], EarlyStopping(patience=patience, min_delta=min_delta))
+    assert len(learn.recorder.rows) == epochs
+
+
+def test_a_new_fit_begins_to_wait_anew():
+    stop = EarlyStopping(patience=1)
+    learn = scripted([1, 2, 3], stop)
+    assert len(learn.recorder.rows) == 2
+    fit_quietly(learn, 3)
+    assert len(learn.recorder.rows) == 4 and stop.best == 1
+
+
+def test_larger_is_better_unless_it_is_a_loss_or_an_error():
+    signs = {name: EarlyStopping(name).sign for name in ("valid_loss", "rmse", "ndcg", "accuracy")}
+    assert signs == {"valid_loss": 1, "rmse": 1, "ndcg": -1, "accuracy": -1}
+    assert EarlyStopping("rmse", mode="max").sign == -1
+
+
+def test_watching_what_is_not_recorded_says_what_is():
+    with pytest.raises(ValueError, match="EarlyStopping watches 'ndcg', but what is recorded is epoch, train_loss"):
+        fit_quietly(line_learner(EarlyStopping("ndcg")), 1)
+
+
+@pytest.mark.parametrize(("restore", "weight"), [(True, 2), (False, 4)])
+def test_the_best_weights_come_back_at_the_end_if_asked_for(restore, weight):
+    learn = scripted([5, 4, 3, 3.2, 3.1], SaveBest(restore=restore))
+    assert learn.model.weight.item() == weight
+
+
+def test_the_best_weights_are_in_the_file(tmp_path):
+    learn = scripted([5, 3, 4], SaveBest(path=tmp_path / "best", restore=False))
+    assert learn.model.weight.item() == 2
+    learn.load(tmp_path / "best")
+    assert learn.model.weight.item() == 1 and len(learn.recorder.rows) == 2
+
+
+def test_the_rate_falls_on_a_plateau_and_not_below_its_floor():
+    lrs = []
+
+    class Watch(Callback):
+        def before_epoch(self):
+            lrs.append(self.learn.opt.param_groups[0]["lr"])
+    learn = line_learner([Scripted([5, 5, 5, 4, 4, 4, 4]), ReduceLROnPlateau(patience=2, factor=0.1, min_lr=0.005),
+                          Watch()], lr=1.0)
+    fit_quietly(learn, 7)
+    assert lrs == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+    assert learn.opt.param_groups[0]["lr"] == pytest.approx(0.01)
+    fit_quietly(line := line_learner([Scripted([1] * 9), ReduceLROnPlateau(patience=1, min_lr=0.005)], lr=1.0), 9)
+    assert line.opt.param_groups[0]["lr"] == 0.005
+
+
+def test_training_ends_at_a_loss_that_is_not_finite_before_it_reaches_the_weights(capsys):
+    losses = iter([1.0, 1.0, math.nan])
+    learn = line_learner(stop := TerminateOnNaN())
+    learn.loss_func = lambda pred, target: pred.mean() * 0 + pred.mean() * next(losses)
+    fit_quietly(learn, 3)
+    assert stop.stopped and torch.isfinite(learn.model.weight).all() and not learn.recorder.rows
+    assert "nan in epoch 0, batch 2" in capsys.readouterr().out
+
+
+# Steps ------------------------------------------------------------------------------------------------------------
+
+def test_accumulated_steps_equal_those_of_the_large_batch():
+    def weights(bs, cbs):
+        torch.manual_seed(0)
+        x, y = torch.randn(50, 4), torch.randn(50, 1)
+        learn = Learner(DataBunch(TensorBatches(x, y, bs=bs), device="cpu"), nn.Linear(4, 1).double().float(),
+                        opt_func=torch.optim.SGD, lr=0.1, cbs=cbs)
+        torch.manual_seed(1)
+        for p in learn.model.parameters():
+            nn.init.normal_(p)
+        fit_quietly(learn, 3)
+        return torch.cat([p.flatten() for p in learn.model.parameters()]), learn.recorder.rows[-1]["train_loss"]
+    # steps of 16 rows from batches of 4; from batches of 7 they would be of 21: 50 rows leave a shorter last step
+    for small, large in ((4, 16), (7, 21)):
+        (one, loss), (many, mean) = weights(large, None), weights(small, GradientAccumulation(large))
+        torch.testing.assert_close(one, many, rtol=1e-5, atol=1e-6)
+        assert loss == pytest.approx(mean, rel=1e-5)        # what is recorded is the loss, not its weighted form
+
+
+def test_accumulation_and_clipping_work_together():
+    norms = []
+
+    class Watch(Callback):
+        def after_step(self):
+            norms.append(torch.cat([p.grad.flatten() for p in self.learn.model.parameters()]).norm().item())
+    fit_quietly(line_learner([Watch(), GradientClip(0.5), GradientAccumulation(8)], lr=0.0), 1)
+    assert norms == pytest.approx([0.5, 0.5])               # ten rows in steps of eight and two; both gradients larger
+
+
+def test_clipping_leaves_small_gradients_alone():
+    def weight(cbs):
+        learn = line_learner(cbs, opt_func=torch.optim.SGD)
+        fit_quietly(learn, 1)
+        return learn.model.weight.item()
+    assert weight(GradientClip(1e6)) == weight(None) != weight(GradientClip(0.01))
+
+
+def test_mixed_precision_computes_in_bfloat16_and_reports_float32():
+    seen = []
+
+    class Half(nn.Linear):
+        def forward(self, x):
+            seen.append((out := super().forward(x)).dtype)
+            return out
+    learn = line_learner(MixedPrecision(), metrics=RMSE())
+    learn.model = Half(1, 1)
+    fit_quietly(learn, 5)
+    assert set(seen) == {torch.bfloat16} and learn.model.weight.dtype == torch.float32
+    assert learn.recorder.losses.dtype == "float32" and learn.get_preds()[0].dtype == torch.float32
+    assert learn.recorder.rows[-1]["train_loss"] < learn.recorder.rows[0]["train_loss"]
+    exact = learn.model(X[:8]).float()
+    torch.testing.assert_close(learn.get_preds()[0], exact, rtol=1e-2, atol=1e-2)
+
+
+def test_mixed_precision_matches_full_precision_on_ratings():
+    def rmse(cbs):
+        data = CollabDataBunch.from_df(synthetic().ratings, seed=0)
+        learn = collab_learner(data, cbs=cbs)
+        with learn.no_logging():
+            learn.fit_one_cycle(3)
+        return learn.validate()["rmse"]
+    assert rmse(MixedPrecision()) == pytest.approx(rmse(None), abs=0.01)
+
+
+def test_float16_without_a_gpu_says_what_to_use(monkeypatch):
+    with pytest.raises(ValueError, match=r"on a CPU use MixedPrecision\(torch.bfloat16\)"):
+        fit_quietly(line_learner(MixedPrecision(torch.float16)), 1)
+    with pytest.raises(ValueError, match="bfloat16 or torch.float16"):
+        MixedPrecision(torch.float64)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 with a scaled loss needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_mixed_precision_on_a_gpu(dtype):
+    data = CollabDataBunch.from_df(synthetic().ratings, seed=0, device="cuda")
+    learn = collab_learner(data, cbs=[MixedPrecision(dtype), GradientClip(1.0), GradientAccumulation(128)])
+    with learn.no_logging():
+        learn.fit_one_cycle(3)
+    assert learn.validate()["rmse"] < 0.9
+
+
+@pytest.mark.parametrize(("n", "batches"), [(2, 2), (0.5, 2), (0.01, 1), (99, 3)])
+def test_a_short_epoch_has_its_first_batches_only(n, batches):
+    learn = line_learner(ShortEpoch(n))
+    fit_quietly(learn, 2)
+    assert len(learn.recorder.losses) == 2 * batches and len(learn.recorder.rows) == 2
+
+
+# Averages ---------------------------------------------------------------------------------------------------------
+
+class Weights(Callback):
+    """Keeps a copy of the weight after every step and after every training part."""
+
+    order = -99
+
+    def __init__(self):
+        self.steps, self.epochs, self.validated = [], [], []
+
+    def after_step(self):
+        self.steps.append(self.learn.model.weight.item())
+
+    def after_train(self):
+        self.epochs.append(self.learn.model.weight.item())
+
+    def after_pred(self):
+        if not self.learn.training:
+            self.validated.append(self.learn.model.weight.item())
+
+
+def test_ema_follows_its_recurrence_and_validates_with_the_average():
+    ema, seen = EMA(decay=0.8), Weights()
+    learn = line_learner([seen, ema])
+    fit_quietly(learn, 2)
+    average, at_epoch = seen.steps[0], []
+    for k, weight in enumerate(seen.steps[1:], start=1):
+        average = 0.8 * average + 0.2 * weight
+        if k in (2, 5):
+            at_epoch.append(average)
+    assert learn.model.weight.item() == pytest.approx(average, rel=1e-5)
+    assert seen.validated == pytest.approx([at_epoch[0]] * 2 + [at_epoch[1]] * 2, rel=1e-5)
+
+
+def test_averaging_does_not_disturb_the_weights_that_are_trained():
+    plain = Weights()
+    fit_quietly(line_learner(plain), 3)
+    for average in (EMA(keep=False), SWA(keep=False)):
+        learn = line_learner([averaged := Weights(), average])
+        fit_quietly(learn, 3)
+        assert averaged.steps == plain.steps and learn.model.weight.item() == plain.steps[-1]
+
+
+def test_two_averages_at_once_are_refused():
+    with pytest.raises(TypeError, match="EMA and SWA both average"):
+        fit_quietly(line_learner([EMA(), SWA()]), 1)
+
+
+def test_the_best_weights_are_those_that_were_validated():
+    seen, best = Weights(), SaveBest()
+    learn = line_learner([seen, EMA(decay=0.8), best], lr=0.3)
+    fit_quietly(learn, 6)
+    epoch = learn.recorder.frame()["valid_loss"].idxmin()
+    assert learn.model.weight.item() == seen.validated[2 * epoch]
+    assert learn.validate()["valid_loss"] == pytest.approx(best.best)
+
+
+def test_swa_is_the_plain_mean_of_the_epochs():
+    seen = Weights()
+    learn = line_learner([seen, SWA(start=1)])
+    fit_quietly(learn, 4)
+    assert learn.model.weight.item() == pytest.approx(sum(seen.epochs[1:]) / 3, rel=1e-5)
+    assert seen.validated[-1] == pytest.approx(sum(seen.epochs[1:]) / 3, rel=1e-5)
+
+
+def test_an_error_while_validating_gives_the_trained_weights_back():
+    class Fail(Callback):
+        def after_pred(self):
+            if not self.learn.training:
+                raise ZeroDivisionError
+    seen = Weights()
+    learn = line_learner([seen, EMA(decay=0.5, keep=False), Fail()])
+    with pytest.raises(ZeroDivisionError):
+        fit_quietly(learn, 1)
+    assert learn.model.weight.item() == seen.steps[-1]
+
+
+# Loggers ----------------------------------------------------------------------------------------------------------
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_csv_log_is_the_frame(tmp_path):
+    learn = line_learner(CSVLogger(tmp_path / "logs" / "h.csv"), metrics=RMSE())
+    fit_quietly(learn, 2)
+    fit_quietly(learn, 1)                                   # goes on in the same file
+    learn.validate()                                        # looking writes nothing
+    learn.get_preds()
+    logged = rows_of(tmp_path / "logs" / "h.csv")
+    frame = learn.recorder.frame()
+    assert [list(row) for row in logged] == [list(frame)] * 3
+    for name in frame:
+        assert [float(row[name]) for row in logged] == frame[name].tolist()
+
+
+def test_the_csv_log_begins_anew_or_goes_on(tmp_path):
+    for append, n in ((False, 1), (False, 1), (True, 2)):
+        fit_quietly(line_learner(CSVLogger(tmp_path / "h.csv", append=append)), 1)
+        assert len(rows_of(tmp_path / "h.csv")) == n
+    with pytest.raises(ValueError, match="log it to another file"):
+        fit_quietly(line_learner(CSVLogger(tmp_path / "h.csv", append=True), metrics=RMSE()), 1)
+
+
+def test_tensorboard_has_every_epoch(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    learn = line_learner(TensorBoard(tmp_path, every=2))
+    fit_quietly(learn, 2)
+    events = reader.EventAccumulator(str(tmp_path)).Reload()
+    losses = [event.value for event in events.Scalars("epoch/valid_loss")]
+    assert losses == pytest.approx(learn.recorder.frame()["valid_loss"].tolist())
+    assert [event.step for event in events.Scalars("batch/loss")] == [0, 2, 4]
+
+
+def test_tensorboard_without_its_package_says_what_to_install(monkeypatch):
+    import sys
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match=r'pip install "collab\[tensorboard\]"'):
+        fit_quietly(line_learner(TensorBoard()), 1)
+
+
+def test_the_graph_holds_both_losses():
+    learn = line_learner(graph := ShowGraph(always=True))
+    fit_quietly(learn, 3)
+    training, valid = graph.figure.axes[0].get_lines()
+    assert len(training.get_xdata()) == 9
+    assert valid.get_ydata().tolist() == learn.recorder.frame()["valid_loss"].tolist()
+
+
+def test_every_callback_can_be_used_with_every_other():
+    learn = line_learner([EarlyStopping(), SaveBest(), ReduceLROnPlateau(), TerminateOnNaN(), GradientClip(1.0),
+                          GradientAccumulation(8), MixedPrecision(), EMA(), ShortEpoch(2), ShowGraph(always=True)])
+    before = copy.deepcopy(learn.model.state_dict())
+    with learn.no_logging():
+        learn.fit_one_cycle(3)
+    assert not torch.equal(before["weight"], learn.model.weight) and torch.isfinite(learn.model(X) - Y).all()
