@@ -96,7 +96,7 @@ def test_fewer_rows_than_a_batch_train(ratings):
 
 
 def test_a_rating_that_is_nan_is_refused_before_training(ratings):
-    with pytest.raises(DataError, match=r"column 'rating': 1 of 900 ratings are missing \(NaN\)"):
+    with pytest.raises(DataError, match=r"column 'rating': 1 of 900 ratings are missing"):
         CollabDataBunch.from_df(ratings.assign(rating=[math.nan, *ratings["rating"][1:]]))
 
 

@@ -144,6 +144,16 @@ def test_callbacks_are_called_by_order_and_then_as_added():
     assert said == ["a", "b", "c", "d"]
 
 
+def test_a_callback_may_change_the_batch_before_the_model_sees_it():
+    class Shift(Callback):
+        looks = True
+
+        def before_batch(self):
+            self.learn.xb[0] = self.learn.xb[0] + 1
+    learn = line_learner(Shift())
+    torch.testing.assert_close(learn.get_preds()[0], learn.model(X[:8] + 1).detach())
+
+
 def test_a_callback_replaces_a_verb():
     class Doubled(Callback):
         def get_loss(self):

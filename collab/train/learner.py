@@ -131,17 +131,16 @@ class Learner:
 
     @scope("train")
     def _train(self) -> None:
-        for self.i, batch in enumerate(self.batches):
-            self._batch(batch)
+        for self.i, (*self.xb, self.yb) in enumerate(self.batches):
+            self._batch()
 
     @scope("validate")
     def _validate(self) -> None:
-        for self.i, batch in enumerate(self.batches):
-            self._batch(batch)
+        for self.i, (*self.xb, self.yb) in enumerate(self.batches):
+            self._batch()
 
     @scope("batch")
-    def _batch(self, batch: Any) -> None:
-        *self.xb, self.yb = batch
+    def _batch(self) -> None:
         run = self.run
         run.predict()
         run.emit("after_pred")
