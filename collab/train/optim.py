@@ -38,7 +38,8 @@ def make_optimizer(model: nn.Module, opt_func: OptFunc, lr: Hyper, wd: Hyper) ->
     if not any(p.requires_grad for group in groups for p in group["params"]):
         raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient, so nothing can be trained")
     opt = opt_func(groups)
-    opt.register_step_pre_hook(_decay)
+    if not all(group.get("decoupled_weight_decay") for group in opt.param_groups):
+        opt.register_step_pre_hook(_decay)
     set_hyper(opt, lr=lr, weight_decay=wd)
     return opt
 
@@ -76,6 +77,8 @@ def per_group(opt: torch.optim.Optimizer, value: Any) -> list[Any]:
     """One value a group. slice(low, high) rises by equal factors from the first group to the last; slice(high) is
     high for the last and a tenth of it for the others. Raises ValueError where the values do not fit the groups."""
     groups = opt.param_groups
+    if isinstance(value, (int, float)):
+        return [value] * len(groups)
     names = [group["name"] for group in groups]
     if isinstance(value, slice):
         if value.start is None:
@@ -86,11 +89,9 @@ def per_group(opt: torch.optim.Optimizer, value: Any) -> list[Any]:
         if set(value) != set(names):
             raise ValueError(f"a value for each of the groups {names} is needed, got {dict(value)}")
         return [value[name] for name in names]
-    if isinstance(value, Sequence):
-        if len(value) != len(groups):
-            raise ValueError(f"a value for each of the {len(groups)} groups {names} is needed, got {list(value)}")
-        return list(value)
-    return [value] * len(groups)
+    if len(value) != len(groups):
+        raise ValueError(f"a value for each of the {len(groups)} groups {names} is needed, got {list(value)}")
+    return list(value)
 
 
 OURS = ("params", "name", "decay", "our_weight_decay")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ class Recorder(Callback):
         self.moms: list[float | None] = []
         self._losses: list[np.ndarray] = []
         self._waiting: list[Tensor] = []
+        self._sizes: list[int] = []             # rows of each batch of this epoch
+        self.started = time.perf_counter()
         self.lr_find: tuple[Any, dict[str, float]] | None = None
 
     @property
@@ -53,37 +56,33 @@ class Recorder(Callback):
 
     def before_train(self) -> None:
         self.learn.scores.values = {}
-        self._total = torch.zeros((), dtype=torch.float64, device=self.learn.device)
-        self._n = 0
+        self._sizes = []
 
     def after_loss(self) -> None:
-        if self.learn.training:
-            loss = self.learn.loss.detach()
-            self._waiting.append(loss)
-            self._total += loss * len(self.learn.yb)
-            self._n += len(self.learn.yb)
-            self.lrs.append(get_hyper(self.learn.opt, "lr"))
-            self.moms.append(get_hyper(self.learn.opt, "momentum"))
+        learn = self.learn
+        if learn.training:
+            self._waiting.append(learn.loss.detach())
+            self._sizes.append(len(learn.yb))
+            self.lrs.append(get_hyper(learn.opt, "lr"))
+            self.moms.append(get_hyper(learn.opt, "momentum"))
             if len(self._waiting) >= FLUSH:
                 self._flush()
 
     def after_epoch(self) -> None:
-        self._flush()
-        row = {"epoch": len(self.rows), "train_loss": self._total.item() / max(self._n, 1)}
+        losses = self.losses[len(self.lrs) - len(self._sizes):].tolist()
+        total = math.fsum(loss * size for loss, size in zip(losses, self._sizes))
+        row = {"epoch": len(self.rows), "train_loss": total / sum(self._sizes) if losses else math.nan}
         row |= {"valid_loss" if name == "loss" else name: v for name, v in self.learn.scores.values.items()}
         self.rows.append(row | {"seconds": time.perf_counter() - self.started})
 
     def state_dict(self) -> dict[str, Any]:
-        sums = {"total": self._total, "n": self._n, "seconds": time.perf_counter() - self.started} \
-            if hasattr(self, "_total") else None
-        return {"rows": self.rows, "lrs": self.lrs, "moms": self.moms, "losses": self.losses, "sums": sums}
+        return {"rows": self.rows, "lrs": self.lrs, "moms": self.moms, "losses": self.losses, "sizes": self._sizes,
+                "seconds": time.perf_counter() - self.started}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rows, self.lrs, self.moms = list(state["rows"]), list(state["lrs"]), list(state["moms"])
-        self._losses, self._waiting = [state["losses"].numpy()], []
-        if sums := state["sums"]:
-            self._total, self._n = sums["total"].to(self.learn.device), sums["n"]
-            self.started = time.perf_counter() - sums["seconds"]
+        self._losses, self._waiting, self._sizes = [state["losses"].numpy()], [], list(state["sizes"])
+        self.started = time.perf_counter() - state["seconds"]
 
     def _flush(self) -> None:
         if self._waiting:

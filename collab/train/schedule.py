@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 from .callback import Callback
@@ -45,12 +46,12 @@ def combine_scheds(fractions: Sequence[float], scheds: Sequence[Schedule]) -> Sc
     if len(fractions) != len(scheds) or min(fractions) < 0 or not math.isclose(sum(fractions), 1):
         raise ValueError(f"{len(scheds)} schedules need as many fractions, which sum to 1, got {list(fractions)}")
     pieces = [(fraction, sched) for fraction, sched in zip(fractions, scheds) if fraction]
-    ends = [math.fsum(fraction for fraction, _ in pieces[:k + 1]) for k in range(len(pieces))]
+    starts = [math.fsum(fraction for fraction, _ in pieces[:k]) for k in range(len(pieces))]
 
     def combined(pos: float) -> float:
-        k = next((k for k, end in enumerate(ends) if pos < end), len(ends) - 1)
+        k = bisect_right(starts, pos) - 1
         fraction, sched = pieces[k]
-        return sched(min(1.0, max(0.0, (pos - (ends[k] - fraction)) / fraction)))
+        return sched(min(1.0, (pos - starts[k]) / fraction))
     return combined
 
 
