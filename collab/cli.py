@@ -15,11 +15,12 @@ import typer
 from . import demo as demo_module
 from .build import collab_learner, load_learner
 from .console import errors, set_threads, table
+from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch
 from .data.files import read_table
 from .data.movielens import movielens
 from .data.schema import DataError
-from .data.split import CANONICAL, Split, leave_last, random_split, time_split, user_split
+from .data.split import CANONICAL, Split, apply_split, leave_last, random_split, time_split, user_split
 from .learner import CollabLearner
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -85,7 +86,7 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, mo
     if learn.interrupted:
         print(f"Nothing was written to {out}.", file=sys.stderr)
         raise typer.Exit(130)
-    _report(learn, bunch)
+    _report(learn, bunch.valid)
     learn.export(out, **notes)
     print(f"\nWrote {out}. Next: collab recommend {out} --user {next(iter(bunch.users))}")
 
@@ -98,17 +99,22 @@ def evaluate(model: ModelFile = OUT,
     """Report the error of a model on held-out ratings, beside two baselines."""
     set_threads(threads)
     learn = load_learner(model)
-    notes = {**learn.notes, **({} if data is None else {"source": data}), **({} if split is None else {"split": split})}
-    if data is not None and split is None and data != learn.notes.get("source"):
-        notes["split"] = "none"
-    if "source" not in notes:
+    trained = learn.notes.get("source")
+    source = trained if data is None else data
+    if source is None:
         raise DataError(f"{model} does not say what it was trained on; name the ratings with --data")
-    if notes["split"] == "none":
-        ratings, _ = _read(notes["source"])
-        part = learn.data.batches(ratings)
-        print(f"All {part.n:,} ratings of {notes['source']}:\n\n{table(errors(learn, part), decimals=4)}")
-        return
-    _report(learn, _databunch(notes))
+    same = source == trained
+    if same and split not in (None, "none", learn.notes.get("split")):
+        raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
+                        "ratings which another split holds out are ratings it has seen")
+    split = split or (learn.notes.get("split", "none") if same else "none")
+    ratings = learn.data.table(_read(source)[0], learn.notes.get("duplicates", "keep"))
+    if split != "none":
+        _, held_out = apply_split(_split(split, learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0)), ratings)
+        ratings = ratings.iloc[held_out]
+    elif same:
+        print("Most of these ratings were trained on: the error on them says little.\n")
+    _report(learn, learn.data.batches(ratings) if len(ratings) else None)
 
 
 @app.command()
@@ -186,11 +192,11 @@ def _split(name: str, valid_pct: float, seed: int) -> Split | str:
     return known[name]
 
 
-def _report(learn: CollabLearner, bunch: CollabDataBunch) -> None:
-    if bunch.valid is None:
+def _report(learn: CollabLearner, part: TensorBatches | None) -> None:
+    if part is None:
         print("\nNothing was held out, so there is no error to report.")
     else:
-        print(f"\nError on {bunch.valid.n:,} held-out ratings:\n\n{table(errors(learn, bunch.valid), decimals=4)}")
+        print(f"\nError on {part.n:,} ratings:\n\n{table(errors(learn, part), decimals=4)}")
 
 
 def _print(frame: pd.DataFrame, how: Output) -> None:

@@ -35,9 +35,9 @@ def tour(out: Path, bs: int = 64, epochs: int = 5, seed: int = 0) -> bool:
 
     interp = CollabInterpretation.from_learner(learn)
     print("\nFilms that are liked beyond what the tastes of their viewers explain (largest biases):\n")
-    print(table(interp.biases(n=8).drop(columns="item")))
+    print(table(interp.biases(n=8).drop(columns="id")))
     print("\nand those that are not (smallest biases):\n")
-    print(table(interp.biases(n=8, largest=False).drop(columns="item")))
+    print(table(interp.biases(n=8, largest=False).drop(columns="id")))
     print("\nNearest to Star Wars (1977), by the cosine of factors:\n")
     print(table(learn.similar_items(STAR_WARS, n=8).drop(columns="item")))
     print(f"\nWhat user {SOMEONE} liked:\n\n{table(learn.rated(SOMEONE, n=8).drop(columns='item'))}")

@@ -129,6 +129,11 @@ class CollabLearner(Learner):
         recipe = {"lr": self.lr, "wd": self.wd, "seed": self.seed}
         return save_parts(path, self.model, self.data, recipe, {**self.notes, **notes})
 
+    def load(self, path: str | Path, with_opt: bool = True) -> None:
+        """Take back what `save` or a `Checkpoint` wrote (see `Learner.load`)."""
+        super().load(path, with_opt)
+        fill_unknown(self.model, self.data)     # a checkpoint from the middle of an epoch has it from before
+
     # Inside ------------------------------------------------------------------------------------------------------
 
     def _rows(self, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
@@ -138,8 +143,8 @@ class CollabLearner(Learner):
         rows = vocab.encode(listed)
         if (rows == UNKNOWN).any():
             first = list(listed)[int(np.argmax(rows == UNKNOWN))]
-            if unknown == "error":
-                raise vocab.unknown(first)
+            if unknown == "error" or not id_tables(self.model, self.data):
+                raise vocab.unknown(first)      # a model without tables of ids has no average one
             warnings.warn(f"{int((rows == UNKNOWN).sum()):,} of {len(rows):,} {vocab.name} ids were not trained on "
                           f"(such as {first!r}); they stand for the average {vocab.name}", stacklevel=3)
         return torch.from_numpy(rows).to(self.device)
@@ -157,8 +162,7 @@ class CollabLearner(Learner):
 
     def _similar(self, vocab: Vocab, id: Hashable, n: int, min_ratings: int, is_item: bool) -> pd.DataFrame:
         row, table = vocab[id], self._table("weight", is_item)
-        counts = torch.bincount(self.data.train.tensors[int(is_item)].cpu(), minlength=len(vocab))
-        others = torch.arange(1, len(vocab))[counts[1:] >= min_ratings]
+        others = torch.arange(1, len(vocab))[self.data.counts(vocab.name)[1:] >= min_ratings]
         if not len(others):
             warnings.warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them",
                           stacklevel=3)
@@ -192,20 +196,35 @@ class CollabLearner(Learner):
 
 
 class AverageUnknown(Callback):
-    """Keeps row 0 of every user and item embedding at the average of the trained rows."""
+    """Keeps row 0 of every user and item embedding at the average of the trained rows, also when the weights that are
+    validated or kept are an average or an earlier epoch's."""
 
-    order = 40
+    order = 90      # after whoever puts other weights into the model
 
     def cleanup_train(self) -> None:
         fill_unknown(self.learn.model, self.learn.data)
 
+    def before_validate(self) -> None:
+        fill_unknown(self.learn.model, self.learn.data)
+
+    def cleanup_fit(self) -> None:
+        fill_unknown(self.learn.model, self.learn.data)
+
+
+def id_tables(model: nn.Module, data: CollabDataBunch) -> list[Tensor]:
+    """The parameters with a row a user or a row an item: those that the model's own `id_tables()` lists, or the
+    embeddings with as many rows as there are users or items."""
+    if own := getattr(model, "id_tables", None):
+        return own()
+    return [module.weight for module in model.modules()
+            if isinstance(module, nn.Embedding) and module.num_embeddings in (data.n_users, data.n_items)]
+
 
 @torch.no_grad()
 def fill_unknown(model: nn.Module, data: CollabDataBunch) -> None:
-    """Set row 0 of each embedding with a row a user, or a row an item, to the mean of its other rows."""
-    for module in model.modules():
-        if isinstance(module, nn.Embedding) and module.num_embeddings in (data.n_users, data.n_items):
-            module.weight[UNKNOWN] = module.weight[UNKNOWN + 1:].mean(0)
+    """Set row 0 of every table of ids to the mean of its other rows."""
+    for table in id_tables(model, data):
+        table[UNKNOWN] = table[UNKNOWN + 1:].mean(0)
 
 
 def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:

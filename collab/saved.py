@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, default_device
-from .data.schema import DataError
+from .data.schema import DataError, Schema
 from .data.vocab import Vocab, from_json, to_json
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .train.checkpoint import read_tensors, write_tensors
@@ -37,7 +37,8 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
     name = type(model).__name__
     config = {"version": VERSION, "model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
               "model_config": model.config if type(model) is MODELS.get(name) else None, "seed": data.seed,
-              "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table)}
+              "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
+              "schema": {role: to_json(name) for role, name in data.schema.roles().items()}}
     tensors = {f"model.{key}": t for key, t in model.state_dict().items()}
     tensors |= {f"train.{key}": t for key, t in zip(TRAIN, data.train.tensors)}
     return write_tensors(path, tensors, config)
@@ -48,6 +49,8 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
 
     Raises FileNotFoundError, or ValueError where the file is of another kind or the model is not to be had."""
     tensors, config = read_tensors(path)
+    if "tree" in config:
+        raise ValueError(f"{path} is a checkpoint of a learner; put it back with learn.load({str(path)!r})")
     if (version := config.get("version")) != VERSION:
         raise ValueError(f"{path} has format version {version}, but this collab reads version {VERSION}"
                          + ("; update collab" if isinstance(version, int) and version > VERSION else ""))
@@ -55,7 +58,8 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
     train = TensorBatches(*(tensors[f"train.{name}"] for name in TRAIN), bs=config["bs"], shuffle=True,
                           seed=config["seed"], device=device)
     data = CollabDataBunch(train, None, None, Vocab.from_state(config["users"]), Vocab.from_state(config["items"]),
-                           _unpack(config["item_table"]), seed=config["seed"], device=device)
+                           _unpack(config["item_table"]), seed=config["seed"], device=device,
+                           schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}))
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model = _rebuild(path, config) if model is None else model
     load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit

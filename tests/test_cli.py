@@ -89,7 +89,7 @@ def test_evaluate_repeats_what_training_reported(collab, trained, tmp_path):
 def test_evaluate_on_other_ratings_uses_all_their_rows(collab, trained, tmp_path):
     pd.read_csv(trained / "ratings.csv").head(100).to_csv(tmp_path / "few.csv", index=False)
     code, out, _ = collab("evaluate", trained / "model.safetensors", "--data", tmp_path / "few.csv")
-    assert code == 0 and "All 100 ratings" in out
+    assert code == 0 and "Error on 100 ratings" in out
 
 
 def test_recommend_agrees_with_the_loaded_learner(collab, trained):
@@ -119,7 +119,32 @@ def test_similar_takes_an_id_a_title_or_a_part_of_one(collab, trained):
     assert outs[0] == outs[1] == outs[2] and f"Nearest to {title} (3):" in outs[0]
 
 
+def test_evaluate_scores_with_the_ids_of_the_model_whatever_the_split(collab, trained, tmp_path):
+    other = tmp_path / "other.csv"
+    frame = pd.read_csv(trained / "ratings.csv").rename(columns={"user": "reader", "item": "book", "rating": "stars"})
+    frame[["time", "book", "reader", "stars"]].to_csv(other, index=False)
+    options = ["--user-col", "reader", "--item-col", "book", "--rating-col", "stars"]
+    collab("train", other, *options, "--epochs", 2, "--out", tmp_path / "m")
+    code, out, _ = collab("evaluate", tmp_path / "m", "--data", other, "--split", "none")
+    learn = load_learner(tmp_path / "m")
+    rmse = learn.validate(learn.data.batches(frame))["rmse"]
+    assert code == 0 and f"{rmse:.4f}" in out and "Most of these ratings were trained on" in out
+    frame.to_csv(tmp_path / "again.csv", index=False)
+    code, out, _ = collab("evaluate", tmp_path / "m", "--data", tmp_path / "again.csv", "--split", "last")
+    held_out = frame[frame["time"] == frame.groupby("reader")["time"].transform("max")]
+    assert f"Error on {len(held_out)} ratings" in out
+    assert f"{learn.validate(learn.data.batches(held_out))['rmse']:.4f}" in out
+
+
+def test_evaluate_works_for_a_model_with_notes_of_its_own(collab, trained, tmp_path):
+    learn = load_learner(trained / "model.safetensors")
+    learn.notes = {}
+    learn.export(tmp_path / "m", source=str(trained / "ratings.csv"))
+    assert collab("evaluate", tmp_path / "m")[0] == 0
+
+
 REFUSALS = [
+    (["evaluate", "{dir}/model.safetensors", "--split", "time"], "trained with --split random"),
     (["train", "nothing.csv"], "nothing.csv"),
     (["train", "{dir}/ratings.csv", "--user-col", "usr"], "no column 'usr'"),
     (["train", "{dir}/ratings.csv", "--split", "u9"], "u9 is not one of random, time, last, users, u1"),

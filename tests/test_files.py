@@ -171,3 +171,20 @@ def test_file_that_may_not_be_read(write, monkeypatch):
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(DataError, match="cannot be read: Permission denied"):
         read_table(path)
+
+
+@pytest.mark.parametrize(("ids", "expected"), [
+    (["007", "7"], ["007", "7"]), (["1e3", "1000"], ["1e3", "1000"]), (["True", "TRUE"], ["True", "TRUE"]),
+    (["NA", "None"], ["NA", "None"]), (["1.50", "x"], ["1.50", "x"]), (["7", "-12"], [7, -12]),
+    (["9" * 20, "1"], [int("9" * 20), 1]),
+])
+def test_ids_of_a_csv_stay_different_when_they_are_written_differently(tmp_path, ids, expected):
+    (tmp_path / "r.csv").write_text("user,item,rating\n" + "".join(f"{id},a,3\n" for id in ids))
+    assert read_table(tmp_path / "r.csv")["user"].tolist() == expected
+
+
+def test_numbers_of_a_csv_are_numbers_and_its_words_for_missing_are_missing(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n1,a,4\n2,b,4.5\n3,c,NaN\n4,d,\n5,e,1e-05\n6,f,inf\n")
+    ratings = read_table(tmp_path / "r.csv")["rating"]
+    assert ratings.dtype == "float64" and ratings.isna().tolist() == [False, False, True, True, False, False]
+    assert ratings[[0, 1, 4, 5]].tolist() == [4.0, 4.5, 1e-05, float("inf")]

@@ -35,12 +35,10 @@ class DataBunch:
     def one_batch(self) -> tuple[Tensor, ...]:
         """The first batch of the training part, in the order of its rows if it is TensorBatches. Looking changes
         nothing: torch's random state, and that of a DataLoader's own generator, are what they were."""
-        if isinstance(self.train, TensorBatches):
-            return next(iter(self.train.in_order()))
-        generator = getattr(self.train.batches, "generator", None)
+        generator = self.train.generator
         state = None if generator is None else generator.get_state()
         with torch.random.fork_rng(devices=[]):
-            batch = next(iter(self.train))
+            batch = next(iter(self.train.in_order()))
         if generator is not None:
             generator.set_state(state)
         return batch
@@ -51,12 +49,15 @@ class CollabDataBunch(DataBunch):
 
     `users` and `items` are the vocabs, made from the training rows, and `n_users`, `n_items` their lengths, the
     unknown row included. `seed` is the one it was split and shuffled with. `item_table` and `user_table` hold the
-    metadata, indexed by raw id. `unseen` counts the users and items that occur only in validation or test."""
+    metadata, indexed by raw id, `schema` the names of the ratings' columns. `unseen` counts the users and items that
+    occur only in validation or test."""
 
     def __init__(self, train: TensorBatches, valid: TensorBatches | None, test: TensorBatches | None, users: Vocab,
                  items: Vocab, item_table: pd.DataFrame | None = None, user_table: pd.DataFrame | None = None,
-                 seed: int = 0, device: torch.device | str | None = None):
+                 seed: int = 0, device: torch.device | str | None = None,
+                 schema: Schema | None = None):
         super().__init__(train, valid, test, device)
+        self.schema = schema or Schema("user", "item", "rating")
         self.users, self.items, self.seed = users, items, seed
         self.item_table = pd.DataFrame() if item_table is None else item_table
         self.user_table = pd.DataFrame() if user_table is None else user_table
@@ -97,7 +98,8 @@ class CollabDataBunch(DataBunch):
             tested = table.iloc[:0] if test is None else _same_columns(test, schema, duplicates)
             test_batches = batches(tested, val_bs)
         data = cls(batches(kept, bs, shuffle=True), batches(valid, val_bs), test_batches, *vocabs,
-                   _metadata(items, schema.item, vocabs[1]), _metadata(users, schema.user, vocabs[0]), seed, device)
+                   _metadata(items, schema.item, vocabs[1]), _metadata(users, schema.user, vocabs[0]), seed, device,
+                   schema)
         data.unseen = {"valid": _unseen(valid, *vocabs), "test": _unseen(tested, *vocabs)}
         return data
 
@@ -172,18 +174,26 @@ class CollabDataBunch(DataBunch):
         if (titles := self.titles(ids)) is None or not text:
             raise self.items.unknown(text)
         lower = pd.Series(titles, dtype=object).str.casefold()
-        counts = self.histories.item_counts(self.n_items)[1:].numpy()
+        counts = self.counts()[1:].numpy()
         for fits in (lower == text.casefold(), lower.str.contains(text.casefold(), regex=False)):
             if fits.any():
                 return ids[np.argmax(np.where(fits, counts, -1))]
         raise self.items.unknown(text, among=titles)
 
+    def table(self, ratings: pd.DataFrame, duplicates: str = "keep") -> pd.DataFrame:
+        """Further ratings checked like those that were trained on, and in the same columns: by `schema`'s names.
+
+        Raises DataError where these columns are not there, or for what `rating_table` refuses."""
+        return _same_columns(ratings, self.schema, duplicates)
+
     def batches(self, ratings: pd.DataFrame, bs: int = VALID_BS) -> TensorBatches:
-        """Further ratings (columns user, item, rating by these names or in this order), encoded as these are."""
-        roles = ("user", "item", "rating")
-        named = roles if set(roles) <= set(getattr(ratings, "columns", ())) else ()
-        table = rating_table(ratings, Schema.of(ratings, *named))
-        return TensorBatches(*encode(table, self.users, self.items), bs=bs, device=self.device)
+        """Further ratings as batches over these vocabs, in their order; see `table` for their columns."""
+        return TensorBatches(*encode(self.table(ratings), self.users, self.items), bs=bs, device=self.device)
+
+    def counts(self, by: str = "item") -> Tensor:
+        """How many training ratings each row of the item (or user) side has, int64, shape (n_items,)."""
+        side, n = (1, self.n_items) if by == "item" else (0, self.n_users)
+        return torch.bincount(self.train.tensors[side].cpu(), minlength=n)
 
     # Showing -----------------------------------------------------------------------------------------------------
 
@@ -226,6 +236,16 @@ class OnDevice:
     def __init__(self, batches: Any, device: torch.device):
         self.batches, self.device = batches, device
 
+    @property
+    def generator(self) -> torch.Generator | None:
+        """The generator that the batches are shuffled with, if they have one of their own."""
+        return getattr(self.batches, "generator", None)
+
+    def in_order(self) -> OnDevice:
+        """The same rows, unshuffled where the batches know how."""
+        ordered = getattr(self.batches, "in_order", None)
+        return OnDevice(ordered(), self.device) if callable(ordered) else self     # DataLoader has a flag of that name
+
     def __len__(self) -> int:
         return len(self.batches)
 
@@ -235,7 +255,8 @@ class OnDevice:
 
 
 def _on_device(batches: Any, device: torch.device) -> Any:
-    return batches if batches is None or isinstance(batches, (TensorBatches, OnDevice)) else OnDevice(batches, device)
+    there = isinstance(batches, (TensorBatches, OnDevice)) and batches.device == device
+    return batches if batches is None or there else OnDevice(batches, device)
 
 
 @contextmanager
@@ -269,8 +290,12 @@ def _metadata(table: pd.DataFrame | None, id_name: Hashable, vocab: Vocab) -> pd
 
 
 def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str) -> pd.DataFrame:
-    time = schema.time if isinstance(test, pd.DataFrame) and schema.time in test else None
-    return rating_table(test, Schema.of(test, schema.user, schema.item, schema.rating, time), duplicates)
+    """Check a table whose columns have the names of `schema`, or else user, item and rating."""
+    columns = set(getattr(test, "columns", ()))
+    named = (schema.user, schema.item, schema.rating)
+    if not set(named) <= columns and {"user", "item", "rating"} <= columns:
+        named = ("user", "item", "rating")
+    return rating_table(test, Schema.of(test, *named, schema.time if schema.time in columns else None), duplicates)
 
 
 def _unseen(part: pd.DataFrame, users: Vocab, items: Vocab) -> dict[str, int]:

@@ -14,7 +14,8 @@ from typing import BinaryIO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from collab.data.schema import DataError
+from ..screen import bars_wanted
+from .schema import DataError
 
 TIMEOUT = 10.0     # seconds to connect, and the longest silence while receiving
 CHUNK = 1 << 20    # bytes
@@ -95,17 +96,10 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 def _with_bar(chunks: Iterator[bytes], n_bytes: int | None) -> Iterator[bytes]:
     """The same chunks, with a progress bar (in MiB) if somebody is there to see it."""
-    if not (sys.stdout.isatty() or _in_notebook()):
+    if not bars_wanted():
         return chunks
     from fastprogress.fastprogress import progress_bar
     return iter(progress_bar(chunks, total=-(-n_bytes // CHUNK) if n_bytes else "noinfer"))
-
-
-def _in_notebook() -> bool:
-    if "IPython" not in sys.modules:
-        return False
-    shell = sys.modules["IPython"].get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
 
 
 def _what_is_wrong(path: Path, digests: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import pandas as pd
 
-from collab.data.schema import DataError
+from .schema import DataError
 
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".data": "tsv", ".dat": "::", ".parquet": "parquet",
            ".pq": "parquet", ".inter": "recbole", ".user": "recbole", ".item": "recbole"}
@@ -28,6 +28,12 @@ COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open,
 COLUMNS = ("user", "item", "rating", "time")  # the names where a file has none
 NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 INTEGER = r"0|-?[1-9]\d{0,17}"  # as int64 would write it: nothing, such as a leading zero, is lost by converting
+
+UNUSUAL = re.compile(rb"(?<![\d.])0\d"), re.compile(rb"[eE]\d"), re.compile(rb"[+]")     # 007, 12e5, +7
+CHUNK = 1 << 24
+DECIMAL = r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?"
+MISSING = ("NaN", "nan", "NA", "N/A", "null", "NULL", "None")
+WORDS = (*MISSING, "inf", "-inf", "Inf", "-Inf")
 
 
 def read_table(path: str | os.PathLike, format: str | None = None, sep: str | None = None,
@@ -118,7 +124,35 @@ def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | Non
         raise DataError(f"{path} has a single column {fields[0]!r} when split at {sep!r}; say sep={other!r}")
     if not header:
         options["names"] = [COLUMNS[i] if i < len(COLUMNS) else f"column_{i}" for i in range(len(fields))]
-    return _parse(f, path, sep=sep, header=0 if header else None, encoding=encoding, **options)
+    options |= {"sep": sep, "header": 0 if header else None, "encoding": encoding, "keep_default_na": False,
+                "na_values": [""]}
+    chunks = iter(lambda: b"".join(f.readlines(CHUNK)), b"")
+    if not any(pattern.search(chunk) for chunk in chunks for pattern in UNUSUAL):
+        f.seek(0)
+        table = _parse(f, path, **options)
+        if not any(_lossy(column) for _, column in table.items()):
+            return table.apply(_converted)
+    f.seek(0)       # numbers may not be what was written: read all as text, which is slower, and look at each value
+    return _parse(f, path, dtype="str", **options).apply(_converted)
+
+
+def _lossy(column: pd.Series) -> bool:
+    """Whether what pandas took for booleans or floats may have been written in a way that it lost."""
+    return pd.api.types.is_bool_dtype(column) or (column.dtype.kind == "f" and bool(column.abs().max() > 2**53))
+
+
+def _converted(column: pd.Series) -> pd.Series:
+    """Text as integers or floats, where every value is written as a number would be; otherwise as it is, since 007 is
+    not 7 and 12e5 may be an id. Beside numbers, the usual words for a missing one are missing."""
+    known = column.dropna()
+    if not pd.api.types.is_string_dtype(known):
+        return column
+    if len(known) and known.str.fullmatch(INTEGER).all():
+        return column.astype("Int64" if column.hasnans else "int64")
+    numbers = known.str.fullmatch(DECIMAL) & (known.str.len() < 19)
+    if numbers.any() and known[~numbers].isin(WORDS).all():
+        return pd.to_numeric(column.where(~column.isin(MISSING)), errors="coerce").astype("float64")
+    return column
 
 
 def _read_recbole(f: IO[bytes], path: Path, sep: str, fields: list[str], encoding: str,
@@ -134,7 +168,7 @@ def _read_recbole(f: IO[bytes], path: Path, sep: str, fields: list[str], encodin
     for name, kind in zip(names, kinds, strict=True):
         known_ones = table[name].dropna()
         if kind == "token" and len(known_ones) and known_ones.str.fullmatch(INTEGER).all():
-            table[name] = table[name].astype("Int64" if table[name].hasnans else "int64")
+            table[name] = _converted(table[name])
     return table
 
 

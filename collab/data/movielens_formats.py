@@ -14,7 +14,7 @@ from typing import IO
 
 import pandas as pd
 
-from collab.data.schema import DataError
+from .schema import DataError
 
 Tables = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]  # ratings, items, users: see RatingSet
 

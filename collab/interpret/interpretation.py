@@ -31,11 +31,11 @@ class CollabInterpretation:
         vocab = self.data.items if is_item else self.data.users
         bias = self.learn.bias(is_item=is_item).numpy()
         rows, ratings = self.data.train.tensors[1 if is_item else 0].cpu(), self.data.train.tensors[2].cpu()
-        counts = np.bincount(rows, minlength=len(vocab))[1:]
+        counts = self.data.counts(by)[1:].numpy()
         sums = np.bincount(rows, weights=ratings, minlength=len(vocab))[1:]
         chosen = np.flatnonzero(counts >= min_ratings)
         order = chosen[np.argsort(-bias[chosen] if largest else bias[chosen], kind="stable")][:n]
-        table = pd.DataFrame({by: vocab.decode(order + 1)})
-        if is_item and (titles := self.data.titles(table["item"])) is not None:
+        table = pd.DataFrame({"id": vocab.decode(order + 1)})
+        if is_item and (titles := self.data.titles(table["id"])) is not None:
             table["title"] = titles
         return table.assign(n_ratings=counts[order], mean_rating=sums[order] / counts[order], bias=bias[order])

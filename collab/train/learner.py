@@ -186,8 +186,8 @@ class Learner:
             raise ValueError("there is no validation part: make the data with valid_pct or split, or pass batches")
         if not len(batches):
             raise ValueError("there is nothing to look at: the batches are empty")
-        if hasattr(batches, "in_order"):
-            batches = batches.in_order()        # training rows, unshuffled
+        if callable(ordered := getattr(batches, "in_order", None)):
+            batches = ordered()                 # training rows, unshuffled
         with self.untouched(), self.calling([*(c for c in self.cbs if c.looks), cb]):
             self._go_over(batches, training=False)
 

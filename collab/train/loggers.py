@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from ..screen import in_notebook
 from .callback import Callback
-from .progress import in_notebook
 
 
 class CSVLogger(Callback):

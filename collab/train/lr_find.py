@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from ..screen import in_notebook
 from .callback import Callback
 from .events import CancelFit
 from .optim import set_hyper
-from .progress import in_notebook
 from .schedule import sched_exp, sched_lin
 
 if TYPE_CHECKING:

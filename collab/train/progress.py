@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
+from ..screen import bars_wanted, in_notebook
 from .callback import Callback
-
-
-def in_notebook() -> bool:
-    """Whether this runs in a Jupyter kernel."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
-
-
-def bars_wanted() -> bool:
-    """Whether somebody watches: a notebook, or a terminal on standard output."""
-    return in_notebook() or sys.stdout.isatty()
 
 
 class Progress(Callback):
