@@ -36,7 +36,7 @@ from .train.schedule import (
     sched_no,
     sched_poly,
 )
-from .train.steps import GradientAccumulation, GradientClip, MixedPrecision, ShortEpoch
+from .train.steps import GradientAccumulation, GradientClip, MixedPrecision, ShortEpoch, Threads
 from .train.trackers import EarlyStopping, ReduceLROnPlateau, SaveBest, TerminateOnNaN
 
 __version__ = "0.1.0"
@@ -47,8 +47,8 @@ __all__ = [
     "CollabInterpretation", "CollabLearner", "DataBunch", "DataError", "EarlyStopping", "EmbeddingDot",
     "EmbeddingDotBias", "EmbeddingNet", "GradientAccumulation", "GradientClip", "Learner", "Metric",
     "MixedPrecision", "ParamScheduler", "RatingSet", "ReduceLROnPlateau", "SaveBest", "ShortEpoch", "ShowGraph",
-    "TensorBatches", "TensorBoard", "TerminateOnNaN", "UnknownId", "Vocab", "collab_learner", "combine_scheds",
-    "kfold", "leave_last", "load_learner", "mae", "movielens", "movielens_split", "mse", "random_split",
-    "read_table", "rows_split", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "synthetic",
-    "time_split", "user_split",
+    "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "UnknownId", "Vocab", "collab_learner",
+    "combine_scheds", "kfold", "leave_last", "load_learner", "mae", "movielens", "movielens_split", "mse",
+    "random_split", "read_table", "rows_split", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",
+    "synthetic", "time_split", "user_split",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,29 +14,34 @@ from torch import nn
 from .data.databunch import CollabDataBunch
 from .data.schema import DataError
 from .learner import CollabLearner, no_data
-from .losses import mse
+from .losses import mae, mse
 from .metrics import MAE, RMSE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet, Range
 from .saved import load_parts, load_weights
 from .train.callback import Callback
 from .train.optim import OptFunc, adamw
+from .train.steps import Threads
 
-RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1)}
+NAMES = ("dot", "dot_bias", "net")
+LOSSES = {"mse": mse, "mae": mae}
+SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
+RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "own": (5e-3, 0.0)}
 """Model -> (lr, wd) for batches of 64, chosen on validation parts of MovieLens-100K's u1 training rows."""
 
 
 def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n_factors: int = 50,
-                   y_range: Range | str | None = "auto", loss_func: Callable | None = None,
+                   y_range: Range | str | None = "auto", loss_func: Callable | str | None = None,
                    opt_func: OptFunc | None = None, lr: float | None = None, wd: float | None = None,
                    metrics: Any = None, cbs: Iterable[Callback] | Callback | None = None,
                    seed: int | None = None) -> CollabLearner:
     """A learner for ratings: `model` is "dot", "dot_bias", "net", or any module from (users, items) to scores.
 
     `y_range` "auto" is `data.y_range`; None does not squash scores ("dot" never does, and a module of your own does
-    as it likes: for one, `y_range` and `n_factors` mean nothing). `lr` and `wd` default to the model's recipe
-    ("dot_bias" for a module of your own) for batches of 64, times sqrt(bs / 64) for others (the square-root rule:
-    Malladi et al. 2022). The loss is the mean squared error, the metrics RMSE and MAE, and `seed` (by default the
-    data's) decides initial weights and dropout.
+    as it likes: for one, `y_range` and `n_factors` mean nothing). `lr` and `wd` default to the model's recipe for
+    batches of 64 (5e-3 and no decay for a module of your own), times sqrt(bs / 64) for others (the square-root rule:
+    Malladi et al. 2022). The loss is "mse" by default, "mae", or a function of (predictions, targets); the metrics are
+    RMSE and MAE; `seed` (by default the data's) decides initial weights, the order of batches and dropout. On a CPU,
+    batches of up to 4,096 train with one thread (`Threads`).
 
     Raises DataError for an explicit `y_range` that does not hold every training and validation rating, ValueError
     for the name of no model."""
@@ -46,12 +52,17 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     if isinstance(model, str):
         module, name = _build(data, model, n_factors, limits, seed), model
     else:
-        module, name = model, "dot_bias"
+        module, name = model, "own"
     times = math.sqrt(data.train.bs / 64)
-    learn = CollabLearner(data, module, loss_func or mse, opt_func or adamw,
+    if isinstance(loss_func, str) and loss_func not in LOSSES:
+        raise ValueError(f"loss_func {loss_func!r} is not one of {', '.join(LOSSES)}; a function is passed as it is")
+    loss = LOSSES[loss_func] if isinstance(loss_func, str) else loss_func or mse
+    learn = CollabLearner(data, module, loss, opt_func or adamw,
                           lr=RECIPES[name][0] * times if lr is None else lr,
                           wd=RECIPES[name][1] * times if wd is None else wd,
                           metrics=[RMSE(), MAE()] if metrics is None else metrics, cbs=cbs, seed=seed)
+    if learn.device.type == "cpu" and data.train.bs <= SMALL_BATCH:
+        learn.add_cbs(Threads(1))
     _ = learn.opt       # made now, so that an optimizer that does not fit the model is refused before training
     return learn
 
@@ -60,19 +71,23 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
                  device: torch.device | str | None = None) -> CollabLearner:
     """The learner that `export` wrote: the same answers, to the bit. `learn.notes` holds the notes.
 
-    It has no validation part; a further fit begins with a fresh optimizer, at the lr and wd the learner had.
+    It has no validation part, and RMSE and MAE for metrics; a further fit begins with a fresh optimizer, at the lr and
+    wd the learner had. A loss that is not collab's own is not in the file: the learner then has the mean squared error.
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
     Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
     parts = load_parts(path, model, device)
-    learn = CollabLearner(parts.data, parts.model, mse, metrics=[RMSE(), MAE()], **parts.recipe)
+    recipe = {**parts.recipe, "loss_func": LOSSES.get(parts.recipe["loss_func"], mse)}
+    learn = CollabLearner(parts.data, parts.model, metrics=[RMSE(), MAE()], **recipe)
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
     learn.notes = parts.notes
     return learn
 
 
 def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | None, seed: int) -> nn.Module:
-    if name not in RECIPES:
-        raise ValueError(f"model {name!r} is not one of {', '.join(RECIPES)}; a module of your own is passed as it is")
+    if not isinstance(n_factors, numbers.Integral) or n_factors < 1:
+        raise ValueError(f"n_factors must be a whole number, at least 1, got {n_factors!r}")
+    if name not in NAMES:
+        raise ValueError(f"model {name!r} is not one of {', '.join(NAMES)}; a module of your own is passed as it is")
     sizes = n_factors, data.n_users, data.n_items
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)       # the CPU's alone; torch.manual_seed would seed the GPUs' too

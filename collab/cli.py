@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 import sys
 import warnings
@@ -19,7 +21,7 @@ from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch
 from .data.files import read_table
 from .data.movielens import movielens
-from .data.schema import DataError
+from .data.schema import DataError, Schema
 from .data.split import CANONICAL, Split, apply_split, leave_last, random_split, time_split, user_split
 from .learner import CollabLearner
 
@@ -59,8 +61,15 @@ Rate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate; by 
 Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay; by default the model's recipe.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same model, to the last bit.")]
 Out = Annotated[Path, typer.Option(help="Where to write the model.")]
-Column = Annotated[str | None, typer.Option(help="Its column; by default the first is the user, the second the item, "
-                                                 "the third the rating, and time is found by name.")]
+UserCol = Annotated[str | None, typer.Option(help="The column of users; by default the first.")]
+ItemCol = Annotated[str | None, typer.Option(help="The column of items; by default the second.")]
+RatingCol = Annotated[str | None, typer.Option(help="The column of ratings; by default the third.")]
+TimeCol = Annotated[str | None, typer.Option(help="The column of times; by default one called time or timestamp.")]
+Sep = Annotated[str | None, typer.Option(help="The separator of a text file; by default that of its ending.")]
+Format = Annotated[str | None, typer.Option(help="csv, tsv, ::, parquet or recbole; by default by the ending.")]
+Encoding = Annotated[str, typer.Option(help="The encoding of a text file.")]
+Header = Annotated[bool | None, typer.Option("--header/--no-header", show_default=False,
+                                             help="Whether the first line has the names; by default it is looked at.")]
 Items = Annotated[Path | None, typer.Option(help="A file with an item id and a title in each row.")]
 Duplicates = Annotated[str, typer.Option(help="Pairs that occur again: keep, mean or error.")]
 Count = Annotated[int, typer.Option("-n", min=1, help="How many.")]
@@ -72,20 +81,30 @@ OUT = Path("model.safetensors")
 @app.command()
 def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, model: ModelName = Model.DOT_BIAS,
           factors: Factors = 50, epochs: Epochs = 5, bs: BatchSize = 64, lr: Rate = None, wd: Decay = None,
-          seed: Seed = 0, out: Out = OUT, user_col: Column = None, item_col: Column = None, rating_col: Column = None,
-          time_col: Column = None, items: Items = None, duplicates: Duplicates = "keep", threads: Threads = 1) -> None:
+          seed: Seed = 0, out: Out = OUT, user_col: UserCol = None, item_col: ItemCol = None,
+          rating_col: RatingCol = None, time_col: TimeCol = None, sep: Sep = None, format: Format = None,
+          header: Header = None, encoding: Encoding = "utf-8-sig", items: Items = None,
+          duplicates: Duplicates = "keep", threads: Threads = 1) -> None:
     """Train on ratings, report the error beside two baselines, and write one model file."""
     _check_writable(out)
     set_threads(threads)
-    notes: dict[str, Any] = {"source": data, "split": split, "valid_pct": valid_pct, "seed": seed,
-                             "duplicates": duplicates, "columns": [user_col, item_col, rating_col, time_col]}
-    bunch = _databunch(notes, items=None if items is None else read_table(items), bs=bs)
-    print(f"{bunch}\n")
+    reading = {"sep": sep, "format": format, "header": header, "encoding": encoding}
+    ratings, own_items = _read(data, **reading)
+    bunch = CollabDataBunch.from_df(ratings, user_col, item_col, rating_col, time_col, bs=bs, seed=seed,
+                                    items=own_items if items is None else read_table(items),
+                                    split=_split(split, valid_pct, seed), duplicates=duplicates)
+    notes = {"source": data, "split": split, "valid_pct": valid_pct, "seed": seed, "duplicates": duplicates,
+             "reading": reading, "fingerprint": _fingerprint(ratings, bunch.schema)}
+    columns = ", ".join(f"{role} = {name}" for role, name in bunch.schema.roles().items())
+    print(f"{bunch}\nColumns: {columns}\n")
     learn = collab_learner(bunch, model.value, n_factors=factors, lr=lr, wd=wd)
     learn.fit_one_cycle(epochs)
     if learn.interrupted:
         print(f"Nothing was written to {out}.", file=sys.stderr)
         raise typer.Exit(130)
+    if not math.isfinite(learn.recorder.losses[-1]):
+        raise DataError(f"the loss is {learn.recorder.losses[-1]}, and nothing was written to {out}; "
+                        "train again with a lower --lr")
     _report(learn, bunch.valid)
     learn.export(out, **notes)
     print(f"\nWrote {out}. Next: collab recommend {out} --user {next(iter(bunch.users))}")
@@ -98,7 +117,7 @@ def evaluate(model: ModelFile = OUT,
              threads: Threads = 1) -> None:
     """Report the error of a model on held-out ratings, beside two baselines."""
     set_threads(threads)
-    learn = load_learner(model)
+    learn = _load(model)
     trained = learn.notes.get("source")
     source = trained if data is None else data
     if source is None:
@@ -108,7 +127,13 @@ def evaluate(model: ModelFile = OUT,
         raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
                         "ratings which another split holds out are ratings it has seen")
     split = split or (learn.notes.get("split", "none") if same else "none")
-    ratings = learn.data.table(_read(source)[0], learn.notes.get("duplicates", "keep"))
+    reading = learn.notes.get("reading", {}) if same else {}
+    raw, _ = _read(source, **reading)
+    ratings = learn.data.table(raw, learn.notes.get("duplicates", "keep"))
+    known = learn.notes.get("fingerprint")
+    if same and split != "none" and known is not None and known != _fingerprint(raw, learn.data.schema):
+        raise DataError(f"{source} is not what the model was trained on any more, so the ratings that were held out "
+                        "cannot be told from the others; train again, or see all rows with --split none")
     if split != "none":
         _, held_out = apply_split(_split(split, learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0)), ratings)
         ratings = ratings.iloc[held_out]
@@ -124,12 +149,12 @@ def recommend(model: ModelFile = OUT,
               include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated.")] = False,
               as_: As = Output.TABLE) -> None:
     """Recommend items to a user, beside what that user liked."""
-    learn = load_learner(model)
+    learn = _load(model)
     id = learn.data.users.parse(user)
     recommended = learn.recommend(id, n=n, exclude_seen=not include_seen, unknown="error")
     if as_ is Output.TABLE:
-        print(f"User {user} liked:\n\n{table(learn.rated(id, n=5))}\n\nRecommended:\n")
-    _print(recommended, as_)
+        print(f"Rated highest by user {user}:\n\n{table(learn.rated(id, n=5))}\n\nRecommended:\n")
+    _print(recommended, as_, "nothing: this user has rated every item")
 
 
 @app.command()
@@ -138,18 +163,20 @@ def similar(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's 
             min_ratings: Annotated[int, typer.Option(min=0, help="Leave out items with fewer training ratings.")] = 5,
             as_: As = Output.TABLE) -> None:
     """List the items nearest to one."""
-    learn = load_learner(model)
-    id = learn.data.find_item(item)
+    learn = _load(model)
+    id, *others = learn.data.find_items(item)
     if as_ is Output.TABLE:
         title = (learn.data.titles([id]) or [""])[0]
-        print(f"Nearest to {f'{title} ({id})' if title else id}:\n")
-    _print(learn.similar_items(id, n=n, min_ratings=min_ratings), as_)
+        which = f", the most rated of {len(others) + 1:,} with {item!r} in their title" if others else ""
+        print(f"Nearest to {f'{title} ({id})' if title else id}{which}:\n")
+    _print(learn.similar_items(id, n=n, min_ratings=min_ratings), as_, "nothing with so many ratings")
 
 
 @app.command()
 def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the model.")] = Path("demo"),
          bs: BatchSize = 64, epochs: Epochs = 5, seed: Seed = 0, threads: Threads = 1) -> None:
     """Take the whole tour on MovieLens-100K."""
+    _check_writable(out / "model.safetensors")
     set_threads(threads)
     if not demo_module.tour(out, bs, epochs, seed):
         raise typer.Exit(130)
@@ -158,29 +185,43 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
 def main() -> None:
     """The entry point: what is wrong with the input is one line on standard error, and exit code 2."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
+        warnings.showwarning = lambda text, *_, **__: print(f"Warning: {_as_options(str(text))}", file=sys.stderr)
         try:
             app()
         except (DataError, OSError, ValueError) as error:
-            print(f"Error: {error}", file=sys.stderr)
+            print(f"Error: {_as_options(str(error))}", file=sys.stderr)
             raise SystemExit(2) from None
 
 
-def _read(source: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+def _as_options(message: str) -> str:
+    """Where the library names an argument, the option that stands for it here."""
+    for argument, option in (("user_name=", "--user-col "), ("item_name=", "--item-col "),
+                             ("rating_name=", "--rating-col "), ("time_name=", "--time-col "), ("sep=", "--sep "),
+                             ("format=", "--format "), ("header=False", "--no-header"), ("header=True", "--header"),
+                             ("encoding=", "--encoding "), ("min_ratings=", "--min-ratings "),
+                             ("duplicates=", "--duplicates ")):
+        message = message.replace(argument, option)
+    return message
+
+
+def _load(model: Path) -> CollabLearner:
+    if not model.exists():
+        raise DataError(f"there is no model file {model}; make one with: collab train DATA --out {model}")
+    return load_learner(model)
+
+
+def _fingerprint(ratings: pd.DataFrame, schema: Schema) -> str:
+    """The same for the same ratings in the same order."""
+    hashed = pd.util.hash_pandas_object(ratings[[schema.user, schema.item, schema.rating]], index=False).to_numpy()
+    return hashlib.sha256(hashed.tobytes()).hexdigest()[:16]
+
+
+def _read(source: str, **reading: Any) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """(ratings, items) of a MovieLens set or a file."""
     if source.startswith("ml-") and not Path(source).exists():
         ml = movielens(source)
         return ml.ratings, ml.items
-    return read_table(source), None
-
-
-def _databunch(notes: dict[str, Any], items: pd.DataFrame | None = None, bs: int = 64) -> CollabDataBunch:
-    ratings, own_items = _read(notes["source"])
-    user, item, rating, time = notes.get("columns", [None] * 4)
-    seed = notes.get("seed", 0)
-    return CollabDataBunch.from_df(ratings, user, item, rating, time, items=own_items if items is None else items,
-                                   split=_split(notes["split"], notes.get("valid_pct", 0.2), seed), seed=seed, bs=bs,
-                                   duplicates=notes.get("duplicates", "keep"))
+    return read_table(source, **reading), None
 
 
 def _split(name: str, valid_pct: float, seed: int) -> Split | str:
@@ -199,7 +240,10 @@ def _report(learn: CollabLearner, part: TensorBatches | None) -> None:
         print(f"\nError on {part.n:,} ratings:\n\n{table(errors(learn, part), decimals=4)}")
 
 
-def _print(frame: pd.DataFrame, how: Output) -> None:
+def _print(frame: pd.DataFrame, how: Output, if_empty: str) -> None:
+    if frame.empty and how is Output.TABLE:
+        print(f"  ({if_empty})")
+        return
     print({Output.TABLE: lambda: table(frame), Output.CSV: lambda: frame.to_csv(index=False).rstrip(),
            Output.JSON: lambda: frame.to_json(orient="records", force_ascii=False)}[how]())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 from typing import Any
 
 import pandas as pd
@@ -32,9 +31,8 @@ def errors(learn: CollabLearner, part: TensorBatches) -> pd.DataFrame:
     scores = learn.validate(part)
     rows: list[dict[str, Any]] = []
     users, items, ratings = (t.cpu() for t in learn.data.train.tensors)
-    empty = BiasBaseline(learn.data.n_users, learn.data.n_items)
-    for name, baseline in (("mean rating", empty.fit(users, items, ratings, math.inf, math.inf)),
-                           ("mean and biases", deepcopy(empty).fit(users, items, ratings))):
+    for name, damping in (("mean rating", (math.inf, math.inf)), ("mean and biases", ())):
+        baseline = BiasBaseline(learn.data.n_users, learn.data.n_items).fit(users, items, ratings, *damping)
         metrics = [RMSE(), MAE()]
         for batch in part.in_order():
             u, i, y = (t.cpu() for t in batch)
@@ -45,7 +43,6 @@ def errors(learn: CollabLearner, part: TensorBatches) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def set_threads(threads: int | None) -> None:
+def set_threads(threads: int) -> None:
     """Use this many threads for arithmetic. Batches of ratings are small: more than one mostly wait for each other."""
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)

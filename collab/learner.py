@@ -19,6 +19,7 @@ from .recommend import CrossScores, cosine_scores, cross_scores, pair_scores, to
 from .saved import save_parts
 from .train.callback import Callback
 from .train.learner import Learner
+from .train.optim import per_group
 
 SEVERAL = (list, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
 Ids = Hashable | list | range | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
@@ -126,7 +127,8 @@ class CollabLearner(Learner):
         (which `recommend` needs to leave out what was seen). `notes` are JSON values to keep with it.
 
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
-        recipe = {"lr": self.lr, "wd": self.wd, "seed": self.seed}
+        recipe = {"lr": per_group(self.opt, self.lr) if isinstance(self.lr, slice) else self.lr, "wd": self.wd,
+                  "seed": self.seed, "loss_func": getattr(self.loss_func, "__name__", None)}
         return save_parts(path, self.model, self.data, recipe, {**self.notes, **notes})
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
@@ -161,6 +163,9 @@ class CollabLearner(Learner):
         return self._looking(lambda: top_k(scores, rows, pool.to(self.device), n, seen))
 
     def _similar(self, vocab: Vocab, id: Hashable, n: int, min_ratings: int, is_item: bool) -> pd.DataFrame:
+        if is_item and isinstance(id, str) and vocab.kind != "string":
+            raise DataError(f"{id!r} is no item id (ids are like {next(iter(vocab))!r}); if it is a title, "
+                            f"learn.data.find_item({id!r}) gives its id")
         row, table = vocab[id], self._table("weight", is_item)
         others = torch.arange(1, len(vocab))[self.data.counts(vocab.name)[1:] >= min_ratings]
         if not len(others):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .data.history import Histories
 
-MAX_SCORES = 1 << 22        # scores that are held at a time, 16 MiB of float32
+MAX_SCORES = 1 << 22        # scores that are held at a time; with their keys and copies some 200 MiB
 MAX_PAIRS = 1 << 16         # pairs that a model scores one by one at a time; its layers may be wide
 
 CrossScores = Callable[[Tensor, Tensor], Tensor]

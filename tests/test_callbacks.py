@@ -14,6 +14,8 @@ from collab import (
     RMSE,
     SWA,
     Callback,
+    CancelBatch,
+    Checkpoint,
     CollabDataBunch,
     CSVLogger,
     DataBunch,
@@ -29,6 +31,7 @@ from collab import (
     TensorBatches,
     TensorBoard,
     TerminateOnNaN,
+    Threads,
     collab_learner,
     synthetic,
 )
@@ -344,6 +347,129 @@ def test_every_callback_can_be_used_with_every_other():
     learn = line_learner([EarlyStopping(), SaveBest(), ReduceLROnPlateau(), TerminateOnNaN(), GradientClip(1.0),
                           GradientAccumulation(8), MixedPrecision(), EMA(), ShortEpoch(2), ShowGraph(always=True)])
     before = copy.deepcopy(learn.model.state_dict())
-    with learn.no_logging():
-        learn.fit_one_cycle(3)
+    fit_quietly(learn, 3)
     assert not torch.equal(before["weight"], learn.model.weight) and torch.isfinite(learn.model(X) - Y).all()
+
+
+# What goes wrong where callbacks meet ---------------------------------------------------------------------------------
+
+def test_the_epoch_that_stops_the_fit_is_printed_and_logged(tmp_path, capsys):
+    learn = line_learner([Scripted([5, 6, 7]), EarlyStopping(patience=1), CSVLogger(tmp_path / "h.csv")])
+    with learn.no_bar():
+        learn.fit(3)
+    assert len(learn.recorder.rows) == len(rows_of(tmp_path / "h.csv")) == 2
+    assert len(capsys.readouterr().out.splitlines()) == 3       # the header and two epochs
+
+
+@pytest.mark.parametrize("average", [EMA(decay=0.5), SWA()])
+def test_the_unknown_row_is_the_mean_of_the_rows_that_are_kept(average):
+    data = CollabDataBunch.from_df(synthetic(n_ratings=3000).ratings, seed=0)
+    learn = collab_learner(data, n_factors=3, cbs=average)
+    fit_quietly(learn, 1)
+    for table in (learn.model.u_weight, learn.model.i_weight, learn.model.u_bias, learn.model.i_bias):
+        torch.testing.assert_close(table.weight[0], table.weight[1:].mean(0))
+
+
+def test_a_checkpoint_from_the_middle_of_an_epoch_is_loaded_with_its_unknown_row(tmp_path):
+    data = CollabDataBunch.from_df(synthetic(n_ratings=3000).ratings, seed=0)
+    learn, other = collab_learner(data, n_factors=3), collab_learner(data, n_factors=3)
+    fit_quietly(learn, 1, cbs=Checkpoint(tmp_path / "c", every=20))
+    other.load(tmp_path / "c")
+    torch.testing.assert_close(other.model.i_bias.weight[0], other.model.i_bias.weight[1:].mean(0))
+
+
+def test_a_schedule_over_short_epochs_goes_to_its_end():
+    learn = line_learner(ShortEpoch(2), bs=1)
+    with learn.no_logging():
+        learn.fit_flat_cos(4, lr=1.0, pct_start=0.5, div_final=10)
+    assert learn.recorder.lrs[:5] == [1.0] * 5 and learn.recorder.lrs[-1] < 0.3 and len(learn.recorder.lrs) == 8
+
+
+def test_an_average_is_kept_over_short_epochs_and_the_metrics_stay():
+    learn = line_learner([swa := SWA(), ShortEpoch(1, valid=True)], metrics=RMSE())
+    fit_quietly(learn, 3)
+    assert swa.n == 3 and {"valid_loss", "rmse"} <= set(learn.recorder.rows[-1])
+
+
+def test_accumulated_gradients_end_with_their_epoch():
+    whole = line_learner([GradientAccumulation(8), ShortEpoch(1)], opt_func=torch.optim.SGD)
+    fit_quietly(whole, 2)                                   # one batch of 4 rows an epoch: a step of its own each
+    plain = line_learner(ShortEpoch(1), opt_func=torch.optim.SGD)
+    fit_quietly(plain, 2)
+    torch.testing.assert_close(whole.model.weight, plain.model.weight)
+
+
+def test_the_csv_log_of_a_resumed_fit_has_every_epoch(tmp_path):
+    class Stop(Callback):
+        order = 101
+
+        def after_batch(self):
+            if self.learn.training and (self.learn.epoch, self.learn.i) == (2, 1):
+                raise KeyboardInterrupt
+    log, state = tmp_path / "h.csv", tmp_path / "c"
+    fit_quietly(line_learner([CSVLogger(log), Checkpoint(state, every=1)]), 4, cbs=Stop())
+    fit_quietly(resumed := line_learner(CSVLogger(log)), 4, resume=state)
+    assert [int(row["epoch"]) for row in rows_of(log)] == [0, 1, 2, 3] == resumed.recorder.frame()["epoch"].tolist()
+
+
+def test_every_cleanup_runs_even_if_one_of_them_fails():
+    ran = []
+
+    def cleaner(name, order, fails):
+        def cleanup_fit(self):
+            ran.append(name)
+            if fails:
+                raise ZeroDivisionError
+        return type(name, (Callback,), {"cleanup_fit": cleanup_fit, "order": order})()
+    with pytest.raises(ZeroDivisionError):
+        fit_quietly(line_learner([cleaner("a", 1, False), cleaner("b", 2, True), cleaner("c", 3, False)]), 1)
+    assert ran == ["a", "b", "c"]
+
+
+def test_a_cancel_outside_its_scope_is_named():
+    class Astray(Callback):
+        def after_epoch(self):
+            raise CancelBatch
+    with pytest.raises(RuntimeError, match="CancelBatch was raised where its scope was not open"):
+        fit_quietly(line_learner(Astray()), 1)
+
+
+def test_an_attribute_named_like_a_verb_replaces_nothing():
+    class Counts(Callback):
+        def __init__(self):
+            self.step = 0
+
+        def after_step(self):
+            self.step += 1
+    fit_quietly(line_learner(counts := Counts()), 1)
+    assert counts.step == 3
+
+
+def test_what_is_no_callback_is_refused():
+    with pytest.raises(TypeError, match="a callback is an instance of a class derived from Callback, got 5"):
+        line_learner(5)
+
+
+def test_training_uses_the_threads_it_was_told_and_gives_them_back():
+    seen, before = [], torch.get_num_threads()
+
+    class Look(Callback):
+        def after_batch(self):
+            seen.append(torch.get_num_threads())
+    torch.set_num_threads(2)
+    try:
+        fit_quietly(line_learner([Threads(1), Look()]), 1)
+        assert set(seen) == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_loss_that_is_not_finite_is_said_in_a_warning():
+    learn = line_learner(lr=1e30, bs=1)
+    with pytest.warns(UserWarning, match="begin again with a lower learning rate"):
+        fit_quietly(learn, 3)
+
+
+def test_a_falling_rate_on_a_plateau_is_not_for_schedules():
+    with pytest.raises(TypeError, match="use it with fit"):
+        line_learner(ReduceLROnPlateau()).fit_one_cycle(1)

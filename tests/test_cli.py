@@ -100,7 +100,7 @@ def test_recommend_agrees_with_the_loaded_learner(collab, trained):
     code, out, _ = collab("recommend", model, "--user", 7, "-n", 4, "--as", "csv")
     assert out.splitlines()[0] == "rank,item,title,score" and len(out.splitlines()) == 5
     code, out, _ = collab("recommend", model, "--user", 7)
-    assert "User 7 liked:" in out and "Recommended:" in out
+    assert "Rated highest by user 7:" in out and "Recommended:" in out
 
 
 def test_seen_items_come_only_when_asked_for(collab, trained):
@@ -143,6 +143,36 @@ def test_evaluate_works_for_a_model_with_notes_of_its_own(collab, trained, tmp_p
     assert collab("evaluate", tmp_path / "m")[0] == 0
 
 
+def test_evaluate_refuses_a_file_that_has_changed(collab, trained, tmp_path):
+    file, model = tmp_path / "r.csv", tmp_path / "m"
+    frame = pd.read_csv(trained / "ratings.csv")
+    frame.to_csv(file, index=False)
+    collab("train", file, "--epochs", 1, "--out", model)
+    frame.sample(frac=1, random_state=0).to_csv(file, index=False)
+    code, _, err = collab("evaluate", model)
+    assert code == 2 and "not what the model was trained on any more" in err
+
+
+def test_a_file_with_another_separator_and_no_header_trains_with_its_options(collab, trained, tmp_path):
+    frame = pd.read_csv(trained / "ratings.csv")
+    frame.to_csv(tmp_path / "r.txt", index=False, header=False, sep=";")
+    code, out, _ = collab("train", tmp_path / "r.txt", "--sep", ";", "--no-header", "--epochs", 1,
+                          "--out", tmp_path / "m")
+    assert code == 0 and "Columns: user = user, item = item, rating = rating, time = time" in out
+    assert collab("evaluate", tmp_path / "m")[0] == 0
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_model_that_diverged_is_not_written(collab, trained, tmp_path):
+    code, _, err = collab("train", trained / "ratings.csv", "--lr", "1e30", "--epochs", 1, "--out", tmp_path / "m")
+    assert code == 2 and "lower --lr" in err and not (tmp_path / "m").exists()
+
+
+def test_similar_says_which_of_several_titles_it_took(collab, trained):
+    out = collab("similar", "film", trained / "model.safetensors", "-n", 2)[1]
+    assert re.search(r"the most rated of \d+ with 'film' in their title", out)
+
+
 REFUSALS = [
     (["evaluate", "{dir}/model.safetensors", "--split", "time"], "trained with --split random"),
     (["train", "nothing.csv"], "nothing.csv"),
@@ -154,7 +184,9 @@ REFUSALS = [
     (["train", "{dir}/ratings.csv", "--out", "{dir}/ratings.csv/m"], "not a folder"),
     (["train", "{dir}/ratings.csv", "--duplicates", "some"], "duplicates"),
     (["train", "ml-7k"], "no MovieLens set '7k'"),
-    (["evaluate", "{dir}/none.safetensors"], "no file"),
+    (["evaluate", "{dir}/none.safetensors"], "collab train DATA --out {dir}/none.safetensors"),
+    (["train", "{dir}/ratings.csv", "--item-col", "usr"], "say which it is with --item-col"),
+    (["train", "{dir}/ratings.csv", "--format", "xls"], "--format 'xls' is not one of"),
     (["evaluate", "{dir}/ratings.csv"], "not a model file"),
     (["recommend", "{dir}/model.safetensors"], "--user"),
     (["recommend", "{dir}/model.safetensors", "--user", "99999"], "user 99999 is not among"),
@@ -167,7 +199,7 @@ REFUSALS = [
 def test_bad_input_is_one_clear_line_and_exit_code_2(collab, trained, words, says):
     before = {p.name: p.read_bytes() for p in trained.iterdir()}
     code, out, err = collab(*(word.format(dir=trained) for word in words))
-    assert code == 2 and says in " ".join(err.split())
+    assert code == 2 and says.format(dir=trained) in " ".join(err.split())
     assert "Traceback" not in err and "epoch" not in out     # before any work
     assert {p.name: p.read_bytes() for p in trained.iterdir()} == before
 

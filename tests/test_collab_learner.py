@@ -16,13 +16,14 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor, nn
 
 from collab import recommend as recommend_module
-from collab.build import collab_learner
+from collab.build import collab_learner, load_learner
 from collab.data.databunch import CollabDataBunch
 from collab.data.dataset import RatingSet
 from collab.data.schema import DataError
 from collab.data.synthetic import synthetic
 from collab.data.vocab import UnknownId
 from collab.learner import CollabLearner
+from collab.losses import mae
 from collab.metrics import RMSE
 from collab.models.baseline import BiasBaseline
 from collab.models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
@@ -594,3 +595,56 @@ def test_lr_and_wd_follow_the_root_of_the_batch_size_unless_given():
     assert large_bs.lr == pytest.approx(4 * small_bs.lr) and large_bs.wd == pytest.approx(4 * small_bs.wd)
     given = collab_learner(bunch(ml, bs=1024), lr=1e-3, wd=0.0)
     assert (given.lr, given.wd) == (1e-3, 0.0)
+
+
+def test_two_learners_of_one_seed_over_one_data_do_the_same():
+    data = CollabDataBunch.from_df(synthetic(n_ratings=3000).ratings, seed=0)
+    weights = []
+    for _ in range(2):
+        learn = collab_learner(data, n_factors=3)
+        with learn.no_logging():
+            learn.fit_one_cycle(1)
+        weights.append(learn.model.i_weight.weight)
+    assert torch.equal(*weights)
+
+
+def test_a_model_may_name_its_tables_and_one_without_any_has_no_average():
+    class Tables(torch.nn.Module):
+        def __init__(self, data, named):
+            super().__init__()
+            self.u, self.i = (torch.nn.Parameter(torch.rand(n, 2)) for n in (data.n_users, data.n_items))
+            if named:
+                self.id_tables = lambda: [self.u, self.i]
+
+        def forward(self, users, items):
+            return (self.u[users] * self.i[items]).sum(1)
+    data = CollabDataBunch.from_df(synthetic(n_ratings=3000).ratings, seed=0)
+    named, bare = (collab_learner(data, Tables(data, named)) for named in (True, False))
+    torch.testing.assert_close(named.model.u[0], named.model.u[1:].mean(0))
+    with pytest.warns(UserWarning, match="stand for the average user"):
+        named.predict(10**6, 1)
+    with pytest.raises(UnknownId):
+        bare.predict(10**6, 1)
+
+
+def test_a_title_where_an_id_belongs_says_how_to_get_the_id():
+    ml = synthetic(n_ratings=3000)
+    learn = collab_learner(CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0), n_factors=3)
+    with pytest.raises(DataError, match=r"learn.data.find_item\('Film 3'\) gives its id"):
+        learn.similar_items("Film 3")
+
+
+def test_a_loss_may_be_given_by_its_name_and_is_loaded_again(tmp_path):
+    data = CollabDataBunch.from_df(synthetic(n_ratings=3000).ratings, seed=0)
+    learn = collab_learner(data, loss_func="mae", n_factors=3, lr=slice(1e-3, 1e-2))
+    learn.export(tmp_path / "m")
+    loaded = load_learner(tmp_path / "m")
+    assert loaded.loss_func is mae and loaded.lr == [1e-3, 1e-2]
+    with pytest.raises(ValueError, match="loss_func 'hinge' is not one of mse, mae"):
+        collab_learner(data, loss_func="hinge")
+
+
+def test_a_learner_prints_what_it_is():
+    learn = collab_learner(CollabDataBunch.from_df(synthetic(n_ratings=3000).ratings, seed=0, device="cpu"))
+    assert repr(learn).startswith("CollabLearner(EmbeddingDotBias on CollabDataBunch(train 2,400") and \
+        repr(learn).endswith("0 epochs trained)")

@@ -225,7 +225,7 @@ def test_the_optimizer_keeps_its_state_from_fit_to_fit():
 
 def test_ctrl_c_ends_the_fit_and_training_can_go_on(capsys):
     learn = line_learner(raise_at("after_step", KeyboardInterrupt(), at=4))
-    fit_quietly(learn, 3)
+    learn.fit(3)
     assert learn.interrupted and len(learn.recorder.rows) == 1 and len(learn.recorder.losses) == 5
     assert "Interrupted in epoch 1, batch 1" in capsys.readouterr().out
     fit_quietly(learn, 1)

@@ -119,6 +119,13 @@ def test_the_loss_is_the_debiased_mean_and_divergence_ends_the_test():
     assert seen[2] == pytest.approx((weights * [1.0, 1.0, 0.5]).sum() / weights.sum())
 
 
+def test_a_negative_loss_that_falls_does_not_diverge():
+    learn, losses = line_learner(), iter(-x for x in range(1, 100))
+    learn.loss_func = lambda pred, target: (pred * 0).sum() + next(losses)
+    learn.lr_find(num_it=30)
+    assert len(learn.recorder.lr_find[0].losses) == 30
+
+
 def test_a_loss_that_is_never_finite_is_said():
     learn = line_learner()
     learn.loss_func = lambda pred, target: pred.sum() * math.nan

@@ -66,3 +66,10 @@ def test_the_tour_prints_its_stations_and_writes_its_pictures(ml100k, monkeypatc
 def test_the_mean_baseline_is_the_mean():
     users, items, ratings = torch.tensor([1, 1, 2]), torch.tensor([1, 2, 1]), torch.tensor([1.0, 2.0, 6.0])
     assert BiasBaseline(3, 3).fit(users, items, ratings, float("inf"), float("inf"))(users, items).tolist() == [3.0] * 3
+
+
+def test_the_default_settings_reach_their_error_on_u1(ml100k):
+    learn = collab_learner(CollabDataBunch.from_df(ml100k.ratings, split="u1", seed=0))
+    with learn.no_logging():
+        learn.fit_one_cycle(5)
+    assert learn.validate()["rmse"] <= 0.920

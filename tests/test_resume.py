@@ -172,9 +172,10 @@ def test_a_checkpoint_of_every_epoch_is_written_at_its_last_training_batch(tmp_p
 
 
 @pytest.mark.parametrize(("make", "says"), [
-    (lambda learn, path: learn.save(path), "written outside a fit"),
+    (lambda learn, path: learn.save(path), "was not written by a Checkpoint in the middle of a fit"),
     (lambda learn, path: learn.fit(3, cbs=Checkpoint(path)), "a fit of 3 epochs; resume with as many, not 2"),
     (lambda learn, path: path.write_text("no"), "not a model file"),
+    (lambda learn, path: line_learner(Checkpoint(path), bs=2).fit(2), "5 batches an epoch, this one has 3"),
     (lambda learn, path: None, "there is no file"),
 ])
 def test_resuming_from_what_is_no_checkpoint_of_this_fit_is_refused(make, says, tmp_path):
@@ -191,6 +192,16 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path):
     other.model = torch.nn.Linear(2, 1)
     with pytest.raises(ValueError, match="does not fit this Linear"):
         other.load(tmp_path / "s")
+
+
+def test_a_state_that_does_not_fit_changes_nothing(tmp_path):
+    data = CollabDataBunch.from_df(synthetic(n_ratings=500).ratings, seed=0)
+    collab_learner(data, n_factors=3).save(tmp_path / "s")
+    other = collab_learner(data, n_factors=4)
+    nn_before = {name: t.clone() for name, t in other.model.state_dict().items()}
+    with pytest.raises(ValueError, match="does not fit"):
+        other.load(tmp_path / "s")
+    assert same(nn_before, other.model.state_dict())
 
 
 def test_a_write_that_fails_leaves_the_old_checkpoint_and_no_other_file(tmp_path, monkeypatch):

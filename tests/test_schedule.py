@@ -58,10 +58,28 @@ def test_one_cycle_without_momentum_leaves_it_alone():
     assert set(learn.recorder.moms) == {None}
 
 
-def test_one_cycle_with_a_momentum_that_the_optimizer_lacks_says_so():
-    learn = line_learner(opt_func=torch.optim.Adagrad)
-    with learn.no_logging(), pytest.raises(ValueError, match="Adagrad has no hyper-parameter 'momentum'"):
+@pytest.mark.parametrize("opt_func", [torch.optim.Adagrad, torch.optim.RMSprop, torch.optim.SGD])
+def test_one_cycle_leaves_an_optimizer_without_momentum_without_it(opt_func):
+    learn = line_learner(opt_func=opt_func)
+    fit_quietly(learn, 1)
+    with learn.no_logging():
         learn.fit_one_cycle(1)
+    assert not any(learn.recorder.moms)
+
+
+def test_what_a_schedule_set_is_afterwards_what_it_was():
+    learn = line_learner()
+    with learn.no_logging():
+        learn.fit_one_cycle(1, 0.5)
+    assert learn.opt.param_groups[0]["betas"] == (0.9, 0.99) and min(learn.recorder.moms) < 0.9
+
+
+@pytest.mark.parametrize("lr", [-1.0, math.nan, math.inf, slice(0, 1)])
+def test_impossible_rates_are_refused_before_training(lr):
+    learn = line_learner()
+    with pytest.raises(ValueError, match="lr must be a finite number|0 < low"):
+        learn.fit(1, lr=lr)
+    assert not learn.recorder.rows
 
 
 def test_hyper_parameters_reach_every_group_and_decay_by_its_share():
@@ -136,9 +154,12 @@ def test_sgdr_runs_cycles_of_1_2_and_4_epochs_and_jumps_back():
     assert lrs[6:] == pytest.approx([(1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)])
 
 
-def test_sgdr_with_equal_cycles():
-    lrs = fitted_lrs("fit_sgdr", 3, cycle_len=2, cycle_mult=1, lr_max=2.0)
-    assert lrs == pytest.approx([1 + math.cos(math.pi * k / 4) for k in range(4)] * 3)
+@pytest.mark.parametrize("n_cycles", [3, 5, 7, 10])
+@pytest.mark.parametrize("cycle_len", [1, 2, 3])
+def test_sgdr_with_equal_cycles_begins_each_at_the_top(n_cycles, cycle_len):
+    lrs = fitted_lrs("fit_sgdr", n_cycles, cycle_len=cycle_len, cycle_mult=1, lr_max=2.0)
+    n = 2 * cycle_len
+    assert lrs == pytest.approx([1 + math.cos(math.pi * k / n) for k in range(n)] * n_cycles)
 
 
 @pytest.mark.parametrize("bad", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])

@@ -281,3 +281,24 @@ def test_the_warning_points_at_the_caller(tmp_path):
     with pytest.warns(UserWarning) as caught_in_test:
         CollabDataBunch.from_df(AGAIN.drop(2), valid_pct=0, seed=0, test=AGAIN)
     assert {w.filename for c in (caught, caught_in_file, caught_in_test) for w in c} == {__file__}
+
+
+@pytest.mark.parametrize(("columns", "says"), [
+    (["Unnamed: 0", "userId", "movieId", "rating"], "'Unnamed: 0' would be the user.*like the index of a table"),
+    (["timestamp", "userId", "movieId", "rating"], "'timestamp' would be the user.*like the time"),
+    (["rating", "user_id", "item_id"], "'rating' would be the user.*like the rating"),
+    (["item", "user", "rating"], "'item' would be the user.*like the item"),
+])
+def test_columns_whose_names_say_that_they_are_in_another_order_are_refused(columns, says):
+    df = pd.DataFrame([[1] * len(columns), [2] * len(columns)], columns=columns)
+    with pytest.raises(DataError, match=says):
+        Schema.of(df)
+    named = [c for c in columns if c.lower() not in ("unnamed: 0", "timestamp")]
+    order = sorted(named, key=lambda c: ("user" not in c.lower(), "rating" in c))
+    assert Schema.of(df, *order).roles()["rating"] == "rating"
+
+
+def test_one_word_among_numbers_written_as_text_is_counted_as_one():
+    df = pd.DataFrame({"user": [1, 2, 3], "item": [1, 2, 3], "rating": ["4.0", "bad", "3"]})
+    with pytest.raises(DataError, match=r"1 of 3 are not \(such as 'bad' at row 1\)"):
+        rating_table(df, Schema.of(df))

@@ -163,11 +163,15 @@ class CollabDataBunch(DataBunch):
         return ["" if place < 0 else titles[place] for place in places.tolist()]
 
     def find_item(self, text: str) -> Hashable:
-        """The id that a person means by `text`: an id as typed, a title, or a part of a title (of several titles
-        that hold it, the most rated). Raises UnknownId, with what is near, where nothing fits."""
+        """The id that a person means by `text`: the first of `find_items`."""
+        return self.find_items(text)[0]
+
+    def find_items(self, text: str) -> list[Hashable]:
+        """The ids that a person may mean by `text`, an id as typed, a title or a part of one, the most rated first.
+        An id or a whole title stands alone. Raises UnknownId, with what is near, where nothing fits."""
         try:
             if (id := self.items.parse(text)) in self.items:
-                return id
+                return [id]
         except DataError:
             pass                    # then it must be a title
         ids = self.items.ids[1:]
@@ -177,7 +181,8 @@ class CollabDataBunch(DataBunch):
         counts = self.counts()[1:].numpy()
         for fits in (lower == text.casefold(), lower.str.contains(text.casefold(), regex=False)):
             if fits.any():
-                return ids[np.argmax(np.where(fits, counts, -1))]
+                found = np.flatnonzero(fits)
+                return list(ids[found[np.argsort(-counts[found], kind="stable")]])
         raise self.items.unknown(text, among=titles)
 
     def table(self, ratings: pd.DataFrame, duplicates: str = "keep") -> pd.DataFrame:

@@ -23,6 +23,13 @@ class DataError(ValueError):
     """The input cannot be used: the message names the column, the value and the remedy."""
 
 
+NAMES = {
+    "user": ("user", "userid", "users", "uid", "customer", "customerid", "reader", "readerid", "viewer"),
+    "item": ("item", "itemid", "items", "movie", "movieid", "film", "filmid", "book", "bookid", "product", "productid"),
+    "rating": ("rating", "ratings", "score", "stars"),
+}
+
+
 @dataclass(frozen=True)
 class Schema:
     """The names of the columns that hold the user, the item, the rating and (where there is one) the time."""
@@ -48,7 +55,13 @@ class Schema:
             raise DataError(f"a table of ratings needs three columns (user, item, rating), this one has "
                             f"{len(columns)}: {columns}")
         check_column_names(df)
-        user, item, rating = (columns[i] if name is None else name for i, name in enumerate((user, item, rating)))
+        given = (user, item, rating)
+        user, item, rating = (columns[i] if name is None else name for i, name in enumerate(given))
+        for role, name, chosen_by_hand in zip(NAMES, (user, item, rating), given):
+            if chosen_by_hand is None and (looks_like := _other_role(name, role)):
+                raise DataError(f"column {name!r} would be the {role}, because of its place, but it looks like "
+                                f"{looks_like}. The columns are {columns}; say which is which with user_name=..., "
+                                "item_name=..., rating_name=...")
         if time is None:
             time = next((c for c in columns if str(c).lower() in TIME_NAMES and c not in (user, item, rating)), None)
         chosen = cls(user, item, rating, time)
@@ -66,6 +79,16 @@ class Schema:
         """Role -> column name, in the order user, item, rating(, time)."""
         found = {"user": self.user, "item": self.item, "rating": self.rating, "time": self.time}
         return {role: name for role, name in found.items() if name is not None}
+
+
+def _other_role(name: Hashable, role: str) -> str:
+    """What a column is by its name, if that is something else than `role`; "" if there is no saying."""
+    plain = str(name).lower().replace("_", "").replace(" ", "")
+    if plain.startswith("unnamed:") or plain == "index":
+        return "the index of a table"
+    if plain in TIME_NAMES:
+        return "the time"
+    return next((f"the {other}" for other, names in NAMES.items() if other != role and plain in names), "")
 
 
 def check_column_names(df: pd.DataFrame) -> None:
@@ -113,7 +136,8 @@ def merge_duplicates(table: pd.DataFrame, how: str) -> pd.DataFrame:
     if how == "error":
         raise DataError(f"{what}; drop them, or choose duplicates='keep' or duplicates='mean'")
     if how == "keep":
-        _warn(f"{what}; all rows are kept. duplicates='mean' averages them, 'error' refuses.")
+        _warn(f"{what}; all rows are kept, and a split may put copies "
+              "on both sides, which makes its error look small. duplicates='mean' averages them, 'error' refuses.")
         return table
     _warn(f"{what}; each pair now has one row with its average rating.")
     mean = table.groupby(["user", "item"], sort=False)["rating"].transform("mean")
@@ -153,7 +177,7 @@ def id_kind(ids: pd.Series | pd.Index, where: str) -> str:
     missing = np.asarray(ids.isna())
     if n := int(missing.sum()):
         raise DataError(f"{where}: {n:,} of {len(ids):,} ids are missing (first at row {_first(missing)}); "
-                        "drop these rows with df.dropna(subset=[column])")
+                        "drop these rows with df.dropna")
     inferred = pd.api.types.infer_dtype(ids, skipna=False)
     if inferred in ("floating", "mixed-integer-float"):
         _check_exact(ids, where)
@@ -165,7 +189,7 @@ def id_kind(ids: pd.Series | pd.Index, where: str) -> str:
     if len(groups) > 1:
         found = ", ".join(f"{len(v):,} of kind {k} (such as {show(v[0])})" for k, v in groups.items())
         raise DataError(f"{where} mixes ids of several kinds: {found}. 5 and '5' are different ids: "
-                        "make them all one kind, for example with df[column].astype(str)")
+                        "make them all one kind, for example text with .astype(str)")
     kind, values = next(iter(groups.items()))
     for value in values:
         try:
@@ -203,9 +227,11 @@ def check_ratings(ratings: pd.Series) -> pd.Series:
     odd = np.zeros(n, dtype=bool)
     if ratings.dtype.kind not in "iuf":
         odd = np.array([not _is_number(r) for r in ratings]) & ratings.notna().to_numpy()
-    if count := int(odd.sum()):
+    if odd.any():
         digits = pd.to_numeric(ratings[odd].astype(str), errors="coerce").notna().to_numpy()
-        first = np.flatnonzero(odd)[int(np.argmin(digits))]     # words, where there are any, before digits
+        if not digits.all():
+            odd[odd] = ~digits          # of a text column with a word among numbers, the word is what is wrong
+        count, first = int(odd.sum()), _first(odd)
         remedy = (f"they are written as text: convert them with pd.to_numeric(df[{name!r}])" if digits.all() else
                   "correct or drop them, or say which column holds the ratings with rating_name=...")
         raise DataError(f"column {name!r}: ratings must be numbers, but {count:,} of {n:,} are not "

@@ -27,6 +27,8 @@ class CollabInterpretation:
         `min_ratings` training ratings are left out. Raises DataError for a model without biases."""
         if by not in ("item", "user"):
             raise ValueError(f"by={by!r} is neither 'item' nor 'user'")
+        if n < 1:
+            raise ValueError(f"a table has at least 1 row, got n={n}")
         is_item = by == "item"
         vocab = self.data.items if is_item else self.data.users
         bias = self.learn.bias(is_item=is_item).numpy()

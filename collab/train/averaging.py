@@ -58,7 +58,8 @@ class Averaging(Callback):
         return {"n": self.n, "average": self.average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.n, self.average = state["n"], state["average"]
+        self.n = state["n"]
+        self.average = {name: t.to(self.learn.device) for name, t in state["average"].items()}
 
 
 class EMA(Averaging):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def as_list(cbs: Iterable[Callback] | Callback | None) -> list[Callback]:
     """None, one callback or several, as a list."""
     if cbs is None:
         return []
-    return [cbs] if isinstance(cbs, (Callback, type)) else list(cbs)
+    return list(cbs) if isinstance(cbs, Iterable) else [cbs]
 
 
 def in_order(cbs: Iterable[Callback]) -> list[Callback]:
@@ -87,9 +88,10 @@ class Dispatch:
 
     def __init__(self, cbs: Iterable[Callback], defaults: Callback):
         ordered = in_order(cbs)
-        self.table = {event: [getattr(cb, event) for cb in ordered if hasattr(cb, event)] for event in EVENTS}
+        self.table = {event: [getattr(cb, event) for cb in ordered if callable(getattr(cb, event, None))]
+                      for event in EVENTS}
         for verb in VERBS:
-            owners = [cb for cb in ordered if hasattr(cb, verb)]
+            owners = [cb for cb in ordered if callable(getattr(type(cb), verb, None))]
             if len(owners) > 1:
                 raise TypeError(f"{owners[0]} and {owners[1]} both replace the verb {verb!r}; remove one of them")
             setattr(self, verb, getattr(owners[0] if owners else defaults, verb))
@@ -98,6 +100,12 @@ class Dispatch:
         """Call the event's methods in order."""
         for method in self.table[event]:
             method()
+
+    def clean_up(self, event: str) -> None:
+        """Call all of the event's methods, whatever one of them raises, and then raise it."""
+        with ExitStack() as stack:
+            for method in reversed(self.table[event]):
+                stack.callback(method)
 
 
 def scope(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -108,14 +116,15 @@ def scope(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def bracket(method: Callable[..., None]) -> Callable[..., None]:
         @wraps(method)
         def scoped(self: Learner, *args: Any) -> None:
-            emit = self.run.emit
+            run = self.run
             try:
-                emit(before)
+                run.emit(before)
                 method(self, *args)
-                emit(after)
+                run.emit(after)
             except cancel:
                 pass
             finally:
-                emit(cleanup)
+                if run.table[cleanup]:
+                    run.clean_up(cleanup)
         return scoped
     return bracket

@@ -23,6 +23,8 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: dict[str
     Folders that are missing are made. Raises OSError where the file cannot be written, TypeError before that for a
     configuration that JSON does not know."""
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
     packed = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}    # tied ones part
     packed[CONFIG] = torch.frombuffer(bytearray(json.dumps(config, default=_plain).encode()), dtype=torch.uint8)
     content = save(packed, metadata={"format": FORMAT})

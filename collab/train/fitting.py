@@ -23,14 +23,15 @@ def fit_one_cycle(self: Learner, n_epochs: int, lr_max: Hyper | None = None, div
     """The one-cycle policy (Smith 2018, "A disciplined approach to neural network hyper-parameters").
 
     The learning rate rises along a cosine from lr_max / div to `lr_max` (by default the learner's lr) over the
-    first `pct_start` of all batches and falls to lr_max / div_final over the rest; the momentum goes through
-    `moms` the opposite way (None leaves it alone)."""
+    first `pct_start` of all batches and falls to lr_max / div_final over the rest; the momentum, if the optimizer has
+    one, goes through `moms` the opposite way (None leaves it alone), and is afterwards what it was before.
+    Raises ValueError for a `pct_start` outside 0 to 1."""
     if not 0 <= pct_start <= 1:
         raise ValueError(f"pct_start is a fraction of the batches, from 0 to 1, got {pct_start}")
     parts = (pct_start, 1 - pct_start)
     scheds = _each(self, lr_max, lambda lr: combine_scheds(parts, [sched_cos(lr / div, lr),
                                                                    sched_cos(lr, lr / div_final)]))
-    if moms is not None:
+    if moms is not None and any("betas" in g or g.get("momentum") for g in self.opt.param_groups):
         scheds["momentum"] = combine_scheds(parts, [sched_cos(moms[0], moms[1]), sched_cos(moms[1], moms[2])])
     self.fit(n_epochs, lr_max, wd, [ParamScheduler(scheds), *as_list(cbs)], resume)
 

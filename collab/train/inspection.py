@@ -24,8 +24,7 @@ class Text(str):
 def summary(self: Learner) -> Text:
     """Layers with their output shapes for one batch, parameters and whether they are trained; then the loss, the
     optimizer and its groups, and the callbacks."""
-    rows, direct = _layers(self), [(n, p) for n, p in self.model.named_parameters(recurse=False)]
-    rows += [(name, "Parameter", tuple(p.shape), p.numel(), p.requires_grad) for name, p in direct]
+    rows = _layers(self)
     table = [("layer", "type", "output shape", "parameters", "trained")]
     for name, kind, shape, n, trained in rows:
         table.append((name, kind, " x ".join(map(str, shape or ())), f"{n:,}", "yes" if trained else "no" if n else ""))
@@ -87,7 +86,7 @@ def _layers(learn: Learner) -> list[tuple[str, str, tuple[int, ...] | None, int,
     def note(module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, Tensor):
             shapes[module] = tuple(output.shape)
-    leaves = [(name or "model", m) for name, m in learn.model.named_modules() if not any(m.children())]
+    leaves = [(name, m) for name, m in learn.model.named_modules() if not any(m.children())]
     hooks = [m.register_forward_hook(note) for _, m in leaves]
     try:
         with learn.untouched(), torch.no_grad():
@@ -96,8 +95,11 @@ def _layers(learn: Learner) -> list[tuple[str, str, tuple[int, ...] | None, int,
     finally:
         for hook in hooks:
             hook.remove()
-    return [(name, type(m).__name__, shapes.get(m), sum(p.numel() for p in m.parameters()),
+    rows = [(name or "model", type(m).__name__, shapes.get(m), sum(p.numel() for p in m.parameters()),
              any(p.requires_grad for p in m.parameters())) for name, m in leaves]
+    inside = {id(p) for _, m in leaves for p in m.parameters()}
+    return rows + [(name, "Parameter", tuple(p.shape), p.numel(), p.requires_grad)
+                   for name, p in learn.model.named_parameters() if id(p) not in inside]
 
 
 def _first_size(learn: Learner) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import numbers
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..losses import mse
 from ..metrics import as_metrics
 from .callback import Callback, Dispatch, as_list, scope
 from .checkpoint import read_tree, write_tree
-from .events import CancelStep
+from .events import Cancel, CancelStep
 from .fitting import fit_flat_cos, fit_one_cycle, fit_sgdr
 from .inspection import show_training_loop, summary
 from .lr_find import lr_find
@@ -52,9 +53,10 @@ class Learner:
     """Fits `model` to `data` (anything with `train` and `valid` batches, such as a DataBunch).
 
     A batch is (x, ..., y): the model is called with everything but the last, the loss with (prediction, last).
-    `opt_func(groups, lr=)` makes the optimizer, by default AdamW; `lr` and the decoupled weight decay `wd` are
-    its defaults. With `seed`, what is random inside `fit` (dropout) comes from a stream of the learner's own, and
-    the global one is left as it was.
+    The loss must be a mean over the rows of a batch: that of a whole set is then the mean over its rows. `opt_func`,
+    an optimizer class of torch or a partial of one, is called with the parameter groups; `lr` and the decoupled weight
+    decay `wd` are its defaults. With `seed`, what is random inside `fit` (the order of batches, dropout) comes from a
+    stream of the learner's own, and the global one is left as it was.
 
     While it runs, its state is plain attributes for callbacks to read and to change: `n_epochs`, `epoch`, `i`
     (batch of this pass), `batches`, `training`, `xb`, `yb`, `pred`, `loss`, `opt`, `model`. `interrupted` says
@@ -69,6 +71,8 @@ class Learner:
     def __init__(self, data: Any, model: nn.Module, loss_func: Callable[[Tensor, Tensor], Tensor] = mse,
                  opt_func: OptFunc = adamw, lr: Hyper = 1e-3, wd: Hyper = 0.0, metrics: Any = None,
                  cbs: Iterable[Callback] | Callback | None = None, seed: int | None = None):
+        if not callable(loss_func):
+            raise TypeError(f"loss_func must be a function of (predictions, targets), got {loss_func!r}")
         self.device = torch.device(getattr(data, "device", "cpu"))
         self.data, self.model, self.loss_func = data, model.to(self.device), loss_func
         self.opt_func, self.lr, self.wd, self.seed = opt_func, lr, wd, seed
@@ -79,9 +83,15 @@ class Learner:
         self.verbs = Verbs()
         self.verbs.learn = self
         self.run = Dispatch([], self.verbs)
+        if seed is not None and not isinstance(seed, numbers.Integral):
+            raise TypeError(f"seed must be a whole number or None, got {seed!r}")
         self.add_cbs([*([Seeded(seed)] if seed is not None else []), self.epoch_start, self.scores,
                       self.recorder, self.progress])
         self.add_cbs(cbs)
+
+    def __repr__(self) -> str:
+        epochs = len(self.recorder.rows)
+        return f"{type(self).__name__}({type(self.model).__name__} on {self.data!r}; {epochs} epochs trained)"
 
     @cached_property
     def opt(self) -> torch.optim.Optimizer:
@@ -97,8 +107,8 @@ class Learner:
         `lr` and `wd` are numbers, or one a parameter group: a list, a dict by group name, slice(low, high).
         `resume` is the path of a checkpoint of a fit like this one that was cut off: it ends with the same bits.
         Ctrl-C ends a fit cleanly: cleanups run, the history is kept, and `interrupted` is True."""
-        if n_epochs < 0 or n_epochs != int(n_epochs):
-            raise ValueError(f"n_epochs must be a whole number, at least 0, got {n_epochs}")
+        if not isinstance(n_epochs, numbers.Integral) or n_epochs < 0:
+            raise ValueError(f"n_epochs must be a whole number, at least 0, got {n_epochs!r}")
         set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
         self.opt.zero_grad()        # a fit that was cut off may have left gradients
         self.n_epochs, self.interrupted = int(n_epochs), False
@@ -217,10 +227,10 @@ class Learner:
         return write_tree(path, learner_state(self))
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
-        """Take back what `save` or a `Checkpoint` wrote.
+        """Take back what `save` or a `Checkpoint` wrote; torch's random state too, unless the learner has its own.
 
         Raises FileNotFoundError, or ValueError for a file of another kind or a state that does not fit."""
-        with untouched_randomness():
+        with untouched_randomness() if self.seed is not None else nullcontext():
             restore_state(self, read_tree(path), with_opt)
 
     # Inspection --------------------------------------------------------------------------------------------------
@@ -235,6 +245,8 @@ class Learner:
         for cb in as_list(cbs):
             if isinstance(cb, type):
                 raise TypeError(f"{cb.__name__} is a class; add an instance of it: {cb.__name__}(...)")
+            if not isinstance(cb, Callback):
+                raise TypeError(f"a callback is an instance of a class derived from Callback, got {cb!r}")
             cb.learn = self
             self.cbs.append(cb)
 
@@ -288,5 +300,7 @@ class Learner:
             yield
         except KeyboardInterrupt:
             self.interrupted = True
-            print(f"Interrupted in epoch {self.epoch}, batch {self.i}: the weights and the history are as they were "
-                  "then, and training can go on.")
+            if self.progress in self.cbs:
+                print(f"Interrupted in epoch {self.epoch}, batch {self.i}; the history is kept, training can go on.")
+        except Cancel as stray:
+            raise RuntimeError(f"{type(stray).__name__} was raised where its scope was not open") from stray

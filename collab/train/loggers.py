@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from .callback import Callback
 
 
 class CSVLogger(Callback):
-    """Adds a line to the file `path` after every epoch, under a header; `append` goes on with a file that is there.
+    """Writes a line an epoch to the file `path`, under a header; with `append` after the lines that are there. Further
+    fits with the same logger go on in the file, and so does a fit that is resumed.
 
     Raises ValueError where the columns of that file are others."""
 
@@ -19,23 +19,35 @@ class CSVLogger(Callback):
 
     def __init__(self, path: str | Path = "history.csv", append: bool = False):
         self.path, self.append = Path(path), append
+        self.before: str | None = None      # what the file held before this logger
+        self.first = 0                      # the first row of the history that is logged
 
     def before_fit(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not self.append:
-            self.path.write_text("")
+        if self.before is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.before = self.path.read_text() if self.append and self.path.exists() else ""
+            self.first = len(self.learn.recorder.rows)
+        self._write()
 
     def after_epoch(self) -> None:
-        row = self.learn.recorder.rows[-1]
-        there = self.path.read_text().splitlines()[:1] if self.path.exists() else []
-        if there and there[0].split(",") != list(row):
-            raise ValueError(f"{self.path} has the columns {there[0]}, this fit records {','.join(row)}; "
-                             "log it to another file")
-        with open(self.path, "a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([] if there else [list(row)])
-            writer.writerow(row.values())
-        self.append = True          # a further fit goes on in the same file
+        self._write()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"before": self.before, "first": self.first}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.before, self.first = state["before"], state["first"]
+
+    def _write(self) -> None:
+        """The whole file, which is small: so it is right also when the history was put back by a resumed fit."""
+        rows, text = self.learn.recorder.rows[self.first:], self.before or ""
+        for row in rows:
+            header = ",".join(row)
+            if text and text.partition("\n")[0] != header:
+                raise ValueError(f"{self.path} has other columns ({text.partition(chr(10))[0]}) than this fit records "
+                                 f"({header}); log it to another file")
+            text = (text or header + "\n") + ",".join(map(str, row.values())) + "\n"
+        self.path.write_text(text)
 
 
 class TensorBoard(Callback):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .learner import Learner
 
 SMOOTHING = 0.98            # of the loss: each batch counts 2%
-DIVERGED = 4.0              # the test stops when the smoothed loss is this many times its least
+DIVERGED = 3.0              # the test stops when the smoothed loss is beyond its least by this many times that
 
 
 class Curve(NamedTuple):
@@ -123,7 +123,8 @@ class RangeTest(Callback):
         self.mean = SMOOTHING * self.mean + (1 - SMOOTHING) * self.learn.loss.item()
         smooth = self.mean / (1 - SMOOTHING ** len(self.lrs))
         self.losses.append(smooth)
-        if not math.isfinite(smooth) or smooth > DIVERGED * min(self.losses):
+        least = min(self.losses)
+        if not math.isfinite(smooth) or smooth - least > DIVERGED * abs(least):
             raise CancelFit
 
     def curve(self) -> Curve:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import torch
@@ -48,11 +50,14 @@ def set_hyper(opt: torch.optim.Optimizer, **values: Hyper) -> None:
     """Set hyper-parameters by the optimizer's own names; `momentum` is beta 1 where there are betas.
 
     A value is one number for all groups, a list of one for each, a dict by group name, or a slice (see `per_group`).
-    One number for `weight_decay` is scaled by each group's share. Raises ValueError for a name the optimizer lacks."""
+    One number for `weight_decay` is scaled by each group's share. Raises ValueError for a name the optimizer lacks, or
+    a value that is negative or not finite."""
     for name, value in values.items():
         for group, one in zip(opt.param_groups, per_group(opt, value)):
+            if not 0 <= one < math.inf:
+                raise ValueError(f"{name} must be a finite number, at least 0, got {one}")
             if name == "weight_decay":
-                one = one * group["decay"] if isinstance(value, (int, float)) else one
+                one = one * group["decay"] if isinstance(value, Real) else one
                 group[_decay_key(group)] = one
                 if _decay_key(group) != "weight_decay" and "weight_decay" in group:
                     group["weight_decay"] = 0.0         # its own would go through the gradient
@@ -77,12 +82,14 @@ def per_group(opt: torch.optim.Optimizer, value: Any) -> list[Any]:
     """One value a group. slice(low, high) rises by equal factors from the first group to the last; slice(high) is
     high for the last and a tenth of it for the others. Raises ValueError where the values do not fit the groups."""
     groups = opt.param_groups
-    if isinstance(value, (int, float)):
+    if isinstance(value, Real):
         return [value] * len(groups)
     names = [group["name"] for group in groups]
     if isinstance(value, slice):
         if value.start is None:
             return [value.stop / 10] * (len(groups) - 1) + [value.stop]
+        if not 0 < value.start <= value.stop:
+            raise ValueError(f"slice(low, high) needs 0 < low <= high, got {value}")
         steps = max(len(groups) - 1, 1)
         return [value.start * (value.stop / value.start) ** (k / steps) for k in range(len(groups) - 1)] + [value.stop]
     if isinstance(value, Mapping):

@@ -34,6 +34,8 @@ class Progress(Callback):
             self.child.update(self.learn.i + 1)
 
     def after_epoch(self) -> None:
+        if self.learn.recorder not in self.learn.cbs:
+            return                      # nobody keeps what would be printed
         row = self.learn.recorder.rows[-1]
         cells = [str(row["epoch"]), *(f"{v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds")),
                  f"{row['seconds']:.2f}"]

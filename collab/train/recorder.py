@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Recorder(Callback):
         self._losses: list[np.ndarray] = []
         self._waiting: list[Tensor] = []
         self._sizes: list[int] = []             # rows of each batch of this epoch
+        self.ends: list[int] = []               # batches that were done at the end of each epoch
         self.started = time.perf_counter()
         self.lr_find: tuple[Any, dict[str, float]] | None = None
 
@@ -74,15 +76,19 @@ class Recorder(Callback):
         row = {"epoch": len(self.rows), "train_loss": total / sum(self._sizes) if losses else math.nan}
         row |= {"valid_loss" if name == "loss" else name: v for name, v in self.learn.scores.values.items()}
         self.rows.append(row | {"seconds": time.perf_counter() - self.started})
+        self.ends.append(len(self.lrs))
+        if losses and not math.isfinite(total):
+            warnings.warn(f"the training loss of epoch {row['epoch']} is {row['train_loss']}: the weights are of no "
+                          "use any more; begin again with a lower learning rate", stacklevel=2)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "lrs": self.lrs, "moms": self.moms, "losses": self.losses, "sizes": self._sizes,
-                "seconds": time.perf_counter() - self.started}
+                "ends": self.ends, "seconds": time.perf_counter() - self.started}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rows, self.lrs, self.moms = list(state["rows"]), list(state["lrs"]), list(state["moms"])
-        self._losses, self._waiting, self._sizes = [state["losses"].numpy()], [], list(state["sizes"])
-        self.started = time.perf_counter() - state["seconds"]
+        self._losses, self._waiting, self._sizes = [np.asarray(state["losses"])], [], list(state["sizes"])
+        self.ends, self.started = list(state["ends"]), time.perf_counter() - state["seconds"]
 
     def _flush(self) -> None:
         if self._waiting:
@@ -94,9 +100,9 @@ class Recorder(Callback):
         ax = _axes(ax)
         smooth = self.smooth_losses(beta)
         ax.plot(np.arange(skip, len(smooth)), smooth[skip:], label="training, smoothed")
-        if valid := [row["valid_loss"] for row in self.rows if "valid_loss" in row]:
-            ends = np.linspace(0, len(smooth), len(self.rows) + 1)[1:]
-            ax.plot(ends[-len(valid):], valid, "o-", label="validation")
+        valid = [(end, row["valid_loss"]) for end, row in zip(self.ends, self.rows) if "valid_loss" in row]
+        if valid:
+            ax.plot(*zip(*valid), "o-", label="validation")
         ax.set(xlabel="batch", ylabel="loss")
         ax.legend()
         return ax

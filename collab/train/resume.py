@@ -10,6 +10,7 @@ from .checkpoint import read_tree, write_tree
 from .events import CancelBatch, CancelEpoch
 from .seeded import random_state, set_random_state
 from .state import learner_state, restore_state
+from .steps import ShortEpoch
 
 
 class EpochStart(Callback):
@@ -40,9 +41,10 @@ class Checkpoint(Callback):
         learn = self.learn
         if learn.training:
             done = learn.i + 1
-            last = done == len(learn.data.train)
-            if last if self.every is None else (learn.epoch * len(learn.data.train) + done) % self.every == 0:
-                write_tree(self.path, {**learner_state(learn), "done": done, "start": learn.epoch_start.drawn})
+            per_epoch = len(learn.batches)
+            if done == per_epoch if self.every is None else (learn.epoch * per_epoch + done) % self.every == 0:
+                write_tree(self.path, {**learner_state(learn), "done": done, "per_epoch": per_epoch,
+                                       "start": learn.epoch_start.drawn})
 
 
 class Resume(Callback):
@@ -56,10 +58,13 @@ class Resume(Callback):
     def __init__(self, path: str | Path):
         self.path = path
 
+    run_after = (ShortEpoch,)       # so that the number of batches is known
+
     def before_fit(self) -> None:
         self.state: dict[str, Any] | None = read_tree(self.path)
         if "done" not in self.state:
-            raise ValueError(f"{self.path} was written outside a fit; load it with learn.load(path)")
+            raise ValueError(f"{self.path} was not written by a Checkpoint in the middle of a fit; load it with "
+                             "learn.load(path)")
         if (n := self.state["n_epochs"]) != self.learn.n_epochs:
             raise ValueError(f"{self.path} was written in a fit of {n} epochs; resume with as many, not "
                              f"{self.learn.n_epochs}")
@@ -70,6 +75,9 @@ class Resume(Callback):
 
     def before_train(self) -> None:
         if self.state:
+            if (n := self.state["per_epoch"]) != len(self.learn.batches):
+                raise ValueError(f"{self.path} was written in a fit with {n} batches an epoch, this one has "
+                                 f"{len(self.learn.batches)}; resume with the same data and batch size")
             set_random_state(self.state["start"]["random"])
             if self.state["start"]["batches"] is not None:
                 self.learn.data.train.generator.set_state(self.state["start"]["batches"])

@@ -10,6 +10,7 @@ from .callback import Callback
 from .optim import set_hyper
 
 Schedule = Callable[[float], float]
+JOINT = 1e-9        # a position this near to a joint is at it: fractions such as 1 / 3 do not add up exactly
 
 
 def sched_no(start: float, end: float = 0.0) -> Schedule:
@@ -49,9 +50,9 @@ def combine_scheds(fractions: Sequence[float], scheds: Sequence[Schedule]) -> Sc
     starts = [math.fsum(fraction for fraction, _ in pieces[:k]) for k in range(len(pieces))]
 
     def combined(pos: float) -> float:
-        k = bisect_right(starts, pos) - 1
+        k = bisect_right(starts, pos + JOINT) - 1
         fraction, sched = pieces[k]
-        return sched(min(1.0, (pos - starts[k]) / fraction))
+        return sched(min(1.0, max(0.0, (pos - starts[k]) / fraction)))
     return combined
 
 
@@ -59,17 +60,24 @@ class ParamScheduler(Callback):
     """Sets hyper-parameters before every training batch: {"lr": schedule, "momentum": schedule, ...}.
 
     A list of schedules sets one a parameter group. The position is batches done / batches of the fit: 0 at the
-    first, just short of 1 at the last."""
+    first, just short of 1 at the last. When the fit is over, what it set is again what it was."""
 
     order = 50
 
     def __init__(self, scheds: dict[str, Schedule | Sequence[Schedule]]):
         self.scheds = scheds
 
+    def before_fit(self) -> None:
+        self.before = [dict(group) for group in self.learn.opt.param_groups]
+
+    def cleanup_fit(self) -> None:
+        for group, before in zip(self.learn.opt.param_groups, self.before):
+            group.update({name: value for name, value in before.items() if name != "params"})
+
     def before_batch(self) -> None:
         learn = self.learn
         if learn.training:
-            per_epoch = len(learn.data.train)
+            per_epoch = len(learn.batches)
             pos = (learn.epoch * per_epoch + learn.i) / (learn.n_epochs * per_epoch)
             set_hyper(learn.opt, **{name: sched(pos) if callable(sched) else [one(pos) for one in sched]
                                     for name, sched in self.scheds.items()})

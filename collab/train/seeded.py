@@ -14,13 +14,14 @@ from .callback import Callback
 
 def random_state() -> list[Tensor]:
     """The state of torch's global generators: the CPU's, then every GPU's."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []    # asking would start them all
+    return [torch.get_rng_state(), *gpus]
 
 
 def set_random_state(states: list[Tensor]) -> None:
     """Put back what `random_state` gave; states of GPUs that are not here are left out."""
     torch.set_rng_state(states[0])
-    if torch.cuda.is_available():
+    if len(states) > 1 and torch.cuda.is_available():
         for device, state in enumerate(states[1:1 + torch.cuda.device_count()]):
             torch.cuda.set_rng_state(state, device)
 
@@ -36,27 +37,42 @@ def untouched_randomness() -> Iterator[None]:
 
 
 class Seeded(Callback):
-    """Runs each fit on a random stream of its own, which begins at `seed` and goes on from fit to fit."""
+    """Runs each fit on a random stream of its own, which begins at `seed` and goes on from fit to fit: that of torch,
+    and the one that shuffles the training batches. Two learners with one seed over one data therefore do the same."""
 
     order = -100
 
     def __init__(self, seed: int):
         self.seed = seed
-        self.state: list[Tensor] | None = None
+        self.inner: dict[str, Any] | None = None
 
     def before_fit(self) -> None:
-        self.outer = random_state()
-        if self.state is None:
-            torch.manual_seed(self.seed)
-        else:
-            set_random_state(self.state)
+        self.outer = self._now()
+        if self.inner is not None:
+            self._put_back(self.inner)
+            return
+        torch.manual_seed(self.seed)
+        if (generator := self._generator()) is not None:
+            generator.manual_seed(self.seed)
 
     def cleanup_fit(self) -> None:
-        self.state = random_state()
-        set_random_state(self.outer)
+        self.inner = self._now()
+        self._put_back(self.outer)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"state": self.state}
+        return {"inner": self.inner}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.state = state["state"]
+        self.inner = state["inner"]
+
+    def _generator(self) -> torch.Generator | None:
+        return getattr(self.learn.data.train, "generator", None)
+
+    def _now(self) -> dict[str, Any]:
+        generator = self._generator()
+        return {"random": random_state(), "batches": None if generator is None else generator.get_state()}
+
+    def _put_back(self, states: dict[str, Any]) -> None:
+        set_random_state(states["random"])
+        if (generator := self._generator()) is not None and states["batches"] is not None:
+            generator.set_state(states["batches"])

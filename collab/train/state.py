@@ -21,7 +21,7 @@ RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", 
 def untouched(learn: Learner, weights: bool = False) -> Iterator[None]:
     """Whatever happens inside, afterwards the mode of every module, torch's random state, the generators of the
     batches and the learner's running attributes are what they were; with `weights`, so are the model's weights and
-    buffers, its gradients and the optimizer."""
+    buffers, its gradients, the optimizer and the callbacks that look."""
     modes = {module: module.training for module in learn.model.modules()}
     running = {name: value for name, value in vars(learn).items() if name in RUNNING}
     generators = [g for part in (learn.data.train, learn.data.valid, getattr(learn.data, "test", None))
@@ -48,6 +48,7 @@ def _untouched_weights(learn: Learner) -> Iterator[None]:
     tensors = [*learn.model.parameters(), *learn.model.buffers()]
     before, grads = [t.detach().clone() for t in tensors], [p.grad for p in learn.model.parameters()]
     opt = copy.deepcopy(learn.opt.state_dict())
+    cbs = [(cb, copy.deepcopy(cb.state_dict())) for cb in learn.cbs if cb.looks]
     for p in learn.model.parameters():
         p.grad = None
     try:
@@ -59,6 +60,8 @@ def _untouched_weights(learn: Learner) -> Iterator[None]:
         for p, grad in zip(learn.model.parameters(), grads):
             p.grad = grad
         learn.opt.load_state_dict(opt)
+        for cb, state in cbs:
+            cb.load_state_dict(state)
 
 
 def learner_state(learn: Learner) -> dict[str, Any]:
@@ -74,16 +77,22 @@ def learner_state(learn: Learner) -> dict[str, Any]:
 def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True) -> None:
     """Put a tree from `learner_state` back.
 
-    Callbacks are matched by class, in order; the state of one that is no longer there is left out. Raises ValueError
-    where the weights or the optimizer do not fit."""
-    try:
-        learn.model.load_state_dict(state["model"])
-        if with_opt:
+    Callbacks are matched by class, in order; the state of one that is no longer there is left out. Raises ValueError,
+    and changes nothing, where the weights or the optimizer do not fit."""
+    shapes, saved_shapes = ({name: tuple(t.shape) for name, t in weights.items()}
+                            for weights in (learn.model.state_dict(), state["model"]))
+    if shapes != saved_shapes:
+        raise ValueError(f"the saved state does not fit this {type(learn.model).__name__}: its weights are "
+                         f"{saved_shapes}, the model's {shapes}")
+    if with_opt:
+        try:
             learn.opt.load_state_dict(state["opt"])
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"the saved state does not fit this {type(learn.model).__name__}: {error}") from None
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"the saved state does not fit this {type(learn.opt).__name__}: {error}") from None
+    learn.model.load_state_dict(state["model"])
     for name, p in learn.model.named_parameters():
-        p.grad = state["grads"].get(name)
+        grad = state["grads"].get(name)
+        p.grad = None if grad is None else grad.to(p.device)
     saved = list(state["cbs"])
     for cb in learn.cbs:
         if found := next((s for s in saved if s["name"] == type(cb).__name__), None):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
 
 from .callback import Callback
-from .events import CancelStep, CancelTrain, CancelValidate
+from .events import CancelStep
 
 
 class GradientClip(Callback):
@@ -53,6 +55,11 @@ class GradientAccumulation(Callback):
             if p.grad is not None:
                 p.grad /= self.rows
         self.rows = 0
+
+    def cleanup_train(self) -> None:
+        if self.rows:                       # cut off before its step
+            self.learn.opt.zero_grad()
+            self.rows = 0
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -102,8 +109,29 @@ class MixedPrecision(Callback):
             self.scaler.load_state_dict(state["scaler"])
 
 
+class Threads(Callback):
+    """Trains with `n` threads of the CPU. Batches of ratings are small: with one thread none waits for another, which
+    costs little on an idle machine, and when it is busy more than one can be many times slower."""
+
+    order = -95
+    looks = True
+
+    def __init__(self, n: int = 1):
+        self.n = n
+        self.before: int | None = None
+
+    def before_fit(self) -> None:
+        self.before = torch.get_num_threads()
+        torch.set_num_threads(self.n)
+
+    def cleanup_fit(self) -> None:
+        if self.before is not None:
+            torch.set_num_threads(self.before)
+
+
 class ShortEpoch(Callback):
-    """Cuts every epoch to its first `n` batches, or to a fraction of them where `n` is below 1."""
+    """Cuts every epoch to its first `n` batches, or to a fraction of them where `n` is below 1; validation too, if
+    `valid`. Schedules go over the short epochs."""
 
     order = -50
 
@@ -112,8 +140,23 @@ class ShortEpoch(Callback):
             raise ValueError(f"a short epoch has some batches, got {n}")
         self.n, self.valid = n, valid
 
-    def before_batch(self) -> None:
-        learn = self.learn
-        limit = self.n if self.n >= 1 else max(1, round(self.n * len(learn.batches)))
-        if learn.i >= limit and (learn.training or self.valid):
-            raise CancelTrain if learn.training else CancelValidate
+    def before_train(self) -> None:
+        self.learn.batches = First(self.learn.batches, self.n)
+
+    def before_validate(self) -> None:
+        if self.valid:
+            self.learn.batches = First(self.learn.batches, self.n)
+
+
+class First:
+    """The first `n` of some batches (at least one), or the first fraction `n` of them."""
+
+    def __init__(self, batches: Any, n: float):
+        self.batches = batches
+        self.n = min(len(batches), int(n) if n >= 1 else max(1, round(n * len(batches))))
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(iter(self.batches), self.n)

@@ -11,6 +11,7 @@ from .callback import Callback
 from .checkpoint import write_tree
 from .events import CancelFit
 from .optim import set_hyper
+from .schedule import ParamScheduler
 from .state import learner_state
 
 LOWER = ("loss", "rmse", "mae", "mse", "error")
@@ -22,7 +23,7 @@ class Tracker(Callback):
     `mode` is "min", "max" or "auto": smaller is better for a loss and for errors, larger for anything else. A change
     counts when it is better by more than `min_delta`."""
 
-    order = 65          # after whoever changes what is recorded
+    order = 80          # after whoever records or prints the epoch: this may be the last one
 
     def __init__(self, monitor: str = "valid_loss", mode: str = "auto", min_delta: float = 0.0):
         if mode not in ("min", "max", "auto"):
@@ -108,7 +109,9 @@ class SaveBest(Tracker):
 
 
 class ReduceLROnPlateau(Tracker):
-    """Multiplies the learning rates by `factor`, down to `min_lr`, after `patience` epochs without a better one."""
+    """Multiplies the learning rates by `factor`, down to `min_lr`, after `patience` epochs without a better one.
+
+    It is for `fit`: a schedule, which sets the rate for every batch, would undo it, so with one it raises TypeError."""
 
     def __init__(self, monitor: str = "valid_loss", patience: int = 1, factor: float = 0.1, min_lr: float = 0.0,
                  mode: str = "auto", min_delta: float = 0.0):
@@ -116,6 +119,12 @@ class ReduceLROnPlateau(Tracker):
         if not 0 < factor < 1:
             raise ValueError(f"factor must lie between 0 and 1, got {factor}")
         self.patience, self.factor, self.min_lr = patience, factor, min_lr
+
+    def before_fit(self) -> None:
+        super().before_fit()
+        for cb in self.learn.cbs:
+            if isinstance(cb, ParamScheduler) and "lr" in cb.scheds:
+                raise TypeError("ReduceLROnPlateau has no effect under a schedule of the rate; use it with fit")
 
     def after_epoch(self) -> None:
         if not self.look() and self.waited >= self.patience:
