@@ -37,5 +37,5 @@ def test_the_error_it_shows_is_the_one_that_is_raised():
 
 def test_the_makefile_has_the_targets_it_names():
     makefile = (Path(__file__).parents[1] / "Makefile").read_text()
-    for target in set(re.findall(r"make (\w+)", README)):
+    for target in set(re.findall(r"(?:^|`)make (\w+)", README, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
