@@ -1,4 +1,4 @@
-"""The command line: collab train | evaluate | recommend | similar | demo."""
+"""The command line: collab train | evaluate | recommend | similar | explain | demo."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from .data.files import read_table
 from .data.movielens import movielens
 from .data.schema import DataError, Schema
 from .data.split import CANONICAL, Split, apply_split, leave_last, random_split, time_split, user_split
+from .interpret import CollabInterpretation
 from .learner import CollabLearner
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -170,6 +171,16 @@ def similar(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's 
         which = f", the most rated of {len(others) + 1:,} with {item!r} in their title" if others else ""
         print(f"Nearest to {f'{title} ({id})' if title else id}{which}:\n")
     _print(learn.similar_items(id, n=n, min_ratings=min_ratings), as_, "nothing with so many ratings")
+
+
+@app.command()
+def explain(user: Annotated[str, typer.Option(help="The user's id.")],
+            item: Annotated[str, typer.Option(help="An item's id, title, or part of its title.")],
+            model: ModelFile = OUT) -> None:
+    """Take the score of an item for a user apart, and name what the user rated that is nearest to it."""
+    learn = _load(model)
+    id, *_ = learn.data.find_items(item)
+    print(CollabInterpretation(learn).explain(learn.data.users.parse(user), id))
 
 
 @app.command()

@@ -49,11 +49,11 @@ def collab(monkeypatch, capsys):
 
 def test_help_names_every_command_and_the_first_step(collab):
     code, out, _ = collab("--help")
-    assert code == 0 and all(name in out for name in ("train", "evaluate", "recommend", "similar", "demo"))
+    assert code == 0 and all(name in out for name in ("train", "evaluate", "recommend", "similar", "explain"))
     assert "collab train ml-100k --split u1" in out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "recommend", "similar", "demo"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "recommend", "similar", "explain", "demo"])
 def test_every_option_is_explained(collab, command):
     code, out, _ = collab(command, "--help")
     assert code == 0
@@ -171,6 +171,13 @@ def test_a_model_that_diverged_is_not_written(collab, trained, tmp_path):
 def test_similar_says_which_of_several_titles_it_took(collab, trained):
     out = collab("similar", "film", trained / "model.safetensors", "-n", 2)[1]
     assert re.search(r"the most rated of \d+ with 'film' in their title", out)
+
+
+def test_explain_takes_a_score_apart(collab, trained):
+    learn = load_learner(trained / "model.safetensors")
+    title = learn.data.titles([3])[0]
+    code, out, _ = collab("explain", trained / "model.safetensors", "--user", 7, "--item", title)
+    assert code == 0 and f"User 7 and {title} (3): predicted {learn.predict(7, 3):.2f}" in out and "item bias" in out
 
 
 REFUSALS = [

@@ -1,0 +1,67 @@
+"""Principal components of embeddings: where most of what was learned lies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class PCA:
+    """The principal components of n rows of factors, by the eigenvectors of their covariance (Pearson 1901), in
+    float64 and in memory of n x n_factors. A component's sign makes its largest loading positive.
+
+    `components` (n_components, n_factors), `explained_variance` and `explained_variance_ratio` (n_components,),
+    `mean` (n_factors,), and `scores`, a frame with a row an id: id, title and n_ratings where known, then one column
+    a component, called 0, 1 and so on. Raises ValueError for more components than factors, or fewer than two rows."""
+
+    def __init__(self, weight: np.ndarray, labels: pd.DataFrame, n_components: int = 3):
+        n, n_factors = weight.shape
+        if not 1 <= n_components <= n_factors:
+            raise ValueError(f"n_components must lie between 1 and the number of factors, {n_factors}, "
+                             f"got {n_components}")
+        if n < 2:
+            raise ValueError(f"principal components need at least two rows, got {n}; lower min_ratings")
+        centred = weight.astype(np.float64)
+        self.mean = centred.mean(0)
+        centred -= self.mean
+        variances, vectors = np.linalg.eigh(centred.T @ centred / (n - 1))
+        order = np.argsort(-variances, kind="stable")[:n_components]
+        components = vectors[:, order].T
+        largest = np.abs(components).argmax(1)
+        self.components = components * np.sign(components[np.arange(n_components), largest])[:, None]
+        self.explained_variance = variances[order].clip(min=0)
+        self.explained_variance_ratio = self.explained_variance / variances.clip(min=0).sum()
+        columns = pd.DataFrame(centred @ self.components.T, columns=range(n_components))
+        self.scores = pd.concat([labels.reset_index(drop=True), columns], axis=1)
+
+    def table(self, k: int = 0, n: int = 5) -> pd.DataFrame:
+        """Both ends of component `k`: the `n` highest scores, then the `n` lowest, the lowest last."""
+        self._check(k)
+        ranked = self.scores.iloc[np.argsort(-self.scores[k].to_numpy(), kind="stable")]
+        n = min(n, len(ranked) // 2)
+        ends = pd.concat([ranked.head(n), ranked.tail(n)])
+        labels = [c for c in self.scores if not isinstance(c, int)]
+        return ends[[*labels, k]].rename(columns={k: "score"}).reset_index(drop=True)
+
+    def plot(self, x: int = 0, y: int = 1, ax: Axes | None = None, top: int | None = 100) -> Axes:
+        """A scatter of two components, the points labelled where there is room; `top` takes the most rated only."""
+        from .plots import axes, scatter_with_labels
+        self._check(x)
+        self._check(y)
+        ax, shown = axes(ax), self.scores
+        if top is not None:
+            shown = shown.nlargest(top, "n_ratings")
+        labels: Any = shown["title"] if "title" in shown else shown["id"]
+        scatter_with_labels(ax, shown[x].to_numpy(), shown[y].to_numpy(), labels.astype(str).tolist())
+        ratio = self.explained_variance_ratio
+        ax.set(xlabel=f"component {x} ({ratio[x]:.0%} of the variance)", ylabel=f"component {y} ({ratio[y]:.0%})")
+        return ax
+
+    def _check(self, k: int) -> None:
+        if k not in range(len(self.components)):
+            raise ValueError(f"component {k} is not there: they are 0 to {len(self.components) - 1}")

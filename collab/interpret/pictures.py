@@ -1,0 +1,93 @@
+"""The pictures of CollabInterpretation: each takes `ax=`, draws on it or on a new figure's, and returns it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .plots import axes, scatter_with_labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .interpretation import CollabInterpretation
+
+
+def plot_biases(self: CollabInterpretation, by: str = "item", n: int = 10, min_ratings: int = 0,
+                ax: Axes | None = None) -> Axes:
+    """The `n` largest and the `n` smallest biases as bars, the largest on top."""
+    ax = axes(ax)
+    ends = [self.biases(by, n, largest, min_ratings) for largest in (True, False)]
+    table = pd.concat([ends[0], ends[1][::-1]]).drop_duplicates("id")
+    names = (table["title"] if "title" in table else table["id"]).astype(str)
+    place = np.arange(len(table))[::-1]
+    ax.barh(place, table["bias"], color=np.where(table["bias"] > 0, "C0", "C3"))
+    ax.set_yticks(place, names.tolist(), fontsize=8)
+    ax.set_xlabel(f"bias of the {by}")
+    return ax
+
+
+def plot_norms(self: CollabInterpretation, by: str = "item", min_ratings: int = 1, n_labels: int = 15,
+               ax: Axes | None = None) -> Axes:
+    """The length of every embedding over its number of ratings (a logarithmic axis), the longest labelled."""
+    ax, table = axes(ax), self.norms(by, min_ratings)
+    names = (table["title"] if "title" in table else table["id"]).astype(str).tolist()
+    ax.set_xscale("log")
+    scatter_with_labels(ax, table["n_ratings"].to_numpy(), table["norm"].to_numpy(), names[:n_labels])
+    ax.set(xlabel="training ratings", ylabel=f"length of the {by}'s embedding")
+    return ax
+
+
+def plot_predictions(self: CollabInterpretation, ax: Axes | None = None) -> Axes:
+    """What was predicted for the validation ratings, as a box for each true rating, and the diagonal.
+
+    Ratings on more than twelve levels are put into ten classes of equal width. Raises ValueError without a
+    validation part."""
+    ax = axes(ax)
+    preds, targets = (t.numpy() for t in self.learn.get_preds())
+    levels = np.unique(targets)
+    if len(levels) > 12:
+        edges = np.linspace(levels[0], levels[-1], 11)
+        levels = (edges[1:] + edges[:-1]) / 2
+        targets = levels[np.clip(np.searchsorted(edges, targets, side="right") - 1, 0, 9)]
+    width = 0.6 * np.diff(levels).min() if len(levels) > 1 else 0.6
+    ax.boxplot([preds[targets == level] for level in levels], positions=levels, widths=width, showfliers=False,
+               manage_ticks=False)
+    ax.plot(levels, levels, "--", color="C3", label="as predicted, so rated")
+    ax.set(xlabel="rating", ylabel="predicted")
+    ax.legend()
+    return ax
+
+
+def plot_cross(self: CollabInterpretation, n: int = 15, ax: Axes | None = None) -> Axes:
+    """The ratings that the `n` busiest users gave the `n` most rated items, in the training part; gaps are white."""
+    ax, data = axes(ax), self.data
+    users, items = (torch.argsort(data.counts(by)[1:], descending=True, stable=True)[:n] + 1 for by in ("user", "item"))
+    table = np.full((len(users), len(items)), np.nan)
+    for row, user in enumerate(users.tolist()):
+        rated, ratings = data.histories[user]
+        column, which = torch.nonzero(items[:, None] == rated[None], as_tuple=True)
+        table[row, column] = ratings[which]
+    image = ax.imshow(table, cmap="viridis", aspect="auto")
+    ids = data.items.decode(items.numpy())
+    names = data.titles(ids) or [str(id) for id in ids]
+    ax.set_xticks(range(len(items)), names, rotation=60, ha="right", fontsize=8)
+    ax.set_yticks(range(len(users)), [str(id) for id in data.users.decode(users.numpy())], fontsize=8)
+    ax.set_ylabel("user")
+    figure = ax.get_figure()
+    if figure is not None:
+        figure.colorbar(image, ax=ax, label="rating")
+    return ax
+
+
+def plot_counts(self: CollabInterpretation, by: str = "item", ax: Axes | None = None) -> Axes:
+    """How many items (or users) have how many training ratings: a histogram over a logarithmic axis, whose bars double
+    in width."""
+    ax = axes(ax)
+    counts = self.data.counts(by)[1:].numpy()
+    ax.hist(counts, bins=(2.0 ** np.arange(np.log2(counts.max()) // 1 + 2)).tolist(), edgecolor="white")
+    ax.set(xscale="log", xlabel=f"training ratings of one {by}", ylabel=f"{by}s")
+    return ax
