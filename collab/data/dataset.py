@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from .explore import cross_table, describe, genre_counts, item_table, top_items, user_table
+
 
 @dataclass(frozen=True, eq=False)
 class Truth:
@@ -36,6 +38,13 @@ class RatingSet:
     name: str
     licence: str
     truth: Truth | None = None
+
+    describe = describe
+    user_table = user_table
+    item_table = item_table
+    top_items = top_items
+    genre_counts = genre_counts
+    cross_table = cross_table
 
     def __repr__(self) -> str:
         if not len(self.ratings):
