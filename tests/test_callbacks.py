@@ -3,6 +3,7 @@
 import copy
 import csv
 import math
+import warnings
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from collab import (
     SWA,
     Callback,
     CancelBatch,
+    CancelStep,
+    CancelValidate,
     Checkpoint,
     CollabDataBunch,
     CSVLogger,
@@ -473,3 +476,71 @@ def test_a_loss_that_is_not_finite_is_said_in_a_warning():
 def test_a_falling_rate_on_a_plateau_is_not_for_schedules():
     with pytest.raises(TypeError, match="use it with fit"):
         line_learner(ReduceLROnPlateau()).fit_one_cycle(1)
+
+
+def test_nan_is_looked_for_in_every_nth_batch_only():
+    for every, stopped in ((1, True), (2, False)):
+        losses = iter([1.0, math.nan, 1.0])                     # of the three batches, the second
+        learn = line_learner(stop := TerminateOnNaN(every), valid=False, lr=0.0)
+        learn.loss_func = lambda pred, target, losses=losses: pred.mean() * 0 + next(losses)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit_quietly(learn, 1)
+        assert stop.stopped is stopped
+    with pytest.raises(ValueError, match="at least 1"):
+        TerminateOnNaN(0)
+
+
+def test_rows_count_towards_a_step_also_when_another_callback_leaves_the_step_out():
+    class SkipFirst(Callback):
+        def after_backward(self):
+            if self.learn.i == 0:
+                raise CancelStep
+    grads = []
+
+    class Watch(Callback):
+        def after_step(self):
+            grads.append(self.learn.model.weight.grad.item())
+    learn = line_learner([SkipFirst(), GradientAccumulation(4), Watch()], opt_func=torch.optim.SGD, lr=0.0)
+    fit_quietly(learn, 1)
+    whole = torch.autograd.grad(learn.loss_func(learn.model(X[:8]), Y[:8]), learn.model.weight)[0].item()
+    assert grads[0] == pytest.approx(whole)                     # the mean over both batches, not over one
+
+
+def test_an_epoch_without_validation_is_passed_over():
+    class NoValidation(Callback):
+        def before_validate(self):
+            if self.learn.epoch == 1:
+                raise CancelValidate
+    learn = line_learner([NoValidation(), best := SaveBest(), EarlyStopping(patience=1)])
+    fit_quietly(learn, 3)
+    assert len(learn.recorder.rows) == 3 and "valid_loss" not in learn.recorder.rows[1] and best.weights is not None
+
+
+def test_the_csv_log_leaves_a_cell_empty_and_never_joins_two_rows(tmp_path):
+    class NoValidation(Callback):
+        def before_validate(self):
+            if self.learn.epoch == 1:
+                raise CancelValidate
+    fit_quietly(line_learner([NoValidation(), CSVLogger(tmp_path / "h.csv")]), 3)
+    assert [row["valid_loss"] == "" for row in rows_of(tmp_path / "h.csv")] == [False, True, False]
+    text = (tmp_path / "h.csv").read_text()
+    (tmp_path / "h.csv").write_text(text.rstrip("\n"))          # as an editor may leave it
+    fit_quietly(line_learner(CSVLogger(tmp_path / "h.csv", append=True)), 1)
+    assert (tmp_path / "h.csv").read_text().startswith(text) and len(rows_of(tmp_path / "h.csv")) == 4
+
+
+@pytest.mark.parametrize("make", [EarlyStopping, SaveBest, ReduceLROnPlateau, lambda: CSVLogger("never")])
+def test_what_reads_the_history_says_so_when_nobody_keeps_it(make):
+    learn = line_learner(make())
+    with learn.removed_cbs([learn.recorder, learn.progress]), pytest.raises(TypeError, match="reads the history"):
+        learn.fit(1)
+
+
+def test_tensorboard_goes_on_counting_when_resumed(tmp_path):
+    pytest.importorskip("tensorboard")
+    board = TensorBoard(tmp_path, every=2)
+    fit_quietly(line_learner(board), 2)
+    other = TensorBoard(tmp_path)
+    other.load_state_dict(board.state_dict())
+    assert other.batches == board.batches == 6

@@ -6,7 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from collab import Callback, CancelBatch, CancelEpoch, CancelFit, CancelStep, CancelTrain, CancelValidate, DataBunch
+from collab import (
+    EMA,
+    SWA,
+    Callback,
+    CancelBatch,
+    CancelEpoch,
+    CancelFit,
+    CancelStep,
+    CancelTrain,
+    CancelValidate,
+    DataBunch,
+    SaveBest,
+)
 from collab.losses import mse
 from collab.train.events import EVENTS, SCOPES
 from collab.train.learner import Learner
@@ -40,7 +52,7 @@ def fit_quietly(learn, n=1, **options):
         learn.fit(n, **options)
 
 
-def raise_at(event, error, at=0):
+def raise_at(event, error, at=0, order=-1):
     """A callback that raises `error` in `event` from the `at`-th call on, once."""
     calls = []
 
@@ -48,7 +60,7 @@ def raise_at(event, error, at=0):
         calls.append(1)
         if len(calls) == at + 1:
             raise error
-    return type("RaiseAt", (Callback,), {event: method, "order": -1})()
+    return type("RaiseAt", (Callback,), {event: method, "order": order})()
 
 
 BATCH = ["before_batch", "after_pred", "after_loss", "after_backward", "after_step", "after_batch", "cleanup_batch"]
@@ -86,14 +98,14 @@ CANCELS = [  # (where it is raised, what, events that must be missing, how often
     ("after_loss", CancelTrain, set(), {"after_train": 1, "before_validate": 2, "after_epoch": 2}),
     ("before_validate", CancelValidate, set(), {"after_validate": 1, "cleanup_validate": 2, "after_epoch": 2}),
     ("after_loss", CancelBatch, set(), {"before_batch": 10, "after_batch": 9, "cleanup_batch": 10, "after_step": 5}),
-    ("after_backward", CancelStep, set(), {"after_step": 5, "after_batch": 10}),
+    ("after_backward", CancelStep, set(), {"after_backward": 6, "after_step": 5, "after_batch": 10}),
 ]
 
 
 @pytest.mark.parametrize(("event", "cancel", "missing", "counts"), CANCELS)
 def test_a_cancel_ends_its_scope_and_cleanups_still_run(event, cancel, missing, counts):
     log = Log()
-    fit_quietly(line_learner([log, raise_at(event, cancel())]), 2)
+    fit_quietly(line_learner([log, raise_at(event, cancel(), order=1)]), 2)
     assert not missing & set(log.seen)
     assert {name: log.seen.count(name) for name in counts} == counts
 
@@ -169,6 +181,95 @@ def test_two_callbacks_that_replace_one_verb_are_refused():
     one, two = (type(name, (Callback,), {"step": lambda self: None})() for name in ("One", "Two"))
     with pytest.raises(TypeError, match="One and Two both replace the verb 'step'"):
         fit_quietly(line_learner([one, two]))
+
+
+def test_run_before_and_run_after_come_before_order():
+    said = []
+
+    class First(Callback):
+        order = 9
+
+        def before_fit(self):
+            said.append("first")
+
+    class Second(Callback):
+        order, run_after = -9, (First,)
+
+        def before_fit(self):
+            said.append("second")
+
+    class Zeroth(Callback):
+        order, run_before = 99, (First,)
+
+        def before_fit(self):
+            said.append("zeroth")
+    fit_quietly(line_learner([Second(), First(), Zeroth()]))
+    assert said == ["zeroth", "first", "second"]
+
+
+def test_an_order_that_goes_round_in_a_circle_is_refused():
+    class One(Callback): ...
+
+    class Two(Callback):
+        run_before, run_after = (One,), (One,)
+    with pytest.raises(TypeError, match="go round in a circle"):
+        fit_quietly(line_learner([One(), Two()]))
+
+
+def test_a_fit_that_is_refused_cleans_up_only_what_was_begun():
+    learn = line_learner([log := Log(), raise_at("before_fit", ZeroDivisionError(), order=-1)])
+    with pytest.raises(ZeroDivisionError), learn.no_logging():
+        learn.fit_one_cycle(1)                              # its schedule, of order 50, never saw before_fit
+    assert log.seen == []
+    learn = line_learner(seed=1)
+    fit_quietly(learn, 1)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    for fit in (learn.fit_one_cycle, learn.fit_sgdr, learn.fit):
+        with pytest.raises(FileNotFoundError), learn.no_logging():
+            fit(1, resume="nowhere")
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("cb", [SaveBest(), EMA(decay=0.5), SWA()])
+def test_a_refused_fit_does_not_bring_back_the_weights_of_an_earlier_one(cb):
+    learn = line_learner(cb)
+    fit_quietly(learn, 1)
+    with learn.removed_cbs(cb):
+        fit_quietly(learn, 5)
+    weight = learn.model.weight.item()
+    with pytest.raises(FileNotFoundError):
+        fit_quietly(learn, 1, resume="nowhere")
+    assert learn.model.weight.item() == weight
+
+
+def test_a_cancel_after_the_epoch_waits_until_every_callback_had_it():
+    log = Log()
+    fit_quietly(line_learner([raise_at("after_epoch", CancelFit(), order=-1), log]), 3)
+    assert log.seen.count("after_epoch") == 1 and log.seen.count("before_epoch") == 1
+
+
+def test_a_callback_that_is_there_cannot_be_added_again():
+    log = Log()
+    with pytest.raises(ValueError, match="this Log is already there"):
+        line_learner(log).fit(1, cbs=log)
+
+
+@pytest.mark.parametrize("name", ["befor_fit", "after_epochs", "before_batchs"])
+def test_a_name_that_is_nearly_an_event_is_an_error_also_from_a_mixin(name):
+    mixin = type("Mixin", (), {name: lambda self: None})
+    with pytest.raises(TypeError, match=f"Wrong.{name} is not an event; did you mean"):
+        type("Wrong", (mixin, Callback), {})
+
+
+def test_fitting_nothing_and_fitting_another_model_are_refused():
+    with pytest.raises(ValueError, match="there are no training batches"):
+        Learner(DataBunch([], device="cpu"), nn.Linear(1, 1)).fit(1)
+    learn = line_learner()
+    fit_quietly(learn, 1)
+    learn.model = nn.Linear(1, 1)
+    with pytest.raises(RuntimeError, match="holds the parameters of another model"):
+        learn.fit(1)
 
 
 def test_callbacks_given_to_fit_stay_for_that_fit_only():

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from test_loop import fit_quietly, line_learner, raise_at
 from torch import nn
 
-from collab import CollabDataBunch, collab_learner, synthetic
+from collab import Callback, CollabDataBunch, DataBunch, Learner, TensorBatches, collab_learner, synthetic
 from collab.train.lr_find import Curve, minimum, slide, steep, valley
 
 LRS = np.logspace(-5, 0, 6)
@@ -160,9 +160,47 @@ def test_the_suggested_rate_trains_well():
     torch.manual_seed(1)
     x = torch.randn(400, 5)
     y = x @ torch.tensor([[1.0], [2], [3], [4], [5]])
-    from collab import DataBunch, Learner, TensorBatches
     learn = Learner(DataBunch(TensorBatches(x, y, bs=20, shuffle=True), TensorBatches(x, y, bs=400), device="cpu"),
                     nn.Linear(5, 1))
     lr = learn.lr_find().valley
     fit_quietly(learn, 10, lr=lr)
     assert learn.validate()["valid_loss"] < 0.1 * y.var().item()
+
+
+def test_callbacks_that_look_are_put_back_too():
+    class Counts(Callback):
+        looks = True
+        n = 0
+
+        def after_step(self):
+            self.n += 1
+
+        def state_dict(self):
+            return {"n": self.n}
+
+        def load_state_dict(self, state):
+            self.n = state["n"]
+    learn = line_learner(counts := Counts())
+    learn.lr_find(num_it=10)
+    assert counts.n == 0
+
+
+def test_slide_does_not_depend_on_the_unit_of_the_loss():
+    curve = Curve(np.geomspace(1e-6, 1, 60), np.concatenate([np.linspace(3, 2, 40), np.linspace(2, 9, 20)]))
+    assert len({slide(Curve(curve.lrs, curve.losses * unit)) for unit in (0.01, 1, 1000)}) == 1
+
+
+def test_one_suggestion_by_its_name():
+    assert line_learner().lr_find(num_it=20, suggest="valley")._fields == ("valley",)
+
+
+def test_a_generator_that_hangs_on_the_sampler_is_put_back():
+    x = torch.randn(40, 1)
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.utils.data.TensorDataset(x, x)
+    sampler = torch.utils.data.RandomSampler(rows, generator=generator)
+    learn = Learner(DataBunch(torch.utils.data.DataLoader(rows, 8, sampler=sampler), device="cpu"), nn.Linear(1, 1))
+    before = generator.get_state()
+    learn.lr_find(num_it=10)
+    learn.validate(learn.data.train)
+    assert torch.equal(generator.get_state(), before)

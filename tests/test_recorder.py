@@ -73,6 +73,36 @@ def test_plots_draw_on_the_given_axes_and_return_them():
     np.testing.assert_allclose(valid.get_ydata(), learn.recorder.frame()["valid_loss"])
 
 
+def test_the_plots_of_schedule_and_metrics_show_what_was_recorded():
+    learn = line_learner(metrics=RMSE())
+    with learn.no_logging():
+        learn.fit_one_cycle(2)
+    ax = learn.recorder.plot_sched(ax=Figure().subplots())
+    right = ax.figure.axes[1]
+    assert ax.get_lines()[0].get_ydata().tolist() == learn.recorder.lrs
+    assert right.get_lines()[0].get_ydata().tolist() == learn.recorder.moms
+    (line,) = learn.recorder.plot_metrics(ax=Figure().subplots()).get_lines()
+    assert line.get_label() == "rmse" and line.get_ydata().tolist() == learn.recorder.frame()["rmse"].tolist()
+
+
+def test_an_interrupt_at_any_moment_leaves_losses_rates_and_sizes_together(monkeypatch):
+    calls = []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return 0.0
+    learn = line_learner(lr=0.0)
+    monkeypatch.setattr(recorder_module, "get_hyper", interrupted)
+    fit_quietly(learn, 1)
+    assert learn.interrupted and len(learn.recorder.losses) == len(learn.recorder.lrs) == len(learn.recorder.moms) == 1
+    fit_quietly(learn, 1)
+    with torch.no_grad():
+        expected = mse(learn.model(X), Y).item()
+    assert learn.recorder.rows[-1]["train_loss"] == pytest.approx(expected)
+
+
 SCRIPT = """
 import torch
 from torch import nn
@@ -93,6 +123,16 @@ def test_in_a_pipe_there_is_a_table_and_no_bar():
     assert lines[0].split() == ["epoch", "train_loss", "valid_loss", "seconds"]
     assert [line.split()[0] for line in lines[1:]] == ["0", "1"]
     assert not any("\r" in line or "%" in line for line in lines)
+
+
+def test_no_bar_in_a_terminal_leaves_the_table(monkeypatch, capsys):
+    monkeypatch.setattr("collab.train.progress.bars_wanted", lambda: True)
+    learn = line_learner()
+    with learn.no_bar():
+        learn.fit(1)
+    assert "train_loss" in (plain := capsys.readouterr().out) and "Epoch" not in plain
+    learn.fit(1)
+    assert "Epoch 1/1" in capsys.readouterr().out
 
 
 def test_no_logging_prints_nothing():

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -11,13 +12,17 @@ from safetensors import safe_open
 from test_loop import fit_quietly, line_learner
 
 from collab import (
+    EMA,
+    SWA,
     Callback,
     Checkpoint,
     CollabDataBunch,
     DataBunch,
+    EarlyStopping,
     GradientAccumulation,
     Learner,
     ReduceLROnPlateau,
+    SaveBest,
     collab_learner,
     synthetic,
 )
@@ -123,6 +128,57 @@ def test_every_batch_is_a_place_to_go_on_from(at, tmp_path):
     assert torch.equal(resumed.model.weight, whole.model.weight)
     assert resumed.recorder.losses.tolist() == whole.recorder.losses.tolist()
     assert resumed.recorder.frame().drop(columns="seconds").equals(whole.recorder.frame().drop(columns="seconds"))
+
+
+SETTINGS = {
+    "averages and the best": lambda: [EMA(0.8), GradientAccumulation(8), SaveBest(), ReduceLROnPlateau(patience=1)],
+    "plain mean": lambda: [SWA(), EarlyStopping(patience=9)],
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("momentum", [False, True])
+@pytest.mark.parametrize(("event", "at"), [("after_loss", 4), ("after_backward", 6), ("before_validate", 2),
+                                           ("after_validate", 1), ("cleanup_epoch", 1)])
+def test_many_settings_cut_in_many_places_end_with_the_same_bits(setting, momentum, event, at, tmp_path):
+    def learner(*cbs):
+        opt = partial(torch.optim.SGD, momentum=0.9) if momentum else torch.optim.AdamW
+        return line_learner([*SETTINGS[setting](), *cbs], seed=1, opt_func=opt, lr=0.05, wd=0.1)
+    whole, cut, resumed = learner(), learner(Checkpoint(tmp_path / "c", every=1)), learner()
+    fit_quietly(whole, 3)
+    fit_quietly(cut, 3, cbs=interrupted_at(event, at))
+    assert cut.interrupted
+    fit_quietly(resumed, 3, resume=tmp_path / "c")
+    assert same(whole.model.state_dict(), resumed.model.state_dict())
+    assert same(whole.opt.state_dict(), resumed.opt.state_dict())
+    assert resumed.recorder.frame().drop(columns="seconds").equals(whole.recorder.frame().drop(columns="seconds"))
+
+
+def test_what_was_saved_in_the_middle_of_a_fit_goes_on_in_its_stream(tmp_path):
+    data = CollabDataBunch.from_df(synthetic(n_users=40, n_items=30, n_ratings=500).ratings, seed=0)
+    learn, other = collab_learner(data, n_factors=2), collab_learner(data, n_factors=2)
+    first = []
+
+    class Order(Callback):
+        def before_batch(self):
+            if self.learn.training and self.learn.i == 0:
+                first.append(self.learn.xb[0].tolist())
+    fit_quietly(learn, 2, cbs=[Checkpoint(tmp_path / "c"), Order()])
+    other.load(tmp_path / "c")
+    fit_quietly(other, 1, cbs=Order())
+    assert first[2] not in first[:2]
+
+
+@pytest.mark.parametrize(("one", "other"), [(torch.optim.SGD, torch.optim.AdamW), (torch.optim.AdamW, torch.optim.SGD)])
+def test_the_state_of_another_optimizer_is_refused_and_changes_nothing(one, other, tmp_path):
+    line_learner(opt_func=one).save(tmp_path / "s")
+    learn = line_learner(opt_func=other)
+    before = str(learn.opt.state_dict())
+    with pytest.raises(ValueError, match=f"it is that of {one.__name__}"):
+        learn.load(tmp_path / "s")
+    assert str(learn.opt.state_dict()) == before
+    learn.load(tmp_path / "s", with_opt=False)
+    fit_quietly(learn, 1)
 
 
 def test_a_shuffling_dataloader_is_resumed_too(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_loop import X, Y, fit_quietly, line_learner
 
-from collab import Callback
+from collab import Callback, ReduceLROnPlateau
 from collab.train.optim import get_hyper, make_optimizer, set_hyper
 from collab.train.schedule import (
     ParamScheduler,
@@ -296,3 +296,45 @@ def test_the_rate_may_be_changed_by_hand_between_fits_while_momentum_stays():
     grad = torch.autograd.grad(learn.loss_func(learn.model(X), Y), learn.model.weight)[0]
     fit_quietly(learn, 1, lr=0.01)
     torch.testing.assert_close(learn.model.weight.detach(), weight - 0.01 * (0.9 * momentum + grad))
+
+
+@pytest.mark.parametrize("form", [list, dict])
+def test_each_group_may_follow_a_schedule_of_its_own(form):
+    seen = []
+
+    class Watch(Callback):
+        order = 60
+
+        def before_batch(self):
+            seen.append([g["lr"] for g in self.learn.opt.param_groups])
+    scheds = {"first": sched_lin(0.0, 1.0), "last": sched_no(0.5)}
+    learn = two_layer_learner(bs=5, valid=False)
+    with learn.no_logging():
+        learn.fit(2, cbs=[ParamScheduler({"lr": scheds if form is dict else list(scheds.values())}), Watch()])
+    assert seen == [[0.0, 0.5], [0.25, 0.5], [0.5, 0.5], [0.75, 0.5]]
+
+
+def test_rates_of_groups_keep_their_ratio_in_one_cycle():
+    seen = []
+
+    class Watch(Callback):
+        order = 60
+
+        def before_batch(self):
+            seen.append([g["lr"] for g in self.learn.opt.param_groups])
+    learn = two_layer_learner(valid=False)
+    with learn.no_logging():
+        learn.fit_one_cycle(2, slice(0.01, 0.1), cbs=Watch())
+    assert all(last == pytest.approx(10 * first) for first, last in seen) and len({last for _, last in seen}) > 3
+
+
+def test_a_schedule_gives_back_only_what_it_set():
+    learn = line_learner([ReduceLROnPlateau("train_loss", patience=1, factor=0.5)], lr=0.0)
+    with learn.no_logging():
+        learn.fit(3, lr=0.0, cbs=ParamScheduler({"momentum": sched_lin(0.5, 0.6)}))
+    assert learn.opt.param_groups[0]["betas"] == (0.9, 0.99)
+
+
+def test_a_weight_decay_inside_the_optimizer_is_refused():
+    with pytest.raises(ValueError, match="as wd="):
+        line_learner(opt_func=partial(torch.optim.SGD, weight_decay=0.5)).fit(1)

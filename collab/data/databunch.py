@@ -243,8 +243,9 @@ class OnDevice:
 
     @property
     def generator(self) -> torch.Generator | None:
-        """The generator that the batches are shuffled with, if they have one of their own."""
-        return getattr(self.batches, "generator", None)
+        """The generator that the batches are shuffled with, if they, or their sampler, have one of their own."""
+        own = getattr(self.batches, "generator", None)
+        return getattr(getattr(self.batches, "sampler", None), "generator", None) if own is None else own
 
     def in_order(self) -> OnDevice:
         """The same rows, unshuffled where the batches know how."""

@@ -78,7 +78,7 @@ class EMA(Averaging):
 
 class SWA(Averaging):
     """Stochastic weight averaging (Izmailov et al. 2018): the plain mean of the weights at the end of every epoch from
-    epoch `start` (counted from 0) on."""
+    epoch `start` (counted from 0) on. Statistics of batch normalisation are averaged too, not computed anew."""
 
     def __init__(self, start: int = 0, keep: bool = True):
         super().__init__(keep)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from .events import CANCEL, EVENTS, VERBS
+from .events import CANCEL, EVENTS, VERBS, Cancel
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -32,9 +32,11 @@ class Callback:
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
-        for name, value in vars(cls).items():
-            if callable(value) and name.startswith(PREFIXES) and name not in EVENTS:
-                near = difflib.get_close_matches(name, EVENTS, n=1)
+        for name in dir(cls):
+            if name in EVENTS or name in VERBS or hasattr(Callback, name) or not callable(getattr(cls, name)):
+                continue
+            near = difflib.get_close_matches(name, EVENTS, n=1, cutoff=0.85)
+            if near or name.startswith(PREFIXES):
                 hint = f"did you mean {near[0]!r}?" if near else f"the events are {', '.join(EVENTS)}"
                 raise TypeError(f"{cls.__name__}.{name} is not an event; {hint}")
 
@@ -85,9 +87,11 @@ class Dispatch:
     backward: Callable[[], None]
     step: Callable[[], None]
     zero_grad: Callable[[], None]
+    calling: Callable[[], None]
 
     def __init__(self, cbs: Iterable[Callback], defaults: Callback):
         ordered = in_order(cbs)
+        self.place = {id(cb): k for k, cb in enumerate(ordered)}
         self.table = {event: [getattr(cb, event) for cb in ordered if callable(getattr(cb, event, None))]
                       for event in EVENTS}
         for verb in VERBS:
@@ -98,33 +102,50 @@ class Dispatch:
 
     def emit(self, event: str) -> None:
         """Call the event's methods in order."""
-        for method in self.table[event]:
-            method()
+        for self.calling in self.table[event]:
+            self.calling()
 
-    def clean_up(self, event: str) -> None:
-        """Call all of the event's methods, whatever one of them raises, and then raise it."""
+    def emit_to_all(self, event: str) -> None:
+        """Call the event's methods in order, all of them although one may cancel; then raise the first Cancel."""
+        cancelled = None
+        for method in self.table[event]:
+            try:
+                method()
+            except Cancel as cancel:
+                cancelled = cancelled or cancel
+        if cancelled is not None:
+            raise cancelled
+
+    def clean_up(self, event: str, entered: bool) -> None:
+        """Call the event's methods, whatever one of them raises, and then raise it; all of them, or if the scope's
+        `before_` event was cut off (`entered` is False) those of the callbacks that it reached."""
+        methods = self.table[event]
+        if not entered:
+            last = self.place[id(self.calling.__self__)]        # type: ignore[attr-defined]
+            methods = [m for m in methods if self.place[id(m.__self__)] <= last]
         with ExitStack() as stack:
-            for method in reversed(self.table[event]):
+            for method in reversed(methods):
                 stack.callback(method)
 
 
 def scope(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Bracket a method of the learner: before_, the method, after_; a Cancel of this scope ends it wherever it is
-    raised; cleanup_ always runs."""
+    raised; cleanup_ always runs, for every callback that before_ reached. A Cancel in after_ waits for the others."""
     cancel, before, after, cleanup = CANCEL[name], f"before_{name}", f"after_{name}", f"cleanup_{name}"
 
     def bracket(method: Callable[..., None]) -> Callable[..., None]:
         @wraps(method)
         def scoped(self: Learner, *args: Any) -> None:
-            run = self.run
+            run, entered = self.run, False
             try:
                 run.emit(before)
+                entered = True
                 method(self, *args)
-                run.emit(after)
+                run.emit_to_all(after)
             except cancel:
                 pass
             finally:
                 if run.table[cleanup]:
-                    run.clean_up(cleanup)
+                    run.clean_up(cleanup, entered)
         return scoped
     return bracket

@@ -27,7 +27,11 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: dict[str
         raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
     packed = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}    # tied ones part
     packed[CONFIG] = torch.frombuffer(bytearray(json.dumps(config, default=_plain).encode()), dtype=torch.uint8)
-    content = save(packed, metadata={"format": FORMAT})
+    return write_bytes(path, save(packed, metadata={"format": FORMAT}))
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all; folders that are missing are made. Raises OSError where it cannot be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:

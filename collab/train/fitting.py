@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,10 +43,10 @@ def fit_sgdr(self: Learner, n_cycles: int, cycle_len: int = 1, cycle_mult: int =
 
     `n_cycles` cycles, the first of `cycle_len` epochs and each `cycle_mult` times as long as the one before:
     cycle_len (1 + cycle_mult + cycle_mult^2 + ...) epochs in all. Within a cycle the learning rate falls along half
-    a cosine from `lr_max` to 0, and jumps back."""
-    if min(n_cycles, cycle_len, cycle_mult) < 1:
-        raise ValueError(f"n_cycles, cycle_len and cycle_mult must be at least 1, got {n_cycles}, {cycle_len} and "
-                         f"{cycle_mult}")
+    a cosine from `lr_max` to 0, and jumps back. Raises ValueError for numbers that are not whole or below 1."""
+    if any(not isinstance(n, Integral) or n < 1 for n in (n_cycles, cycle_len, cycle_mult)):
+        raise ValueError("n_cycles, cycle_len and cycle_mult must be whole numbers of at least 1, got "
+                         f"{n_cycles}, {cycle_len} and {cycle_mult}")
     lengths = [cycle_len * cycle_mult ** k for k in range(n_cycles)]
     parts = [length / sum(lengths) for length in lengths]
     scheds = _each(self, lr_max, lambda lr: combine_scheds(parts, [sched_cos(lr, 0.0)] * n_cycles))

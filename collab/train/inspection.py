@@ -71,7 +71,7 @@ def show_training_loop(self: Learner) -> Text:
             lines.append("for each epoch:")
             scope("epoch", 1)
         else:
-            for inner in ("train", "validate"):
+            for inner in ("train", *(["validate"] if self.data.valid is not None else [])):
                 scope(inner, depth + 1)
         for when in ("after", "cleanup"):
             event(f"{when}_{name}", depth)

@@ -106,9 +106,14 @@ class Learner:
 
         `lr` and `wd` are numbers, or one a parameter group: a list, a dict by group name, slice(low, high).
         `resume` is the path of a checkpoint of a fit like this one that was cut off: it ends with the same bits.
-        Ctrl-C ends a fit cleanly: cleanups run, the history is kept, and `interrupted` is True."""
+        Ctrl-C ends a fit cleanly: cleanups run, the history is kept, and `interrupted` is True.
+        Raises ValueError for numbers that make no sense, no training batches, or a checkpoint that does not fit."""
         if not isinstance(n_epochs, numbers.Integral) or n_epochs < 0:
             raise ValueError(f"n_epochs must be a whole number, at least 0, got {n_epochs!r}")
+        if not len(self.data.train):
+            raise ValueError("there are no training batches")
+        if {id(p) for g in self.opt.param_groups for p in g["params"]} != {id(p) for p in self.model.parameters()}:
+            raise RuntimeError("the optimizer holds the parameters of another model; make a new learner for this one")
         set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
         self.opt.zero_grad()        # a fit that was cut off may have left gradients
         self.n_epochs, self.interrupted = int(n_epochs), False
@@ -171,13 +176,15 @@ class Learner:
     # Looking: nothing changes, neither weights nor history, random state or mode ---------------------------------
 
     def validate(self, batches: Any = None) -> dict[str, float]:
-        """{"valid_loss": ..., metric: ...} over the whole of `batches`, by default the validation part."""
+        """{"valid_loss": ..., metric: ...} over the whole of `batches`, by default the validation part. Raises
+        ValueError where there are none."""
         scores = Scores(copy.deepcopy(self.scores.metrics))
         self._look(batches, scores)
         return {"valid_loss" if name == "loss" else name: value for name, value in scores.values.items()}
 
     def get_preds(self, batches: Any = None) -> tuple[Tensor, Tensor]:
-        """(predictions as they are reported, targets) in the order of the rows, on the CPU."""
+        """(predictions as they are reported, targets) on the CPU, in the order of the rows; in that of the batches if
+        these shuffle and do not know how to come unshuffled (a DataLoader does not)."""
         collect = Collect()
         self._look(batches, collect)
         return torch.cat(collect.preds), torch.cat(collect.targets)
@@ -206,7 +213,8 @@ class Learner:
     # Parameter groups --------------------------------------------------------------------------------------------
 
     def freeze_to(self, n: int) -> None:
-        """Freeze the first `n` parameter groups and thaw the rest; a negative `n` counts from the last."""
+        """Freeze the first `n` parameter groups and thaw the rest; a negative `n` counts from the last. Raises
+        ValueError where nothing would be left to train."""
         groups = self.opt.param_groups
         first = n if n >= 0 else len(groups) + n
         if not 0 <= first < len(groups):
@@ -241,12 +249,14 @@ class Learner:
     # Callbacks ---------------------------------------------------------------------------------------------------
 
     def add_cbs(self, cbs: Iterable[Callback] | Callback | None) -> None:
-        """Add callbacks for good."""
+        """Add callbacks for good. Raises TypeError for what is no callback, ValueError for one that is there."""
         for cb in as_list(cbs):
             if isinstance(cb, type):
                 raise TypeError(f"{cb.__name__} is a class; add an instance of it: {cb.__name__}(...)")
             if not isinstance(cb, Callback):
                 raise TypeError(f"a callback is an instance of a class derived from Callback, got {cb!r}")
+            if any(cb is other for other in self.cbs):
+                raise ValueError(f"this {cb} is already there, and would be called twice")
             cb.learn = self
             self.cbs.append(cb)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from ..screen import in_notebook
 from .callback import Callback
+from .checkpoint import write_bytes
+from .trackers import needs_recorder
 
 
 class CSVLogger(Callback):
@@ -23,8 +25,8 @@ class CSVLogger(Callback):
         self.first = 0                      # the first row of the history that is logged
 
     def before_fit(self) -> None:
+        needs_recorder(self)
         if self.before is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             self.before = self.path.read_text() if self.append and self.path.exists() else ""
             self.first = len(self.learn.recorder.rows)
         self._write()
@@ -41,13 +43,16 @@ class CSVLogger(Callback):
     def _write(self) -> None:
         """The whole file, which is small: so it is right also when the history was put back by a resumed fit."""
         rows, text = self.learn.recorder.rows[self.first:], self.before or ""
+        if text and not text.endswith("\n"):
+            text += "\n"
         for row in rows:
-            header = ",".join(row)
-            if text and text.partition("\n")[0] != header:
-                raise ValueError(f"{self.path} has other columns ({text.partition(chr(10))[0]}) than this fit records "
-                                 f"({header}); log it to another file")
-            text = (text or header + "\n") + ",".join(map(str, row.values())) + "\n"
-        self.path.write_text(text)
+            text = text or ",".join(row) + "\n"
+            header = text.partition("\n")[0].split(",")
+            if not set(row) <= set(header):
+                raise ValueError(f"{self.path} has other columns ({','.join(header)}) than this fit records "
+                                 f"({','.join(row)}); log it to another file")
+            text += ",".join(str(row.get(name, "")) for name in header) + "\n"
+        write_bytes(self.path, text.encode())
 
 
 class TensorBoard(Callback):
@@ -62,6 +67,7 @@ class TensorBoard(Callback):
         self.writer: Any = None
 
     def before_fit(self) -> None:
+        needs_recorder(self)
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:

@@ -60,9 +60,10 @@ def valley(curve: Curve) -> float:
 
 def slide(curve: Curve, width: int = 15, rise: float = 0.1) -> float:
     """Slides a window of `width` batches down from the highest rate, for as long as the loss at its two ends still
-    differs by more than `rise`; gives the rate at its lower end there, times a fifth for safety."""
+    differs by more than `rise` of the curve's whole height; gives a fifth of the rate at its lower end there."""
     if len(curve.lrs) <= width:
         return steep(curve)
+    rise *= curve.losses.max() - curve.losses.min()
     right = len(curve.losses) - 1
     while right - width > 0 and abs(curve.losses[right] - curve.losses[right - width]) > rise:
         right -= 1
@@ -73,14 +74,19 @@ SUGGESTIONS: dict[str, Callable[[Curve], float]] = {f.__name__: f for f in (vall
 
 
 def lr_find(self: Learner, start_lr: float = 1e-7, end_lr: float = 10.0, num_it: int = 100,
-            suggest: Sequence[str] = ("valley", "steep", "minimum"), linear: bool = False, plot: bool = True) -> Any:
+            suggest: Sequence[str] | str = ("valley", "steep", "minimum"), linear: bool = False,
+            plot: bool = True) -> Any:
     """Try learning rates from `start_lr` to `end_lr`, rising by equal factors (or steps, if `linear`) over `num_it`
     batches; stop early when the loss diverges. A named tuple of suggestions: "valley", "steep", "minimum", "slide",
     from all but the first tenth of the batches.
 
     The curve is kept for `recorder.plot_lr_find()`, and drawn in a notebook unless `plot` is False. Nothing else
     changes: weights, optimizer, history, random state and mode are afterwards what they were, also after Ctrl-C, which
-    is passed on. (Smith 2017, "Cyclical learning rates for training neural networks".)"""
+    is passed on. Raises ValueError for an impossible range, an unknown suggestion, or a loss that is not finite at the
+    first batch. (Smith 2017, "Cyclical learning rates for training neural networks".)"""
+    suggest = (suggest,) if isinstance(suggest, str) else suggest
+    if not len(self.data.train):
+        raise ValueError("there are no training batches")
     if not 0 < start_lr < end_lr or num_it < 2:
         raise ValueError(f"lr_find needs 0 < start_lr < end_lr and num_it of at least 2, got {start_lr}, {end_lr} and "
                          f"{num_it}")

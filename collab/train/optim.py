@@ -35,7 +35,9 @@ def make_optimizer(model: nn.Module, opt_func: OptFunc, lr: Hyper, wd: Hyper) ->
 
     `opt_func` is any optimizer class of torch, or a partial of one. Its weight decay is decoupled from the gradient:
     w <- w - lr wd w before each step, where it has no such decay itself.
-    Raises ValueError where nothing is trainable."""
+    Raises ValueError where nothing is trainable, or where `opt_func` brings a weight decay of its own."""
+    if isinstance(opt_func, partial) and "weight_decay" in opt_func.keywords:
+        raise ValueError("give the weight decay to the learner or to fit, as wd=...; that of the optimizer is not used")
     groups = param_groups(model)
     if not any(p.requires_grad for group in groups for p in group["params"]):
         raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient, so nothing can be trained")

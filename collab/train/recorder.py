@@ -22,27 +22,34 @@ FLUSH = 1024    # losses wait on the device in groups of this size, so that no b
 
 
 class Recorder(Callback):
-    """`losses`, `lrs` and `moms` a training batch; `rows`, a dict an epoch: epoch, train_loss, valid_loss, the
+    """`losses`, `lrs` and `moms` of every training batch; `rows`, a dict an epoch: epoch, train_loss, valid_loss, the
     metrics, and the seconds it took. The history runs on from fit to fit."""
 
     order = -10     # callbacks of the usual order 0 find its row after an epoch
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
-        self.lrs: list[float | None] = []
-        self.moms: list[float | None] = []
-        self._losses: list[np.ndarray] = []
-        self._waiting: list[Tensor] = []
-        self._sizes: list[int] = []             # rows of each batch of this epoch
         self.ends: list[int] = []               # batches that were done at the end of each epoch
+        self._batches: list[tuple[float, int, float | None, float | None]] = []     # loss, rows, lr, momentum
+        self._waiting: list[tuple[Tensor, int, float | None, float | None]] = []    # the same, losses on the device
+        self._start = 0                         # the first batch of this epoch
         self.started = time.perf_counter()
         self.lr_find: tuple[Any, dict[str, float]] | None = None
 
     @property
     def losses(self) -> np.ndarray:
         """The loss of every training batch, float32, shape (batches,)."""
-        self._flush()
-        return np.concatenate(self._losses) if self._losses else np.empty(0, dtype=np.float32)
+        return np.array([loss for loss, *_ in self._flushed()], dtype=np.float32)
+
+    @property
+    def lrs(self) -> list[float | None]:
+        """The learning rate of every training batch, that of the last parameter group."""
+        return [lr for _, _, lr, _ in self._flushed()]
+
+    @property
+    def moms(self) -> list[float | None]:
+        """The momentum (beta 1 where there are betas) of every training batch; None where there is none."""
+        return [mom for _, _, _, mom in self._flushed()]
 
     def smooth_losses(self, beta: float = 0.98) -> np.ndarray:
         """Exponentially weighted mean of the losses, divided by 1 - beta^t for the start at zero."""
@@ -58,42 +65,44 @@ class Recorder(Callback):
 
     def before_train(self) -> None:
         self.learn.scores.values = {}
-        self._sizes = []
+        self._start = len(self._flushed())
 
     def after_loss(self) -> None:
         learn = self.learn
         if learn.training:
-            self._waiting.append(learn.loss.detach())
-            self._sizes.append(len(learn.yb))
-            self.lrs.append(get_hyper(learn.opt, "lr"))
-            self.moms.append(get_hyper(learn.opt, "momentum"))
+            opt = learn.opt
+            self._waiting.append((learn.loss.detach(), len(learn.yb), get_hyper(opt, "lr"), get_hyper(opt, "momentum")))
             if len(self._waiting) >= FLUSH:
-                self._flush()
+                self._flushed()
 
     def after_epoch(self) -> None:
-        losses = self.losses[len(self.lrs) - len(self._sizes):].tolist()
-        total = math.fsum(loss * size for loss, size in zip(losses, self._sizes))
-        row = {"epoch": len(self.rows), "train_loss": total / sum(self._sizes) if losses else math.nan}
+        batches = self._flushed()[self._start:]
+        total, n = math.fsum(loss * rows for loss, rows, *_ in batches), sum(rows for _, rows, *_ in batches)
+        row = {"epoch": len(self.rows), "train_loss": total / n if n else math.nan}
         row |= {"valid_loss" if name == "loss" else name: v for name, v in self.learn.scores.values.items()}
         self.rows.append(row | {"seconds": time.perf_counter() - self.started})
-        self.ends.append(len(self.lrs))
-        if losses and not math.isfinite(total):
+        self.ends.append(len(self._batches))
+        if n and not math.isfinite(total):
             warnings.warn(f"the training loss of epoch {row['epoch']} is {row['train_loss']}: the weights are of no "
                           "use any more; begin again with a lower learning rate", stacklevel=2)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "lrs": self.lrs, "moms": self.moms, "losses": self.losses, "sizes": self._sizes,
-                "ends": self.ends, "seconds": time.perf_counter() - self.started}
+        losses, rows, lrs, moms = map(list, zip(*self._flushed())) if self._flushed() else ([], [], [], [])
+        return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(losses), "sizes": rows, "lrs": lrs,
+                "moms": moms, "start": self._start, "seconds": time.perf_counter() - self.started}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rows, self.lrs, self.moms = list(state["rows"]), list(state["lrs"]), list(state["moms"])
-        self._losses, self._waiting, self._sizes = [np.asarray(state["losses"])], [], list(state["sizes"])
-        self.ends, self.started = list(state["ends"]), time.perf_counter() - state["seconds"]
+        self.rows, self.ends, self._waiting = list(state["rows"]), list(state["ends"]), []
+        self._batches = list(zip(state["losses"].tolist(), state["sizes"], state["lrs"], state["moms"]))
+        self._start, self.started = state["start"], time.perf_counter() - state["seconds"]
 
-    def _flush(self) -> None:
+    def _flushed(self) -> list[tuple[float, int, float | None, float | None]]:
+        """All batches, those that waited on the device too."""
         if self._waiting:
-            self._losses.append(torch.stack(self._waiting).float().cpu().numpy())
-            self._waiting = []
+            waiting, self._waiting = self._waiting, []
+            losses = torch.stack([loss for loss, *_ in waiting]).float().tolist()
+            self._batches += [(loss, *rest) for loss, (_, *rest) in zip(losses, waiting)]
+        return self._batches
 
     def plot_loss(self, ax: Axes | None = None, skip: int = 0, beta: float = 0.98) -> Axes:
         """The smoothed training loss a batch, without the first `skip`, and the validation loss an epoch."""
@@ -139,7 +148,9 @@ class Recorder(Callback):
         curve, found = self.lr_find
         ax = _axes(ax)
         ax.plot(curve.lrs, curve.losses)
-        ax.set(xscale="log", xlabel="learning rate", ylabel="loss, smoothed")
+        rising = np.diff(curve.lrs)
+        linear = len(rising) > 1 and np.allclose(rising, rising[0])
+        ax.set(xscale="linear" if linear else "log", xlabel="learning rate", ylabel="loss, smoothed")
         for k, (name, lr) in enumerate(found.items(), start=1):
             ax.plot(lr, np.interp(lr, curve.lrs, curve.losses), "o", color=f"C{k}", label=f"{name} {lr:.1e}")
         if found:

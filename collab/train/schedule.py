@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .callback import Callback
-from .optim import set_hyper
+from .optim import Hyper, set_hyper
 
 Schedule = Callable[[float], float]
+Schedules = Schedule | Sequence[Schedule] | Mapping[str, Schedule]
+KEYS = {"momentum": ("momentum", "betas"), "weight_decay": ("weight_decay", "our_weight_decay")}
 JOINT = 1e-9        # a position this near to a joint is at it: fractions such as 1 / 3 do not add up exactly
 
 
@@ -59,25 +61,31 @@ def combine_scheds(fractions: Sequence[float], scheds: Sequence[Schedule]) -> Sc
 class ParamScheduler(Callback):
     """Sets hyper-parameters before every training batch: {"lr": schedule, "momentum": schedule, ...}.
 
-    A list of schedules sets one a parameter group. The position is batches done / batches of the fit: 0 at the
-    first, just short of 1 at the last. When the fit is over, what it set is again what it was."""
+    A list of schedules, or a dict by group name, sets one a parameter group. The position is batches done / batches of
+    the fit: 0 at the first, just short of 1 at the last. When the fit is over, what it set is again what it was."""
 
     order = 50
 
-    def __init__(self, scheds: dict[str, Schedule | Sequence[Schedule]]):
+    def __init__(self, scheds: Mapping[str, Schedules]):
         self.scheds = scheds
 
     def before_fit(self) -> None:
-        self.before = [dict(group) for group in self.learn.opt.param_groups]
+        names = [key for name in self.scheds for key in KEYS.get(name, (name,))]
+        self.before = [{name: group[name] for name in names if name in group} for group in self.learn.opt.param_groups]
 
     def cleanup_fit(self) -> None:
         for group, before in zip(self.learn.opt.param_groups, self.before):
-            group.update({name: value for name, value in before.items() if name != "params"})
+            group.update(before)
 
     def before_batch(self) -> None:
         learn = self.learn
         if learn.training:
             per_epoch = len(learn.batches)
             pos = (learn.epoch * per_epoch + learn.i) / (learn.n_epochs * per_epoch)
-            set_hyper(learn.opt, **{name: sched(pos) if callable(sched) else [one(pos) for one in sched]
-                                    for name, sched in self.scheds.items()})
+            set_hyper(learn.opt, **{name: _at(sched, pos) for name, sched in self.scheds.items()})
+
+
+def _at(sched: Schedules, pos: float) -> Hyper:
+    if isinstance(sched, Mapping):
+        return {group: one(pos) for group, one in sched.items()}
+    return sched(pos) if callable(sched) else [one(pos) for one in sched]

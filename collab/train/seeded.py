@@ -45,6 +45,7 @@ class Seeded(Callback):
     def __init__(self, seed: int):
         self.seed = seed
         self.inner: dict[str, Any] | None = None
+        self.outer: dict[str, Any] | None = None        # not None while a fit runs
 
     def before_fit(self) -> None:
         self.outer = self._now()
@@ -56,11 +57,13 @@ class Seeded(Callback):
             generator.manual_seed(self.seed)
 
     def cleanup_fit(self) -> None:
-        self.inner = self._now()
-        self._put_back(self.outer)
+        if self.outer is not None:
+            self.inner = self._now()
+            self._put_back(self.outer)
+            self.outer = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"inner": self.inner}
+        return {"inner": self.inner if self.outer is None else self._now()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.inner = state["inner"]

@@ -67,7 +67,8 @@ def _untouched_weights(learn: Learner) -> Iterator[None]:
 def learner_state(learn: Learner) -> dict[str, Any]:
     """Everything that training goes on from, as a tree of dicts, lists, tensors and plain values: the model, the
     optimizer, the random states, the callbacks (the history among them), and where in the fit this is."""
-    return {"model": learn.model.state_dict(), "opt": learn.opt.state_dict(), "random": random_state(),
+    return {"model": learn.model.state_dict(), "opt": learn.opt.state_dict(), "opt_class": type(learn.opt).__name__,
+            "random": random_state(),
             "batches": _generator_state(learn),
             "grads": {name: p.grad for name, p in learn.model.named_parameters() if p.grad is not None},
             "cbs": [{"name": type(cb).__name__, "state": cb.state_dict()} for cb in learn.cbs],
@@ -85,6 +86,9 @@ def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True) 
         raise ValueError(f"the saved state does not fit this {type(learn.model).__name__}: its weights are "
                          f"{saved_shapes}, the model's {shapes}")
     if with_opt:
+        if state["opt_class"] != type(learn.opt).__name__:
+            raise ValueError(f"the saved state does not fit this {type(learn.opt).__name__}: it is that of "
+                             f"{state['opt_class']}; load it with with_opt=False, or with that optimizer")
         try:
             learn.opt.load_state_dict(state["opt"])
         except (KeyError, ValueError) as error:

@@ -44,11 +44,14 @@ class GradientAccumulation(Callback):
         learn = self.learn
         if learn.training:
             rows = len(learn.yb)
-            learn.loss.register_hook(lambda grad: grad * rows)      # the loss that is recorded stays what it was
+            learn.loss.register_hook(lambda grad: self._weighted(grad, rows))   # the recorded loss stays what it was
+
+    def _weighted(self, grad: torch.Tensor, rows: int) -> torch.Tensor:
+        self.rows += rows
+        return grad * rows
 
     def after_backward(self) -> None:
         learn = self.learn
-        self.rows += len(learn.yb)
         if self.rows < self.n and learn.i + 1 < len(learn.batches):
             raise CancelStep
         for p in learn.model.parameters():
@@ -79,11 +82,14 @@ class MixedPrecision(Callback):
         if dtype not in (torch.bfloat16, torch.float16):
             raise ValueError(f"mixed precision is torch.bfloat16 or torch.float16, got {dtype}")
         self.dtype = dtype
-        self.scaler = torch.amp.GradScaler("cuda", enabled=dtype is torch.float16 and torch.cuda.is_available())
+        self.scaler = _scaler(dtype)
 
     def before_fit(self) -> None:
         if self.dtype is torch.float16 and self.learn.device.type != "cuda":
             raise ValueError("float16 needs a CUDA device; on a CPU use MixedPrecision(torch.bfloat16)")
+        state, self.scaler = self.scaler.state_dict(), _scaler(self.dtype)      # one that was cut off is in mid-step
+        if state:
+            self.scaler.load_state_dict(state)
 
     def predict(self) -> None:
         learn = self.learn
@@ -107,6 +113,10 @@ class MixedPrecision(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
+
+
+def _scaler(dtype: torch.dtype) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("cuda", enabled=dtype is torch.float16 and torch.cuda.is_available())
 
 
 class Threads(Callback):

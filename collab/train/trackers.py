@@ -17,6 +17,12 @@ from .state import learner_state
 LOWER = ("loss", "rmse", "mae", "mse", "error")
 
 
+def needs_recorder(cb: Callback) -> None:
+    """Raises TypeError where the Recorder, whose rows `cb` reads, was removed."""
+    if cb.learn.recorder not in cb.learn.cbs:
+        raise TypeError(f"{cb} reads the history of the Recorder, which was removed")
+
+
 class Tracker(Callback):
     """Follows `monitor`, a column of the recorder's frame. `best` is the best value so far, `waited` the epochs since.
 
@@ -33,11 +39,16 @@ class Tracker(Callback):
         self.best, self.waited = self.sign * float("inf"), 0
 
     def before_fit(self) -> None:
+        needs_recorder(self)
         self.best, self.waited = self.sign * float("inf"), 0
 
     def look(self) -> bool:
-        """Whether this epoch is the best so far. Raises ValueError where `monitor` is not recorded."""
+        """Whether this epoch is the best so far; one whose validation was cancelled does not count. Raises ValueError
+        where `monitor` is not recorded."""
         row = self.learn.recorder.rows[-1]
+        if "valid_loss" not in row and self.monitor in ("valid_loss", *(m.name for m in self.learn.scores.metrics)) \
+                and self.learn.data.valid is not None:
+            return False
         if self.monitor not in row:
             raise ValueError(f"{self} watches {self.monitor!r}, but what is recorded is {', '.join(row)}")
         better = self.sign * (self.best - row[self.monitor]) > self.min_delta
@@ -139,6 +150,8 @@ class TerminateOnNaN(Callback):
     Looks at every `every`-th batch, since each look waits for the device; `stopped` says whether it ended the fit."""
 
     def __init__(self, every: int = 1):
+        if every < 1:
+            raise ValueError(f"every must be at least 1, got {every}")
         self.every, self.stopped = every, False
 
     def before_fit(self) -> None:
