@@ -144,9 +144,7 @@ def evaluate(model: ModelFile = OUT,
 
 
 @app.command()
-def recommend(model: ModelFile = OUT,
-              user: Annotated[str, typer.Option(help="The user's id.")] = ...,  # type: ignore[assignment]
-              n: Count = 10,
+def recommend(user: Annotated[str, typer.Option(help="The user's id.")], model: ModelFile = OUT, n: Count = 10,
               include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated.")] = False,
               as_: As = Output.TABLE) -> None:
     """Recommend items to a user, beside what that user liked."""

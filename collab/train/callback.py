@@ -121,7 +121,7 @@ class Dispatch:
         `before_` event was cut off (`entered` is False) those of the callbacks that it reached."""
         methods = self.table[event]
         if not entered:
-            last = self.place[id(self.calling.__self__)]        # type: ignore[attr-defined]
+            last = self.place[id(getattr(self.calling, "__self__", None))]
             methods = [m for m in methods if self.place[id(m.__self__)] <= last]
         with ExitStack() as stack:
             for method in reversed(methods):
