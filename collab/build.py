@@ -34,17 +34,22 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
                    opt_func: OptFunc | None = None, lr: float | None = None, wd: float | None = None,
                    metrics: Any = None, cbs: Iterable[Callback] | Callback | None = None,
                    seed: int | None = None) -> CollabLearner:
-    """A learner for ratings: `model` is "dot", "dot_bias", "net", or any module from (users, items) to scores.
+    """A learner for ratings.
 
-    `y_range` "auto" is `data.y_range`; None does not squash scores ("dot" never does, and a module of your own does
-    as it likes: for one, `y_range` and `n_factors` mean nothing). `lr` and `wd` default to the model's recipe for
-    batches of 64 (5e-3 and no decay for a module of your own), times sqrt(bs / 64) for others (the square-root rule:
-    Malladi et al. 2022). The loss is "mse" by default, "mae", or a function of (predictions, targets); the metrics are
-    RMSE and MAE; `seed` (by default the data's) decides initial weights, the order of batches and dropout. On a CPU,
-    batches of up to 4,096 train with one thread (`Threads`).
+    - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), each with `n_factors`;
+      or any module from (users, items) to scores, for which `n_factors` and `y_range` mean nothing.
+    - `y_range`: what a sigmoid squashes scores onto: "auto" is `data.y_range`; None leaves them as they are, and "dot"
+      always does.
+    - `loss_func`: "mse", "mae", or a function of (predictions, targets) that is a mean over rows.
+    - `opt_func`: an optimizer class of torch, or a partial of one; by default AdamW.
+    - `lr`, `wd`: by default the model's recipe for batches of 64 (5e-3 and no decay for a module of your own), times
+      sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022).
+    - `metrics`: by default RMSE and MAE. `cbs`: callbacks that stay with the learner.
+    - `seed`: decides initial weights, the order of batches and dropout; by default the data's.
 
+    On a CPU, batches of up to 4,096 train with one thread (`Threads`).
     Raises DataError for an explicit `y_range` that does not hold every training and validation rating, ValueError
-    for the name of no model."""
+    for the name of no model or loss, or an optimizer that does not fit the model."""
     if not isinstance(data, CollabDataBunch):
         raise no_data(data)
     seed = data.seed if seed is None else seed

@@ -72,12 +72,18 @@ class CollabDataBunch(DataBunch):
                 duplicates: str = "keep") -> CollabDataBunch:
         """Check, split and encode a table of ratings.
 
-        Columns default to the first three; the time, which only some splits need, to one called time or timestamp.
-        `split` is a callable (see `collab.data.split`) or "u1" to "u5"; without it a random `valid_pct` is for
-        validation. `test` is a table of its own with the same columns. `items` and `users` are tables of metadata:
-        the ids in the column of the same name as in the ratings or in the first, titles in "title" or "name".
-        `seed` None draws one from torch's global generator, so that `torch.manual_seed` repeats a run.
-        `duplicates` says what happens to a pair that is rated again: "keep" every rating, "mean" or "error".
+        - `ratings`: a frame with a row a rating. `user_name`, `item_name`, `rating_name` name its columns, by default
+          the first three; `time_name`, which only some splits need, defaults to one called time or timestamp.
+        - `valid_pct`: the fraction of the ratings that is held out for validation, at random.
+        - `split`: in place of that a callable (see `collab.data.split`), or "u1" to "u5" of MovieLens-100K.
+        - `seed`: of the split, the order of batches and, by default, of what is trained. None draws one from torch's
+          global generator, so that `torch.manual_seed` repeats a run.
+        - `test`: a table of its own with the same columns.
+        - `items`, `users`: tables of metadata, the ids in the column of the same name as in `ratings`, or in the first;
+          titles of items in "title" or "name".
+        - `bs`, `val_bs`: ratings a batch in training, and in validation (8,192).
+        - `device`: where the batches are; the GPU where there is one.
+        - `duplicates`: what happens to a pair that is rated again: "keep" every rating, "mean", or "error".
 
         Raises DataError, before anything else happens, for what cannot be trained on."""
         schema = Schema.of(ratings, user_name, item_name, rating_name, time_name)
