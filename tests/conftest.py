@@ -16,18 +16,24 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
-def ml100k(tmp_path_factory: pytest.TempPathFactory) -> RatingSet:
-    """MovieLens-100K from the cache folder, from ../shared/data beside the repository, or from the package index;
-    never from GroupLens, whose server is not there for test suites."""
+def ml100k_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A COLLAB_HOME with MovieLens-100K from the cache folder, from ../shared/data beside the repository, or from the
+    package index; never from GroupLens, whose server is not there for test suites."""
     home = tmp_path_factory.mktemp("collab_home")
     cached = [cache_folder() / name for name in ("ml-100k.zip", "ml-100k.recbole.zip", RECBOLE_WHEEL)]
     for archive in [*cached, SHARED_DATA / "ml-100k.zip"]:
         if archive.exists():
             shutil.copy(archive, home)
-            return movielens("100k", home=home)
+            return home
     try:
         fetch_recbole(home / "ml-100k.recbole.zip")
     except DataError as error:
         pytest.skip(f"MovieLens-100K is not in {cache_folder()} (COLLAB_HOME), not in {SHARED_DATA}, and pip could not "
                     f"get {RECBOLE}: {error}")
-    return movielens("100k", home=home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def ml100k(ml100k_home: Path) -> RatingSet:
+    """MovieLens-100K (see `ml100k_home` for where from)."""
+    return movielens("100k", home=ml100k_home)
