@@ -18,8 +18,9 @@ def main() -> None:
         start = time.perf_counter()
         book = nbformat.read(path, as_version=4)
         NotebookClient(book, timeout=600, resources={"metadata": {"path": str(HERE)}}).execute()
-        print(f"{path.name}: {sum(c.cell_type == 'code' for c in book.cells)} cells, {time.perf_counter() - start:.0f} s")
-    print(f"{len(books)} notebooks ran clean.")
+        n_cells = sum(cell.cell_type == "code" for cell in book.cells)
+        print(f"{path.name}: {n_cells} cells, {time.perf_counter() - start:.0f} s")
+    print(f"{len(books)} ran clean.")
 
 
 if __name__ == "__main__":
