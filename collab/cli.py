@@ -16,7 +16,7 @@ import typer
 
 from . import demo as demo_module
 from .build import collab_learner, load_learner
-from .console import errors, set_threads, table
+from .console import errors, table
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch
 from .data.files import read_table
@@ -75,7 +75,6 @@ Items = Annotated[Path | None, typer.Option(help="A file with an item id and a t
 Duplicates = Annotated[str, typer.Option(help="Pairs that occur again: keep, mean or error.")]
 Count = Annotated[int, typer.Option("-n", min=1, help="How many.")]
 As = Annotated[Output, typer.Option("--as", help="How to print the table.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads for arithmetic; small batches are fastest with one.")]
 OUT = Path("model.safetensors")
 
 
@@ -85,10 +84,9 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, mo
           seed: Seed = 0, out: Out = OUT, user_col: UserCol = None, item_col: ItemCol = None,
           rating_col: RatingCol = None, time_col: TimeCol = None, sep: Sep = None, format: Format = None,
           header: Header = None, encoding: Encoding = "utf-8-sig", items: Items = None,
-          duplicates: Duplicates = "keep", threads: Threads = 1) -> None:
+          duplicates: Duplicates = "keep") -> None:
     """Train on ratings, report the error beside two baselines, and write one model file."""
     _check_writable(out)
-    set_threads(threads)
     reading = {"sep": sep, "format": format, "header": header, "encoding": encoding}
     ratings, own_items = _read(data, **reading)
     bunch = CollabDataBunch.from_df(ratings, user_col, item_col, rating_col, time_col, bs=bs, seed=seed,
@@ -115,9 +113,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, mo
 def evaluate(model: ModelFile = OUT,
              data: Annotated[str | None, typer.Option(help="Other ratings; by default those of training.")] = None,
              split: Annotated[str | None, typer.Option(help="By default that of training; none: all rows.")] = None,
-             threads: Threads = 1) -> None:
+             ) -> None:
     """Report the error of a model on held-out ratings, beside two baselines."""
-    set_threads(threads)
     learn = _load(model)
     trained = learn.notes.get("source")
     source = trained if data is None else data
@@ -183,10 +180,9 @@ def explain(user: Annotated[str, typer.Option(help="The user's id.")],
 
 @app.command()
 def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the model.")] = Path("demo"),
-         bs: BatchSize = 64, epochs: Epochs = 5, seed: Seed = 0, threads: Threads = 1) -> None:
+         bs: BatchSize = 64, epochs: Epochs = 5, seed: Seed = 0) -> None:
     """Take the whole tour on MovieLens-100K."""
     _check_writable(out / "model.safetensors")
-    set_threads(threads)
     if not demo_module.tour(out, bs, epochs, seed):
         raise typer.Exit(130)
 

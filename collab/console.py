@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import pandas as pd
-import torch
 
 from .data.batches import TensorBatches
 from .learner import CollabLearner
@@ -41,8 +40,3 @@ def errors(learn: CollabLearner, part: TensorBatches) -> pd.DataFrame:
         rows.append({"model": name, "rmse": metrics[0].value(), "mae": metrics[1].value()})
     rows.append({"model": type(learn.model).__name__, "rmse": scores["rmse"], "mae": scores["mae"]})
     return pd.DataFrame(rows)
-
-
-def set_threads(threads: int) -> None:
-    """Use this many threads for arithmetic. Batches of ratings are small: more than one mostly wait for each other."""
-    torch.set_num_threads(threads)

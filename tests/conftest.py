@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from collab.data.dataset import RatingSet
 from collab.data.download import RECBOLE, RECBOLE_WHEEL, cache_folder, fetch_recbole
@@ -37,3 +39,12 @@ def ml100k_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ml100k(ml100k_home: Path) -> RatingSet:
     """MovieLens-100K (see `ml100k_home` for where from)."""
     return movielens("100k", home=ml100k_home)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The data of tests is small: with several threads they mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -199,6 +199,48 @@ def test_float16_without_a_gpu_says_what_to_use(monkeypatch):
         MixedPrecision(torch.float64)
 
 
+def scaled_on_a_cpu(monkeypatch):
+    """MixedPrecision with the scaled loss that float16 has on a GPU, in bfloat16 on a CPU."""
+    monkeypatch.setattr("collab.train.steps._scaler", lambda dtype: torch.amp.GradScaler("cpu", init_scale=1024.0))
+    return MixedPrecision()
+
+
+def test_a_scaled_loss_gives_the_same_steps_with_clipping_and_accumulation(monkeypatch):
+    def weights(precision):
+        learn = line_learner([precision, GradientClip(0.5), GradientAccumulation(8)], opt_func=torch.optim.SGD)
+        fit_quietly(learn, 3)
+        return learn.model.weight, learn.model.bias
+    # a scale that is a power of two changes exponents only, so that the steps are equal to the bit
+    for plain, scaled in zip(weights(MixedPrecision()), weights(scaled_on_a_cpu(monkeypatch))):
+        assert torch.equal(plain, scaled)
+
+
+def test_gradients_that_overflow_leave_the_step_out_and_lower_the_scale(monkeypatch):
+    learn = line_learner(precision := scaled_on_a_cpu(monkeypatch), valid=False)
+    before = learn.model.weight.item()
+    learn.loss_func = lambda pred, target: (pred * float("inf")).sum()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit_quietly(learn, 1)
+    assert learn.model.weight.item() == before and precision.scaler.get_scale() == 1024 / 2**3
+
+
+def test_a_fit_that_was_cut_off_in_mid_step_can_go_on_and_its_scale_is_kept(monkeypatch):
+    class Stop(Callback):
+        order = 26                                              # after the gradients were unscaled
+
+        def after_backward(self):
+            raise KeyboardInterrupt
+    learn = line_learner(precision := scaled_on_a_cpu(monkeypatch))
+    fit_quietly(learn, 1, cbs=Stop())
+    assert learn.interrupted
+    fit_quietly(learn, 1)
+    assert not learn.interrupted and precision.scaler.get_scale() == 1024
+    other = scaled_on_a_cpu(monkeypatch)
+    other.load_state_dict({"scaler": {**precision.state_dict()["scaler"], "scale": 8.0}})
+    assert other.scaler.state_dict()["scale"] == 8.0
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 with a scaled loss needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_mixed_precision_on_a_gpu(dtype):

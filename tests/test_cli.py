@@ -7,16 +7,8 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
-import torch
 
 from collab import cli, load_learner, synthetic
-
-
-@pytest.fixture(autouse=True)
-def threads_as_before():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -309,3 +309,13 @@ def test_a_databunch_moves_any_batches_to_its_device():
     assert [(x.device.type, len(y)) for x, y in data.valid] == [("meta", 2), ("meta", 1)] and len(data.valid) == 2
     kept = TensorBatches(torch.arange(3))
     assert DataBunch(kept, device="cpu").train is kept
+
+
+def test_counts_are_those_of_pandas():
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame({"user": rng.integers(1, 20, 300), "item": rng.integers(1, 30, 300), "rating": 3.0})
+    df = df.drop_duplicates(["user", "item"]).assign(rating=lambda d: d.index % 5 + 1.0)
+    data = CollabDataBunch.from_df(df, valid_pct=0, seed=0)
+    for by, vocab in (("user", data.users), ("item", data.items)):
+        expected = df[by].value_counts()
+        assert data.counts(by).tolist() == [0, *(expected[id] for id in vocab)]

@@ -47,12 +47,7 @@ def test_pairs_are_those_of_a_naive_loop(users, histories):
     assert position.dtype == items.dtype == torch.int64
 
 
-def test_item_counts_are_those_of_pandas(ratings, histories):
-    expected = ratings["item"].value_counts().reindex(range(N_ITEMS), fill_value=0)
-    assert histories.item_counts(N_ITEMS).tolist() == expected.tolist()
-
-
 def test_nobody_rated_anything():
     none = Histories.of(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), 3)
     assert none.starts.tolist() == [0, 0, 0, 0] and none[1][0].tolist() == [] and len(none) == 0
-    assert none.pairs(torch.tensor([0, 2]))[0].tolist() == [] and none.item_counts(2).tolist() == [0, 0]
+    assert none.pairs(torch.tensor([0, 2]))[0].tolist() == []

@@ -10,14 +10,11 @@ from collab.console import errors
 
 @pytest.fixture(scope="module")
 def learn(ml100k):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     data = CollabDataBunch.from_df(ml100k.ratings, split="u1", items=ml100k.items, users=ml100k.users, bs=1024, seed=0)
     learn = collab_learner(data)
     with learn.no_logging():
         learn.fit_one_cycle(5)
-    yield learn
-    torch.set_num_threads(threads)
+    return learn
 
 
 def test_the_first_fold_has_the_sizes_of_the_official_files(learn):

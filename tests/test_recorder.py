@@ -42,6 +42,22 @@ def test_an_epoch_has_its_mean_losses_metrics_and_time():
     assert (frame["seconds"] > 0).all() and frame["epoch"].tolist() == [0, 1]
 
 
+def test_no_batch_waits_for_the_device(monkeypatch):
+    """Reading a number from a tensor waits for the device: how often that happens must not grow with the batches."""
+    reads = []
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__"):
+        own = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda self, *a, own=own, **k: (reads.append(1), own(self, *a, **k))[1])
+
+    def count(bs):
+        learn = line_learner(bs=bs, metrics=RMSE(), opt_func=torch.optim.SGD)
+        reads.clear()
+        with learn.no_logging():
+            learn.fit_one_cycle(1)
+        return len(reads)
+    assert count(bs=1) == count(bs=5) > 0                       # ten batches and two
+
+
 def test_the_history_goes_on_from_fit_to_fit():
     learn = line_learner()
     fit_quietly(learn, 1)

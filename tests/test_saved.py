@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,6 @@ IDS: dict[str, Callable[[pd.Series], Any]] = {
     "strings": lambda ids: "ü-" + ids.astype(str),
     "tuples": lambda ids: [("shop", id) for id in ids.tolist()],
     "timestamps": lambda ids: pd.Timestamp("2024-01-01") + pd.to_timedelta(ids, unit="h")}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def trained(model: str | nn.Module = "dot_bias", ids: str = "integers", items: pd.DataFrame | None = None,

@@ -44,7 +44,3 @@ class Histories:
         position = torch.repeat_interleave(torch.arange(len(users)), counts)
         within = torch.arange(len(position)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
         return position, self.items[self.starts[users][position] + within]
-
-    def item_counts(self, n_items: int) -> Tensor:
-        """How many ratings each item row has, int64, shape (n_items,)."""
-        return torch.bincount(self.items, minlength=n_items)

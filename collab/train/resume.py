@@ -28,7 +28,8 @@ class EpochStart(Callback):
 
 class Checkpoint(Callback):
     """Writes the whole state to `path` every `every` training batches (None: at the end of every epoch's), so that
-    `fit(..., resume=path)` can go on from there. The write is atomic: there is always one whole file."""
+    `fit(..., resume=path)` can go on from there. The write is atomic: there is always one whole file. A batch that was
+    cancelled is no place to go on from: an epoch whose last batch was cancelled is not written at its end."""
 
     order = 100
 
