@@ -15,7 +15,7 @@ from .data.schema import DataError
 from .data.split import kfold, leave_last, movielens_split, random_split, rows_split, time_split, user_split
 from .data.synthetic import synthetic
 from .data.vocab import UnknownId, Vocab
-from .interpret import CollabInterpretation
+from .interpret import CollabInterpretation, chart_counts, chart_norms
 from .learner import CollabLearner
 from .losses import mae, mse
 from .metrics import MAE, MSE, RMSE, Metric
@@ -47,7 +47,8 @@ __all__ = [
     "CollabInterpretation", "CollabLearner", "DataBunch", "DataError", "EarlyStopping", "EmbeddingDot",
     "EmbeddingDotBias", "EmbeddingNet", "GradientAccumulation", "GradientClip", "Learner", "Metric",
     "MixedPrecision", "ParamScheduler", "RatingSet", "ReduceLROnPlateau", "SaveBest", "ShortEpoch", "ShowGraph",
-    "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "UnknownId", "Vocab", "collab_learner",
+    "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "UnknownId", "Vocab", "chart_counts", "chart_norms",
+    "collab_learner",
     "combine_scheds", "kfold", "leave_last", "load_learner", "mae", "movielens", "movielens_split", "mse",
     "random_split", "read_table", "rows_split", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",
     "synthetic", "time_split", "user_split",

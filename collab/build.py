@@ -85,6 +85,7 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     learn = CollabLearner(parts.data, parts.model, metrics=[RMSE(), MAE()], **recipe)
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
     learn.notes = parts.notes
+    learn.recorder.load_state_dict(parts.history)
     return learn
 
 

@@ -1,4 +1,4 @@
-"""The command line: collab train | evaluate | recommend | similar | explain | demo."""
+"""The command line: collab train | evaluate | recommend | similar | explain | report | demo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import typer
 
 from . import demo as demo_module
 from .build import collab_learner, load_learner
-from .console import errors, table
+from .console import table
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch
 from .data.files import read_table
@@ -24,6 +24,7 @@ from .data.movielens import movielens
 from .data.schema import DataError, Schema
 from .data.split import CANONICAL, Split, apply_split, leave_last, random_split, time_split, user_split
 from .interpret import CollabInterpretation
+from .interpret.errors import errors
 from .learner import CollabLearner
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -116,28 +117,7 @@ def evaluate(model: ModelFile = OUT,
              ) -> None:
     """Report the error of a model on held-out ratings, beside two baselines."""
     learn = _load(model)
-    trained = learn.notes.get("source")
-    source = trained if data is None else data
-    if source is None:
-        raise DataError(f"{model} does not say what it was trained on; name the ratings with --data")
-    same = source == trained
-    if same and split not in (None, "none", learn.notes.get("split")):
-        raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
-                        "ratings which another split holds out are ratings it has seen")
-    split = split or (learn.notes.get("split", "none") if same else "none")
-    reading = learn.notes.get("reading", {}) if same else {}
-    raw, _ = _read(source, **reading)
-    ratings = learn.data.table(raw, learn.notes.get("duplicates", "keep"))
-    known = learn.notes.get("fingerprint")
-    if same and split != "none" and known is not None and known != _fingerprint(raw, learn.data.schema):
-        raise DataError(f"{source} is not what the model was trained on any more, so the ratings that were held out "
-                        "cannot be told from the others; train again, or see all rows with --split none")
-    if split != "none":
-        _, held_out = apply_split(_split(split, learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0)), ratings)
-        ratings = ratings.iloc[held_out]
-    elif same:
-        print("Most of these ratings were trained on: the error on them says little.\n")
-    _report(learn, learn.data.batches(ratings) if len(ratings) else None)
+    _report(learn, _held_out(learn, model, data, split))
 
 
 @app.command()
@@ -179,6 +159,24 @@ def explain(user: Annotated[str, typer.Option(help="The user's id.")],
 
 
 @app.command()
+def report(model: ModelFile = OUT,
+           out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
+           user: Annotated[list[str] | None, typer.Option(help="Recommend to this user (once for each); by default to "
+                                                               "the busiest, the median and the least busy.")] = None,
+           ) -> None:
+    """Write one page on what a model has learned, which opens in any browser and without a network."""
+    _check_writable(out)
+    learn = _load(model)
+    held_out = None
+    try:
+        held_out = _held_out(learn, model)
+    except (DataError, OSError) as error:
+        print(f"The report has no error on held-out ratings: {error}", file=sys.stderr)
+    users = [learn.data.users.parse(id) for id in user] if user else None
+    print(f"Wrote {CollabInterpretation(learn).report(out, held_out, users)}")
+
+
+@app.command()
 def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the model.")] = Path("demo"),
          bs: BatchSize = 64, epochs: Epochs = 5, seed: Seed = 0) -> None:
     """Take the whole tour on MovieLens-100K."""
@@ -193,7 +191,7 @@ def main() -> None:
         warnings.showwarning = lambda text, *_, **__: print(f"Warning: {_as_options(str(text))}", file=sys.stderr)
         try:
             app()
-        except (DataError, OSError, ValueError) as error:
+        except (DataError, OSError, ValueError, ImportError) as error:
             print(f"Error: {_as_options(str(error))}", file=sys.stderr)
             raise SystemExit(2) from None
 
@@ -213,6 +211,32 @@ def _load(model: Path) -> CollabLearner:
     if not model.exists():
         raise DataError(f"there is no model file {model}; make one with: collab train DATA --out {model}")
     return load_learner(model)
+
+
+def _held_out(learn: CollabLearner, model: Path, data: str | None = None, split: str | None = None,
+              ) -> TensorBatches | None:
+    """The ratings that were held out when the model was trained, read and split again, or those of other data."""
+    trained = learn.notes.get("source")
+    source = trained if data is None else data
+    if source is None:
+        raise DataError(f"{model} does not say what it was trained on; name the ratings with --data")
+    same = source == trained
+    if same and split not in (None, "none", learn.notes.get("split")):
+        raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
+                        "ratings which another split holds out are ratings it has seen")
+    split = split or (learn.notes.get("split", "none") if same else "none")
+    raw, _ = _read(source, **(learn.notes.get("reading", {}) if same else {}))
+    ratings = learn.data.table(raw, learn.notes.get("duplicates", "keep"))
+    known = learn.notes.get("fingerprint")
+    if same and split != "none" and known is not None and known != _fingerprint(raw, learn.data.schema):
+        raise DataError(f"{source} is not what the model was trained on any more, so the ratings that were held out "
+                        "cannot be told from the others; train again, or see all rows with --split none")
+    if split != "none":
+        _, held_out = apply_split(_split(split, learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0)), ratings)
+        ratings = ratings.iloc[held_out]
+    elif same:
+        print("Most of these ratings were trained on: the error on them says little.\n")
+    return learn.data.batches(ratings) if len(ratings) else None
 
 
 def _fingerprint(ratings: pd.DataFrame, schema: Schema) -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from .build import collab_learner
-from .console import errors, table
+from .console import table
 from .data.databunch import CollabDataBunch
 from .data.movielens import movielens
 from .interpret import CollabInterpretation
+from .interpret.errors import errors
 
 STAR_WARS, SOMEONE = 50, 196
 

@@ -123,13 +123,14 @@ class CollabLearner(Learner):
     # Files -------------------------------------------------------------------------------------------------------
 
     def export(self, path: str | Path, **notes: Any) -> Path:
-        """Write one safetensors file with weights, configuration, vocabs, item metadata and the training ratings
-        (which `recommend` needs to leave out what was seen). `notes` are JSON values to keep with it.
+        """Write one safetensors file with weights, configuration, vocabs, item metadata, the history of training, and
+        the training ratings (which `recommend` needs to leave out what was seen). `notes` are JSON values to keep.
 
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
         recipe = {"lr": per_group(self.opt, self.lr) if isinstance(self.lr, slice) else self.lr, "wd": self.wd,
                   "seed": self.seed, "loss_func": getattr(self.loss_func, "__name__", None)}
-        return save_parts(path, self.model, self.data, recipe, {**self.notes, **notes})
+        return save_parts(path, self.model, self.data, recipe, {**self.notes, **notes},
+                          self.recorder.state_dict())
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
         """Take back what `save` or a `Checkpoint` wrote (see `Learner.load`)."""

@@ -16,9 +16,9 @@ from .data.vocab import Vocab, from_json, to_json
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .train.checkpoint import read_tensors, write_tensors
 
-VERSION = 1
+VERSION = 2
 MODELS: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet)}
-TRAIN = ("users", "items", "ratings")
+TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms")
 
 
 class Parts(NamedTuple):
@@ -29,18 +29,23 @@ class Parts(NamedTuple):
     weights: dict[str, Tensor]
     recipe: dict[str, Any]      # lr, wd, seed
     notes: dict[str, Any]
+    history: dict[str, Any]     # what the recorder takes back
 
 
 def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe: dict[str, Any],
-               notes: dict[str, Any]) -> Path:
-    """Write the model's state and configuration, the vocabs, the item metadata and the training ratings."""
+               notes: dict[str, Any], history: dict[str, Any]) -> Path:
+    """Write the model's state and configuration, the vocabs, the item metadata, the training ratings, and the
+    recorder's state but for seconds: the same seed gives the same file."""
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
     name = type(model).__name__
     config = {"version": VERSION, "model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
               "model_config": model.config if type(model) is MODELS.get(name) else None, "seed": data.seed,
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
-              "schema": {role: to_json(name) for role, name in data.schema.roles().items()}}
+              "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
+              "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0}}
     tensors = {f"model.{key}": t for key, t in model.state_dict().items()}
     tensors |= {f"train.{key}": t for key, t in zip(TRAIN, data.train.tensors)}
+    tensors |= {f"history.{key}": history[key] for key in HISTORY}
     return write_tensors(path, tensors, config)
 
 
@@ -63,7 +68,8 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model = _rebuild(path, config) if model is None else model
     load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
-    return Parts(data, model, weights, config["recipe"], config["notes"])
+    history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
+    return Parts(data, model, weights, config["recipe"], config["notes"], history)
 
 
 def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -41,11 +41,11 @@ def collab(monkeypatch, capsys):
 
 def test_help_names_every_command_and_the_first_step(collab):
     code, out, _ = collab("--help")
-    assert code == 0 and all(name in out for name in ("train", "evaluate", "recommend", "similar", "explain"))
+    assert code == 0 and all(name in out for name in ("train", "evaluate", "recommend", "similar", "explain", "report"))
     assert "collab train ml-100k --split u1" in out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "recommend", "similar", "explain", "demo"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "recommend", "similar", "explain", "report", "demo"])
 def test_every_option_is_explained(collab, command):
     code, out, _ = collab(command, "--help")
     assert code == 0
@@ -170,6 +170,22 @@ def test_explain_takes_a_score_apart(collab, trained):
     title = learn.data.titles([3])[0]
     code, out, _ = collab("explain", trained / "model.safetensors", "--user", 7, "--item", title)
     assert code == 0 and f"User 7 and {title} (3): predicted {learn.predict(7, 3):.2f}" in out and "item bias" in out
+
+
+def test_the_report_has_the_error_that_training_printed_and_the_users_that_were_asked_for(collab, trained, tmp_path):
+    _, evaluated, _ = collab("evaluate", trained / "model.safetensors")
+    rmse = re.search(r"EmbeddingDotBias +(\d\.\d+)", evaluated)[1]
+    code, out, _ = collab("report", trained / "model.safetensors", "-o", tmp_path / "r.html", "--user", 7, "--user", 9)
+    page = (tmp_path / "r.html").read_text()
+    assert code == 0 and str(tmp_path / "r.html") in out
+    assert f"<td>{rmse}</td>" in page and [*re.findall(r"<h3>User (\d+),", page)] == ["7", "9"]
+
+
+def test_a_report_without_the_ratings_of_training_says_so_and_is_written_all_the_same(collab, trained, tmp_path):
+    learn = load_learner(trained / "model.safetensors")
+    model = learn.export(tmp_path / "m.safetensors", source=str(tmp_path / "gone.csv"))
+    code, _, err = collab("report", model, "-o", tmp_path / "r.html")
+    assert code == 0 and "gone.csv" in err and "no error to report" in (tmp_path / "r.html").read_text()
 
 
 REFUSALS = [

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from collab import BiasBaseline, CollabDataBunch, CollabInterpretation, collab_learner, demo
-from collab.console import errors
+from collab.interpret.errors import errors
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..data.batches import TensorBatches
 from ..data.vocab import Vocab
 from ..learner import CollabLearner
 from ..recommend import top_k
+from .charts import chart_map
+from .errors import errors
 from .explanation import Explanation, explain
+from .maps import layout, tsne
 from .pca import PCA
-from .pictures import plot_biases, plot_counts, plot_cross, plot_norms, plot_predictions
+from .pictures import plot_biases, plot_counts, plot_cross, plot_map, plot_norms, plot_predictions
+from .report import report
 
 BLOCK = 2048        # rows of similarities that are held at a time
 Measure = str | float
@@ -34,6 +39,10 @@ class CollabInterpretation:
     def from_learner(cls, learn: CollabLearner) -> CollabInterpretation:
         """The interpretation of a learner as it is now."""
         return cls(learn)
+
+    def errors(self, part: TensorBatches | None = None) -> pd.DataFrame:
+        """RMSE and MAE on `part`, by default the validation part, beside the mean rating and biases alone."""
+        return errors(self.learn, part)
 
     def biases(self, by: str = "item", n: int = 15, largest: bool = True, min_ratings: int = 0) -> pd.DataFrame:
         """The `n` largest (or smallest) biases: id, title, n_ratings, mean_rating, bias.
@@ -109,8 +118,14 @@ class CollabInterpretation:
         the user's own rated items that are nearest to it. See `Explanation`."""
         return explain(self.learn, user, self._meant(item), n_factors, n_nearest)
 
+    map = layout
+    tsne = tsne
+    report = report
+
     # Pictures ----------------------------------------------------------------------------------------------------
 
+    chart_map = chart_map
+    plot_map = plot_map
     plot_biases = plot_biases
     plot_norms = plot_norms
     plot_predictions = plot_predictions

@@ -41,6 +41,16 @@ def plot_norms(self: CollabInterpretation, by: str = "item", min_ratings: int = 
     return ax
 
 
+def plot_map(self: CollabInterpretation, method: str = "tsne", by: str = "item", top: int | None = 300,
+             min_ratings: int = 0, seed: int = 0, ax: Axes | None = None) -> Axes:
+    """The map that `map` gives, the most rated labelled where there is room; `chart_map` is the one to play with."""
+    ax, table = axes(ax), self.map(method, by, top, min_ratings, seed)
+    names = (table["title"] if "title" in table else table["id"]).astype(str).tolist()
+    scatter_with_labels(ax, table["x"].to_numpy(), table["y"].to_numpy(), names)
+    ax.set(xticks=[], yticks=[], title=f"{by}s by {method}")
+    return ax
+
+
 def plot_predictions(self: CollabInterpretation, ax: Axes | None = None) -> Axes:
     """What was predicted for the validation ratings, as a box for each true rating, and the diagonal.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,13 +88,15 @@ class Recorder(Callback):
                           "use any more; begin again with a lower learning rate", stacklevel=2)
 
     def state_dict(self) -> dict[str, Any]:
-        losses, rows, lrs, moms = map(list, zip(*self._flushed())) if self._flushed() else ([], [], [], [])
-        return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(losses), "sizes": rows, "lrs": lrs,
-                "moms": moms, "start": self._start, "seconds": time.perf_counter() - self.started}
+        losses, sizes, lrs, moms = zip(*self._flushed()) if self._flushed() else ([], [], [], [])
+        return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(losses), "sizes": torch.tensor(sizes),
+                "lrs": _or_nan(lrs), "moms": _or_nan(moms), "start": self._start,
+                "seconds": time.perf_counter() - self.started}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rows, self.ends, self._waiting = list(state["rows"]), list(state["ends"]), []
-        self._batches = list(zip(state["losses"].tolist(), state["sizes"], state["lrs"], state["moms"]))
+        self._batches = list(zip(state["losses"].tolist(), state["sizes"].tolist(), _or_none(state["lrs"]),
+                                 _or_none(state["moms"])))
         self._start, self.started = state["start"], time.perf_counter() - state["seconds"]
 
     def _flushed(self) -> list[tuple[float, int, float | None, float | None]]:
@@ -128,7 +131,6 @@ class Recorder(Callback):
         ax.legend(handles=lines, loc="lower center")
         return ax
 
-
     def plot_metrics(self, ax: Axes | None = None) -> Axes:
         """Every metric over the epochs (not the losses: see `plot_loss`)."""
         from matplotlib.ticker import MaxNLocator
@@ -156,6 +158,14 @@ class Recorder(Callback):
         if found:
             ax.legend()
         return ax
+
+
+def _or_nan(values: Sequence[float | None]) -> Tensor:
+    return torch.tensor([math.nan if v is None else v for v in values], dtype=torch.float64)
+
+
+def _or_none(values: Tensor) -> list[float | None]:
+    return [None if math.isnan(v) else v for v in values.tolist()]
 
 
 def _axes(ax: Axes | None) -> Axes:

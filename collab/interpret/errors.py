@@ -1,0 +1,36 @@
+"""How good a learner is, beside what needs no learning."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..data.batches import TensorBatches
+from ..learner import CollabLearner
+from ..metrics import MAE, RMSE
+from ..models.baseline import BiasBaseline
+
+
+def errors(learn: CollabLearner, part: TensorBatches | None = None) -> pd.DataFrame:
+    """RMSE and MAE of the learner on `part`, by default the validation part, beside two baselines fitted to the
+    training ratings: their mean, and the mean with damped biases. All are clipped to the rating scale."""
+    part = learn.data.valid if part is None else part
+    preds, targets = learn.get_preds(part)
+    users, items, ratings = (t.cpu() for t in learn.data.train.tensors)
+    rows = []
+    for name, damping in (("mean rating", (math.inf, math.inf)), ("mean and biases", ())):
+        baseline = BiasBaseline(learn.data.n_users, learn.data.n_items).fit(users, items, ratings, *damping)
+        parts = [learn.decode(baseline(u.cpu(), i.cpu())) for u, i, _ in part.in_order()]
+        rows.append(_row(name, torch.cat(parts), targets))
+    return pd.DataFrame([*rows, _row(type(learn.model).__name__, preds, targets)])
+
+
+def _row(name: str, preds: Tensor, targets: Tensor) -> dict[str, Any]:
+    metrics = [RMSE(), MAE()]
+    for metric in metrics:
+        metric.update(preds, targets)
+    return {"model": name, **{metric.name: metric.value() for metric in metrics}}

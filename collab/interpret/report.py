@@ -1,0 +1,140 @@
+"""The report: one self-contained page on a trained learner."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable, Hashable, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..data.batches import TensorBatches
+from ..data.schema import DataError
+from ..train.checkpoint import write_bytes
+from .maps import need
+
+if TYPE_CHECKING:
+    from .interpretation import CollabInterpretation
+
+MIN_RATINGS = 5     # ids with fewer are left out of the ends of components: what lies there is mostly chance
+
+
+def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | None = None,
+           users: Sequence[Hashable] | None = None, title: str = "What the model has learned") -> Path:
+    """Write one HTML page that opens without a network: the training curves, the error beside two baselines, both ends
+    of the biases, three principal components, the map of the items to play with, and recommendations for `users`.
+
+    `part` are held-out ratings, by default the validation part; without any, and for what the model does not learn, the
+    page says so in a sentence. `users` are by default the busiest, the one in the middle and the least busy.
+    Raises ImportError without the charts extra, UnknownId for a user who is not known, OSError where `path` cannot be
+    written; the old file, if any, is then left as it was."""
+    bundle = need("vl_convert").javascript_bundle(vl_version=".".join(need("altair").SCHEMA_VERSION.split(".")[:2]))
+    part = self.data.valid if part is None else part
+    users = _three_users(self) if users is None else list(users)
+    sections = {"Training": lambda: _training(self), "Error": lambda: _error(self, part),
+                "Biases": lambda: _biases(self), "Principal components": lambda: _components(self),
+                "Map of the items": lambda: _map(self),
+                "Recommendations": lambda: "".join(_recommendations(self, user) for user in users)}
+    body = "".join(f"<section><h2>{name}</h2>{_or_sentence(make)}</section>" for name, make in sections.items())
+    style = files(__package__).joinpath("report.css").read_text()
+    page = (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+            f'<link rel="icon" href="data:,"><style>{style}</style><script>{_inline(bundle)}</script></head>'
+            f"<body><h1>{escape(title)}</h1><p>{_facts(self)}</p>{body}</body></html>\n")
+    return write_bytes(Path(path), page.encode())
+
+
+def _facts(self: CollabInterpretation) -> str:
+    data, model = self.data, self.learn.model
+    factors = getattr(model, "config", {}).get("n_factors")
+    return (f"{type(model).__name__}{f' with {factors} factors' if factors else ''}, trained on {data.train.n:,} "
+            f"ratings of {data.n_items - 1:,} items by {data.n_users - 1:,} users.")
+
+
+def _training(self: CollabInterpretation) -> str:
+    recorder = self.learn.recorder
+    if not len(recorder.losses):
+        raise DataError("the learner has no history of training")
+    metrics = set(recorder.frame()) - {"epoch", "train_loss", "valid_loss", "seconds"}
+    plots = [recorder.plot_loss, *([recorder.plot_metrics] if metrics else [])]
+    return f"<div class=row>{''.join(map(_picture, plots))}</div>"
+
+
+def _error(self: CollabInterpretation, part: TensorBatches | None) -> str:
+    if part is None:
+        raise DataError("no ratings were held out, or they are not known any more, so there is no error to report")
+    return f"<p>On {part.n:,} held-out ratings, in units of the rating.</p>{_table(self.errors(part), 4)}"
+
+
+def _biases(self: CollabInterpretation) -> str:
+    ends = [self.biases("item", 10, largest).drop(columns="id" if self.data.titles([]) is not None else [])
+            for largest in (True, False)]
+    return ("<p>What is liked more, and less, than the tastes of those who rated it explain.</p>"
+            f"<div class=row>{''.join(map(_table, ends))}</div>")
+
+
+def _components(self: CollabInterpretation) -> str:
+    n = min(3, self.learn.weight().shape[1])
+    pca = self.pca(n, min_ratings=min(MIN_RATINGS, int(self.data.counts()[1:].max())))
+    blocks = []
+    for k, ratio in enumerate(pca.explained_variance_ratio):
+        table = pca.table(k)
+        blocks.append(f"<div><h3>Component {k}: {ratio:.1%} of the variance</h3>"
+                      f"{_table(table.drop(columns='id') if 'title' in table else table)}</div>")
+    return (f"<p>Both ends of the strongest directions of the {len(pca.scores):,} most rated items.</p>"
+            f"<div class=row>{''.join(blocks)}</div>{_picture(pca.plot) if n > 1 else ''}")
+
+
+def _map(self: CollabInterpretation) -> str:
+    spec = json.dumps(self.chart_map().to_dict(), default=str)
+    return ("<p>Neighbours have similar factors. Hover for titles, drag to move, scroll to zoom; click a genre, "
+            "shift-click further ones, double-click for all.</p>"
+            f'<div id="map"></div><script>vegaEmbed("#map", {_inline(spec)}, {{actions: false}})'
+            ".then(result => { window.map = result.view; });</script>")
+
+
+def _recommendations(self: CollabInterpretation, user: Hashable) -> str:
+    rated, found = self.learn.rated(user, n=8), self.learn.recommend(user, n=8, unknown="error")
+    n = len(self.learn.rated(user))
+    return (f"<h3>User {escape(str(user))}, {n:,} training ratings</h3><div class=row><div><h4>Rated highest</h4>"
+            f"{_table(rated)}</div><div><h4>Recommended</h4>{_table(found)}</div></div>")
+
+
+def _three_users(self: CollabInterpretation) -> list[Hashable]:
+    counts = self.data.counts("user")[1:].numpy()
+    order = np.argsort(-counts, kind="stable")
+    chosen = list(dict.fromkeys(order[[0, len(order) // 2, -1]].tolist()))      # there may be fewer than three
+    return list(self.data.users.decode(np.array(chosen) + 1))
+
+
+def _or_sentence(make: Callable[[], str]) -> str:
+    """What is made, or, where the model or the data do not have it, the sentence that says so."""
+    try:
+        return make()
+    except DataError as error:
+        return f"<p class=missing>{escape(str(error))}.</p>"
+
+
+def _table(frame: pd.DataFrame, decimals: int = 3) -> str:
+    return frame.to_html(index=False, border=0, float_format=lambda value: f"{value:.{decimals}f}", justify="left")
+
+
+def _picture(plot: Callable[..., Any]) -> str:
+    """What `plot` draws, as an image inside the page."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    figure, drawn = Figure(figsize=(7, 5), layout="tight"), io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "collab"}):        # so that the same learner gives the same page
+        plot(ax=figure.subplots())
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return f'<img alt="" src="data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode()}">'
+
+
+def _inline(script: str) -> str:
+    """A script that cannot end the element it stands in."""
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
