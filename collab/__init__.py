@@ -9,6 +9,7 @@ from .build import collab_learner, load_learner
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, DataBunch
 from .data.dataset import RatingSet
+from .data.features import Features
 from .data.files import read_table
 from .data.movielens import movielens
 from .data.schema import DataError
@@ -21,6 +22,8 @@ from .losses import mae, mse
 from .metrics import MAE, MSE, RMSE, Metric
 from .models.baseline import BiasBaseline
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
+from .models.hybrid import HybridNet
+from .models.svdpp import SVDpp
 from .train.averaging import EMA, SWA
 from .train.callback import Callback
 from .train.events import CancelBatch, CancelEpoch, CancelFit, CancelStep, CancelTrain, CancelValidate
@@ -45,11 +48,10 @@ __all__ = [
     "EMA", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback", "CancelBatch", "CancelEpoch",
     "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint", "CollabDataBunch",
     "CollabInterpretation", "CollabLearner", "DataBunch", "DataError", "EarlyStopping", "EmbeddingDot",
-    "EmbeddingDotBias", "EmbeddingNet", "GradientAccumulation", "GradientClip", "Learner", "Metric",
-    "MixedPrecision", "ParamScheduler", "RatingSet", "ReduceLROnPlateau", "SaveBest", "ShortEpoch", "ShowGraph",
-    "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "UnknownId", "Vocab", "chart_counts", "chart_norms",
-    "collab_learner",
-    "combine_scheds", "kfold", "leave_last", "load_learner", "mae", "movielens", "movielens_split", "mse",
-    "random_split", "read_table", "rows_split", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",
-    "synthetic", "time_split", "user_split",
+    "EmbeddingDotBias", "EmbeddingNet", "Features", "GradientAccumulation", "GradientClip", "HybridNet", "Learner",
+    "Metric", "MixedPrecision", "ParamScheduler", "RatingSet", "ReduceLROnPlateau", "SVDpp", "SaveBest",
+    "ShortEpoch", "ShowGraph", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "UnknownId", "Vocab",
+    "chart_counts", "chart_norms", "collab_learner", "combine_scheds", "kfold", "leave_last", "load_learner", "mae",
+    "movielens", "movielens_split", "mse", "random_split", "read_table", "rows_split", "sched_cos", "sched_exp",
+    "sched_lin", "sched_no", "sched_poly", "synthetic", "time_split", "user_split",
 ]

@@ -17,15 +17,18 @@ from .learner import CollabLearner, no_data
 from .losses import mae, mse
 from .metrics import MAE, RMSE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet, Range
+from .models.hybrid import HybridNet
+from .models.svdpp import SVDpp
 from .saved import load_parts, load_weights
 from .train.callback import Callback
 from .train.optim import OptFunc, adamw
 from .train.steps import Threads
 
-NAMES = ("dot", "dot_bias", "net")
+NAMES = ("dot", "dot_bias", "net", "svdpp", "hybrid")
 LOSSES = {"mse": mse, "mae": mae}
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
-RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "own": (5e-3, 0.0)}
+RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "svdpp": (3.75e-3, 0.5),
+           "hybrid": (3.75e-3, 0.5), "own": (5e-3, 0.0)}
 """Model -> (lr, wd) for batches of 64, chosen on validation parts of MovieLens-100K's u1 training rows."""
 
 
@@ -36,7 +39,8 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
                    seed: int | None = None) -> CollabLearner:
     """A learner for ratings.
 
-    - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), each with `n_factors`;
+    - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "svdpp" (`SVDpp`) or
+      "hybrid" (`HybridNet`, for data with `user_features` or `item_features`), each with `n_factors`;
       or any module from (users, items) to scores, for which `n_factors` and `y_range` mean nothing.
     - `y_range`: what a sigmoid squashes scores onto: "auto" is `data.y_range`; None leaves them as they are, and "dot"
       always does.
@@ -101,7 +105,17 @@ def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | Non
             return EmbeddingDot(*sizes)
         if name == "net":
             return EmbeddingNet(*sizes, y_range=limits)
-        return EmbeddingDotBias(*sizes, y_range=limits, mean=_inside(data.mean, limits))
+        if name == "dot_bias":
+            return EmbeddingDotBias(*sizes, y_range=limits, mean=_inside(data.mean, limits))
+        both = data.train.tensors[0], data.train.tensors[1]
+        if name == "svdpp":
+            return SVDpp(*sizes, both, y_range=limits, mean=_inside(data.mean, limits))
+        users, items = data.user_features, data.item_features
+        if users is None and items is None:
+            raise DataError("a hybrid model needs features: make the data with items=... and item_features='auto', or "
+                            "the same for users")
+        known = [f and (f.codes, f.weights, len(f.labels)) for f in (users, items)]
+        return HybridNet(*sizes, both, *known, y_range=limits, mean=_inside(data.mean, limits))
 
 
 def _inside(mean: float, limits: Range | None) -> float:

@@ -38,6 +38,11 @@ class Model(StrEnum):
     DOT_BIAS = "dot_bias"
     DOT = "dot"
     NET = "net"
+    SVDPP = "svdpp"
+    HYBRID = "hybrid"
+
+
+EPOCHS, SIZES = {"svdpp": 10, "hybrid": 10}, {"svdpp": 1024, "hybrid": 1024}     # other models: 5 and 64
 
 
 class Output(StrEnum):
@@ -55,10 +60,13 @@ ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file
 SplitName = Annotated[str, typer.Option(help="What is held out: random, time (the latest), last (each user's last), "
                                              "users (whole users), or u1 to u5 of ml-100k.")]
 ValidPct = Annotated[float, typer.Option(min=0, max=0.99, help="The fraction held out (random, time, users).")]
-ModelName = Annotated[Model, typer.Option(help="Biases and factors, factors alone, or a network.")]
+ModelName = Annotated[Model, typer.Option(help="Biases and factors, factors alone, a network, SVD++ on both sides, "
+                                                 "or that with metadata (hybrid).")]
 Factors = Annotated[int, typer.Option(min=1, help="Factors a user and an item.")]
-Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Ratings a batch; larger is faster.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training ratings; by default 5, of svdpp and "
+                                                        "hybrid 10.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Ratings a batch; larger is faster. By default 64, of svdpp "
+                                                           "and hybrid 1,024.")]
 Rate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate; by default the model's recipe.")]
 Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay; by default the model's recipe.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same model, to the last bit.")]
@@ -72,7 +80,8 @@ Format = Annotated[str | None, typer.Option(help="csv, tsv, ::, parquet or recbo
 Encoding = Annotated[str, typer.Option(help="The encoding of a text file.")]
 Header = Annotated[bool | None, typer.Option("--header/--no-header", show_default=False,
                                              help="Whether the first line has the names; by default it is looked at.")]
-Items = Annotated[Path | None, typer.Option(help="A file with an item id and a title in each row.")]
+Items = Annotated[Path | None, typer.Option(help="A file with an item id in each row, a title, and what is known.")]
+Users = Annotated[Path | None, typer.Option(help="A file with a user id in each row, and what is known.")]
 Duplicates = Annotated[str, typer.Option(help="Pairs that occur again: keep, mean or error.")]
 Count = Annotated[int, typer.Option("-n", min=1, help="How many.")]
 As = Annotated[Output, typer.Option("--as", help="How to print the table.")]
@@ -81,24 +90,29 @@ OUT = Path("model.safetensors")
 
 @app.command()
 def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, model: ModelName = Model.DOT_BIAS,
-          factors: Factors = 50, epochs: Epochs = 5, bs: BatchSize = 64, lr: Rate = None, wd: Decay = None,
+          factors: Factors = 50, epochs: Epochs = None, bs: BatchSize = None, lr: Rate = None, wd: Decay = None,
           seed: Seed = 0, out: Out = OUT, user_col: UserCol = None, item_col: ItemCol = None,
           rating_col: RatingCol = None, time_col: TimeCol = None, sep: Sep = None, format: Format = None,
-          header: Header = None, encoding: Encoding = "utf-8-sig", items: Items = None,
+          header: Header = None, encoding: Encoding = "utf-8-sig", items: Items = None, users: Users = None,
           duplicates: Duplicates = "keep") -> None:
     """Train on ratings, report the error beside two baselines, and write one model file."""
     _check_writable(out)
     reading = {"sep": sep, "format": format, "header": header, "encoding": encoding}
-    ratings, own_items = _read(data, **reading)
-    bunch = CollabDataBunch.from_df(ratings, user_col, item_col, rating_col, time_col, bs=bs, seed=seed,
-                                    items=own_items if items is None else read_table(items),
-                                    split=_split(split, valid_pct, seed), duplicates=duplicates)
+    ratings, known_items, known_users = _read(data, **reading)
+    known_items = known_items if items is None else read_table(items)
+    known_users = known_users if users is None else read_table(users)
+    user_features, item_features = ("auto" if model is Model.HYBRID and known is not None and len(known.columns) > 1
+                                    else None for known in (known_users, known_items))
+    bunch = CollabDataBunch.from_df(ratings, user_col, item_col, rating_col, time_col, items=known_items,
+                                    users=known_users, bs=bs or SIZES.get(model, 64), seed=seed,
+                                    split=_split(split, valid_pct, seed), duplicates=duplicates,
+                                    user_features=user_features, item_features=item_features)
     notes = {"source": data, "split": split, "valid_pct": valid_pct, "seed": seed, "duplicates": duplicates,
              "reading": reading, "fingerprint": _fingerprint(ratings, bunch.schema)}
     columns = ", ".join(f"{role} = {name}" for role, name in bunch.schema.roles().items())
     print(f"{bunch}\nColumns: {columns}\n")
     learn = collab_learner(bunch, model.value, n_factors=factors, lr=lr, wd=wd)
-    learn.fit_one_cycle(epochs)
+    learn.fit_one_cycle(epochs or EPOCHS.get(model, 5))
     if learn.interrupted:
         print(f"Nothing was written to {out}.", file=sys.stderr)
         raise typer.Exit(130)
@@ -181,7 +195,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
          bs: BatchSize = 64, epochs: Epochs = 5, seed: Seed = 0) -> None:
     """Take the whole tour on MovieLens-100K."""
     _check_writable(out / "model.safetensors")
-    if not demo_module.tour(out, bs, epochs, seed):
+    if not demo_module.tour(out, bs or 64, epochs or 5, seed):
         raise typer.Exit(130)
 
 
@@ -225,7 +239,7 @@ def _held_out(learn: CollabLearner, model: Path, data: str | None = None, split:
         raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
                         "ratings which another split holds out are ratings it has seen")
     split = split or (learn.notes.get("split", "none") if same else "none")
-    raw, _ = _read(source, **(learn.notes.get("reading", {}) if same else {}))
+    raw, *_ = _read(source, **(learn.notes.get("reading", {}) if same else {}))
     ratings = learn.data.table(raw, learn.notes.get("duplicates", "keep"))
     known = learn.notes.get("fingerprint")
     if same and split != "none" and known is not None and known != _fingerprint(raw, learn.data.schema):
@@ -245,12 +259,12 @@ def _fingerprint(ratings: pd.DataFrame, schema: Schema) -> str:
     return hashlib.sha256(hashed.tobytes()).hexdigest()[:16]
 
 
-def _read(source: str, **reading: Any) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """(ratings, items) of a MovieLens set or a file."""
+def _read(source: str, **reading: Any) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
+    """(ratings, items, users) of a MovieLens set or a file."""
     if source.startswith("ml-") and not Path(source).exists():
         ml = movielens(source)
-        return ml.ratings, ml.items
-    return read_table(source, **reading), None
+        return ml.ratings, ml.items, ml.users
+    return read_table(source, **reading), None, None
 
 
 def _split(name: str, valid_pct: float, seed: int) -> Split | str:

@@ -146,7 +146,8 @@ class CollabLearner(Learner):
         rows = vocab.encode(listed)
         if (rows == UNKNOWN).any():
             first = list(listed)[int(np.argmax(rows == UNKNOWN))]
-            if unknown == "error" or not id_tables(self.model, self.data):
+            has_average = getattr(self.model, "unknown_row", False) or id_tables(self.model, self.data)
+            if unknown == "error" or not has_average:
                 raise vocab.unknown(first)      # a model without tables of ids has no average one
             warnings.warn(f"{int((rows == UNKNOWN).sum()):,} of {len(rows):,} {vocab.name} ids were not trained on "
                           f"(such as {first!r}); they stand for the average {vocab.name}", stacklevel=3)
@@ -188,6 +189,8 @@ class CollabLearner(Learner):
 
     def _table(self, kind: str, is_item: bool) -> Tensor:
         name = f"{'i' if is_item else 'u'}_{kind}"
+        if callable(learned := getattr(self.model, "learned", None)):
+            return self._looking(lambda: learned(name))
         if not isinstance(table := getattr(self.model, name, None), nn.Embedding):
             raise DataError(f"{type(self.model).__name__} has no {name}: it learns no "
                             f"{'biases' if kind == 'bias' else 'factors'} for {'items' if is_item else 'users'}")
@@ -219,7 +222,9 @@ class AverageUnknown(Callback):
 
 def id_tables(model: nn.Module, data: CollabDataBunch) -> list[Tensor]:
     """The parameters with a row a user or a row an item: those that the model's own `id_tables()` lists, or the
-    embeddings with as many rows as there are users or items."""
+    embeddings with as many rows as there are users or items. None of a model that trains its own `unknown_row`."""
+    if getattr(model, "unknown_row", False):
+        return []
     if own := getattr(model, "id_tables", None):
         return own()
     return [module.weight for module in model.modules()
@@ -228,9 +233,10 @@ def id_tables(model: nn.Module, data: CollabDataBunch) -> list[Tensor]:
 
 @torch.no_grad()
 def fill_unknown(model: nn.Module, data: CollabDataBunch) -> None:
-    """Set row 0 of every table of ids to the mean of its other rows."""
+    """Set row 0 of every table of ids, and the rows of cold ids, to the mean of the rows that were trained."""
     for table in id_tables(model, data):
-        table[UNKNOWN] = table[UNKNOWN + 1:].mean(0)
+        trained = data.trained("item" if len(table) == data.n_items else "user").to(table.device)
+        table[~trained] = table[trained].mean(0)
 
 
 def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:

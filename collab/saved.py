@@ -14,10 +14,13 @@ from .data.databunch import CollabDataBunch, default_device
 from .data.schema import DataError, Schema
 from .data.vocab import Vocab, from_json, to_json
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
+from .models.hybrid import HybridNet
+from .models.svdpp import SVDpp
 from .train.checkpoint import read_tensors, write_tensors
 
 VERSION = 2
-MODELS: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet)}
+MODELS: dict[str, type[nn.Module]] = {
+    cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, SVDpp, HybridNet)}
 TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms")
 
 
@@ -66,7 +69,7 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
                            _unpack(config["item_table"]), seed=config["seed"], device=device,
                            schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}))
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    model = _rebuild(path, config) if model is None else model
+    model = _rebuild(path, config, train.tensors) if model is None else model
     load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
     history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
     return Parts(data, model, weights, config["recipe"], config["notes"], history)
@@ -80,12 +83,14 @@ def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor])
         raise ValueError(f"the weights in {path} do not fit {type(model).__name__}: {error}") from None
 
 
-def _rebuild(path: str | Path, config: dict[str, Any]) -> nn.Module:
+def _rebuild(path: str | Path, config: dict[str, Any], train: tuple[Tensor, ...]) -> nn.Module:
     name = config["model"]
     if config["model_config"] is None or name not in MODELS:
         raise ValueError(f"{path} holds a model of the class {name}, which is not collab's own; "
                          f"build it and pass it: load_learner(path, model={name}(...))")
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in config["model_config"].items()}
+    if getattr(MODELS[name], "needs_interactions", False):
+        options["interactions"] = train[:2]
     with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
         return MODELS[name](**options)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .batches import TensorBatches
+from .features import Features
 from .files import read_table
 from .history import Histories
 from .schema import DataError, Schema, check_both_sides, check_column_names, rating_table
@@ -49,8 +50,8 @@ class CollabDataBunch(DataBunch):
 
     `users` and `items` are the vocabs, made from the training rows, and `n_users`, `n_items` their lengths, the
     unknown row included. `seed` is the one it was split and shuffled with. `item_table` and `user_table` hold the
-    metadata, indexed by raw id, `schema` the names of the ratings' columns. `unseen` counts the users and items that
-    occur only in validation or test."""
+    metadata, indexed by raw id, `item_features` and `user_features` what of them was encoded for models, `schema` the
+    names of the ratings' columns. `unseen` counts the users and items that occur only in validation or test."""
 
     def __init__(self, train: TensorBatches, valid: TensorBatches | None, test: TensorBatches | None, users: Vocab,
                  items: Vocab, item_table: pd.DataFrame | None = None, user_table: pd.DataFrame | None = None,
@@ -61,6 +62,8 @@ class CollabDataBunch(DataBunch):
         self.users, self.items, self.seed = users, items, seed
         self.item_table = pd.DataFrame() if item_table is None else item_table
         self.user_table = pd.DataFrame() if user_table is None else user_table
+        self.user_features: Features | None = None
+        self.item_features: Features | None = None
         self.unseen: dict[str, dict[str, int]] = {}
 
     @classmethod
@@ -69,7 +72,8 @@ class CollabDataBunch(DataBunch):
                 split: Split | str | None = None, seed: int | None = None, test: pd.DataFrame | None = None,
                 items: pd.DataFrame | None = None, users: pd.DataFrame | None = None, bs: int = 64,
                 val_bs: int | None = None, device: torch.device | str | None = None,
-                duplicates: str = "keep") -> CollabDataBunch:
+                duplicates: str = "keep", user_features: Iterable[str] | str | None = None,
+                item_features: Iterable[str] | str | None = None, scaling: str = "quantile") -> CollabDataBunch:
         """Check, split and encode a table of ratings.
 
         - `ratings`: a frame with a row a rating. `user_name`, `item_name`, `rating_name` name its columns, by default
@@ -84,6 +88,9 @@ class CollabDataBunch(DataBunch):
         - `bs`, `val_bs`: ratings a batch in training, and in validation (8,192).
         - `device`: where the batches are; the GPU where there is one.
         - `duplicates`: what happens to a pair that is rated again: "keep" every rating, "mean", or "error".
+        - `user_features`, `item_features`: the columns of `users` and `items` that models of metadata see, or "auto";
+          `scaling` is that of their numbers (see `collab.data.features`). All ids of such a table get a row, those
+          without training ratings (cold ones) too.
 
         Raises DataError, before anything else happens, for what cannot be trained on."""
         schema = Schema.of(ratings, user_name, item_name, rating_name, time_name)
@@ -92,7 +99,10 @@ class CollabDataBunch(DataBunch):
         train_rows, valid_rows = apply_split(random_split(valid_pct, seed) if split is None else split, table)
         kept, valid = table.iloc[train_rows], table.iloc[valid_rows]
         check_both_sides(kept, schema)
-        vocabs = Vocab(kept["user"], "user"), Vocab(kept["item"], "item")
+        rated = Vocab(kept["user"], "user"), Vocab(kept["item"], "item")
+        tables = _metadata(users, schema.user, rated[0]), _metadata(items, schema.item, rated[1])
+        wanted = user_features, item_features
+        vocabs = _with_cold(rated[0], tables[0], wanted[0]), _with_cold(rated[1], tables[1], wanted[1])
         device = default_device() if device is None else torch.device(device)
         val_bs = max(bs, VALID_BS) if val_bs is None else val_bs
 
@@ -103,9 +113,11 @@ class CollabDataBunch(DataBunch):
         with _about("the test ratings"):
             tested = table.iloc[:0] if test is None else _same_columns(test, schema, duplicates)
             test_batches = batches(tested, val_bs)
-        data = cls(batches(kept, bs, shuffle=True), batches(valid, val_bs), test_batches, *vocabs,
-                   _metadata(items, schema.item, vocabs[1]), _metadata(users, schema.user, vocabs[0]), seed, device,
-                   schema)
+        data = cls(batches(kept, bs, shuffle=True), batches(valid, val_bs), test_batches, *vocabs, tables[1], tables[0],
+                   seed, device, schema)
+        data.user_features, data.item_features = (
+            None if w is None or t is None else Features.of(t, v.ids, data.counts(v.name).numpy(), w, scaling)
+            for v, t, w in zip(vocabs, tables, wanted))
         data.unseen = {"valid": _unseen(valid, *vocabs), "test": _unseen(tested, *vocabs)}
         return data
 
@@ -206,6 +218,13 @@ class CollabDataBunch(DataBunch):
         side, n = (1, self.n_items) if by == "item" else (0, self.n_users)
         return torch.bincount(self.train.tensors[side].cpu(), minlength=n)
 
+    def trained(self, by: str = "item") -> Tensor:
+        """Which rows have training ratings, bool, shape (n_items,): not row 0, nor those of cold ids. Where there are
+        as many users as items, whose tables cannot be told apart by length, all rows but the first."""
+        known = self.counts(by) > 0 if self.n_users != self.n_items else torch.ones(self.n_items, dtype=torch.bool)
+        known[UNKNOWN] = False
+        return known
+
     # Showing -----------------------------------------------------------------------------------------------------
 
     def show_batch(self, n: int = 10) -> pd.DataFrame:
@@ -299,6 +318,15 @@ def _metadata(table: pd.DataFrame | None, id_name: Hashable, vocab: Vocab) -> pd
                 raise DataError(f"it holds none of the rated {vocab.name}s: ids there look like {ids[:1].tolist()}, "
                                 f"in the ratings like {[*vocab][:1]}")
     return table.drop(columns=column).set_axis(ids.rename(column), axis=0)
+
+
+def _with_cold(vocab: Vocab, table: pd.DataFrame | None, features: Iterable[str] | str | None) -> Vocab:
+    """The vocab, and where features are asked for a row for every id of the table. Raises DataError without one."""
+    if features is None:
+        return vocab
+    if table is None:
+        raise DataError(f"{vocab.name}_features need a table of {vocab.name}s: pass {vocab.name}s=...")
+    return Vocab(vocab.ids[1:].tolist() + table.index.tolist(), vocab.name)
 
 
 def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import torch
 
 from ..learner import CollabLearner
 from ..models.embedding import EmbeddingDot, EmbeddingDotBias
+from ..models.svdpp import SVDpp
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,12 @@ def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int
     model = learn.model
     score = learn.predict(user, item, unknown="error")
     parts = logit = None
-    if isinstance(model, (EmbeddingDot, EmbeddingDotBias)):
-        with torch.no_grad():
-            products = (model.u_weight.weight[u] * model.i_weight.weight[i]).double().cpu()
-            summands = {}
-            if isinstance(model, EmbeddingDotBias):
-                summands = {"mean": model.mu.item(), "user bias": model.u_bias.weight[u, 0].item(),
-                            "item bias": model.i_bias.weight[i, 0].item()}
+    if isinstance(model, (EmbeddingDot, EmbeddingDotBias, SVDpp)) and getattr(model, "layers", None) is None:
+        products = (learn.weight(user, is_item=False) * learn.weight(item)).double()
+        summands = {}
+        if not isinstance(model, EmbeddingDot):
+            summands = {"mean": model.mu.item(), "user bias": learn.bias(user, is_item=False).item(),
+                        "item bias": learn.bias(item).item()}
         strongest = products.abs().argsort(descending=True)[:n_factors].tolist()
         summands |= {f"factor {k}": products[k].item() for k in strongest}
         summands["other factors"] = products.sum().item() - products[strongest].sum().item()

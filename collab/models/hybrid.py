@@ -1,0 +1,90 @@
+"""HybridNet: users and items by their ids and by what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .embedding import Range, embedding, sigmoid_range
+from .svdpp import Side, SVDpp
+
+Known = tuple[Tensor, Tensor, int]      # codes, weights and the number of features: see collab.data.features.Features
+Size = tuple[int, int, int]             # rows, places a row, features
+
+
+class Metadata(nn.Module):
+    """The weighted sum of the embeddings of a row's features, shape (n, n_out): of a category's, the mean over a bag's,
+    and a direction times each number. What is missing adds nothing. The encoded features are buffers."""
+
+    codes: Tensor
+    weights: Tensor
+
+    def __init__(self, size: Size, n_out: int):
+        super().__init__()
+        rows, width, n_features = self.size = size
+        self.table = embedding(n_features, n_out)
+        self.register_buffer("codes", torch.zeros(rows, width, dtype=torch.int64))
+        self.register_buffer("weights", torch.zeros(rows, width))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        n = self.table.num_embeddings
+        dense = self.weights.new_zeros(len(rows), n).scatter_add_(1, self.codes[rows], self.weights[rows])
+        return dense @ self.table.weight        # the gradient of a product is cheaper than that of a gather
+
+
+class HybridNet(SVDpp):
+    """SVD++ whose factors and biases are sums over an id and its metadata, in the manner of factorisation machines
+    (Rendle 2010; LightFM: Kula 2015), plus a network over both sides' factors where there are `hidden` layers:
+
+        x_u = p_u + |N(u)|^-1/2 sum_j y_j + sum_{f of u} a_f,   b_u = bias_u + sum_{f of u} c_f,   items alike
+        score = range(mu + b_u + b_i + x_u . z_i + net([x_u, z_i]))
+
+    A cold item, without ratings but with metadata, has the id of row 0, no history, and its own metadata; `id_drop`
+    trains for that. `users` and `items` are (codes, weights, number of features) of `Features`, or None for a side
+    without. `history` is whether to use the interactions beyond knowing which rows have none."""
+
+    def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, Tensor],
+                 users: Known | Size | None, items: Known | Size | None, hidden: Sequence[int] = (), drop: float = 0.3,
+                 id_drop: float = 0.02, history: bool = True, y_range: Range | None = None, mean: float | None = None):
+        super().__init__(n_factors, n_users, n_items, interactions, y_range, mean, drop, id_drop, history)
+        self.u_meta, self.i_meta = _metadata(users, n_factors + 1), _metadata(items, n_factors + 1)
+        self.config |= {"hidden": list(hidden), "users": self.u_meta and self.u_meta.size,
+                        "items": self.i_meta and self.i_meta.size}
+        layers: list[nn.Module] = []
+        for n_in, n_out in zip([2 * n_factors, *hidden], hidden):
+            layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(drop)]
+        self.layers = nn.Sequential(*layers, nn.Linear(hidden[-1], 1)) if hidden else None
+
+    def side(self, side: str, rows: Tensor, own: Tensor | None = None) -> Side:
+        x, bias = super().side(side, rows, own)
+        meta = self.u_meta if side == "u" else self.i_meta
+        if meta is None:
+            return x, bias
+        known = meta(rows)
+        return x + known[:, :-1], bias + known[:, -1]
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        (x, b_u), (z, b_i) = self.sides(users, items)
+        score = self.drop(x * z).sum(1) + b_u + b_i + self.mu
+        if self.layers is not None:
+            score = score + self.layers(torch.cat([x, z], 1)).squeeze(1)
+        return sigmoid_range(score, self.y_range)
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        if self.layers is None:
+            return super().cross(users, items)
+        return torch.stack([self(user.expand(len(items)), items) for user in users])
+
+
+def _metadata(known: Known | Size | None, n_out: int) -> Metadata | None:
+    """Of features, or of their size alone, for values that are loaded later."""
+    if known is None:
+        return None
+    codes, weights, n = known
+    if not isinstance(codes, Tensor) or not isinstance(weights, Tensor):
+        return Metadata((int(codes), int(weights), n), n_out)
+    meta = Metadata((codes.shape[0], codes.shape[1], n), n_out)
+    meta.codes, meta.weights = codes, weights
+    return meta

@@ -1,0 +1,133 @@
+"""SVD++ on both sides: what a user rated says who they are, and who rated an item says what it is."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .embedding import Range, embedding, inverse_sigmoid_range, sigmoid_range
+
+Side = tuple[Tensor, Tensor]        # factors (n, n_factors), bias (n,)
+
+
+class SVDpp(nn.Module):
+    """score = range(mu + b_u + b_i + x_u . z_i), where both sides know with whom they occur in the training part:
+
+        x_u = p_u + |N(u)|^-1/2 sum_{j in N(u)} y_j        (Koren 2008, eq. 15)
+        z_i = q_i + |N(i)|^-1/2 sum_{v in N(i)} w_v        (the same the other way: "flipped", Rendle et al. 2019)
+
+    `interactions` are the training part's (user rows, item rows), each int64 (n,). In training a pair does not see
+    itself: j = i and v = u are left out of its own sums, without which the factors learn to recognise it. `drop` is the
+    dropout on the products x_uk z_ik. `id_drop` is the share of users and of items that training takes for unknown, so
+    that row 0 is what is best for somebody of whom nothing is known. Rows without interactions are treated as row 0.
+
+    One batch multiplies the whole interaction matrix with both tables: use large batches. After training x and z are
+    constant, and `learned` gives them as tables."""
+
+    needs_interactions = True
+    unknown_row = True
+
+    def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, Tensor],
+                 y_range: Range | None = None, mean: float | None = None, drop: float = 0.3, id_drop: float = 0.02,
+                 history: bool = True):
+        super().__init__()
+        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
+                                       "y_range": y_range, "mean": mean, "drop": drop, "id_drop": id_drop,
+                                       "history": history}
+        self.y_range, self.id_drop, self.history = y_range, id_drop, history
+        self.u_weight, self.u_bias = embedding(n_users, n_factors), embedding(n_users, 1)
+        self.i_weight, self.i_bias = embedding(n_items, n_factors), embedding(n_items, 1)
+        self.mu = nn.Parameter(torch.tensor(0.0 if mean is None else inverse_sigmoid_range(mean, y_range)))
+        self.drop = nn.Dropout(drop)
+        pairs = torch.unique(interactions[0].cpu() * n_items + interactions[1].cpu())
+        self._matrix("u", pairs // n_items, pairs % n_items, (n_users, n_items))
+        self._matrix("i", pairs % n_items, pairs // n_items, (n_items, n_users))
+        if history:
+            self.u_rated, self.i_raters = embedding(n_items, n_factors), embedding(n_users, n_factors)
+
+    def _matrix(self, side: str, rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> None:
+        """Which columns occur with every row: a sparse matrix of ones in the buffers of `side`, not in the state."""
+        order = torch.argsort(rows, stable=True)
+        counts = torch.bincount(rows, minlength=shape[0])
+        starts = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+        for name, tensor in (("starts", starts), ("others", columns[order]), ("counts", counts.float())):
+            self.register_buffer(f"{side}_{name}", tensor, persistent=False)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Factors, which get all of the weight decay, and biases, which get a tenth."""
+        biases = [self.u_bias.weight, self.i_bias.weight]
+        factors = [p for p in self.parameters() if p is not self.mu and all(p is not b for b in biases)]
+        return [{"name": "factors", "params": factors}, {"name": "biases", "params": biases, "decay": 0.1},
+                {"name": "mean", "params": [self.mu], "decay": 0.0}]
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        (x, b_u), (z, b_i) = self.sides(users, items)
+        return sigmoid_range(self.drop(x * z).sum(1) + b_u + b_i + self.mu, self.y_range)
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        (x, b_u), (z, b_i) = self.side("u", users), self.side("i", items)
+        return sigmoid_range(x @ z.T + b_u[:, None] + b_i + self.mu, self.y_range)
+
+    def sides(self, users: Tensor, items: Tensor) -> tuple[Side, Side]:
+        """The two sides of pairs; in training each without the other, and some taken for unknown."""
+        if not self.training:
+            return self.side("u", users), self.side("i", items)
+        return self.side("u", users, items), self.side("i", items, users)
+
+    def side(self, side: str, rows: Tensor, own: Tensor | None = None) -> Side:
+        """Factors (n, n_factors) and biases (n,) of rows of the side "u" or "i"; `own` are partners to leave out."""
+        weight, bias = getattr(self, f"{side}_weight"), getattr(self, f"{side}_bias")
+        counts = getattr(self, f"{side}_counts")[rows]
+        known = counts > 0
+        if own is not None and self.id_drop:
+            known = known & (torch.rand(len(rows), device=rows.device) >= self.id_drop)
+        ids = torch.where(known, rows, 0)
+        x = weight(ids)
+        if self.history:
+            sums = self._sums(side)[rows]
+            if own is not None:
+                sums, counts = sums - self._partners(side)(own), counts - 1
+            x = x + sums * (known / counts.clamp(min=1).sqrt())[:, None]
+        return x, bias(ids).squeeze(1)
+
+    def learned(self, name: str) -> Tensor | None:
+        """x ("u_weight"), z ("i_weight") or a bias of every row, as tables; None for another name."""
+        side, _, kind = name.partition("_")
+        if side not in ("u", "i") or kind not in ("weight", "bias"):
+            return None
+        n = self.config["n_users" if side == "u" else "n_items"]
+        x, bias = self.side(side, torch.arange(n, device=self.mu.device))
+        return x if kind == "weight" else bias[:, None]
+
+    def _partners(self, side: str) -> nn.Embedding:
+        return self.u_rated if side == "u" else self.i_raters
+
+    def _sums(self, side: str) -> Tensor:
+        """The sum over its partners for every row of the side."""
+        matrices = [_csr(self, name) for name in (("u", "i") if side == "u" else ("i", "u"))]
+        return _Product.apply(*matrices, self._partners(side).weight)
+
+
+def _csr(model: nn.Module, side: str) -> Tensor:
+    starts, others = getattr(model, f"{side}_starts"), getattr(model, f"{side}_others")
+    n = len(getattr(model, f"{'i' if side == 'u' else 'u'}_counts"))
+    with warnings.catch_warnings():         # that compressed rows are in a beta state
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.sparse_csr_tensor(starts, others, others.new_ones(len(others), dtype=torch.float32),
+                                       (len(starts) - 1, n), check_invariants=False)
+
+
+class _Product(torch.autograd.Function):
+    """A @ y, whose gradient is A' @ g: both matrices are given, since to transpose one costs more than to multiply."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, transposed: Tensor, y: Tensor) -> Tensor:
+        ctx.transposed = transposed
+        return a @ y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
+        return None, None, ctx.transposed @ grad
