@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: demo test lint bench nbs docs clean
+.PHONY: demo test lint bench peers nbs docs clean
 
 demo: .venv/core
 	$(BIN)/collab demo --out demo $(ARGS)
@@ -20,6 +20,9 @@ lint: .venv/dev
 bench: .venv/dev
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
+# The other libraries that benchmarks/peers measures, in an environment of their own: they want versions of their own.
+peers: .peers/done
+
 nbs: .venv/dev
 	$(BIN)/python nbs/run.py
 
@@ -27,7 +30,7 @@ docs: .venv/dev
 	$(BIN)/pdoc --docformat markdown --output-directory build/docs collab
 
 clean:
-	rm -rf .venv build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .peers build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/core: setup.cfg pyproject.toml constraints.txt
@@ -37,4 +40,10 @@ clean:
 
 .venv/dev: .venv/core
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,charts,notebooks]"
+	touch $@
+
+.peers/done: benchmarks/peers/requirements.txt
+	test -x .peers/bin/python || $(PYTHON) -m venv .peers
+	.peers/bin/python -m pip --disable-pip-version-check install --quiet --constraint $< torch
+	.peers/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --requirement $<
 	touch $@
