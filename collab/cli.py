@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
+import torch
 import typer
 
 from . import demo as demo_module
@@ -131,7 +132,10 @@ def evaluate(model: ModelFile = OUT,
              ) -> None:
     """Report the error of a model on held-out ratings, beside two baselines."""
     learn = _load(model)
-    _report(learn, _held_out(learn, model, data, split))
+    part = _held_out(learn, model, data, split)
+    if part is not None and (n := _seen(learn, part)):
+        print(f"{n:,} of these {part.n:,} ratings were trained on: the error on them says little.\n")
+    _report(learn, part)
 
 
 @app.command()
@@ -177,13 +181,14 @@ def report(model: ModelFile = OUT,
            out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
            user: Annotated[list[str] | None, typer.Option(help="Recommend to this user (once for each); by default to "
                                                                "the busiest, the median and the least busy.")] = None,
-           ) -> None:
+           data: Annotated[str | None, typer.Option(help="The ratings that were held out; by default those of "
+                                                         "training are split again.")] = None) -> None:
     """Write one page on what a model has learned, which opens in any browser and without a network."""
     _check_writable(out)
     learn = _load(model)
     held_out = None
     try:
-        held_out = _held_out(learn, model)
+        held_out = _held_out(learn, model, data)
     except (DataError, OSError) as error:
         print(f"The report has no error on held-out ratings: {error}", file=sys.stderr)
     users = [learn.data.users.parse(id) for id in user] if user else None
@@ -248,9 +253,13 @@ def _held_out(learn: CollabLearner, model: Path, data: str | None = None, split:
     if split != "none":
         _, held_out = apply_split(_split(split, learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0)), ratings)
         ratings = ratings.iloc[held_out]
-    elif same:
-        print("Most of these ratings were trained on: the error on them says little.\n")
     return learn.data.batches(ratings) if len(ratings) else None
+
+
+def _seen(learn: CollabLearner, part: TensorBatches) -> int:
+    """How many ratings of a part are of a pair that was trained on."""
+    pairs = [users * learn.data.n_items + items for users, items, _ in (learn.data.train.tensors, part.tensors)]
+    return int(torch.isin(pairs[1], pairs[0]).sum())
 
 
 def _fingerprint(ratings: pd.DataFrame, schema: Schema) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .data.databunch import CollabDataBunch
+from .data.databunch import CollabDataBunch, DataBunch
 from .data.schema import DataError
 from .data.vocab import UNKNOWN, Vocab
 from .recommend import CrossScores, cosine_scores, cross_scores, pair_scores, top_k
@@ -46,6 +46,13 @@ class CollabLearner(Learner):
     def decode(self, pred: Tensor) -> Tensor:
         """Clip to the rating scale."""
         return pred if self.scale is None else pred.clamp(*self.scale)
+
+    def _look(self, batches: Any, cb: Callback) -> None:
+        if isinstance(batches, pd.DataFrame):
+            batches = self.data.batches(batches)
+        if isinstance(batches, DataBunch):
+            raise TypeError("pass a part of the data, such as data.valid, or a table of ratings")
+        super()._look(batches, cb)
 
     # Scores ------------------------------------------------------------------------------------------------------
 

@@ -177,6 +177,13 @@ def test_a_group_may_have_any_name_and_a_row_several_or_none():
     assert rarest(pd.Series(["a|b", "b", ""]), groups) == ["a", "b", "none"]
 
 
+def test_histograms_without_groups_have_nothing_to_pick(ml):
+    bare = RatingSet(ml.ratings, ml.items.drop(columns="genres"), ml.users.drop(columns="occupation"), "bare", "")
+    for by in ("user", "item"):
+        spec = json.dumps(chart_counts(bare, by).to_dict())
+        assert "pick" not in spec
+
+
 def test_histograms_count_every_user_and_item_once(ml):
     for by, table in (("user", ml.user_table()), ("item", ml.item_table())):
         spec = chart_counts(ml, by).to_dict()

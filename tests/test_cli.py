@@ -120,7 +120,7 @@ def test_evaluate_scores_with_the_ids_of_the_model_whatever_the_split(collab, tr
     code, out, _ = collab("evaluate", tmp_path / "m", "--data", other, "--split", "none")
     learn = load_learner(tmp_path / "m")
     rmse = learn.validate(learn.data.batches(frame))["rmse"]
-    assert code == 0 and f"{rmse:.4f}" in out and "Most of these ratings were trained on" in out
+    assert code == 0 and f"{rmse:.4f}" in out and "720 of these 900 ratings were trained on" in out
     frame.to_csv(tmp_path / "again.csv", index=False)
     code, out, _ = collab("evaluate", tmp_path / "m", "--data", tmp_path / "again.csv", "--split", "last")
     held_out = frame[frame["time"] == frame.groupby("reader")["time"].transform("max")]
@@ -191,6 +191,7 @@ def test_a_report_without_the_ratings_of_training_says_so_and_is_written_all_the
 REFUSALS = [
     (["evaluate", "{dir}/model.safetensors", "--split", "time"], "trained with --split random"),
     (["train", "nothing.csv"], "nothing.csv"),
+    (["report", "{dir}/model.safetensors", "--user", "12345"], "12345 is not among"),
     (["train", "{dir}/ratings.csv", "--user-col", "usr"], "no column 'usr'"),
     (["train", "{dir}/ratings.csv", "--split", "u9"], "u9 is not one of random, time, last, users, u1"),
     (["train", "{dir}/ratings.csv", "--split", "u1"], "belongs to MovieLens-100K"),

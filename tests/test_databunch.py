@@ -225,6 +225,16 @@ def test_metadata_that_cannot_be_joined_are_refused(films, message):
         bunch(items=films)
 
 
+def test_an_article_at_the_end_of_a_title_is_found_where_it_is_said():
+    titles = ["Matrix, The (1999)", "Matrix Reloaded, The (2003)", "A (2000)"]
+    items = pd.DataFrame({"item": [1, 2, 3], "title": titles})
+    ratings = pd.DataFrame({"user": [1, 1, 1, 2], "item": [1, 2, 3, 2], "rating": [1., 2, 3, 4]})
+    data = CollabDataBunch.from_df(ratings, valid_pct=0, items=items, seed=0)
+    assert data.find_item("The Matrix (1999)") == 1 and data.find_items("the matrix") == [2, 1]
+    with pytest.raises(UnknownId, match=r"near it are 'Matrix, The \(1999\)'"):
+        data.find_item("Matirx")
+
+
 def test_an_item_is_found_by_id_by_title_and_by_part_of_a_title():
     ratings = pd.DataFrame({"u": [1, 2, 3, 1, 2, 1], "i": [2, 2, 2, 1, 1, 3], "r": [1.0, 2, 3, 4, 5, 1]})
     films = pd.DataFrame({"i": [1, 2, 3, 4], "title": ["Alien (1979)", "Aliens", "alien", "Alien 4 [2]"]})

@@ -225,3 +225,15 @@ def test_predictions_of_half_stars_and_of_many_levels(ml):
         learn = collab_learner(CollabDataBunch.from_df(ml.ratings.assign(rating=ratings), seed=0, bs=4096), n_factors=2)
         ax = CollabInterpretation(learn).plot_predictions(ax=Figure().subplots())
         assert len(next(line for line in ax.get_lines() if line.get_linestyle() == "--").get_xdata()) == boxes
+
+
+def test_errors_of_a_loaded_learner_come_from_a_table_of_ratings_and_a_whole_bunch_is_refused(tmp_path):
+    ml = synthetic(n_users=60, n_items=40, n_ratings=900, seed=1)
+    data = CollabDataBunch.from_df(ml.ratings, seed=0)
+    learn = collab_learner(data, n_factors=4)
+    loaded = CollabInterpretation(load_learner(learn.export(tmp_path / "m")))
+    pd.testing.assert_frame_equal(loaded.errors(ml.ratings), loaded.errors(loaded.data.batches(ml.ratings)))
+    with pytest.raises(ValueError, match="no validation part"):
+        loaded.errors()
+    with pytest.raises(TypeError, match=r"a part of the data, such as data\.valid"):
+        loaded.learn.validate(data)

@@ -22,6 +22,7 @@ from .split import Split, apply_split, random_split
 from .vocab import UNKNOWN, Vocab, id_index
 
 MAX_LEVELS = 101            # more distinct ratings than this are no scale (0 to 100 is one)
+ARTICLE_LAST, YEAR = r"^(.*), (the|an?|les?|la|l'|el|il|der|die|das)(?= \(|$)", r" \(\d{4}\)$"
 VALID_BS = 8192             # nothing is learned from validation batches, so they may be large
 
 
@@ -196,12 +197,14 @@ class CollabDataBunch(DataBunch):
         if (titles := self.titles(ids)) is None or not text:
             raise self.items.unknown(text)
         lower = pd.Series(titles, dtype=object).str.casefold()
-        counts = self.counts()[1:].numpy()
-        for fits in (lower == text.casefold(), lower.str.contains(text.casefold(), regex=False)):
+        plain = lower.str.replace(ARTICLE_LAST, r"\2 \1", regex=True)     # "matrix, the (1999)" as it is said
+        counts, asked = self.counts()[1:].numpy(), text.casefold()
+        for fits in ((lower == asked) | (plain == asked),
+                     lower.str.contains(asked, regex=False) | plain.str.contains(asked, regex=False)):
             if fits.any():
                 found = np.flatnonzero(fits)
                 return list(ids[found[np.argsort(-counts[found], kind="stable")]])
-        raise self.items.unknown(text, among=titles)
+        raise self.items.unknown(text, among=dict(zip([*plain.str.replace(YEAR, "", regex=True), *lower], titles * 2)))
 
     def table(self, ratings: pd.DataFrame, duplicates: str = "keep") -> pd.DataFrame:
         """Further ratings checked like those that were trained on, and in the same columns: by `schema`'s names.

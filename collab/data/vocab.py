@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import uuid
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import cached_property
@@ -94,9 +94,11 @@ class Vocab:
             raise self.unknown(id)
         return row
 
-    def unknown(self, id: Hashable, among: Iterable[object] | None = None) -> UnknownId:
-        """The error that names `id` and what is near it `among` names, by default the ids."""
-        names = {} if len(self) > MAX_COMPARED else {str(known).casefold(): show(known) for known in among or self}
+    def unknown(self, id: Hashable, among: Mapping[str, object] | None = None) -> UnknownId:
+        """The error that names `id` and what is near it `among` names (in lower case, with what is shown for each), by
+        default the ids."""
+        known = among or {str(known).casefold(): known for known in self if len(self) <= MAX_COMPARED}
+        names = {} if len(self) > MAX_COMPARED else {name: show(shown) for name, shown in known.items()}
         near = difflib.get_close_matches(str(id).casefold(), names, n=3)
         hint = f"; near it are {', '.join(names[name] for name in near)}" if near else ""
         return UnknownId(f"{self.name} {show(id)} is not among the {len(self) - 1:,} {self.name}s "

@@ -36,6 +36,8 @@ def chart_counts(ml: RatingSet, by: str = "user", group: str | None = None) -> a
     beforehand, so that the page stays small for any number of ratings.
     Raises DataError for a column that is not there."""
     alt = need("altair")
+    if not isinstance(ml, RatingSet):
+        raise TypeError(f"expected a RatingSet, such as movielens() gives, got {type(ml).__name__}")
     if by not in GROUPS:
         raise ValueError(f"by={by!r} is neither 'item' nor 'user'")
     table = (user_table if by == "user" else item_table)(ml)
@@ -44,12 +46,14 @@ def chart_counts(ml: RatingSet, by: str = "user", group: str | None = None) -> a
     column = group or (GROUPS[by] if GROUPS[by] in table else None)
     table = table[table["n_ratings"] > 0]
     codes, groups = encode_groups(table[column] if column else pd.Series("", table.index))
-    low, high = table["mean_rating"].min(), table["mean_rating"].max()
-    edges = np.linspace(low, high if high > low else low + 1, 21)
-    place = np.clip(np.searchsorted(edges, table["mean_rating"], side="right") - 1, 0, 19)
+    levels = np.unique(ml.ratings["rating"])
+    step = np.diff(levels).min() / 4 if len(levels) > 1 else 1.0        # bars that end where ratings lie
+    step *= max(1, np.ceil((levels[-1] - levels[0]) / step / 20))
+    lows = levels[0] + step * np.floor((table["mean_rating"] - levels[0]) / step)
     doubling = np.log2(table["n_ratings"]).astype(int)
-    charts = [_histogram(alt, np.exp2(doubling), np.exp2(doubling + 1), codes, f"ratings of one {by}", by, "log"),
-              _histogram(alt, edges[place], edges[place + 1], codes, f"mean rating of one {by}", by, "linear")]
+    pick = column is not None
+    charts = [_histogram(alt, np.exp2(doubling), np.exp2(doubling + 1), codes, f"ratings of one {by}", by, "log", pick),
+              _histogram(alt, lows, lows + step, codes, f"mean rating of one {by}", by, "linear", pick)]
     return alt.hconcat(*([_group_list(alt, groups, by, column)] if column else []), *charts)
 
 
@@ -68,8 +72,9 @@ def chart_map(self: CollabInterpretation, method: str = "tsne", by: str = "item"
         table["genre"] = rarest(table["genres"], groups)
         colour = alt.Color("genre:N", scale=alt.Scale(scheme="tableau20"), legend=alt.Legend(title="rarest genre"))
         table["codes"] = codes
+    place = alt.Scale(zero=False, padding=12)
     points = alt.Chart(_values(alt, table), width=620, height=520).mark_circle(opacity=0.75).encode(
-        x=alt.X("x:Q", axis=None, scale=alt.Scale(zero=False)), y=alt.Y("y:Q", axis=None, scale=alt.Scale(zero=False)),
+        x=alt.X("x:Q", axis=None, scale=place), y=alt.Y("y:Q", axis=None, scale=place),
         size=alt.Size("n_ratings:Q", legend=None, scale=alt.Scale(range=[15, 250])), color=colour,
         tooltip=[alt.Tooltip(c, type="quantitative" if c == "n_ratings" else "nominal") for c in tooltip])
     if codes is None:
@@ -83,8 +88,8 @@ def chart_norms(models: Mapping[str, CollabInterpretation], by: str = "item", mi
 
     Raises ValueError for no models, or models that have no id in common."""
     alt = need("altair")
-    if not models:
-        raise ValueError("there are no models to compare; give them by name: {'plain': interp, ...}")
+    if not isinstance(models, Mapping) or not models:
+        raise ValueError("there are no models to compare; give interpretations by name: {'plain': interp, ...}")
     wide = pd.DataFrame()
     for k, interp in enumerate(models.values()):
         norms = interp.norms(by, min_ratings).set_index("id")
@@ -135,14 +140,16 @@ def _group_list(alt: Any, groups: pd.DataFrame, by: str, title: str | None) -> A
         tooltip=[alt.Tooltip("group:N", title=title), alt.Tooltip("n:Q", title=f"{by}s")]).add_params(pick)
 
 
-def _histogram(alt: Any, low: Any, high: Any, codes: list[str], title: str, by: str, scale: str) -> Any:
+def _histogram(alt: Any, low: Any, high: Any, codes: list[str], title: str, by: str, scale: str, pick: bool) -> Any:
     bars = pd.DataFrame({"low": low, "high": high, "codes": codes}).value_counts().rename("n").reset_index()
     axis = alt.Scale(type="log", nice=False) if scale == "log" else alt.Scale(zero=False, nice=False)
     base = alt.Chart(_values(alt, bars), width=260, height=260).mark_bar().encode(
-        x=alt.X("low:Q", title=title, scale=axis), x2="high:Q",
+        x=alt.X("low:Q", title=title, scale=axis, axis=alt.Axis(labelOverlap="greedy")), x2="high:Q",
         y=alt.Y("n:Q", aggregate="sum", title=f"{by}s"), tooltip=[
             alt.Tooltip("low:Q", title="from", format=".4~g"), alt.Tooltip("high:Q", title="to", format=".4~g"),
             alt.Tooltip("n:Q", aggregate="sum", title=f"{by}s")])
+    if not pick:
+        return base
     return alt.layer(base.encode(color=alt.value(PALE)),
                      base.transform_filter(PICKED).encode(color=alt.value(COLOUR)))
 

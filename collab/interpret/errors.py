@@ -15,10 +15,11 @@ from ..metrics import MAE, RMSE
 from ..models.baseline import BiasBaseline
 
 
-def errors(learn: CollabLearner, part: TensorBatches | None = None) -> pd.DataFrame:
-    """RMSE and MAE of the learner on `part`, by default the validation part, beside two baselines fitted to the
-    training ratings: their mean, and the mean with damped biases. All are clipped to the rating scale."""
-    part = learn.data.valid if part is None else part
+def errors(learn: CollabLearner, part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
+    """RMSE and MAE of the learner on `part` (batches, or a table of ratings; by default the validation part), beside
+    two baselines fitted to the training ratings: their mean, and the mean with damped biases. All are clipped to the
+    rating scale. Raises ValueError where nothing was held out, as in a learner that was loaded."""
+    part = learn.data.batches(part) if isinstance(part, pd.DataFrame) else learn.data.valid if part is None else part
     preds, targets = learn.get_preds(part)
     users, items, ratings = (t.cpu() for t in learn.data.train.tensors)
     rows = []

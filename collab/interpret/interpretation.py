@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,8 @@ class CollabInterpretation:
     does not learn (`EmbeddingDot` and `EmbeddingNet` have no biases) raises DataError, in one sentence."""
 
     def __init__(self, learn: CollabLearner):
+        if not isinstance(learn, CollabLearner):
+            raise TypeError(f"expected a CollabLearner, got {type(learn).__name__}")
         self.learn, self.data = learn, learn.data
 
     @classmethod
@@ -40,8 +43,9 @@ class CollabInterpretation:
         """The interpretation of a learner as it is now."""
         return cls(learn)
 
-    def errors(self, part: TensorBatches | None = None) -> pd.DataFrame:
-        """RMSE and MAE on `part`, by default the validation part, beside the mean rating and biases alone."""
+    def errors(self, part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
+        """RMSE and MAE on `part` (batches or a table of ratings; by default the validation part), beside the mean
+        rating and biases alone."""
         return errors(self.learn, part)
 
     def biases(self, by: str = "item", n: int = 15, largest: bool = True, min_ratings: int = 0) -> pd.DataFrame:
@@ -72,7 +76,7 @@ class CollabInterpretation:
         return PCA(weight, self._labels(by, order), n_components)
 
     def neighbors(self, item: Hashable, k: int = 6, measure: Measure = "cosine", by: str = "item",
-                  min_ratings: int = 0) -> pd.DataFrame:
+                  min_ratings: int = 5) -> pd.DataFrame:
         """The `k` nearest: id, title, n_ratings, score, without the one that is asked about.
 
         `measure` is "cosine", "dot", or a number alpha for dot / |v|^alpha, v being the neighbour: 0 ranks like the
@@ -175,5 +179,5 @@ def _scaled(weight: torch.Tensor, measure: Measure) -> torch.Tensor:
 
 
 def _check_count(n: int) -> None:
-    if n < 1:
-        raise ValueError(f"a table has at least 1 row, got {n}")
+    if not isinstance(n, Integral) or n < 1:
+        raise ValueError(f"the number of rows must be a whole number, at least 1, got {n!r}")

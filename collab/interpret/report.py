@@ -37,6 +37,8 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | N
     bundle = need("vl_convert").javascript_bundle(vl_version=".".join(need("altair").SCHEMA_VERSION.split(".")[:2]))
     part = self.data.valid if part is None else part
     users = _three_users(self) if users is None else list(users)
+    for user in users:
+        _ = self.data.users[user]       # who is not known is said before work starts
     sections = {"Training": lambda: _training(self), "Error": lambda: _error(self, part),
                 "Biases": lambda: _biases(self), "Principal components": lambda: _components(self),
                 "Map of the items": lambda: _map(self),
@@ -52,8 +54,10 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | N
 def _facts(self: CollabInterpretation) -> str:
     data, model = self.data, self.learn.model
     factors = getattr(model, "config", {}).get("n_factors")
-    return (f"{type(model).__name__}{f' with {factors} factors' if factors else ''}, trained on {data.train.n:,} "
-            f"ratings of {data.n_items - 1:,} items by {data.n_users - 1:,} users.")
+    source = self.learn.notes.get("source")
+    return (f"{type(model).__name__}{f' with {factors} factors' if factors else ''}, trained for "
+            f"{len(self.learn.recorder.rows)} epochs on {data.train.n:,} ratings of {data.n_items - 1:,} items by "
+            f"{data.n_users - 1:,} users{escape(f' from {source}') if source else ''}.")
 
 
 def _training(self: CollabInterpretation) -> str:
@@ -74,8 +78,9 @@ def _error(self: CollabInterpretation, part: TensorBatches | None) -> str:
 def _biases(self: CollabInterpretation) -> str:
     ends = [self.biases("item", 10, largest).drop(columns="id" if self.data.titles([]) is not None else [])
             for largest in (True, False)]
+    named = "".join(f"<div><h4>{name}</h4>{_table(end)}</div>" for name, end in zip(("Largest", "Smallest"), ends))
     return ("<p>What is liked more, and less, than the tastes of those who rated it explain.</p>"
-            f"<div class=row>{''.join(map(_table, ends))}</div>")
+            f"<div class=row>{named}</div>")
 
 
 def _components(self: CollabInterpretation) -> str:
@@ -92,8 +97,9 @@ def _components(self: CollabInterpretation) -> str:
 
 def _map(self: CollabInterpretation) -> str:
     spec = json.dumps(self.chart_map().to_dict(), default=str)
-    return ("<p>Neighbours have similar factors. Hover for titles, drag to move, scroll to zoom; click a genre, "
-            "shift-click further ones, double-click for all.</p>"
+    genres = ("; click a genre, shift-click further ones, double-click for all"
+              if "genres" in self.data.item_table else "")
+    return (f"<p>Neighbours have similar factors. Hover for names, drag to move, scroll to zoom{genres}.</p>"
             f'<div id="map"></div><script>vegaEmbed("#map", {_inline(spec)}, {{actions: false}})'
             ".then(result => { window.map = result.view; });</script>")
 
@@ -121,7 +127,11 @@ def _or_sentence(make: Callable[[], str]) -> str:
 
 
 def _table(frame: pd.DataFrame, decimals: int = 3) -> str:
-    return frame.to_html(index=False, border=0, float_format=lambda value: f"{value:.{decimals}f}", justify="left")
+    shown = pd.DataFrame({name: [f"{v:.{decimals}f}" if isinstance(v, float) else str(v) for v in column]
+                          for name, column in frame.items()})
+    page = shown.to_html(index=False, border=0, justify="left")
+    numeric = [k for k, column in enumerate(frame, start=1) if pd.api.types.is_numeric_dtype(frame[column])]
+    return page.replace("dataframe", " ".join(["dataframe", *(f"n{k}" for k in numeric)]), 1)
 
 
 def _picture(plot: Callable[..., Any]) -> str:
