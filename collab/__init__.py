@@ -12,9 +12,19 @@ from .data.dataset import RatingSet
 from .data.files import read_table
 from .data.movielens import movielens
 from .data.schema import DataError
-from .data.split import kfold, leave_last, movielens_split, random_split, rows_split, time_split, user_split
+from .data.split import (
+    kfold,
+    leave_last,
+    movielens_split,
+    per_user_split,
+    random_split,
+    rows_split,
+    time_split,
+    user_split,
+)
 from .data.synthetic import synthetic
 from .data.vocab import UnknownId, Vocab
+from .evaluate import Popularity, RankingMetrics, RankingResult, compare, cross_validate, evaluate
 from .interpret import CollabInterpretation, chart_counts, chart_norms
 from .learner import CollabLearner
 from .losses import mae, mse
@@ -43,13 +53,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EMA", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback", "CancelBatch", "CancelEpoch",
-    "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint", "CollabDataBunch",
-    "CollabInterpretation", "CollabLearner", "DataBunch", "DataError", "EarlyStopping", "EmbeddingDot",
-    "EmbeddingDotBias", "EmbeddingNet", "GradientAccumulation", "GradientClip", "Learner", "Metric",
-    "MixedPrecision", "ParamScheduler", "RatingSet", "ReduceLROnPlateau", "SaveBest", "ShortEpoch", "ShowGraph",
+    "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint", "CollabDataBunch", "CollabInterpretation",
+    "CollabLearner", "DataBunch", "DataError", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet",
+    "GradientAccumulation", "GradientClip", "Learner", "Metric", "MixedPrecision", "ParamScheduler", "Popularity",
+    "RankingMetrics", "RankingResult", "RatingSet", "ReduceLROnPlateau", "SaveBest", "ShortEpoch", "ShowGraph",
     "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "UnknownId", "Vocab", "chart_counts", "chart_norms",
-    "collab_learner",
-    "combine_scheds", "kfold", "leave_last", "load_learner", "mae", "movielens", "movielens_split", "mse",
-    "random_split", "read_table", "rows_split", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",
-    "synthetic", "time_split", "user_split",
+    "collab_learner", "combine_scheds", "compare", "cross_validate", "evaluate", "kfold", "leave_last", "load_learner",
+    "mae", "movielens", "movielens_split", "mse", "per_user_split", "random_split", "read_table", "rows_split",
+    "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "synthetic", "time_split", "user_split",
 ]
