@@ -13,9 +13,19 @@ from .data.features import Features
 from .data.files import read_table
 from .data.movielens import movielens
 from .data.schema import DataError
-from .data.split import kfold, leave_last, movielens_split, random_split, rows_split, time_split, user_split
+from .data.split import (
+    kfold,
+    leave_last,
+    movielens_split,
+    per_user_split,
+    random_split,
+    rows_split,
+    time_split,
+    user_split,
+)
 from .data.synthetic import synthetic
 from .data.vocab import UnknownId, Vocab
+from .evaluate import Popularity, RankingMetrics, RankingResult, compare, cross_validate, evaluate
 from .interpret import CollabInterpretation, chart_counts, chart_norms
 from .learner import CollabLearner
 from .losses import mae, mse
@@ -30,15 +40,7 @@ from .train.events import CancelBatch, CancelEpoch, CancelFit, CancelStep, Cance
 from .train.learner import Learner
 from .train.loggers import CSVLogger, ShowGraph, TensorBoard
 from .train.resume import Checkpoint
-from .train.schedule import (
-    ParamScheduler,
-    combine_scheds,
-    sched_cos,
-    sched_exp,
-    sched_lin,
-    sched_no,
-    sched_poly,
-)
+from .train.schedule import ParamScheduler, combine_scheds, sched_cos, sched_exp, sched_lin, sched_no, sched_poly
 from .train.steps import GradientAccumulation, GradientClip, MixedPrecision, ShortEpoch, Threads
 from .train.trackers import EarlyStopping, ReduceLROnPlateau, SaveBest, TerminateOnNaN
 
@@ -49,9 +51,10 @@ __all__ = [
     "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint", "CollabDataBunch",
     "CollabInterpretation", "CollabLearner", "DataBunch", "DataError", "EarlyStopping", "EmbeddingDot",
     "EmbeddingDotBias", "EmbeddingNet", "Features", "GradientAccumulation", "GradientClip", "HybridNet", "Learner",
-    "Metric", "MixedPrecision", "ParamScheduler", "RatingSet", "ReduceLROnPlateau", "SVDpp", "SaveBest",
-    "ShortEpoch", "ShowGraph", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "UnknownId", "Vocab",
-    "chart_counts", "chart_norms", "collab_learner", "combine_scheds", "kfold", "leave_last", "load_learner", "mae",
-    "movielens", "movielens_split", "mse", "random_split", "read_table", "rows_split", "sched_cos", "sched_exp",
-    "sched_lin", "sched_no", "sched_poly", "synthetic", "time_split", "user_split",
+    "Metric", "MixedPrecision", "ParamScheduler", "Popularity", "RankingMetrics", "RankingResult", "RatingSet",
+    "ReduceLROnPlateau", "SVDpp", "SaveBest", "ShortEpoch", "ShowGraph", "TensorBatches", "TensorBoard",
+    "TerminateOnNaN", "Threads", "UnknownId", "Vocab", "chart_counts", "chart_norms", "collab_learner",
+    "combine_scheds", "compare", "cross_validate", "evaluate", "kfold", "leave_last", "load_learner", "mae",
+    "movielens", "movielens_split", "mse", "per_user_split", "random_split", "read_table", "rows_split",
+    "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "synthetic", "time_split", "user_split",
 ]

@@ -63,7 +63,8 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int,
     for some in queries.split(n_deep):
         keys = torch.empty(len(some), 0, dtype=torch.int64, device=queries.device)
         for block in candidates.split(n_wide):
-            keys = _best(torch.cat([keys, _keys(_without_seen(scores(some, block), some, block, seen), block)], 1), k)
+            unseen = _without_seen(scores(some, block), some, block, seen)
+            keys = _best(torch.cat([keys, _best_keys(unseen, block, k)], 1), k)
         keys = torch.cat([keys, keys.new_full((len(some), k - keys.shape[1]), _NOTHING)], 1).cpu()
         found, score = _unpack(keys)
         rows.append(found)
@@ -104,6 +105,18 @@ _NOTHING = int(_keys(torch.tensor([-torch.inf]), torch.tensor([_ROW_BITS]))[0])
 
 def _best(keys: Tensor, k: int) -> Tensor:
     return keys.topk(min(k, keys.shape[1]), dim=1).values
+
+
+def _best_keys(scores: Tensor, rows: Tensor, k: int) -> Tensor:
+    """The keys of the k best. Most scores never become keys, which takes ten times as long as finding the best: only
+    where the k-th and the next are equal do their rows decide."""
+    if k >= scores.shape[1]:
+        return _keys(scores, rows)
+    best, place = scores.topk(k + 1, dim=1)
+    keys, tied = _keys(best[:, :k], rows[place[:, :k]]), best[:, k - 1] == best[:, k]
+    if tied.any():
+        keys[tied] = _best(_keys(scores[tied], rows), k)
+    return keys
 
 
 def _unpack(keys: Tensor) -> tuple[Tensor, Tensor]:

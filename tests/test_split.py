@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from collab import (
     kfold,
     leave_last,
     movielens_split,
+    per_user_split,
     random_split,
     rows_split,
     time_split,
@@ -31,7 +34,8 @@ def lists(parts) -> list[list[int]]:
     return [np.asarray(rows).tolist() for rows in parts]
 
 
-EVERY = {"random": random_split, "user": user_split, "kfold": lambda seed: kfold(4, seed)[1],
+EVERY = {"random": random_split, "user": user_split, "per user": lambda seed: per_user_split(seed=seed),
+         "kfold": lambda seed: kfold(4, seed)[1],
          "time": lambda seed: time_split(), "last": lambda seed: leave_last(2),
          "rows": lambda seed: rows_split([5, 3, 99])}
 
@@ -51,7 +55,7 @@ def test_a_split_repeats(name):
     assert lists(split(df)) == lists(split(df)) == lists(EVERY[name](seed=3)(df))
 
 
-@pytest.mark.parametrize("name", ["random", "user", "kfold"])
+@pytest.mark.parametrize("name", ["random", "user", "per user", "kfold"])
 def test_another_seed_splits_otherwise_and_no_global_generator_is_touched(name):
     df = ratings()
     np.random.seed(0)
@@ -74,7 +78,7 @@ def test_random_split_takes_every_rating_equally_often():
 
 
 @pytest.mark.parametrize("pct", [-0.1, 1, 1.5, 20])
-@pytest.mark.parametrize("split", [random_split, time_split, user_split])
+@pytest.mark.parametrize("split", [random_split, time_split, user_split, per_user_split])
 def test_what_is_no_fraction_is_refused(split, pct):
     with pytest.raises(DataError, match=f"below 1, got {pct}"):
         split(pct)
@@ -171,6 +175,29 @@ def test_user_split_puts_nobody_on_both_sides():
 def test_user_split_takes_ids_of_any_kind():
     df = ratings().assign(user=[(u, "x") for u in ratings()["user"]])
     assert lists(user_split(0.25, seed=1)(df)) == lists(user_split(0.25, seed=1)(ratings()))
+
+
+@pytest.mark.parametrize("pct", [0.0, 0.25, 0.29, 0.5, 0.9])
+def test_per_user_split_takes_the_fraction_of_each_user_rounded_down(pct):
+    df = ratings(300).sample(frac=1, random_state=1)
+    train, valid = per_user_split(pct, seed=1)(df)
+    n, n_valid = df["user"].value_counts(), df["user"].iloc[valid].value_counts()
+    assert n_valid.reindex(n.index, fill_value=0).tolist() == [math.floor(round(k * pct, 6)) for k in n]
+    assert set(df["user"].iloc[train]) == set(df["user"])
+
+
+def test_per_user_split_leaves_short_histories_whole_and_takes_ids_of_any_kind():
+    df = pd.DataFrame({"user": ["a"] * 3 + ["b"] + ["a"]})
+    train, valid = per_user_split(0.25)(df)
+    assert len(valid) == 1 and 3 in train
+    tuples = ratings().assign(user=[(u, "x") for u in ratings()["user"]])
+    assert lists(per_user_split(seed=1)(tuples)) == lists(per_user_split(seed=1)(ratings()))
+
+
+def test_per_user_split_takes_each_rating_of_a_user_equally_often():
+    df = pd.DataFrame({"user": [0, 1, 1, 0, 1, 1, 0, 0]})
+    taken = np.bincount(np.concatenate([per_user_split(0.25, seed)(df)[1] for seed in range(800)]), minlength=8)
+    assert np.abs(taken - 200).max() < 5 * np.sqrt(800 * 0.25 * 0.75)      # five standard deviations
 
 
 # Rows and folds ---------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ has them and as `CollabDataBunch.from_df` names them. Any function of this form 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,20 @@ def leave_last(n: int = 1) -> Split:
         from_the_end = users.groupby(users, sort=False, observed=True).cumcount(ascending=False).to_numpy()
         enough = users.groupby(users, sort=False, observed=True).transform("size").to_numpy() > n
         return _by_mask(df, order[(from_the_end < n) & enough])
+    return split
+
+
+def per_user_split(valid_pct: float = 0.25, seed: int = 0) -> Split:
+    """A random fraction of each user's ratings, rounded down to whole ones, is for validation: nobody is without any in
+    training."""
+    _check_fraction(valid_pct)
+
+    def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
+        order = np.random.default_rng(seed).permutation(len(df))
+        users = df["user"].iloc[order]
+        by_user = users.groupby(users, sort=False, observed=True)
+        n_valid = _part(by_user.transform("size").to_numpy(), valid_pct)
+        return _by_mask(df, order[by_user.cumcount().to_numpy() < n_valid])
     return split
 
 
@@ -153,9 +168,9 @@ def _check_fraction(valid_pct: float) -> None:
         raise DataError(f"valid_pct is a fraction of the ratings, at least 0 and below 1, got {valid_pct}")
 
 
-def _part(n: int, fraction: float) -> int:
+def _part(n: Any, fraction: float) -> Any:
     """`fraction` of `n`, rounded down: 29 for 0.29 of 100, although the product of these floats is 28.999..."""
-    return int(n * fraction + 1e-6)
+    return np.floor(n * fraction + 1e-6).astype(int)
 
 
 def _times(df: pd.DataFrame) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a model must beat: the mean rating, and the mean with damped biases."""
+"""What a model must beat: the mean rating, the mean with damped biases, and the most popular items."""
 
 from __future__ import annotations
 
@@ -35,6 +35,22 @@ class BiasBaseline(nn.Module):
             self.i_bias = _damped_mean(y - self.mu - self.u_bias[users], items, len(self.i_bias), damping_i)
             self.u_bias = _damped_mean(y - self.mu - self.i_bias[items], users, len(self.u_bias), damping_u)
         return self
+
+
+class MostPopular(nn.Module):
+    """score = the item's number of ratings, whoever asks; `counts` by item row, shape (n_items,)."""
+
+    counts: Tensor
+
+    def __init__(self, counts: Tensor):
+        super().__init__()
+        self.register_buffer("counts", counts.float())
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.counts[items]
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.counts[items].expand(len(users), -1)
 
 
 def _damped_mean(values: Tensor, rows: Tensor, n_rows: int, damping: float) -> Tensor:

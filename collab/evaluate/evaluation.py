@@ -1,0 +1,152 @@
+"""evaluate: the metrics of every user's top k; Popularity, the list that everybody gets."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ..data.databunch import CollabDataBunch
+from ..learner import Ids
+from ..models.baseline import MostPopular
+from ..recommend import MAX_SCORES, cross_scores, top_k
+from ..train.seeded import untouched_randomness
+from . import ranking
+from .held_out import HeldOut, pair_keys
+from .result import RankingResult
+
+ACCURACY = tuple(ranking.METRICS)
+NAMES = (*ACCURACY, "auc", "coverage", "novelty", "popularity")
+
+
+class Ranker(Protocol):
+    """What can be evaluated: it has data, and a model of (users, items) over their rows."""
+
+    @property
+    def data(self) -> Any: ...
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    def untouched(self) -> AbstractContextManager[None]: ...
+
+
+class Popularity:
+    """The same list for everybody: items by their number of training ratings, equal ones in the order of their ids.
+    What a recommender must beat: `evaluate(Popularity(learn.data))`."""
+
+    def __init__(self, data: CollabDataBunch):
+        self.data, self.model = data, MostPopular(data.counts()).to(data.device)
+
+    def untouched(self) -> AbstractContextManager[None]:
+        """There is nothing else that looking could change."""
+        return untouched_randomness()
+
+
+def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[str] = ACCURACY,
+             threshold: float | None = None, exclude_seen: bool = True, users: Ids | None = None,
+             unknown_items: str = "drop", baseline: bool = False) -> RankingResult:
+    """Rank all items for each user with held-out ratings, and measure the first `k`.
+
+    - `learn`: a CollabLearner, a `Popularity`, or what else has `data`, `model` and `untouched()`. It is not changed.
+    - `batches`: the held-out ratings, by default `data.valid`: batches of (users, items, ratings), or a table.
+    - `metrics`: "ndcg" is the sum of 1 / log2(rank + 1) over the hits, divided by that of min(k, n_relevant) hits on
+      top; "precision" hits / k; "recall" hits / n_relevant; "map" the sum of the precision at each hit, divided by
+      min(k, n_relevant); "mrr" 1 / the rank of the first hit; "hit" whether there is one. Others are "auc" (over all
+      candidates, whatever k), "popularity" (the mean share of training users who rated what is recommended),
+      "novelty" (the mean -log2 of that share) and "coverage" (the share of all items that is in anybody's list; in
+      `summary` alone). `collab.evaluate.ranking` has sources.
+    - `threshold`: held-out items are relevant if rated at least so high; by default all of them are.
+    - `exclude_seen`: the items that a user rated in training are not ranked, and not relevant.
+    - `users`: only these: a raw id, or several.
+    - `unknown_items`: held-out items that were not trained on cannot be recommended. "drop" leaves them out; "miss"
+      keeps them as relevant ones that are never found, so that models with other vocabs are measured alike.
+    - `baseline`: also measure `Popularity`, in the same way; it is the result's `baseline`.
+
+    Users without a relevant item have no metrics; these, ratings of unknown users, and pairs that occur again are
+    left out and counted in `left_out`. Equal scores are ranked in the order of ids.
+    Raises ValueError for arguments that make no sense and where nobody is left, UnknownId for an unknown user,
+    DataError for a table that does not fit.
+
+    >>> from collab import *
+    >>> data = CollabDataBunch.from_df(synthetic(60, 40, 900, seed=0).ratings, seed=0, device="cpu")
+    >>> evaluate(Popularity(data), k=5, metrics=("ndcg", "hit", "coverage"))
+    Top 5 of 57 users
+              MostPopular
+    ndcg           0.4144
+    hit            0.7368
+    coverage       0.5250
+    Left out: nothing
+    """
+    data = getattr(learn, "data", None)
+    if not isinstance(data, CollabDataBunch):
+        raise TypeError(f"evaluate needs a learner over a CollabDataBunch, or Popularity(data), got {learn!r}")
+    k, metrics = check_request(k, metrics)
+    with learn.untouched():
+        held_out = HeldOut.of(data, batches, threshold, exclude_seen, users, unknown_items)
+
+    def result(ranker: Ranker, beside: RankingResult | None) -> RankingResult:
+        values = measure(ranker, held_out, k, metrics)
+        per_user = pd.DataFrame({"user": data.users.decode(held_out.users.numpy()),
+                                 "n_relevant": held_out.n_relevant.numpy(),
+                                 **{name: v.numpy() for name, v in values.items() if v.ndim}})
+        summary = pd.Series({name: v.nanmean().item() for name, v in values.items()})
+        return RankingResult(type(ranker.model).__name__, k, per_user, summary, held_out.left_out, beside)
+    return result(learn, result(Popularity(data), None) if baseline else None)
+
+
+def check_request(k: int, metrics: Sequence[str]) -> tuple[int, tuple[str, ...]]:
+    """Raises ValueError for what is no number of recommendations, or no metric."""
+    metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    if isinstance(k, bool) or not isinstance(k, numbers.Integral) or k < 1:
+        raise ValueError(f"k must be a whole number, at least 1, got {k!r}")
+    if not metrics or (unknown := [name for name in metrics if name not in NAMES]):
+        raise ValueError(f"metrics are of {', '.join(NAMES)}; got {unknown[0] if metrics else metrics!r}")
+    return int(k), metrics
+
+
+def column(name: str, k: int) -> str:
+    """What a metric is called where its k is not said otherwise: "ndcg@10"."""
+    return name if name == "auc" else f"{name}@{k}"
+
+
+def measure(ranker: Ranker, held_out: HeldOut, k: int, metrics: Sequence[str]) -> dict[str, Tensor]:
+    """{metric: a value a user, shape (m,); of "coverage" one for all, shape ()}, float64, on the CPU."""
+    data = held_out.data
+    candidates = torch.arange(1, data.n_items, device=data.device)
+    with ranker.untouched(), torch.no_grad():
+        ranker.model.eval()
+        found, _ = top_k(cross_scores(ranker.model), held_out.users.to(data.device), candidates,
+                         min(k, len(candidates)), held_out.seen)
+        hits = held_out.hits(found)
+        rest: dict[str, Callable[[], Tensor]] = {
+            "auc": lambda: _auc(ranker.model, held_out, candidates),
+            "coverage": lambda: ranking.coverage(found, len(candidates)),
+            "novelty": lambda: ranking.novelty(found, _shares(data)),
+            "popularity": lambda: ranking.popularity(found, _shares(data))}
+        return {name: rest[name]() if name in rest else ranking.METRICS[name](hits, held_out.n_relevant, k)
+                for name in metrics}
+
+
+def _shares(data: CollabDataBunch) -> Tensor:
+    """Item row -> the share of the training users who rated it; of an item that nobody did, one user's."""
+    seen = data.histories
+    items = torch.unique(pair_keys(data, seen.users, seen.items)) % data.n_items
+    return torch.bincount(items, minlength=data.n_items).clamp(min=1).double() / (data.n_users - 1)
+
+
+def _auc(model: nn.Module, held_out: HeldOut, candidates: Tensor) -> Tensor:
+    scores, n, parts = cross_scores(model), len(candidates), []
+    for users in held_out.users.split(max(1, MAX_SCORES // n)):
+        relevant, allowed = torch.zeros(len(users), n + 1, dtype=torch.bool), torch.ones(len(users), n + 1).bool()
+        relevant[held_out.relevant.pairs(users)] = True
+        if held_out.seen is not None:
+            allowed[held_out.seen.pairs(users)] = False
+        block = scores(users.to(candidates.device), candidates).float().cpu()
+        parts.append(ranking.auc(block, relevant[:, 1:], allowed[:, 1:]))       # without the unknown item
+    return torch.cat(parts)

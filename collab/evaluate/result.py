@@ -1,0 +1,112 @@
+"""RankingResult: what `evaluate` found, with intervals; compare: two of them, user by user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+MAX_WEIGHTS = 1 << 22       # weights of users that are held at a time
+Draw = Callable[[np.random.Generator, int, int], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RankingResult:
+    """The metrics of the first `k` recommendations of the model `name`.
+
+    - `per_user`: a row a user: user (raw id), n_relevant, and a column a metric.
+    - `summary`: the mean of each metric over users, those left out for whom it is not defined (NaN).
+    - `left_out`: how many users had nothing relevant to find, and how many held-out ratings did not count, and why.
+    - `baseline`: that of `Popularity`, where it was asked for."""
+
+    name: str
+    k: int
+    per_user: pd.DataFrame
+    summary: pd.Series
+    left_out: dict[str, int]
+    baseline: RankingResult | None = None
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that there are for every user."""
+        return list(self.per_user.columns[2:])
+
+    def interval(self, level: float = 0.95, n: int = 2000, seed: int = 0) -> pd.DataFrame:
+        """Each metric's mean and the percentile bootstrap interval around it (Efron 1979), from `n` resamples of the
+        users: mean, low, high. It tells how much other users of the same kind may differ, not other training runs."""
+        values = self.per_user[self.metrics].to_numpy()
+        low, high = _interval(values, level, n, seed)
+        return pd.DataFrame({"mean": self.summary[self.metrics], "low": low, "high": high})
+
+    def __repr__(self) -> str:
+        columns = {r.name: r.summary for r in (self, self.baseline) if r is not None}
+        out = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in self.left_out.items() if n)
+        return (f"Top {self.k} of {len(self.per_user):,} users\n"
+                f"{pd.DataFrame(columns).to_string(float_format='{:.4f}'.format)}\nLeft out: {out or 'nothing'}")
+
+
+def compare(a: RankingResult, b: RankingResult, n: int = 10_000, seed: int = 0, level: float = 0.95) -> pd.DataFrame:
+    """How `a` differs from `b` over the users they share. A row a metric: a, b (means), difference (a - b), low, high
+    (the percentile bootstrap interval of the difference), p_value, users.
+
+    The p-value is two-sided, of a paired permutation test: were `a` and `b` interchangeable, each user's difference
+    would as likely have the other sign. It is (1 + the number of `n` random choices of signs with a mean at least as
+    far from 0) / (1 + n): Smucker, Allan, Carterette 2007; Phipson, Smyth 2010.
+    Raises ValueError for another k or other relevant items, or where they share no user or metric."""
+    if a.k != b.k:
+        raise ValueError(f"a was evaluated with k={a.k}, b with k={b.k}; evaluate both with the same k")
+    metrics = [name for name in a.metrics if name in b.metrics]
+    both = a.per_user.merge(b.per_user, on="user", suffixes=("_a", "_b"))
+    if both.empty or not metrics:
+        raise ValueError(f"a and b share {len(both)} users and {len(metrics)} metrics; evaluate both on the same "
+                         "batches with the same metrics")
+    if other := int((both["n_relevant_a"] != both["n_relevant_b"]).sum()):
+        raise ValueError(f"{other:,} users had other relevant items in a than in b; evaluate both on the same batches, "
+                         "with the same threshold, and with unknown_items='miss' if their vocabs differ")
+    left, right = (both[[f"{name}_{side}" for name in metrics]].to_numpy() for side in "ab")
+    known = ~np.isnan(left - right)
+    difference = _mean(left - right)
+    low, high = _interval(left - right, level, n, seed)
+    flipped = _resampled(left - right, n, seed, _signs)
+    extreme = np.abs(flipped) >= np.abs(difference) - 1e-12         # equal ones may differ in the last bits
+    return pd.DataFrame({"a": _mean(np.where(known, left, np.nan)), "b": _mean(np.where(known, right, np.nan)),
+                         "difference": difference, "low": low, "high": high,
+                         "p_value": np.where(known.any(0), (1 + extreme.sum(0)) / (1 + n), np.nan),
+                         "users": known.sum(0)}, index=metrics)
+
+
+def _interval(values: np.ndarray, level: float, n: int, seed: int) -> np.ndarray:
+    """(low, high) a metric, shape (2, metrics); resamples in which nobody has a metric do not count."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level}")
+    means = pd.DataFrame(_resampled(values, n, seed, _counts))
+    return means.quantile([(1 - level) / 2, (1 + level) / 2]).to_numpy()
+
+
+def _resampled(values: np.ndarray, n: int, seed: int, draw: Draw) -> np.ndarray:
+    """(users, metrics) -> (n, metrics): means over users with drawn weights, where NaN weighs nothing."""
+    if n < 1:
+        raise ValueError(f"n, the number of resamples, must be at least 1, got {n}")
+    rng, known, means = np.random.default_rng(seed), ~np.isnan(values), []
+    filled, step = np.where(known, values, 0), max(1, MAX_WEIGHTS // len(values))
+    for start in range(0, n, step):
+        weights = draw(rng, min(step, n - start), len(values))
+        with np.errstate(invalid="ignore"):         # a metric that nobody has stays NaN
+            means.append(weights @ filled / (len(values) if known.all() else np.abs(weights) @ known))
+    return np.concatenate(means)
+
+
+def _counts(rng: np.random.Generator, n: int, users: int) -> np.ndarray:
+    """How often each user is drawn, with replacement, in each of n resamples: (n, users)."""
+    drawn = rng.integers(users, size=(n, users)) + users * np.arange(n)[:, None]
+    return np.bincount(drawn.ravel(), minlength=n * users).reshape(n, users).astype(float)
+
+
+def _signs(rng: np.random.Generator, n: int, users: int) -> np.ndarray:
+    return rng.integers(2, size=(n, users), dtype=np.int8) * 2.0 - 1
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    return pd.DataFrame(values).mean().to_numpy()

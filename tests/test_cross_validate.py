@@ -1,0 +1,154 @@
+"""Ranking metrics in the history, and one model trained anew on every fold."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from collab import (
+    EMA,
+    CollabDataBunch,
+    CollabLearner,
+    DataBunch,
+    EmbeddingDotBias,
+    Learner,
+    RankingMetrics,
+    RatingSet,
+    SaveBest,
+    TensorBatches,
+    collab_learner,
+    cross_validate,
+    evaluate,
+    kfold,
+    leave_last,
+    synthetic,
+)
+
+
+@pytest.fixture(scope="module")
+def ratings() -> pd.DataFrame:
+    return synthetic(n_users=60, n_items=40, n_ratings=1_200, seed=0).ratings
+
+
+@pytest.fixture
+def data(ratings) -> CollabDataBunch:
+    return CollabDataBunch.from_df(ratings, seed=0, bs=64, device="cpu")
+
+
+def small(data: CollabDataBunch, **options) -> CollabLearner:
+    return collab_learner(data, n_factors=4, **options)
+
+
+def quietly(learn: CollabLearner, n_epochs: int = 2) -> None:
+    with learn.no_logging():
+        learn.fit(n_epochs)
+
+
+# RankingMetrics ---------------------------------------------------------------------------------------------------
+
+def test_the_history_holds_what_evaluate_says(data, capsys):
+    learn = small(data, cbs=RankingMetrics(k=5, metrics=("ndcg", "auc", "coverage"), threshold=3.0))
+    learn.fit(2)
+    last = evaluate(learn, k=5, metrics=("ndcg", "auc", "coverage"), threshold=3.0).summary
+    row = learn.recorder.rows[-1]
+    assert list(row) == ["epoch", "train_loss", "valid_loss", "rmse", "mae", "ndcg@5", "auc", "coverage@5", "seconds"]
+    assert [row["ndcg@5"], row["auc"], row["coverage@5"]] == last.tolist()
+    printed = capsys.readouterr().out.splitlines()
+    assert "ndcg@5" in printed[0] and f"{last['ndcg']:.4f}" in printed[2]
+
+
+@pytest.mark.parametrize("every, n_epochs, due", [(1, 3, [0, 1, 2]), (2, 5, [1, 3, 4]), (9, 2, [1])])
+def test_epochs_that_are_not_due_have_nan(data, every, n_epochs, due):
+    learn = small(data, cbs=RankingMetrics(metrics="hit", every=every))
+    quietly(learn, n_epochs)
+    assert [e for e, row in enumerate(learn.recorder.rows) if not math.isnan(row["hit@10"])] == due
+
+
+def test_training_is_the_same_to_the_bit_with_and_without(data):
+    learners = [small(data, cbs=cbs) for cbs in (None, RankingMetrics(metrics=("ndcg", "auc")))]
+    for learn in learners:
+        quietly(learn, 3)
+    one, other = (learn.model.state_dict() for learn in learners)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_weights_of_the_best_ranking_can_be_kept(data):
+    learn = small(data, cbs=[RankingMetrics(metrics="ndcg"), SaveBest("ndcg@10")])
+    quietly(learn, 4)
+    assert evaluate(learn, metrics="ndcg").summary["ndcg"] == learn.recorder.frame()["ndcg@10"].max()
+
+
+def test_averaged_weights_are_ranked_where_they_are_what_is_validated(data):
+    learn = small(data, cbs=[EMA(), RankingMetrics(metrics="auc")])
+    quietly(learn)
+    assert evaluate(learn, metrics="auc").summary["auc"] == learn.recorder.rows[-1]["auc"]
+
+
+def test_what_cannot_be_ranked_is_refused_before_training(ratings, data):
+    for options, message in (({"every": 0}, "every must be at least 1, got 0"), ({"k": 0}, "k must be"),
+                             ({"metrics": "rmse"}, "got 'rmse'")):
+        with pytest.raises(ValueError, match=message):
+            RankingMetrics(**options)
+    whole = CollabDataBunch.from_df(ratings, valid_pct=0, seed=0, device="cpu")
+    with pytest.raises(ValueError, match="no validation part"):
+        small(whole, cbs=RankingMetrics()).fit(1)
+    plain = DataBunch(TensorBatches(*data.train.tensors), device="cpu")
+    learn = Learner(plain, EmbeddingDotBias(2, data.n_users, data.n_items), cbs=RankingMetrics())
+    with pytest.raises(TypeError, match="needs a CollabDataBunch, got DataBunch"):
+        learn.fit(1)
+
+
+# cross_validate ---------------------------------------------------------------------------------------------------
+
+def test_each_fold_is_what_it_is_alone(ratings):
+    table = cross_validate(small, ratings, folds=3, fit=quietly, ranking=("ndcg", "auc"), k=5, seed=7, device="cpu")
+    assert list(table) == ["valid_loss", "rmse", "mae", "ndcg@5", "auc", "seconds"] and table.index.name == "fold"
+    for fold, split in enumerate(kfold(3, seed=7)):
+        learn = small(CollabDataBunch.from_df(ratings, split=split, seed=7, device="cpu"))
+        quietly(learn)
+        ranked = evaluate(learn, k=5, metrics=("ndcg", "auc")).summary
+        assert table.loc[fold].drop("seconds").to_dict() == {**learn.validate(), "ndcg@5": ranked["ndcg"],
+                                                             "auc": ranked["auc"]}
+
+
+def test_folds_may_be_splits_of_ones_own_and_options_reach_the_data(ratings):
+    seen = []
+
+    def make(data: CollabDataBunch) -> CollabLearner:
+        seen.append(data)
+        return small(data)
+    renamed = ratings.rename(columns={"rating": "stars"})[["stars", "user", "item"]]
+    table = cross_validate(make, renamed, [leave_last(2), lambda df: (range(900), range(900, len(df)))], quietly,
+                           user_name="user", item_name="item", rating_name="stars", bs=128, device="cpu")
+    assert table.index.tolist() == [0, 1] and [data.train.bs for data in seen] == [128, 128]
+    assert [data.valid.n for data in seen] == [120, len(ratings) - 900]
+
+
+def test_folds_of_movielens_have_their_names(ml100k: RatingSet):
+    untrained = {"fit": lambda learn: None, "bs": 1024, "device": "cpu"}
+    table = cross_validate(small, ml100k.ratings, ("u1", "u2"), **untrained)
+    assert table.index.tolist() == ["u1", "u2"] and list(table) == ["valid_loss", "rmse", "mae", "seconds"]
+    assert table["rmse"].tolist() == pytest.approx([1.15, 1.13], abs=0.02)      # those of the mean rating
+    assert cross_validate(small, ml100k.ratings, "u2", **untrained).index.tolist() == ["u2"]
+
+
+def test_an_interrupted_fold_does_not_count(ratings):
+    for last, whole in ((3, 2), (1, 0)):
+        fits = iter(range(1, 10))
+
+        def fit(learn: CollabLearner, last=last, fits=fits) -> None:
+            learn.interrupted = next(fits) == last
+        if whole:
+            with pytest.warns(UserWarning, match="interrupted in fold 2 of 5: the table has the 2 before it"):
+                assert len(cross_validate(small, ratings, fit=fit, device="cpu")) == whole
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                cross_validate(small, ratings, fit=fit, device="cpu")
+
+
+def test_a_metric_that_is_none_is_refused_before_training(ratings):
+    with pytest.raises(ValueError, match="got 'rmse'"):
+        cross_validate(lambda data: pytest.fail("trained"), ratings, ranking=("rmse",))
