@@ -13,11 +13,14 @@ from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, default_device
 from .data.schema import DataError, Schema
 from .data.vocab import Vocab, from_json, to_json
+from .models.als import ALS
+from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .train.checkpoint import read_tensors, write_tensors
 
 VERSION = 1
-MODELS: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet)}
+MODELS: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet,
+                                                                 ALS, EASE)}
 TRAIN = ("users", "items", "ratings")
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from ..learner import CollabLearner
+from ..models.als import ALS
 from ..models.embedding import EmbeddingDot, EmbeddingDotBias
 
 
@@ -43,11 +44,11 @@ def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int
     model = learn.model
     score = learn.predict(user, item, unknown="error")
     parts = logit = None
-    if isinstance(model, (EmbeddingDot, EmbeddingDotBias)):
+    if isinstance(model, (EmbeddingDot, EmbeddingDotBias, ALS)):
         with torch.no_grad():
             products = (model.u_weight.weight[u] * model.i_weight.weight[i]).double().cpu()
             summands = {}
-            if isinstance(model, EmbeddingDotBias):
+            if isinstance(model, EmbeddingDotBias) or (isinstance(model, ALS) and not model.implicit):
                 summands = {"mean": model.mu.item(), "user bias": model.u_bias.weight[u, 0].item(),
                             "item bias": model.i_bias.weight[i, 0].item()}
         strongest = products.abs().argsort(descending=True)[:n_factors].tolist()
