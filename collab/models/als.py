@@ -48,8 +48,9 @@ class ALS(SolvedModel):
     A sweep goes over the items and then the users, with the normal equations of histories of like length summed by
     batched products. By default they are solved by `cg_steps` = 3 steps of conjugate gradients from where the sweep
     before ended (Takács, Pilászy, Tikk 2011); with cg_steps=0 exactly, by Cholesky. Either way the objective never
-    rises. On MovieLens-100K with 32 factors the three steps take half the time of the factorisation and come as low:
-    after one sweep 538,000 against 537,600, after 15 both 260,800. `solve_user` is always exact.
+    rises. On 75,000 ratings of MovieLens-100K (32 factors, alpha 5, reg 30, nu 0) the steps take half as long as the
+    factorisation and the objective comes as low: after one sweep 538,000 against 537,600, after 15 both 260,800.
+    `solve_user` is always exact.
 
     `u_weight` (n_users, n_factors), `i_weight`, and without `implicit` `u_bias` (n_users, 1), `i_bias` and `mu` hold
     the solution; row 0 is the average of the others. `dtype` "float64" solves and keeps it in double precision."""
