@@ -6,6 +6,7 @@
 """
 
 from .build import collab_learner, load_learner
+from .closed_form import ClosedFormLearner
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, DataBunch
 from .data.dataset import RatingSet
@@ -30,9 +31,12 @@ from .interpret import CollabInterpretation, chart_counts, chart_norms
 from .learner import CollabLearner
 from .losses import mae, mse
 from .metrics import MAE, MSE, RMSE, Metric
+from .models.als import ALS
 from .models.baseline import BiasBaseline
+from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .models.hybrid import HybridNet
+from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
 from .train.averaging import EMA, SWA
 from .train.callback import Callback
@@ -47,14 +51,15 @@ from .train.trackers import EarlyStopping, ReduceLROnPlateau, SaveBest, Terminat
 __version__ = "0.1.0"
 
 __all__ = [
-    "EMA", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback", "CancelBatch", "CancelEpoch",
-    "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint", "CollabDataBunch",
-    "CollabInterpretation", "CollabLearner", "DataBunch", "DataError", "EarlyStopping", "EmbeddingDot",
-    "EmbeddingDotBias", "EmbeddingNet", "Features", "GradientAccumulation", "GradientClip", "HybridNet", "Learner",
-    "Metric", "MixedPrecision", "ParamScheduler", "Popularity", "RankingMetrics", "RankingResult", "RatingSet",
-    "ReduceLROnPlateau", "SVDpp", "SaveBest", "ShortEpoch", "ShowGraph", "TensorBatches", "TensorBoard",
-    "TerminateOnNaN", "Threads", "UnknownId", "Vocab", "chart_counts", "chart_norms", "collab_learner",
-    "combine_scheds", "compare", "cross_validate", "evaluate", "kfold", "leave_last", "load_learner", "mae",
-    "movielens", "movielens_split", "mse", "per_user_split", "random_split", "read_table", "rows_split",
-    "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "synthetic", "time_split", "user_split",
+    "ALS", "EASE", "EMA", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback", "CancelBatch",
+    "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint", "ClosedFormLearner",
+    "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch", "DataError", "EarlyStopping",
+    "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Features", "GradientAccumulation", "GradientClip",
+    "HybridNet", "Learner", "Metric", "MixedPrecision", "ParamScheduler", "Popularity", "RankingMetrics",
+    "RankingResult", "RatingSet", "ReduceLROnPlateau", "SVDpp", "SaveBest", "ShortEpoch", "ShowGraph",
+    "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "UnknownId", "Vocab",
+    "chart_counts", "chart_norms", "collab_learner", "combine_scheds", "compare", "cross_validate", "evaluate",
+    "kfold", "leave_last", "load_learner", "mae", "movielens", "movielens_split", "mse", "per_user_split",
+    "random_split", "read_table", "rows_split", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",
+    "synthetic", "time_split", "user_split",
 ]

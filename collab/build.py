@@ -11,20 +11,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from .closed_form import ClosedFormLearner
 from .data.databunch import CollabDataBunch
 from .data.schema import DataError
 from .learner import CollabLearner, no_data
 from .losses import mae, mse
 from .metrics import MAE, RMSE
+from .models.als import ALS
+from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet, Range
 from .models.hybrid import HybridNet
+from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
 from .saved import load_parts, load_weights
 from .train.callback import Callback
 from .train.optim import OptFunc, adamw
 from .train.steps import Threads
 
-NAMES = ("dot", "dot_bias", "net", "svdpp", "hybrid")
+NAMES = ("dot", "dot_bias", "net", "svdpp", "hybrid", "als", "als_explicit", "ease")
 LOSSES = {"mse": mse, "mae": mae}
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
 RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "svdpp": (3.75e-3, 0.5),
@@ -41,19 +45,23 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
 
     - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "svdpp" (`SVDpp`) or
       "hybrid" (`HybridNet`, for data with `user_features` or `item_features`), each with `n_factors`;
-      or any module from (users, items) to scores, for which `n_factors` and `y_range` mean nothing.
+      or any module from (users, items) to scores, for which `n_factors` and `y_range` mean nothing. "als" (implicit
+      `ALS`), "als_explicit" and "ease" (`EASE`) are solved, not trained, and give a `ClosedFormLearner`; so does a
+      `SolvedModel` of your own options, such as `ALS(64, data.n_users, data.n_items, reg=50.)`. Of what follows,
+      `loss_func` (a function of held-out scores and ratings), `metrics`, `cbs` and `seed` mean something to them.
     - `y_range`: what a sigmoid squashes scores onto: "auto" is `data.y_range`; None leaves them as they are, and "dot"
       always does.
     - `loss_func`: "mse", "mae", or a function of (predictions, targets) that is a mean over rows.
     - `opt_func`: an optimizer class of torch, or a partial of one; by default AdamW.
     - `lr`, `wd`: by default the model's recipe for batches of 64 (5e-3 and no decay for a module of your own), times
       sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022).
-    - `metrics`: by default RMSE and MAE. `cbs`: callbacks that stay with the learner.
+    - `metrics`: by default RMSE and MAE, where scores are ratings. `cbs`: callbacks that stay with the learner.
     - `seed`: decides initial weights, the order of batches and dropout; by default the data's.
 
     On a CPU, batches of up to 4,096 train with one thread (`Threads`).
     Raises DataError for an explicit `y_range` that does not hold every training and validation rating, ValueError
-    for the name of no model or loss, or an optimizer that does not fit the model."""
+    for the name of no model or loss, or an optimizer that does not fit the model, TypeError for an optimizer, `lr` or
+    `wd` where nothing is trained."""
     if not isinstance(data, CollabDataBunch):
         raise no_data(data)
     seed = data.seed if seed is None else seed
@@ -62,11 +70,16 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
         module, name = _build(data, model, n_factors, limits, seed), model
     else:
         module, name = model, "own"
-    times = math.sqrt(data.train.bs / 64)
     if isinstance(loss_func, str) and loss_func not in LOSSES:
         raise ValueError(f"loss_func {loss_func!r} is not one of {', '.join(LOSSES)}; a function is passed as it is")
-    loss = LOSSES[loss_func] if isinstance(loss_func, str) else loss_func or mse
-    learn = CollabLearner(data, module, loss, opt_func or adamw,
+    loss = LOSSES[loss_func] if isinstance(loss_func, str) else loss_func
+    if isinstance(module, SolvedModel):
+        if given := [k for k, v in (("opt_func", opt_func), ("lr", lr), ("wd", wd)) if v is not None]:
+            raise TypeError(f"{type(module).__name__} is solved, not trained step by step, and takes no "
+                            f"{' and no '.join(given)}; its regularisation is reg, given when the model is built")
+        return _solver(data, module, loss, metrics, cbs, seed)
+    times = math.sqrt(data.train.bs / 64)
+    learn = CollabLearner(data, module, loss or mse, opt_func or adamw,
                           lr=RECIPES[name][0] * times if lr is None else lr,
                           wd=RECIPES[name][1] * times if wd is None else wd,
                           metrics=[RMSE(), MAE()] if metrics is None else metrics, cbs=cbs, seed=seed)
@@ -80,17 +93,29 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
                  device: torch.device | str | None = None) -> CollabLearner:
     """The learner that `export` wrote: the same answers, to the bit. `learn.notes` holds the notes.
 
-    It has no validation part, and RMSE and MAE for metrics; a further fit begins with a fresh optimizer, at the lr and
+    It has no validation part, and the usual metrics; a further fit begins with a fresh optimizer, at the lr and
     wd the learner had. A loss that is not collab's own is not in the file: the learner then has the mean squared error.
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
     Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
     parts = load_parts(path, model, device)
-    recipe = {**parts.recipe, "loss_func": LOSSES.get(parts.recipe["loss_func"], mse)}
-    learn = CollabLearner(parts.data, parts.model, metrics=[RMSE(), MAE()], **recipe)
+    loss = LOSSES.get(parts.recipe["loss_func"])
+    learn: CollabLearner
+    if isinstance(parts.model, SolvedModel):
+        learn = _solver(parts.data, parts.model, loss, seed=parts.recipe["seed"])
+    else:
+        recipe = {**parts.recipe, "loss_func": loss or mse}
+        learn = CollabLearner(parts.data, parts.model, metrics=[RMSE(), MAE()], **recipe)
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
     learn.notes = parts.notes
     learn.recorder.load_state_dict(parts.history)
     return learn
+
+
+def _solver(data: CollabDataBunch, model: SolvedModel, loss: Callable | None, metrics: Any = None, cbs: Any = None,
+            seed: int | None = None) -> ClosedFormLearner:
+    if metrics is None:
+        metrics = [RMSE(), MAE()] if model.predicts_ratings else []
+    return ClosedFormLearner(data, model, loss, metrics=metrics, cbs=cbs, seed=seed)
 
 
 def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | None, seed: int) -> nn.Module:
@@ -101,6 +126,10 @@ def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | Non
     sizes = n_factors, data.n_users, data.n_items
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)       # the CPU's alone; torch.manual_seed would seed the GPUs' too
+        if name == "ease":
+            return EASE(data.n_items)
+        if name in ("als", "als_explicit"):
+            return ALS(*sizes, implicit=name == "als")
         if name == "dot":
             return EmbeddingDot(*sizes)
         if name == "net":

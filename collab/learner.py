@@ -175,14 +175,17 @@ class CollabLearner(Learner):
         if is_item and isinstance(id, str) and vocab.kind != "string":
             raise DataError(f"{id!r} is no item id (ids are like {next(iter(vocab))!r}); if it is a title, "
                             f"learn.data.find_item({id!r}) gives its id")
-        row, table = vocab[id], self._table("weight", is_item)
+        row, likeness = vocab[id], self._likeness(is_item)
         others = torch.arange(1, len(vocab))[self.data.counts(vocab.name)[1:] >= min_ratings]
         if not len(others):
             warnings.warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them",
                           stacklevel=3)
-        found, scores = self._top(cosine_scores(table), torch.tensor([row], device=self.device),
+        found, scores = self._top(likeness, torch.tensor([row], device=self.device),
                                   others[others != row], n, exclude_seen=False)
         return self._ranked(vocab, found, scores, titled=is_item)
+
+    def _likeness(self, is_item: bool) -> CrossScores:
+        return cosine_scores(self._table("weight", is_item))
 
     def _ranked(self, vocab: Vocab, found: Tensor, scores: Tensor, titled: bool) -> pd.DataFrame:
         here = found >= 0

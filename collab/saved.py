@@ -13,6 +13,8 @@ from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, default_device
 from .data.schema import DataError, Schema
 from .data.vocab import Vocab, from_json, to_json
+from .models.als import ALS
+from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .models.hybrid import HybridNet
 from .models.svdpp import SVDpp
@@ -20,7 +22,7 @@ from .train.checkpoint import read_tensors, write_tensors
 
 VERSION = 2
 MODELS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, SVDpp, HybridNet)}
+    cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, SVDpp, HybridNet, ALS, EASE)}
 TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms")
 
 

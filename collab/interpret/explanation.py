@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from ..learner import CollabLearner
+from ..models.als import ALS
 from ..models.embedding import EmbeddingDot, EmbeddingDotBias
 from ..models.svdpp import SVDpp
 
@@ -44,11 +45,12 @@ def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int
     model = learn.model
     score = learn.predict(user, item, unknown="error")
     parts = logit = None
-    if isinstance(model, (EmbeddingDot, EmbeddingDotBias, SVDpp)) and getattr(model, "layers", None) is None:
+    factorised = isinstance(model, (EmbeddingDot, EmbeddingDotBias, SVDpp, ALS))
+    if factorised and getattr(model, "layers", None) is None:
         products = (learn.weight(user, is_item=False) * learn.weight(item)).double()
         summands = {}
-        if not isinstance(model, EmbeddingDot):
-            summands = {"mean": model.mu.item(), "user bias": learn.bias(user, is_item=False).item(),
+        if not isinstance(model, EmbeddingDot) and getattr(model, "predicts_ratings", True):
+            summands = {"mean": float(model.get_parameter("mu")), "user bias": learn.bias(user, is_item=False).item(),
                         "item bias": learn.bias(item).item()}
         strongest = products.abs().argsort(descending=True)[:n_factors].tolist()
         summands |= {f"factor {k}": products[k].item() for k in strongest}

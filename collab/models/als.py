@@ -1,0 +1,290 @@
+"""ALS: matrix factorisation by alternating least squares, of ratings or of what was chosen at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding as gather
+
+from .blocks import MAX_NUMBERS, Block, make_blocks
+from .embedding import embedding
+from .solved import SolvedModel, check_rows
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Training rows, arranged for both halves of a sweep. Memory: some 17 bytes a rating."""
+
+    n: int                      # ratings; of an implicit model, rated pairs
+    mean: float
+    by_user: list[Block]
+    by_item: list[Block]
+
+
+class ALS(SolvedModel):
+    """Factors x_u, y_i that minimise one of two objectives, user by user and item by item in closed form.
+
+    `implicit` (Hu, Koren, Volinsky 2008, eqs. 3-5): what was rated is preferred (p = 1) with confidence
+    c = 1 + alpha r, and everything else is not (p = 0) with confidence 1. Over all pairs
+
+        sum_ui c_ui (p_ui - x_u . y_i)^2 + reg (sum_u n_u^nu |x_u|^2 + sum_i n_i^nu |y_i|^2)
+
+    where n_u, n_i are numbers of ratings and nu = `reg_power`: 0 in the paper, here by default 0.2 (a positive one is
+    due to Rendle et al. 2021, "Revisiting the performance of iALS"; `reg`, `alpha` and it were chosen on validation
+    parts of MovieLens-100K with ratings from 1 to 5, and should be for other data). The equations of a user are
+    (Y'Y + Y' diag(alpha r) Y + reg n_u^nu I) x_u = Y' (1 + alpha r), the diagonal and the right side over rated items:
+    Y'Y is made once for all users. A pair that is rated twice counts with the sum, one that is rated 0 not at all.
+
+    Not `implicit` (Zhou et al. 2008, with biases): score = mu + b_u + b_i + p_u . q_i over the rated pairs only,
+
+        sum (r - score)^2 + reg (sum_u n_u^nu (|p_u|^2 + b_u^2) + sum_i n_i^nu (|q_i|^2 + b_i^2))
+
+    with nu = 1 by default. [p_u, b_u] is solved at once against rows [q_i, 1] and targets r - mu - b_i.
+
+    A sweep goes over the items and then the users, with the normal equations of histories of like length summed by
+    batched products. By default they are solved by `cg_steps` = 3 steps of conjugate gradients from where the sweep
+    before ended (Takács, Pilászy, Tikk 2011); with cg_steps=0 exactly, by Cholesky. Either way the objective never
+    rises. On 75,000 ratings of MovieLens-100K (32 factors, alpha 5, reg 30, nu 0) the steps take half as long as the
+    factorisation and the objective comes as low: after one sweep 538,000 against 537,600, after 15 both 260,800.
+    `solve_user` is always exact.
+
+    `u_weight` (n_users, n_factors), `i_weight`, and without `implicit` `u_bias` (n_users, 1), `i_bias` and `mu` hold
+    the solution; row 0 is the average of the others. `dtype` "float64" solves and keeps it in double precision."""
+
+    n_sweeps = 15
+
+    def __init__(self, n_factors: int, n_users: int, n_items: int, implicit: bool = True, reg: float | None = None,
+                 alpha: float = 2.0, reg_power: float | None = None, cg_steps: int = 3, dtype: str = "float32"):
+        super().__init__()
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+        reg = (22.0 if implicit else 0.15) if reg is None else reg
+        reg_power = (0.2 if implicit else 1.0) if reg_power is None else reg_power
+        for name, value in (("reg", reg), ("alpha", alpha)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
+        if cg_steps < 0:
+            raise ValueError(f"cg_steps must be at least 1, or 0 for exact solutions, got {cg_steps!r}")
+        self.config = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items, "implicit": implicit,
+                       "reg": reg, "alpha": alpha, "reg_power": reg_power, "cg_steps": cg_steps, "dtype": dtype}
+        self.implicit, self.reg, self.alpha, self.reg_power, self.cg_steps = implicit, reg, alpha, reg_power, cg_steps
+        self.predicts_ratings = not implicit
+        std = 0.1 / math.sqrt(n_factors)
+        self.u_weight, self.i_weight = embedding(n_users, n_factors, std), embedding(n_items, n_factors, std)
+        if not implicit:
+            self.u_bias, self.i_bias = embedding(n_users, 1), embedding(n_items, 1)
+            self.mu = nn.Parameter(torch.zeros(()))
+        self.to(getattr(torch, dtype)).requires_grad_(False)
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        dot = (self.u_weight(users) * self.i_weight(items)).sum(1)
+        return dot if self.implicit else dot + self.u_bias(users)[:, 0] + self.i_bias(items)[:, 0] + self.mu
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        dot = self.u_weight(users) @ self.i_weight(items).T
+        return dot if self.implicit else dot + self.u_bias(users) + self.i_bias(items).T + self.mu
+
+    # Solving -----------------------------------------------------------------------------------------------------
+
+    def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Interactions:
+        """Rows of users and items and their ratings, each of shape (n,), as blocks for both halves of a sweep.
+
+        Raises ValueError for rows that the model does not have, and, if `implicit`, for negative ratings."""
+        weight = self.u_weight.weight
+        users, items, ratings = users.to(weight.device), items.to(weight.device), ratings.to(weight)
+        n_users, n_items = len(weight), len(self.i_weight.weight)
+        check_rows(users, items, ratings, n_users, n_items)
+        pair, order = torch.sort(users * n_items + items, stable=True)
+        ratings = ratings[order]
+        if self.implicit:
+            pair, ratings = _strengths(pair, ratings)
+        users, items, width = pair // n_items, pair % n_items, self._width
+        return Interactions(len(pair), ratings.double().mean().item(),
+                            make_blocks(users, items, ratings, n_users, width),
+                            make_blocks(items, users, ratings, n_items, width))
+
+    @torch.no_grad()
+    def sweep(self, prepared: Interactions) -> None:
+        """Solve for all items, then for all users. The weights are replaced at the end, all of them at once."""
+        before = (self._table("i"), self._table("u")) if self.cg_steps else (None, None)
+        items = self._solved(prepared.by_item, self._table("u"), len(self.i_weight.weight), prepared.mean, before[0])
+        users = self._solved(prepared.by_user, items, len(self.u_weight.weight), prepared.mean, before[1])
+        for side, solved in (("u", users), ("i", items)):
+            getattr(self, f"{side}_weight").weight.copy_(solved[:, :self.u_weight.embedding_dim])
+            if not self.implicit:
+                getattr(self, f"{side}_bias").weight.copy_(solved[:, -1:])
+        if not self.implicit:
+            self.mu.fill_(prepared.mean)
+
+    @torch.no_grad()
+    def solve_user(self, items: Tensor, ratings: Tensor) -> Tensor:
+        """The vector of somebody new from the rows they rated, shape (n,): x_u (n_factors,); without `implicit` it is
+        [p_u, b_u] (n_factors + 1,). The equations are those of the users of a sweep, solved exactly."""
+        weight = self.i_weight.weight
+        items, ratings = items.to(weight.device), ratings.to(weight)
+        check_rows(torch.ones_like(items), items, ratings, 2, len(weight))
+        if self.implicit:
+            items, order = torch.sort(items, stable=True)
+            items, ratings = _strengths(items, ratings[order])
+        blocks = make_blocks(torch.ones_like(items), items, ratings, 2, self._width)
+        return self._solved(blocks, self._table("i"), 2, 0.0 if self.implicit else self.mu.item())[1]
+
+    @torch.no_grad()
+    def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
+        solved, factors = self.solve_user(items, ratings), self.i_weight.weight
+        if self.implicit:
+            return factors @ solved
+        return factors @ solved[:-1] + solved[-1] + self.i_bias.weight[:, 0] + self.mu
+
+    @torch.no_grad()
+    def loss(self, prepared: Interactions) -> float:
+        """The whole objective, summed in float64; that of all pairs through Gram matrices, never users x items."""
+        users, items = (_known(self._table(side)).double() for side in "ui")
+        total = ((users.T @ users) * (items.T @ items)).sum() if self.implicit else users.new_zeros(())
+        design, offset = self._design(items, self.mu.item() if not self.implicit else 0.0)
+        for block in prepared.by_user:
+            for _, columns, values in _pieces(block, self._width):
+                score = (gather(columns, design) @ users[block.rows][..., None]).squeeze(-1)
+                if self.implicit:       # c (1 - s)^2, less the s^2 that is in the sum over all pairs
+                    terms = (1 + self.alpha * values.double()) * (1 - score).square() - score.square()
+                else:
+                    terms = (values.double() - offset[columns] - score).square()
+                total += (terms * (columns > 0)).sum()
+        for table, blocks in ((users, prepared.by_user), (items, prepared.by_item)):
+            for block in blocks:
+                total += (self._reg(block).double() * table[block.rows].square().sum(1)).sum()
+        return total.item()
+
+    # Inside ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _width(self) -> int:
+        return self.u_weight.embedding_dim + (not self.implicit)
+
+    def _table(self, side: str) -> Tensor:
+        """The factors of one side and, without `implicit`, the bias in a last column."""
+        weight = getattr(self, f"{side}_weight").weight
+        return weight if self.implicit else torch.cat([weight, getattr(self, f"{side}_bias").weight], 1)
+
+    def _reg(self, block: Block) -> Tensor:
+        return self.reg * block.counts ** self.reg_power
+
+    def _design(self, known: Tensor, mean: float) -> tuple[Tensor, Tensor]:
+        """What the factors of the other side are solved against, and what is subtracted from the ratings before."""
+        if self.implicit:
+            return known, known.new_zeros(len(known))
+        ones = torch.ones_like(known[:, :1])
+        ones[0] = 0.0           # row 0 fills up short histories, and must add nothing
+        return torch.cat([known[:, :-1], ones], 1), mean + known[:, -1]
+
+    def _solved(self, blocks: list[Block], other: Tensor, n_rows: int, mean: float,
+                before: Tensor | None = None) -> Tensor:
+        """One side with the `other` one fixed: exactly, or by steps that begin at `before`; zeros where there are no
+        ratings, and the average in row 0."""
+        known = _known(other)
+        design, offset = self._design(known, mean)
+        gram = known.T @ known if self.implicit else known.new_zeros(self._width, self._width)
+        solved = known.new_zeros(n_rows, self._width)
+        failed = torch.zeros((), dtype=torch.int32, device=known.device)
+        for group in _groups(blocks, self._width):
+            rows = torch.cat([block.rows for block in group])
+            left, right = self._equations(group, design, offset, gram)
+            if before is not None:
+                solved[rows] = conjugate_gradients(left, right, before[rows], self.cg_steps)
+                continue
+            factor, info = torch.linalg.cholesky_ex(left)
+            failed += info.ne(0).sum()
+            half = torch.linalg.solve_triangular(factor, right[..., None], upper=False)
+            solved[rows] = torch.linalg.solve_triangular(factor.mT, half, upper=True).squeeze(-1)
+        if failed:
+            raise ValueError(f"{int(failed)} normal equations are singular in {known.dtype}; raise reg={self.reg}, or "
+                             "build the model with dtype='float64'")
+        solved[0] = solved[1:].mean(0)
+        return solved
+
+    def _equations(self, group: list[Block], design: Tensor, offset: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+        """The left sides (rows, width, width) and right sides (rows, width) of the normal equations of a few blocks."""
+        n, width = sum(len(block.rows) for block in group), len(gram)
+        left, right = gram.new_empty(n, width, width), gram.new_empty(n, 1, width)
+        begin = 0
+        for block in group:
+            end = begin + len(block.rows)
+            for first, columns, values in _pieces(block, width):
+                factors = gather(columns, design)
+                if self.implicit:
+                    weights = self.alpha * values
+                    weighted, wanted = factors * weights[..., None], 1 + weights
+                else:
+                    weighted, wanted = factors, values - offset[columns]
+                for total, part in ((left, weighted.mT), (right, wanted[:, None])):
+                    if first:           # twice as fast as adding to zeros
+                        torch.bmm(part, factors, out=total[begin:end])
+                    else:
+                        total[begin:end].baddbmm_(part, factors)
+            begin = end
+        left += gram
+        left.diagonal(dim1=1, dim2=2).add_(torch.cat([self._reg(block) for block in group])[:, None])
+        return left, right.squeeze(1)
+
+
+def conjugate_gradients(left: Tensor, right: Tensor, start: Tensor, steps: int) -> Tensor:
+    """`steps` steps towards the solutions x (n, k) of n systems left x = right, (n, k, k) and (n, k), from `start`.
+
+    Each step lowers x' left x / 2 - right x of every system; k steps solve it exactly (Hestenes, Stiefel 1952)."""
+    x = start
+    residual = right - (left @ x[..., None]).squeeze(-1)
+    direction, size = residual, residual.square().sum(1, keepdim=True)
+    tiny = torch.finfo(left.dtype).tiny         # a system that is solved stays as it is: 0 / tiny
+    for _ in range(steps):
+        image = (left @ direction[..., None]).squeeze(-1)
+        length = size / (direction * image).sum(1, keepdim=True).clamp(min=tiny)
+        x, residual = torch.addcmul(x, length, direction), torch.addcmul(residual, length, image, value=-1)
+        new = residual.square().sum(1, keepdim=True)
+        direction, size = torch.addcmul(residual, new / size.clamp(min=tiny), direction), new
+    return x
+
+
+def _groups(blocks: list[Block], width: int) -> Iterator[list[Block]]:
+    """Consecutive blocks whose matrices together take at most MAX_NUMBERS numbers, or a single one."""
+    group: list[Block] = []
+    n = 0
+    for block in blocks:
+        if group and (n + len(block.rows)) * width * width > MAX_NUMBERS:
+            yield group
+            group, n = [], 0
+        group.append(block)
+        n += len(block.rows)
+    if group:
+        yield group
+
+
+def _known(table: Tensor) -> Tensor:
+    """The table without its row 0: nobody rated what is unknown."""
+    known = table.clone()
+    known[0] = 0.0
+    return known
+
+
+def _pieces(block: Block, width: int) -> Iterator[tuple[bool, Tensor, Tensor]]:
+    """(whether it is the first, columns, values) of a block that is cut where a single long history would take more
+    than MAX_NUMBERS numbers."""
+    step = max(1, MAX_NUMBERS // (width * len(block.rows)))
+    for k, (columns, values) in enumerate(zip(block.columns.split(step, dim=1), block.values.split(step, dim=1))):
+        yield not k, columns, values
+
+
+def _strengths(pair: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor]:
+    """Sorted pairs, each once, with the sum of its ratings, those above 0."""
+    if (negative := ratings < 0).any():
+        raise ValueError(f"{int(negative.sum())} of {len(ratings)} ratings are negative (such as "
+                         f"{ratings[negative][0].item():g}); implicit=True takes counts or strengths of interest, at "
+                         "least 0; for ratings on a scale build the model with implicit=False")
+    pair, where = torch.unique_consecutive(pair, return_inverse=True)
+    ratings = torch.zeros(len(pair), dtype=ratings.dtype, device=ratings.device).index_add_(0, where, ratings)
+    if not (ratings > 0).any():
+        raise ValueError("all ratings are 0: nothing was observed")
+    return pair[ratings > 0], ratings[ratings > 0]

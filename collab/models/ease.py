@@ -1,0 +1,190 @@
+"""EASE: an item-to-item model that is solved at once."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .solved import SolvedModel, check_rows
+
+MAX_ITEMS = 50_000          # at 20 bytes a pair of items, 50 GB while it is solved
+MAX_NUMBERS = 1 << 22       # numbers of a dense block or of gathered weights at a time: 16 MiB
+
+
+class EASE(SolvedModel):
+    """score_ui = sum over the user's history of x_uj B_ji, with the B of zero diagonal that minimises
+
+        sum_u w_u |x_u - x_u B|^2 + reg |B|^2 + p / (1 - p) sum_j g_j |B_j|^2
+
+    (Steck 2019, "Embarrassingly shallow autoencoders for sparse data", eqs. 1 and 8). With G = sum_u w_u x_u x_u' and
+    P = (G + reg I + p / (1 - p) diag(G))^-1 it is B = I - P diag(1 / diag(P)). x_uj is 1 where the user rated j;
+    `implicit` False takes the rating in its place.
+
+    `dropout` is p, the share of a history that is left out at random, on average over all ways to do so (Steck 2020,
+    "Autoencoders that don't overfit towards the identity", eq. 6); g_j = G_jj. w_u = n_u^-`user_power`, scaled to a
+    mean of 1 over ratings, lets users with long histories count less a rating. With both at 0 it is EASE as published.
+
+    `weight` (n_items, n_items) is B transposed: row i holds what each item of a history adds to the score of item i.
+    Memory is 4 n_items^2 bytes, and 5 times that while solving, in float64; above 50,000 items ValueError is raised.
+    `remember` keeps the histories that users are scored from; row 0, the unknown user, has the average history."""
+
+    history_starts: Tensor
+    history_items: Tensor
+    history_values: Tensor
+
+    def __init__(self, n_items: int, reg: float = 300.0, dropout: float = 0.0, user_power: float = 0.0,
+                 implicit: bool = True):
+        super().__init__()
+        if n_items > MAX_ITEMS:
+            raise ValueError(f"n_items={n_items:,} is too many for EASE, whose weights are a table of n_items^2 (at "
+                             f"most {MAX_ITEMS:,}); leave out rarely rated items, or take ALS, which has no such table")
+        if not 0 < reg < math.inf:
+            raise ValueError(f"reg must be a finite number above 0, got {reg!r}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
+        self.config = {"n_items": n_items, "reg": reg, "dropout": dropout, "user_power": user_power,
+                       "implicit": implicit}
+        self.reg, self.dropout, self.user_power, self.implicit = reg, dropout, user_power, implicit
+        self.weight = nn.Parameter(torch.zeros(n_items, n_items), requires_grad=False)
+        nobody = torch.zeros(0, dtype=torch.int64)
+        self._keep(nobody, nobody, torch.zeros(0), 1)
+
+    def id_tables(self) -> list[Tensor]:
+        """Row i of the weights is that of item i."""
+        return [self.weight]
+
+    # Scores ------------------------------------------------------------------------------------------------------
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        if not len(users):
+            return self.weight.new_zeros(0)
+        counts = self.history_starts.diff()[users]
+        step = max(1, MAX_NUMBERS // max(1, int(counts.max())))
+        parts = []
+        for u, i in zip(users.split(step), items.split(step)):
+            place, at = self._histories(u)
+            terms = self.weight[i[place], self.history_items[at]] * self.history_values[at]
+            parts.append(self.weight.new_zeros(len(u)).index_add_(0, place, terms))
+        return torch.cat(parts)
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        n_items = len(self.weight)
+        few = len(items) < n_items // 2
+        weight = (self.weight[items] if few else self.weight).T
+        scores = self.weight.new_empty(len(users), len(items))
+        step = max(1, MAX_NUMBERS // n_items)
+        for begin in range(0, len(users), step):
+            block = self._dense(users[begin:begin + step]) @ weight
+            scores[begin:begin + step] = block if few else block[:, items]
+        return scores
+
+    def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
+        items, ratings = items.to(self.weight.device), ratings.to(self.weight)
+        check_rows(torch.ones_like(items), items, ratings, 2, len(self.weight))
+        _, items, values = self._histories_of(torch.zeros_like(items), items, ratings)
+        return self.weight[:, items] @ values
+
+    def similarity(self, left: Tensor, right: Tensor) -> Tensor:
+        """What a rated item of `left` (m,) adds to the scores of items `right` (n,): B, shape (m, n)."""
+        return self.weight[right][:, left].T
+
+    # Solving -----------------------------------------------------------------------------------------------------
+
+    def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
+        """G = X' diag(w) X of rows and ratings of shape (n,), (n_items, n_items) float64, in bounded further memory.
+
+        Raises ValueError for rows that the model does not have. The histories are kept too, see `remember`."""
+        users, items, ratings = users.to(self.weight.device), items.to(self.weight.device), ratings.to(self.weight)
+        check_rows(users, items, ratings, int(users.max()) + 1 if len(users) else 0, len(self.weight))
+        users, items, values = self._histories_of(users, items, ratings)
+        n_users, n_items = int(users[-1]) + 1, len(self.weight)
+        counts = torch.bincount(users).double()
+        scale = counts[users] ** -self.user_power
+        scaled = values.double() * (scale / scale.mean())
+        table = torch.sparse_coo_tensor(torch.stack([items, users]), scaled, (n_items, n_users), check_invariants=False)
+        by_item = torch.argsort(items, stable=True)
+        item_starts = torch.searchsorted(items[by_item], torch.arange(n_items + 1, device=items.device))
+        gram = torch.empty(n_items, n_items, dtype=torch.float64, device=items.device)
+        step = max(1, MAX_NUMBERS // n_users)
+        for begin in range(0, n_items, step):
+            end = min(begin + step, n_items)
+            mine = by_item[item_starts[begin]:item_starts[end]]
+            block = gram.new_zeros(n_users, end - begin)
+            block[users[mine], items[mine] - begin] = values[mine].double()
+            gram[:, begin:end] = torch.sparse.mm(table, block)
+        return gram
+
+    @torch.no_grad()
+    def sweep(self, prepared: Tensor) -> None:
+        """Solve for the weights, which are replaced at the end."""
+        ridged = prepared[1:, 1:].clone()
+        ridged.diagonal().add_(self._ridge(prepared)[1:])
+        factor, info = torch.linalg.cholesky_ex(ridged)
+        if info:
+            raise ValueError(f"X'X + reg I is singular; raise reg={self.reg}")
+        del ridged
+        inverse = torch.cholesky_inverse(factor)
+        del factor
+        inverse /= -inverse.diagonal().clone()       # column i by P_ii, so that column i of B is that of target i
+        inverse.fill_diagonal_(0.0)
+        self.weight[1:, 1:] = inverse.T.float()
+        self.weight[:, 0] = 0.0
+        self.weight[0] = self.weight[1:].mean(0)
+
+    def solve(self, users: Tensor, items: Tensor, ratings: Tensor) -> EASE:
+        """`remember` and solve, for use without a learner."""
+        self.remember(users, items, ratings, int(users.max()) + 1 if len(users) else 1)
+        self.sweep(self.prepare(users, items, ratings))
+        return self
+
+    @torch.no_grad()
+    def loss(self, prepared: Tensor) -> float:
+        """The whole objective, in float64: tr((I - B)' G (I - B)) + the penalties."""
+        b = self.weight[1:, 1:].double().T
+        rest = torch.eye(len(b), dtype=b.dtype, device=b.device) - b
+        fit = (rest * (prepared[1:, 1:] @ rest)).sum()
+        return (fit + (self._ridge(prepared)[1:, None] * b.square()).sum()).item()
+
+    def remember(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> None:
+        """Keep the histories of users 1 to n_users - 1; they are no part of the state dict, as they are the data."""
+        users, items, ratings = users.to(self.weight.device), items.to(self.weight.device), ratings.to(self.weight)
+        self._keep(*self._histories_of(users, items, ratings), n_users)
+
+    # Inside ------------------------------------------------------------------------------------------------------
+
+    def _ridge(self, gram: Tensor) -> Tensor:
+        return self.reg + self.dropout / (1 - self.dropout) * gram.diagonal()
+
+    def _histories_of(self, users: Tensor, items: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(users, items, x) of every pair once, by user and item; one that comes twice has the sum of its ratings."""
+        n_items = len(self.weight)
+        pair, where = torch.unique(users * n_items + items, return_inverse=True)
+        values = ratings.new_zeros(len(pair)).index_add_(0, where, ratings)
+        return pair // n_items, pair % n_items, torch.ones_like(values) if self.implicit else values
+
+    def _keep(self, users: Tensor, items: Tensor, values: Tensor, n_users: int) -> None:
+        """Row 0 gets the mean of all histories, and thereby the mean of all scores."""
+        mean = values.new_zeros(len(self.weight)).index_add_(0, items, values) / max(1, n_users - 1)
+        rated = torch.nonzero(mean)[:, 0] if len(items) else items
+        counts = torch.bincount(users, minlength=n_users)
+        counts[0] = len(rated)
+        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        kept = {"starts": starts, "items": torch.cat([rated, items]), "values": torch.cat([mean[rated], values])}
+        for name, tensor in kept.items():
+            self.register_buffer(f"history_{name}", tensor, persistent=False)
+
+    def _histories(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """(position in `users`, position in the histories) of all that these users rated."""
+        starts, counts = self.history_starts[users], self.history_starts.diff()[users]
+        place = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
+        within = torch.arange(len(place), device=users.device) - (counts.cumsum(0) - counts)[place]
+        return place, starts[place] + within
+
+    def _dense(self, users: Tensor) -> Tensor:
+        """The histories of a few users, shape (len(users), n_items)."""
+        place, at = self._histories(users)
+        table = self.weight.new_zeros(len(users), len(self.weight))
+        table[place, self.history_items[at]] = self.history_values[at]
+        return table
