@@ -17,13 +17,14 @@ from .data.synthetic import synthetic
 from .data.vocab import UnknownId, Vocab
 from .interpret import CollabInterpretation, chart_counts, chart_norms
 from .learner import CollabLearner
-from .losses import mae, mse
+from .losses import L2, Gravity, huber, mae, mse, observed_mse
 from .metrics import MAE, MSE, RMSE, Metric
 from .models.baseline import BiasBaseline
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .train.averaging import EMA, SWA
 from .train.callback import Callback
 from .train.events import CancelBatch, CancelEpoch, CancelFit, CancelStep, CancelTrain, CancelValidate
+from .train.every import RecordEvery
 from .train.learner import Learner
 from .train.loggers import CSVLogger, ShowGraph, TensorBoard
 from .train.resume import Checkpoint
@@ -37,19 +38,22 @@ from .train.schedule import (
     sched_poly,
 )
 from .train.steps import GradientAccumulation, GradientClip, MixedPrecision, ShortEpoch, Threads
+from .train.terms import LossTerms
 from .train.trackers import EarlyStopping, ReduceLROnPlateau, SaveBest, TerminateOnNaN
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "EMA", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback", "CancelBatch", "CancelEpoch",
+    "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback", "CancelBatch", "CancelEpoch",
     "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint", "CollabDataBunch",
     "CollabInterpretation", "CollabLearner", "DataBunch", "DataError", "EarlyStopping", "EmbeddingDot",
-    "EmbeddingDotBias", "EmbeddingNet", "GradientAccumulation", "GradientClip", "Learner", "Metric",
-    "MixedPrecision", "ParamScheduler", "RatingSet", "ReduceLROnPlateau", "SaveBest", "ShortEpoch", "ShowGraph",
+    "EmbeddingDotBias", "EmbeddingNet", "GradientAccumulation", "GradientClip", "Gravity", "Learner",
+    "LossTerms", "Metric", "MixedPrecision", "ParamScheduler", "RatingSet", "RecordEvery", "ReduceLROnPlateau",
+    "SaveBest", "ShortEpoch", "ShowGraph",
     "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "UnknownId", "Vocab", "chart_counts", "chart_norms",
     "collab_learner",
-    "combine_scheds", "kfold", "leave_last", "load_learner", "mae", "movielens", "movielens_split", "mse",
+    "combine_scheds", "huber", "kfold", "leave_last", "load_learner", "mae", "movielens", "movielens_split", "mse",
+    "observed_mse",
     "random_split", "read_table", "rows_split", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",
     "synthetic", "time_split", "user_split",
 ]
