@@ -40,7 +40,7 @@ def observed_mse(ratings: Tensor, u: Tensor, v: Tensor, how: str = "gather") -> 
     if how == "gather":
         return mse((u[users] * v[items]).sum(1), stored)
     if how == "product":
-        return mse((u @ v.T).flatten().index_select(0, users * len(v) + items), stored)
+        return mse((u @ v.T)[users, items], stored)
     raise ValueError(f"how={how!r} is neither 'gather' nor 'product'")
 
 

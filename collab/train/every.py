@@ -70,12 +70,12 @@ class RecordEvery(Callback):
         self.iteration, self.rows = state["iteration"], list(state["rows"])
 
     def _look(self) -> None:
-        """A validation of each part, by everybody but this callback and who prints; weights that were put in or filled
-        for it are put back."""
+        """A validation of each part, with whoever prepares one; what they put into the model is put back."""
         learn, before = self.learn, self.learn.scores.values
         row: dict[str, Any] = {"iteration": self.iteration}
-        others = [cb for cb in learn.cbs if cb is not self and cb is not learn.progress]
-        with learn.untouched(weights=True), learn.calling(others):
+        called = [cb for cb in learn.cbs if cb.looks or hasattr(cb, "before_validate")]
+        called = [cb for cb in called if cb is not self and cb is not learn.progress]
+        with learn.untouched(weights=True), learn.calling(called):
             for name in ("train", "valid", "test"):
                 if (part := getattr(learn.data, name, None)) is not None:
                     ordered = getattr(part, "in_order", None)       # a DataLoader has a flag of that name

@@ -107,7 +107,7 @@ class Recorder(Callback):
         losses, _, sizes, lrs, moms = zip(*self._flushed()) if self._flushed() else ([], [], [], [], [])
         return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(losses), "sizes": torch.tensor(sizes),
                 "lrs": _or_nan(lrs), "moms": _or_nan(moms), "start": self._start,
-                "parts": {name: torch.from_numpy(part.to_numpy()) for name, part in self.parts.items()},
+                "parts": {name: torch.tensor(part.to_numpy()) for name, part in self.parts.items()},
                 "seconds": time.perf_counter() - self.started}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
