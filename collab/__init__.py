@@ -29,7 +29,7 @@ from .data.vocab import UnknownId, Vocab
 from .evaluate import Popularity, RankingMetrics, RankingResult, compare, cross_validate, evaluate
 from .interpret import CollabInterpretation, chart_counts, chart_norms
 from .learner import CollabLearner
-from .losses import mae, mse
+from .losses import L2, Gravity, huber, mae, mse, observed_mse
 from .metrics import MAE, MSE, RMSE, Metric
 from .models.als import ALS
 from .models.baseline import BiasBaseline
@@ -41,25 +41,27 @@ from .models.svdpp import SVDpp
 from .train.averaging import EMA, SWA
 from .train.callback import Callback
 from .train.events import CancelBatch, CancelEpoch, CancelFit, CancelStep, CancelTrain, CancelValidate
+from .train.every import RecordEvery
 from .train.learner import Learner
 from .train.loggers import CSVLogger, ShowGraph, TensorBoard
 from .train.resume import Checkpoint
 from .train.schedule import ParamScheduler, combine_scheds, sched_cos, sched_exp, sched_lin, sched_no, sched_poly
 from .train.steps import GradientAccumulation, GradientClip, MixedPrecision, ShortEpoch, Threads
+from .train.terms import LossTerms
 from .train.trackers import EarlyStopping, ReduceLROnPlateau, SaveBest, TerminateOnNaN
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "ALS", "EASE", "EMA", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback", "CancelBatch",
-    "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint", "ClosedFormLearner",
-    "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch", "DataError", "EarlyStopping",
-    "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Features", "GradientAccumulation", "GradientClip",
-    "HybridNet", "Learner", "Metric", "MixedPrecision", "ParamScheduler", "Popularity", "RankingMetrics",
-    "RankingResult", "RatingSet", "ReduceLROnPlateau", "SVDpp", "SaveBest", "ShortEpoch", "ShowGraph",
-    "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "UnknownId", "Vocab",
-    "chart_counts", "chart_norms", "collab_learner", "combine_scheds", "compare", "cross_validate", "evaluate",
-    "kfold", "leave_last", "load_learner", "mae", "movielens", "movielens_split", "mse", "per_user_split",
-    "random_split", "read_table", "rows_split", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",
-    "synthetic", "time_split", "user_split",
+    "ALS", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback",
+    "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint",
+    "ClosedFormLearner", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch", "DataError",
+    "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Features", "GradientAccumulation",
+    "GradientClip", "Gravity", "HybridNet", "Learner", "LossTerms", "Metric", "MixedPrecision", "ParamScheduler",
+    "Popularity", "RankingMetrics", "RankingResult", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "SVDpp",
+    "SaveBest", "ShortEpoch", "ShowGraph", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN",
+    "Threads", "UnknownId", "Vocab", "chart_counts", "chart_norms", "collab_learner", "combine_scheds", "compare",
+    "cross_validate", "evaluate", "huber", "kfold", "leave_last", "load_learner", "mae", "movielens",
+    "movielens_split", "mse", "observed_mse", "per_user_split", "random_split", "read_table", "rows_split",
+    "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "synthetic", "time_split", "user_split",
 ]

@@ -15,7 +15,7 @@ from .closed_form import ClosedFormLearner
 from .data.databunch import CollabDataBunch
 from .data.schema import DataError
 from .learner import CollabLearner, no_data
-from .losses import mae, mse
+from .losses import huber, mae, mse
 from .metrics import MAE, RMSE
 from .models.als import ALS
 from .models.ease import EASE
@@ -27,9 +27,10 @@ from .saved import load_parts, load_weights
 from .train.callback import Callback
 from .train.optim import OptFunc, adamw
 from .train.steps import Threads
+from .train.terms import LossTerms, Term
 
 NAMES = ("dot", "dot_bias", "net", "svdpp", "hybrid", "als", "als_explicit", "ease")
-LOSSES = {"mse": mse, "mae": mae}
+LOSSES = {"mse": mse, "mae": mae, "huber": huber}
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
 RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "svdpp": (3.75e-3, 0.5),
            "hybrid": (3.75e-3, 0.5), "own": (5e-3, 0.0)}
@@ -40,7 +41,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
                    y_range: Range | str | None = "auto", loss_func: Callable | str | None = None,
                    opt_func: OptFunc | None = None, lr: float | None = None, wd: float | None = None,
                    metrics: Any = None, cbs: Iterable[Callback] | Callback | None = None,
-                   seed: int | None = None) -> CollabLearner:
+                   seed: int | None = None, terms: Iterable[Term] | None = None) -> CollabLearner:
     """A learner for ratings.
 
     - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "svdpp" (`SVDpp`) or
@@ -51,10 +52,11 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
       `loss_func` (a function of held-out scores and ratings), `metrics`, `cbs` and `seed` mean something to them.
     - `y_range`: what a sigmoid squashes scores onto: "auto" is `data.y_range`; None leaves them as they are, and "dot"
       always does.
-    - `loss_func`: "mse", "mae", or a function of (predictions, targets) that is a mean over rows.
+    - `loss_func`: "mse", "mae", "huber", or a function of (predictions, targets) that is a mean over rows.
     - `opt_func`: an optimizer class of torch, or a partial of one; by default AdamW.
+    - `terms`: what is added to the loss in training, such as [L2(0.1), Gravity(1.0)] (see `LossTerms`).
     - `lr`, `wd`: by default the model's recipe for batches of 64 (5e-3 and no decay for a module of your own), times
-      sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022).
+      sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022); `wd` is 0 with an `opt_func` of your own.
     - `metrics`: by default RMSE and MAE, where scores are ratings. `cbs`: callbacks that stay with the learner.
     - `seed`: decides initial weights, the order of batches and dropout; by default the data's.
 
@@ -81,8 +83,10 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     times = math.sqrt(data.train.bs / 64)
     learn = CollabLearner(data, module, loss or mse, opt_func or adamw,
                           lr=RECIPES[name][0] * times if lr is None else lr,
-                          wd=RECIPES[name][1] * times if wd is None else wd,
+                          wd=wd if wd is not None else 0.0 if opt_func else RECIPES[name][1] * times,
                           metrics=[RMSE(), MAE()] if metrics is None else metrics, cbs=cbs, seed=seed)
+    if terms := list(terms or []):
+        learn.add_cbs(LossTerms(*terms))
     if learn.device.type == "cpu" and data.train.bs <= SMALL_BATCH:
         learn.add_cbs(Threads(1))
     _ = learn.opt       # made now, so that an optimizer that does not fit the model is refused before training
@@ -95,6 +99,7 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
 
     It has no validation part, and the usual metrics; a further fit begins with a fresh optimizer, at the lr and
     wd the learner had. A loss that is not collab's own is not in the file: the learner then has the mean squared error.
+    Terms of the loss are not in it either.
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
     Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
     parts = load_parts(path, model, device)

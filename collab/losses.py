@@ -1,9 +1,12 @@
-"""Losses: predictions and targets of shape (bs,) in, one number out."""
+"""Losses: predictions and targets of shape (bs,) in, one number out; and terms of a model's factors to add to one."""
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def mse(pred: Tensor, target: Tensor) -> Tensor:
@@ -14,6 +17,82 @@ def mse(pred: Tensor, target: Tensor) -> Tensor:
 def mae(pred: Tensor, target: Tensor) -> Tensor:
     """Mean absolute error over the batch. Raises ValueError for shapes that differ."""
     return F.l1_loss(*_alike(pred, target))
+
+
+def huber(pred: Tensor, target: Tensor) -> Tensor:
+    """Mean over the batch of e^2 / 2 for errors up to 1 and |e| - 1/2 beyond (Huber 1964). Raises ValueError for shapes
+    that differ."""
+    return F.huber_loss(*_alike(pred, target))
+
+
+def observed_mse(ratings: Tensor, u: Tensor, v: Tensor, how: str = "gather") -> Tensor:
+    """Mean of (r - u_i . v_j)^2 over the stored entries (i, j, r) of a sparse COO tensor (n_users, n_items), such as
+    `data.train.to_sparse()`, for factors `u` (n_users, n_factors) and `v` (n_items, n_factors).
+
+    "gather" takes the two rows of each entry and multiplies them: memory for entries x n_factors. "product" makes all
+    n_users x n_items scores and takes those of the entries: faster where they fit and the ratings are dense. The two
+    agree to rounding. Of a tensor that is not coalesced, each entry counts by itself.
+    Raises ValueError for another tensor, shapes that do not fit, or another `how`."""
+    if ratings.layout is not torch.sparse_coo or ratings.shape != (len(u), len(v)):
+        raise ValueError(f"ratings must be a sparse COO tensor with a row for each of u and a column for each of v, "
+                         f"shape ({len(u)}, {len(v)}); got {ratings.layout}, {tuple(ratings.shape)}")
+    (users, items), stored = ratings._indices(), ratings._values()     # from one tensor, hence in one order
+    if how == "gather":
+        return mse((u[users] * v[items]).sum(1), stored)
+    if how == "product":
+        return mse((u @ v.T)[users, items], stored)
+    raise ValueError(f"how={how!r} is neither 'gather' nor 'product'")
+
+
+class FactorTerm:
+    """A term `coeff * value(U, V)` of the factors of known users, U (n_users, n_factors), and known items, V: called
+    with a model, it reads the embeddings `u_weight` and `i_weight` but for row 0, the unknown one. It is added to a
+    loss by `collab_learner(..., terms=[...])` or `LossTerms`.
+
+    Raises ValueError for a `coeff` that is negative or not finite; when called, TypeError for a model without them."""
+
+    name: str
+
+    def __init__(self, coeff: float):
+        if not 0 <= coeff < math.inf:
+            raise ValueError(f"coeff must be a finite number, at least 0, got {coeff}")
+        self.coeff = coeff
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        users, items = getattr(model, "u_weight", None), getattr(model, "i_weight", None)
+        if not isinstance(users, nn.Embedding) or not isinstance(items, nn.Embedding):
+            raise TypeError(f"{self} needs the factors of users and items, but {type(model).__name__} has no "
+                            "embeddings u_weight and i_weight")
+        return self.coeff * self.value(users.weight[1:], items.weight[1:])
+
+    def value(self, u: Tensor, v: Tensor) -> Tensor:
+        """The term of two tables of factors, before `coeff`."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.coeff:g})"
+
+
+class L2(FactorTerm):
+    """coeff * (sum U^2 / n_users + sum V^2 / n_items): the mean squared norm of a user's factors and of an item's."""
+
+    name = "l2"
+
+    def value(self, u: Tensor, v: Tensor) -> Tensor:
+        return u.square().sum() / len(u) + v.square().sum() / len(v)
+
+
+class Gravity(FactorTerm):
+    """coeff / (n_users n_items) * sum over all pairs (u . v)^2: pulls the score of every pair, rated or not, towards 0.
+
+    It equals coeff / (n_users n_items) * sum((U'U) * (V'V)), elementwise: two n_factors x n_factors Gram matrices and
+    never the n_users x n_items scores (Bayer et al. 2017, "A generic coordinate descent framework for learning from
+    implicit feedback"; Krichene et al. 2018, "Efficient training on very large corpora via Gramian estimation")."""
+
+    name = "gravity"
+
+    def value(self, u: Tensor, v: Tensor) -> Tensor:
+        return ((u.T @ u / len(u)) * (v.T @ v / len(v))).sum()
 
 
 def _alike(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

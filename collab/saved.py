@@ -44,6 +44,7 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
     name = type(model).__name__
     config = {"version": VERSION, "model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
+              "shuffle": data.train.shuffle,
               "model_config": model.config if type(model) is MODELS.get(name) else None, "seed": data.seed,
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
               "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
@@ -51,6 +52,7 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
     tensors = {f"model.{key}": t for key, t in model.state_dict().items()}
     tensors |= {f"train.{key}": t for key, t in zip(TRAIN, data.train.tensors)}
     tensors |= {f"history.{key}": history[key] for key in HISTORY}
+    tensors |= {f"part.{name}": t for name, t in history["parts"].items()}
     return write_tensors(path, tensors, config)
 
 
@@ -65,15 +67,17 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
         raise ValueError(f"{path} has format version {version}, but this collab reads version {VERSION}"
                          + ("; update collab" if isinstance(version, int) and version > VERSION else ""))
     device = default_device() if device is None else torch.device(device)
-    train = TensorBatches(*(tensors[f"train.{name}"] for name in TRAIN), bs=config["bs"], shuffle=True,
-                          seed=config["seed"], device=device)
-    data = CollabDataBunch(train, None, None, Vocab.from_state(config["users"]), Vocab.from_state(config["items"]),
+    users, items = Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
+    train = TensorBatches(*(tensors[f"train.{name}"] for name in TRAIN), bs=config["bs"], seed=config["seed"],
+                          shuffle=config.get("shuffle", True), device=device, shape=(len(users), len(items)))
+    data = CollabDataBunch(train, None, None, users, items,
                            _unpack(config["item_table"]), seed=config["seed"], device=device,
                            schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}))
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model = _rebuild(path, config, train.tensors) if model is None else model
     load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
     history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
+    history["parts"] = {name.removeprefix("part."): t for name, t in tensors.items() if name.startswith("part.")}
     return Parts(data, model, weights, config["recipe"], config["notes"], history)
 
 

@@ -21,6 +21,8 @@ class TensorBatches:
     other randomness is touched. The tensors move to `device` when they take less than half of its free memory;
     otherwise each batch is moved as it is asked for.
 
+    `shape` is (n_users, n_items) where the tensors are users, items and ratings: it is what `to_sparse` needs.
+
     Raises DataError for tensors of different lengths or a batch size below 1.
 
     >>> list(TensorBatches(torch.arange(5), bs=2))
@@ -28,14 +30,14 @@ class TensorBatches:
     """
 
     def __init__(self, *tensors: Tensor, bs: int = 64, shuffle: bool = False, seed: int = 0,
-                 device: torch.device | str = "cpu"):
+                 device: torch.device | str = "cpu", shape: tuple[int, int] | None = None):
         if not tensors or len({len(t) for t in tensors}) != 1:
             raise DataError(f"the tensors of a batch must have one length, got {[len(t) for t in tensors]}")
         if bs < 1 or bs != int(bs):
             raise DataError(f"the batch size bs must be a whole number from 1 on, got {bs}")
         self.device = torch.device(device)
         self.tensors = tuple(t.to(self.device) for t in tensors) if _fits(tensors, self.device) else tensors
-        self.bs, self.shuffle = int(bs), shuffle
+        self.bs, self.shuffle, self.shape = int(bs), shuffle, shape
         self.generator = torch.Generator().manual_seed(seed)
 
     @property
@@ -67,9 +69,25 @@ class TensorBatches:
     def with_(self, bs: int | None = None, shuffle: bool | None = None,
               seed: int | None = None) -> TensorBatches:
         """The same tensors, batched in another way; with the same seed, from its beginning, if none is given."""
-        return TensorBatches(*self.tensors, bs=self.bs if bs is None else bs, device=self.device,
+        return TensorBatches(*self.tensors, bs=self.bs if bs is None else bs, device=self.device, shape=self.shape,
                              shuffle=self.shuffle if shuffle is None else shuffle,
                              seed=self.generator.initial_seed() if seed is None else seed)
+
+    def to_sparse(self) -> Tensor:
+        """The ratings as a coalesced sparse COO tensor, float32, shape (n_users, n_items), on the batches' device; a
+        pair that was rated several times has the mean. Ids that were not trained on are in row or column 0.
+
+        Indices and values are in the order of `indices()`, which is not that of the rows here: take both from it.
+        Raises DataError for batches without a `shape`."""
+        if self.shape is None:
+            raise DataError("these batches have no shape (n_users, n_items), so they are not a table of ratings; take "
+                            "those of a CollabDataBunch, or give them one with TensorBatches(..., shape=...)")
+        users, items, ratings = (t.to(self.device) for t in self.tensors)
+        with torch.sparse.check_sparse_tensor_invariants():
+            counted = torch.stack([ratings, torch.ones_like(ratings)], dim=1)
+            stored = torch.sparse_coo_tensor(torch.stack([users, items]), counted, (*self.shape, 2)).coalesce()
+            total, times = stored.values().unbind(1)        # of the ratings of each pair
+            return torch.sparse_coo_tensor(stored.indices(), total / times, self.shape, is_coalesced=True)
 
     def __repr__(self) -> str:
         return f"TensorBatches({self.n:,} rows, bs={self.bs}, {len(self):,} batches, shuffle={self.shuffle})"

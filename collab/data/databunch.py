@@ -71,7 +71,7 @@ class CollabDataBunch(DataBunch):
     def from_df(cls, ratings: pd.DataFrame, user_name: Hashable | None = None, item_name: Hashable | None = None,
                 rating_name: Hashable | None = None, time_name: Hashable | None = None, valid_pct: float = 0.2,
                 split: Split | str | None = None, seed: int | None = None, test: pd.DataFrame | None = None,
-                items: pd.DataFrame | None = None, users: pd.DataFrame | None = None, bs: int = 64,
+                items: pd.DataFrame | None = None, users: pd.DataFrame | None = None, bs: int | str = 64,
                 val_bs: int | None = None, device: torch.device | str | None = None,
                 duplicates: str = "keep", user_features: Iterable[str] | str | None = None,
                 item_features: Iterable[str] | str | None = None, scaling: str = "quantile") -> CollabDataBunch:
@@ -86,7 +86,8 @@ class CollabDataBunch(DataBunch):
         - `test`: a table of its own with the same columns.
         - `items`, `users`: tables of metadata, the ids in the column of the same name as in `ratings`, or in the first;
           titles of items in "title" or "name".
-        - `bs`, `val_bs`: ratings a batch in training, and in validation (8,192).
+        - `bs`, `val_bs`: ratings a batch in training, and in validation (8,192). bs="full" is one batch of all training
+          ratings, in their order.
         - `device`: where the batches are; the GPU where there is one.
         - `duplicates`: what happens to a pair that is rated again: "keep" every rating, "mean", or "error".
         - `user_features`, `item_features`: the columns of `users` and `items` that models of metadata see, or "auto";
@@ -105,16 +106,19 @@ class CollabDataBunch(DataBunch):
         wanted = user_features, item_features
         vocabs = _with_cold(rated[0], tables[0], wanted[0]), _with_cold(rated[1], tables[1], wanted[1])
         device = default_device() if device is None else torch.device(device)
+        if isinstance(bs, str) and bs != "full":
+            raise DataError(f"the batch size bs must be a whole number from 1 on, or 'full', got {bs!r}")
+        shuffle, bs = bs != "full", len(kept) if isinstance(bs, str) else bs
         val_bs = max(bs, VALID_BS) if val_bs is None else val_bs
 
         def batches(part: pd.DataFrame, size: int, shuffle: bool = False) -> Any:
-            return TensorBatches(*encode(part, *vocabs), bs=size, shuffle=shuffle, seed=seed,
-                                 device=device) if len(part) else None
+            return TensorBatches(*encode(part, *vocabs), bs=size, shuffle=shuffle, seed=seed, device=device,
+                                 shape=(len(vocabs[0]), len(vocabs[1]))) if len(part) else None
 
         with _about("the test ratings"):
             tested = table.iloc[:0] if test is None else _same_columns(test, schema, duplicates)
             test_batches = batches(tested, val_bs)
-        data = cls(batches(kept, bs, shuffle=True), batches(valid, val_bs), test_batches, *vocabs, tables[1], tables[0],
+        data = cls(batches(kept, bs, shuffle), batches(valid, val_bs), test_batches, *vocabs, tables[1], tables[0],
                    seed, device, schema)
         data.user_features, data.item_features = (
             None if w is None or t is None else Features.of(t, v.ids, data.counts(v.name).numpy(), w, scaling)
@@ -214,7 +218,8 @@ class CollabDataBunch(DataBunch):
 
     def batches(self, ratings: pd.DataFrame, bs: int = VALID_BS) -> TensorBatches:
         """Further ratings as batches over these vocabs, in their order; see `table` for their columns."""
-        return TensorBatches(*encode(self.table(ratings), self.users, self.items), bs=bs, device=self.device)
+        return TensorBatches(*encode(self.table(ratings), self.users, self.items), bs=bs, device=self.device,
+                             shape=(self.n_users, self.n_items))
 
     def counts(self, by: str = "item") -> Tensor:
         """How many training ratings each row of the item (or user) side has, int64, shape (n_items,)."""

@@ -64,7 +64,7 @@ def _training(self: CollabInterpretation) -> str:
     recorder = self.learn.recorder
     if not len(recorder.losses):
         raise DataError("the learner has no history of training")
-    metrics = set(recorder.frame()) - {"epoch", "train_loss", "valid_loss", "seconds"}
+    metrics = set(recorder.frame()) - {"epoch", "train_loss", "valid_loss", "seconds", *recorder.parts}
     plots = [recorder.plot_loss, *([recorder.plot_metrics] if metrics else [])]
     return f"<div class=row>{''.join(map(_picture, plots))}</div>"
 

@@ -11,9 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Range = tuple[float, float]
+LARGE = 1 << 14     # smaller batches always gather the rows of their pairs
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "selu": nn.SELU, "gelu": nn.GELU, "silu": nn.SiLU,
+    "mish": nn.Mish, "softplus": nn.Softplus, "hardswish": nn.Hardswish, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
 def embedding(n: int, size: int, std: float = 0.01) -> nn.Embedding:
@@ -21,6 +26,17 @@ def embedding(n: int, size: int, std: float = 0.01) -> nn.Embedding:
     table = nn.Embedding(n, size)
     nn.init.trunc_normal_(table.weight, std=std, a=-2 * std, b=2 * std)
     return table
+
+
+def dots(u: nn.Embedding, v: nn.Embedding, users: Tensor, items: Tensor) -> Tensor:
+    """u_users . v_items of each pair, shape (bs,).
+
+    A batch so large that all n_users x n_items scores take less room than its factors, such as a full batch of ratings
+    that are not too sparse, takes its scores from all of them: one product of matrices is many times faster than
+    gathering rows and adding up their gradients. Both ways agree to rounding."""
+    if len(users) >= LARGE and u.num_embeddings * v.num_embeddings <= 2 * u.embedding_dim * len(users):
+        return (u.weight @ v.weight.T)[users, items]        # whose gradient has the same bits each time, on a GPU too
+    return (u(users) * v(items)).sum(1)
 
 
 def sigmoid_range(x: Tensor, y_range: Range | None) -> Tensor:
@@ -42,16 +58,19 @@ def inverse_sigmoid_range(y: float, y_range: Range | None) -> float:
 
 
 class EmbeddingDot(nn.Module):
-    """score = p_u . q_i  (Koren, Bell, Volinsky 2009, eq. 1). `u_weight` (n_users, n_factors), `i_weight` alike."""
+    """score = p_u . q_i  (Koren, Bell, Volinsky 2009, eq. 1). `u_weight` (n_users, n_factors), `i_weight` alike.
 
-    def __init__(self, n_factors: int, n_users: int, n_items: int):
+    `init_std` is the deviation of the normal distribution (cut off at two of them) that both begin with."""
+
+    def __init__(self, n_factors: int, n_users: int, n_items: int, init_std: float = 0.01):
         super().__init__()
-        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items}
-        self.u_weight = embedding(n_users, n_factors)
-        self.i_weight = embedding(n_items, n_factors)
+        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
+                                       "init_std": init_std}
+        self.u_weight = embedding(n_users, n_factors, init_std)
+        self.i_weight = embedding(n_items, n_factors, init_std)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        return (self.u_weight(users) * self.i_weight(items)).sum(1)
+        return dots(self.u_weight, self.i_weight, users, items)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return self.u_weight(users) @ self.i_weight(items).T
@@ -61,17 +80,18 @@ class EmbeddingDotBias(nn.Module):
     """score = range(mu + b_u + b_i + p_u . q_i)  (Koren, Bell, Volinsky 2009, eq. 4), range a sigmoid onto y_range.
 
     `mean` sets where mu starts: at the mean rating, so that the biases are deviations from it and weight decay
-    pulls a score towards the mean, not towards the middle of the range. Without it mu starts at 0.
+    pulls a score towards the mean, not towards the middle of the range. Without it mu starts at 0. `init_std` is the
+    deviation that the factors begin with; that of the biases is 0.01.
     `u_weight`, `i_weight`, `u_bias`, `i_bias` are embeddings; `mu` is a scalar parameter."""
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, y_range: Range | None = None,
-                 mean: float | None = None):
+                 mean: float | None = None, init_std: float = 0.01):
         super().__init__()
         self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
-                                       "y_range": y_range, "mean": mean}
+                                       "y_range": y_range, "mean": mean, "init_std": init_std}
         self.y_range = y_range
-        self.u_weight, self.u_bias = embedding(n_users, n_factors), embedding(n_users, 1)
-        self.i_weight, self.i_bias = embedding(n_items, n_factors), embedding(n_items, 1)
+        self.u_weight, self.u_bias = embedding(n_users, n_factors, init_std), embedding(n_users, 1)
+        self.i_weight, self.i_bias = embedding(n_items, n_factors, init_std), embedding(n_items, 1)
         self.mu = nn.Parameter(torch.tensor(0.0 if mean is None else inverse_sigmoid_range(mean, y_range)))
 
     def param_groups(self) -> list[dict[str, Any]]:
@@ -80,7 +100,7 @@ class EmbeddingDotBias(nn.Module):
                 {"name": "biases", "params": [self.u_bias.weight, self.i_bias.weight, self.mu], "decay": 0.0}]
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        dot = (self.u_weight(users) * self.i_weight(items)).sum(1)
+        dot = dots(self.u_weight, self.i_weight, users, items)
         score = dot + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1) + self.mu
         return sigmoid_range(score, self.y_range)
 
@@ -89,28 +109,43 @@ class EmbeddingDotBias(nn.Module):
         return sigmoid_range(dot + self.u_bias(users) + self.i_bias(items).T + self.mu, self.y_range)
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation (Ioffe and Szegedy 2015). A training batch of a single row, which has no variance, is
+    normalised by the running statistics, and leaves them as they are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
 class EmbeddingNet(nn.Module):
-    """Concatenated embeddings through a network: for each size in `hidden` a linear layer, ReLU and dropout,
-    then a linear layer onto the score and a sigmoid onto y_range.
+    """Concatenated embeddings through a network: for each size in `hidden` a linear layer, batch normalisation if
+    `batch_norm`, an activation and dropout, then a linear layer onto the score and a sigmoid onto y_range.
 
     `emb_drop` is the dropout on the embeddings. `drop` is that after the hidden layers: one number for all,
-    or one for each. Raises ValueError where their number differs from that of the layers."""
+    or one for each. `activation` is one of the names in ACTIVATIONS, or a class of modules; one with a class of your
+    own is passed to `load_learner`. `init_std` is the deviation that the embeddings begin with.
+    Raises ValueError where the number of `drop`s differs from that of the layers, or for another activation."""
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, hidden: Sequence[int] = (10,),
-                 emb_drop: float = 0.05, drop: float | Sequence[float] = 0.5, y_range: Range | None = None):
+                 emb_drop: float = 0.05, drop: float | Sequence[float] = 0.5, y_range: Range | None = None,
+                 activation: str | type[nn.Module] = "relu", batch_norm: bool = False, init_std: float = 0.01):
         super().__init__()
+        name, made = _activation(activation)
         drops = [drop] * len(hidden) if isinstance(drop, (int, float)) else list(drop)
         if len(drops) != len(hidden):
             raise ValueError(f"drop has {len(drops)} numbers for {len(hidden)} hidden layers: {drop} and {hidden}")
         self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
-                                       "hidden": list(hidden), "emb_drop": emb_drop, "drop": drops, "y_range": y_range}
+                                       "hidden": list(hidden), "emb_drop": emb_drop, "drop": drops, "y_range": y_range,
+                                       "activation": name, "batch_norm": batch_norm, "init_std": init_std}
         self.y_range = y_range
-        self.u_weight, self.i_weight = embedding(n_users, n_factors), embedding(n_items, n_factors)
+        self.u_weight, self.i_weight = (embedding(n, n_factors, init_std) for n in (n_users, n_items))
         self.emb_drop = nn.Dropout(emb_drop)
         sizes = [2 * n_factors, *hidden]
         layers: list[nn.Module] = []
         for n_in, n_out, p in zip(sizes, sizes[1:], drops):
-            layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(p)]
+            layers += [nn.Linear(n_in, n_out), *([BatchNorm(n_out)] if batch_norm else []), made(), nn.Dropout(p)]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
     def param_groups(self) -> list[dict[str, Any]]:
@@ -121,3 +156,14 @@ class EmbeddingNet(nn.Module):
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         x = self.emb_drop(torch.cat([self.u_weight(users), self.i_weight(items)], dim=1))
         return sigmoid_range(self.layers(x).squeeze(1), self.y_range)
+
+
+def _activation(given: str | type[nn.Module]) -> tuple[str, type[nn.Module]]:
+    """(name, class) of an activation: one of ours, or a class of modules under its own name."""
+    for name, made in ACTIVATIONS.items():
+        if given in (name, made):
+            return name, made
+    if isinstance(given, type) and issubclass(given, nn.Module):
+        return given.__name__, given
+    raise ValueError(f"activation {given!r} is not one of {', '.join(ACTIVATIONS)}, nor a class of modules; a learner "
+                     "exported with a class of your own is loaded with load_learner(path, model=EmbeddingNet(...))")

@@ -9,12 +9,13 @@ from .callback import Callback
 
 
 class Progress(Callback):
-    """Prints a line an epoch. `bar` False leaves the bars out."""
+    """Prints a line an epoch. `bar` False leaves the bars out; `epochs` False the lines, and the bars within an epoch,
+    for a callback that calls `write` itself."""
 
     order = 70
 
     def __init__(self) -> None:
-        self.bar = True
+        self.bar, self.epochs = True, True
         self.master: Any = None
 
     def before_fit(self) -> None:
@@ -30,18 +31,22 @@ class Progress(Callback):
         self._start()
 
     def after_batch(self) -> None:
-        if self.master:
+        if self.master and self.epochs:
             self.child.update(self.learn.i + 1)
 
     def after_epoch(self) -> None:
         if self.learn.recorder not in self.learn.cbs:
             return                      # nobody keeps what would be printed
-        row = self.learn.recorder.rows[-1]
-        cells = [str(row["epoch"]), *(f"{v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds")),
-                 f"{row['seconds']:.2f}"]
-        names = [*(k for k in row if k != "seconds"), "seconds"]
         if self.master:
             self.master.update(self.learn.epoch + 1)
+        if self.epochs:
+            self.write(self.learn.recorder.rows[-1])
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Print a line of the table, and before the first one its header. Seconds come last."""
+        names = [*(k for k in row if k != "seconds"), *(["seconds"] if "seconds" in row else [])]
+        cells = [f"{row[k]:.2f}" if k == "seconds" else f"{row[k]:.4f}" if isinstance(row[k], float) else str(row[k])
+                 for k in names]
         if self.master and in_notebook():
             if not self.header:
                 self.master.write(names, table=True)
@@ -66,7 +71,7 @@ class Progress(Callback):
         return master_bar(range(self.learn.n_epochs))
 
     def _start(self) -> None:
-        if self.master and len(self.learn.batches):
+        if self.master and self.epochs and len(self.learn.batches):
             from fastprogress import progress_bar
             self.child = progress_bar(range(len(self.learn.batches)), parent=self.master)
             self.child.update(0)

@@ -19,20 +19,22 @@ from .optim import get_hyper
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Batch = tuple[float, dict[str, float], int, float | None, float | None]     # loss, its parts, rows, lr, momentum
 FLUSH = 1024    # losses wait on the device in groups of this size, so that no batch waits for the device
 
 
 class Recorder(Callback):
-    """`losses`, `lrs` and `moms` of every training batch; `rows`, a dict an epoch: epoch, train_loss, valid_loss, the
-    metrics, and the seconds it took. The history runs on from fit to fit."""
+    """`losses`, `lrs` and `moms` of every training batch; `rows`, a dict an epoch: epoch, train_loss, what was noted of
+    its parts, valid_loss, the metrics, and the seconds it took. The history runs on from fit to fit."""
 
     order = -10     # callbacks of the usual order 0 find its row after an epoch
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self.ends: list[int] = []               # batches that were done at the end of each epoch
-        self._batches: list[tuple[float, int, float | None, float | None]] = []     # loss, rows, lr, momentum
-        self._waiting: list[tuple[Tensor, int, float | None, float | None]] = []    # the same, losses on the device
+        self._batches: list[Batch] = []
+        self._waiting: list[tuple[Tensor, dict[str, Tensor], int, float | None, float | None]] = []  # on the device
+        self._noted: dict[str, Tensor] = {}     # of the batch that is under way
         self._start = 0                         # the first batch of this epoch
         self.started = time.perf_counter()
         self.lr_find: tuple[Any, dict[str, float]] | None = None
@@ -45,12 +47,23 @@ class Recorder(Callback):
     @property
     def lrs(self) -> list[float | None]:
         """The learning rate of every training batch, that of the last parameter group."""
-        return [lr for _, _, lr, _ in self._flushed()]
+        return [lr for *_, lr, _ in self._flushed()]
 
     @property
     def moms(self) -> list[float | None]:
         """The momentum (beta 1 where there are betas) of every training batch; None where there is none."""
-        return [mom for _, _, _, mom in self._flushed()]
+        return [mom for *_, mom in self._flushed()]
+
+    @property
+    def parts(self) -> pd.DataFrame:
+        """What was noted of the loss of every training batch, such as the terms of `LossTerms`: a row a batch and a
+        column a name; NaN where there was none."""
+        return pd.DataFrame([parts for _, parts, *_ in self._flushed()], dtype=np.float32)
+
+    def note(self, **parts: Tensor) -> None:
+        """Numbers of the training batch that is under way, detached and of shape (), to be kept beside its loss: to be
+        called before the Recorder's own `after_loss`. The epoch's row has their means over its rows."""
+        self._noted |= parts
 
     def smooth_losses(self, beta: float = 0.98) -> np.ndarray:
         """Exponentially weighted mean of the losses, divided by 1 - beta^t for the start at zero."""
@@ -66,45 +79,55 @@ class Recorder(Callback):
 
     def before_train(self) -> None:
         self.learn.scores.values = {}
+        self._noted = {}
         self._start = len(self._flushed())
 
     def after_loss(self) -> None:
         learn = self.learn
         if learn.training:
             opt = learn.opt
-            self._waiting.append((learn.loss.detach(), len(learn.yb), get_hyper(opt, "lr"), get_hyper(opt, "momentum")))
+            noted, self._noted = self._noted, {}
+            self._waiting.append((learn.loss.detach(), noted, len(learn.yb), get_hyper(opt, "lr"),
+                                  get_hyper(opt, "momentum")))
             if len(self._waiting) >= FLUSH:
                 self._flushed()
 
     def after_epoch(self) -> None:
         batches = self._flushed()[self._start:]
-        total, n = math.fsum(loss * rows for loss, rows, *_ in batches), sum(rows for _, rows, *_ in batches)
-        row = {"epoch": len(self.rows), "train_loss": total / n if n else math.nan}
+        means = _means(batches)
+        row = {"epoch": len(self.rows), "train_loss": means.pop("loss", math.nan)} | means
         row |= {"valid_loss" if name == "loss" else name: v for name, v in self.learn.scores.values.items()}
         self.rows.append(row | {"seconds": time.perf_counter() - self.started})
         self.ends.append(len(self._batches))
-        if n and not math.isfinite(total):
+        if batches and not math.isfinite(row["train_loss"]):
             warnings.warn(f"the training loss of epoch {row['epoch']} is {row['train_loss']}: the weights are of no "
                           "use any more; begin again with a lower learning rate", stacklevel=2)
 
     def state_dict(self) -> dict[str, Any]:
-        losses, sizes, lrs, moms = zip(*self._flushed()) if self._flushed() else ([], [], [], [])
+        losses, _, sizes, lrs, moms = zip(*self._flushed()) if self._flushed() else ([], [], [], [], [])
         return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(losses), "sizes": torch.tensor(sizes),
                 "lrs": _or_nan(lrs), "moms": _or_nan(moms), "start": self._start,
+                "parts": {name: torch.tensor(part.to_numpy()) for name, part in self.parts.items()},
                 "seconds": time.perf_counter() - self.started}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rows, self.ends, self._waiting = list(state["rows"]), list(state["ends"]), []
-        self._batches = list(zip(state["losses"].tolist(), state["sizes"].tolist(), _or_none(state["lrs"]),
+        parts: list[dict[str, float]] = [{} for _ in state["sizes"]]
+        for name, values in state.get("parts", {}).items():
+            for k in torch.nonzero(~values.isnan()).flatten().tolist():
+                parts[k][name] = values[k].item()
+        self._batches = list(zip(state["losses"].tolist(), parts, state["sizes"].tolist(), _or_none(state["lrs"]),
                                  _or_none(state["moms"])))
         self._start, self.started = state["start"], time.perf_counter() - state["seconds"]
 
-    def _flushed(self) -> list[tuple[float, int, float | None, float | None]]:
+    def _flushed(self) -> list[Batch]:
         """All batches, those that waited on the device too."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
-            losses = torch.stack([loss for loss, *_ in waiting]).float().tolist()
-            self._batches += [(loss, *rest) for loss, (_, *rest) in zip(losses, waiting)]
+            flat = [t for loss, parts, *_ in waiting for t in (loss, *parts.values())]
+            values = iter(torch.stack(flat).float().tolist())       # in one go: each read waits for the device
+            self._batches += [(next(values), {name: next(values) for name in parts}, *rest)
+                              for _, parts, *rest in waiting]
         return self._batches
 
     def plot_loss(self, ax: Axes | None = None, skip: int = 0, beta: float = 0.98) -> Axes:
@@ -135,7 +158,7 @@ class Recorder(Callback):
         """Every metric over the epochs (not the losses: see `plot_loss`)."""
         from matplotlib.ticker import MaxNLocator
         ax, frame = _axes(ax), self.frame()
-        for name in [c for c in frame if c not in ("epoch", "train_loss", "valid_loss", "seconds")]:
+        for name in [c for c in frame if c not in ("epoch", "train_loss", "valid_loss", "seconds", *self.parts)]:
             ax.plot(frame["epoch"], frame[name], "o-", label=name)
         ax.set(xlabel="epoch", ylabel="metric")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -158,6 +181,16 @@ class Recorder(Callback):
         if found:
             ax.legend()
         return ax
+
+
+def _means(batches: list[Batch]) -> dict[str, float]:
+    """The means over rows of the loss and of its parts."""
+    sums: dict[str, tuple[float, int]] = {}
+    for loss, parts, rows, *_ in batches:
+        for name, value in (("loss", loss), *parts.items()):
+            total, n = sums.get(name, (0.0, 0))
+            sums[name] = total + value * rows, n + rows
+    return {name: total / n for name, (total, n) in sums.items()}
 
 
 def _or_nan(values: Sequence[float | None]) -> Tensor:
