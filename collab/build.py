@@ -14,18 +14,21 @@ from torch import nn
 from .data.databunch import CollabDataBunch
 from .data.schema import DataError
 from .learner import CollabLearner, no_data
-from .losses import mae, mse
+from .losses import RatingCrossEntropy, mae, mse
 from .metrics import MAE, RMSE
+from .models.classifier import RatingClassifier
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet, Range
+from .models.ensemble import Ensemble
 from .saved import load_parts, load_weights
 from .train.callback import Callback
 from .train.optim import OptFunc, adamw
 from .train.steps import Threads
 
-NAMES = ("dot", "dot_bias", "net")
+NAMES = ("dot", "dot_bias", "net", "classifier")
 LOSSES = {"mse": mse, "mae": mae}
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
-RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "own": (5e-3, 0.0)}
+RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "classifier": (4e-3, 0.5),
+           "own": (5e-3, 0.0)}
 """Model -> (lr, wd) for batches of 64, chosen on validation parts of MovieLens-100K's u1 training rows."""
 
 
@@ -36,11 +39,13 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
                    seed: int | None = None) -> CollabLearner:
     """A learner for ratings.
 
-    - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), each with `n_factors`;
-      or any module from (users, items) to scores, for which `n_factors` and `y_range` mean nothing.
+    - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "classifier"
+      (`RatingClassifier` over the training part's ratings, at most 101 levels), each with `n_factors`; or any
+      module from (users, items) to scores, for which `n_factors` and `y_range` mean nothing.
     - `y_range`: what a sigmoid squashes scores onto: "auto" is `data.y_range`; None leaves them as they are, and "dot"
       always does.
-    - `loss_func`: "mse", "mae", or a function of (predictions, targets) that is a mean over rows.
+    - `loss_func`: "mse", "mae", or a function of (predictions, targets) that is a mean over rows; by default "mse", for
+      a classifier `RatingCrossEntropy`.
     - `opt_func`: an optimizer class of torch, or a partial of one; by default AdamW.
     - `lr`, `wd`: by default the model's recipe for batches of 64 (5e-3 and no decay for a module of your own), times
       sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022).
@@ -61,7 +66,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     times = math.sqrt(data.train.bs / 64)
     if isinstance(loss_func, str) and loss_func not in LOSSES:
         raise ValueError(f"loss_func {loss_func!r} is not one of {', '.join(LOSSES)}; a function is passed as it is")
-    loss = LOSSES[loss_func] if isinstance(loss_func, str) else loss_func or mse
+    loss = LOSSES[loss_func] if isinstance(loss_func, str) else loss_func or own_loss(module)
     learn = CollabLearner(data, module, loss, opt_func or adamw,
                           lr=RECIPES[name][0] * times if lr is None else lr,
                           wd=RECIPES[name][1] * times if wd is None else wd,
@@ -77,16 +82,23 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     """The learner that `export` wrote: the same answers, to the bit. `learn.notes` holds the notes.
 
     It has no validation part, and RMSE and MAE for metrics; a further fit begins with a fresh optimizer, at the lr and
-    wd the learner had. A loss that is not collab's own is not in the file: the learner then has the mean squared error.
+    wd the learner had. A loss that is not collab's own is not in the file: the learner then has the model's default.
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
     Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
     parts = load_parts(path, model, device)
-    recipe = {**parts.recipe, "loss_func": LOSSES.get(parts.recipe["loss_func"], mse)}
+    recipe = {**parts.recipe, "loss_func": LOSSES.get(parts.recipe["loss_func"]) or own_loss(parts.model)}
     learn = CollabLearner(parts.data, parts.model, metrics=[RMSE(), MAE()], **recipe)
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
     learn.notes = parts.notes
     learn.recorder.load_state_dict(parts.history)
     return learn
+
+
+def own_loss(model: nn.Module) -> Callable:
+    """The loss that a model is trained with by default."""
+    if isinstance(model, RatingClassifier | Ensemble) and model.classes:
+        return RatingCrossEntropy(model.levels.tolist())
+    return mse
 
 
 def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | None, seed: int) -> nn.Module:
@@ -101,6 +113,11 @@ def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | Non
             return EmbeddingDot(*sizes)
         if name == "net":
             return EmbeddingNet(*sizes, y_range=limits)
+        if name == "classifier":
+            if data.scale is None:
+                raise DataError("the ratings lie on more than 101 levels, too many for classes; train another model")
+            levels, counts = torch.unique(data.train.tensors[2], return_counts=True)
+            return RatingClassifier(*sizes, levels.tolist(), counts.tolist())
         return EmbeddingDotBias(*sizes, y_range=limits, mean=_inside(data.mean, limits))
 
 

@@ -38,6 +38,7 @@ class Model(StrEnum):
     DOT_BIAS = "dot_bias"
     DOT = "dot"
     NET = "net"
+    CLASSIFIER = "classifier"
 
 
 class Output(StrEnum):
@@ -55,7 +56,7 @@ ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file
 SplitName = Annotated[str, typer.Option(help="What is held out: random, time (the latest), last (each user's last), "
                                              "users (whole users), or u1 to u5 of ml-100k.")]
 ValidPct = Annotated[float, typer.Option(min=0, max=0.99, help="The fraction held out (random, time, users).")]
-ModelName = Annotated[Model, typer.Option(help="Biases and factors, factors alone, or a network.")]
+ModelName = Annotated[Model, typer.Option(help="Biases and factors, factors alone, a network, or ratings as classes.")]
 Factors = Annotated[int, typer.Option(min=1, help="Factors a user and an item.")]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Ratings a batch; larger is faster.")]
