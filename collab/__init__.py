@@ -26,15 +26,18 @@ from .data.split import (
 )
 from .data.synthetic import synthetic
 from .data.vocab import UnknownId, Vocab
+from .ensembles import SnapshotEnsemble, average_learners
 from .evaluate import Popularity, RankingMetrics, RankingResult, compare, cross_validate, evaluate
 from .interpret import CollabInterpretation, chart_counts, chart_norms
 from .learner import CollabLearner
-from .losses import L2, Gravity, huber, mae, mse, observed_mse
+from .losses import L2, Gravity, RatingCrossEntropy, huber, mae, mse, observed_mse
 from .metrics import MAE, MSE, RMSE, Metric
 from .models.als import ALS
 from .models.baseline import BiasBaseline
+from .models.classifier import RatingClassifier
 from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
+from .models.ensemble import Ensemble, fold
 from .models.hybrid import HybridNet
 from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
@@ -56,12 +59,14 @@ __all__ = [
     "ALS", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback",
     "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint",
     "ClosedFormLearner", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch", "DataError",
-    "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Features", "GradientAccumulation",
-    "GradientClip", "Gravity", "HybridNet", "Learner", "LossTerms", "Metric", "MixedPrecision", "ParamScheduler",
-    "Popularity", "RankingMetrics", "RankingResult", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "SVDpp",
-    "SaveBest", "ShortEpoch", "ShowGraph", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN",
-    "Threads", "UnknownId", "Vocab", "chart_counts", "chart_norms", "collab_learner", "combine_scheds", "compare",
-    "cross_validate", "evaluate", "huber", "kfold", "leave_last", "load_learner", "mae", "movielens",
-    "movielens_split", "mse", "observed_mse", "per_user_split", "random_split", "read_table", "rows_split",
-    "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "synthetic", "time_split", "user_split",
+    "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Ensemble", "Features",
+    "GradientAccumulation", "GradientClip", "Gravity", "HybridNet", "Learner", "LossTerms", "Metric",
+    "MixedPrecision", "ParamScheduler", "Popularity", "RankingMetrics", "RankingResult", "RatingClassifier",
+    "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "SVDpp", "SaveBest", "ShortEpoch",
+    "ShowGraph", "SnapshotEnsemble", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads",
+    "UnknownId", "Vocab", "average_learners", "chart_counts", "chart_norms", "collab_learner", "combine_scheds",
+    "compare", "cross_validate", "evaluate", "fold", "huber", "kfold", "leave_last", "load_learner", "mae",
+    "movielens", "movielens_split", "mse", "observed_mse", "per_user_split", "random_split", "read_table",
+    "rows_split", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "synthetic", "time_split",
+    "user_split",
 ]

@@ -15,11 +15,13 @@ from .closed_form import ClosedFormLearner
 from .data.databunch import CollabDataBunch
 from .data.schema import DataError
 from .learner import CollabLearner, no_data
-from .losses import huber, mae, mse
+from .losses import RatingCrossEntropy, huber, mae, mse
 from .metrics import MAE, RMSE
 from .models.als import ALS
+from .models.classifier import RatingClassifier
 from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet, Range
+from .models.ensemble import Ensemble
 from .models.hybrid import HybridNet
 from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
@@ -29,11 +31,11 @@ from .train.optim import OptFunc, adamw
 from .train.steps import Threads
 from .train.terms import LossTerms, Term
 
-NAMES = ("dot", "dot_bias", "net", "svdpp", "hybrid", "als", "als_explicit", "ease")
+NAMES = ("dot", "dot_bias", "net", "classifier", "svdpp", "hybrid", "als", "als_explicit", "ease")
 LOSSES = {"mse": mse, "mae": mae, "huber": huber}
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
-RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "svdpp": (3.75e-3, 0.5),
-           "hybrid": (3.75e-3, 0.5), "own": (5e-3, 0.0)}
+RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "classifier": (4e-3, 0.45),
+           "svdpp": (3.75e-3, 0.5), "hybrid": (3.75e-3, 0.5), "own": (5e-3, 0.0)}
 """Model -> (lr, wd) for batches of 64, chosen on validation parts of MovieLens-100K's u1 training rows."""
 
 
@@ -44,15 +46,17 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
                    seed: int | None = None, terms: Iterable[Term] | None = None) -> CollabLearner:
     """A learner for ratings.
 
-    - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "svdpp" (`SVDpp`) or
-      "hybrid" (`HybridNet`, for data with `user_features` or `item_features`), each with `n_factors`;
-      or any module from (users, items) to scores, for which `n_factors` and `y_range` mean nothing. "als" (implicit
-      `ALS`), "als_explicit" and "ease" (`EASE`) are solved, not trained, and give a `ClosedFormLearner`; so does a
+    - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "classifier"
+      (`RatingClassifier` over the training part's ratings, at most 101 levels), "svdpp" (`SVDpp`) or "hybrid"
+      (`HybridNet`, for data with `user_features` or `item_features`), each with `n_factors`; or any module from
+      (users, items) to scores, for which `n_factors` and `y_range` mean nothing. "als" (implicit `ALS`),
+      "als_explicit" and "ease" (`EASE`) are solved, not trained, and give a `ClosedFormLearner`; so does a
       `SolvedModel` of your own options, such as `ALS(64, data.n_users, data.n_items, reg=50.)`. Of what follows,
       `loss_func` (a function of held-out scores and ratings), `metrics`, `cbs` and `seed` mean something to them.
     - `y_range`: what a sigmoid squashes scores onto: "auto" is `data.y_range`; None leaves them as they are, and "dot"
       always does.
-    - `loss_func`: "mse", "mae", "huber", or a function of (predictions, targets) that is a mean over rows.
+    - `loss_func`: "mse", "mae", "huber", or a function of (predictions, targets) that is a mean over rows; by default
+      "mse", for a classifier `RatingCrossEntropy`.
     - `opt_func`: an optimizer class of torch, or a partial of one; by default AdamW.
     - `terms`: what is added to the loss in training, such as [L2(0.1), Gravity(1.0)] (see `LossTerms`).
     - `lr`, `wd`: by default the model's recipe for batches of 64 (5e-3 and no decay for a module of your own), times
@@ -81,7 +85,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
                             f"{' and no '.join(given)}; its regularisation is reg, given when the model is built")
         return _solver(data, module, loss, metrics, cbs, seed)
     times = math.sqrt(data.train.bs / 64)
-    learn = CollabLearner(data, module, loss or mse, opt_func or adamw,
+    learn = CollabLearner(data, module, loss or own_loss(module), opt_func or adamw,
                           lr=RECIPES[name][0] * times if lr is None else lr,
                           wd=wd if wd is not None else 0.0 if opt_func else RECIPES[name][1] * times,
                           metrics=[RMSE(), MAE()] if metrics is None else metrics, cbs=cbs, seed=seed)
@@ -98,7 +102,7 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     """The learner that `export` wrote: the same answers, to the bit. `learn.notes` holds the notes.
 
     It has no validation part, and the usual metrics; a further fit begins with a fresh optimizer, at the lr and
-    wd the learner had. A loss that is not collab's own is not in the file: the learner then has the mean squared error.
+    wd the learner had. A loss that is not collab's own is not in the file: the learner then has the model's default.
     Terms of the loss are not in it either.
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
     Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
@@ -108,7 +112,7 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     if isinstance(parts.model, SolvedModel):
         learn = _solver(parts.data, parts.model, loss, seed=parts.recipe["seed"])
     else:
-        recipe = {**parts.recipe, "loss_func": loss or mse}
+        recipe = {**parts.recipe, "loss_func": loss or own_loss(parts.model)}
         learn = CollabLearner(parts.data, parts.model, metrics=[RMSE(), MAE()], **recipe)
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
     learn.notes = parts.notes
@@ -121,6 +125,13 @@ def _solver(data: CollabDataBunch, model: SolvedModel, loss: Callable | None, me
     if metrics is None:
         metrics = [RMSE(), MAE()] if model.predicts_ratings else []
     return ClosedFormLearner(data, model, loss, metrics=metrics, cbs=cbs, seed=seed)
+
+
+def own_loss(model: nn.Module) -> Callable:
+    """The loss that a model is trained with by default."""
+    if isinstance(model, RatingClassifier | Ensemble) and model.classes:
+        return RatingCrossEntropy(model.levels.tolist())
+    return mse
 
 
 def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | None, seed: int) -> nn.Module:
@@ -141,6 +152,11 @@ def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | Non
             return EmbeddingNet(*sizes, y_range=limits)
         if name == "dot_bias":
             return EmbeddingDotBias(*sizes, y_range=limits, mean=_inside(data.mean, limits))
+        if name == "classifier":
+            if data.scale is None:
+                raise DataError("the ratings lie on more than 101 levels, too many for classes; train another model")
+            levels, counts = torch.unique(data.train.tensors[2], return_counts=True)
+            return RatingClassifier(*sizes, levels.tolist(), counts.tolist())
         both = data.train.tensors[0], data.train.tensors[1]
         if name == "svdpp":
             return SVDpp(*sizes, both, y_range=limits, mean=_inside(data.mean, limits))

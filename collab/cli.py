@@ -41,6 +41,7 @@ class Model(StrEnum):
     NET = "net"
     SVDPP = "svdpp"
     HYBRID = "hybrid"
+    CLASSIFIER = "classifier"
 
 
 EPOCHS, SIZES = {"svdpp": 10, "hybrid": 10}, {"svdpp": 1024, "hybrid": 1024}     # other models: 5 and 64
@@ -61,8 +62,8 @@ ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file
 SplitName = Annotated[str, typer.Option(help="What is held out: random, time (the latest), last (each user's last), "
                                              "users (whole users), or u1 to u5 of ml-100k.")]
 ValidPct = Annotated[float, typer.Option(min=0, max=0.99, help="The fraction held out (random, time, users).")]
-ModelName = Annotated[Model, typer.Option(help="Biases and factors, factors alone, a network, SVD++ on both sides, "
-                                                 "or that with metadata (hybrid).")]
+ModelName = Annotated[Model, typer.Option(help="Biases and factors, factors alone, a network, ratings as classes, "
+                                                 "SVD++ on both sides, or that with metadata (hybrid).")]
 Factors = Annotated[int, typer.Option(min=1, help="Factors a user and an item.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training ratings; by default 5, of svdpp and "
                                                         "hybrid 10.")]

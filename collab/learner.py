@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from .data.databunch import CollabDataBunch, DataBunch
 from .data.schema import DataError
 from .data.vocab import UNKNOWN, Vocab
-from .recommend import CrossScores, cosine_scores, cross_scores, pair_scores, top_k
+from .models.ensemble import Ensemble
+from .recommend import MAX_PAIRS, CrossScores, cosine_scores, cross_scores, pair_scores, top_k
 from .saved import save_parts
 from .train.callback import Callback
 from .train.learner import Learner
@@ -43,8 +44,17 @@ class CollabLearner(Learner):
         self.add_cbs(AverageUnknown())
         fill_unknown(self.model, data)
 
+    def set_model(self, model: nn.Module) -> None:
+        """Go on with another model of as many users and items (see `Learner.set_model`)."""
+        _check_parts(self.data, model)
+        super().set_model(model)
+        fill_unknown(model, self.data)
+
     def decode(self, pred: Tensor) -> Tensor:
-        """Clip to the rating scale."""
+        """Clip to the rating scale; what is (rows, classes) becomes expected ratings before that, where the model has
+        a method `expected`."""
+        if pred.dim() == 2 and callable(expected := getattr(self.model, "expected", None)):
+            pred = expected(pred)
         return pred if self.scale is None else pred.clamp(*self.scale)
 
     def _look(self, batches: Any, cb: Callback) -> None:
@@ -62,12 +72,27 @@ class CollabLearner(Learner):
 
         An id that was not trained on stands for the average one, with a warning; with unknown="error" it raises
         UnknownId."""
-        users, items = self._rows(self.data.users, user, unknown), self._rows(self.data.items, item, unknown)
-        if len(users) != len(items) and 1 not in (len(users), len(items)):
-            raise ValueError(f"{len(users)} users and {len(items)} items cannot be paired; give as many, or one")
-        users, items = torch.broadcast_tensors(users, items)
+        users, items = self._pairs(user, item, unknown)
         scores = self.decode(self._looking(lambda: pair_scores(self.model, users, items))).cpu().numpy()
         return scores if _several(user) or _several(item) else float(scores[0])
+
+    def probabilities(self, user: Ids, item: Ids, unknown: str = "average") -> pd.DataFrame:
+        """How probable each rating is, for the pairs that `predict` takes: user, item, a column a level named by its
+        rating, and most_likely, the level of the largest. Raises DataError for a model that is no classifier."""
+        model: Any = self.model
+        if not callable(own := getattr(model, "probabilities", None)):
+            raise DataError(f"{type(model).__name__} gives scores and no probabilities; train a classifier: "
+                            "collab_learner(data, 'classifier')")
+        users, items = self._pairs(user, item, unknown)
+        shares = self._looking(lambda: torch.cat([own(*pair) for pair in zip(users.split(MAX_PAIRS),
+                                                                             items.split(MAX_PAIRS))])).cpu()
+        levels = model.levels.cpu()
+        table = pd.DataFrame(shares.numpy(), columns=levels.tolist()).assign(
+            most_likely=levels[shares.argmax(1)].numpy())
+        for name, ids in (("item", item), ("user", user)):
+            listed: Any = ids if _several(ids) else [ids]
+            table.insert(0, name, np.broadcast_to(pd.Series(list(listed)).to_numpy(), len(users)))
+        return table
 
     def recommend(self, user: Ids, n: int = 10, exclude_seen: bool = True, among: Iterable[Hashable] | None = None,
                   unknown: str = "average") -> pd.DataFrame:
@@ -81,7 +106,7 @@ class CollabLearner(Learner):
         vocab = self.data.items
         pool = torch.arange(1, len(vocab)) if among is None else torch.unique(self._rows(vocab, list(among), "error"))
         found, scores = self._top(cross_scores(self.model), rows, pool, n, exclude_seen)
-        table = self._ranked(vocab, found, self.decode(scores), titled=True)
+        table = self._ranked(vocab, found, self.decode(scores.ravel()).view_as(scores), titled=True)
         if _several(user):
             asked: Any = user
             table.insert(0, "user", pd.Index(list(asked), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
@@ -146,7 +171,15 @@ class CollabLearner(Learner):
 
     # Inside ------------------------------------------------------------------------------------------------------
 
-    def _rows(self, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
+    def _pairs(self, user: Ids, item: Ids, unknown: str) -> tuple[Tensor, ...]:
+        """The rows of users and of items, equally many."""
+        users = self._rows(self.data.users, user, unknown, depth=4)
+        items = self._rows(self.data.items, item, unknown, depth=4)
+        if len(users) != len(items) and 1 not in (len(users), len(items)):
+            raise ValueError(f"{len(users)} users and {len(items)} items cannot be paired; give as many, or one")
+        return torch.broadcast_tensors(users, items)
+
+    def _rows(self, vocab: Vocab, ids: Ids, unknown: str, depth: int = 3) -> Tensor:
         if unknown not in ("average", "error"):
             raise ValueError(f"unknown={unknown!r} is neither 'average' nor 'error'")
         listed: Any = ids if _several(ids) else [ids]
@@ -157,7 +190,7 @@ class CollabLearner(Learner):
             if unknown == "error" or not has_average:
                 raise vocab.unknown(first)      # a model without tables of ids has no average one
             warnings.warn(f"{int((rows == UNKNOWN).sum()):,} of {len(rows):,} {vocab.name} ids were not trained on "
-                          f"(such as {first!r}); they stand for the average {vocab.name}", stacklevel=3)
+                          f"(such as {first!r}); they stand for the average {vocab.name}", stacklevel=depth)
         return torch.from_numpy(rows).to(self.device)
 
     def _looking(self, look: Callable[[], Any]) -> Any:
@@ -198,6 +231,8 @@ class CollabLearner(Learner):
         return table if titles is None else table.assign(title=titles)
 
     def _table(self, kind: str, is_item: bool) -> Tensor:
+        if kind == "bias" and callable(effect := getattr(self.model, "bias_effect", None)):
+            return effect(is_item).detach()
         name = f"{'i' if is_item else 'u'}_{kind}"
         if callable(learned := getattr(self.model, "learned", None)):
             return self._looking(lambda: learned(name))
@@ -235,6 +270,8 @@ def id_tables(model: nn.Module, data: CollabDataBunch) -> list[Tensor]:
     embeddings with as many rows as there are users or items. None of a model that trains its own `unknown_row`."""
     if getattr(model, "unknown_row", False):
         return []
+    if isinstance(model, Ensemble):
+        return [table for member in model.members for table in id_tables(member, data)]
     if own := getattr(model, "id_tables", None):
         return own()
     return [module.weight for module in model.modules()

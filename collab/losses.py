@@ -1,8 +1,10 @@
-"""Losses: predictions and targets of shape (bs,) in, one number out; and terms of a model's factors to add to one."""
+"""Losses: predictions and targets in, one number out; both of shape (bs,) where nothing else is said. And terms of a
+model's factors to add to one."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -93,6 +95,29 @@ class Gravity(FactorTerm):
 
     def value(self, u: Tensor, v: Tensor) -> Tensor:
         return ((u.T @ u / len(u)) * (v.T @ v / len(v))).sum()
+
+
+class RatingCrossEntropy:
+    """Cross-entropy of ratings as classes: logits (bs, C) and ratings (bs,) to the mean of -log P(the rating's level).
+
+    `levels` are the C distinct ratings, ascending. A rating that is none of them, as a validation part may hold, counts
+    as the nearest level, the lower one of two. Raises ValueError for predictions that are not (bs, C)."""
+
+    def __init__(self, levels: Sequence[float]):
+        ends = torch.tensor(levels, dtype=torch.float32)
+        self.middles = (ends[1:] + ends[:-1]) / 2
+
+    def classes(self, ratings: Tensor) -> Tensor:
+        """The place of the level nearest to each rating, int64, of the same shape."""
+        self.middles = self.middles.to(ratings.device)
+        return torch.bucketize(ratings, self.middles)
+
+    def __call__(self, pred: Tensor, target: Tensor) -> Tensor:
+        if pred.shape != (len(target), len(self.middles) + 1):
+            raise ValueError(f"predictions have shape {tuple(pred.shape)}; for {len(target)} ratings on "
+                             f"{len(self.middles) + 1} levels a model returns logits of shape "
+                             f"({len(target)}, {len(self.middles) + 1})")
+        return F.cross_entropy(pred, self.classes(target))
 
 
 def _alike(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

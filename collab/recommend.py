@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,14 @@ MAX_PAIRS = 1 << 16         # pairs that a model scores one by one at a time; it
 CrossScores = Callable[[Tensor, Tensor], Tensor]
 
 
-def pair_scores(model: nn.Module, users: Tensor, items: Tensor) -> Tensor:
-    """The model's scores of n pairs, shape (n,), MAX_PAIRS at a time. Raises ValueError for scores of another shape."""
+def pair_scores(model: Any, users: Tensor, items: Tensor) -> Tensor:
+    """The scores of n pairs, shape (n,), MAX_PAIRS at a time: what the model's own method `scores` gives, or else the
+    model. Raises ValueError for scores of another shape."""
+    score = model.scores if callable(getattr(type(model), "scores", None)) else model   # a layer may be called so too
     parts = [torch.empty(0, device=users.device)]
     for u, i in zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS)):
         if len(u):
-            parts.append(model(u, i))
+            parts.append(score(u, i))
             if parts[-1].shape != u.shape:
                 raise ValueError(f"{type(model).__name__} gave scores of shape {tuple(parts[-1].shape)} for {len(u)} "
                                  f"pairs; a model returns one score a pair, shape ({len(u)},)")

@@ -14,15 +14,18 @@ from .data.databunch import CollabDataBunch, default_device
 from .data.schema import DataError, Schema
 from .data.vocab import Vocab, from_json, to_json
 from .models.als import ALS
+from .models.classifier import RatingClassifier
 from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
+from .models.ensemble import Ensemble
 from .models.hybrid import HybridNet
 from .models.svdpp import SVDpp
 from .train.checkpoint import read_tensors, write_tensors
 
 VERSION = 2
 MODELS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, SVDpp, HybridNet, ALS, EASE)}
+    cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, RatingClassifier, SVDpp, HybridNet,
+                                  ALS, EASE)}
 TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms")
 
 
@@ -44,8 +47,7 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
     name = type(model).__name__
     config = {"version": VERSION, "model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
-              "shuffle": data.train.shuffle,
-              "model_config": model.config if type(model) is MODELS.get(name) else None, "seed": data.seed,
+              "shuffle": data.train.shuffle, "model_config": _config(model), "seed": data.seed,
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
               "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
               "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0}}
@@ -91,14 +93,26 @@ def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor])
 
 def _rebuild(path: str | Path, config: dict[str, Any], train: tuple[Tensor, ...]) -> nn.Module:
     name = config["model"]
-    if config["model_config"] is None or name not in MODELS:
+    if config["model_config"] is None or name not in (*MODELS, Ensemble.__name__):
         raise ValueError(f"{path} holds a model of the class {name}, which is not collab's own; "
                          f"build it and pass it: load_learner(path, model={name}(...))")
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config["model_config"].items()}
+    with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
+        return _made(name, config["model_config"], train)
+
+
+def _config(model: Any) -> dict[str, Any] | None:
+    """What `_made` builds the model from; None for a class that is not collab's own, an ensemble of one too."""
+    own = type(model) is Ensemble and all(_config(member) for member in model.members)
+    return model.config if own or type(model) is MODELS.get(type(model).__name__) else None
+
+
+def _made(name: str, config: dict[str, Any], train: tuple[Tensor, ...]) -> nn.Module:
+    if name == Ensemble.__name__:
+        return Ensemble([_made(**member, train=train) for member in config["members"]])
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     if getattr(MODELS[name], "needs_interactions", False):
         options["interactions"] = train[:2]
-    with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
-        return MODELS[name](**options)
+    return MODELS[name](**options)
 
 
 # Tables as JSON: each column with its dtype, categories too. ------------------------------------------------------

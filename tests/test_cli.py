@@ -154,6 +154,19 @@ def test_a_file_with_another_separator_and_no_header_trains_with_its_options(col
     assert collab("evaluate", tmp_path / "m")[0] == 0
 
 
+def test_a_classifier_goes_through_every_command(collab, trained, tmp_path):
+    model, page = tmp_path / "m.safetensors", tmp_path / "page.html"
+    code, out, _ = collab("train", trained / "ratings.csv", "--model", "classifier", "--factors", 4, "--epochs", 2,
+                          "--items", trained / "films.csv", "--out", model)
+    assert code == 0 and "RatingClassifier" in out
+    code, again, _ = collab("evaluate", model)
+    assert code == 0 and again.strip() in out
+    assert collab("recommend", "--user", 1, model, "-n", 5)[1].count("Film") > 5
+    assert collab("similar", 2, model)[0] == 0
+    assert "The score of this model is no sum of parts." in collab("explain", "--user", 1, "--item", 2, model)[1]
+    assert collab("report", model, "--out", page)[0] == 0 and "RatingClassifier with 4 factors" in page.read_text()
+
+
 @pytest.mark.filterwarnings("default")
 def test_a_model_that_diverged_is_not_written(collab, trained, tmp_path):
     code, _, err = collab("train", trained / "ratings.csv", "--lr", "1e30", "--epochs", 1, "--out", tmp_path / "m")

@@ -14,6 +14,7 @@ from ..data.batches import TensorBatches
 from ..data.vocab import Vocab
 from ..learner import CollabLearner
 from ..recommend import top_k
+from .calibration import calibration, plot_calibration
 from .charts import chart_map
 from .errors import errors
 from .explanation import Explanation, explain
@@ -52,7 +53,7 @@ class CollabInterpretation:
         """The `n` largest (or smallest) biases: id, title, n_ratings, mean_rating, bias.
 
         The bias is what remains of an item's mean rating when the tastes of those who rated it are accounted for,
-        in units of the model's score before the sigmoid."""
+        in units of the model's score before the sigmoid; of a `RatingClassifier` (see its `bias_effect`) in ratings."""
         _check_count(n)
         bias = self.learn.bias(is_item=self._is_item(by)).numpy()
         counts, sums = self._ratings(by)
@@ -122,6 +123,7 @@ class CollabInterpretation:
         the user's own rated items that are nearest to it. See `Explanation`."""
         return explain(self.learn, user, self._meant(item), n_factors, n_nearest)
 
+    calibration = calibration
     map = layout
     tsne = tsne
     report = report
@@ -135,6 +137,7 @@ class CollabInterpretation:
     plot_predictions = plot_predictions
     plot_cross = plot_cross
     plot_counts = plot_counts
+    plot_calibration = plot_calibration
 
     # Inside ------------------------------------------------------------------------------------------------------
 

@@ -93,11 +93,9 @@ class SVDpp(nn.Module):
             x = x + sums * (known / counts.clamp(min=1).sqrt())[:, None]
         return x, bias(ids).squeeze(1)
 
-    def learned(self, name: str) -> Tensor | None:
-        """x ("u_weight"), z ("i_weight") or a bias of every row, as tables; None for another name."""
+    def learned(self, name: str) -> Tensor:
+        """x of every row ("u_weight"), z ("i_weight"), or the biases ("u_bias", "i_bias"), as tables."""
         side, _, kind = name.partition("_")
-        if side not in ("u", "i") or kind not in ("weight", "bias"):
-            return None
         n = self.config["n_users" if side == "u" else "n_items"]
         x, bias = self.side(side, torch.arange(n, device=self.mu.device))
         return x if kind == "weight" else bias[:, None]

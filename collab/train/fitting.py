@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,8 @@ def fit_sgdr(self: Learner, n_cycles: int, cycle_len: int = 1, cycle_mult: int =
     lengths = [cycle_len * cycle_mult ** k for k in range(n_cycles)]
     parts = [length / sum(lengths) for length in lengths]
     scheds = _each(self, lr_max, lambda lr: combine_scheds(parts, [sched_cos(lr, 0.0)] * n_cycles))
-    self.fit(sum(lengths), lr_max, wd, [ParamScheduler(scheds), *as_list(cbs)], resume)
+    schedule = ParamScheduler(scheds, cycle_ends=list(accumulate(lengths)))
+    self.fit(sum(lengths), lr_max, wd, [schedule, *as_list(cbs)], resume)
 
 
 def fit_flat_cos(self: Learner, n_epochs: int, lr: Hyper | None = None, pct_start: float = 0.75,

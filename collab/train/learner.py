@@ -98,6 +98,11 @@ class Learner:
         """The optimizer: made when it is first needed, and kept with its state from fit to fit."""
         return make_optimizer(self.model, self.opt_func, self.lr, self.wd)
 
+    def set_model(self, model: nn.Module) -> None:
+        """Go on with another model, on the learner's device; the next fit begins with a fresh optimizer."""
+        self.model = model.to(self.device)
+        self.__dict__.pop("opt", None)
+
     # The loop ---------------------------------------------------------------------------------------------------
 
     def fit(self, n_epochs: int, lr: Hyper | None = None, wd: Hyper | None = None,

@@ -62,12 +62,13 @@ class ParamScheduler(Callback):
     """Sets hyper-parameters before every training batch: {"lr": schedule, "momentum": schedule, ...}.
 
     A list of schedules, or a dict by group name, sets one a parameter group. The position is batches done / batches of
-    the fit: 0 at the first, just short of 1 at the last. When the fit is over, what it set is again what it was."""
+    the fit: 0 at the first, just short of 1 at the last. When the fit is over, what it set is again what it was.
+    `cycle_ends` are the numbers of epochs after which a cycle of the schedule ends, for callbacks to read."""
 
     order = 50
 
-    def __init__(self, scheds: Mapping[str, Schedules]):
-        self.scheds = scheds
+    def __init__(self, scheds: Mapping[str, Schedules], cycle_ends: Sequence[int] = ()):
+        self.scheds, self.cycle_ends = scheds, tuple(cycle_ends)
 
     def before_fit(self) -> None:
         names = [key for name in self.scheds for key in KEYS.get(name, (name,))]

@@ -1,0 +1,83 @@
+"""Calibration: whether what a classifier gives 70 % happens in 70 % of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..data.batches import TensorBatches
+from ..data.schema import DataError
+from ..losses import RatingCrossEntropy
+from .plots import axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .interpretation import CollabInterpretation
+
+
+def calibration(self: CollabInterpretation, bins: int = 10, part: TensorBatches | None = None) -> pd.DataFrame:
+    """How often each level is the rating, beside how probable the model held it, on `part`, by default the validation
+    part: see `calibration_table`. A rating that is no level counts as the nearest one.
+
+    Raises DataError for a model without probabilities, or without ratings to look at."""
+    learn = self.learn
+    model: Any = learn.model
+    if not callable(own := getattr(model, "probabilities", None)):
+        raise DataError(f"{type(model).__name__} gives no probabilities, so there is nothing to calibrate")
+    if (part := learn.data.valid if part is None else part) is None:
+        raise DataError("there is no validation part; make the data with valid_pct or split, or pass part")
+    levels = model.levels.tolist()
+    classes = RatingCrossEntropy(levels).classes
+    batches = ((own(users, items), classes(ratings)) for users, items, ratings in part.in_order())
+    return learn._looking(lambda: calibration_table(batches, levels, bins))
+
+
+def calibration_table(batches: Iterable[tuple[Tensor, Tensor]], levels: list[float], bins: int = 10) -> pd.DataFrame:
+    """Batches of (probabilities (bs, C), classes (bs,)) to a row a level and bin of probability: level, low, high, n,
+    predicted (the mean probability) and observed (the share of ratings that are of the level). Empty bins are left out.
+
+    Bins are equally wide, (low, high], the first with 0. `attrs["ece"]` is the expected calibration error (Guo et al.
+    2017, eq. 3), sum over bins of n_bin / n |observed - predicted| of the most likely level's probability;
+    `attrs["classwise_ece"]` the mean over levels of the same sum (Kull et al. 2019). Sums are kept by bin, so that
+    memory does not grow with the set. Raises ValueError for `bins` below 1."""
+    if bins < 1:
+        raise ValueError(f"there is at least 1 bin, got {bins}")
+    n, predicted, observed = torch.zeros(3, len(levels) + 1, bins, dtype=torch.float64)     # the last row: most likely
+    for p, true in batches:
+        p, hit = p.double().cpu(), torch.nn.functional.one_hot(true.cpu(), len(levels)).double()
+        top = p.argmax(1, keepdim=True)
+        p, hit = torch.cat([p, p.gather(1, top)], 1), torch.cat([hit, hit.gather(1, top)], 1)
+        place = ((p * bins).ceil().long() - 1).clamp(0, bins - 1) + bins * torch.arange(len(levels) + 1)
+        for total, values in ((n, torch.ones_like(p)), (predicted, p), (observed, hit)):
+            total.view(-1).index_add_(0, place.ravel(), values.ravel())
+    rows, columns = torch.nonzero(n[:-1], as_tuple=True)
+    here = rows, columns
+    low, high = columns / bins, (columns + 1) / bins
+    table = pd.DataFrame({"level": np.array(levels)[rows], "low": low.numpy(), "high": high.numpy(),
+                          "n": n[here].long().numpy(), "predicted": (predicted[here] / n[here]).numpy(),
+                          "observed": (observed[here] / n[here]).numpy()})
+    error = (observed - predicted).abs().sum(1) / n.sum(1)
+    table.attrs |= {"ece": error[-1].item(), "classwise_ece": error[:-1].mean().item()}
+    return table
+
+
+def plot_calibration(self: CollabInterpretation, bins: int = 10, part: TensorBatches | None = None,
+                     ax: Axes | None = None) -> Axes:
+    """A reliability diagram: the observed share over the predicted probability, a line a level, and the diagonal of a
+    calibrated model. Points are larger where there are more predictions."""
+    ax, table = axes(ax), self.calibration(bins, part)
+    for level, rows in table.groupby("level"):
+        line, = ax.plot(rows["predicted"], rows["observed"], alpha=0.5, label=f"{level:g}")
+        size = 100 * rows["n"] / table["n"].max() + 4
+        ax.scatter(rows["predicted"], rows["observed"], s=size, color=line.get_color())
+    ax.plot([0, 1], [0, 1], "--", color="grey")
+    ax.set(xlabel="predicted probability", ylabel="observed share",
+           title=f"expected calibration error {table.attrs['ece']:.3f}")
+    ax.legend(title="rating")
+    return ax
