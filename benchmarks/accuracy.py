@@ -6,9 +6,9 @@ Run: python benchmarks/accuracy.py [--folds u1 u2] [--models dot_bias svdpp] [--
 A fold's test rows are looked at once, after training. Settings were chosen with --validate, which trains on u1's
 training rows without a slice of them and prints the error on the slice, for two slices (rows 20,001-40,000 and
 60,001-80,000 of u.data); u1's own test rows play no part in it. Those two slices are the test rows of u2 and u4, so
-that of the five folds u1 is the one that no choice of settings has seen in any form. Seconds are of training alone, on
-one thread. Peers run where `make peers` has made their environment. "cold" is the error on the ratings of a tenth of
-the items in u1's training rows, all of whose ratings were removed from training."""
+that of the five folds u1 is the one that no choice of settings has seen in any form. Seconds are of the processor, for
+training alone, on one thread. Peers run where `make peers` has made their environment. "cold" is the error on the
+ratings of a tenth of the items in u1's training rows, all of whose ratings were removed from training."""
 
 import argparse
 import json
@@ -56,13 +56,13 @@ def trained(name: str, ratings: pd.DataFrame, split: Any, seed: int, **changed: 
     model, epochs, bs, options, n = OURS[name]
     epochs, bs = changed.pop("epochs", epochs), changed.pop("bs", bs)
     data = bunch(ratings, split, bs, model == "hybrid")
-    start, learners = time.perf_counter(), []
+    start, learners = time.process_time(), []
     for k in range(n):
         learn = collab_learner(data, model, seed=seed + k, **(options | changed))
         with learn.no_logging(), without_validation(learn):
             learn.fit_one_cycle(epochs)
         learners.append(learn)
-    return learners[0] if n == 1 else average_learners(learners, fold=True), time.perf_counter() - start
+    return learners[0] if n == 1 else average_learners(learners, fold=True), time.process_time() - start
 
 
 class without_validation:
@@ -100,7 +100,8 @@ def peers(ratings: pd.DataFrame, fold: str, seed: int) -> list[dict[str, Any]]:
             run = subprocess.run([PEER, ROOT / "benchmarks/peers/ratings.py", *files, "--model", model, "--seed",
                                   str(seed), "--json"], capture_output=True, text=True, check=True)
             got = json.loads(run.stdout.splitlines()[-1])
-            found.append({"model": model, "fold": fold, **{k: got[k] for k in ("rmse", "mae", "seconds")}})
+            found.append({"model": model, "fold": fold, "rmse": got["rmse"], "mae": got["mae"],
+                          "seconds": got["cpu_seconds"]})
             print(found[-1], flush=True)
     return found
 
