@@ -104,6 +104,9 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, mo
     known_users = known_users if users is None else read_table(users)
     user_features, item_features = ("auto" if model is Model.HYBRID and known is not None
                                     and telling(known.iloc[:, 1:]) else None for known in (known_users, known_items))
+    if model is Model.HYBRID and user_features is None and item_features is None:
+        raise DataError("--model hybrid needs to know more than ids and titles: pass --items or --users, a file with "
+                        "columns such as genres or age")
     bunch = CollabDataBunch.from_df(ratings, user_col, item_col, rating_col, time_col, items=known_items,
                                     users=known_users, bs=bs or SIZES.get(model, 64), seed=seed,
                                     split=_split(split, valid_pct, seed), duplicates=duplicates,
