@@ -20,6 +20,7 @@ from .build import collab_learner, load_learner
 from .console import table
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch
+from .data.features import telling
 from .data.files import read_table
 from .data.movielens import movielens
 from .data.schema import DataError, Schema
@@ -103,8 +104,11 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, mo
     ratings, known_items, known_users = _read(data, **reading)
     known_items = known_items if items is None else read_table(items)
     known_users = known_users if users is None else read_table(users)
-    user_features, item_features = ("auto" if model is Model.HYBRID and known is not None and len(known.columns) > 1
-                                    else None for known in (known_users, known_items))
+    user_features, item_features = ("auto" if model is Model.HYBRID and known is not None
+                                    and telling(known.iloc[:, 1:]) else None for known in (known_users, known_items))
+    if model is Model.HYBRID and user_features is None and item_features is None:
+        raise DataError("--model hybrid needs to know more than ids and titles: pass --items or --users, a file with "
+                        "columns such as genres or age")
     bunch = CollabDataBunch.from_df(ratings, user_col, item_col, rating_col, time_col, items=known_items,
                                     users=known_users, bs=bs or SIZES.get(model, 64), seed=seed,
                                     split=_split(split, valid_pct, seed), duplicates=duplicates,

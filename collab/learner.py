@@ -105,7 +105,7 @@ class CollabLearner(Learner):
         rows = self._rows(self.data.users, user, unknown)
         vocab = self.data.items
         pool = torch.arange(1, len(vocab)) if among is None else torch.unique(self._rows(vocab, list(among), "error"))
-        found, scores = self._top(cross_scores(self.model), rows, pool, n, exclude_seen)
+        found, scores = self._top(lambda: cross_scores(self.model), rows, pool, n, exclude_seen)
         table = self._ranked(vocab, found, self.decode(scores.ravel()).view_as(scores), titled=True)
         if _several(user):
             asked: Any = user
@@ -199,10 +199,10 @@ class CollabLearner(Learner):
             self.model.eval()
             return look()
 
-    def _top(self, scores: CrossScores, rows: Tensor, pool: Tensor, n: int, exclude_seen: bool) -> Any:
+    def _top(self, scores: Callable[[], CrossScores], rows: Tensor, pool: Tensor, n: int, exclude_seen: bool) -> Any:
         seen = self.data.histories if exclude_seen else None
         n = min(n, max(len(pool), 1))       # whoever asks for a million gets all there are, without room for a million
-        return self._looking(lambda: top_k(scores, rows, pool.to(self.device), n, seen))
+        return self._looking(lambda: top_k(scores(), rows, pool.to(self.device), n, seen))
 
     def _similar(self, vocab: Vocab, id: Hashable, n: int, min_ratings: int, is_item: bool) -> pd.DataFrame:
         if is_item and isinstance(id, str) and vocab.kind != "string":
@@ -213,7 +213,7 @@ class CollabLearner(Learner):
         if not len(others):
             warnings.warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them",
                           stacklevel=3)
-        found, scores = self._top(likeness, torch.tensor([row], device=self.device),
+        found, scores = self._top(lambda: likeness, torch.tensor([row], device=self.device),
                                   others[others != row], n, exclude_seen=False)
         return self._ranked(vocab, found, scores, titled=is_item)
 
@@ -280,9 +280,12 @@ def id_tables(model: nn.Module, data: CollabDataBunch) -> list[Tensor]:
 
 @torch.no_grad()
 def fill_unknown(model: nn.Module, data: CollabDataBunch) -> None:
-    """Set row 0 of every table of ids, and the rows of cold ids, to the mean of the rows that were trained."""
+    """Set row 0 of every table of ids, and the rows of cold ids, to the mean of the rows that were trained. Where there
+    are as many users as items, tables cannot be told apart by their length, and cold ids are left as they are."""
     for table in id_tables(model, data):
-        trained = data.trained("item" if len(table) == data.n_items else "user").to(table.device)
+        trained = data.trained["item" if len(table) == data.n_items else "user"].to(table.device)
+        if data.n_users == data.n_items:
+            trained = torch.arange(len(table), device=table.device) != UNKNOWN
         table[~trained] = table[trained].mean(0)
 
 

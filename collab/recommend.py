@@ -31,7 +31,10 @@ def pair_scores(model: Any, users: Tensor, items: Tensor) -> Tensor:
 
 
 def cross_scores(model: nn.Module) -> CrossScores:
-    """(users (m,), items (n,)) -> scores (m, n): the model's own `cross`, or the model called pair by pair."""
+    """(users (m,), items (n,)) -> scores (m, n), for as long as the weights stay what they are: what the model's own
+    `crossing()` gives, its `cross`, or the model called pair by pair."""
+    if callable(crossing := getattr(model, "crossing", None)):
+        return crossing()
     if callable(own := getattr(model, "cross", None)):
         return own
 

@@ -123,7 +123,7 @@ class CollabDataBunch(DataBunch):
         data.user_features, data.item_features = (
             None if w is None or t is None else Features.of(t, v.ids, data.counts(v.name).numpy(), w, scaling)
             for v, t, w in zip(vocabs, tables, wanted))
-        data.unseen = {"valid": _unseen(valid, *vocabs), "test": _unseen(tested, *vocabs)}
+        data.unseen = {"valid": _unseen(valid, *rated), "test": _unseen(tested, *rated)}
         return data
 
     @classmethod
@@ -226,12 +226,10 @@ class CollabDataBunch(DataBunch):
         side, n = (1, self.n_items) if by == "item" else (0, self.n_users)
         return torch.bincount(self.train.tensors[side].cpu(), minlength=n)
 
-    def trained(self, by: str = "item") -> Tensor:
-        """Which rows have training ratings, bool, shape (n_items,): not row 0, nor those of cold ids. Where there are
-        as many users as items, whose tables cannot be told apart by length, all rows but the first."""
-        known = self.counts(by) > 0 if self.n_users != self.n_items else torch.ones(self.n_items, dtype=torch.bool)
-        known[UNKNOWN] = False
-        return known
+    @cached_property
+    def trained(self) -> dict[str, Tensor]:
+        """Of "user" and "item" which rows have training ratings, bool, shape (n_items,): not row 0, nor cold ids."""
+        return {by: self.counts(by) > 0 for by in ("user", "item")}
 
     # Showing -----------------------------------------------------------------------------------------------------
 
@@ -247,7 +245,7 @@ class CollabDataBunch(DataBunch):
         """A row for train, valid and test: ratings, users, items, the mean rating; then the users and items that do
         not occur in the training part, and how many ratings have such a user or item."""
         parts = {"train": self.train, "valid": self.valid, "test": self.test}
-        return pd.DataFrame([{"part": name, **_describe(part, self.unseen.get(name, {}))}
+        return pd.DataFrame([{"part": name, **_describe(part, self.unseen.get(name, {}), self.trained)}
                              for name, part in parts.items() if part is not None]).set_index("part")
 
     def __repr__(self) -> str:
@@ -334,7 +332,7 @@ def _with_cold(vocab: Vocab, table: pd.DataFrame | None, features: Iterable[str]
         return vocab
     if table is None:
         raise DataError(f"{vocab.name}_features need a table of {vocab.name}s: pass {vocab.name}s=...")
-    return Vocab(vocab.ids[1:].tolist() + table.index.tolist(), vocab.name)
+    return vocab.with_more(table.index)
 
 
 def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str) -> pd.DataFrame:
@@ -347,16 +345,16 @@ def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str) -> pd.Dat
 
 
 def _unseen(part: pd.DataFrame, users: Vocab, items: Vocab) -> dict[str, int]:
-    """How many distinct users and items of `part` are not in the vocabs."""
+    """How many distinct users and items of `part` are not in the vocabs (of the training part)."""
     return {f"unseen_{vocab.name}s": int((vocab.encode(part[vocab.name].unique()) == UNKNOWN).sum())
             for vocab in (users, items)}
 
 
-def _describe(part: TensorBatches, unseen: dict[str, int]) -> dict[str, Any]:
-    users, items, ratings = part.tensors
-    known_users, known_items = users[users != UNKNOWN], items[items != UNKNOWN]
+def _describe(part: TensorBatches, unseen: dict[str, int], trained: dict[str, Tensor]) -> dict[str, Any]:
+    users, items, ratings = (t.cpu() for t in part.tensors)
+    known_user, known_item = trained["user"][users], trained["item"][items]
     unseen_users, unseen_items = unseen.get("unseen_users", 0), unseen.get("unseen_items", 0)
-    return {"ratings": part.n, "users": len(torch.unique(known_users)) + unseen_users,
-            "items": len(torch.unique(known_items)) + unseen_items, "mean": ratings.double().mean().item(),
+    return {"ratings": part.n, "users": len(torch.unique(users[known_user])) + unseen_users,
+            "items": len(torch.unique(items[known_item])) + unseen_items, "mean": ratings.double().mean().item(),
             "unseen_users": unseen_users, "unseen_items": unseen_items,
-            "ratings_with_unseen": int(((users == UNKNOWN) | (items == UNKNOWN)).sum())}
+            "ratings_with_unseen": int((~known_user | ~known_item).sum())}

@@ -34,19 +34,20 @@ class Features:
         """Encode `columns` of `table` (indexed by raw id) for rows 0 (unknown) to n - 1 of `ids`.
 
         Text with "|" in it is a bag (genres), other text, booleans and categories are categories, numbers numbers.
-        "auto" takes every column but titles and text that tells most rows apart. "popularity" is the logarithm of one
-        plus the number of training ratings (`counts`, one a row); it is taken only where it is asked for, since an id
-        without ratings has none. Values that no id with training ratings has are left out. Numbers are scaled to mean
-        0 and deviation 1 over the ids with training ratings, by their rank ("quantile": uniform) or as they are
-        ("standard"). Raises DataError for columns that are not there, or nothing to encode."""
+        "auto" takes numbers, and text with fewer different words than a tenth of the rows, but no titles. "popularity"
+        is, unless the table has a column of that name, the logarithm of one plus the number of training ratings
+        (`counts`, one a row); it is taken only where it is asked for, since an id without ratings has none. Values that
+        no id with training ratings has are left out. Numbers are scaled over the ids with training ratings to mean 0:
+        by their rank, uniform between -sqrt(3) and sqrt(3) ("quantile"), or by their standard deviation ("standard").
+        Raises DataError for columns that are not there, or nothing to encode."""
         if scaling not in ("quantile", "standard"):
             raise DataError(f"scaling {scaling!r} is neither 'quantile' nor 'standard'")
         if isinstance(columns, str) and columns != "auto":
             raise DataError(f"features are a list of columns or 'auto', got {columns!r}")
-        rows = table.reindex(pd.Index(np.fromiter(ids, dtype=object), tupleize_cols=False)).assign(
-            **{COUNT: np.log1p(counts)})
-        every = [c for c in table if c not in NAMES and _tells(table[c])]
-        wanted = every if isinstance(columns, str) else list(columns)
+        rows = table.reindex(pd.Index(np.fromiter(ids, dtype=object), tupleize_cols=False))
+        if COUNT not in rows:
+            rows = rows.assign(**{COUNT: np.log1p(counts)})
+        wanted = telling(table) if isinstance(columns, str) else list(columns)
         if missing := [c for c in wanted if c not in rows]:
             raise DataError(f"there is no column {missing[0]!r} to make a feature of; the columns are "
                             f"{[*table.columns]}, and 'popularity' counts ratings")
@@ -57,9 +58,10 @@ class Features:
             parts.append((codes + len(labels), weights))
             labels += [(str(name), value) for value in values]
         if not labels:
-            raise DataError(f"the metadata hold nothing to make features of: columns {[*table.columns]}")
+            raise DataError(f"the metadata hold nothing to make features of in the columns {wanted or [*table.columns]}"
+                            "; name columns that say what ids have in common, such as item_features=['genres']")
         codes, weights = (np.concatenate(part, axis=1) for part in zip(*parts))
-        weights[0] = 0
+        weights[0] = 0      # of popularity, which is known of every row
         return cls(torch.from_numpy(codes * (weights != 0)), torch.from_numpy(weights.astype(np.float32)), labels)
 
 
@@ -81,7 +83,7 @@ def _number(column: pd.Series, trained: np.ndarray, scaling: str) -> Encoded:
 
 def _words(column: pd.Series, trained: np.ndarray, _: str) -> Encoded:
     texts = column.astype(object).where(column.notna(), "").astype(str)
-    lists = [[word for word in text.split("|") if word] for text in texts]
+    lists = [[word.strip() for word in text.split("|") if word.strip()] for text in texts]
     values = sorted({word for words, known in zip(lists, trained) if known for word in words})
     number = {value: k for k, value in enumerate(values)}
     coded = [[number[word] for word in words if word in number] for words in lists]
@@ -90,6 +92,11 @@ def _words(column: pd.Series, trained: np.ndarray, _: str) -> Encoded:
     for row, own in enumerate(coded):
         codes[row, :len(own)], weights[row, :len(own)] = own, 1 / max(len(own), 1)
     return values, codes, weights
+
+
+def telling(table: pd.DataFrame) -> list[Hashable]:
+    """The columns of metadata that "auto" takes."""
+    return [c for c in table if c not in NAMES and _tells(table[c])]
 
 
 def _tells(column: pd.Series) -> bool:

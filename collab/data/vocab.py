@@ -87,6 +87,14 @@ class Vocab:
         ids.setflags(write=False)
         return ids
 
+    def with_more(self, ids: Iterable[Hashable]) -> Vocab:
+        """A vocab of these ids and more; they keep their type: 5 stays 5 where 7.0 is added."""
+        more = id_index(ids)
+        every = np.fromiter([*self, *more[self.encode(more) == UNKNOWN].tolist()], dtype=object)
+        with suppress(TypeError, ValueError, OverflowError):        # one of the new ids is not of that type, like 7.5
+            return Vocab(pd.Index(every, dtype=self._index.dtype, tupleize_cols=False), self.name)
+        return Vocab(every.tolist(), self.name)
+
     def __getitem__(self, id: Hashable) -> int:
         """The row of a known id. Raises UnknownId, with the nearest known ids, or DataError for another kind."""
         row = int(self.encode([id])[0])

@@ -59,7 +59,8 @@ class CollabInterpretation:
         counts, sums = self._ratings(by)
         chosen = np.flatnonzero(counts >= min_ratings)
         order = chosen[np.argsort(-bias[chosen] if largest else bias[chosen], kind="stable")][:n]
-        return self._labels(by, order).assign(mean_rating=sums[order] / counts[order], bias=bias[order])
+        with np.errstate(invalid="ignore"):         # nobody rated a cold id, and its mean is NaN
+            return self._labels(by, order).assign(mean_rating=sums[order] / counts[order], bias=bias[order])
 
     def norms(self, by: str = "item", min_ratings: int = 0) -> pd.DataFrame:
         """The length of every embedding beside its number of ratings, longest first: id, title, n_ratings, norm."""

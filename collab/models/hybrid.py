@@ -12,11 +12,14 @@ from .svdpp import Side, SVDpp
 
 Known = tuple[Tensor, Tensor, int]      # codes, weights and the number of features: see collab.data.features.Features
 Size = tuple[int, int, int]             # rows, places a row, features
+MAX_CELLS = 1 << 22                     # of rows x features, that are held at a time
 
 
 class Metadata(nn.Module):
     """The weighted sum of the embeddings of a row's features, shape (n, n_out): of a category's, the mean over a bag's,
-    and a direction times each number. What is missing adds nothing. The encoded features are buffers."""
+    and a direction times each number. What is missing adds nothing. The encoded features are buffers.
+
+    A block of rows times all features is made dense, at most MAX_CELLS at a time; training keeps those of its batch."""
 
     codes: Tensor
     weights: Tensor
@@ -30,8 +33,9 @@ class Metadata(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         n = self.table.num_embeddings
-        dense = self.weights.new_zeros(len(rows), n).scatter_add_(1, self.codes[rows], self.weights[rows])
-        return dense @ self.table.weight        # the gradient of a product is cheaper than that of a gather
+        dense = (self.weights.new_zeros(len(some), n).scatter_add_(1, self.codes[some], self.weights[some])
+                 for some in rows.split(max(1, MAX_CELLS // n)))
+        return torch.cat([part @ self.table.weight for part in dense])      # its gradient is cheaper than a gather's
 
 
 class HybridNet(SVDpp):
@@ -57,25 +61,27 @@ class HybridNet(SVDpp):
             layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(drop)]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden[-1], 1)) if hidden else None
 
-    def side(self, side: str, rows: Tensor, own: Tensor | None = None) -> Side:
-        x, bias = super().side(side, rows, own)
+    def side(self, side: str, rows: Tensor, own: Tensor | None = None, sums: Tensor | None = None) -> Side:
+        x, bias = super().side(side, rows, own, sums)
         meta = self.u_meta if side == "u" else self.i_meta
         if meta is None:
             return x, bias
         known = meta(rows)
         return x + known[:, :-1], bias + known[:, -1]
 
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        (x, b_u), (z, b_i) = self.sides(users, items)
-        score = self.drop(x * z).sum(1) + b_u + b_i + self.mu
-        if self.layers is not None:
-            score = score + self.layers(torch.cat([x, z], 1)).squeeze(1)
-        return sigmoid_range(score, self.y_range)
-
-    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+    def score(self, user: Side, item: Side) -> Tensor:
         if self.layers is None:
-            return super().cross(users, items)
-        return torch.stack([self(user.expand(len(items)), items) for user in users])
+            return super().score(user, item)
+        (x, b_u), (z, b_i) = user, item
+        score = self.drop(x * z).sum(1) + b_u + b_i + self.mu
+        return sigmoid_range(score + self.layers(torch.cat([x, z], 1)).squeeze(1), self.y_range)
+
+    def cross_score(self, user: Side, item: Side) -> Tensor:
+        if self.layers is None:
+            return super().cross_score(user, item)
+        n = len(item[0])
+        scores = [self.score((x.expand(n, -1), bias.expand(n)), item) for x, bias in zip(*user)]
+        return torch.stack(scores) if scores else item[0].new_empty(0, n)
 
 
 def _metadata(known: Known | Size | None, n_out: int) -> Metadata | None:
@@ -86,5 +92,5 @@ def _metadata(known: Known | Size | None, n_out: int) -> Metadata | None:
     if not isinstance(codes, Tensor) or not isinstance(weights, Tensor):
         return Metadata((int(codes), int(weights), n), n_out)
     meta = Metadata((codes.shape[0], codes.shape[1], n), n_out)
-    meta.codes, meta.weights = codes, weights
+    meta.codes, meta.weights = codes.clone(), weights.clone()      # loading other weights writes into them
     return meta

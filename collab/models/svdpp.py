@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,11 +25,10 @@ class SVDpp(nn.Module):
     dropout on the products x_uk z_ik. `id_drop` is the share of users and of items that training takes for unknown, so
     that row 0 is what is best for somebody of whom nothing is known. Rows without interactions are treated as row 0.
 
-    One batch multiplies the whole interaction matrix with both tables: use large batches. After training x and z are
-    constant, and `learned` gives them as tables."""
+    One batch multiplies the whole interaction matrix with both tables, in validation too: use large batches. After
+    training x and z are constant: `learned` gives them as tables, and `crossing` computes their sums once."""
 
     needs_interactions = True
-    unknown_row = True
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, Tensor],
                  y_range: Range | None = None, mean: float | None = None, drop: float = 0.3, id_drop: float = 0.02,
@@ -38,6 +38,7 @@ class SVDpp(nn.Module):
                                        "y_range": y_range, "mean": mean, "drop": drop, "id_drop": id_drop,
                                        "history": history}
         self.y_range, self.id_drop, self.history = y_range, id_drop, history
+        self.unknown_row = id_drop > 0      # row 0 is trained, and nobody else is to set it
         self.u_weight, self.u_bias = embedding(n_users, n_factors), embedding(n_users, 1)
         self.i_weight, self.i_bias = embedding(n_items, n_factors), embedding(n_items, 1)
         self.mu = nn.Parameter(torch.tensor(0.0 if mean is None else inverse_sigmoid_range(mean, y_range)))
@@ -63,13 +64,31 @@ class SVDpp(nn.Module):
         return [{"name": "factors", "params": factors}, {"name": "biases", "params": biases, "decay": 0.1},
                 {"name": "mean", "params": [self.mu], "decay": 0.0}]
 
+    def id_tables(self) -> list[Tensor]:
+        """The tables whose row 0 stands for the unknown: factors and biases."""
+        return [table.weight for table in (self.u_weight, self.i_weight, self.u_bias, self.i_bias)]
+
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        (x, b_u), (z, b_i) = self.sides(users, items)
+        return self.score(*self.sides(users, items))
+
+    def score(self, user: Side, item: Side) -> Tensor:
+        """The scores (n,) of n pairs of sides."""
+        (x, b_u), (z, b_i) = user, item
         return sigmoid_range(self.drop(x * z).sum(1) + b_u + b_i + self.mu, self.y_range)
 
-    def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        (x, b_u), (z, b_i) = self.side("u", users), self.side("i", items)
+    def cross_score(self, user: Side, item: Side) -> Tensor:
+        """The scores (m, n) of m users' sides with n items'."""
+        (x, b_u), (z, b_i) = user, item
         return sigmoid_range(x @ z.T + b_u[:, None] + b_i + self.mu, self.y_range)
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.crossing()(users, items)
+
+    def crossing(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """`cross` for many calls with the weights of now: the sums over partners are computed here, and only once."""
+        u_sums, i_sums = (self._sums(side) if self.history else None for side in ("u", "i"))
+        return lambda users, items: self.cross_score(self.side("u", users, sums=u_sums),
+                                                     self.side("i", items, sums=i_sums))
 
     def sides(self, users: Tensor, items: Tensor) -> tuple[Side, Side]:
         """The two sides of pairs; in training each without the other, and some taken for unknown."""
@@ -77,8 +96,9 @@ class SVDpp(nn.Module):
             return self.side("u", users), self.side("i", items)
         return self.side("u", users, items), self.side("i", items, users)
 
-    def side(self, side: str, rows: Tensor, own: Tensor | None = None) -> Side:
-        """Factors (n, n_factors) and biases (n,) of rows of the side "u" or "i"; `own` are partners to leave out."""
+    def side(self, side: str, rows: Tensor, own: Tensor | None = None, sums: Tensor | None = None) -> Side:
+        """Factors (n, n_factors) and biases (n,) of rows of the side "u" or "i"; `own` are partners to leave out, and
+        `sums` what `_sums` gave, where it is known."""
         weight, bias = getattr(self, f"{side}_weight"), getattr(self, f"{side}_bias")
         counts = getattr(self, f"{side}_counts")[rows]
         known = counts > 0
@@ -87,7 +107,7 @@ class SVDpp(nn.Module):
         ids = torch.where(known, rows, 0)
         x = weight(ids)
         if self.history:
-            sums = self._sums(side)[rows]
+            sums = (self._sums(side) if sums is None else sums)[rows]
             if own is not None:
                 sums, counts = sums - self._partners(side)(own), counts - 1
             x = x + sums * (known / counts.clamp(min=1).sqrt())[:, None]
@@ -105,16 +125,18 @@ class SVDpp(nn.Module):
 
     def _sums(self, side: str) -> Tensor:
         """The sum over its partners for every row of the side."""
-        matrices = [_csr(self, name) for name in (("u", "i") if side == "u" else ("i", "u"))]
-        return _Product.apply(*matrices, self._partners(side).weight)
+        table = self._partners(side).weight
+        matrices = [_csr(self, name, table.dtype) for name in (("u", "i") if side == "u" else ("i", "u"))]
+        with torch.autocast(table.device.type, enabled=False):      # sparse products are not for half precision
+            return _Product.apply(*matrices, table)
 
 
-def _csr(model: nn.Module, side: str) -> Tensor:
+def _csr(model: nn.Module, side: str, dtype: torch.dtype) -> Tensor:
     starts, others = getattr(model, f"{side}_starts"), getattr(model, f"{side}_others")
     n = len(getattr(model, f"{'i' if side == 'u' else 'u'}_counts"))
     with warnings.catch_warnings():         # that compressed rows are in a beta state
         warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(starts, others, others.new_ones(len(others), dtype=torch.float32),
+        return torch.sparse_csr_tensor(starts, others, others.new_ones(len(others), dtype=dtype),
                                        (len(starts) - 1, n), check_invariants=False)
 
 
