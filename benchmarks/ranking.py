@@ -1,0 +1,145 @@
+"""Top-10 recommendations of our models and of `implicit` on MovieLens-100K, judged by the same code in one run.
+
+Run: python benchmarks/ranking.py [--seeds 0 1 2] [--models ease als] [--no-peers] [--out FILE]
+     python benchmarks/ranking.py --validate als [--seeds 0]
+
+A quarter of every user's ratings, at random, is the test; all items but those of the user's training part are ranked,
+and every test item is relevant. Settings were chosen with --validate, which splits the training part in the same way
+once more and never looks at the test. Figures are means over the seeds, which decide split and model. Seconds are of
+the processor, for training alone, on one thread. Peers run where `make peers` has made their environment."""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from collab import (
+    ALS,
+    EASE,
+    CollabDataBunch,
+    CollabLearner,
+    Popularity,
+    collab_learner,
+    evaluate,
+    movielens,
+    per_user_split,
+)
+from collab.data.split import apply_split
+
+ROOT = Path(__file__).parents[1]
+PEER = ROOT / ".peers" / "bin" / "python"
+METRICS = ("ndcg", "precision", "recall", "map")
+
+
+def als(data: CollabDataBunch, seed: int) -> CollabLearner:
+    return fitted(collab_learner(data, ALS(64, data.n_users, data.n_items), seed=seed))
+
+
+def als_small(data: CollabDataBunch, seed: int) -> CollabLearner:
+    return fitted(collab_learner(data, ALS(32, data.n_users, data.n_items), seed=seed))
+
+
+def ease(data: CollabDataBunch, seed: int) -> CollabLearner:
+    return fitted(collab_learner(data, EASE(data.n_items), seed=seed))
+
+
+OURS = {"ease": ease, "als, 32 factors": als_small, "als, 64 factors": als}
+
+
+def fitted(learn: CollabLearner, n_epochs: int | None = None, **options: Any) -> CollabLearner:
+    """A learner after its fit, measured by nothing while it trains."""
+    valid, learn.data.valid = learn.data.valid, None
+    try:
+        with learn.no_logging():
+            if n_epochs is None:
+                learn.fit()     # type: ignore[call-arg]    # a model that is solved knows its sweeps
+            else:
+                learn.fit_one_cycle(n_epochs, **options)
+    finally:
+        learn.data.valid = valid
+    return learn
+
+
+class Given(nn.Module):
+    """Recommendations that were read from a file, as a model: the first of a user's list has the highest score."""
+
+    def __init__(self, recs: pd.DataFrame, data: CollabDataBunch):
+        super().__init__()
+        scores = torch.full((data.n_users, data.n_items), -1e6)
+        scores[data.users.encode(recs["user"]), data.items.encode(recs["item"])] = -torch.tensor(
+            recs["rank"].to_numpy(), dtype=torch.float32)
+        self.register_buffer("scores_of_all", scores)
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.get_buffer("scores_of_all")[users][:, items]
+
+
+class Theirs:
+    """What `evaluate` needs of somebody else's recommendations."""
+
+    def __init__(self, recs: pd.DataFrame, data: CollabDataBunch):
+        self.data, self.model = data, Given(recs, data)
+
+    def untouched(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def peers(data: CollabDataBunch, train: pd.DataFrame, test: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
+    """What `implicit` recommends, judged like ours."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / "train.csv", Path(folder) / "test.csv"]
+        for file, table in zip(files, (train, test)):
+            table[["user", "item", "rating"]].to_csv(file, index=False)
+        for model in ("als", "bpr"):
+            out = Path(folder) / f"{model}.csv"
+            run = subprocess.run([PEER, ROOT / "benchmarks/peers/ranking.py", *files, "--model", model, "--seed",
+                                  str(seed), "--out", out, "--json"], capture_output=True, text=True, check=True)
+            got = json.loads(run.stdout.splitlines()[-1])
+            result = evaluate(Theirs(pd.read_csv(out), data), metrics=METRICS)
+            rows.append({"model": f"implicit {model}", **result.summary, "seconds": got["cpu_seconds"]})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--models", nargs="+", default=list(OURS), choices=list(OURS))
+    parser.add_argument("--validate", choices=list(OURS))
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    ml, rows = movielens("100k"), list[dict[str, Any]]()
+    for seed in args.seeds:
+        ratings = ml.ratings
+        if args.validate:
+            ratings = ratings.iloc[apply_split(per_user_split(0.25, seed), ratings)[0]].reset_index(drop=True)
+        split = per_user_split(0.25, seed + 1000 if args.validate else seed)
+        data = CollabDataBunch.from_df(ratings, split=split, items=ml.items, users=ml.users, bs=1024, seed=seed,
+                                       device="cpu")
+        for name in [args.validate] if args.validate else args.models:
+            start = time.process_time()
+            learn = OURS[name](data, seed)
+            seconds = time.process_time() - start
+            rows.append({"model": name, **evaluate(learn, metrics=METRICS).summary, "seconds": seconds})
+            print(rows[-1], flush=True)
+        rows.append({"model": "popularity", **evaluate(Popularity(data), metrics=METRICS).summary, "seconds": 0.0})
+        if PEER.exists() and not args.no_peers and not args.validate:
+            rows += peers(data, *(ratings.iloc[part] for part in apply_split(split, ratings)), seed)
+    made = pd.DataFrame(rows).groupby("model").mean().sort_values("ndcg", ascending=False).round(4).to_string()
+    print(f"\n{made}")
+    if args.out:
+        args.out.write_text(made + "\n")
+
+
+if __name__ == "__main__":
+    main()
