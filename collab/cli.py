@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import warnings
+from collections.abc import Hashable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +27,7 @@ from .data.movielens import movielens
 from .data.schema import DataError, Schema
 from .data.split import CANONICAL, Split, apply_split, leave_last, random_split, time_split, user_split
 from .interpret import CollabInterpretation
+from .interpret.asked import whom
 from .interpret.errors import errors
 from .learner import CollabLearner
 
@@ -163,11 +165,10 @@ def similar(item: Annotated[str, typer.Argument(metavar="ITEM", help="An item's 
             as_: As = Output.TABLE) -> None:
     """List the items nearest to one."""
     learn = _load(model)
-    id, *others = learn.data.find_items(item)
+    id = _item(learn, item)
     if as_ is Output.TABLE:
         title = (learn.data.titles([id]) or [""])[0]
-        which = f", the most rated of {len(others) + 1:,} with {item!r} in their title" if others else ""
-        print(f"Nearest to {f'{title} ({id})' if title else id}{which}:\n")
+        print(f"Nearest to {f'{title} ({id})' if title else id}:\n")
     _print(learn.similar_items(id, n=n, min_ratings=min_ratings), as_, "nothing with so many ratings")
 
 
@@ -177,8 +178,7 @@ def explain(user: Annotated[str, typer.Option(help="The user's id.")],
             model: ModelFile = OUT) -> None:
     """Take the score of an item for a user apart, and name what the user rated that is nearest to it."""
     learn = _load(model)
-    id, *_ = learn.data.find_items(item)
-    print(CollabInterpretation(learn).explain(learn.data.users.parse(user), id))
+    print(CollabInterpretation(learn).explain(learn.data.users.parse(user), _item(learn, item)))
 
 
 @app.command()
@@ -235,6 +235,14 @@ def _load(model: Path) -> CollabLearner:
     if not model.exists():
         raise DataError(f"there is no model file {model}; make one with: collab train DATA --out {model}")
     return load_learner(model)
+
+
+def _item(learn: CollabLearner, text: str) -> Hashable:
+    """The item that is meant by an id, a title or a part of one; where there are others, they are named."""
+    found = learn.data.find_items(text)
+    if len(found) > 1:
+        print(f"Warning: {whom(learn.data, text, found)}", file=sys.stderr)
+    return found[0]
 
 
 def _held_out(learn: CollabLearner, model: Path, data: str | None = None, split: str | None = None,

@@ -19,7 +19,8 @@ from collab import (
     synthetic,
 )
 from collab.data.dataset import RatingSet
-from collab.interpret.charts import encode_groups, rarest
+from collab.interpret.charts import COLOUR, encode_groups, rarest
+from collab.interpret.maps import need
 
 alt = pytest.importorskip("altair")
 GENRES = ["Drama", "Comedy|Drama", "R&B (soul)|Comedy", ""]
@@ -62,13 +63,13 @@ def browser(tmp_path_factory):
     driver.quit()
 
 
-def opened(browser, path, view="window.map"):
-    """Open a page and wait until its chart is drawn."""
+def opened(browser, path):
+    """Open a page and wait until its chart is drawn, and can be asked as window.view."""
     for log in ("performance", "browser"):
         browser.get_log(log)
     browser.get(path.as_uri())
     end = time.monotonic() + 30
-    while not browser.execute_script(f"return !!({view})"):
+    while not browser.execute_script("return typeof (window.view || {}).scenegraph === 'function'"):
         assert time.monotonic() < end, "no chart was drawn"
         time.sleep(0.1)
 
@@ -81,20 +82,36 @@ def requests_and_errors(browser):
     return [url for url in asked if not url.startswith(("file:", "data:", "blob:"))], browser.get_log("browser")
 
 
-def drawn(browser, view, kind):
-    """How many marks of a kind (symbol, rect) the view shows, and the sum of their sizes on the screen."""
+def drawn(browser, kind):
+    """The marks of a kind (symbol, rect) that the view shows: id, x, y, area on the screen, colour, panel."""
     return browser.execute_script(f"""
-        let n = 0, area = 0;
-        const visit = item => {{
+        const found = [], visit = (item, panel) => {{
             if (item.marktype === '{kind}' && item.role === 'mark')
-                item.items.forEach(i => {{ n += 1; area += i.bounds.width() * i.bounds.height(); }});
-            (item.items || []).forEach(visit);
+                item.items.forEach(i => found.push([i.datum.id, i.x, i.y, i.bounds.width() * i.bounds.height(), i.fill,
+                                                    panel]));
+            (item.items || []).forEach(i => visit(i, item.marktype === 'group' ? item.name || panel : panel));
         }};
-        visit(({view}).scenegraph().root);
-        return [n, Math.round(area)];""")
+        visit(window.view.scenegraph().root, '');
+        return found;""")
 
 
-def click_group(browser, view, name, shift=False):
+def act(browser, actions):
+    """Do it, and wait until what follows is drawn."""
+    actions.perform()
+    browser.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => window.view.runAsync()"
+                                 ".then(() => done()));")
+
+
+def corner(browser):
+    """Where the upper left corner of the first panel is, on the screen."""
+    return browser.execute_script("""
+        const view = window.view, canvas = view.container().querySelector('canvas, svg.marks');
+        canvas.scrollIntoView({block: 'center'});
+        const box = canvas.getBoundingClientRect(), origin = view.origin(), padding = view.padding();
+        return [box.x + origin[0] + padding.left, box.y + origin[1] + padding.top];""")
+
+
+def click_group(browser, name, shift=False):
     """A real click in the middle of the bar of a group."""
     from selenium.webdriver import ActionChains, Keys
     x, y = browser.execute_script(f"""
@@ -105,30 +122,30 @@ def click_group(browser, view, name, shift=False):
             const [gx, gy] = item.mark && item.mark.marktype === 'group' ? [item.x || 0, item.y || 0] : [0, 0];
             (item.items || []).forEach(i => visit(i, dx + gx, dy + gy));
         }};
-        visit(({view}).scenegraph().root, 0, 0);
-        const canvas = ({view}).container().querySelector('canvas, svg.marks'), origin = ({view}).origin();
-        canvas.scrollIntoView({{block: 'center'}});
-        const box = canvas.getBoundingClientRect();
-        return [box.x + origin[0] + at[0], box.y + origin[1] + at[1]];""")
+        visit(window.view.scenegraph().root, 0, 0);
+        return at;""")
+    left, top = corner(browser)
     actions = ActionChains(browser)
-    actions.w3c_actions.pointer_action.move_to_location(int(x), int(y))
+    actions.w3c_actions.pointer_action.move_to_location(int(left + x), int(top + y))
     if shift:
         actions.key_down(Keys.SHIFT)
     actions.click()
     if shift:
         actions.key_up(Keys.SHIFT)
-    actions.perform()
-    time.sleep(0.5)                                         # a click is drawn in the next frame
+    act(browser, actions)
 
 
-def test_a_click_on_a_genre_of_the_map_leaves_its_items_and_nothing_leaves_the_report(interp, browser, tmp_path):
+def test_a_click_on_a_genre_of_the_map_leaves_its_items_as_they_are_and_nothing_leaves_the_report(interp, browser,
+                                                                                                  tmp_path):
     opened(browser, interp.report(tmp_path / "report.html"))
     genres = interp.map("pca")["genres"]
-    assert drawn(browser, "window.map", "symbol")[0] == len(genres)
-    click_group(browser, "window.map", "Drama")
-    assert drawn(browser, "window.map", "symbol")[0] == genres.str.contains("Drama").sum()
-    click_group(browser, "window.map", "R&B (soul)", shift=True)
-    assert drawn(browser, "window.map", "symbol")[0] == genres.str.contains("Drama|soul").sum() == (genres != "").sum()
+    before = {id: rest for id, *rest in drawn(browser, "symbol")}
+    assert len(before) == len(genres)
+    for name, shift, pattern in (("Drama", False, "Drama"), ("R&B (soul)", True, "Drama|soul")):
+        click_group(browser, name, shift)
+        after = {id: rest for id, *rest in drawn(browser, "symbol")}
+        assert len(after) == genres.str.contains(pattern).sum()
+        assert after == {id: before[id] for id in after}        # neither place nor size nor colour has changed
     assert requests_and_errors(browser) == ([], [])
 
 
@@ -138,19 +155,19 @@ def saved(chart, path):
     page = path.read_text()
     call = "vegaEmbed('#vis', spec, embedOpt)"
     assert page.count(call) == 1
-    path.write_text(page.replace(call, f"{call}.then(result => {{ window.chart = result.view; }})"))
+    path.write_text(page.replace(call, f"{call}.then(result => {{ window.view = result.view; }})"))
     return path
 
 
 @pytest.mark.parametrize(("by", "name"), [("item", "Comedy"), ("user", "artist")])
 def test_a_click_on_a_group_recounts_the_histograms(ml, by, name, browser, tmp_path):
-    opened(browser, saved(chart_counts(ml, by), tmp_path / "counts.html"), "window.chart")
-    before = drawn(browser, "window.chart", "rect")
-    click_group(browser, "window.chart", name)
-    after = drawn(browser, "window.chart", "rect")
-    assert after[1] < before[1] and after[0] <= before[0]
+    opened(browser, saved(chart_counts(ml, by), tmp_path / "counts.html"))
+    before = drawn(browser, "rect")
+    click_group(browser, name)
+    after = drawn(browser, "rect")
+    assert sum(area for *_, area, _, _ in after) < sum(area for *_, area, _, _ in before) and len(after) <= len(before)
     counted = browser.execute_script("""
-        return Object.keys(window.chart.getState({data: (n, d) => true}).data).map(name => window.chart.data(name))
+        return Object.keys(window.view.getState({data: (n, d) => true}).data).map(name => window.view.data(name))
             .filter(rows => rows.length && 'sum_n' in rows[0]).map(rows => rows.reduce((s, r) => s + r.sum_n, 0));""")
     table = (ml.item_table() if by == "item" else ml.user_table()).query("n_ratings > 0")
     column = table["genres" if by == "item" else "occupation"]
@@ -162,9 +179,25 @@ def test_the_norms_of_several_models_open_without_a_word_on_the_console(interp, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         chart = chart_norms({"one": interp, "wd=0.1 [two]": interp})
-    opened(browser, saved(chart, tmp_path / "norms.html"), "window.chart")
-    assert drawn(browser, "window.chart", "symbol")[0] == 2 * len(interp.norms(min_ratings=1))
+    opened(browser, saved(chart, tmp_path / "norms.html"))
+    assert len(drawn(browser, "symbol")) == 2 * len(interp.norms(min_ratings=1))
     assert requests_and_errors(browser) == ([], [])
+
+
+def test_a_brush_over_one_panel_marks_the_same_items_in_both(interp, browser, tmp_path):
+    from selenium.webdriver import ActionChains
+    opened(browser, saved(chart_norms({"one": interp, "two": interp}), tmp_path / "norms.html"))
+    x, y = corner(browser)
+    actions = ActionChains(browser)
+    pointer = actions.w3c_actions.pointer_action.move_to_location(int(x) + 3, int(y) + 3).pointer_down()
+    for right, down in ((20, 20), (145, 270)):
+        pointer.move_to_location(int(x) + right, int(y) + down)
+    pointer.pointer_up()
+    act(browser, actions)
+    marked = {panel: {id for id, *_, fill, of in drawn(browser, "symbol") if of == panel and fill == COLOUR}
+              for *_, panel in drawn(browser, "symbol")}
+    left, right = marked.values()
+    assert left == right and 0 < len(left) < len(interp.norms(min_ratings=1))
 
 
 # Without a browser ------------------------------------------------------------------------------------------------
@@ -214,34 +247,43 @@ def test_the_map_repeats_and_lays_neighbours_side_by_side(interp):
     assert apart < 0.8 * np.linalg.norm(places[:, None] - places[None], axis=2).mean()
 
 
-def test_looking_at_maps_and_reports_changes_no_random_state(interp, tmp_path):
-    before = np.random.get_state()[1].copy()
-    interp.tsne()
-    interp.report(tmp_path / "r.html")
-    assert np.array_equal(before, np.random.get_state()[1])
+def test_the_map_is_scikit_learn_s_t_sne_on_cosines(interp):
+    from sklearn.manifold import TSNE
+    found = interp.map(top=30, seed=7)
+    weight = interp.learn.weight(found["id"].tolist()).double().numpy()
+    expected = TSNE(metric="cosine", init="random", random_state=7, perplexity=29 / 3).fit_transform(weight)
+    np.testing.assert_allclose(found[["x", "y"]], expected, rtol=1e-3, atol=1e-2)
 
 
-def test_the_report_is_the_same_after_loading_and_escapes_titles(interp, tmp_path):
-    from collab import load_learner
-    first = interp.report(tmp_path / "a.html", interp.data.valid).read_text()
-    loaded = load_learner(interp.learn.export(tmp_path / "m.safetensors"))
-    second = CollabInterpretation(loaded).report(tmp_path / "b.html", interp.data.valid).read_text()
-    assert first == second
-    for section in ("Training", "Error", "Biases", "Principal components", "Map of the items", "Recommendations"):
-        assert f"<h2>{section}</h2>" in first
-    assert "&lt;i&gt;Film" in first
+@pytest.mark.parametrize("end", ["</script>", "</SCRIPT >"])
+def test_a_title_a_group_and_a_name_cannot_end_the_script_of_a_saved_page(interp, ml, end, tmp_path):
+    items = ml.items.assign(title=f"{end}<script>throw 1</script>", genres=f"{end}|x")
+    learn = collab_learner(CollabDataBunch.from_df(ml.ratings, items=items, seed=0), n_factors=4)
+    evil = CollabInterpretation(learn)
+    odd = RatingSet(ml.ratings, items.rename(columns={"genres": end}), ml.users, "odd", "")
+    for k, (chart, tame) in enumerate((
+            (evil.chart_map("pca"), interp.chart_map("pca")), (chart_norms({end: evil}), chart_norms({"a": interp})),
+            (chart_counts(odd, "item", end), chart_counts(ml, "item")))):
+        pages = [saved(c, tmp_path / f"{name}{k}.html").read_text().lower() for name, c in (("a", chart), ("b", tame))]
+        assert pages[0].count("</script") == pages[1].count("</script")
 
 
-def test_a_title_cannot_end_the_script_that_draws_the_map(interp, tmp_path):
-    items = interp.data.item_table.reset_index().assign(title="</script><script>throw 1</script>")
-    learn = collab_learner(CollabDataBunch.from_df(synthetic(n_users=40, n_items=80, n_ratings=1500, seed=0).ratings,
-                                                   items=items, seed=0), n_factors=4)
-    page = CollabInterpretation(learn).report(tmp_path / "r.html").read_text()
-    assert page.count("</script>") == 2
+def test_genres_in_lists_are_refused_with_the_way_to_join_them(ml):
+    listed = RatingSet(ml.ratings, ml.items.assign(genres=[["a", "b"]] * len(ml.items)), ml.users, "", "")
+    for ask in (lambda: chart_counts(listed, "item"), listed.genre_counts):
+        with pytest.raises(DataError, match=r"'genres' holds lists \(such as \['a', 'b'\]\).* '\|'; join them with"):
+            ask()
 
 
-def test_a_model_without_biases_is_reported_with_a_sentence_in_their_place(ml, tmp_path):
-    learn = collab_learner(CollabDataBunch.from_df(ml.ratings, valid_pct=0, seed=0), "net", n_factors=4)
-    page = CollabInterpretation(learn).report(tmp_path / "net.html").read_text()
-    for sentence in ("EmbeddingNet has no i_bias", "no history of training", "no error to report"):
-        assert sentence in page
+def test_what_is_not_installed_is_named_as_it_is_installed(monkeypatch):
+    import sys
+    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
+    with pytest.raises(ImportError, match=r"this needs scikit-learn, .*: pip install 'collab\[charts\]'"):
+        need("sklearn.manifold")
+
+
+@pytest.mark.parametrize(("method", "least"), [("tsne", 4), ("pca", 2)])
+def test_a_map_says_how_many_items_it_needs(interp, method, least):
+    assert len(interp.map(method, top=least)) == least and interp.map.__name__ == "map"
+    with pytest.raises(DataError, match=f"by {method} needs at least {least} items, got {least - 1}; lower"):
+        interp.map(method, top=least - 1)

@@ -190,13 +190,21 @@ class CollabDataBunch(DataBunch):
         return self.find_items(text)[0]
 
     def find_items(self, text: str) -> list[Hashable]:
-        """The ids that a person may mean by `text`, an id as typed, a title or a part of one, the most rated first.
-        An id or a whole title stands alone. Raises UnknownId, with what is near, where nothing fits."""
+        """The ids that a person may mean by `text` where ids are typed too: the id that reads like it, then the items
+        with exactly this title; where there is neither, those of `find_titles`. Raises UnknownId where nothing fits."""
         try:
-            if (id := self.items.parse(text)) in self.items:
-                return [id]
+            id = self.items.parse(text)
         except DataError:
-            pass                    # then it must be a title
+            id = None                           # then it must be a title
+        if id is None or id not in self.items:
+            return self.find_titles(text)
+        ids = self.items.ids[1:]
+        same = [other for other, title in zip(ids, self.titles(ids) or []) if title.casefold() == text.casefold()]
+        return [id, *(other for other in same if other != id)]
+
+    def find_titles(self, text: str) -> list[Hashable]:
+        """The ids of items with this title or, where there are none, with `text` in their title, the most rated first,
+        upper and lower case alike. Raises UnknownId, with what is near, where nothing fits."""
         ids = self.items.ids[1:]
         if (titles := self.titles(ids)) is None or not text:
             raise self.items.unknown(text)
@@ -223,6 +231,8 @@ class CollabDataBunch(DataBunch):
 
     def counts(self, by: str = "item") -> Tensor:
         """How many training ratings each row of the item (or user) side has, int64, shape (n_items,)."""
+        if by not in ("item", "user"):
+            raise ValueError(f"by={by!r} is neither 'item' nor 'user'")
         side, n = (1, self.n_items) if by == "item" else (0, self.n_users)
         return torch.bincount(self.train.tensors[side].cpu(), minlength=n)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from .schema import DataError
+from .schema import DataError, show, without_categories
 
 if TYPE_CHECKING:
     from .dataset import RatingSet
@@ -14,15 +15,15 @@ if TYPE_CHECKING:
 
 def describe(self: RatingSet) -> pd.Series:
     """Sizes and shares: ratings, users, items, sparsity (the share of pairs that nobody rated), the mean rating, and
-    the least, median and largest number of ratings per user and per item."""
+    the least, median and largest number of ratings per user and per item. Missing (nan) where there are no ratings."""
     ratings = self.ratings
-    users, items = ratings["user"].value_counts(), ratings["item"].value_counts()
-    rated = ratings[["user", "item"]].drop_duplicates()
+    users, items = (without_categories(ratings[side]).value_counts() for side in ("user", "item"))
+    rated, pairs = ratings[["user", "item"]].drop_duplicates(), len(users) * len(items)
     numbers = {"ratings": len(ratings), "users": len(users), "items": len(items),
-               "sparsity": 1 - len(rated) / (len(users) * len(items)), "mean": ratings["rating"].mean()}
+               "sparsity": 1 - len(rated) / pairs if pairs else math.nan, "mean": ratings["rating"].mean()}
     for name, counts in (("user", users), ("item", items)):
-        numbers |= {f"ratings per {name}, {word}": int(counts.quantile(q, interpolation="lower"))
-                    for word, q in (("least", 0), ("median", 0.5), ("most", 1))}
+        for word, number in (("least", counts.min()), ("median", counts.median()), ("most", counts.max())):
+            numbers[f"ratings per {name}, {word}"] = int(number) if number % 1 == 0 else number
     return pd.Series(numbers, dtype=object, name=self.name)
 
 
@@ -48,22 +49,40 @@ def top_items(self: RatingSet, n: int = 10, by: str = "count", min_ratings: int 
 
 
 def genre_counts(self: RatingSet) -> pd.Series:
-    """How many items each genre has, the most frequent first; an item counts once for each of its genres."""
-    genres = self.items["genres"].str.split("|").explode()
-    return genres[genres != ""].value_counts().rename("items")
+    """How many items each genre has, the most frequent first; an item counts once for each of its genres.
+    Raises DataError without a column `genres` that joins them by "|"."""
+    if "genres" not in self.items:
+        raise DataError(f"there is no column 'genres' in ml.items; its columns are {[*self.items.columns]}")
+    return pd.Series(split_groups(self.items["genres"]), name="genres").explode().value_counts().rename("items")
 
 
 def cross_table(self: RatingSet, n_users: int = 15, n_items: int = 15) -> pd.DataFrame:
     """The ratings of the busiest users (rows) for the most rated items (columns, by title where known); missing where
-    a user did not rate one. A pair that was rated again counts with its mean."""
+    a user did not rate one. A pair that was rated again counts with its mean.
+    Raises DataError for ids that have no order, and items with several rows in `items`."""
     ratings = self.ratings
+    if "title" in self.items and self.items["item"].duplicated().any():
+        again = self.items["item"][self.items["item"].duplicated()]
+        raise DataError(f"{len(again):,} items are repeated in ml.items (such as {show(again.iloc[0])}); keep one row "
+                        "an item, with ml.items.drop_duplicates('item')")
     users, items = (_busiest(ratings[side], n) for side, n in (("user", n_users), ("item", n_items)))
     part = ratings[ratings["user"].isin(users) & ratings["item"].isin(items)]
     table = part.pivot_table(index="user", columns="item", values="rating", aggfunc="mean")
     table = table.reindex(index=users, columns=items)
     if "title" in self.items:
-        table.columns = pd.Index(self.items.set_index("item")["title"].reindex(items), name="title")
+        titles = self.items.set_index("item")["title"].astype(object).reindex(items)
+        table.columns = pd.Index(titles.where(titles.notna() & (titles != ""), items.astype(object)), name="title")
     return table
+
+
+def split_groups(column: pd.Series) -> list[list[str]]:
+    """The groups of every row of a column that joins them by "|", none for an empty or missing cell. Raises DataError
+    for a column of lists."""
+    for cell in column:
+        if not pd.api.types.is_scalar(cell):
+            raise DataError(f"column {column.name!r} holds {type(cell).__name__}s (such as {cell!r}) where text is "
+                            f"expected, groups joined by '|'; join them with df[{column.name!r}].map('|'.join)")
+    return [str(cell).split("|") if pd.notna(cell) and str(cell) else [] for cell in column]
 
 
 def _with_counts(table: pd.DataFrame, ratings: pd.DataFrame, side: str) -> pd.DataFrame:
@@ -74,4 +93,11 @@ def _with_counts(table: pd.DataFrame, ratings: pd.DataFrame, side: str) -> pd.Da
 
 def _busiest(ids: pd.Series, n: int) -> pd.Index:
     """The `n` most frequent ids; of equally frequent ones the smaller first."""
-    return ids.value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:n]
+    counts = without_categories(ids).value_counts()
+    try:
+        counts = counts.sort_index()
+    except TypeError:
+        kinds = sorted({type(id).__name__ for id in counts.index})
+        raise DataError(f"column {ids.name!r} mixes ids of several kinds, {' and '.join(kinds)}, which have no order; "
+                        f"make them one, such as text: df[{ids.name!r}].astype(str)") from None
+    return counts.sort_values(ascending=False, kind="stable").index[:n]

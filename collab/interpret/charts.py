@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.dataset import RatingSet
-from ..data.explore import item_table, user_table
+from ..data.explore import item_table, split_groups, user_table
 from ..data.schema import DataError
 from .maps import need
 
@@ -70,12 +70,14 @@ def chart_map(self: CollabInterpretation, method: str = "tsne", by: str = "item"
     if "genres" in table:
         codes, groups = encode_groups(table["genres"])
         table["genre"] = rarest(table["genres"], groups)
-        colour = alt.Color("genre:N", scale=alt.Scale(scheme="tableau20"), legend=alt.Legend(title="rarest genre"))
+        colour = alt.Color("genre:N", legend=alt.Legend(title="rarest genre"),
+                           scale=alt.Scale(scheme="tableau20", domain=[*map(_plain, sorted(set(table["genre"])))]))
         table["codes"] = codes
-    place = alt.Scale(zero=False, padding=12)
+    places = [alt.Scale(domain=_around(table[c]), zero=False, nice=False) for c in "xy"]
+    sizes = alt.Scale(domain=[0, int(table["n_ratings"].max())], range=[15, 250])   # none moves with what is picked
     points = alt.Chart(_values(alt, table), width=620, height=520).mark_circle(opacity=0.75).encode(
-        x=alt.X("x:Q", axis=None, scale=place), y=alt.Y("y:Q", axis=None, scale=place),
-        size=alt.Size("n_ratings:Q", legend=None, scale=alt.Scale(range=[15, 250])), color=colour,
+        x=alt.X("x:Q", axis=None, scale=places[0]), y=alt.Y("y:Q", axis=None, scale=places[1]),
+        size=alt.Size("n_ratings:Q", legend=None, scale=sizes), color=colour,
         tooltip=[alt.Tooltip(c, type="quantitative" if c == "n_ratings" else "nominal") for c in tooltip])
     if codes is None:
         return points.interactive()
@@ -107,7 +109,7 @@ def chart_norms(models: Mapping[str, CollabInterpretation], by: str = "item", mi
                           y=alt.Y(f"norm{k}:Q", title=f"length of the {by}'s embedding"),
                           tooltip=[*(alt.Tooltip(c, type="nominal") for c in tooltip),
                                    alt.Tooltip(f"norm{k}:Q", title="norm", format=".3f")],
-                          ).properties(title=name) for k, name in enumerate(models)]
+                          ).properties(title=_plain(name)) for k, name in enumerate(models)]
     with warnings.catch_warnings():     # of one brush in all panels, which is what is meant
         warnings.filterwarnings("ignore", "Automatically deduplicated", UserWarning)
         return alt.hconcat(*panels).add_params(brush)
@@ -118,7 +120,7 @@ def chart_norms(models: Mapping[str, CollabInterpretation], by: str = "item", mi
 
 def encode_groups(column: pd.Series) -> tuple[list[str], pd.DataFrame]:
     """The groups' numbers of every row, and a table of the groups, the largest first: code, group, n."""
-    lists = [str(cell).split("|") if pd.notna(cell) and str(cell) else [] for cell in column]
+    lists = split_groups(column)
     counts = pd.Series([name for names in lists for name in names], dtype=object).value_counts(sort=True)
     groups = pd.DataFrame({"code": range(len(counts)), "group": counts.index.astype(str), "n": counts.to_numpy()})
     number = dict(zip(groups["group"], groups["code"]))
@@ -128,14 +130,15 @@ def encode_groups(column: pd.Series) -> tuple[list[str], pd.DataFrame]:
 def rarest(column: pd.Series, groups: pd.DataFrame) -> list[str]:
     """The rarest group of every row, "none" for a row without any."""
     n = dict(zip(groups["group"], groups["n"]))
-    return [min(str(cell).split("|"), key=n.__getitem__) if pd.notna(cell) and str(cell) else "none" for cell in column]
+    return [min(names, key=n.__getitem__, default="none") for names in split_groups(column)]
 
 
-def _group_list(alt: Any, groups: pd.DataFrame, by: str, title: str | None) -> Any:
+def _group_list(alt: Any, groups: pd.DataFrame, by: str, column: str) -> Any:
+    title = _plain(column)
     pick = alt.selection_point(name="pick", fields=["code"])
     return alt.Chart(_values(alt, groups), width=110, title=f"{title}: click, shift-click").mark_bar(
         cursor="pointer").encode(
-        x=alt.X("n:Q", title=f"{by}s"), y=alt.Y("group:N", sort=groups["group"].tolist(), title=None),
+        x=alt.X("n:Q", title=f"{by}s"), y=alt.Y("group:N", sort=[*map(_plain, groups["group"])], title=None),
         color=alt.when(pick).then(alt.value(COLOUR)).otherwise(alt.value(PALE)),
         tooltip=[alt.Tooltip("group:N", title=title), alt.Tooltip("n:Q", title=f"{by}s")]).add_params(pick)
 
@@ -154,6 +157,19 @@ def _histogram(alt: Any, low: Any, high: Any, codes: list[str], title: str, by: 
                      base.transform_filter(PICKED).encode(color=alt.value(COLOUR)))
 
 
+def _around(values: pd.Series) -> list[float]:
+    """The values' range and 3% more at each end, where the largest points are whole."""
+    low, high = float(values.min()), float(values.max())
+    pad = 0.03 * (high - low) or 1.0
+    return [low - pad, high + pad]
+
+
+def _plain(text: str) -> str:
+    """Text that cannot end the script it is written into, whoever writes the page: a space of no width after a "<"."""
+    return text.replace("<", "<\u200b")
+
+
 def _values(alt: Any, table: pd.DataFrame) -> Any:
     """The table inside the page; unlike a frame, of any length. Missing values are null."""
-    return alt.Data(values=table.astype(object).where(table.notna(), None).to_dict("records"))
+    values = table.astype(object).where(table.notna(), None).map(lambda v: _plain(v) if isinstance(v, str) else v)
+    return alt.Data(values=values.to_dict("records"))

@@ -8,19 +8,26 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
+from ..data.schema import DataError
 from ..learner import CollabLearner
 from ..models.als import ALS
 from ..models.embedding import EmbeddingDot, EmbeddingDotBias
+from ..models.hybrid import HybridNet
 from ..models.svdpp import SVDpp
+from ..recommend import pair_scores
+
+SUMS = (EmbeddingDot, EmbeddingDotBias, SVDpp, HybridNet, ALS)      # the models, not what others derive from them
 
 
 @dataclass(frozen=True)
 class Explanation:
     """Why `user` gets `score` for `item`.
 
-    `parts` are the summands of the score before the sigmoid, `logit`: mean, user bias, item bias, the factors that
-    move it most, and the sum of the other factors; a frame with the columns part and value, or None for a model whose
-    score is no sum. `nearest` are the items that the user rated, nearest by cosine first: id, title, rating, score."""
+    `parts` are the summands of `logit`, which is the score itself or, if `squashed`, what it was before the sigmoid:
+    mean, user bias, item bias, the factors that move it most, and the sum of the other factors; a frame with the
+    columns part and value, or None for a model whose score is no sum. `clipped` says that the model's score lay beyond
+    the scale of the ratings. `nearest` are the items that the user rated, nearest by cosine first: id, title, rating
+    (the mean, where there are several) and score; None for a model without factors of items."""
 
     user: Hashable
     item: Hashable
@@ -28,14 +35,20 @@ class Explanation:
     score: float
     logit: float | None
     parts: pd.DataFrame | None
-    nearest: pd.DataFrame
+    nearest: pd.DataFrame | None
+    squashed: bool = False
+    clipped: bool = False
 
     def __str__(self) -> str:
         name = f"{self.title} ({self.item})" if self.title else str(self.item)
+        total = "Before the sigmoid" if self.squashed else "The score is"
         parts = "The score of this model is no sum of parts." if self.parts is None else \
-            f"Before the sigmoid {self.logit:.3f}, the sum of\n{self.parts.round(3).to_string(index=False)}"
-        return (f"User {self.user} and {name}: predicted {self.score:.2f}\n\n{parts}\n\n"
-                f"Nearest among what the user rated\n{self.nearest.round(3).to_string(index=False)}")
+            f"{total} {self.logit:.3f}, the sum of\n{self.parts.round(3).to_string(index=False)}"
+        nearest = "This model has no factors of items, so that none is near another." if self.nearest is None else \
+            "The user rated nothing else." if self.nearest.empty else \
+            f"Nearest among what the user rated\n{self.nearest.round(3).to_string(index=False)}"
+        return (f"User {self.user} and {name}: predicted {self.score:.2f}{', clipped to the scale' * self.clipped}\n\n"
+                f"{parts}\n\n{nearest}")
 
 
 def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int = 5,
@@ -43,10 +56,11 @@ def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int
     """The explanation of one known user's score for one known item. Raises UnknownId for others."""
     u, i = learn.data.users[user], learn.data.items[item]
     model = learn.model
-    score = learn.predict(user, item, unknown="error")
+    rows = [torch.tensor([row], device=learn.device) for row in (u, i)]
+    raw = learn._looking(lambda: pair_scores(model, *rows))
+    score = learn.decode(raw)
     parts = logit = None
-    factorised = isinstance(model, (EmbeddingDot, EmbeddingDotBias, SVDpp, ALS))
-    if factorised and getattr(model, "layers", None) is None:
+    if type(model) in SUMS and getattr(model, "layers", None) is None:
         products = (learn.weight(user, is_item=False) * learn.weight(item)).double()
         summands = {}
         if not isinstance(model, EmbeddingDot) and getattr(model, "predicts_ratings", True):
@@ -56,13 +70,24 @@ def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int
         summands |= {f"factor {k}": products[k].item() for k in strongest}
         summands["other factors"] = products.sum().item() - products[strongest].sum().item()
         parts, logit = pd.DataFrame({"part": summands.keys(), "value": summands.values()}), sum(summands.values())
-    rows, ratings = learn.data.histories[u]
-    ratings, rows = ratings[rows != i], rows[rows != i]
-    weight = learn.weight(is_item=True)
+    return Explanation(user, item, (learn.data.titles([item]) or [""])[0], score.item(), logit, parts,
+                       _nearest(learn, u, i, n_nearest), getattr(model, "y_range", None) is not None,
+                       bool((score - raw).abs() > 1e-6))
+
+
+def _nearest(learn: CollabLearner, u: int, i: int, n: int) -> pd.DataFrame | None:
+    """The `n` items of a user's history, without item row `i`, that are nearest to it."""
+    try:
+        weight = learn.weight(is_item=True)
+    except DataError:
+        return None
+    rated, ratings = learn.data.histories[u]
+    rows, place = torch.unique(rated, return_inverse=True)      # some may be rated again
+    means = torch.zeros(len(rows)).index_add(0, place, ratings) / torch.bincount(place, minlength=len(rows))
+    rows, means = rows[rows != i], means[rows != i]
     cosine = torch.nn.functional.cosine_similarity(weight[rows - 1], weight[i - 1][None], dim=1)
-    order = torch.argsort(cosine, descending=True, stable=True)[:n_nearest]
+    order = torch.argsort(cosine, descending=True, stable=True)[:n]
     nearest = pd.DataFrame({"id": learn.data.items.decode(rows[order].numpy())})
     if (titles := learn.data.titles(nearest["id"])) is not None:
         nearest["title"] = titles
-    nearest = nearest.assign(rating=ratings[order].numpy(), score=cosine[order].numpy())
-    return Explanation(user, item, (learn.data.titles([item]) or [""])[0], float(score), logit, parts, nearest)
+    return nearest.assign(rating=means[order].numpy(), score=cosine[order].numpy())

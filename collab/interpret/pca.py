@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+from ..data.schema import DataError
+from .asked import check_count, names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +20,8 @@ class PCA:
 
     `components` (n_components, n_factors), `explained_variance` and `explained_variance_ratio` (n_components,),
     `mean` (n_factors,), and `scores`, a frame with a row an id: id, title and n_ratings where known, then one column
-    a component, called 0, 1 and so on. Raises ValueError for more components than factors, or fewer than two rows."""
+    a component, called 0, 1 and so on. Raises ValueError for more components than factors, and DataError for fewer
+    than two rows."""
 
     def __init__(self, weight: np.ndarray, labels: pd.DataFrame, n_components: int = 3):
         n, n_factors = weight.shape
@@ -25,7 +29,7 @@ class PCA:
             raise ValueError(f"n_components must lie between 1 and the number of factors, {n_factors}, "
                              f"got {n_components}")
         if n < 2:
-            raise ValueError(f"principal components need at least two rows, got {n}; lower min_ratings")
+            raise DataError(f"principal components need at least two rows, got {n}; lower min_ratings or raise top")
         centred = weight.astype(np.float64)
         self.mean = centred.mean(0)
         centred -= self.mean
@@ -35,16 +39,17 @@ class PCA:
         largest = np.abs(components).argmax(1)
         self.components = components * np.sign(components[np.arange(n_components), largest])[:, None]
         self.explained_variance = variances[order].clip(min=0)
-        self.explained_variance_ratio = self.explained_variance / variances.clip(min=0).sum()
+        self.explained_variance_ratio = self.explained_variance / max(variances.clip(min=0).sum(), np.finfo(float).tiny)
         columns = pd.DataFrame(centred @ self.components.T, columns=range(n_components))
         self.scores = pd.concat([labels.reset_index(drop=True), columns], axis=1)
 
     def table(self, k: int = 0, n: int = 5) -> pd.DataFrame:
-        """Both ends of component `k`: the `n` highest scores, then the `n` lowest, the lowest last."""
+        """Both ends of component `k`: the `n` highest scores, then the `n` lowest, the lowest last; all rows, where
+        there are no more."""
         self._check(k)
+        check_count(n=n)
         ranked = self.scores.iloc[np.argsort(-self.scores[k].to_numpy(), kind="stable")]
-        n = min(n, len(ranked) // 2)
-        ends = pd.concat([ranked.head(n), ranked.tail(n)])
+        ends = ranked if len(ranked) <= 2 * n else pd.concat([ranked.head(n), ranked.tail(n)])
         labels = [c for c in self.scores if not isinstance(c, int)]
         return ends[[*labels, k]].rename(columns={k: "score"}).reset_index(drop=True)
 
@@ -53,13 +58,13 @@ class PCA:
         from .plots import axes, scatter_with_labels
         self._check(x)
         self._check(y)
-        ax, shown = axes(ax), self.scores
+        check_count(top=top)
+        ratio, shown = self.explained_variance_ratio, self.scores
         if top is not None:
             shown = shown.nlargest(top, "n_ratings")
-        labels: Any = shown["title"] if "title" in shown else shown["id"]
-        scatter_with_labels(ax, shown[x].to_numpy(), shown[y].to_numpy(), labels.astype(str).tolist())
-        ratio = self.explained_variance_ratio
+        ax = axes(ax)
         ax.set(xlabel=f"component {x} ({ratio[x]:.0%} of the variance)", ylabel=f"component {y} ({ratio[y]:.0%})")
+        scatter_with_labels(ax, shown[x].to_numpy(), shown[y].to_numpy(), names(shown))
         return ax
 
     def _check(self, k: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Callable, Hashable, Sequence
 from html import escape
 from importlib.resources import files
@@ -46,7 +47,7 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | N
     body = "".join(f"<section><h2>{name}</h2>{_or_sentence(make)}</section>" for name, make in sections.items())
     style = files(__package__).joinpath("report.css").read_text()
     page = (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-            f'<link rel="icon" href="data:,"><style>{style}</style><script>{_inline(bundle)}</script></head>'
+            f'<link rel="icon" href="data:,"><style>{style}</style><script>{_without_ends(bundle)}</script></head>'
             f"<body><h1>{escape(title)}</h1><p>{_facts(self)}</p>{body}</body></html>\n")
     return write_bytes(Path(path), page.encode())
 
@@ -76,8 +77,7 @@ def _error(self: CollabInterpretation, part: TensorBatches | None) -> str:
 
 
 def _biases(self: CollabInterpretation) -> str:
-    ends = [self.biases("item", 10, largest).drop(columns="id" if self.data.titles([]) is not None else [])
-            for largest in (True, False)]
+    ends = [self.biases("item", 10, largest) for largest in (True, False)]
     named = "".join(f"<div><h4>{name}</h4>{_table(end)}</div>" for name, end in zip(("Largest", "Smallest"), ends))
     return ("<p>What is liked more, and less, than the tastes of those who rated it explain.</p>"
             f"<div class=row>{named}</div>")
@@ -85,23 +85,22 @@ def _biases(self: CollabInterpretation) -> str:
 
 def _components(self: CollabInterpretation) -> str:
     n = min(3, self.learn.weight().shape[1])
-    pca = self.pca(n, min_ratings=min(MIN_RATINGS, int(self.data.counts()[1:].max())))
+    second = int(np.sort(self._counts("item"))[-2:][0])     # so that in small data two items are left at least
+    pca = self.pca(n, min_ratings=min(MIN_RATINGS, second))
     blocks = []
     for k, ratio in enumerate(pca.explained_variance_ratio):
-        table = pca.table(k)
-        blocks.append(f"<div><h3>Component {k}: {ratio:.1%} of the variance</h3>"
-                      f"{_table(table.drop(columns='id') if 'title' in table else table)}</div>")
+        blocks.append(f"<div><h3>Component {k}: {ratio:.1%} of the variance</h3>{_table(pca.table(k))}</div>")
     return (f"<p>Both ends of the strongest directions of the {len(pca.scores):,} most rated items.</p>"
             f"<div class=row>{''.join(blocks)}</div>{_picture(pca.plot) if n > 1 else ''}")
 
 
 def _map(self: CollabInterpretation) -> str:
-    spec = json.dumps(self.chart_map().to_dict(), default=str)
+    spec = json.dumps(self.chart_map().to_dict(), default=str).replace("<", "\\u003c")
     genres = ("; click a genre, shift-click further ones, double-click for all"
               if "genres" in self.data.item_table else "")
     return (f"<p>Neighbours have similar factors. Hover for names, drag to move, scroll to zoom{genres}.</p>"
-            f'<div id="map"></div><script>vegaEmbed("#map", {_inline(spec)}, {{actions: false}})'
-            ".then(result => { window.map = result.view; });</script>")
+            f'<div id="map"></div><script>vegaEmbed("#map", {spec}, {{actions: false}})'
+            ".then(result => { window.view = result.view; });</script>")
 
 
 def _recommendations(self: CollabInterpretation, user: Hashable) -> str:
@@ -112,7 +111,7 @@ def _recommendations(self: CollabInterpretation, user: Hashable) -> str:
 
 
 def _three_users(self: CollabInterpretation) -> list[Hashable]:
-    counts = self.data.counts("user")[1:].numpy()
+    counts = self._counts("user")
     order = np.argsort(-counts, kind="stable")
     chosen = list(dict.fromkeys(order[[0, len(order) // 2, -1]].tolist()))      # there may be fewer than three
     return list(self.data.users.decode(np.array(chosen) + 1))
@@ -127,6 +126,8 @@ def _or_sentence(make: Callable[[], str]) -> str:
 
 
 def _table(frame: pd.DataFrame, decimals: int = 3) -> str:
+    if frame.empty:
+        return "<p class=missing>There is nothing to list.</p>"
     shown = pd.DataFrame({name: [f"{v:.{decimals}f}" if isinstance(v, float) else str(v) for v in column]
                           for name, column in frame.items()})
     page = shown.to_html(index=False, border=0, justify="left")
@@ -136,15 +137,16 @@ def _table(frame: pd.DataFrame, decimals: int = 3) -> str:
 
 def _picture(plot: Callable[..., Any]) -> str:
     """What `plot` draws, as an image inside the page."""
-    import matplotlib as mpl
+    import matplotlib.style as mpl_style
     from matplotlib.figure import Figure
-    figure, drawn = Figure(figsize=(7, 5), layout="tight"), io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "collab"}):        # so that the same learner gives the same page
+    same: Any = ["default", {"svg.hashsalt": "collab"}]     # the same learner gives the same page, whatever the style
+    with mpl_style.context(same):
+        figure, drawn = Figure(figsize=(7, 5), layout="tight"), io.BytesIO()
         plot(ax=figure.subplots())
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     return f'<img alt="" src="data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode()}">'
 
 
-def _inline(script: str) -> str:
+def _without_ends(script: str) -> str:
     """A script that cannot end the element it stands in."""
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return re.sub(r"</(script)", r"<\\/\1", script, flags=re.IGNORECASE).replace("<!--", "<\\!--")
