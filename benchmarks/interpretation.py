@@ -1,4 +1,5 @@
-"""Interpretation of 100,000 items with 64 factors: seconds, and the memory beyond what the learner itself takes.
+"""Interpretation of 100,000 items with 64 factors: seconds, and the memory beyond what the learner itself takes, which
+must stay below 1 GiB.
 
 Run: python benchmarks/interpretation.py [--n-items 100000] [--n-factors 64]"""
 
@@ -11,6 +12,8 @@ import pandas as pd
 import torch
 
 from collab import CollabDataBunch, CollabInterpretation, collab_learner
+
+LIMIT = 1024        # MiB
 
 
 def peak_mib() -> float:
@@ -32,13 +35,15 @@ def main() -> None:
     asked = {
         "biases": lambda: interp.biases(n=20), "norms": interp.norms, "pca of all": lambda: interp.pca(3, top=None),
         "neighbors": lambda: interp.neighbors(17), "explain": lambda: interp.explain(17, 17),
-        "similar_pairs": lambda: interp.similar_pairs(0.5),
+        "similar_pairs": lambda: interp.similar_pairs(0.5), "pairs of any": lambda: interp.similar_pairs(-1.0),
     }
     for name, ask in asked.items():
         start = time.perf_counter()
         ask()
         seconds = time.perf_counter() - start
         print(f"{name:14} {seconds:6.2f} s, memory so far {peak_mib() - before:+6.0f} MiB", flush=True)
+    if (peak := peak_mib() - before) > LIMIT:
+        raise SystemExit(f"interpretation took {peak:,.0f} MiB, more than {LIMIT:,}")
 
 
 if __name__ == "__main__":

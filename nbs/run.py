@@ -55,6 +55,8 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
+    if args.fast and args.write:
+        parser.error("--fast and --write do not go together: what is kept is what the sources give")
     books = [HERE / name for name in args.names] or sorted(HERE.glob("*.ipynb"))
     for path in books:
         start = time.perf_counter()

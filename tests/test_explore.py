@@ -56,3 +56,36 @@ def test_known_facts_of_movielens(ml100k):
     assert len(occupations) == 21 and occupations.index[0] == "student" and occupations.iloc[0] == 196
     assert ml100k.describe()["sparsity"] == pytest.approx(1 - 100_000 / (943 * 1682))
     assert ml100k.cross_table().shape == (15, 15) and ml100k.cross_table().columns[0] == "Star Wars (1977)"
+
+
+def test_categories_that_do_not_occur_are_not_counted():
+    ratings = RATINGS.astype({"user": "category", "item": pd.CategoricalDtype([6, 7, 8, 9])})
+    listed = RatingSet(ratings, ITEMS, SMALL.users, "small", "")
+    pd.testing.assert_series_equal(listed.describe(), SMALL.describe())
+    assert listed.cross_table(9, 9).columns.tolist() == ["G", "H", "I"]
+
+
+def test_the_median_of_an_even_number_lies_between():
+    two = RatingSet(RATINGS[RATINGS["user"] != 1], ITEMS, SMALL.users, "two", "")
+    assert two.describe()["ratings per user, median"] == 1.5
+
+
+def test_no_ratings_are_described_by_what_is_missing():
+    numbers = RatingSet(RATINGS[:0], ITEMS, SMALL.users, "none", "").describe()
+    assert numbers[["ratings", "users", "items"]].tolist() == [0, 0, 0] and numbers[3:].isna().all()
+
+
+def test_what_cannot_be_counted_is_said_with_a_remedy():
+    twice = RatingSet(RATINGS, pd.concat([ITEMS, ITEMS[:1]]), SMALL.users, "twice", "")
+    with pytest.raises(DataError, match=r"1 items are repeated .* \(such as 9\).*drop_duplicates\('item'\)"):
+        twice.cross_table()
+    mixed = RatingSet(RATINGS.assign(item=[7, "8", 7, 9, 7]), ITEMS, SMALL.users, "mixed", "")
+    with pytest.raises(DataError, match=r"'item' mixes ids of several kinds, int and str.*df\['item'\].astype\(str\)"):
+        mixed.cross_table()
+    with pytest.raises(DataError, match=r"no column 'genres' in ml.items; its columns are \['item', 'title'\]"):
+        RatingSet(RATINGS, ITEMS[["item", "title"]], SMALL.users, "bare", "").genre_counts()
+
+
+def test_an_item_without_a_title_has_its_id_in_the_cross_table():
+    some = RatingSet(RATINGS, ITEMS.assign(title=["I", "", None, "F"]), SMALL.users, "some", "")
+    assert some.cross_table().columns.tolist() == [7, 8, "I"]

@@ -1,6 +1,6 @@
 """Interpretation: planted structure is found, numbers agree with other libraries, and nothing moves."""
 
-import copy
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,18 @@ from sklearn.cross_decomposition import CCA
 from sklearn.decomposition import PCA as SklearnPCA
 from sklearn.metrics.pairwise import cosine_similarity
 
-from collab import CollabDataBunch, CollabInterpretation, DataError, collab_learner, load_learner, synthetic
+from collab import (
+    CollabDataBunch,
+    CollabInterpretation,
+    DataError,
+    EmbeddingDotBias,
+    collab_learner,
+    load_learner,
+    synthetic,
+)
+from collab.interpret.asked import names
+from collab.interpret.pca import PCA
+from collab.recommend import top_k
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +41,15 @@ def learn(ml):
 @pytest.fixture
 def interp(learn):
     return CollabInterpretation.from_learner(learn)
+
+
+def titled(titles):
+    """Data of a few items with these titles, the first rated most, and their interpretation."""
+    ratings = pd.DataFrame([(f"u{user}", item, 1.0 + (user + item) % 5) for user in range(9) for k, item in
+                            enumerate(titles) if user + k < 9], columns=["user", "item", "rating"])
+    items = pd.DataFrame({"item": titles.keys(), "title": titles.values()})
+    data = CollabDataBunch.from_df(ratings, items=items, valid_pct=0, seed=0)
+    return data, CollabInterpretation(collab_learner(data, n_factors=2))
 
 
 def test_the_biases_of_items_and_users_are_found(interp, ml):
@@ -76,6 +96,17 @@ def test_the_table_of_a_component_has_both_ends(interp):
         pca.table(2)
 
 
+def test_the_table_of_few_rows_has_all_of_them(interp):
+    pca = interp.pca(1, top=5)
+    assert pca.table(0, 5)["score"].tolist() == sorted(pca.scores[0], reverse=True) == pca.table(0, 3)["score"].tolist()
+    assert len(pca.table(0, 2)) == 4
+
+
+def test_rows_that_are_all_alike_have_components_without_variance():
+    pca = PCA(np.ones((4, 3)), pd.DataFrame({"id": range(4), "n_ratings": 1}), 2)
+    assert pca.explained_variance_ratio.tolist() == [0, 0]
+
+
 def test_more_components_than_factors_are_refused(interp):
     with pytest.raises(ValueError, match="between 1 and the number of factors, 8, got 9"):
         interp.pca(9)
@@ -109,9 +140,50 @@ def test_neighbours_with_few_ratings_can_be_left_out(interp):
     assert (interp.neighbors(7, k=50, min_ratings=100)["n_ratings"] >= 100).all()
 
 
-def test_an_unknown_measure_is_refused(interp):
-    with pytest.raises(ValueError, match="'euclid' is not 'cosine', 'dot' or a number alpha"):
-        interp.neighbors(7, measure="euclid")
+@pytest.mark.parametrize("measure", ["euclid", None, float("nan"), float("inf"), [1]])
+def test_an_unknown_measure_is_refused(interp, measure):
+    with pytest.raises(ValueError, match=re.escape(f"{measure!r} is not 'cosine', 'dot' or a number alpha")):
+        interp.neighbors(7, measure=measure)
+
+
+@pytest.mark.parametrize(("name", "ask"), [
+    ("n", lambda i, n: i.biases(n=n)), ("n", lambda i, n: i.similar_pairs(n=n)), ("n", lambda i, n: i.plot_cross(n=n)),
+    ("n", lambda i, n: i.pca(1).table(0, n)), ("k", lambda i, n: i.neighbors(7, k=n)),
+    ("top", lambda i, n: i.pca(1, top=n)), ("top", lambda i, n: i.map("pca", top=n)),
+    ("top", lambda i, n: i.pca(2).plot(top=n)), ("n_factors", lambda i, n: i.explain(5, 11, n_factors=n)),
+    ("n_nearest", lambda i, n: i.explain(5, 11, n_nearest=n))])
+def test_a_count_that_is_none_is_refused_by_its_name(interp, name, ask):
+    for n in (0, -1, 2.5, "3"):
+        with pytest.raises(ValueError, match=re.escape(f"{name} must be a whole number, at least 1, got {n!r}")):
+            ask(interp, n)
+
+
+def test_whoever_asks_for_all_neighbours_gets_those_there_are_without_room_for_more(interp, monkeypatch):
+    asked = []
+    monkeypatch.setattr("collab.interpret.interpretation.top_k", lambda *args: asked.append(args[3]) or top_k(*args))
+    assert [len(interp.neighbors(7, k=10**8))] == asked == [len(interp.norms(min_ratings=5)) - 1]
+
+
+def test_a_title_that_reads_like_an_id_is_a_title_and_an_item_without_one_has_its_id_for_a_name():
+    data, interp = titled({1: "2 (1997)", 2: "Up", 3: "", 4: "Up", 5: "2 of us"})
+    with pytest.warns(UserWarning, match=r"'2' is taken for 2 \(1997\) \(1\); 1 other holds it too: 2 of us \(5\)$"):
+        assert interp.neighbors("2", min_ratings=0).equals(interp.neighbors(1, min_ratings=0))
+    with pytest.warns(UserWarning, match=r"'2' is taken for"):
+        assert interp.explain("u1", "2").item == 1
+    assert data.find_items("2") == [2] and data.find_titles("2") == [1, 5]      # on the command line ids are typed too
+    assert names(interp.norms().sort_values("id")) == ["2 (1997)", "Up", "3", "Up", "2 of us"]
+
+
+def test_an_id_that_is_also_a_title_is_taken_for_the_id_where_ids_are_typed_and_the_title_is_named():
+    data, interp = titled({1: "One", 2: "1", 3: "Three"})
+    assert data.find_items("1") == [1, 2]
+    assert interp.neighbors("1", min_ratings=0).equals(interp.neighbors(2, min_ratings=0))
+
+
+def test_text_is_no_number_where_there_are_no_titles():
+    data = CollabDataBunch.from_df(synthetic(n_users=20, n_items=10, n_ratings=90, seed=0).ratings, seed=0)
+    with pytest.raises(DataError, match="5 and '5' are different ids"):
+        CollabInterpretation(collab_learner(data, n_factors=2)).neighbors("5")
 
 
 @pytest.mark.parametrize("block", [7, 2048])
@@ -125,6 +197,26 @@ def test_similar_pairs_are_those_of_the_whole_matrix(interp, learn, monkeypatch,
     table = interp.similar_pairs(threshold, n=40)
     assert set(zip(table["id"], table["other_id"])) == {(a, b) for _, a, b in pairs}
     np.testing.assert_allclose(table["score"], [-s for s, _, _ in pairs], atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [3, 2048])
+def test_similar_pairs_of_equal_rows_are_in_the_order_of_their_places(interp, monkeypatch, block):
+    monkeypatch.setattr("collab.interpret.interpretation.BLOCK", block)
+    weight = torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
+    weight[[4, 9, 20]], weight[[2, 25]] = weight[0].clone(), 3 * weight[1]
+    monkeypatch.setattr(interp.learn, "weight", lambda is_item=True: torch.cat([weight, weight.new_zeros(270, 8)]))
+    expected = [(0, 4), (0, 9), (0, 20), (1, 2), (1, 25), (2, 25), (4, 9), (4, 20), (9, 20)]
+    for n in (9, 5):
+        table = interp.similar_pairs(1.0, n=n)
+        assert list(zip(table["id"] - 1, table["other_id"] - 1)) == expected[:n] and set(table["score"]) == {1.0}
+
+
+def test_similar_pairs_keep_no_more_than_are_asked_for_from_block_to_block(interp, monkeypatch):
+    monkeypatch.setattr("collab.interpret.interpretation.BLOCK", 100)
+    kept, sort = [], np.lexsort
+    monkeypatch.setattr(np, "lexsort", lambda keys: kept.append(len(keys[0])) or sort(keys))
+    assert len(interp.similar_pairs(-1.0, n=10)) == 10
+    assert max(kept) <= 20 + 2
 
 
 def test_norms_are_the_lengths_of_the_embeddings(interp, learn):
@@ -157,6 +249,56 @@ def test_an_explanation_adds_up_to_the_score(interp, learn):
     assert f"User 5 and {why.title} (11): predicted {why.score:.2f}" in str(why)
 
 
+def test_an_explanation_says_what_the_parts_are_the_sum_of_and_what_was_clipped(ml):
+    data = CollabDataBunch.from_df(ml.ratings, seed=0, bs=1024)
+    learn = collab_learner(data, n_factors=4, y_range=None)
+    with torch.no_grad():
+        learn.model.i_bias.weight[data.items[11]] += 9
+    why = CollabInterpretation(learn).explain(5, 11)
+    assert why.score == 5 and why.clipped and why.logit > 9 and not why.squashed
+    text = str(why)
+    assert "predicted 5.00, clipped to the scale\n" in text and f"The score is {why.logit:.3f}, the sum of" in text
+    plain = str(CollabInterpretation(learn).explain(5, 12))
+    assert "clipped" not in plain and "sigmoid" not in plain
+    squashed = str(CollabInterpretation(collab_learner(data, n_factors=4)).explain(5, 11))
+    assert "Before the sigmoid" in squashed and "The score is" not in squashed
+    assert "The score is" in str(CollabInterpretation(collab_learner(data, "dot", n_factors=4)).explain(5, 11))
+
+
+class Twice(EmbeddingDotBias):
+    def forward(self, users, items):
+        return 2 * super().forward(users, items)
+
+
+class NoFactors(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, users, items):
+        return self.level + 0 * users
+
+
+def test_a_model_of_ones_own_is_explained_by_what_it_has(ml):
+    data = CollabDataBunch.from_df(ml.ratings, seed=0, bs=1024)
+    twice = CollabInterpretation(collab_learner(data, Twice(4, data.n_users, data.n_items))).explain(5, 11)
+    assert twice.parts is None and len(twice.nearest) == 5
+    why = CollabInterpretation(collab_learner(data, NoFactors())).explain(5, 11)
+    assert why.nearest is None and why.score == 3
+    assert "no sum of parts" in str(why) and "no factors of items, so that none is near another" in str(why)
+
+
+def test_a_pair_that_was_rated_again_is_shown_once_with_its_mean():
+    ratings = pd.DataFrame({"u": ["a"] * 4 + ["b"] * 2, "i": [1, 1, 2, 3, 1, 2], "r": [5.0, 2, 4, 1, 3, 4]})
+    with pytest.warns(UserWarning, match="rate a pair again"):
+        data = CollabDataBunch.from_df(ratings, valid_pct=0, seed=0)
+    interp = CollabInterpretation(collab_learner(data, n_factors=2))
+    nearest = interp.explain("a", 3).nearest.set_index("id")["rating"]
+    assert nearest.to_dict() == {1: 3.5, 2: 4.0}
+    shown = interp.plot_cross(ax=Figure().subplots()).images[0].get_array()
+    assert np.ma.filled(shown.astype(float), np.nan)[0].tolist() == [3.5, 4.0, 1.0]
+
+
 @pytest.mark.parametrize("model", ["dot", "net"])
 def test_a_model_without_biases_says_so_and_gives_the_rest(ml, model):
     learn = collab_learner(CollabDataBunch.from_df(ml.ratings, seed=0, bs=1024), model, n_factors=4)
@@ -170,61 +312,12 @@ def test_a_model_without_biases_says_so_and_gives_the_rest(ml, model):
     assert (why.parts is None) == (model == "net") and len(why.nearest) == 5 and str(why)
 
 
-def test_looking_changes_nothing_and_a_loaded_learner_answers_the_same(interp, learn, tmp_path):
-    state, rng = copy.deepcopy(learn.model.state_dict()), torch.get_rng_state()
+def test_a_loaded_learner_answers_the_same(interp, learn, tmp_path):
     learn.export(tmp_path / "m")
     loaded = CollabInterpretation(load_learner(tmp_path / "m"))
     for ask in (lambda i: i.biases(), lambda i: i.neighbors(7), lambda i: i.norms("user"), lambda i: i.pca(2).scores,
                 lambda i: i.similar_pairs(), lambda i: i.explain(5, 11).parts):
         pd.testing.assert_frame_equal(ask(interp), ask(loaded))
-    assert torch.equal(torch.get_rng_state(), rng)
-    assert all(torch.equal(state[k], v) for k, v in learn.model.state_dict().items())
-
-
-def test_the_scatter_labels_only_where_there_is_room(interp):
-    ax = Figure(figsize=(6, 5)).subplots()
-    assert interp.pca(2).plot(0, 1, ax=ax, top=60) is ax
-    boxes = [text.get_window_extent() for text in ax.texts]
-    assert 5 < len(boxes) < 60
-    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
-    assert len(ax.collections[0].get_offsets()) == 60 and "of the variance" in ax.get_xlabel()
-
-
-@pytest.mark.parametrize("plot", ["plot_biases", "plot_norms", "plot_predictions", "plot_cross", "plot_counts"])
-def test_every_picture_draws_on_the_given_axes_and_returns_them(interp, plot):
-    ax = Figure().subplots()
-    assert getattr(interp, plot)(ax=ax) is ax and ax.has_data()
-
-
-def test_the_bars_are_both_ends_of_the_biases(interp):
-    ax = interp.plot_biases(n=4, ax=Figure().subplots())
-    widths = [bar.get_width() for bar in ax.patches]
-    top, bottom = interp.biases(n=4)["bias"].tolist(), interp.biases(n=4, largest=False)["bias"].tolist()
-    assert widths == pytest.approx(top + bottom[::-1])
-    assert ax.get_yticklabels()[0].get_text() == interp.biases(n=1)["title"][0]
-
-
-def test_the_cross_table_holds_the_ratings_of_the_busiest(interp, learn):
-    ax = interp.plot_cross(n=6, ax=Figure().subplots())
-    shown = np.ma.filled(ax.images[0].get_array().astype(float), np.nan)
-    users, items, ratings = (t.numpy() for t in learn.data.train.tensors)
-    frame = pd.DataFrame({"u": learn.data.users.decode(users), "i": learn.data.items.decode(items), "r": ratings})
-    order = {c: frame[c].value_counts().reset_index().sort_values(["count", c], ascending=[False, True])[c][:6]
-             for c in "ui"}
-    expected = frame.pivot(index="u", columns="i", values="r").reindex(index=order["u"], columns=order["i"])
-    np.testing.assert_array_equal(shown, expected.to_numpy())
-
-
-def test_the_histogram_counts_every_item_once(interp, learn):
-    ax = interp.plot_counts(ax=Figure().subplots())
-    assert sum(bar.get_height() for bar in ax.patches) == len(learn.data.items) - 1
-
-
-def test_predictions_of_half_stars_and_of_many_levels(ml):
-    for ratings, boxes in ((ml.ratings["rating"] / 2, 5), (ml.ratings["rating"] + ml.ratings.index / 1e5, 10)):
-        learn = collab_learner(CollabDataBunch.from_df(ml.ratings.assign(rating=ratings), seed=0, bs=4096), n_factors=2)
-        ax = CollabInterpretation(learn).plot_predictions(ax=Figure().subplots())
-        assert len(next(line for line in ax.get_lines() if line.get_linestyle() == "--").get_xdata()) == boxes
 
 
 def test_errors_of_a_loaded_learner_come_from_a_table_of_ratings_and_a_whole_bunch_is_refused(tmp_path):

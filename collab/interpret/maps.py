@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ LEAST = {"tsne": 4, "umap": 4, "pca": 2}        # ids that a map is made of
 
 def need(module: str) -> Any:
     """The optional module, imported. Raises ImportError with the remedy where it is not installed."""
+    drawn = random.getstate()       # some of them draw from it while they are imported
     try:
         return import_module(module)
     except ImportError:
@@ -26,6 +28,8 @@ def need(module: str) -> Any:
         package = PACKAGES.get(name, name)
         extra = package if name == "umap" else "'collab[charts]'"
         raise ImportError(f"this needs {package}, which is not installed: pip install {extra}") from None
+    finally:
+        random.setstate(drawn)
 
 
 def map(self: CollabInterpretation, method: str = "tsne", by: str = "item", top: int | None = 1000,

@@ -35,7 +35,7 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | N
     page says so in a sentence. `users` are by default the busiest, the one in the middle and the least busy.
     Raises ImportError without the charts extra, UnknownId for a user who is not known, OSError where `path` cannot be
     written; the old file, if any, is then left as it was."""
-    bundle = need("vl_convert").javascript_bundle(vl_version=".".join(need("altair").SCHEMA_VERSION.split(".")[:2]))
+    vl_convert, version = need("vl_convert"), ".".join(need("altair").SCHEMA_VERSION.split(".")[:2])
     part = self.data.valid if part is None else part
     users = _three_users(self) if users is None else list(users)
     for user in users:
@@ -45,6 +45,7 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | N
                 "Map of the items": lambda: _map(self),
                 "Recommendations": lambda: "".join(_recommendations(self, user) for user in users)}
     body = "".join(f"<section><h2>{name}</h2>{_or_sentence(make)}</section>" for name, make in sections.items())
+    bundle = vl_convert.javascript_bundle(vl_version=version)
     style = files(__package__).joinpath("report.css").read_text()
     page = (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
             f'<link rel="icon" href="data:,"><style>{style}</style><script>{_without_ends(bundle)}</script></head>'
