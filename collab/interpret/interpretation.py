@@ -185,8 +185,10 @@ class CollabInterpretation:
 
 def _at_least(cosine: torch.Tensor, floor: float, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(rows, columns, cosines) that are at least `floor`, when rounded; of more than `n` the best and all as good."""
+    if cosine.max() < floor - ROUNDING:             # most blocks, and the quickest to find out
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     here = cosine >= floor - ROUNDING
-    if int(here.sum()) > n:
+    if int(here.count_nonzero()) > n:
         here = cosine >= cosine.flatten().topk(n).values[-1].item() - ROUNDING
     a, b = torch.nonzero(here, as_tuple=True)
     scores = cosine[a, b].double().numpy().round(6)
