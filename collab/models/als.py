@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding as gather
 
 from .blocks import MAX_NUMBERS, Block, make_blocks
-from .embedding import embedding
+from .embedding import embedding, rows_of
 from .solved import SolvedModel, check_rows
 
 
@@ -85,7 +85,7 @@ class ALS(SolvedModel):
         return dot if self.implicit else dot + self.u_bias(users)[:, 0] + self.i_bias(items)[:, 0] + self.mu
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        dot = self.u_weight(users) @ self.i_weight(items).T
+        dot = self.u_weight(users) @ rows_of(self.i_weight, items).T
         return dot if self.implicit else dot + self.u_bias(users) + self.i_bias(items).T + self.mu
 
     # Solving -----------------------------------------------------------------------------------------------------
