@@ -27,12 +27,14 @@ from .data.split import (
 from .data.synthetic import synthetic
 from .data.vocab import UnknownId, Vocab
 from .evaluate import Popularity, RankingMetrics, RankingResult, compare, cross_validate, evaluate
+from .index import Index
 from .interpret import CollabInterpretation, chart_counts, chart_norms
 from .learner import CollabLearner
 from .losses import L2, Gravity, huber, mae, mse, observed_mse
 from .metrics import MAE, MSE, RMSE, Metric
 from .models.als import ALS
 from .models.baseline import BiasBaseline
+from .models.dot_form import DotForm
 from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .models.hybrid import HybridNet
@@ -56,10 +58,10 @@ __all__ = [
     "ALS", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback",
     "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint",
     "ClosedFormLearner", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch", "DataError",
-    "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Features", "GradientAccumulation",
-    "GradientClip", "Gravity", "HybridNet", "Learner", "LossTerms", "Metric", "MixedPrecision", "ParamScheduler",
-    "Popularity", "RankingMetrics", "RankingResult", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "SVDpp",
-    "SaveBest", "ShortEpoch", "ShowGraph", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN",
+    "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Features", "GradientAccumulation",
+    "GradientClip", "Gravity", "HybridNet", "Index", "Learner", "LossTerms", "Metric", "MixedPrecision",
+    "ParamScheduler", "Popularity", "RankingMetrics", "RankingResult", "RatingSet", "RecordEvery", "ReduceLROnPlateau",
+    "SVDpp", "SaveBest", "ShortEpoch", "ShowGraph", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN",
     "Threads", "UnknownId", "Vocab", "chart_counts", "chart_norms", "collab_learner", "combine_scheds", "compare",
     "cross_validate", "evaluate", "huber", "kfold", "leave_last", "load_learner", "mae", "movielens",
     "movielens_split", "mse", "observed_mse", "per_user_split", "random_split", "read_table", "rows_split",

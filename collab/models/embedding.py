@@ -42,9 +42,8 @@ def dots(u: nn.Embedding, v: nn.Embedding, users: Tensor, items: Tensor) -> Tens
 def rows_of(table: nn.Embedding, rows: Tensor) -> Tensor:
     """table(rows), without a copy where the rows are consecutive: all items, in most cases."""
     first, n = (int(rows[0]), len(rows)) if len(rows) else (0, 0)
-    if n and first + n <= table.num_embeddings and torch.equal(rows, torch.arange(first, first + n, device=rows.device)):
-        return table.weight[first:first + n]
-    return table(rows)
+    run = torch.arange(first, first + n, device=rows.device)
+    return table.weight[first:first + n] if n and torch.equal(rows, run) else table(rows)
 
 
 def sigmoid_range(x: Tensor, y_range: Range | None) -> Tensor:
