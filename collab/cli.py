@@ -141,7 +141,7 @@ def evaluate(model: ModelFile = OUT,
 @app.command()
 def recommend(model: ModelFile = OUT,
               user: Annotated[str | None, typer.Option(help="The user's id.")] = None,
-              everybody: Annotated[bool, typer.Option("--all", help="Recommend to all users, into the file -o.")] = False,
+              everybody: Annotated[bool, typer.Option("--all", help="To all users, into the file -o.")] = False,
               ratings: Annotated[Path | None, typer.Option(help="A file with what somebody new rated: columns item (an "
                                                                 "id or a title) and rating.")] = None,
               n: Count = 10,
@@ -163,9 +163,11 @@ def recommend(model: ModelFile = OUT,
     learn = _load(model)
     if ratings is not None:
         rated = _rated(learn, ratings)
+        titles = learn.data.titles(rated["item"])
         recommended = learn.recommend(ratings=rated, n=n, exclude_seen=not include_seen)
         if as_ is Output.TABLE:
-            print(f"From these {len(rated):,} ratings:\n\n{table(learn._titled(rated))}\n\nRecommended:\n")
+            shown = rated if titles is None else rated.assign(title=titles)
+            print(f"From these {len(rated):,} ratings:\n\n{table(shown)}\n\nRecommended:\n")
         _print(recommended, as_, "nothing: every item is rated")
         return
     assert user is not None
@@ -264,7 +266,8 @@ def _rated(learn: CollabLearner, file: Path) -> pd.DataFrame:
         raise DataError(f"{file} needs two columns, item and rating; it has {[*raw.columns]}")
     names = ["item", "rating"] if {"item", "rating"} <= {*raw.columns} else [*raw.columns[:2]]
     rated = raw[names].set_axis(["item", "rating"], axis=1)
-    return rated.assign(item=[learn.data.find_item(str(item)) for item in rated["item"]])
+    ids: list[Any] = [learn.data.find_item(str(item)) for item in rated["item"]]
+    return rated.assign(item=ids)
 
 
 def _held_out(learn: CollabLearner, model: Path, data: str | None = None, split: str | None = None,

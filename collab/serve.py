@@ -172,8 +172,8 @@ def index(self: Any, users: bool = True, method: str = "exact") -> Index:
 def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep") -> Any:
     """A new learner that also knows the people in `ratings`: a table with the columns of the training ratings, or
     user, item and rating. Nothing is trained: new users, and known ones who rated more, are solved from all their
-    ratings with the items as they are. This learner stays as it is; to the bit, so do the items and the other users in the
-    new one.
+    ratings with the items as they are. This learner stays as it is; to the bit, so do
+    the items and the other users in the new one.
 
     The new one has the same loss, optimizer, rates, metrics, notes and history, and a validation part that is the same;
     callbacks that were added are not taken along. A further fit begins with a fresh optimizer. `duplicates` is that of

@@ -114,7 +114,7 @@ def test_recommendations_for_somebody_new_come_from_a_file_of_ids_or_titles(coll
         code, out, _ = collab("recommend", model, "--ratings", tmp_path / f"{k}.csv", "-n", 4, "--as", "json")
         assert code == 0 and [row["item"] for row in json.loads(out)] == expected
     out = collab("recommend", model, "--ratings", tmp_path / "0.csv")[1]
-    assert "From these 2 ratings:\n\n  item  title" in out and title in out
+    assert "From these 2 ratings:\n\n  item  rating  title" in out and title in out
 
 
 def test_seen_items_come_only_when_asked_for(collab, trained):
