@@ -22,7 +22,7 @@ from .recommend import top_k
 from .train.checkpoint import read_tensors, write_tensors
 
 VERSION, METHODS = 1, ("exact", "usearch")
-WIDER = 4       # an approximate search asks for so many times as many, and scores them exactly
+WIDER = 8       # an approximate search asks for so many times as many, and scores them exactly
 
 
 class Index:
@@ -155,8 +155,8 @@ def _graph(items: Tensor) -> Any:
         raise ImportError('method="usearch" needs usearch: pip install "collab[ann]"') from None
     norms = items[1:].norm(dim=1)
     longer = (norms.max().square() - norms.square()).clamp(min=0).sqrt()
-    graph = Graph(ndim=items.shape[1] + 1, metric="cos", dtype="f32", connectivity=32, expansion_add=128,
-                  expansion_search=256)
+    graph = Graph(ndim=items.shape[1] + 1, metric="cos", dtype="f32", connectivity=32, expansion_add=256,
+                  expansion_search=512)
     graph.add(np.arange(1, len(items)), torch.cat([items[1:], longer[:, None]], 1).numpy(), threads=1)
     return graph
 

@@ -132,10 +132,10 @@ def test_an_interrupted_write_leaves_the_old_file(learn: CollabLearner, monkeypa
 
 
 def test_a_bar_is_drawn_where_somebody_watches(learn: CollabLearner, monkeypatch, tmp_path: Path, capsys):
+    monkeypatch.setattr(serve, "MAX_ROWS", 70)
     learn.recommend_all(n=2, path=tmp_path / "a.csv")
     assert not capsys.readouterr().out
     monkeypatch.setattr(serve, "bars_wanted", lambda: True)
-    monkeypatch.setattr(serve, "MAX_ROWS", 70)
     learn.recommend_all(n=2, path=tmp_path / "b.csv")
     assert "%" in capsys.readouterr().out
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()

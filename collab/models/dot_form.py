@@ -63,5 +63,5 @@ def dot_form(model: nn.Module) -> DotForm | None:
     else:
         return None
     users, items, u_bias, i_bias = tables
-    return DotForm(users, items, u_bias.squeeze(1), i_bias.squeeze(1), model.mu.item(),  # type: ignore[operator]
+    return DotForm(users, items, u_bias.squeeze(1), i_bias.squeeze(1), getattr(model, "mu").detach().item(),  # noqa: B009
                    getattr(model, "y_range", None))

@@ -51,7 +51,8 @@ def sigmoid_range(x: Tensor, y_range: Range | None) -> Tensor:
     if y_range is None:
         return x
     low, high = y_range
-    return torch.sigmoid(x) * (high - low) + low
+    s = torch.sigmoid(x)        # without gradients in place: a table of all scores is large
+    return s * (high - low) + low if s.requires_grad else s.mul_(high - low).add_(low)
 
 
 def inverse_sigmoid_range(y: float, y_range: Range | None) -> float:
