@@ -28,6 +28,7 @@ from .data.synthetic import synthetic
 from .data.vocab import UnknownId, Vocab
 from .ensembles import SnapshotEnsemble, average_learners
 from .evaluate import Popularity, RankingMetrics, RankingResult, compare, cross_validate, evaluate
+from .index import Index
 from .interpret import CollabInterpretation, chart_counts, chart_norms
 from .learner import CollabLearner
 from .losses import L2, Gravity, RatingCrossEntropy, huber, mae, mse, observed_mse
@@ -35,6 +36,7 @@ from .metrics import MAE, MSE, RMSE, Metric
 from .models.als import ALS
 from .models.baseline import BiasBaseline
 from .models.classifier import RatingClassifier
+from .models.dot_form import DotForm
 from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .models.ensemble import Ensemble, fold
@@ -59,8 +61,8 @@ __all__ = [
     "ALS", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback",
     "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint",
     "ClosedFormLearner", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch", "DataError",
-    "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Ensemble", "Features",
-    "GradientAccumulation", "GradientClip", "Gravity", "HybridNet", "Learner", "LossTerms", "Metric",
+    "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Ensemble", "Features",
+    "GradientAccumulation", "GradientClip", "Gravity", "HybridNet", "Index", "Learner", "LossTerms", "Metric",
     "MixedPrecision", "ParamScheduler", "Popularity", "RankingMetrics", "RankingResult", "RatingClassifier",
     "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "SVDpp", "SaveBest", "ShortEpoch",
     "ShowGraph", "SnapshotEnsemble", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads",

@@ -146,11 +146,38 @@ def evaluate(model: ModelFile = OUT,
 
 
 @app.command()
-def recommend(user: Annotated[str, typer.Option(help="The user's id.")], model: ModelFile = OUT, n: Count = 10,
+def recommend(model: ModelFile = OUT,
+              user: Annotated[str | None, typer.Option(help="The user's id.")] = None,
+              everybody: Annotated[bool, typer.Option("--all", help="To all users, into the file -o.")] = False,
+              ratings: Annotated[Path | None, typer.Option(help="A file with what somebody new rated: columns item (an "
+                                                                "id or a title) and rating.")] = None,
+              n: Count = 10,
+              out: Annotated[Path | None, typer.Option("--out", "-o", help="With --all: the .parquet or .csv file to "
+                                                                           "write.")] = None,
               include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated.")] = False,
               as_: As = Output.TABLE) -> None:
-    """Recommend items to a user, beside what that user liked."""
+    """Recommend items to a user, beside what that user liked; to somebody new, from a few ratings; or to everybody."""
+    if (user is not None) + everybody + (ratings is not None) != 1:
+        raise DataError("say for whom: one of --user ID, --ratings FILE and --all")
+    if everybody != (out is not None):
+        raise DataError("--all and -o FILE belong together" + ("" if everybody else "; without --all use --as"))
+    if out is not None:
+        _check_writable(out)
+        learn = _load(model)
+        learn.recommend_all(n, path=out, exclude_seen=not include_seen)
+        print(f"Wrote {out}: the {n} best for each of {learn.data.n_users - 1:,} users.")
+        return
     learn = _load(model)
+    if ratings is not None:
+        rated = _rated(learn, ratings)
+        titles = learn.data.titles(rated["item"])
+        recommended = learn.recommend(ratings=rated, n=n, exclude_seen=not include_seen)
+        if as_ is Output.TABLE:
+            shown = rated if titles is None else rated.assign(title=titles)
+            print(f"From these {len(rated):,} ratings:\n\n{table(shown)}\n\nRecommended:\n")
+        _print(recommended, as_, "nothing: every item is rated")
+        return
+    assert user is not None
     id = learn.data.users.parse(user)
     recommended = learn.recommend(id, n=n, exclude_seen=not include_seen, unknown="error")
     if as_ is Output.TABLE:
@@ -243,6 +270,17 @@ def _item(learn: CollabLearner, text: str) -> Hashable:
     if len(found) > 1:
         print(f"Warning: {whom(learn.data, text, found)}", file=sys.stderr)
     return found[0]
+
+
+def _rated(learn: CollabLearner, file: Path) -> pd.DataFrame:
+    """The columns item, as ids, and rating of a file: those of these names, or else the first two."""
+    raw = read_table(file)
+    if len(raw.columns) < 2:
+        raise DataError(f"{file} needs two columns, item and rating; it has {[*raw.columns]}")
+    names = ["item", "rating"] if {"item", "rating"} <= {*raw.columns} else [*raw.columns[:2]]
+    rated = raw[names].set_axis(["item", "rating"], axis=1)
+    ids: list[Any] = [learn.data.find_item(str(item)) for item in rated["item"]]
+    return rated.assign(item=ids)
 
 
 def _held_out(learn: CollabLearner, model: Path, data: str | None = None, split: str | None = None,

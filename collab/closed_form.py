@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterable
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +83,9 @@ class ClosedFormLearner(CollabLearner):
         self.model.sweep(self.prepared)
         self.loss = torch.tensor(self.model.loss(self.prepared) / len(self.yb), dtype=torch.float64)
         self.run.emit("after_loss")
+
+    def _over(self, data: CollabDataBunch, model: Any) -> ClosedFormLearner:
+        return type(self)(data, model, self.loss_func, copy.deepcopy(self.scores.metrics), seed=self.seed)
 
     def _likeness(self, is_item: bool) -> CrossScores:
         own = getattr(self.model, "similarity", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ from .data.vocab import UNKNOWN, Vocab
 from .models.ensemble import Ensemble
 from .recommend import MAX_PAIRS, CrossScores, cosine_scores, cross_scores, pair_scores, top_k
 from .saved import save_parts
+from .serve import Rated, add_ratings, index, rated_rows, recommend_all, scores_of
 from .train.callback import Callback
 from .train.learner import Learner
 from .train.optim import per_group
@@ -66,12 +68,17 @@ class CollabLearner(Learner):
 
     # Scores ------------------------------------------------------------------------------------------------------
 
-    def predict(self, user: Ids, item: Ids, unknown: str = "average") -> float | np.ndarray:
+    def predict(self, user: Ids | None = None, item: Ids | None = None, unknown: str = "average",
+                ratings: Rated | None = None) -> float | np.ndarray:
         """The predicted rating: a float for one user and one item; for lists, arrays or Series (one of the two may
-        stay single) an array.
+        stay single) an array. In place of a user, the `ratings` of somebody new (see `recommend`).
 
         An id that was not trained on stands for the average one, with a warning; with unknown="error" it raises
         UnknownId."""
+        if _someone_new(user, ratings):
+            items = self._rows(self.data.items, item, unknown)
+            scores = self.decode(scores_of(self, *rated_rows(self, ratings)))[items].cpu().numpy()  # type: ignore
+            return scores if _several(item) else float(scores[0])
         users, items = self._pairs(user, item, unknown)
         scores = self.decode(self._looking(lambda: pair_scores(self.model, users, items))).cpu().numpy()
         return scores if _several(user) or _several(item) else float(scores[0])
@@ -94,23 +101,32 @@ class CollabLearner(Learner):
             table.insert(0, name, np.broadcast_to(pd.Series(list(listed)).to_numpy(), len(users)))
         return table
 
-    def recommend(self, user: Ids, n: int = 10, exclude_seen: bool = True, among: Iterable[Hashable] | None = None,
-                  unknown: str = "average") -> pd.DataFrame:
+    def recommend(self, user: Ids | None = None, n: int = 10, exclude_seen: bool = True,
+                  among: Iterable[Hashable] | None = None, unknown: str = "average",
+                  without: Iterable[Hashable] | None = None, ratings: Rated | None = None) -> pd.DataFrame:
         """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
 
-        For several users (a list, array or Series), one table under another with the column user in front.
-        `exclude_seen` leaves out what the user rated in the training part; `among` is the list of items to choose
-        from, by default all; an unknown one raises UnknownId. Ranked before scores are clipped to the scale; equal
-        scores by the order of ids. Fewer than `n` where no more are left."""
-        rows = self._rows(self.data.users, user, unknown)
-        vocab = self.data.items
-        pool = torch.arange(1, len(vocab)) if among is None else torch.unique(self._rows(vocab, list(among), "error"))
-        found, scores = self._top(lambda: cross_scores(self.model), rows, pool, n, exclude_seen)
-        table = self._ranked(vocab, found, self.decode(scores.ravel()).view_as(scores), titled=True)
-        if _several(user):
-            asked: Any = user
-            table.insert(0, "user", pd.Index(list(asked), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
-        return table
+        For several users (a list, array or Series), one table under another with the column user in front. In place of
+        a user, the `ratings` of somebody new, {item: rating} or a Series or table of them: they are folded in, and
+        nothing is trained (see `collab.fold_in`); DataError for a model that cannot.
+        `exclude_seen` leaves out what the user rated in the training part (or in `ratings`); `among` is the list of
+        items to choose from, by default all, and `without` a list that is not to be recommended; an unknown one raises
+        UnknownId `among`, and is let pass in `without`. Ranked before scores are clipped to the scale; equal scores by
+        the order of ids. Fewer than `n` where no more are left."""
+        pool = self._pool(among, without)
+        if not _someone_new(user, ratings):
+            rows = self._rows(self.data.users, user, unknown)
+            return self._recommended(rows, pool, n, exclude_seen, user if _several(user) else None)
+        seen, values = rated_rows(self, ratings)        # type: ignore[arg-type]
+        scores = scores_of(self, seen, values)
+        kept = pool if not exclude_seen else pool[~torch.isin(pool, seen.to(pool.device))]
+        rows = torch.zeros(1, dtype=torch.int64, device=self.device)
+        found, best = self._top(lambda: lambda _, items: scores[None, items], rows, kept, n, exclude_seen=False)
+        return self._ranked(self.data.items, found, self.decode(best), titled=True)
+
+    recommend_all = recommend_all
+    add_ratings = add_ratings
+    index = index
 
     def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
         """The `n` items whose factors point most nearly in the same direction: rank, item, title, score (cosine).
@@ -198,6 +214,27 @@ class CollabLearner(Learner):
         with self.untouched(), torch.no_grad():
             self.model.eval()
             return look()
+
+    def _over(self, data: CollabDataBunch, model: nn.Module) -> CollabLearner:
+        """A learner like this one over other data and another model."""
+        return type(self)(data, model, self.loss_func, self.opt_func, lr=self.lr, wd=self.wd, seed=self.seed,
+                          metrics=copy.deepcopy(self.scores.metrics))
+
+    def _pool(self, among: Iterable[Hashable] | None, without: Iterable[Hashable] | None) -> Tensor:
+        """The rows to choose from, ascending."""
+        vocab = self.data.items
+        pool = torch.arange(1, len(vocab)) if among is None else torch.unique(self._rows(vocab, list(among), "error"))
+        if without is None:
+            return pool
+        return pool[~torch.isin(pool.cpu(), torch.from_numpy(vocab.encode(list(without))))]
+
+    def _recommended(self, rows: Tensor, pool: Tensor, n: int, exclude_seen: bool, asked: Any = None) -> pd.DataFrame:
+        """A table of the best of the pool for each row; with `asked`, their ids in front."""
+        found, scores = self._top(lambda: cross_scores(self.model), rows, pool, n, exclude_seen)
+        table = self._ranked(self.data.items, found, self.decode(scores.ravel()).view_as(scores), titled=True)
+        if asked is not None:
+            table.insert(0, "user", pd.Index(list(asked), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
+        return table
 
     def _top(self, scores: Callable[[], CrossScores], rows: Tensor, pool: Tensor, n: int, exclude_seen: bool) -> Any:
         seen = self.data.histories if exclude_seen else None
@@ -299,6 +336,12 @@ def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:
         if isinstance(config, dict) and config.get(name, n) != n:
             raise DataError(f"the model was built with {name}={config[name]:,}, but the data have {n:,} rows, the "
                             f"unknown one included; build it with data.{name}")
+
+
+def _someone_new(user: Any, ratings: Any) -> bool:
+    if user is not None and ratings is not None:
+        raise TypeError("give either a user, or the ratings= of somebody new")
+    return ratings is not None
 
 
 def no_data(data: Any) -> DataError:

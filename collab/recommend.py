@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from .data.history import Histories
 
 MAX_SCORES = 1 << 22        # scores that are held at a time; with their keys and copies some 200 MiB
 MAX_PAIRS = 1 << 16         # pairs that a model scores one by one at a time; its layers may be wide
+MIN_GROUP = 8               # smaller groups of columns are not worth their while
 
 CrossScores = Callable[[Tensor, Tensor], Tensor]
 
@@ -79,10 +81,9 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int,
 
 
 def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Histories | None) -> Tensor:
-    scores = scores.float().clone()
-    if scores.isnan().any():
-        raise ValueError("the model's scores are not numbers (NaN): its weights are broken, and nothing can be ranked")
+    scores = scores.float()
     if seen is not None:
+        scores = scores.clone()         # the model may keep what it gave
         position, items = seen.pairs(users.cpu())
         place = torch.full((int(torch.cat([block.cpu(), items]).max()) + 1,), -1)       # row -> column of scores
         place[block.cpu()] = torch.arange(len(block))
@@ -117,12 +118,36 @@ def _best_keys(scores: Tensor, rows: Tensor, k: int) -> Tensor:
     """The keys of the k best. Most scores never become keys, which takes ten times as long as finding the best: only
     where the k-th and the next are equal do their rows decide."""
     if k >= scores.shape[1]:
+        _check_numbers(scores)
         return _keys(scores, rows)
-    best, place = scores.topk(k + 1, dim=1)
+    best, place = _largest(scores, k + 1)
+    _check_numbers(best)                    # NaN counts as the largest of all
     keys, tied = _keys(best[:, :k], rows[place[:, :k]]), best[:, k - 1] == best[:, k]
     if tied.any():
         keys[tied] = _best(_keys(scores[tied], rows), k)
     return keys
+
+
+def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """`scores.topk(k)`, many times as fast where there are many columns: these are dealt into groups, of which only
+    the k with the largest maxima can hold any of the k largest. Which of equal scores are found is left open."""
+    n, size = scores.shape[1], math.isqrt(scores.shape[1] // k)
+    if size < MIN_GROUP:
+        best, place = scores.topk(k, dim=1)
+        return best, place
+    n_groups = n // size
+    whole = n_groups * size                 # the columns of a group lie n_groups apart
+    groups = scores[:, :whole].unflatten(1, (size, n_groups)).amax(1).topk(k, dim=1).indices
+    columns = (torch.arange(0, whole, n_groups, device=scores.device)[:, None] + groups[:, None]).flatten(1)
+    rest = torch.arange(whole, n, device=scores.device).expand(len(scores), -1)
+    columns = torch.cat([columns, rest], 1)
+    best, place = scores.gather(1, columns).topk(k, dim=1)
+    return best, columns.gather(1, place)
+
+
+def _check_numbers(scores: Tensor) -> None:
+    if scores.isnan().any():
+        raise ValueError("the model's scores are not numbers (NaN): its weights are broken, and nothing can be ranked")
 
 
 def _unpack(keys: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,6 +65,8 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
     tensors, config = read_tensors(path)
     if "tree" in config:
         raise ValueError(f"{path} is a checkpoint of a learner; put it back with learn.load({str(path)!r})")
+    if "index" in config:
+        raise ValueError(f"{path} is an index; read it with Index.load({str(path)!r})")
     if (version := config.get("version")) != VERSION:
         raise ValueError(f"{path} has format version {version}, but this collab reads version {VERSION}"
                          + ("; update collab" if isinstance(version, int) and version > VERSION else ""))

@@ -95,6 +95,28 @@ def test_recommend_agrees_with_the_loaded_learner(collab, trained):
     assert "Rated highest by user 7:" in out and "Recommended:" in out
 
 
+def test_recommendations_for_everybody_are_written_to_a_file(collab, trained, tmp_path):
+    model, out = trained / "model.safetensors", tmp_path / "recs.parquet"
+    code, said, _ = collab("recommend", model, "--all", "-o", out, "-n", 3)
+    assert code == 0 and f"Wrote {out}: the 3 best for each of 60 users." in said
+    written = pd.read_parquet(out)
+    assert len(written) == 180 and [*written] == ["user", "rank", "item", "title", "score"]
+    expected = load_learner(model).recommend(7, n=3)["item"].tolist()
+    assert written.loc[written["user"] == 7, "item"].tolist() == expected
+
+
+def test_recommendations_for_somebody_new_come_from_a_file_of_ids_or_titles(collab, trained, tmp_path):
+    model, learn = trained / "model.safetensors", load_learner(trained / "model.safetensors")
+    title = learn.data.titles([3])[0]
+    expected = learn.recommend(ratings={3: 5.0, 8: 2.0}, n=4)["item"].tolist()
+    for k, rows in enumerate((f"item,rating\n{title},5\n8,2\n", "rating,item\n5,3\n2,8\n")):
+        (tmp_path / f"{k}.csv").write_text(rows)
+        code, out, _ = collab("recommend", model, "--ratings", tmp_path / f"{k}.csv", "-n", 4, "--as", "json")
+        assert code == 0 and [row["item"] for row in json.loads(out)] == expected
+    out = collab("recommend", model, "--ratings", tmp_path / "0.csv")[1]
+    assert "From these 2 ratings:\n\n  item  rating  title" in out and title in out
+
+
 def test_seen_items_come_only_when_asked_for(collab, trained):
     model = trained / "model.safetensors"
     seen = set(load_learner(model).rated(7)["item"])
@@ -219,7 +241,11 @@ REFUSALS = [
     (["train", "{dir}/ratings.csv", "--item-col", "usr"], "say which it is with --item-col"),
     (["train", "{dir}/ratings.csv", "--format", "xls"], "--format 'xls' is not one of"),
     (["evaluate", "{dir}/ratings.csv"], "not a model file"),
-    (["recommend", "{dir}/model.safetensors"], "--user"),
+    (["recommend", "{dir}/model.safetensors"], "one of --user ID, --ratings FILE and --all"),
+    (["recommend", "{dir}/model.safetensors", "--user", "7", "--all"], "one of --user ID, --ratings FILE and --all"),
+    (["recommend", "{dir}/model.safetensors", "--all"], "--all and -o FILE belong together"),
+    (["recommend", "{dir}/model.safetensors", "--all", "-o", "{dir}/recs.xls"], ".parquet or .csv"),
+    (["recommend", "{dir}/model.safetensors", "--ratings", "{dir}/none.csv"], "there is no file"),
     (["recommend", "{dir}/model.safetensors", "--user", "99999"], "user 99999 is not among"),
     (["recommend", "{dir}/model.safetensors", "--user", "bob"], "'bob' is not"),
     (["similar", "no such film", "{dir}/model.safetensors"], "'no such film'"),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding as gather
 
 from .blocks import MAX_NUMBERS, Block, make_blocks
-from .embedding import embedding
+from .embedding import embedding, rows_of
 from .solved import SolvedModel, check_rows
 
 
@@ -85,7 +85,7 @@ class ALS(SolvedModel):
         return dot if self.implicit else dot + self.u_bias(users)[:, 0] + self.i_bias(items)[:, 0] + self.mu
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        dot = self.u_weight(users) @ self.i_weight(items).T
+        dot = self.u_weight(users) @ rows_of(self.i_weight, items).T
         return dot if self.implicit else dot + self.u_bias(users) + self.i_bias(items).T + self.mu
 
     # Solving -----------------------------------------------------------------------------------------------------
@@ -120,18 +120,23 @@ class ALS(SolvedModel):
         if not self.implicit:
             self.mu.fill_(prepared.mean)
 
-    @torch.no_grad()
     def solve_user(self, items: Tensor, ratings: Tensor) -> Tensor:
         """The vector of somebody new from the rows they rated, shape (n,): x_u (n_factors,); without `implicit` it is
         [p_u, b_u] (n_factors + 1,). The equations are those of the users of a sweep, solved exactly."""
+        return self.solve_users(torch.ones_like(items), items, ratings, 2)[1]
+
+    @torch.no_grad()
+    def solve_users(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Tensor:
+        """`solve_user` for rows 1 to n_users - 1 of new people, (n_users, width); zeros for whoever rated nothing."""
         weight = self.i_weight.weight
-        items, ratings = items.to(weight.device), ratings.to(weight)
-        check_rows(torch.ones_like(items), items, ratings, 2, len(weight))
+        users, items, ratings = users.to(weight.device), items.to(weight.device), ratings.to(weight)
+        check_rows(users, items, ratings, n_users, len(weight))
         if self.implicit:
-            items, order = torch.sort(items, stable=True)
-            items, ratings = _strengths(items, ratings[order])
-        blocks = make_blocks(torch.ones_like(items), items, ratings, 2, self._width)
-        return self._solved(blocks, self._table("i"), 2, 0.0 if self.implicit else self.mu.item())[1]
+            pair, order = torch.sort(users * len(weight) + items, stable=True)
+            pair, ratings = _strengths(pair, ratings[order])
+            users, items = pair // len(weight), pair % len(weight)
+        blocks = make_blocks(users, items, ratings, n_users, self._width)
+        return self._solved(blocks, self._table("i"), n_users, 0.0 if self.implicit else self.mu.item())
 
     @torch.no_grad()
     def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:

@@ -39,12 +39,20 @@ def dots(u: nn.Embedding, v: nn.Embedding, users: Tensor, items: Tensor) -> Tens
     return (u(users) * v(items)).sum(1)
 
 
+def rows_of(table: nn.Embedding, rows: Tensor) -> Tensor:
+    """table(rows), without a copy where the rows are consecutive: all items, in most cases."""
+    first, n = (int(rows[0]), len(rows)) if len(rows) else (0, 0)
+    run = torch.arange(first, first + n, device=rows.device)
+    return table.weight[first:first + n] if n and torch.equal(rows, run) else table(rows)
+
+
 def sigmoid_range(x: Tensor, y_range: Range | None) -> Tensor:
     """Squash x into the open interval y_range; None leaves it as it is."""
     if y_range is None:
         return x
     low, high = y_range
-    return torch.sigmoid(x) * (high - low) + low
+    s = torch.sigmoid(x)        # without gradients in place: a table of all scores is large
+    return s * (high - low) + low if s.requires_grad else s.mul_(high - low).add_(low)
 
 
 def inverse_sigmoid_range(y: float, y_range: Range | None) -> float:
@@ -73,7 +81,7 @@ class EmbeddingDot(nn.Module):
         return dots(self.u_weight, self.i_weight, users, items)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        return self.u_weight(users) @ self.i_weight(items).T
+        return self.u_weight(users) @ rows_of(self.i_weight, items).T
 
 
 class EmbeddingDotBias(nn.Module):
@@ -105,8 +113,11 @@ class EmbeddingDotBias(nn.Module):
         return sigmoid_range(score, self.y_range)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        dot = self.u_weight(users) @ self.i_weight(items).T
-        return sigmoid_range(dot + self.u_bias(users) + self.i_bias(items).T + self.mu, self.y_range)
+        dot = self.u_weight(users) @ rows_of(self.i_weight, items).T
+        dot += self.u_bias(users)           # in place: with many items a table of scores is large
+        dot += rows_of(self.i_bias, items).T
+        dot += self.mu
+        return sigmoid_range(dot, self.y_range)
 
 
 class BatchNorm(nn.BatchNorm1d):

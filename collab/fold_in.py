@@ -1,0 +1,190 @@
+"""Fold-in: the vectors of people a model was not trained on, solved against its frozen items. Tensors in, tensors out.
+
+With d_j = [q_j, 1] and w = [p, b], somebody with n ratings r_j gets the w that minimises
+
+    sum_j (r_j - range(mu + b_j + w . d_j))^2 + sqrt(n) (factor_ridge |p - p_0|^2 + bias_ridge (b - b_0)^2)
+
+where p_0, b_0 are the average user. Without a range this is linear: (Q'Q + lambda I) p = Q'r. With a sigmoid it is
+solved by damped Newton steps. The ridge grows with sqrt(n) because Adam divides gradients by their root mean square,
+which for a row that occurs in n of N batches is as sqrt(n / N), so that a decay of the weights pulls as if it were
+wd sqrt(n) in the sum of squares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .models.blocks import make_blocks
+from .models.dot_form import DotForm
+
+STEPS, HALVINGS = 50, 40
+TOLERANCE, ROUNDING = 1e-9, 1e-13   # of the gradient, relative to that at the average user; of the objective
+SAMPLE, MAX_HISTORY = 32, 128       # users whose ratings choose the ridge, and ratings of each
+FINEST, WIDEST = 10 ** 0.5, 1e4    # the ridge is found to this factor, between 1 / WIDEST and WIDEST
+
+
+class Ridge(NamedTuple):
+    """How strongly a new user is held to the average one: see the module."""
+
+    factors: float
+    bias: float
+
+
+class Problem(NamedTuple):
+    """The ratings of B people at the items' vectors; what is padded has mask 0. All float64."""
+
+    design: Tensor      # (B, L, width)
+    offset: Tensor      # (B, L): mu + b_j
+    ratings: Tensor     # (B, L)
+    mask: Tensor        # (B, L)
+    weight: Tensor      # (B, width): the ridge of each coordinate
+    centre: Tensor      # (width,): the average user
+    low: float
+    span: float         # of the range; 0 for none
+
+    def of(self, rows: Tensor) -> Problem:
+        """That of some of the people."""
+        return Problem(self.design[rows], self.offset[rows], self.ratings[rows], self.mask[rows], self.weight[rows],
+                       self.centre, self.low, self.span)
+
+    def scores(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score, first and second derivative with respect to what goes into the range, each (B, L)."""
+        x = self.offset + (self.design @ w[..., None]).squeeze(-1)
+        if not self.span:
+            return x, torch.ones_like(x), torch.zeros_like(x)
+        s = torch.sigmoid(x)
+        slope = self.span * s * (1 - s)
+        return self.low + self.span * s, slope, slope * (1 - 2 * s)
+
+    def loss(self, w: Tensor) -> Tensor:
+        """The objective of each, (B,)."""
+        error = (self.scores(w)[0] - self.ratings) * self.mask
+        return error.square().sum(1) + (self.weight * (w - self.centre).square()).sum(1)
+
+    def gradient(self, w: Tensor) -> Tensor:
+        """Half the gradient of `loss`, (B, width)."""
+        score, slope, _ = self.scores(w)
+        inner = (score - self.ratings) * slope * self.mask
+        return (inner[:, None] @ self.design).squeeze(1) + self.weight * (w - self.centre)
+
+    def step(self, w: Tensor, gradient: Tensor) -> Tensor:
+        """Newton's step; that of Gauss and Newton, which always leads down, where the curvature is not positive."""
+        score, slope, curve = self.scores(w)
+        gauss = self._hessian(slope.square() * self.mask)
+        if not self.span:
+            return torch.linalg.solve(gauss, gradient)
+        full = self._hessian((slope.square() + (score - self.ratings) * curve) * self.mask)
+        factor, info = torch.linalg.cholesky_ex(full)
+        if (bad := info > 0).any():
+            factor[bad] = torch.linalg.cholesky(gauss[bad])
+        return torch.cholesky_solve(gradient[..., None], factor).squeeze(-1)
+
+    def _hessian(self, weights: Tensor) -> Tensor:
+        left = (self.design * weights[..., None]).mT @ self.design
+        left.diagonal(dim1=1, dim2=2).add_(self.weight)
+        return left
+
+
+@torch.no_grad()
+def solve(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int, ridge: Ridge,
+          tolerance: float = TOLERANCE) -> Tensor:
+    """[p, b] (without biases p) of `n_users` people from rows and ratings of shape (n,), float64 (n_users, width).
+
+    Who has no ratings is the average user. Exact to a gradient of `tolerance`."""
+    solved = form.average.double().repeat(n_users, 1)
+    for rows, problem in problems(form, users, items, ratings, n_users, ridge):
+        solved[rows] = newton(problem, tolerance)
+    return solved
+
+
+def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int,
+             ridge: Ridge) -> Iterator[tuple[Tensor, Problem]]:
+    """(rows of `users`, their problem), people with histories of like length together."""
+    centre = form.average.double()
+    held = torch.full_like(centre, ridge.factors)
+    biased = form.u_bias is not None
+    if biased:
+        held[-1] = ridge.bias
+    device = form.items.device
+    blocks = make_blocks(users.to(device), items.to(device), ratings.to(device).double(), n_users, len(centre))
+    low, high = form.y_range or (0.0, 0.0)
+    for block in blocks:
+        columns = block.columns.long()
+        design = form.items[columns].double()
+        offset = torch.full(columns.shape, form.mu, dtype=torch.float64, device=device)
+        if biased:
+            design = torch.cat([design, torch.ones_like(design[..., :1])], 2)
+            offset = offset + form.i_bias[columns].double()      # type: ignore[index]
+        mask = (torch.arange(columns.shape[1], device=device) < block.counts[:, None]).double()
+        yield block.rows, Problem(design * mask[..., None], offset, block.values, mask,
+                                  block.counts.sqrt()[:, None] * held, centre, low, high - low)
+
+
+def newton(problem: Problem, tolerance: float = TOLERANCE) -> Tensor:
+    """The minimum of each person's objective from the average user down, (B, width). A step is halved until it leads
+    down, so that the objective never rises. Who has arrived is not looked at again."""
+    solved = problem.centre.repeat(len(problem.ratings), 1)
+    gradient = problem.gradient(solved)
+    left = torch.arange(len(solved), device=solved.device)
+    enough = tolerance * gradient.norm(dim=1).clamp(min=1.0)
+    for _ in range(STEPS if problem.span else 1):
+        w, some = solved[left], problem.of(left)
+        step, before = some.step(w, gradient[left]), some.loss(w)
+        size = torch.ones_like(before)
+        for _ in range(HALVINGS if problem.span else 0):
+            rises = some.loss(w - size[:, None] * step) > before * (1 + ROUNDING)
+            if not rises.any():
+                break
+            size = torch.where(rises, size / 2, size)
+        solved[left] = w - size[:, None] * step
+        gradient[left] = some.gradient(solved[left])
+        left = left[gradient[left].norm(dim=1) > enough[left]]
+        if not len(left):
+            break
+    return solved
+
+
+@torch.no_grad()
+def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor) -> Ridge:
+    """The ridge with which users who were trained, folded in from their own training ratings, come nearest to what
+    training made of them: the least mean squared difference of their scores of all items before the range, by steps
+    up and down, of the factors' ridge and the bias' in turn.
+
+    That is the pull that training itself had (its decay, its early end), however it was trained, and, unlike the error
+    on hidden ratings, it is not too weak because the items have seen those ratings. `users`, `items`, `ratings` are the
+    training rows; SAMPLE of the users are looked at, evenly spaced."""
+    users, items, ratings = users.cpu(), items.cpu(), ratings.cpu()
+    known = torch.unique(users)
+    sample = known[torch.linspace(0, len(known) - 1, min(SAMPLE, len(known))).long()]
+    mine = torch.isin(users, sample)
+    users, items, ratings = torch.searchsorted(sample, users[mine]), items[mine], ratings[mine]
+    place = torch.argsort(users, stable=True)
+    counts = torch.bincount(users)
+    within = torch.arange(len(users)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    place = place[within < MAX_HISTORY]
+    users, items, ratings = users[place], items[place], ratings[place]
+    every = form.items.double()
+    gram, mean = every.T @ every / len(every), every.mean(0)
+    rows = sample.to(form.users.device)
+    wanted = form.users[rows].double()
+    if form.u_bias is not None:
+        gram = torch.cat([torch.cat([gram, mean[:, None]], 1), torch.cat([mean, mean.new_ones(1)])[None]])
+        wanted = torch.cat([wanted, form.u_bias[rows, None].double()], 1)
+
+    def distance(ridge: Ridge) -> float:
+        off = solve(form, users, items, ratings, len(sample), ridge, tolerance=1e-3) - wanted
+        return ((off @ gram) * off).sum().item()
+    best, least, factor = Ridge(1.0, 1.0), distance(Ridge(1.0, 1.0)), 10.0
+    while factor >= FINEST * 0.99:
+        before = best
+        for kind in ("factors", "bias")[:1 if form.u_bias is None else 2]:
+            for times in (factor, 1 / factor):
+                while 1 / WIDEST < (x := getattr(best, kind) * times) < WIDEST:
+                    if (found := distance(next := best._replace(**{kind: x}))) >= least:
+                        break
+                    best, least = next, found
+        factor = factor ** 0.5 if best == before else factor
+    return best

@@ -1,0 +1,167 @@
+"""Index: items as vectors and ids, and what is nearest to a query: what is served, without the ratings."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .data.databunch import CollabDataBunch
+from .data.history import Histories
+from .data.schema import DataError
+from .data.vocab import UNKNOWN, Vocab
+from .models.dot_form import DotForm
+from .models.embedding import Range, sigmoid_range
+from .recommend import top_k
+from .train.checkpoint import read_tensors, write_tensors
+
+VERSION, METHODS = 1, ("exact", "usearch")
+WIDER = 8       # an approximate search asks for so many times as many, and scores them exactly
+
+
+class Index:
+    """The best items for a query vector, by the inner product with the items' vectors.
+
+    `items` (n_items, width) are the vectors by row of the vocab `item_ids`; row 0, the unknown one, is never found.
+    `users` (n_users, width) are the queries of known users, row 0 of the average one; None for an index of items
+    alone. A model's biases are further dimensions ([q, b_i + mu, 1] times [p, 1, b_u]), so that the order is the
+    model's; its range and the rating scale (`y_range`, `scale`) are applied to the scores that are shown.
+
+    `method` "exact" compares all items; "usearch" walks a graph (HNSW: Malkov and Yashunin 2018) over vectors that a
+    further dimension gives one length (Bachrach et al. 2014), which needs the extra `collab[ann]`, and scores what it
+    finds exactly: what is far down a list may be missing. An index holds no ratings: it does not know who saw what.
+
+    Raises DataError for another method, ImportError without the extra."""
+
+    def __init__(self, items: Tensor, item_ids: Vocab, titles: list[str] | None = None, users: Tensor | None = None,
+                 user_ids: Vocab | None = None, y_range: Range | None = None, scale: Range | None = None,
+                 method: str = "exact"):
+        if method not in METHODS:
+            raise DataError(f"method={method!r} is not one of {', '.join(METHODS)}")
+        if len(items) != len(item_ids) or (users is not None and (user_ids is None or len(users) != len(user_ids))):
+            raise DataError("there must be a vector for every row of the ids, the unknown row included")
+        self.items, self.item_ids, self.titles = items.detach().float().cpu().contiguous(), item_ids, titles
+        self.users = None if users is None else users.detach().float().cpu().contiguous()
+        self.user_ids, self.y_range, self.scale, self.method = user_ids, y_range, scale, method
+        self._graph = _graph(self.items) if method == "usearch" else None
+
+    @classmethod
+    def of(cls, form: DotForm, data: CollabDataBunch, scale: Range | None, users: bool = True,
+           method: str = "exact") -> Index:
+        """The index of a model's tables over its data's ids; without `users`, of the items alone."""
+        return cls(form.item_vectors(), data.items, data.titles([*data.items]), form.user_vectors() if users else None,
+                   data.users if users else None, form.y_range, scale, method)
+
+    def __len__(self) -> int:
+        """The number of items."""
+        return len(self.item_ids) - 1
+
+    def __repr__(self) -> str:
+        known = "" if self.user_ids is None else f", {len(self.user_ids) - 1:,} users"
+        return f"Index({len(self):,} items{known}, {self.items.shape[1]} dimensions, {self.method})"
+
+    def search(self, vectors: Tensor | np.ndarray, k: int = 10,
+               exclude: Iterable[Iterable[Hashable]] | None = None) -> pd.DataFrame:
+        """The `k` best items for each of `vectors` (m, width), or for one (width,): query (its position), rank, item,
+        title (where known), score. Equal scores by the order of ids; fewer than k where no more are left.
+
+        `exclude` holds a list of item ids for each query that it must not get; unknown ones exclude nothing. Raises
+        ValueError for vectors of another width, numbers that are none, or another number of lists."""
+        queries = torch.as_tensor(vectors).float().cpu()
+        queries = queries[None] if queries.dim() == 1 else queries
+        if queries.dim() != 2 or queries.shape[1] != self.items.shape[1]:
+            raise ValueError(f"vectors must have the shape (m, {self.items.shape[1]}), got {tuple(queries.shape)}")
+        if not queries.isfinite().all():
+            raise ValueError("vectors must be finite numbers")
+        lists = [[] for _ in queries] if exclude is None else [list(ids) for ids in exclude]
+        if len(lists) != len(queries):
+            raise ValueError(f"exclude must hold a list for each of {len(queries)} queries, got {len(lists)}")
+        rows = [torch.from_numpy(self.item_ids.encode(ids)) for ids in lists]
+        lengths = torch.tensor([len(r) for r in rows], dtype=torch.int64)
+        position = torch.repeat_interleave(torch.arange(len(rows)), lengths)
+        out = torch.cat([*rows, torch.zeros(0, dtype=torch.int64)])
+        found, scores = self._find(queries, k, Histories.of(position, out, torch.ones(len(out)), len(rows)))
+        here = found >= 0
+        ids = found[here].numpy()
+        table = pd.DataFrame({"query": torch.nonzero(here)[:, 0].numpy(), "rank": torch.nonzero(here)[:, 1].numpy() + 1,
+                              "item": self.item_ids.decode(ids)})
+        if self.titles is not None:
+            table["title"] = [self.titles[row - 1] for row in ids]
+        shown = sigmoid_range(scores[here], self.y_range)
+        return table.assign(score=(shown if self.scale is None else shown.clamp(*self.scale)).numpy())
+
+    def recommend(self, user: Hashable, n: int = 10, exclude: Iterable[Hashable] = (),
+                  unknown: str = "average") -> pd.DataFrame:
+        """The `n` best items for a known user, without those in `exclude`: rank, item, title, score. An unknown one
+        stands for the average user, with a warning, or raises UnknownId with unknown="error". Raises DataError for an
+        index without users."""
+        if self.users is None or self.user_ids is None:
+            raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
+        if unknown not in ("average", "error"):
+            raise ValueError(f"unknown={unknown!r} is neither 'average' nor 'error'")
+        row = int(self.user_ids.encode([user])[0])
+        if row == UNKNOWN:
+            if unknown == "error":
+                raise self.user_ids.unknown(user)
+            warnings.warn(f"{user!r} was not trained on and stands for the average user", stacklevel=2)
+        return self.search(self.users[row], n, [exclude]).drop(columns="query")
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file with vectors, ids and titles, and no rating; whole, or not at all."""
+        users = {} if self.users is None else {"users": self.users}
+        config = {"index": VERSION, "items": self.item_ids.to_state(), "titles": self.titles, "y_range": self.y_range,
+                  "users": self.user_ids and self.user_ids.to_state(), "scale": self.scale}
+        return write_tensors(path, {"items": self.items, **users}, config)
+
+    @classmethod
+    def load(cls, path: str | Path, method: str = "exact") -> Index:
+        """What `save` wrote: the same answers, to the bit. Raises FileNotFoundError, or ValueError for another file."""
+        tensors, config = read_tensors(path)
+        if config.get("index") != VERSION:
+            raise ValueError(f"{path} is no index of version {VERSION}; a learner is read with load_learner(path)")
+        users = config["users"] and Vocab.from_state(config["users"])
+        y_range, scale = (r and (float(r[0]), float(r[1])) for r in (config["y_range"], config["scale"]))
+        return cls(tensors["items"], Vocab.from_state(config["items"]), config["titles"], tensors.get("users"), users,
+                   y_range, scale, method)
+
+    def _find(self, queries: Tensor, k: int, seen: Histories) -> tuple[Tensor, Tensor]:
+        every, k = torch.arange(1, len(self.items)), min(k, len(self)) if k > 0 else k
+        if self._graph is None:
+            def scores(rows: Tensor, items: Tensor) -> Tensor:
+                return queries[rows] @ self.items[items[0]:items[-1] + 1].T         # they are consecutive
+            return top_k(scores, torch.arange(len(queries)), every, k, seen)
+        most = int(seen.starts.diff().max()) if len(queries) else 0
+        found = [_nearest(self._graph, query, min(WIDER * k + most, len(self))) for query in queries]
+        parts = []
+        for row, near in enumerate(found):
+            def scored(rows: Tensor, items: Tensor) -> Tensor:
+                return queries[rows] @ self.items[items].T
+            parts.append(top_k(scored, torch.tensor([row]), near, k, seen))
+        empty = torch.zeros(0, k)
+        return torch.cat([empty.long(), *(p[0] for p in parts)]), torch.cat([empty, *(p[1] for p in parts)])
+
+
+def _graph(items: Tensor) -> Any:
+    """A graph over the items, all made of one length, so that the nearest by cosine are the largest products."""
+    try:
+        from usearch.index import Index as Graph
+    except ImportError:
+        raise ImportError('method="usearch" needs usearch: pip install "collab[ann]"') from None
+    norms = items[1:].norm(dim=1)
+    longer = (norms.max().square() - norms.square()).clamp(min=0).sqrt()
+    graph = Graph(ndim=items.shape[1] + 1, metric="cos", dtype="f32", connectivity=32, expansion_add=256,
+                  expansion_search=512)
+    graph.add(np.arange(1, len(items)), torch.cat([items[1:], longer[:, None]], 1).numpy(), threads=1)
+    return graph
+
+
+def _nearest(graph: Any, query: Tensor, k: int) -> Tensor:
+    """The rows of about the k best, ascending."""
+    keys = graph.search(np.append(query.numpy(), np.float32(0)), k).keys
+    return torch.from_numpy(np.sort(keys.astype(np.int64)))

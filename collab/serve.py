@@ -1,0 +1,221 @@
+"""What a learner does for many users, and for new ones: methods of CollabLearner, in a room of their own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from .data.extend import check_items, extended
+from .data.schema import DataError, check_ratings, show
+from .fold_in import Ridge, choose_ridge, solve
+from .index import Index
+from .models.als import ALS
+from .models.dot_form import DotForm, dot_form
+from .models.ease import EASE
+from .models.embedding import EmbeddingDot, EmbeddingDotBias, sigmoid_range
+from .screen import bars_wanted
+from .train.checkpoint import whole_file
+
+Rated = Mapping[Hashable, float] | pd.Series | pd.DataFrame
+"""What somebody rated: {item: rating}, a Series of ratings indexed by item, or a table with columns item and rating."""
+
+MAX_ROWS = 1 << 16      # recommendations that are made at a time
+
+
+# Many users -------------------------------------------------------------------------------------------------------
+
+def recommend_all(self: Any, n: int = 10, users: Any = None, exclude_seen: bool = True,
+                  among: Iterable[Hashable] | None = None, path: str | Path | None = None,
+                  without: Iterable[Hashable] | None = None) -> Iterator[pd.DataFrame] | Path:
+    """`recommend` for many `users`, by default all that are known: an iterator over tables of some 65,000 rows (user,
+    rank, item, title, score), in the order of the users, never all at a time.
+
+    With `path` the rows are written to that file, .parquet (which needs `collab[parquet]`) or .csv, as they come, with
+    a bar where somebody watches, and the path is returned. The file takes its name when it is whole: Ctrl-C leaves the
+    old one. Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
+    if n < 1:
+        raise ValueError(f"the number of recommendations must be at least 1, got {n}")
+    pool = self._pool(among, without)
+    vocab = self.data.users
+    asked = vocab.decode(np.arange(1, len(vocab))) if users is None else pd.Index(list(users), tupleize_cols=False)
+    rows = self._rows(vocab, asked, "average")
+    size = max(1, MAX_ROWS // min(n, max(1, len(pool))))
+
+    def tables() -> Iterator[pd.DataFrame]:
+        for begin in range(0, len(rows), size):
+            yield self._recommended(rows[begin:begin + size], pool, n, exclude_seen, asked[begin:begin + size])
+    if path is None:
+        return tables()
+    path, total = Path(path), -(-len(rows) // size)
+    first = self._recommended(rows[:0], pool, n, False, asked[:0])      # no rows, but the columns and their types
+    {".parquet": _write_parquet, ".pq": _write_parquet, ".csv": _write_csv}.get(path.suffix.lower(), _no_ending)(
+        path, first, _with_bar(tables(), total))
+    return path
+
+
+def _with_bar(tables: Iterator[pd.DataFrame], total: int) -> Iterator[pd.DataFrame]:
+    if not bars_wanted() or not total:
+        return tables
+    from fastprogress import progress_bar
+    return iter(progress_bar(tables, total=total))
+
+
+def _no_ending(path: Path, *_: Any) -> None:
+    raise DataError(f"recommendations are written as .parquet or .csv, but the ending of {path} is {path.suffix!r}")
+
+
+def _write_csv(path: Path, first: pd.DataFrame, tables: Iterator[pd.DataFrame]) -> None:
+    with whole_file(path) as file:
+        file.write(first.to_csv(index=False, lineterminator="\n").encode())
+        for table in tables:
+            file.write(table.to_csv(index=False, header=False, lineterminator="\n").encode())
+
+
+def _write_parquet(path: Path, first: pd.DataFrame, tables: Iterator[pd.DataFrame]) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
+    except ImportError:
+        raise DataError(f'{path}: writing Parquet needs pyarrow: pip install "collab[parquet]"') from None
+    with whole_file(path) as file:
+        writer: Any = None
+        try:
+            for table in (table for table in tables if len(table)):     # the first rows decide the types
+                columns = pa.Table.from_pandas(table, writer and writer.schema, preserve_index=False)
+                writer = writer or ParquetWriter(file, columns.schema, compression="zstd")
+                writer.write_table(columns)
+            writer = writer or ParquetWriter(file, pa.Schema.from_pandas(first, preserve_index=False))
+        except pa.ArrowException as error:
+            raise DataError(f"{path}: these ids cannot be written as Parquet ({error}); write a .csv") from None
+        finally:
+            if writer is not None:
+                writer.close()
+
+
+# New users --------------------------------------------------------------------------------------------------------
+
+def rated_rows(self: Any, ratings: Rated) -> tuple[Tensor, Tensor]:
+    """(item rows, ratings float32) of what somebody new rated. Raises UnknownId for an unknown item, DataError for
+    nothing, an item that comes twice, and for ratings that are no numbers or outside the rating scale."""
+    if isinstance(ratings, pd.DataFrame):
+        names = [name if name in ratings else default for name, default in (
+            (self.data.schema.item, "item"), (self.data.schema.rating, "rating"))]
+        if missing := [name for name in names if name not in ratings]:
+            raise DataError(f"there is no column {missing[0]!r} in the ratings; the columns are {[*ratings.columns]}, "
+                            "and item and rating are needed")
+        items, values = (ratings[name].reset_index(drop=True) for name in names)
+    elif isinstance(ratings, (pd.Series, Mapping)):
+        ids, given = (ratings.index, ratings) if isinstance(ratings, pd.Series) else (ratings.keys(), ratings.values())
+        items, values = pd.Series(pd.Index(list(ids), tupleize_cols=False)), pd.Series(list(given))
+    else:
+        raise DataError(f"ratings are {{item: rating}}, a Series indexed by item or a table with columns item and "
+                        f"rating, got {type(ratings).__name__}")
+    if not len(items):
+        raise DataError("there are no ratings to fold in; somebody of whom nothing is known is an unknown user")
+    rows = check_items(self.data.items, items)
+    if (again := pd.Series(rows).duplicated().to_numpy()).any():
+        raise DataError(f"item {show(items.iloc[int(np.argmax(again))])} is rated more than once")
+    return torch.from_numpy(rows), _on_scale(self, items, check_ratings(values.rename("rating")))
+
+
+def _on_scale(self: Any, items: pd.Series, values: pd.Series) -> Tensor:
+    if self.scale is not None and (outside := ~values.between(*self.scale).to_numpy()).any():
+        first = int(np.argmax(outside))
+        raise DataError(f"{int(outside.sum()):,} of {len(values):,} ratings lie outside the scale of "
+                        f"{self.scale[0]:g} to {self.scale[1]:g}, such as {values.iloc[first]:g} of item "
+                        f"{show(items.iloc[first])}")
+    return torch.tensor(values.to_numpy(), dtype=torch.float32)
+
+
+def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
+    """The scores of all items, shape (n_items,), for somebody new: a model's own `fold_in(item_rows, ratings)` or
+    `score_history(item_rows, ratings)`, or else the solution of its `DotForm`. Raises DataError without any."""
+    items, ratings = items.to(self.device), ratings.to(self.device)
+    for name in ("fold_in", "score_history"):
+        if callable(own := getattr(self.model, name, None)):
+            return self._looking(lambda: own(items, ratings))
+    form = _form(self, "takes no new users: its score is no product of a user and an item, and it has no "
+                       "fold_in(item_rows, ratings); train again with their ratings")
+    solved = solve(form, torch.zeros_like(items), items, ratings, 1, ridge(self, form))
+    return sigmoid_range(form.item_vectors() @ form.queries(solved.float())[0], form.y_range)
+
+
+def ridge(self: Any, form: DotForm) -> Ridge:
+    """What `choose_ridge` says of the training users, kept until the weights are others."""
+    now = tuple(t.double().square().sum().item() for t in (form.users, form.items)), self.data.train.n
+    if vars(self).get("_ridge", (None, None))[0] != now:
+        self._ridge = now, choose_ridge(form, *self.data.train.tensors)
+    return self._ridge[1]
+
+
+def _form(self: Any, otherwise: str) -> DotForm:
+    form = self._looking(lambda: dot_form(self.model))
+    if form is None:
+        raise DataError(f"{type(self.model).__name__} {otherwise}")
+    return form
+
+
+def index(self: Any, users: bool = True, method: str = "exact") -> Index:
+    """The items as vectors, to search and to serve without the ratings (see `Index`); without `users` not even with
+    the vectors of the users. Raises DataError where the model's score is no product of vectors."""
+    return Index.of(_form(self, "has no index: its score is no product of a user and an item"), self.data, self.scale,
+                    users, method)
+
+
+def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep") -> Any:
+    """A new learner that also knows the people in `ratings`: a table with the columns of the training ratings, or
+    user, item and rating. Nothing is trained: new users, and known ones who rated more, are solved from all their
+    ratings with the items as they are. This learner stays as it is; to the bit, so do
+    the items and the other users in the new one.
+
+    The new one has the same loss, optimizer, rates, metrics, notes and history, and a validation part that is the same;
+    callbacks that were added are not taken along. A further fit begins with a fresh optimizer. `duplicates` is that of
+    `from_df`; a pair that was trained on and comes again counts with both ratings.
+
+    Raises UnknownId for an unknown item; DataError for what `from_df` refuses, ratings outside the scale, and models
+    without a vector a user (of `SVDpp`, items too depend on who rated them): those recommend with `ratings=`."""
+    if type(self.model) not in (EmbeddingDot, EmbeddingDotBias, ALS, EASE):
+        raise DataError(f"{type(self.model).__name__} cannot take in users: it has no table of vectors that are theirs "
+                        "alone; use recommend(ratings=...) for one of them, or train again")
+    table = self.data.table(ratings, duplicates)
+    _on_scale(self, table["item"], table["rating"])
+    data, old = extended(self.data, table)
+    fresh = torch.from_numpy(np.unique(data.users.encode(table["user"])))
+    model, kept = _with_users(self, data, old, fresh)
+    learn = self._over(data, model)
+    learn.model.load_state_dict(kept, strict=False)         # the items' row 0 too is what it was
+    learn.notes = copy.deepcopy(self.notes)
+    learn.recorder.load_state_dict(self.recorder.state_dict())
+    return learn
+
+
+def _with_users(self: Any, data: Any, old: Tensor, fresh: Tensor) -> tuple[nn.Module, dict[str, Tensor]]:
+    """(the model with the users of `data`, what of its state is not the users')."""
+    state = self.model.state_dict()
+    tables = [name for name in ("u_weight.weight", "u_bias.weight") if name in state]
+    kept = {name: t for name, t in state.items() if name not in tables}
+    if not tables:
+        return copy.deepcopy(self.model), kept      # whose users are their histories, which a learner tells it
+    position, items = data.histories.pairs(fresh)
+    ratings = torch.cat([data.histories[row][1] for row in fresh.tolist()])
+    if isinstance(self.model, ALS):
+        solved = self.model.solve_users(position + 1, items, ratings, len(fresh) + 1)[1:]
+    else:
+        form = _form(self, "")
+        solved = solve(form, position, items, ratings, len(fresh), ridge(self, form))
+    with torch.random.fork_rng(devices=[]):
+        model = type(self.model)(**{**self.model.config, "n_users": data.n_users})
+    for name in tables:
+        state[name] = state[name][old.to(state[name].device)]
+    state[tables[0]][fresh] = solved[:, :self.model.u_weight.embedding_dim].to(state[tables[0]])
+    if len(tables) > 1:
+        state[tables[1]][fresh] = solved[:, -1:].to(state[tables[1]])
+    model.load_state_dict(state)
+    return model, kept

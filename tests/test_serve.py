@@ -1,0 +1,141 @@
+"""Recommendations for many users at a time: the same as for each, in files that are whole or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collab import CollabDataBunch, CollabLearner, DataError, UnknownId, collab_learner, serve, synthetic
+from collab.data.history import Histories
+from collab.recommend import top_k
+
+
+def fitted(n_users: int = 60) -> CollabLearner:
+    ml = synthetic(n_users, 40, n_users * 15, seed=1)
+    learn = collab_learner(CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0, device="cpu"), n_factors=4)
+    with learn.no_logging():
+        learn.fit_one_cycle(2)
+    return learn
+
+
+@pytest.fixture(scope="module")
+def learn() -> CollabLearner:
+    return fitted()
+
+
+# Top-k over many columns -------------------------------------------------------------------------------------------
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 3000), st.integers(1, 40), st.sampled_from([2, 50, 10**6]), st.booleans(),
+       st.integers(0, 2**31))
+def test_top_k_of_many_columns_is_a_sort(m: int, n: int, k: int, levels: int, seen: bool, seed: int):
+    draw = np.random.default_rng(seed)
+    table = draw.integers(0, levels, (m, n)).astype(np.float32)         # with few levels nearly all are ties
+    out = draw.random((m, n)) < (0.3 if seen else 0.0)
+    users, items = map(torch.from_numpy, np.nonzero(out))
+    rows, scores = top_k(lambda u, i: torch.from_numpy(table)[u][:, i], torch.arange(m), torch.arange(n), k,
+                         Histories.of(users, items, torch.ones(len(users)), m))
+    left = np.where(out, -np.inf, table)
+    expected = np.argsort(-left, axis=1, kind="stable")[:, :k]
+    best = np.take_along_axis(left, expected, 1)
+    expected = np.pad(np.where(best == -np.inf, -1, expected), ((0, 0), (0, k - expected.shape[1])), constant_values=-1)
+    assert np.array_equal(rows, expected)
+    assert np.array_equal(scores[:, :best.shape[1]], best)
+
+
+def test_a_score_that_is_no_number_is_found_among_many():
+    scores = torch.zeros(2, 5000)
+    scores[1, 4321] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        top_k(lambda u, i: scores[u][:, i], torch.arange(2), torch.arange(5000), 5)
+
+
+# One user and all of them -----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("options", [{}, {"exclude_seen": False}, {"among": [3, 4, 5, 30], "without": [4]},
+                                     {"without": [1, 2, 99]}])
+def test_all_of_them_get_what_each_gets_whatever_the_blocks(learn: CollabLearner, monkeypatch, options: dict[str, Any]):
+    monkeypatch.setattr(serve, "MAX_ROWS", 70)
+    tables = list(learn.recommend_all(n=5, **options))
+    assert len(tables) > 2 and max(map(len, tables)) <= 70
+    whole = pd.concat(tables, ignore_index=True)
+    each = pd.concat([learn.recommend(user, n=5, **options).assign(user=user) for user in learn.data.users])
+    assert whole["item"].tolist() == each["item"].tolist() and whole["user"].tolist() == each["user"].tolist()
+    np.testing.assert_allclose(whole["score"], each["score"], rtol=1e-5)
+
+
+def test_some_users_come_in_the_order_they_were_asked_for(learn: CollabLearner):
+    table, = learn.recommend_all(n=2, users=[9, 7, 9])
+    assert table["user"].tolist() == [9, 9, 7, 7, 9, 9]
+    pd.testing.assert_frame_equal(table, learn.recommend([9, 7, 9], n=2))
+
+
+def test_what_may_not_be_recommended_is_not(learn: CollabLearner):
+    best = learn.recommend(7, n=3)["item"].tolist()
+    assert learn.recommend(7, n=1, without=best[:2])["item"].tolist() == best[2:]
+    assert learn.recommend(7, n=9, among=best, without=best).empty
+    assert learn.recommend(7, n=3, without=[12345])["item"].tolist() == best        # there is nothing to leave out
+    with pytest.raises(DataError, match="different ids"):
+        learn.recommend(7, without=["3"])
+    with pytest.raises(UnknownId):
+        learn.recommend(7, among=[12345])
+
+
+def test_wrong_arguments_are_refused_before_the_first_table(learn: CollabLearner, tmp_path: Path):
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        learn.recommend_all(n=0)
+    with pytest.raises(UnknownId):
+        learn.recommend_all(among=[12345])
+    with pytest.raises(DataError, match=r"written as \.parquet or \.csv"):
+        learn.recommend_all(path=tmp_path / "recs.xlsx")
+
+
+# Files ------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_a_file_holds_what_the_tables_hold(learn: CollabLearner, monkeypatch, tmp_path: Path, ending: str):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    monkeypatch.setattr(serve, "MAX_ROWS", 70)
+    path = learn.recommend_all(n=5, path=tmp_path / "new" / f"recs.{ending}")
+    written = (pd.read_parquet if ending == "parquet" else pd.read_csv)(path)
+    expected = pd.concat(learn.recommend_all(n=5), ignore_index=True)
+    pd.testing.assert_frame_equal(written, expected, check_exact=ending == "parquet", check_dtype=ending == "parquet")
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    empty = learn.recommend_all(users=[], path=tmp_path / f"none.{ending}")
+    assert [*(pd.read_parquet if ending == "parquet" else pd.read_csv)(empty)] == [*expected]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_an_interrupted_write_leaves_the_old_file(learn: CollabLearner, monkeypatch, tmp_path: Path, ending: str):
+    path = tmp_path / f"recs.{ending}"
+    path.write_text("old")
+    calls, recommended = [], CollabLearner._recommended
+
+    def cut_off(self: Any, rows: torch.Tensor, *args: Any) -> pd.DataFrame:
+        calls.append(len(rows))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return recommended(self, rows, *args)
+    monkeypatch.setattr(serve, "MAX_ROWS", 70)
+    monkeypatch.setattr(CollabLearner, "_recommended", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        learn.recommend_all(n=5, path=path)
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_bar_is_drawn_where_somebody_watches(learn: CollabLearner, monkeypatch, tmp_path: Path, capsys):
+    monkeypatch.setattr(serve, "MAX_ROWS", 70)
+    learn.recommend_all(n=2, path=tmp_path / "a.csv")
+    assert not capsys.readouterr().out
+    monkeypatch.setattr(serve, "bars_wanted", lambda: True)
+    learn.recommend_all(n=2, path=tmp_path / "b.csv")
+    assert "%" in capsys.readouterr().out
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
