@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from .train.terms import LossTerms, Term
 
 NAMES = ("dot", "dot_bias", "net", "classifier", "svdpp", "hybrid", "als", "als_explicit", "ease")
 LOSSES = {"mse": mse, "mae": mae, "huber": huber}
+MANY_BATCHES = 1000     # an epoch, for a model whose batches each cost as much as all ratings
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
 RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "classifier": (4e-3, 0.45),
            "svdpp": (3.75e-3, 0.5), "hybrid": (3.75e-3, 0.5), "own": (5e-3, 0.0)}
@@ -48,8 +50,9 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
 
     - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "classifier"
       (`RatingClassifier` over the training part's ratings, at most 101 levels), "svdpp" (`SVDpp`) or "hybrid"
-      (`HybridNet`, for data with `user_features` or `item_features`), each with `n_factors`; or any module from
-      (users, items) to scores, for which `n_factors` and `y_range` mean nothing. "als" (implicit `ALS`),
+      (`HybridNet`, for data with `user_features` or `item_features`), each with `n_factors`, the last two for batches
+      of 1,024 and more, since each batch multiplies the matrix of all ratings; or any module from (users, items) to
+      scores, for which `n_factors` and `y_range` mean nothing. "als" (implicit `ALS`),
       "als_explicit" and "ease" (`EASE`) are solved, not trained, and give a `ClosedFormLearner`; so does a
       `SolvedModel` of your own options, such as `ALS(64, data.n_users, data.n_items, reg=50.)`. Of what follows,
       `loss_func` (a function of held-out scores and ratings), `metrics`, `cbs` and `seed` mean something to them.
@@ -60,14 +63,15 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     - `opt_func`: an optimizer class of torch, or a partial of one; by default AdamW.
     - `terms`: what is added to the loss in training, such as [L2(0.1), Gravity(1.0)] (see `LossTerms`).
     - `lr`, `wd`: by default the model's recipe for batches of 64 (5e-3 and no decay for a module of your own), times
-      sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022); `wd` is 0 with an `opt_func` of your own.
+      sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022), up to batches of some 40,000, from where on
+      a step's decay, lr * wd, would be more than the whole weight; `wd` is 0 with an `opt_func` of your own.
     - `metrics`: by default RMSE and MAE, where scores are ratings. `cbs`: callbacks that stay with the learner.
     - `seed`: decides initial weights, the order of batches and dropout; by default the data's.
 
     On a CPU, batches of up to 4,096 train with one thread (`Threads`).
     Raises DataError for an explicit `y_range` that does not hold every training and validation rating, ValueError
-    for the name of no model or loss, or an optimizer that does not fit the model, TypeError for an optimizer, `lr` or
-    `wd` where nothing is trained."""
+    for the name of no model or loss, or a loss or an optimizer that does not fit the model, TypeError for an optimizer,
+    `lr`, `wd` or terms where nothing is trained."""
     if not isinstance(data, CollabDataBunch):
         raise no_data(data)
     seed = data.seed if seed is None else seed
@@ -80,19 +84,28 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
         raise ValueError(f"loss_func {loss_func!r} is not one of {', '.join(LOSSES)}; a function is passed as it is")
     loss = LOSSES[loss_func] if isinstance(loss_func, str) else loss_func
     if isinstance(module, SolvedModel):
-        if given := [k for k, v in (("opt_func", opt_func), ("lr", lr), ("wd", wd)) if v is not None]:
+        if given := [k for k, v in (("opt_func", opt_func), ("lr", lr), ("wd", wd), ("terms", terms or None))
+                    if v is not None]:
             raise TypeError(f"{type(module).__name__} is solved, not trained step by step, and takes no "
                             f"{' and no '.join(given)}; its regularisation is reg, given when the model is built")
         return _solver(data, module, loss, metrics, cbs, seed)
-    times = math.sqrt(data.train.bs / 64)
+    if isinstance(loss_func, str) and getattr(module, "classes", None) is True:
+        raise ValueError(f"{type(module).__name__} gives probabilities of ratings, and loss_func {loss_func!r} "
+                         "compares scores; leave loss_func out, or train another model")
+    rate, decay = RECIPES[name]
+    times = math.sqrt(min(data.train.bs / 64, 1 / (rate * decay) if decay else math.inf))
     learn = CollabLearner(data, module, loss or own_loss(module), opt_func or adamw,
-                          lr=RECIPES[name][0] * times if lr is None else lr,
-                          wd=wd if wd is not None else 0.0 if opt_func else RECIPES[name][1] * times,
+                          lr=rate * times if lr is None else lr,
+                          wd=wd if wd is not None else 0.0 if opt_func else decay * times,
                           metrics=[RMSE(), MAE()] if metrics is None else metrics, cbs=cbs, seed=seed)
     if terms := list(terms or []):
         learn.add_cbs(LossTerms(*terms))
     if learn.device.type == "cpu" and data.train.bs <= SMALL_BATCH:
         learn.add_cbs(Threads(1))
+    if getattr(module, "history", False) and len(data.train) > MANY_BATCHES:
+        warnings.warn(f"{type(module).__name__} multiplies the matrix of all {data.train.n:,} training ratings in each "
+                      f"of an epoch's {len(data.train):,} batches; larger ones, such as bs="
+                      f"{2 ** math.ceil(math.log2(data.train.n / 100))}, are many times faster", stacklevel=2)
     _ = learn.opt       # made now, so that an optimizer that does not fit the model is refused before training
     return learn
 
@@ -101,9 +114,9 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
                  device: torch.device | str | None = None) -> CollabLearner:
     """The learner that `export` wrote: the same answers, to the bit. `learn.notes` holds the notes.
 
-    It has no validation part, and the usual metrics; a further fit begins with a fresh optimizer, at the lr and
-    wd the learner had. A loss that is not collab's own is not in the file: the learner then has the model's default.
-    Terms of the loss are not in it either.
+    It has no validation part, and the usual metrics; a further fit begins with a fresh AdamW, at the lr and wd the
+    learner had: where it had an `opt_func` of your own, set `learn.opt_func` to that first. A loss that is not collab's
+    own is not in the file: the learner then has the model's default. Terms of the loss are not in it either.
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
     Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
     parts = load_parts(path, model, device)

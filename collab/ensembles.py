@@ -41,10 +41,14 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
     Over the data of the first, which the others must share: a rating that one of them trained on is no test of the
     whole. Its settings are those of the first too, without its callbacks and history; its loss is the mean squared
     error where the models are of several classes. `fold` as in `combine`.
-    Raises ValueError for no learners or models that cannot be combined, DataError for other users or items."""
+    Raises ValueError for no learners or models that cannot be combined, such as "als" and "ease", whose scores are no
+    ratings, DataError for other users or items."""
     if not learners:
         raise ValueError("there are no learners to average")
     first = learners[0]
+    for model in (learn.model for learn in learners):
+        if not getattr(model, "predicts_ratings", True):
+            raise ValueError(f"the scores of {type(model).__name__} are no ratings, and this learner would clip them")
     for other in learners[1:]:
         if other.data.users != first.data.users or other.data.items != first.data.items:
             raise DataError("the learners know different users or items; train them over one CollabDataBunch")

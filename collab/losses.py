@@ -48,8 +48,9 @@ def observed_mse(ratings: Tensor, u: Tensor, v: Tensor, how: str = "gather") -> 
 
 class FactorTerm:
     """A term `coeff * value(U, V)` of the factors of known users, U (n_users, n_factors), and known items, V: called
-    with a model, it reads the embeddings `u_weight` and `i_weight` but for row 0, the unknown one. It is added to a
-    loss by `collab_learner(..., terms=[...])` or `LossTerms`.
+    with a model, it reads the embeddings `u_weight` and `i_weight` but for row 0, the unknown one; of a model whose
+    factors are more than that, such as `SVDpp`, what its `learned` gives under these names. It is added to a loss by
+    `collab_learner(..., terms=[...])` or `LossTerms`.
 
     Raises ValueError for a `coeff` that is negative or not finite; when called, TypeError for a model without them."""
 
@@ -61,6 +62,8 @@ class FactorTerm:
         self.coeff = coeff
 
     def __call__(self, model: nn.Module) -> Tensor:
+        if callable(learned := getattr(model, "learned", None)):
+            return self.coeff * self.value(learned("u_weight")[1:], learned("i_weight")[1:])
         users, items = getattr(model, "u_weight", None), getattr(model, "i_weight", None)
         if not isinstance(users, nn.Embedding) or not isinstance(items, nn.Embedding):
             raise TypeError(f"{self} needs the factors of users and items, but {type(model).__name__} has no "
@@ -85,7 +88,7 @@ class L2(FactorTerm):
 
 
 class Gravity(FactorTerm):
-    """coeff / (n_users n_items) * sum over all pairs (u . v)^2: pulls the score of every pair, rated or not, towards 0.
+    """coeff / (n_users n_items) * sum over all pairs (u . v)^2: pulls every pair's product, rated or not, towards 0.
 
     It equals coeff / (n_users n_items) * sum((U'U) * (V'V)), elementwise: two n_factors x n_factors Gram matrices and
     never the n_users x n_items scores (Bayer et al. 2017, "A generic coordinate descent framework for learning from

@@ -168,6 +168,12 @@ def test_a_model_of_ones_own_levels_gets_its_loss_and_others_have_no_probabiliti
             ask()
 
 
+def test_a_loss_of_scores_is_refused_before_training(ml):
+    data = CollabDataBunch.from_df(ml.ratings, seed=0)
+    with pytest.raises(ValueError, match="RatingClassifier gives probabilities .* 'mae' compares scores"):
+        collab_learner(data, "classifier", loss_func="mae")
+
+
 def test_more_levels_than_a_scale_has_are_refused(ml):
     ratings = ml.ratings.assign(rating=np.linspace(0, 1, len(ml.ratings)))
     with pytest.raises(DataError, match="more than 101 levels"):

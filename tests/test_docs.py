@@ -8,8 +8,17 @@ from pathlib import Path
 from collab import Learner
 from collab.train.events import EVENTS
 
+ROOT = Path(__file__).parents[1]
 CALLBACKS = (Path(__file__).parents[1] / "docs" / "callbacks.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", CALLBACKS, re.MULTILINE | re.DOTALL)
+
+
+def test_the_house_names_every_room():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = re.findall(r"`([\w/]+)(?:\.py)?`", page)
+    for file in (ROOT / "collab").rglob("*.py"):
+        if not file.name.startswith("__"):
+            assert file.stem in {room.split("/")[-1] for room in rooms}, file
 
 
 def test_the_loop_that_is_shown_is_the_loop():

@@ -24,6 +24,7 @@ from collab import (
     RatingCrossEntropy,
     SaveBest,
     SnapshotEnsemble,
+    SVDpp,
     average_learners,
     collab_learner,
     fold,
@@ -301,3 +302,53 @@ def test_fits_without_cycles_and_rivals_for_the_weights_are_refused(data):
     for options in ({"n": 0}, {"every": 0}):
         with pytest.raises(ValueError, match="at least 1"):
             SnapshotEnsemble(**options)
+
+
+# Models beside each other -----------------------------------------------------------------------------------------
+
+def hybrid_data():
+    """With cold items, 41 to 50, whose kind says what they are liked for."""
+    rng = np.random.default_rng(0)
+    ratings = pd.DataFrame({"user": rng.integers(1, 31, 800), "item": rng.integers(1, 41, 800)})
+    ratings = ratings.drop_duplicates()
+    ratings["rating"] = np.where(ratings["item"] % 2, 4.5, 1.5) + rng.integers(-1, 2, len(ratings)) / 2
+    items = pd.DataFrame({"item": range(1, 51), "kind": ["odd", "even"] * 25})
+    return CollabDataBunch.from_df(ratings, items=items, item_features=["kind"], seed=0, bs=64, device="cpu")
+
+
+def test_a_folded_hybrid_keeps_what_its_members_say_of_cold_items_and_unknown_users(tmp_path):
+    learners = [learner(hybrid_data(), "hybrid", seed) for seed in range(2)]
+    for learn in learners:
+        learn.fit_one_cycle(8, lr_max=0.05)
+    folded = average_learners(learners, fold=True)
+    assert folded.predict(1, 49) > folded.predict(1, 50) + 1
+    users, items = torch.tensor([0, 0, 3, 3]), torch.tensor([0, 49, 50, 0])
+    low, high = folded.model.y_range
+    logits = [torch.logit((learn.model.eval()(users, items) - low) / (high - low)) for learn in learners]
+    torch.testing.assert_close(folded.model.eval()(users, items), low + (high - low) * (sum(logits) / 2).sigmoid(),
+                               atol=1e-5, rtol=1e-5)
+    loaded = load_learner(folded.export(tmp_path / "m.safetensors"), device="cpu")
+    loaded.save(tmp_path / "c.safetensors")
+    loaded.load(tmp_path / "c.safetensors")         # which fills the unknown rows of models that average them
+    assert loaded.predict(1, 49) == folded.predict(1, 49) and loaded.model.unknown_row
+
+
+def test_scores_that_are_no_ratings_are_not_averaged(data):
+    """Clipped to the scale of the ratings, preferences around 0 would all be its lower end."""
+    solved = [collab_learner(data, "als", n_factors=3, seed=k) for k in range(2)]
+    with pytest.raises(ValueError, match="the scores of ALS are no ratings"):
+        average_learners(solved)
+    with pytest.raises(ValueError, match="the scores of EASE are no ratings"):
+        average_learners([learner(data), collab_learner(data, "ease")])
+
+
+def test_an_ensemble_multiplies_the_ratings_once_for_many_recommendations(data, monkeypatch):
+    whole = average_learners([learner(data, "svdpp", seed=k) for k in range(2)])
+    mean = whole.model.cross(torch.arange(5), torch.arange(9))
+    torch.testing.assert_close(whole.model.crossing()(torch.arange(5), torch.arange(9)), mean)
+    calls, own = [], SVDpp._sums
+    monkeypatch.setattr(SVDpp, "_sums", lambda model, side: calls.append(side) or own(model, side))
+    monkeypatch.setattr("collab.recommend.MAX_SCORES", 64)
+    whole.recommend([*range(1, 30)], n=3)
+    assert calls == ["u", "i"] * 2
+    assert Ensemble([some(EmbeddingDot), some(EmbeddingNet)]).crossing is None

@@ -33,6 +33,7 @@ from collab import (
     observed_mse,
     synthetic,
 )
+from collab.build import RECIPES
 from collab.losses import huber
 from collab.models import embedding as module
 
@@ -165,6 +166,20 @@ def test_an_optimizer_of_ones_own_has_no_weight_decay_unless_asked():
     assert collab_learner(data(), "dot", opt_func=torch.optim.SGD, lr=10).wd == 0
     assert collab_learner(data(), "dot", opt_func=torch.optim.SGD, lr=10, wd=0.01).wd == 0.01
     assert collab_learner(data(), "dot").wd > 0
+
+
+@pytest.mark.parametrize("model", ["dot", "dot_bias", "net", "classifier", "svdpp"])
+def test_no_recipe_takes_more_than_the_whole_weight_away(model):
+    """At the square root of a million rows it would be 23 times the weight, and the fit would end in NaN."""
+    made = data()
+    for bs, ratio in ((64, 1), (4096, 8)):
+        made.train.bs = bs
+        learn = collab_learner(made, model, n_factors=2)
+        rate, decay = RECIPES[model]
+        assert (learn.lr, learn.wd) == (pytest.approx(rate * ratio), pytest.approx(decay * ratio))
+    made.train.bs = 10**6
+    learn = collab_learner(made, model, n_factors=2)
+    assert learn.lr * learn.wd <= 1 + 1e-9 and learn.lr / learn.wd == pytest.approx(rate / decay)
 
 
 @pytest.mark.parametrize("model", [EmbeddingDot, EmbeddingDotBias])

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from collab import synthetic
+from collab.build import NAMES
+from collab.cli import Model
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -15,15 +17,24 @@ def blocks(language):
 
 
 def test_every_python_block_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
-    synthetic(seed=0).ratings.to_csv(tmp_path / "ratings.csv", index=False)
+    ml = synthetic(seed=0)
+    ml.ratings.to_csv(tmp_path / "ratings.csv", index=False)
+    ml.items.to_csv(tmp_path / "films.csv", index=False)
     monkeypatch.chdir(tmp_path)
     names, errors = {}, []
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
         errors.append(names["learn"].validate()["rmse"])
     assert errors[0] < 0.8                                   # the mean rating has 1.02 on these
-    assert len(errors) == 2 and type(names["learn"].model).__name__ == "Distance" and errors[1] < 1.2
+    assert len(errors) == 3 and errors[1] < 1
+    assert type(names["learn"].model).__name__ == "Distance" and errors[2] < 1.2
     assert (tmp_path / "model.safetensors").exists()
+
+
+def test_its_models_are_all_there_are_and_the_command_line_has_the_first_six():
+    table = README[README.index("## Models"):README.index("## From the command line")]
+    names = re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `")))
+    assert sorted(names) == sorted(NAMES) and set(names[:6]) == set(Model)
 
 
 def test_the_error_it_shows_is_the_one_that_is_raised():

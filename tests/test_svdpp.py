@@ -388,3 +388,14 @@ def test_a_pair_cannot_be_recognised_by_its_own_rating():
             return self.side("u", users), self.side("i", items)
 
     assert gap(SVDpp) > 0.95 and gap(SeesItself) < 0.8
+
+
+def test_many_small_batches_are_warned_of(recwarn: pytest.WarningsRecorder):
+    ratings = synthetic(60, 40, 1500, seed=0).ratings
+    collab_learner(CollabDataBunch.from_df(ratings, seed=0, bs=2, device="cpu"), "svdpp", n_factors=2)
+    assert not recwarn
+    many = CollabDataBunch.from_df(ratings, seed=0, bs=1, device="cpu")
+    with pytest.warns(UserWarning, match="matrix of all 1,200 training ratings in each .* 1,200 batches.* bs=16,"):
+        collab_learner(many, "svdpp", n_factors=2)
+    collab_learner(many, "dot", n_factors=2)
+    assert not recwarn

@@ -200,7 +200,7 @@ def test_l2_pulls_norms_and_gravity_all_scores_towards_zero(bs):
     assert small[0] < 0.8 * plain[0] and light[1] < 0.8 * plain[1]
 
 
-@pytest.mark.parametrize("model", ["dot", "dot_bias", "net"])
+@pytest.mark.parametrize("model", ["dot", "dot_bias", "net", "classifier", "svdpp"])
 def test_every_model_with_factors_takes_terms(model):
     learn = quiet(collab_learner(data(), model, n_factors=4, terms=[L2(0.1), Gravity(1.0)], cbs=MixedPrecision()))
     row = learn.recorder.rows[0]
@@ -208,6 +208,21 @@ def test_every_model_with_factors_takes_terms(model):
     assert row["train_loss"] == pytest.approx(row["observed"] + row["l2"] + row["gravity"], rel=1e-5)
     (rmse, mae) = learn.recorder.plot_metrics().get_lines()
     assert (rmse.get_label(), mae.get_label()) == ("rmse", "mae")
+
+
+def test_terms_of_a_model_with_a_history_are_of_its_whole_factors():
+    learn = quiet(collab_learner(data(), "svdpp", n_factors=4))
+    u, v = learn.weight(is_item=False), learn.weight()
+    assert L2(0.5)(learn.model).item() == pytest.approx((u.square().sum() / len(u) + v.square().sum() / len(v)) / 2)
+    assert Gravity(2.0)(learn.model).item() == pytest.approx(2 * (u @ v.T).square().mean().item(), rel=1e-4)
+    L2(1.0)(learn.model).backward()
+    assert learn.model.u_rated.weight.grad.abs().sum() > 0 < learn.model.i_raters.weight.grad.abs().sum()
+
+
+def test_a_model_that_is_solved_takes_no_terms():
+    with pytest.raises(TypeError, match="ALS is solved.* takes no terms"):
+        collab_learner(data(), "als", terms=[L2(0.1)])
+    assert collab_learner(data(), "als", terms=[]).model
 
 
 def test_a_model_without_factors_is_refused_by_one_sentence():

@@ -89,15 +89,17 @@ class EmbeddingDotBias(nn.Module):
 
     `mean` sets where mu starts: at the mean rating, so that the biases are deviations from it and weight decay
     pulls a score towards the mean, not towards the middle of the range. Without it mu starts at 0. `init_std` is the
-    deviation that the factors begin with; that of the biases is 0.01.
+    deviation that the factors begin with; that of the biases is 0.01. With `unknown_row`, row 0 and the rows of cold
+    ids are its own, as they are in a model that `fold` made of others, and no averages of the rest.
     `u_weight`, `i_weight`, `u_bias`, `i_bias` are embeddings; `mu` is a scalar parameter."""
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, y_range: Range | None = None,
-                 mean: float | None = None, init_std: float = 0.01):
+                 mean: float | None = None, init_std: float = 0.01, unknown_row: bool = False):
         super().__init__()
         self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
-                                       "y_range": y_range, "mean": mean, "init_std": init_std}
-        self.y_range = y_range
+                                       "y_range": y_range, "mean": mean, "init_std": init_std,
+                                       "unknown_row": unknown_row}
+        self.y_range, self.unknown_row = y_range, unknown_row
         self.u_weight, self.u_bias = embedding(n_users, n_factors, init_std), embedding(n_users, 1)
         self.i_weight, self.i_bias = embedding(n_items, n_factors, init_std), embedding(n_items, 1)
         self.mu = nn.Parameter(torch.tensor(0.0 if mean is None else inverse_sigmoid_range(mean, y_range)))

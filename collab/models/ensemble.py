@@ -75,6 +75,16 @@ class Ensemble(nn.Module):
         whole = len(crosses) == len(self.members)
         return (lambda users, items: _mean([c(users, items) for c in crosses])) if whole else None
 
+    @property
+    def crossing(self) -> Callable[[], Score] | None:
+        """() -> `cross` for many calls with the weights of now (see `SVDpp.crossing`); None where there is no cross."""
+        return None if self.cross is None else self._crossing
+
+    def _crossing(self) -> Score:
+        members: Any = self.members
+        ready = [own() if callable(own := getattr(m, "crossing", None)) else m.cross for m in members]
+        return lambda users, items: _mean([cross(users, items) for cross in ready])
+
     def _probabilities(self, users: Tensor, items: Tensor) -> Tensor:
         members: Any = self.members
         return _mean([m.probabilities(users, items) for m in members])
@@ -88,7 +98,8 @@ def fold(models: Sequence[nn.Module]) -> EmbeddingDot | EmbeddingDotBias:
     """One model whose score before the sigmoid is the mean of that of the models: since the mean over M of p_m . q_m is
     the product of the concatenated p_m / sqrt(M) and q_m / sqrt(M), it has the sum of their factors, and the means of
     their biases and of mu. Without a sigmoid it is their ensemble. `SVDpp` and `HybridNet` without hidden layers, whose
-    sides are constant after training, count as the `EmbeddingDotBias` of these.
+    sides are constant after training, count as the `EmbeddingDotBias` of these, which keeps their rows of unknown and
+    of cold ids (`unknown_row`).
 
     Raises ValueError for no models, ones that are neither all `EmbeddingDot` nor all of these others, or that differ
     in their range or in their numbers of users or items."""
@@ -99,6 +110,8 @@ def fold(models: Sequence[nn.Module]) -> EmbeddingDot | EmbeddingDotBias:
     _same(models, "n_users", "n_items", "y_range")
     first: Any = models[0]
     config = {**first.config, "n_factors": sum(_config(m)["n_factors"] for m in models)}
+    if any(getattr(m, "unknown_row", False) for m in models):       # the others' are averages as they are
+        config["unknown_row"] = True
     with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
         folded = type(first)(**config)
     states = [m.state_dict() for m in models]
@@ -115,7 +128,7 @@ def _constant(model: nn.Module) -> nn.Module:
         return model
     config = {key: model.config[key] for key in ("n_factors", "n_users", "n_items", "y_range", "mean")}
     with torch.random.fork_rng(devices=[]):
-        made = EmbeddingDotBias(**config)
+        made = EmbeddingDotBias(**config, unknown_row=True)
     made.mu.copy_(model.mu)
     for name in ("u_weight", "i_weight", "u_bias", "i_bias"):
         made.get_parameter(f"{name}.weight").copy_(model.learned(name))

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 class RecordEvery(Callback):
     """After every `n` training batches, and at the end of the fit, takes loss and metrics over all rows of training,
-    validation and test; nothing is validated, and no line printed, after an epoch. For fits of many short epochs, such
-    as full-batch descent: `learn.fit(1000, lr=10, cbs=RecordEvery(100))`.
+    validation and test; nothing is validated, and no line printed, after an epoch, so that callbacks which watch a
+    validated number, such as SaveBest, have none. For fits of many short epochs, such as full-batch descent:
+    `learn.fit(1000, lr=10, cbs=RecordEvery(100))`.
 
     What is looked at is what a validation would see (averaged weights, where these are kept), and the loss is without
     terms. Training goes on with the same bits as without it. `rows` is a dict a look, which run on from fit to fit."""
