@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .data.databunch import CollabDataBunch, DataBunch
 from .data.schema import DataError
 from .data.vocab import UNKNOWN, Vocab
+from .objectives import Objective
 from .recommend import CrossScores, cosine_scores, cross_scores, pair_scores, top_k
 from .saved import save_parts
 from .train.callback import Callback
@@ -44,8 +45,13 @@ class CollabLearner(Learner):
         fill_unknown(self.model, data)
 
     def decode(self, pred: Tensor) -> Tensor:
-        """Clip to the rating scale."""
-        return pred if self.scale is None else pred.clamp(*self.scale)
+        """Clip to the rating scale, unless the model is trained to rank."""
+        return pred if self.scale is None or self.objective is not None else pred.clamp(*self.scale)
+
+    @property
+    def objective(self) -> Objective | None:
+        """The ranking objective that it is trained with, if any."""
+        return next((cb for cb in self.cbs if isinstance(cb, Objective)), None)
 
     def _look(self, batches: Any, cb: Callback) -> None:
         if isinstance(batches, pd.DataFrame):
@@ -136,6 +142,8 @@ class CollabLearner(Learner):
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
         recipe = {"lr": per_group(self.opt, self.lr) if isinstance(self.lr, slice) else self.lr, "wd": self.wd,
                   "seed": self.seed, "loss_func": getattr(self.loss_func, "__name__", None)}
+        if self.objective is not None:
+            recipe["objective"] = {"name": self.objective.name, **self.objective.config}
         return save_parts(path, self.model, self.data, recipe, {**self.notes, **notes},
                           self.recorder.state_dict())
 

@@ -17,12 +17,15 @@ from .models.als import ALS
 from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .models.hybrid import HybridNet
+from .models.softmax import SoftmaxNet
 from .models.svdpp import SVDpp
+from .models.two_tower import TwoTower
 from .train.checkpoint import read_tensors, write_tensors
 
 VERSION = 2
 MODELS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, SVDpp, HybridNet, ALS, EASE)}
+    cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, SVDpp, HybridNet, ALS, EASE,
+                                 SoftmaxNet, TwoTower)}
 TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms")
 
 
@@ -48,6 +51,7 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
               "model_config": model.config if type(model) is MODELS.get(name) else None, "seed": data.seed,
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
               "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
+              "implicit": data.implicit, "threshold": data.threshold,
               "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0}}
     tensors = {f"model.{key}": t for key, t in model.state_dict().items()}
     tensors |= {f"train.{key}": t for key, t in zip(TRAIN, data.train.tensors)}
@@ -72,6 +76,7 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
                           shuffle=config.get("shuffle", True), device=device, shape=(len(users), len(items)))
     data = CollabDataBunch(train, None, None, users, items,
                            _unpack(config["item_table"]), seed=config["seed"], device=device,
+                           implicit=config.get("implicit", False), threshold=config.get("threshold"),
                            schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}))
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model = _rebuild(path, config, train.tensors) if model is None else model
