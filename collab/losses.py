@@ -143,12 +143,6 @@ def sampled_softmax(pos: Tensor, neg: Tensor, log_q_pos: Tensor | None = None, l
     return (torch.cat([pos[:, None], neg], 1).logsumexp(1) - pos).mean()
 
 
-def softmax_over_all(logits: Tensor, items: Tensor, left_out: Tensor | None = None) -> Tensor:
-    """Mean over rows of -log softmax(logits)[item]: `logits` (bs, n_items), `items` int64 (bs,), and bool `left_out`
-    (n_items,) or (bs, n_items) for what is not in the sum."""
-    return F.cross_entropy(logits if left_out is None else logits.masked_fill(left_out, -math.inf), items)
-
-
 def _beside(pos: Tensor, neg: Tensor, name: str) -> Tensor:
     """`neg` as (bs, n)."""
     if pos.dim() != 1 or neg.dim() not in (1, 2) or len(neg) != len(pos):

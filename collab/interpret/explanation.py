@@ -50,7 +50,7 @@ def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int
         products = (learn.weight(user, is_item=False) * learn.weight(item)).double()
         summands = {}
         if not isinstance(model, EmbeddingDot) and getattr(model, "predicts_ratings", True):
-            summands = {"mean": float(model.get_parameter("mu")), "user bias": learn.bias(user, is_item=False).item(),
+            summands = {"mean": model.get_parameter("mu").item(), "user bias": learn.bias(user, is_item=False).item(),
                         "item bias": learn.bias(item).item()}
         strongest = products.abs().argsort(descending=True)[:n_factors].tolist()
         summands |= {f"factor {k}": products[k].item() for k in strongest}

@@ -23,13 +23,13 @@ class SoftmaxNet(nn.Module):
 
     e_j (n_factors) is the embedding of item j, m_jk that of its metadata of kind k (genres, years ...). `items` has
     (codes, weights, number of features) for each kind and `dims` its dimensions. O is the table of the e_j itself
-    where the last of `hidden` is n_factors (`tied`), and a table of its own elsewhere. b begins at the logarithm of the
+    where the last of `hidden` is n_factors (unless `tied` is False), and a table of its own elsewhere. b begins at the logarithm of the
     items' counts. The item features are summed over all items once a batch, and histories are multi-hot rows: a batch
     takes bs x n_items numbers, which the logits take anyway.
 
     `interactions` are the training part's (user rows, item rows), int64 (n,). One (user, item) pair of a batch is one
-    target: over an epoch, an item of the history chosen at random. With `leave_out` the target is not in its own input;
-    `drop` is the share of the other items that training leaves out of it at random (Liang et al. 2018, "Variational
+    target: over an epoch, an item of the history chosen at random. With `leave_out` the target is not in its own input, and
+    each row of a batch is a pass of its own; without, `FullSoftmax` makes one pass a user. `drop` is the share of the other items that training leaves out of it at random (Liang et al. 2018, "Variational
     autoencoders for collaborative filtering", section 2.2), and of 2 in 100 rows it leaves out all, so that an empty
     history, such as that of the unknown user, gets what is best for somebody of whom nothing is known.
 
@@ -42,7 +42,7 @@ class SoftmaxNet(nn.Module):
     def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, Tensor],
                  items: Sequence[Known | Size] = (), dims: Sequence[int] = (), hidden: Sequence[int] = (35,),
                  activation: str = "relu", leave_out: bool = True, drop: float = 0.0, bag_power: float = 1.0,
-                 init_std: float = 0.05):
+                 init_std: float = 0.05, tied: bool = True):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}")
@@ -55,13 +55,14 @@ class SoftmaxNet(nn.Module):
         self.kinds = nn.ModuleList([made for known, dim in zip(items, dims) if (made := metadata(known, dim))])
         sizes = [n_factors + sum(dims), *hidden]
         self.layers = nn.ModuleList([nn.Linear(n_in, n_out) for n_in, n_out in zip(sizes, hidden)])
-        self.tied = sizes[-1] == n_factors
+        self.tied = tied and sizes[-1] == n_factors
         self.i_out = self.i_in if self.tied else embedding(n_items, sizes[-1], init_std)
         self.i_bias = embedding(n_items, 1)
         self.config: dict[str, Any] = {
             "n_factors": n_factors, "n_users": n_users, "n_items": n_items, "dims": list(dims), "hidden": list(hidden),
             "items": [kind.size for kind in self.kinds if isinstance(kind, Metadata)], "activation": activation,
-            "leave_out": leave_out, "drop": drop, "bag_power": bag_power, "init_std": init_std}
+            "leave_out": leave_out, "drop": drop, "bag_power": bag_power, "init_std": init_std,
+            "tied": tied}
         pairs = torch.unique(interactions[0].cpu() * n_items + interactions[1].cpu())
         users, rows = pairs // n_items, pairs % n_items
         with torch.no_grad():
@@ -94,7 +95,7 @@ class SoftmaxNet(nn.Module):
         return self.encode(self.bags(users)) @ self.i_out(items).T + self.i_bias(items)[:, 0]
 
     def logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
-        """The logits of all items, (bs, n_items); in training `items` (bs,) are the targets (see `leave_out`)."""
+        """The logits of all items, (bs, n_items); in training `items` are the targets, (bs,) if they are left out."""
         bags = self.bags(users, items if self.training else None)
         return self.encode(bags) @ self.i_out.weight.T + self.i_bias.weight[:, 0]
 
@@ -116,7 +117,7 @@ class SoftmaxNet(nn.Module):
         bags[place, self.others[self.starts[users][place] + at]] = 1.0
         if targets is not None:
             if self.leave_out:
-                bags.scatter_(1, targets[:, None], 0.0)
+                bags = bags.scatter(1, targets[:, None], 0.0)
             bags *= torch.rand(len(users), 1, device=users.device) >= 0.02
         n = bags.sum(1, keepdim=True).clamp(min=1)
         if targets is not None and self.drop:
