@@ -13,6 +13,7 @@ from .data.dataset import RatingSet
 from .data.features import Features
 from .data.files import read_table
 from .data.movielens import movielens
+from .data.negatives import Negatives
 from .data.schema import DataError
 from .data.split import (
     kfold,
@@ -31,7 +32,18 @@ from .evaluate import Popularity, RankingMetrics, RankingResult, compare, cross_
 from .index import Index
 from .interpret import CollabInterpretation, chart_counts, chart_norms
 from .learner import CollabLearner
-from .losses import L2, Gravity, RatingCrossEntropy, huber, mae, mse, observed_mse
+from .losses import (
+    L2,
+    Gravity,
+    RatingCrossEntropy,
+    bpr,
+    huber,
+    mae,
+    mse,
+    observed_mse,
+    sampled_softmax,
+    softmax_in_batch,
+)
 from .metrics import MAE, MSE, RMSE, Metric
 from .models.als import ALS
 from .models.baseline import BiasBaseline
@@ -41,8 +53,11 @@ from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .models.ensemble import Ensemble, fold
 from .models.hybrid import HybridNet
+from .models.softmax import SoftmaxNet
 from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
+from .models.two_tower import TwoTower
+from .objectives import BPR, FullSoftmax, InBatchSoftmax, SampledSoftmax
 from .train.averaging import EMA, SWA
 from .train.callback import Callback
 from .train.events import CancelBatch, CancelEpoch, CancelFit, CancelStep, CancelTrain, CancelValidate
@@ -58,17 +73,18 @@ from .train.trackers import EarlyStopping, ReduceLROnPlateau, SaveBest, Terminat
 __version__ = "0.1.0"
 
 __all__ = [
-    "ALS", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback",
+    "ALS", "BPR", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback",
     "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint",
     "ClosedFormLearner", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch", "DataError",
     "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Ensemble", "Features",
-    "GradientAccumulation", "GradientClip", "Gravity", "HybridNet", "Index", "Learner", "LossTerms", "Metric",
-    "MixedPrecision", "ParamScheduler", "Popularity", "RankingMetrics", "RankingResult", "RatingClassifier",
-    "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "SVDpp", "SaveBest", "ShortEpoch",
-    "ShowGraph", "SnapshotEnsemble", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads",
-    "UnknownId", "Vocab", "average_learners", "chart_counts", "chart_norms", "collab_learner", "combine_scheds",
-    "compare", "cross_validate", "evaluate", "fold", "huber", "kfold", "leave_last", "load_learner", "mae",
-    "movielens", "movielens_split", "mse", "observed_mse", "per_user_split", "random_split", "read_table",
-    "rows_split", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "synthetic", "time_split",
-    "user_split",
+    "FullSoftmax", "GradientAccumulation", "GradientClip", "Gravity", "HybridNet", "InBatchSoftmax", "Index",
+    "Learner", "LossTerms", "Metric", "MixedPrecision", "Negatives", "ParamScheduler", "Popularity",
+    "RankingMetrics", "RankingResult", "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery",
+    "ReduceLROnPlateau", "SVDpp", "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble",
+    "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower",
+    "UnknownId", "Vocab", "average_learners", "bpr", "chart_counts", "chart_norms", "collab_learner",
+    "combine_scheds", "compare", "cross_validate", "evaluate", "fold", "huber", "kfold", "leave_last",
+    "load_learner", "mae", "movielens", "movielens_split", "mse", "observed_mse", "per_user_split", "random_split",
+    "read_table", "rows_split", "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",
+    "softmax_in_batch", "synthetic", "time_split", "user_split",
 ]

@@ -14,7 +14,9 @@ from torch import nn
 
 from .closed_form import ClosedFormLearner
 from .data.databunch import CollabDataBunch
+from .data.features import Features
 from .data.schema import DataError
+from .evaluate.callback import RankingMetrics
 from .learner import CollabLearner, no_data
 from .losses import RatingCrossEntropy, huber, mae, mse
 from .metrics import MAE, RMSE
@@ -23,21 +25,27 @@ from .models.classifier import RatingClassifier
 from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet, Range
 from .models.ensemble import Ensemble
-from .models.hybrid import HybridNet
+from .models.hybrid import HybridNet, Known
+from .models.softmax import SoftmaxNet
 from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
+from .models.two_tower import TwoTower
+from .objectives import OBJECTIVES, Objective, objective
 from .saved import load_parts, load_weights
 from .train.callback import Callback
 from .train.optim import OptFunc, adamw
 from .train.steps import Threads
 from .train.terms import LossTerms, Term
 
-NAMES = ("dot", "dot_bias", "net", "classifier", "svdpp", "hybrid", "als", "als_explicit", "ease")
+NAMES = ("dot", "dot_bias", "net", "classifier", "svdpp", "hybrid", "als", "als_explicit", "ease", "bpr", "softmax",
+         "two_tower")
+RANKERS = ("bpr", "softmax", "two_tower")
 LOSSES = {"mse": mse, "mae": mae, "huber": huber}
 MANY_BATCHES = 1000     # an epoch, for a model whose batches each cost as much as all ratings
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
 RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "classifier": (4e-3, 0.45),
-           "svdpp": (3.75e-3, 0.5), "hybrid": (3.75e-3, 0.5), "own": (5e-3, 0.0)}
+           "svdpp": (3.75e-3, 0.5), "hybrid": (3.75e-3, 0.5), "own": (5e-3, 0.0),
+           "bpr": (2e-3, 0.25), "softmax": (1.9e-4, 0.006), "two_tower": (5e-3, 0.1)}
 """Model -> (lr, wd) for batches of 64, chosen on validation parts of MovieLens-100K's u1 training rows."""
 
 
@@ -46,7 +54,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
                    opt_func: OptFunc | None = None, lr: float | None = None, wd: float | None = None,
                    metrics: Any = None, cbs: Iterable[Callback] | Callback | None = None,
                    seed: int | None = None, terms: Iterable[Term] | None = None) -> CollabLearner:
-    """A learner for ratings.
+    """A learner for ratings, or for ranking.
 
     - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "classifier"
       (`RatingClassifier` over the training part's ratings, at most 101 levels), "svdpp" (`SVDpp`) or "hybrid"
@@ -56,16 +64,21 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
       "als_explicit" and "ease" (`EASE`) are solved, not trained, and give a `ClosedFormLearner`; so does a
       `SolvedModel` of your own options, such as `ALS(64, data.n_users, data.n_items, reg=50.)`. Of what follows,
       `loss_func` (a function of held-out scores and ratings), `metrics`, `cbs` and `seed` mean something to them.
+      "bpr" (`EmbeddingDotBias`), "softmax" (`SoftmaxNet`) and "two_tower" (`TwoTower`), which read the features that
+      the data have, are trained to rank.
     - `y_range`: what a sigmoid squashes scores onto: "auto" is `data.y_range`; None leaves them as they are, and "dot"
       always does.
-    - `loss_func`: "mse", "mae", "huber", or a function of (predictions, targets) that is a mean over rows; by default
-      "mse", for a classifier `RatingCrossEntropy`.
+    - `loss_func`: "mse", "mae", "huber", or a function of (predictions, targets) that is a mean over rows. Or a ranking
+      objective, by name or as a callback with options of its own: "bpr" (`BPR`), "softmax" (`InBatchSoftmax`),
+      "sampled_softmax" (`SampledSoftmax`), "full_softmax" (`FullSoftmax`). Scores are then raw, without a y_range. By
+      default the model's own; of implicit data "bpr", of a classifier `RatingCrossEntropy`, otherwise "mse".
     - `opt_func`: an optimizer class of torch, or a partial of one; by default AdamW.
     - `terms`: what is added to the loss in training, such as [L2(0.1), Gravity(1.0)] (see `LossTerms`).
     - `lr`, `wd`: by default the model's recipe for batches of 64 (5e-3 and no decay for a module of your own), times
       sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022), up to batches of some 40,000, from where on
       a step's decay, lr * wd, would be more than the whole weight; `wd` is 0 with an `opt_func` of your own.
-    - `metrics`: by default RMSE and MAE, where scores are ratings. `cbs`: callbacks that stay with the learner.
+    - `metrics`: by default RMSE and MAE, where scores are ratings, and `RankingMetrics()` where they rank.
+    - `cbs`: callbacks that stay with the learner.
     - `seed`: decides initial weights, the order of batches and dropout; by default the data's.
 
     On a CPU, batches of up to 4,096 train with one thread (`Threads`).
@@ -75,29 +88,36 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     if not isinstance(data, CollabDataBunch):
         raise no_data(data)
     seed = data.seed if seed is None else seed
-    limits = _check_range(data, y_range)
+    loss, ranking = _loss(loss_func)
+    ranks = ranking is not None or model in RANKERS or data.implicit
+    limits = None if ranks and isinstance(y_range, str) else _check_range(data, y_range)
     if isinstance(model, str):
         module, name = _build(data, model, n_factors, limits, seed), model
     else:
         module, name = model, "own"
-    if isinstance(loss_func, str) and loss_func not in LOSSES:
-        raise ValueError(f"loss_func {loss_func!r} is not one of {', '.join(LOSSES)}; a function is passed as it is")
-    loss = LOSSES[loss_func] if isinstance(loss_func, str) else loss_func
     if isinstance(module, SolvedModel):
         if given := [k for k, v in (("opt_func", opt_func), ("lr", lr), ("wd", wd), ("terms", terms or None))
                     if v is not None]:
             raise TypeError(f"{type(module).__name__} is solved, not trained step by step, and takes no "
                             f"{' and no '.join(given)}; its regularisation is reg, given when the model is built")
+        if ranking is not None:
+            raise TypeError(f"{type(module).__name__} is solved, and has its own objective; it takes no {ranking}")
         return _solver(data, module, loss, metrics, cbs, seed)
+    usual = getattr(module, "objective", "bpr" if ranks and not getattr(module, "classes", False) else None)
+    if loss is None and ranking is None and usual:
+        ranking = objective(usual, **({"n_negatives": 4} if model == "bpr" else {}))
     if isinstance(loss_func, str) and getattr(module, "classes", None) is True:
         raise ValueError(f"{type(module).__name__} gives probabilities of ratings, and loss_func {loss_func!r} "
                          "compares scores; leave loss_func out, or train another model")
+    watched = metrics if metrics is not None else [] if ranking or data.implicit else [RMSE(), MAE()]
     rate, decay = RECIPES[name]
     times = math.sqrt(min(data.train.bs / 64, 1 / (rate * decay) if decay else math.inf))
     learn = CollabLearner(data, module, loss or own_loss(module), opt_func or adamw,
                           lr=rate * times if lr is None else lr,
                           wd=wd if wd is not None else 0.0 if opt_func else decay * times,
-                          metrics=[RMSE(), MAE()] if metrics is None else metrics, cbs=cbs, seed=seed)
+                          metrics=watched, cbs=cbs, seed=seed)
+    if ranking is not None:
+        learn.add_cbs([ranking, *([RankingMetrics()] if metrics is None and _can_rank(data) else [])])
     if terms := list(terms or []):
         learn.add_cbs(LossTerms(*terms))
     if learn.device.type == "cpu" and data.train.bs <= SMALL_BATCH:
@@ -120,13 +140,14 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
     Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
     parts = load_parts(path, model, device)
-    loss = LOSSES.get(parts.recipe["loss_func"])
+    loss, ranking = LOSSES.get(parts.recipe["loss_func"]), parts.recipe.pop("objective", None)
     learn: CollabLearner
     if isinstance(parts.model, SolvedModel):
         learn = _solver(parts.data, parts.model, loss, seed=parts.recipe["seed"])
     else:
         recipe = {**parts.recipe, "loss_func": loss or own_loss(parts.model)}
-        learn = CollabLearner(parts.data, parts.model, metrics=[RMSE(), MAE()], **recipe)
+        learn = CollabLearner(parts.data, parts.model, **recipe, cbs=[objective(**ranking)] if ranking else None,
+                              metrics=[] if ranking or parts.data.implicit else [RMSE(), MAE()])
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
     learn.notes = parts.notes
     learn.recorder.load_state_dict(parts.history)
@@ -136,7 +157,7 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
 def _solver(data: CollabDataBunch, model: SolvedModel, loss: Callable | None, metrics: Any = None, cbs: Any = None,
             seed: int | None = None) -> ClosedFormLearner:
     if metrics is None:
-        metrics = [RMSE(), MAE()] if model.predicts_ratings else []
+        metrics = [RMSE(), MAE()] if model.predicts_ratings and not data.implicit else []
     return ClosedFormLearner(data, model, loss, metrics=metrics, cbs=cbs, seed=seed)
 
 
@@ -145,6 +166,23 @@ def own_loss(model: nn.Module) -> Callable:
     if isinstance(model, RatingClassifier | Ensemble) and model.classes:
         return RatingCrossEntropy(model.levels.tolist())
     return mse
+
+
+def _loss(given: Callable | Objective | str | None) -> tuple[Callable | None, Objective | None]:
+    """A loss of (predictions, targets), or a ranking objective; None where none is given."""
+    if isinstance(given, str):
+        if given in OBJECTIVES:
+            return None, objective(given)
+        if given not in LOSSES:
+            raise ValueError(f"loss_func {given!r} is not one of {', '.join((*LOSSES, *OBJECTIVES))}; a function is "
+                             "passed as it is")
+        return LOSSES[given], None
+    return (None, given) if isinstance(given, Objective) else (given, None)
+
+
+def _can_rank(data: CollabDataBunch) -> bool:
+    """Whether the validation part has anything to find for a known user."""
+    return data.valid is not None and bool(((data.valid.tensors[0] > 0) & (data.valid.tensors[1] > 0)).any())
 
 
 def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | None, seed: int) -> nn.Module:
@@ -163,6 +201,8 @@ def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | Non
             return EmbeddingDot(*sizes)
         if name == "net":
             return EmbeddingNet(*sizes, y_range=limits)
+        if name == "bpr":
+            return EmbeddingDotBias(*sizes, init_std=0.1)
         if name == "dot_bias":
             return EmbeddingDotBias(*sizes, y_range=limits, mean=_inside(data.mean, limits))
         if name == "classifier":
@@ -174,11 +214,21 @@ def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | Non
         if name == "svdpp":
             return SVDpp(*sizes, both, y_range=limits, mean=_inside(data.mean, limits))
         users, items = data.user_features, data.item_features
+        if name == "softmax":
+            kinds = [] if items is None else items.by_column()
+            return SoftmaxNet(*sizes, both, kinds, [4] * len(kinds), (n_factors,) if kinds else (), leave_out=False,
+                              drop=0.5, bag_power=0.5, tied=False, activation="tanh")
+        known = [_known(users), _known(items)]
+        if name == "two_tower":
+            return TwoTower(*sizes, *known)
         if users is None and items is None:
             raise DataError("a hybrid model needs features: make the data with items=... and item_features='auto', or "
                             "the same for users")
-        known = [f and (f.codes, f.weights, len(f.labels)) for f in (users, items)]
         return HybridNet(*sizes, both, *known, y_range=limits, mean=_inside(data.mean, limits))
+
+
+def _known(features: Features | None) -> Known | None:
+    return None if features is None else (features.codes, features.weights, len(features.labels))
 
 
 def _inside(mean: float, limits: Range | None) -> float:

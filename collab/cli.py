@@ -26,6 +26,7 @@ from .data.files import read_table
 from .data.movielens import movielens
 from .data.schema import DataError, Schema
 from .data.split import CANONICAL, Split, apply_split, leave_last, random_split, time_split, user_split
+from .evaluate import evaluation as ranking
 from .interpret import CollabInterpretation
 from .interpret.asked import whom
 from .interpret.errors import errors
@@ -45,9 +46,16 @@ class Model(StrEnum):
     SVDPP = "svdpp"
     HYBRID = "hybrid"
     CLASSIFIER = "classifier"
+    BPR = "bpr"
+    SOFTMAX = "softmax"
+    TWO_TOWER = "two_tower"
+    ALS = "als"
+    EASE = "ease"
 
 
-EPOCHS, SIZES = {"svdpp": 10, "hybrid": 10}, {"svdpp": 1024, "hybrid": 1024}     # other models: 5 and 64
+EPOCHS = {"svdpp": 10, "hybrid": 10, "bpr": 15}     # other models: 5, or as many sweeps as they take by themselves
+SIZES = {"svdpp": 1024, "hybrid": 1024, "bpr": 1024, "softmax": 1024, "two_tower": 1024}     # others: 64
+SOLVED, WITH_FEATURES = ("als", "ease"), ("hybrid", "softmax", "two_tower")
 
 
 class Output(StrEnum):
@@ -65,13 +73,14 @@ ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file
 SplitName = Annotated[str, typer.Option(help="What is held out: random, time (the latest), last (each user's last), "
                                              "users (whole users), or u1 to u5 of ml-100k.")]
 ValidPct = Annotated[float, typer.Option(min=0, max=0.99, help="The fraction held out (random, time, users).")]
-ModelName = Annotated[Model, typer.Option(help="Biases and factors, factors alone, a network, ratings as classes, "
-                                                 "SVD++ on both sides, or that with metadata (hybrid).")]
+ModelName = Annotated[Model, typer.Option(help="For ratings: biases and factors, factors alone, a network, ratings as "
+                                               "classes, SVD++ on both sides, or that with metadata (hybrid). For "
+                                               "ranking: bpr, softmax, two_tower, als, ease.")]
 Factors = Annotated[int, typer.Option(min=1, help="Factors a user and an item.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training ratings; by default 5, of svdpp and "
-                                                        "hybrid 10.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Ratings a batch; larger is faster. By default 64, of svdpp "
-                                                           "and hybrid 1,024.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training ratings; by default 5, of svdpp, "
+                                                        "hybrid 10, of bpr 15; of als sweeps, by default 15.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Ratings a batch; larger is faster. By default 64, of "
+                                                           "svdpp, hybrid, bpr, softmax and two_tower 1,024.")]
 Rate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate; by default the model's recipe.")]
 Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay; by default the model's recipe.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same model, to the last bit.")]
@@ -88,6 +97,9 @@ Header = Annotated[bool | None, typer.Option("--header/--no-header", show_defaul
 Items = Annotated[Path | None, typer.Option(help="A file with an item id in each row, a title, and what is known.")]
 Users = Annotated[Path | None, typer.Option(help="A file with a user id in each row, and what is known.")]
 Duplicates = Annotated[str, typer.Option(help="Pairs that occur again: keep, mean or error.")]
+Implicit = Annotated[bool, typer.Option("--implicit", help="Rows say what was chosen; ratings, if there are any, how "
+                                                          "strongly. A pair that comes again counts more.")]
+Threshold = Annotated[float | None, typer.Option(help="Implicit, and only rows rated above this count.")]
 Count = Annotated[int, typer.Option("-n", min=1, help="How many.")]
 As = Annotated[Output, typer.Option("--as", help="How to print the table.")]
 OUT = Path("model.safetensors")
@@ -99,14 +111,17 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, mo
           seed: Seed = 0, out: Out = OUT, user_col: UserCol = None, item_col: ItemCol = None,
           rating_col: RatingCol = None, time_col: TimeCol = None, sep: Sep = None, format: Format = None,
           header: Header = None, encoding: Encoding = "utf-8-sig", items: Items = None, users: Users = None,
-          duplicates: Duplicates = "keep") -> None:
-    """Train on ratings, report the error beside two baselines, and write one model file."""
+          duplicates: Duplicates = "keep", implicit: Implicit = False, threshold: Threshold = None) -> None:
+    """Train on ratings, report the error beside two baselines (of a model that ranks how well it does, beside the most
+    popular items), and write one model file."""
     _check_writable(out)
+    if model in SOLVED and (given := [f"--{name}" for name, v in (("lr", lr), ("wd", wd)) if v is not None]):
+        raise DataError(f"--model {model} is solved, not trained step by step, and takes no {' and no '.join(given)}")
     reading = {"sep": sep, "format": format, "header": header, "encoding": encoding}
     ratings, known_items, known_users = _read(data, **reading)
     known_items = known_items if items is None else read_table(items)
     known_users = known_users if users is None else read_table(users)
-    user_features, item_features = ("auto" if model is Model.HYBRID and known is not None
+    user_features, item_features = ("auto" if model in WITH_FEATURES and known is not None
                                     and telling(known.iloc[:, 1:]) else None for known in (known_users, known_items))
     if model is Model.HYBRID and user_features is None and item_features is None:
         raise DataError("--model hybrid needs to know more than ids and titles: pass --items or --users, a file with "
@@ -114,13 +129,17 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, mo
     bunch = CollabDataBunch.from_df(ratings, user_col, item_col, rating_col, time_col, items=known_items,
                                     users=known_users, bs=bs or SIZES.get(model, 64), seed=seed,
                                     split=_split(split, valid_pct, seed), duplicates=duplicates,
-                                    user_features=user_features, item_features=item_features)
+                                    user_features=user_features, item_features=item_features,
+                                    implicit=implicit or threshold is not None, threshold=threshold)
     notes = {"source": data, "split": split, "valid_pct": valid_pct, "seed": seed, "duplicates": duplicates,
              "reading": reading, "fingerprint": _fingerprint(ratings, bunch.schema)}
     columns = ", ".join(f"{role} = {name}" for role, name in bunch.schema.roles().items())
     print(f"{bunch}\nColumns: {columns}\n")
     learn = collab_learner(bunch, model.value, n_factors=factors, lr=lr, wd=wd)
-    learn.fit_one_cycle(epochs or EPOCHS.get(model, 5))
+    if model in SOLVED:
+        learn.fit(epochs)       # type: ignore[arg-type]
+    else:
+        learn.fit_one_cycle(epochs or EPOCHS.get(model, 5))
     if learn.interrupted:
         print(f"Nothing was written to {out}.", file=sys.stderr)
         raise typer.Exit(130)
@@ -136,13 +155,16 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, mo
 def evaluate(model: ModelFile = OUT,
              data: Annotated[str | None, typer.Option(help="Other ratings; by default those of training.")] = None,
              split: Annotated[str | None, typer.Option(help="By default that of training; none: all rows.")] = None,
-             ) -> None:
-    """Report the error of a model on held-out ratings, beside two baselines."""
+             k: Annotated[int | None, typer.Option(min=1, help="Rank: measure the first k items of each user, by "
+                                                               "default 10. A model of ratings ranks if this is given.")
+                          ] = None) -> None:
+    """Report the error of a model on held-out ratings, beside two baselines; of a model that ranks, or with --k, how
+    much of what was held out is among the first items, beside the most popular ones."""
     learn = _load(model)
     part = _held_out(learn, model, data, split)
     if part is not None and (n := _seen(learn, part)):
         print(f"{n:,} of these {part.n:,} ratings were trained on: the error on them says little.\n")
-    _report(learn, part)
+    _report(learn, part, k)
 
 
 @app.command()
@@ -253,7 +275,8 @@ def _as_options(message: str) -> str:
                              ("rating_name=", "--rating-col "), ("time_name=", "--time-col "), ("sep=", "--sep "),
                              ("format=", "--format "), ("header=False", "--no-header"), ("header=True", "--header"),
                              ("encoding=", "--encoding "), ("min_ratings=", "--min-ratings "),
-                             ("duplicates=", "--duplicates ")):
+                             ("duplicates=", "--duplicates "), ("threshold=", "--threshold "),
+                             ("implicit=True", "--implicit")):
         message = message.replace(argument, option)
     return message
 
@@ -315,7 +338,8 @@ def _seen(learn: CollabLearner, part: TensorBatches) -> int:
 
 def _fingerprint(ratings: pd.DataFrame, schema: Schema) -> str:
     """The same for the same ratings in the same order."""
-    hashed = pd.util.hash_pandas_object(ratings[[schema.user, schema.item, schema.rating]], index=False).to_numpy()
+    columns = [name for name in (schema.user, schema.item, schema.rating) if name in ratings]
+    hashed = pd.util.hash_pandas_object(ratings[columns], index=False).to_numpy()
     return hashlib.sha256(hashed.tobytes()).hexdigest()[:16]
 
 
@@ -336,9 +360,13 @@ def _split(name: str, valid_pct: float, seed: int) -> Split | str:
     return known[name]
 
 
-def _report(learn: CollabLearner, part: TensorBatches | None) -> None:
+def _report(learn: CollabLearner, part: TensorBatches | None, k: int | None = None) -> None:
+    ranks = learn.objective is not None or not getattr(learn.model, "predicts_ratings", True)
     if part is None:
         print("\nNothing was held out, so there is no error to report.")
+    elif ranks or k is not None:
+        result = ranking.evaluate(learn, part, k or 10, ("ndcg", "precision", "recall"), baseline=True)
+        print(f"\nRanking of {part.n:,} held-out ratings:\n\n{result}")
     else:
         print(f"\nError on {part.n:,} ratings:\n\n{table(errors(learn, part), decimals=4)}")
 

@@ -17,6 +17,7 @@ from .data.databunch import CollabDataBunch, DataBunch
 from .data.schema import DataError
 from .data.vocab import UNKNOWN, Vocab
 from .models.ensemble import Ensemble
+from .objectives import Objective
 from .recommend import MAX_PAIRS, CrossScores, cosine_scores, cross_scores, pair_scores, top_k
 from .saved import save_parts
 from .serve import Rated, add_ratings, index, rated_rows, recommend_all, scores_of
@@ -53,11 +54,16 @@ class CollabLearner(Learner):
         fill_unknown(model, self.data)
 
     def decode(self, pred: Tensor) -> Tensor:
-        """Clip to the rating scale; what is (rows, classes) becomes expected ratings before that, where the model has
-        a method `expected`."""
+        """Clip to the rating scale, unless the model is trained to rank; what is (rows, classes) becomes expected
+        ratings before that, where the model has a method `expected`."""
         if pred.dim() == 2 and callable(expected := getattr(self.model, "expected", None)):
             pred = expected(pred)
-        return pred if self.scale is None else pred.clamp(*self.scale)
+        return pred if self.scale is None or self.objective is not None else pred.clamp(*self.scale)
+
+    @property
+    def objective(self) -> Objective | None:
+        """The ranking objective that it is trained with, if any."""
+        return next((cb for cb in self.cbs if isinstance(cb, Objective)), None)
 
     def _look(self, batches: Any, cb: Callback) -> None:
         if isinstance(batches, pd.DataFrame):
@@ -177,6 +183,8 @@ class CollabLearner(Learner):
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
         recipe = {"lr": per_group(self.opt, self.lr) if isinstance(self.lr, slice) else self.lr, "wd": self.wd,
                   "seed": self.seed, "loss_func": getattr(self.loss_func, "__name__", None)}
+        if self.objective is not None:
+            recipe["objective"] = {"name": self.objective.name, **self.objective.config}
         return save_parts(path, self.model, self.data, recipe, {**self.notes, **notes},
                           self.recorder.state_dict())
 

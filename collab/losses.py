@@ -123,6 +123,68 @@ class RatingCrossEntropy:
         return F.cross_entropy(pred, self.classes(target))
 
 
+# Ranking: scores of what was chosen against scores of what was not -----------------------------------------------
+
+def bpr(pos: Tensor, neg: Tensor) -> Tensor:
+    """Mean of -log sigmoid(pos - neg): Bayesian personalised ranking (Rendle et al. 2009, "BPR", section 4.1). `pos`
+    (bs,) are scores of chosen items, `neg` (bs,) or (bs, n) those of others. Raises ValueError for other shapes."""
+    return F.softplus(_beside(pos, neg, "neg") - pos[:, None]).mean()
+
+
+def softmax_in_batch(logits: Tensor, log_q: Tensor | None = None, hits: Tensor | None = None,
+                     temperature: float = 1.0) -> Tensor:
+    """Mean over rows r of -log softmax(logits / temperature - log_q)[r, r]: the item of each row against those of the
+    others. `logits` (bs, bs): row r has the scores of the user of row r for the items of all rows.
+
+    `log_q` (bs,): the logarithm of how often each item is drawn (its share of the training rows). Popular items are in
+    many batches; without it they are pushed down for that (Yi et al. 2019, "Sampling-bias-corrected neural modeling",
+    eq. 3). `hits` bool (bs, bs): what is left out of the sum because it is no negative, such as an item the user has
+    chosen too; the diagonal never is. Raises ValueError for other shapes, or a temperature that is not above 0."""
+    n = len(logits)
+    if logits.shape != (n, n):
+        raise ValueError(f"logits must have shape (bs, bs), got {tuple(logits.shape)}")
+    scaled = logits / _positive(temperature)
+    if log_q is not None:
+        scaled = scaled - log_q
+    own = torch.arange(n, device=logits.device)
+    if hits is not None:
+        scaled = scaled.masked_fill(hits & (own[:, None] != own), -math.inf)
+    return F.cross_entropy(scaled, own)
+
+
+def sampled_softmax(pos: Tensor, neg: Tensor, log_q_pos: Tensor | None = None, log_q_neg: Tensor | None = None,
+                    temperature: float = 1.0, hits: Tensor | None = None) -> Tensor:
+    """Mean of -log(e^s / (e^s + sum_k e^{s_k})) with s = pos / temperature - log_q_pos, and s_k from `neg` alike: the
+    softmax over a sample of the items (Bengio and Senécal 2008; Jean et al. 2015, section 3).
+
+    `pos` (bs,), `neg` (bs, n). `log_q_pos` (bs,) and `log_q_neg` (bs, n) are the logarithms of how often an item is
+    expected in the sample, n q_i; with both the gradient tends to that of the softmax over all items as n grows.
+    `hits` bool (bs, n): negatives to leave out. Raises ValueError for other shapes, one of the two alone, or a
+    temperature that is not above 0."""
+    if (log_q_pos is None) != (log_q_neg is None):
+        raise ValueError("log_q_pos and log_q_neg correct each other's scores: give both, or neither")
+    pos, neg = pos / _positive(temperature), _beside(pos, neg, "neg") / temperature
+    if log_q_pos is not None and log_q_neg is not None:
+        pos, neg = pos - log_q_pos, neg - _beside(pos, log_q_neg, "log_q_neg")
+    if hits is not None:
+        neg = neg.masked_fill(hits, -math.inf)
+    return (torch.cat([pos[:, None], neg], 1).logsumexp(1) - pos).mean()
+
+
+def _beside(pos: Tensor, neg: Tensor, name: str) -> Tensor:
+    """`neg` as (bs, n)."""
+    if pos.dim() != 1 or neg.dim() not in (1, 2) or len(neg) != len(pos):
+        raise ValueError(f"pos must have shape (bs,) and {name} (bs,) or (bs, n), got {tuple(pos.shape)} and "
+                         f"{tuple(neg.shape)}")
+    return neg if neg.dim() == 2 else neg[:, None]
+
+
+def _positive(temperature: float) -> float:
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be a finite number above 0, got {temperature!r}")
+    return temperature
+
+
 def _alike(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if pred.shape != target.shape:      # broadcasting (bs, 1) over (bs,) would compare every pair, and train on it
         raise ValueError(f"predictions have shape {tuple(pred.shape)}, targets {tuple(target.shape)}; "

@@ -19,13 +19,15 @@ from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .models.ensemble import Ensemble
 from .models.hybrid import HybridNet
+from .models.softmax import SoftmaxNet
 from .models.svdpp import SVDpp
+from .models.two_tower import TwoTower
 from .train.checkpoint import read_tensors, write_tensors
 
 VERSION = 2
 MODELS: dict[str, type[nn.Module]] = {
     cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, RatingClassifier, SVDpp, HybridNet,
-                                  ALS, EASE)}
+                                  ALS, EASE, SoftmaxNet, TwoTower)}
 TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms")
 
 
@@ -50,6 +52,7 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
               "shuffle": data.train.shuffle, "model_config": _config(model), "seed": data.seed,
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
               "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
+              "implicit": data.implicit, "threshold": data.threshold,
               "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0}}
     tensors = {f"model.{key}": t for key, t in model.state_dict().items()}
     tensors |= {f"train.{key}": t for key, t in zip(TRAIN, data.train.tensors)}
@@ -76,6 +79,7 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
                           shuffle=config.get("shuffle", True), device=device, shape=(len(users), len(items)))
     data = CollabDataBunch(train, None, None, users, items,
                            _unpack(config["item_table"]), seed=config["seed"], device=device,
+                           implicit=config.get("implicit", False), threshold=config.get("threshold"),
                            schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}))
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model = _rebuild(path, config, train.tensors) if model is None else model

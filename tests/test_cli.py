@@ -275,3 +275,40 @@ def test_ctrl_c_while_training_writes_nothing(collab, trained, tmp_path, monkeyp
     monkeypatch.setattr(cli.CollabLearner, "fit_one_cycle", interrupted)
     code, _, err = collab("train", trained / "ratings.csv", "--out", tmp_path / "m")
     assert code == 130 and not (tmp_path / "m").exists() and "Nothing was written" in err
+
+
+@pytest.mark.parametrize("model", ["bpr", "softmax", "two_tower", "als", "ease"])
+def test_models_that_rank_report_how_well_beside_popularity(collab, trained, tmp_path, model):
+    code, out, err = collab("train", trained / "ratings.csv", "--model", model, "--factors", 4, "--epochs", 2,
+                            "--items", trained / "films.csv", "--out", tmp_path / "m")
+    assert code == 0, err
+    report = out[out.index("Ranking of 180 held-out ratings"):]
+    assert all(re.search(rf"^{name} +0\.\d{{4}} +0\.\d{{4}}$", report, re.MULTILINE) for name in
+               ("ndcg", "precision", "recall")) and "MostPopular" in report
+    code, again, _ = collab("evaluate", tmp_path / "m", "--k", 10)
+    assert code == 0 and again.strip() in out
+    code, out, _ = collab("recommend", tmp_path / "m", "--user", 7, "-n", 4, "--as", "json")
+    assert code == 0 and len(json.loads(out)) == 4
+
+
+def test_a_model_of_ratings_ranks_if_asked(collab, trained):
+    code, out, _ = collab("evaluate", trained / "model.safetensors", "--k", 5)
+    assert code == 0 and "Top 5 of" in out and "MostPopular" in out
+
+
+def test_training_on_choices_without_ratings(collab, trained, tmp_path):
+    frame = pd.read_csv(trained / "ratings.csv")
+    frame[["user", "item"]].to_csv(tmp_path / "chosen.csv", index=False)
+    code, out, err = collab("train", tmp_path / "chosen.csv", "--implicit", "--model", "als", "--out", tmp_path / "m")
+    assert code == 0 and "Ranking of 180" in out, err
+    assert collab("evaluate", tmp_path / "m")[1].strip() in out
+    options = ["--threshold", 3, "--model", "bpr", "--out", tmp_path / "m"]
+    code, out, err = collab("train", trained / "ratings.csv", *options)
+    assert code == 0 and "Ranking of" in out, err
+    code, again, err = collab("evaluate", tmp_path / "m")
+    assert code == 0 and again.strip() in out, err
+
+
+def test_solved_models_take_no_rate(collab, trained, tmp_path):
+    code, _, err = collab("train", trained / "ratings.csv", "--model", "ease", "--wd", 0.1, "--out", tmp_path / "m")
+    assert code == 2 and "--wd" in err and not (tmp_path / "m").exists()

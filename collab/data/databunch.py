@@ -17,6 +17,7 @@ from .batches import TensorBatches
 from .features import Features
 from .files import read_table
 from .history import Histories
+from .implicit import interaction_schema, interaction_table, with_weights
 from .schema import DataError, Schema, check_both_sides, check_column_names, rating_table
 from .split import Split, apply_split, random_split
 from .vocab import UNKNOWN, Vocab, id_index
@@ -52,13 +53,15 @@ class CollabDataBunch(DataBunch):
     `users` and `items` are the vocabs, made from the training rows, and `n_users`, `n_items` their lengths, the
     unknown row included. `seed` is the one it was split and shuffled with. `item_table` and `user_table` hold the
     metadata, indexed by raw id, `item_features` and `user_features` what of them was encoded for models, `schema` the
-    names of the ratings' columns. `unseen` counts the users and items that occur only in validation or test."""
+    names of the ratings' columns. `unseen` counts the users and items that occur only in validation or test.
+    `implicit` says that rows are interactions, ratings their strengths, and `threshold` what they had to be above."""
 
     def __init__(self, train: TensorBatches, valid: TensorBatches | None, test: TensorBatches | None, users: Vocab,
                  items: Vocab, item_table: pd.DataFrame | None = None, user_table: pd.DataFrame | None = None,
                  seed: int = 0, device: torch.device | str | None = None,
-                 schema: Schema | None = None):
+                 schema: Schema | None = None, implicit: bool = False, threshold: float | None = None):
         super().__init__(train, valid, test, device)
+        self.implicit, self.threshold = implicit, threshold
         self.schema = schema or Schema("user", "item", "rating")
         self.users, self.items, self.seed = users, items, seed
         self.item_table = pd.DataFrame() if item_table is None else item_table
@@ -74,7 +77,8 @@ class CollabDataBunch(DataBunch):
                 items: pd.DataFrame | None = None, users: pd.DataFrame | None = None, bs: int | str = 64,
                 val_bs: int | None = None, device: torch.device | str | None = None,
                 duplicates: str = "keep", user_features: Iterable[str] | str | None = None,
-                item_features: Iterable[str] | str | None = None, scaling: str = "quantile") -> CollabDataBunch:
+                item_features: Iterable[str] | str | None = None, scaling: str = "quantile",
+                implicit: bool = False, threshold: float | None = None) -> CollabDataBunch:
         """Check, split and encode a table of ratings.
 
         - `ratings`: a frame with a row a rating. `user_name`, `item_name`, `rating_name` name its columns, by default
@@ -93,10 +97,17 @@ class CollabDataBunch(DataBunch):
         - `user_features`, `item_features`: the columns of `users` and `items` that models of metadata see, or "auto";
           `scaling` is that of their numbers (see `collab.data.features`). All ids of such a table get a row, those
           without training ratings (cold ones) too.
+        - `implicit`: rows say what was chosen, not how much it was liked. The ratings are then strengths of at least 0,
+          and may be missing (each row then weighs 1): the third column is taken only if it is called rating, weight,
+          count or the like. A pair that comes again has the sum (so `duplicates` is not used), and there is no scale.
+        - `threshold`: with `implicit`, only rows with a rating above it count: 3 is "rating > 3".
 
         Raises DataError, before anything else happens, for what cannot be trained on."""
-        schema = Schema.of(ratings, user_name, item_name, rating_name, time_name)
-        table = rating_table(ratings, schema, duplicates)
+        if threshold is not None and not implicit:
+            raise DataError("threshold=... says which ratings count as interactions; it needs implicit=True")
+        columns = interaction_schema if implicit else Schema.of
+        schema = columns(ratings, user_name, item_name, rating_name, time_name)
+        table = _checked(ratings, schema, duplicates, implicit, threshold)
         seed = int(torch.randint(2**31, ())) if seed is None else seed
         train_rows, valid_rows = apply_split(random_split(valid_pct, seed) if split is None else split, table)
         kept, valid = table.iloc[train_rows], table.iloc[valid_rows]
@@ -116,10 +127,10 @@ class CollabDataBunch(DataBunch):
                                  shape=(len(vocabs[0]), len(vocabs[1]))) if len(part) else None
 
         with _about("the test ratings"):
-            tested = table.iloc[:0] if test is None else _same_columns(test, schema, duplicates)
+            tested = table.iloc[:0] if test is None else _same_columns(test, schema, duplicates, implicit, threshold)
             test_batches = batches(tested, val_bs)
         data = cls(batches(kept, bs, shuffle), batches(valid, val_bs), test_batches, *vocabs, tables[1], tables[0],
-                   seed, device, schema)
+                   seed, device, schema, implicit, threshold)
         data.user_features, data.item_features = (
             None if w is None or t is None else Features.of(t, v.ids, data.counts(v.name).numpy(), w, scaling)
             for v, t, w in zip(vocabs, tables, wanted))
@@ -152,7 +163,10 @@ class CollabDataBunch(DataBunch):
 
     @property
     def scale(self) -> tuple[float, float] | None:
-        """(lowest, highest) training rating where ratings are on a scale: at most 101 levels. Otherwise None."""
+        """(lowest, highest) training rating where ratings are on a scale: at most 101 levels, and not `implicit`.
+        Otherwise None."""
+        if self.implicit:
+            return None
         levels = self._levels
         return (levels[0].item(), levels[-1].item()) if len(levels) <= MAX_LEVELS else None
 
@@ -222,7 +236,7 @@ class CollabDataBunch(DataBunch):
         """Further ratings checked like those that were trained on, and in the same columns: by `schema`'s names.
 
         Raises DataError where these columns are not there, or for what `rating_table` refuses."""
-        return _same_columns(ratings, self.schema, duplicates)
+        return _same_columns(ratings, self.schema, duplicates, self.implicit, self.threshold)
 
     def batches(self, ratings: pd.DataFrame, bs: int = VALID_BS) -> TensorBatches:
         """Further ratings as batches over these vocabs, in their order; see `table` for their columns."""
@@ -345,13 +359,21 @@ def _with_cold(vocab: Vocab, table: pd.DataFrame | None, features: Iterable[str]
     return vocab.with_more(table.index)
 
 
-def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str) -> pd.DataFrame:
+def _checked(table: pd.DataFrame, schema: Schema, duplicates: str, implicit: bool,
+             threshold: float | None) -> pd.DataFrame:
+    return interaction_table(table, schema, threshold) if implicit else rating_table(table, schema, duplicates)
+
+
+def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str, implicit: bool = False,
+                  threshold: float | None = None) -> pd.DataFrame:
     """Check a table whose columns have the names of `schema`, or else user, item and rating."""
+    test = with_weights(test, schema.rating) if implicit else test
     columns = set(getattr(test, "columns", ()))
     named = (schema.user, schema.item, schema.rating)
     if not set(named) <= columns and {"user", "item", "rating"} <= columns:
         named = ("user", "item", "rating")
-    return rating_table(test, Schema.of(test, *named, schema.time if schema.time in columns else None), duplicates)
+    found = Schema.of(test, *named, schema.time if schema.time in columns else None)
+    return _checked(test, found, duplicates, implicit, threshold)
 
 
 def _unseen(part: pd.DataFrame, users: Vocab, items: Vocab) -> dict[str, int]:

@@ -64,6 +64,19 @@ class Features:
         weights[0] = 0      # of popularity, which is known of every row
         return cls(torch.from_numpy(codes * (weights != 0)), torch.from_numpy(weights.astype(np.float32)), labels)
 
+    def by_column(self) -> list[tuple[Tensor, Tensor, int]]:
+        """(codes, weights, number of features) of each column by itself, in their order."""
+        columns = list(dict.fromkeys(column for column, _ in self.labels))
+        of = torch.tensor([columns.index(column) for column, _ in self.labels])
+        parts = []
+        for k in range(len(columns)):
+            first, n = int(torch.nonzero(of == k)[0]), int((of == k).sum())
+            used = (self.weights != 0) & (of[self.codes] == k)
+            wide = used.any(0)
+            codes, weights = (self.codes - first).where(used, 0), self.weights.where(used, 0.0)
+            parts.append((codes[:, wide].contiguous(), weights[:, wide].contiguous(), n))
+        return parts
+
 
 Encoded = tuple[list[str], np.ndarray, np.ndarray]      # values, codes (n, width), weights (n, width)
 

@@ -106,13 +106,13 @@ def _did_you_mean(name: Hashable, columns: list) -> str:
 
 # The table --------------------------------------------------------------------------------------------------------
 
-def rating_table(df: pd.DataFrame, schema: Schema, duplicates: str = "keep") -> pd.DataFrame:
+def rating_table(df: pd.DataFrame, schema: Schema, duplicates: str = "keep", quiet: bool = False) -> pd.DataFrame:
     """The checked ratings: columns user, item, rating (float64) and perhaps time, then every other column of `df`;
     rows in the order of `df`, indexed from 0. `df` itself stays as it is.
 
     `duplicates` says what happens to a (user, item) pair that occurs more than once: "keep" every row,
-    "mean" (one row, at the place of the first, with the average rating), or "error". The first two warn.
-    Raises DataError for anything that would make training meaningless."""
+    "mean" (one row, at the place of the first, with the average rating), or "error". The first two warn, unless "keep"
+    is `quiet`. Raises DataError for anything that would make training meaningless."""
     if duplicates not in DUPLICATES:
         raise DataError(f"duplicates={duplicates!r} is not one of {DUPLICATES}")
     if not len(df):
@@ -123,7 +123,8 @@ def rating_table(df: pd.DataFrame, schema: Schema, duplicates: str = "keep") -> 
     if schema.time is not None:
         columns["time"] = df[schema.time]
     columns |= {name: df[name] for name in df.columns if name not in names and name not in columns}
-    return merge_duplicates(pd.DataFrame(columns), duplicates)
+    made = pd.DataFrame(columns)
+    return made if quiet and duplicates == "keep" else merge_duplicates(made, duplicates)
 
 
 def merge_duplicates(table: pd.DataFrame, how: str) -> pd.DataFrame:

@@ -53,7 +53,7 @@ class HybridNet(SVDpp):
                  users: Known | Size | None, items: Known | Size | None, hidden: Sequence[int] = (), drop: float = 0.3,
                  id_drop: float = 0.02, history: bool = True, y_range: Range | None = None, mean: float | None = None):
         super().__init__(n_factors, n_users, n_items, interactions, y_range, mean, drop, id_drop, history)
-        self.u_meta, self.i_meta = _metadata(users, n_factors + 1), _metadata(items, n_factors + 1)
+        self.u_meta, self.i_meta = metadata(users, n_factors + 1), metadata(items, n_factors + 1)
         self.config |= {"hidden": list(hidden), "users": self.u_meta and self.u_meta.size,
                         "items": self.i_meta and self.i_meta.size}
         layers: list[nn.Module] = []
@@ -84,7 +84,7 @@ class HybridNet(SVDpp):
         return torch.stack(scores) if scores else item[0].new_empty(0, n)
 
 
-def _metadata(known: Known | Size | None, n_out: int) -> Metadata | None:
+def metadata(known: Known | Size | None, n_out: int) -> Metadata | None:
     """Of features, or of their size alone, for values that are loaded later."""
     if known is None:
         return None

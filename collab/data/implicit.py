@@ -1,0 +1,65 @@
+"""Interactions in place of ratings: a table with or without strengths, the weak ones left out, repeats added up."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Hashable
+
+import pandas as pd
+
+from .schema import NAMES, DataError, Schema, rating_table, show
+
+WEIGHT = "weight"       # the column that stands in where a table has no ratings
+
+
+def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Hashable | None = None,
+                       rating: Hashable | None = None, time: Hashable | None = None) -> Schema:
+    """As `Schema.of`, but the ratings are optional: without `rating`, the third column is taken only if its name says
+    that it holds ratings or weights, and otherwise the schema names a column "weight" that need not exist."""
+    if rating is None and isinstance(df, pd.DataFrame):
+        third = df.columns[2] if len(df.columns) > 2 else None
+        plain = str(third).lower().replace("_", "").replace(" ", "")
+        counted = plain in (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
+        rating = third if third is not None and counted and time != third else WEIGHT
+    return Schema.of(with_weights(df, rating), user, item, rating, time)
+
+
+def with_weights(df: pd.DataFrame, rating: Hashable) -> pd.DataFrame:
+    """The table itself, or where it has no such column and is named "weight", one of ones in third place: in a copy."""
+    if rating != WEIGHT or not isinstance(df, pd.DataFrame) or WEIGHT in df:
+        return df
+    made = df.copy(deep=False)
+    made.insert(min(2, len(df.columns)), WEIGHT, 1.0)
+    return made
+
+
+def interaction_table(df: pd.DataFrame, schema: Schema, threshold: float | None = None) -> pd.DataFrame:
+    """The checked interactions, columns as in `rating_table`: those with a rating above `threshold` (all for None), and
+    every pair once, at the place of its first row, with the sum of its ratings: the count, where all of them are 1.
+
+    Raises DataError for what `rating_table` refuses, for negative strengths, and where the threshold leaves nothing."""
+    check_threshold(threshold)
+    table = rating_table(with_weights(df, schema.rating), schema, "keep", quiet=True)
+    if threshold is not None:
+        kept = table[table["rating"] > threshold].reset_index(drop=True)
+        if not len(kept):
+            raise DataError(f"column {schema.rating!r}: none of {len(table):,} ratings is above threshold="
+                            f"{threshold:g}; the highest is {table['rating'].max():g}")
+        table = kept
+    if (negative := table["rating"] < 0).any():
+        raise DataError(f"column {schema.rating!r}: {int(negative.sum()):,} of {len(table):,} interactions have a "
+                        f"negative strength (such as {show(table['rating'][negative].iloc[0])}); with implicit=True a "
+                        "row says that something was chosen: leave the others out with threshold=...")
+    again = table.duplicated(["user", "item"])
+    if again.any():
+        total = table.groupby(["user", "item"], sort=False)["rating"].transform("sum")
+        table = table.assign(rating=total)[~again].reset_index(drop=True)
+    return table
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raises DataError for what is no finite number."""
+    real = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
+    if threshold is not None and not (real and math.isfinite(threshold)):
+        raise DataError(f"threshold must be a finite number or None, got {threshold!r}")

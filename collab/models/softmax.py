@@ -1,0 +1,144 @@
+"""SoftmaxNet: a user's history in, a distribution over all items out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .embedding import embedding
+from .hybrid import Known, Metadata, Size, metadata
+
+ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "none": lambda x: x}
+MAX_NUMBERS = 1 << 22   # numbers of a table of histories at a time
+
+
+class SoftmaxNet(nn.Module):
+    """logits = O h + b, where h is the network's last layer over the bag of a user's history N (Covington et al. 2016):
+
+        x = |N|^-bag_power sum_{j in N} [e_j, m_j1, m_j2, ...]          bag_power 1: the mean
+        h = act(W_2 act(W_1 x)), with the sizes `hidden`
+
+    e_j (n_factors) is the embedding of item j, m_jk that of its metadata of kind k (genres, years ...). `items` has
+    (codes, weights, number of features) for each kind and `dims` its dimensions. O is the table of the e_j itself where
+    the last of `hidden` is n_factors (unless `tied` is False), and a table of its own elsewhere. b begins at the
+    logarithm of the items' counts. The item features are summed over all items once a batch, and histories are
+    multi-hot rows: a batch takes bs x n_items numbers, which the logits take anyway.
+
+    `interactions` are the training part's (user rows, item rows), int64 (n,). One (user, item) pair of a batch is one
+    target: over an epoch, an item of the history chosen at random. With `leave_out` the target is not in its own input,
+    and each row of a batch is a pass of its own; without, `FullSoftmax` makes one pass a user. `drop` is the share of
+    the other items that training leaves out of it at random (Liang et al. 2018, "Variational autoencoders for
+    collaborative filtering", section 2.2), and of 2 in 100 rows it leaves out all, so that an empty history, such as
+    that of the unknown user, gets what is best for somebody of whom nothing is known.
+
+    Reference settings (35 + 3 + 2 dimensions): n_factors=35, dims=(3, 2), hidden=(35,), with Adagrad and bs=200.
+    Raises ValueError for another activation, or dims that do not fit items."""
+
+    needs_interactions = True
+    objective = "full_softmax"
+
+    def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, Tensor],
+                 items: Sequence[Known | Size] = (), dims: Sequence[int] = (), hidden: Sequence[int] = (35,),
+                 activation: str = "relu", leave_out: bool = True, drop: float = 0.0, bag_power: float = 1.0,
+                 init_std: float = 0.05, tied: bool = True):
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation {activation!r} is not one of {', '.join(ACTIVATIONS)}")
+        if len(dims) != len(items):
+            raise ValueError(f"dims must have a number for each kind of metadata, got {list(dims)} for {len(items)}")
+        if not 0 <= drop < 1:
+            raise ValueError(f"drop must be at least 0 and below 1, got {drop!r}")
+        self.act, self.leave_out, self.drop, self.bag_power = ACTIVATIONS[activation], leave_out, drop, bag_power
+        self.i_in = embedding(n_items, n_factors, init_std)
+        self.kinds = nn.ModuleList([made for known, dim in zip(items, dims) if (made := metadata(known, dim))])
+        sizes = [n_factors + sum(dims), *hidden]
+        self.layers = nn.ModuleList([nn.Linear(n_in, n_out) for n_in, n_out in zip(sizes, hidden)])
+        self.tied = tied and sizes[-1] == n_factors
+        self.i_out = self.i_in if self.tied else embedding(n_items, sizes[-1], init_std)
+        self.i_bias = embedding(n_items, 1)
+        self.config: dict[str, Any] = {
+            "n_factors": n_factors, "n_users": n_users, "n_items": n_items, "dims": list(dims), "hidden": list(hidden),
+            "items": [kind.size for kind in self.kinds if isinstance(kind, Metadata)], "activation": activation,
+            "leave_out": leave_out, "drop": drop, "bag_power": bag_power, "init_std": init_std,
+            "tied": tied}
+        pairs = torch.unique(interactions[0].cpu() * n_items + interactions[1].cpu())
+        users, rows = pairs // n_items, pairs % n_items
+        with torch.no_grad():
+            counts = torch.bincount(rows, minlength=n_items).float().clamp(min=0.5)
+            self.i_bias.weight.copy_((counts / counts.mean()).log()[:, None])
+        starts = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(users, minlength=n_users).cumsum(0)])
+        self.register_buffer("starts", starts, persistent=False)
+        self.register_buffer("others", rows, persistent=False)
+
+    starts: Tensor
+    others: Tensor
+
+    def id_tables(self) -> list[Tensor]:
+        """The tables with a row an item."""
+        return [self.i_in.weight, self.i_bias.weight] + ([] if self.tied else [self.i_out.weight])
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Embeddings and layers, which get all of the weight decay, and biases, which get none."""
+        biases = [self.i_bias.weight, *(layer.bias for layer in self.layers)]
+        rest = [p for p in self.parameters() if all(p is not b for b in biases)]
+        return [{"name": "weights", "params": rest}, {"name": "biases", "params": biases, "decay": 0.0}]
+
+    # Scores ------------------------------------------------------------------------------------------------------
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        hidden = self.encode(self.bags(users, items if self.training else None))
+        return (hidden * self.i_out(items)).sum(1) + self.i_bias(items)[:, 0]
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.encode(self.bags(users)) @ self.i_out(items).T + self.i_bias(items)[:, 0]
+
+    def logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """The logits of all items, (bs, n_items); in training `items` are the targets, (bs,) if they are left out."""
+        bags = self.bags(users, items if self.training else None)
+        return self.encode(bags) @ self.i_out.weight.T + self.i_bias.weight[:, 0]
+
+    def encode(self, bags: Tensor) -> Tensor:
+        """Weights of items (bs, n_items) -> the last hidden layer."""
+        every = torch.arange(bags.shape[1], device=bags.device)
+        x = bags @ torch.cat([self.i_in.weight, *(kind(every) for kind in self.kinds)], 1)
+        for layer in self.layers:
+            x = self.act(layer(x))
+        return x
+
+    def bags(self, users: Tensor, targets: Tensor | None = None) -> Tensor:
+        """What of each user's history goes in, as weights of items, (bs, n_items). With the `targets` (bs,) of a batch
+        in training, these and what is dropped are left out."""
+        counts = self.starts.diff()[users]
+        place = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
+        at = torch.arange(len(place), device=users.device) - (counts.cumsum(0) - counts)[place]
+        bags = self.i_bias.weight.new_zeros(len(users), self.i_in.num_embeddings)
+        bags[place, self.others[self.starts[users][place] + at]] = 1.0
+        if targets is not None:
+            if self.leave_out:
+                bags = bags.scatter(1, targets[:, None], 0.0)
+            bags *= torch.rand(len(users), 1, device=users.device) >= 0.02
+        n = bags.sum(1, keepdim=True).clamp(min=1)
+        if targets is not None and self.drop:
+            bags *= (torch.rand_like(bags) >= self.drop) / (1 - self.drop)
+        return bags / n ** self.bag_power
+
+    @torch.no_grad()
+    def fold_in(self, items: Tensor, ratings: Tensor | None = None) -> Tensor:
+        """The scores of all items, (n_items,), for somebody new who chose the rows `items`: a forward pass. How they
+        were rated is not looked at."""
+        bag = self.i_bias.weight.new_zeros(1, self.i_in.num_embeddings)
+        bag[0, items.to(bag.device)] = 1.0
+        bag[0, 0] = 0.0
+        hidden = self.encode(bag / bag.sum().clamp(min=1) ** self.bag_power)
+        return (hidden @ self.i_out.weight.T)[0] + self.i_bias.weight[:, 0]
+
+    def learned(self, name: str) -> Tensor | None:
+        """h of every user ("u_weight"), O ("i_weight") or b ("i_bias"), as tables; None for another name."""
+        if name == "u_weight":
+            users = torch.arange(len(self.starts) - 1, device=self.starts.device)
+            step = max(1, MAX_NUMBERS // self.i_in.num_embeddings)
+            return torch.cat([self.encode(self.bags(some)) for some in users.split(step)])
+        return {"i_weight": self.i_out.weight, "i_bias": self.i_bias.weight}.get(name)

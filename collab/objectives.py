@@ -1,0 +1,203 @@
+"""Ranking objectives: callbacks that replace what the loop predicts and what it calls a loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .data.databunch import CollabDataBunch
+from .data.negatives import Negatives
+from .data.schema import DataError
+from .losses import bpr, sampled_softmax, softmax_in_batch
+from .recommend import CrossScores, cross_scores
+from .train.callback import Callback
+
+MAX_SCORES = 1 << 22    # scores that a validation batch takes at a time; a training batch is as large as it was asked
+
+
+class Objective(Callback):
+    """Trains a model to rank what a user chose above what they did not; the ratings of a batch are not looked at, and
+    scores are raw: a learner with an objective clips none of them. `valid_loss` is the same objective over the
+    validation rows, in evaluation mode, with negatives from a generator that begins at the same seed each time: it may
+    be compared from epoch to epoch. What is random in training comes from the learner's stream.
+
+    `config` holds the arguments that make the objective again. Raises DataError for data of another kind."""
+
+    looks = True
+    name: str
+    config: dict[str, Any]
+    negatives: Negatives
+    generator: torch.Generator | None = None
+    data: CollabDataBunch | None = None
+
+    def make_negatives(self, data: CollabDataBunch) -> Negatives:
+        """What is drawn from, and how often; by popularity, and whatever was seen."""
+        return Negatives(data.counts().to(data.device), 1.0)
+
+    def before_train(self) -> None:
+        self._begin(None)
+
+    def before_validate(self) -> None:
+        self._begin(torch.Generator().manual_seed(0))
+
+    def _begin(self, generator: torch.Generator | None) -> None:
+        self.generator, data = generator, self.learn.data
+        if not isinstance(data, CollabDataBunch):
+            raise DataError(f"{self} needs a CollabDataBunch, got {type(data).__name__}")
+        if data is not self.data:
+            self.data, self.negatives = data, self.make_negatives(data)
+            rarest = -math.log(data.train.n)        # also of what is only in the validation part
+            self.log_q = self.negatives.log_q.clamp(min=rarest)
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{key}={value!r}" for key, value in self.config.items())
+        return f"{type(self).__name__}({options})"
+
+
+class Sampled(Objective):
+    """An objective with negatives of its own for every row."""
+
+    def __init__(self, n_negatives: int, beta: float, exclude_seen: bool):
+        if n_negatives < 1 or n_negatives != int(n_negatives):
+            raise ValueError(f"n_negatives must be a whole number, at least 1, got {n_negatives!r}")
+        self.n_negatives, self.beta, self.exclude_seen = int(n_negatives), beta, exclude_seen
+        self.config = {"n_negatives": n_negatives, "beta": beta, "exclude_seen": exclude_seen}
+
+    def make_negatives(self, data: CollabDataBunch) -> Negatives:
+        return Negatives(data.counts().to(data.device), self.beta, data.histories if self.exclude_seen else None)
+
+    def drawn(self) -> tuple[Tensor, Tensor]:
+        """Items (bs, n_negatives) and their scores."""
+        users, n = self.learn.xb[0], self.n_negatives
+        items = self.negatives.draw(users, n, self.generator)
+        return items, self.learn.model(users.repeat_interleave(n), items.flatten()).view(len(users), n)
+
+
+class BPR(Sampled):
+    """`bpr`: the score of each row's item against those of `n_negatives` drawn ones (Rendle et al. 2009). They are
+    drawn by popularity^beta, and with `exclude_seen` never from the user's training history. For any model."""
+
+    name = "bpr"
+
+    def __init__(self, n_negatives: int = 1, beta: float = 0.0, exclude_seen: bool = True):
+        super().__init__(n_negatives, beta, exclude_seen)
+
+    def get_loss(self) -> None:
+        self.learn.loss = bpr(self.learn.pred, self.drawn()[1])
+
+
+class SampledSoftmax(Sampled):
+    """`sampled_softmax`: each row's item among `n_negatives` drawn by popularity^beta, corrected for how often each is
+    drawn (`log_q`), and not compared with itself. For any model.
+
+    With `exclude_seen` the user's other items are not drawn; the correction is then right up to a constant a user."""
+
+    name = "sampled_softmax"
+
+    def __init__(self, n_negatives: int = 50, beta: float = 0.0, temperature: float = 1.0, log_q: bool = True,
+                 exclude_seen: bool = False):
+        super().__init__(n_negatives, beta, exclude_seen)
+        self.temperature, self.corrected = temperature, log_q
+        self.config |= {"temperature": temperature, "log_q": log_q}
+
+    def get_loss(self) -> None:
+        target = self.learn.xb[1]
+        items, scores = self.drawn()
+        expected = self.log_q + math.log(self.n_negatives)
+        log_q_pos, log_q_neg = (expected[target], expected[items]) if self.corrected else (None, None)
+        self.learn.loss = sampled_softmax(self.learn.pred, scores, log_q_pos, log_q_neg, self.temperature,
+                                          hits=items == target[:, None])
+
+
+class InBatchSoftmax(Objective):
+    """`softmax_in_batch`: each row's item among those of the other rows, corrected (`log_q`) for their popularity
+    in the training rows (Yi et al. 2019). The same item in another row is masked; with `exclude_seen`
+    whatever the user has in their training history is. For models with a `cross`: those of dot products, `TwoTower`.
+
+    It learns from the batch: take large ones. Validation rows are compared in groups of a training batch."""
+
+    name = "softmax"
+
+    def __init__(self, temperature: float = 1.0, log_q: bool = True, exclude_seen: bool = False):
+        self.temperature, self.corrected, self.exclude_seen = temperature, log_q, exclude_seen
+        self.config = {"temperature": temperature, "log_q": log_q, "exclude_seen": exclude_seen}
+
+    def before_fit(self) -> None:
+        if not callable(getattr(self.learn.model, "cross", None)):
+            raise TypeError(f"{type(self.learn.model).__name__} has no cross(users, items), which {self} needs; take "
+                            "loss_func='sampled_softmax'")
+
+    def make_negatives(self, data: CollabDataBunch) -> Negatives:
+        return Negatives(data.counts().to(data.device), 1.0, data.histories if self.exclude_seen else None)
+
+    def predict(self) -> None:
+        learn, (users, items) = self.learn, self.learn.xb
+        cross = cross_scores(learn.model)
+        step = len(users) if learn.training else max(1, min(learn.data.train.bs, math.isqrt(MAX_SCORES)))
+        preds, losses = [], []
+        for u, i in zip(users.split(step), items.split(step)):
+            logits = cross(u, i)
+            hits = i == i[:, None]
+            if self.exclude_seen:
+                hits = hits | self.negatives.seen(u.repeat_interleave(len(i)), i.repeat(len(u))).view(len(u), -1)
+            log_q = self.log_q[i] if self.corrected else None
+            losses.append(softmax_in_batch(logits, log_q, hits, self.temperature) * len(u))
+            preds.append(logits.diagonal())
+        learn.pred, self.loss = torch.cat(preds), torch.stack(losses).sum() / len(users)
+
+    def get_loss(self) -> None:
+        self.learn.loss = self.loss
+
+
+class FullSoftmax(Objective):
+    """Mean of -log softmax(scores / temperature)[item] over all items that were trained on. Exact, and a batch takes a
+    row of n_items scores for each of its users: for catalogues of up to some ten thousand items. Batches of many rows a
+    user, such as bs=16384 on MovieLens-100K, cost hardly more than small ones: this is then the multinomial likelihood
+    of whole histories (Liang et al. 2018). For `SoftmaxNet` (or what else has
+    `logits(users, items)` -> (bs, n_items)), and for models with a `cross`."""
+
+    name = "full_softmax"
+
+    def __init__(self, temperature: float = 1.0):
+        self.temperature = temperature
+        self.config = {"temperature": temperature}
+
+    def before_fit(self) -> None:
+        model = self.learn.model
+        if not callable(getattr(model, "logits", None) or getattr(model, "cross", None)):
+            raise TypeError(f"{type(model).__name__} has neither logits(users, items) nor cross(users, items), one of "
+                            f"which {self} needs; take loss_func='sampled_softmax'")
+
+    def predict(self) -> None:
+        learn, (users, items) = self.learn, self.learn.xb
+        n_items = learn.data.n_items
+        step = len(users) if learn.training else max(1, MAX_SCORES // n_items)
+        preds, losses = zip(*(self._rows(u, i) for u, i in zip(users.split(step), items.split(step))))
+        learn.pred, self.loss = torch.cat(preds), torch.cat(losses).mean()
+
+    def _rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """(score, loss) of each row. A user of several rows is scored once, unless rows have inputs of their own."""
+        model, row = self.learn.model, torch.arange(len(users), device=users.device)
+        if not (model.training and getattr(model, "leave_out", False)):
+            users, row = torch.unique(users, return_inverse=True)
+        own: CrossScores | None = getattr(model, "logits", None)
+        every, never = torch.arange(self.learn.data.n_items, device=items.device), self.negatives.q == 0
+        logits = cross_scores(model)(users, every) if own is None else own(users, items)
+        scores = logits[row, items]
+        total = (logits / self.temperature).masked_fill(never, -math.inf).logsumexp(1)[row]
+        wanted = scores / self.temperature
+        return scores, torch.where(never[items], torch.logaddexp(total, wanted), total) - wanted    # a cold one counts
+
+    def get_loss(self) -> None:
+        self.learn.loss = self.loss
+
+
+OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (BPR, InBatchSoftmax, SampledSoftmax, FullSoftmax)}
+
+
+def objective(name: str, **config: Any) -> Objective:
+    """The objective of that name, with these arguments. Raises KeyError for another name."""
+    return OBJECTIVES[name](**config)

@@ -1,0 +1,128 @@
+"""SoftmaxNet: its forward pass by hand, what is left out, fold-in, and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from collab import CollabDataBunch, Popularity, SoftmaxNet, collab_learner, evaluate, load_learner, per_user_split
+
+PAIRS = torch.tensor([[1, 1, 1, 2, 3, 3], [1, 2, 4, 3, 2, 5]])      # (users, items)
+CODES = torch.tensor([[0, 0], [0, 1], [1, 0], [2, 0], [0, 2], [2, 0]])
+WEIGHTS = torch.tensor([[0, 0], [0.5, 0.5], [1, 0], [1, 0], [0.5, 0.5], [1, 0]])
+
+
+def model(**options: object) -> SoftmaxNet:
+    torch.manual_seed(0)
+    return SoftmaxNet(3, 4, 6, (PAIRS[0], PAIRS[1]), **{"init_std": 1.0, "hidden": (3,), **options}).eval()
+
+
+def by_hand(m: SoftmaxNet, history: list[int], meta: bool = False) -> Tensor:
+    x = m.i_in.weight[history].mean(0)
+    if meta:
+        kinds = [sum(w * m.kinds[0].table.weight[c] for c, w in zip(CODES[i], WEIGHTS[i])) for i in history]
+        x = torch.cat([x, torch.stack(kinds).mean(0)])
+    for layer in m.layers:
+        x = torch.relu(layer.weight @ x + layer.bias)
+    return m.i_out.weight @ x + m.i_bias.weight[:, 0]
+
+
+def test_the_forward_pass_is_the_formula():
+    users, items = torch.tensor([1, 3, 2]), torch.tensor([5, 1, 1])
+    for m, meta in ((model(), False), (model(items=[(CODES, WEIGHTS, 3)], dims=[2], hidden=(4, 3)), True)):
+        for user, history in ((1, [1, 2, 4]), (2, [3]), (3, [2, 5])):
+            torch.testing.assert_close(m.logits(torch.tensor([user]))[0], by_hand(m, history, meta))
+        torch.testing.assert_close(m(users, items), m.logits(users).gather(1, items[:, None])[:, 0])
+        torch.testing.assert_close(m.cross(users, items), m.logits(users)[:, items])
+        torch.testing.assert_close(m.fold_in(torch.tensor([4, 1, 2])), by_hand(m, [1, 2, 4], meta))
+
+
+def test_the_output_table_is_the_input_table_where_sizes_allow():
+    m = model()
+    assert m.tied and m.i_out is m.i_in
+    m = model(hidden=(5,))
+    assert not m.tied and m.i_out.weight.shape == (6, 5)
+
+
+def test_a_target_is_left_out_of_its_own_input():
+    users, items = torch.tensor([1, 3]), torch.tensor([2, 5])
+    for leave_out, expected in ((True, [[1, 4], [2]]), (False, [[1, 2, 4], [2, 5]])):
+        m = model(leave_out=leave_out)
+        torch.manual_seed(1)        # of no row everything is dropped
+        bags = m.bags(users, items)
+        assert [torch.nonzero(bag)[:, 0].tolist() for bag in bags] == expected
+        torch.testing.assert_close(bags.sum(1), torch.ones(2))
+
+
+def test_dropping_keeps_the_expected_input():
+    m = model(drop=0.4)
+    total = torch.zeros(6)
+    torch.manual_seed(0)
+    for _ in range(400):
+        total += m.bags(torch.tensor([1] * 20), torch.tensor([5] * 20)).mean(0) / 400
+    expected = torch.tensor([0, 1, 1, 0, 1, 0]) / 3 * 0.98
+    torch.testing.assert_close(total, expected, atol=0.02, rtol=0)
+
+
+def test_nobody_in_particular_has_an_empty_history():
+    m = model()
+    zero = torch.zeros(3)
+    h = torch.relu(m.layers[0](zero))
+    torch.testing.assert_close(m.logits(torch.tensor([0]))[0], m.i_in.weight @ h + m.i_bias.weight[:, 0])
+
+
+@pytest.mark.parametrize("options", [{"activation": "sine"}, {"dims": [2]}, {"drop": 1.0}])
+def test_options_that_make_no_sense_are_refused(options: dict[str, object]):
+    with pytest.raises(ValueError):
+        model(**options)
+
+
+@pytest.fixture(scope="module")
+def data() -> CollabDataBunch:
+    """Users of two tastes; items have the taste as their genre, and a year."""
+    generator = torch.Generator().manual_seed(0)
+    pairs = [(u, u % 2 * 15 + i) for u in range(60) for i in torch.randperm(15, generator=generator)[:8].tolist()]
+    items = pd.DataFrame({"item": range(30), "genre": ["A|B"] * 15 + ["C|B"] * 15,
+                          "year": [1990 + i % 5 for i in range(30)]})
+    return CollabDataBunch.from_df(pd.DataFrame(pairs, columns=["user", "item"]), implicit=True, items=items, bs=100,
+                                   item_features=["genre", "year"], split=per_user_split(0.25, 0), seed=0, device="cpu")
+
+
+def reference(data: CollabDataBunch) -> SoftmaxNet:
+    """35 + 3 + 2 dimensions, hidden 35."""
+    return SoftmaxNet(35, data.n_users, data.n_items, data.train.tensors[:2], data.item_features.by_column(), (3, 2))
+
+
+def test_features_by_column_are_those_of_the_whole(data: CollabDataBunch):
+    features = data.item_features
+    whole = torch.zeros(data.n_items, len(features.labels)).scatter_add_(1, features.codes, features.weights)
+    parts = [torch.zeros(data.n_items, n).scatter_add_(1, codes, weights)
+             for codes, weights, n in features.by_column()]
+    torch.testing.assert_close(torch.cat(parts, 1), whole)
+
+
+def test_the_reference_settings_learn_two_tastes_and_come_back_from_a_file(data: CollabDataBunch, tmp_path: Path):
+    learn = collab_learner(data, reference(data), opt_func=torch.optim.Adagrad, lr=0.05)
+    with learn.no_logging():
+        learn.fit(15)
+    assert evaluate(learn, k=5).summary["recall"] > 1.4 * evaluate(Popularity(data), k=5).summary["recall"]
+    loaded = load_learner(learn.export(tmp_path / "m"), device="cpu")
+    pd.testing.assert_frame_equal(learn.recommend([0, 1, 2]), loaded.recommend([0, 1, 2]))
+    for user in (4, 5):         # somebody new with the history of a known user is that user
+        rows, _ = data.histories[data.users[user]]
+        torch.testing.assert_close(learn.model.eval().fold_in(rows), learn.model.logits(
+            torch.tensor([data.users[user]]))[0].detach())
+    assert learn.weight([4, 5], is_item=False).shape == (2, 35) and len(learn.similar_items(3, n=4)) == 4
+
+
+def test_unknown_ids_are_the_average_ones(data: CollabDataBunch):
+    learn = collab_learner(data, "softmax", n_factors=8)
+    with learn.no_logging():
+        learn.fit(1)
+    torch.testing.assert_close(learn.model.i_in.weight[0], learn.model.i_in.weight[1:].mean(0))
+    with pytest.warns(UserWarning, match="average"):
+        assert len(learn.recommend("nobody" if data.users.kind == "string" else 10**6, n=3)) == 3
