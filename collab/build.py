@@ -40,7 +40,7 @@ LOSSES = {"mse": mse, "mae": mae, "huber": huber}
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
 RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "svdpp": (3.75e-3, 0.5),
            "hybrid": (3.75e-3, 0.5), "own": (5e-3, 0.0),
-           "bpr": (5e-3, 0.3), "softmax": (5e-3, 0.1), "two_tower": (5e-3, 0.1)}
+           "bpr": (2e-3, 0.25), "softmax": (1.9e-4, 0.006), "two_tower": (5e-3, 0.1)}
 """Model -> (lr, wd) for batches of 64, chosen on validation parts of MovieLens-100K's u1 training rows."""
 
 
@@ -95,7 +95,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
             raise TypeError(f"{type(module).__name__} is solved, and has its own objective; it takes no {ranking}")
         return _solver(data, module, loss, metrics, cbs, seed)
     if loss is None and ranking is None and (usual := getattr(module, "objective", "bpr" if ranks else None)):
-        ranking = objective(usual)
+        ranking = objective(usual, **({"n_negatives": 4} if model == "bpr" else {}))
     watched = metrics if metrics is not None else [] if ranking or data.implicit else [RMSE(), MAE()]
     times = math.sqrt(data.train.bs / 64)
     learn = CollabLearner(data, module, loss or mse, opt_func or adamw,
@@ -186,7 +186,8 @@ def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | Non
         users, items = data.user_features, data.item_features
         if name == "softmax":
             kinds = [] if items is None else items.by_column()
-            return SoftmaxNet(*sizes, both, kinds, [4] * len(kinds), hidden=(n_factors,))
+            return SoftmaxNet(*sizes, both, kinds, [4] * len(kinds), (n_factors,) if kinds else (), leave_out=False,
+                              drop=0.5, bag_power=0.5, tied=False, activation="tanh")
         known = [_known(users), _known(items)]
         if name == "two_tower":
             return TwoTower(*sizes, *known)

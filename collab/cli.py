@@ -49,8 +49,8 @@ class Model(StrEnum):
     EASE = "ease"
 
 
-EPOCHS = {"svdpp": 10, "hybrid": 10, "bpr": 10}     # other models: 5, or as many sweeps as they take by themselves
-SIZES = {"svdpp": 1024, "hybrid": 1024, "bpr": 1024, "softmax": 512, "two_tower": 1024}      # others: 64
+EPOCHS = {"svdpp": 10, "hybrid": 10, "bpr": 15}     # other models: 5, or as many sweeps as they take by themselves
+SIZES = {"svdpp": 1024, "hybrid": 1024, "bpr": 1024, "softmax": 1024, "two_tower": 1024}     # others: 64
 SOLVED, WITH_FEATURES = ("als", "ease"), ("hybrid", "softmax", "two_tower")
 
 
@@ -74,9 +74,9 @@ ModelName = Annotated[Model, typer.Option(help="For ratings: biases and factors,
                                                  "softmax, two_tower, als, ease.")]
 Factors = Annotated[int, typer.Option(min=1, help="Factors a user and an item.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training ratings; by default 5, of svdpp, "
-                                                        "hybrid and bpr 10; of als sweeps, by default 15.")]
+                                                        "hybrid 10, of bpr 15; of als sweeps, by default 15.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Ratings a batch; larger is faster. By default 64, of "
-                                                           "svdpp, hybrid, bpr and two_tower 1,024, of softmax 512.")]
+                                                           "svdpp, hybrid, bpr, softmax and two_tower 1,024.")]
 Rate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate; by default the model's recipe.")]
 Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay; by default the model's recipe.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same model, to the last bit.")]

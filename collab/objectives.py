@@ -179,7 +179,7 @@ class FullSoftmax(Objective):
         learn.pred, self.loss = torch.cat(preds), torch.cat(losses).mean()
 
     def _rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """(score, loss) of each row. A user who is in several rows is scored once, unless each row has its own input."""
+        """(score, loss) of each row. A user of several rows is scored once, unless rows have inputs of their own."""
         model, row = self.learn.model, torch.arange(len(users), device=users.device)
         if not (model.training and getattr(model, "leave_out", False)):
             users, row = torch.unique(users, return_inverse=True)

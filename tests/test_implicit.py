@@ -12,6 +12,9 @@ import torch
 
 from collab import (
     BPR,
+    Callback,
+    CancelFit,
+    Checkpoint,
     CollabDataBunch,
     DataError,
     EmbeddingDot,
@@ -246,8 +249,6 @@ def test_the_loss_of_a_fit_on_one_batch_is_the_formula(planted: CollabDataBunch)
 
 
 def test_a_fit_that_was_cut_off_and_resumed_ends_with_the_same_bits(planted: CollabDataBunch, tmp_path: Path):
-    from collab import Callback, CancelFit, Checkpoint
-
     class Stop(Callback):
         def after_step(self) -> None:
             if self.learn.epoch == 1 and self.learn.i == 2:

@@ -22,16 +22,17 @@ class SoftmaxNet(nn.Module):
         h = act(W_2 act(W_1 x)), with the sizes `hidden`
 
     e_j (n_factors) is the embedding of item j, m_jk that of its metadata of kind k (genres, years ...). `items` has
-    (codes, weights, number of features) for each kind and `dims` its dimensions. O is the table of the e_j itself
-    where the last of `hidden` is n_factors (unless `tied` is False), and a table of its own elsewhere. b begins at the logarithm of the
-    items' counts. The item features are summed over all items once a batch, and histories are multi-hot rows: a batch
-    takes bs x n_items numbers, which the logits take anyway.
+    (codes, weights, number of features) for each kind and `dims` its dimensions. O is the table of the e_j itself where
+    the last of `hidden` is n_factors (unless `tied` is False), and a table of its own elsewhere. b begins at the
+    logarithm of the items' counts. The item features are summed over all items once a batch, and histories are
+    multi-hot rows: a batch takes bs x n_items numbers, which the logits take anyway.
 
     `interactions` are the training part's (user rows, item rows), int64 (n,). One (user, item) pair of a batch is one
-    target: over an epoch, an item of the history chosen at random. With `leave_out` the target is not in its own input, and
-    each row of a batch is a pass of its own; without, `FullSoftmax` makes one pass a user. `drop` is the share of the other items that training leaves out of it at random (Liang et al. 2018, "Variational
-    autoencoders for collaborative filtering", section 2.2), and of 2 in 100 rows it leaves out all, so that an empty
-    history, such as that of the unknown user, gets what is best for somebody of whom nothing is known.
+    target: over an epoch, an item of the history chosen at random. With `leave_out` the target is not in its own input,
+    and each row of a batch is a pass of its own; without, `FullSoftmax` makes one pass a user. `drop` is the share of
+    the other items that training leaves out of it at random (Liang et al. 2018, "Variational autoencoders for
+    collaborative filtering", section 2.2), and of 2 in 100 rows it leaves out all, so that an empty history, such as
+    that of the unknown user, gets what is best for somebody of whom nothing is known.
 
     Reference settings (35 + 3 + 2 dimensions): n_factors=35, dims=(3, 2), hidden=(35,), with Adagrad and bs=200.
     Raises ValueError for another activation, or dims that do not fit items."""
