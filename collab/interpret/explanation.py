@@ -50,7 +50,8 @@ def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int
         products = (learn.weight(user, is_item=False) * learn.weight(item)).double()
         summands = {}
         if not isinstance(model, EmbeddingDot) and getattr(model, "predicts_ratings", True):
-            summands = {"mean": float(model.get_parameter("mu")), "user bias": learn.bias(user, is_item=False).item(),
+            mean = model.get_parameter("mu").detach().item()
+            summands = {"mean": mean, "user bias": learn.bias(user, is_item=False).item(),
                         "item bias": learn.bias(item).item()}
         strongest = products.abs().argsort(descending=True)[:n_factors].tolist()
         summands |= {f"factor {k}": products[k].item() for k in strongest}
