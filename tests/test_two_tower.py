@@ -77,7 +77,7 @@ def test_a_cold_item_has_the_average_id_and_its_own_metadata(data: CollabDataBun
     with learn.no_logging():
         learn.fit_one_cycle(2)
     tower, cold = learn.model.candidate, data.items[999]
-    trained = data.trained()
+    trained = data.trained["item"]
     torch.testing.assert_close(tower.ids.weight[cold], tower.ids.weight[trained].mean(0))
     assert not torch.equal(learn.weight(999), learn.model.candidate(torch.tensor([0]))[0])
     assert 999 in learn.recommend(1, n=60)["item"].tolist()
