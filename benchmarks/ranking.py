@@ -9,6 +9,7 @@ once more and never looks at the test. Figures are means over the seeds, which d
 the processor, for training alone, on one thread. Peers run where `make peers` has made their environment."""
 
 import argparse
+import copy
 import json
 import subprocess
 import tempfile
@@ -23,10 +24,13 @@ from torch import Tensor, nn
 
 from collab import (
     ALS,
+    BPR,
     EASE,
     CollabDataBunch,
     CollabLearner,
+    EmbeddingDotBias,
     Popularity,
+    SoftmaxNet,
     collab_learner,
     evaluate,
     movielens,
@@ -51,7 +55,26 @@ def ease(data: CollabDataBunch, seed: int) -> CollabLearner:
     return fitted(collab_learner(data, EASE(data.n_items), seed=seed))
 
 
-OURS = {"ease": ease, "als, 32 factors": als_small, "als, 64 factors": als}
+def pairwise(data: CollabDataBunch, seed: int) -> CollabLearner:
+    model = EmbeddingDotBias(100, data.n_users, data.n_items, init_std=0.1)
+    return fitted(collab_learner(data, model, loss_func=BPR(n_negatives=4), lr=8e-3, wd=1.0, metrics=[],
+                                 seed=seed), 14)
+
+
+def softmax(data: CollabDataBunch, seed: int) -> CollabLearner:
+    rebatched = copy.copy(data)
+    rebatched.train = data.train.with_(bs=16_384)
+    model = SoftmaxNet(200, data.n_users, data.n_items, data.train.tensors[:2], hidden=(), leave_out=False, drop=0.5,
+                       bag_power=0.5, tied=False)
+    return fitted(collab_learner(rebatched, model, lr=3e-3, wd=0.1, metrics=[], seed=seed), 20)
+
+
+def two_tower(data: CollabDataBunch, seed: int) -> CollabLearner:
+    return fitted(collab_learner(data, "two_tower", metrics=[], seed=seed), 5)
+
+
+OURS = {"ease": ease, "als, 32 factors": als_small, "als, 64 factors": als, "bpr": pairwise, "softmax": softmax,
+        "two_tower, ids alone": two_tower}
 
 
 def fitted(learn: CollabLearner, n_epochs: int | None = None, **options: Any) -> CollabLearner:

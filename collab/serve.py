@@ -141,6 +141,9 @@ def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
     for name in ("fold_in", "score_history"):
         if callable(own := getattr(self.model, name, None)):
             return self._looking(lambda: own(items, ratings))
+    if self.objective is not None:
+        raise DataError(f"{type(self.model).__name__} was trained to rank with {self.objective}, and what a new user's "
+                        "vector would be cannot be solved from ratings; take softmax, als or ease, or train again")
     form = _form(self, "takes no new users: its score is no product of a user and an item, and it has no "
                        "fold_in(item_rows, ratings); train again with their ratings")
     solved = solve(form, torch.zeros_like(items), items, ratings, 1, ridge(self, form))
@@ -165,8 +168,8 @@ def _form(self: Any, otherwise: str) -> DotForm:
 def index(self: Any, users: bool = True, method: str = "exact") -> Index:
     """The items as vectors, to search and to serve without the ratings (see `Index`); without `users` not even with
     the vectors of the users. Raises DataError where the model's score is no product of vectors."""
-    return Index.of(_form(self, "has no index: its score is no product of a user and an item"), self.data, self.scale,
-                    users, method)
+    return Index.of(_form(self, "has no index: its score is no product of a user and an item"), self.data,
+                    None if self.objective else self.scale, users, method)
 
 
 def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep") -> Any:
@@ -184,6 +187,9 @@ def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep") -> A
     if type(self.model) not in (EmbeddingDot, EmbeddingDotBias, ALS, EASE):
         raise DataError(f"{type(self.model).__name__} cannot take in users: it has no table of vectors that are theirs "
                         "alone; use recommend(ratings=...) for one of them, or train again")
+    if self.objective is not None:
+        raise DataError(f"{type(self.model).__name__} was trained to rank with {self.objective}, and vectors of new "
+                        "users cannot be solved from ratings; train again with them")
     table = self.data.table(ratings, duplicates)
     _on_scale(self, table["item"], table["rating"])
     data, old = extended(self.data, table)

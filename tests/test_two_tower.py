@@ -9,7 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from collab import CollabDataBunch, InBatchSoftmax, TwoTower, collab_learner, load_learner, per_user_split, synthetic
+from collab import (
+    CollabDataBunch,
+    DataError,
+    InBatchSoftmax,
+    Index,
+    TwoTower,
+    collab_learner,
+    load_learner,
+    per_user_split,
+    synthetic,
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +97,30 @@ def test_unknown_users_get_the_average(data: CollabDataBunch):
     learn = collab_learner(data, "two_tower", n_factors=8)
     with pytest.warns(UserWarning, match="average user"):
         assert len(learn.recommend(123456, n=3)) == 3
+
+
+def test_the_index_ranks_as_the_plain_product_does_and_again_after_a_file(data: CollabDataBunch, tmp_path: Path):
+    model = TwoTower(8, data.n_users, data.n_items, None, known(data))
+    learn = collab_learner(data, model, opt_func=torch.optim.Adagrad, lr=0.1, metrics=[])
+    with learn.no_logging():
+        learn.fit(2)
+    index = learn.index()
+    index.save(tmp_path / "index")
+    again = Index.load(tmp_path / "index")
+    scores = learn.model.learned("u_weight") @ learn.model.learned("i_weight")[1:].T
+    for user in data.users:
+        ranked = data.items.decode(scores[data.users[user]].argsort(descending=True, stable=True).numpy() + 1).tolist()
+        assert index.recommend(user, n=10)["item"].tolist() == ranked[:10]
+        pd.testing.assert_frame_equal(index.recommend(user, n=10), again.recommend(user, n=10))
+        seen = set(learn.rated(user)["item"])
+        assert learn.recommend(user, n=10)["item"].tolist() == [item for item in ranked if item not in seen][:10]
+
+
+def test_nobody_is_folded_into_a_model_that_ranks_by_a_ridge_on_ratings(data: CollabDataBunch):
+    item = next(iter(data.items))
+    for model in ("two_tower", "bpr"):
+        learn = collab_learner(data, model, n_factors=4)
+        with pytest.raises(DataError, match="was trained to rank with"):
+            learn.recommend(ratings={item: 1.0})
+        with pytest.raises(DataError, match=r"was trained to rank with|has no table"):
+            learn.add_ratings(pd.DataFrame({"user": [1], "item": [item], "rating": [1.0]}))

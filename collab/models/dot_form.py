@@ -11,6 +11,7 @@ from .als import ALS
 from .embedding import EmbeddingDot, EmbeddingDotBias, Range
 from .hybrid import HybridNet
 from .svdpp import SVDpp
+from .two_tower import TwoTower
 
 TABLES = ("u_weight", "i_weight", "u_bias", "i_bias")
 
@@ -56,6 +57,8 @@ def dot_form(model: nn.Module) -> DotForm | None:
         return own()
     if type(model) is EmbeddingDot or (type(model) is ALS and model.implicit):
         return DotForm(model.u_weight.weight.detach(), model.i_weight.weight.detach())
+    if type(model) is TwoTower:
+        return DotForm(*(model.learned(name) for name in TABLES[:2]))       # type: ignore[arg-type]
     if type(model) in (SVDpp, HybridNet) and getattr(model, "layers", None) is None:
         tables = [model.learned(name) for name in TABLES]       # type: ignore[operator]
     elif type(model) in (EmbeddingDotBias, ALS):
