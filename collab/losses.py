@@ -4,6 +4,7 @@ model's factors to add to one."""
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -46,7 +47,7 @@ def observed_mse(ratings: Tensor, u: Tensor, v: Tensor, how: str = "gather") -> 
     raise ValueError(f"how={how!r} is neither 'gather' nor 'product'")
 
 
-class FactorTerm:
+class FactorTerm(ABC):
     """A term `coeff * value(U, V)` of the factors of known users, U (n_users, n_factors), and known items, V: called
     with a model, it reads the embeddings `u_weight` and `i_weight` but for row 0, the unknown one; of a model whose
     factors are more than that, such as `SVDpp`, what its `learned` gives under these names. It is added to a loss by
@@ -70,9 +71,9 @@ class FactorTerm:
                             "embeddings u_weight and i_weight")
         return self.coeff * self.value(users.weight[1:], items.weight[1:])
 
+    @abstractmethod
     def value(self, u: Tensor, v: Tensor) -> Tensor:
         """The term of two tables of factors, before `coeff`."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.coeff:g})"

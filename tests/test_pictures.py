@@ -115,8 +115,10 @@ def test_a_title_with_dollars_is_shown_as_it_is(ml):
     interp = CollabInterpretation(collab_learner(CollabDataBunch.from_df(ml.ratings, items=items, seed=0), n_factors=3))
     for draw in (*DRAWN.values(), lambda i, ax: i.plot_biases(ax=ax), lambda i, ax: i.plot_cross(ax=ax)):
         figure = Figure()
-        draw(interp, figure.subplots())
+        ax = draw(interp, figure.subplots())
         figure.draw_without_rendering()                     # where "$" begins mathematics, this fails
+        shown = [*ax.texts, *ax.get_xticklabels(), *ax.get_yticklabels()]
+        assert any(text.get_text().startswith("$5 ") for text in shown)
 
 
 BROKEN = {"biases": lambda i: i.plot_biases(n=0), "norms": lambda i: i.plot_norms(by="x"),
