@@ -18,6 +18,7 @@ import typer
 
 from . import demo as demo_module
 from .build import collab_learner, load_learner
+from .closed_form import ClosedFormLearner
 from .console import table
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch
@@ -136,8 +137,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, mo
     columns = ", ".join(f"{role} = {name}" for role, name in bunch.schema.roles().items())
     print(f"{bunch}\nColumns: {columns}\n")
     learn = collab_learner(bunch, model.value, n_factors=factors, lr=lr, wd=wd)
-    if model in SOLVED:
-        learn.fit(epochs)       # type: ignore[arg-type]
+    if isinstance(learn, ClosedFormLearner):
+        learn.fit(epochs)
     else:
         learn.fit_one_cycle(epochs or EPOCHS.get(model, 5))
     if learn.interrupted:

@@ -117,7 +117,8 @@ def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_use
         offset = torch.full(columns.shape, form.mu, dtype=torch.float64, device=device)
         if biased:
             design = torch.cat([design, torch.ones_like(design[..., :1])], 2)
-            offset = offset + form.i_bias[columns].double()      # type: ignore[index]
+            assert form.i_bias is not None      # a form has both biases or neither
+            offset = offset + form.i_bias[columns].double()
         mask = (torch.arange(columns.shape[1], device=device) < block.counts[:, None]).double()
         yield block.rows, Problem(design * mask[..., None], offset, block.values, mask,
                                   block.counts.sqrt()[:, None] * held, centre, low, high - low)
