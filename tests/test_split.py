@@ -178,18 +178,18 @@ def test_user_split_takes_ids_of_any_kind():
 
 
 @pytest.mark.parametrize("pct", [0.0, 0.25, 0.29, 0.5, 0.9])
-def test_per_user_split_takes_the_fraction_of_each_user_rounded_down(pct):
+def test_per_user_split_takes_the_fraction_of_each_user_rounded_up(pct):
     df = ratings(300).sample(frac=1, random_state=1)
     train, valid = per_user_split(pct, seed=1)(df)
     n, n_valid = df["user"].value_counts(), df["user"].iloc[valid].value_counts()
-    assert n_valid.reindex(n.index, fill_value=0).tolist() == [math.floor(round(k * pct, 6)) for k in n]
+    assert n_valid.reindex(n.index, fill_value=0).tolist() == [min(math.ceil(round(k * pct, 6)), k - 1) for k in n]
     assert set(df["user"].iloc[train]) == set(df["user"])
 
 
-def test_per_user_split_leaves_short_histories_whole_and_takes_ids_of_any_kind():
-    df = pd.DataFrame({"user": ["a"] * 3 + ["b"] + ["a"]})
+def test_per_user_split_tests_everyone_with_two_ratings_and_takes_ids_of_any_kind():
+    df = pd.DataFrame({"user": ["a"] * 3 + ["b"] + ["c"] * 2 + ["a"]})
     train, valid = per_user_split(0.25)(df)
-    assert len(valid) == 1 and 3 in train
+    assert df["user"].iloc[valid].value_counts().to_dict() == {"a": 1, "c": 1} and 3 in train
     tuples = ratings().assign(user=[(u, "x") for u in ratings()["user"]])
     assert lists(per_user_split(seed=1)(tuples)) == lists(per_user_split(seed=1)(ratings()))
 

@@ -56,15 +56,16 @@ def leave_last(n: int = 1) -> Split:
 
 
 def per_user_split(valid_pct: float = 0.25, seed: int = 0) -> Split:
-    """A random fraction of each user's ratings, rounded down to whole ones, is for validation: nobody is without any in
-    training."""
+    """A random fraction of each user's ratings is for validation, rounded up to whole ones as scikit-learn's
+    `train_test_split` does it: whoever has two ratings or more is tested, and nobody is without any in training."""
     _check_fraction(valid_pct)
 
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         order = np.random.default_rng(seed).permutation(len(df))
         users = df["user"].iloc[order]
         by_user = users.groupby(users, sort=False, observed=True)
-        n_valid = _part(by_user.transform("size").to_numpy(), valid_pct)
+        n = by_user.transform("size").to_numpy()
+        n_valid = np.minimum(-_part(-n, valid_pct), n - 1)
         return _by_mask(df, order[by_user.cumcount().to_numpy() < n_valid])
     return split
 
@@ -170,7 +171,7 @@ def _check_fraction(valid_pct: float) -> None:
 
 def _part(n: Any, fraction: float) -> Any:
     """`fraction` of `n`, rounded down: 29 for 0.29 of 100, although the product of these floats is 28.999..."""
-    return np.floor(n * fraction + 1e-6).astype(int)
+    return np.floor(np.round(n * fraction, 6)).astype(int)
 
 
 def _times(df: pd.DataFrame) -> np.ndarray:
