@@ -31,6 +31,7 @@ from collab import (
     EmbeddingDotBias,
     Popularity,
     SoftmaxNet,
+    average_learners,
     collab_learner,
     evaluate,
     movielens,
@@ -55,6 +56,14 @@ def ease(data: CollabDataBunch, seed: int) -> CollabLearner:
     return fitted(collab_learner(data, EASE(data.n_items), seed=seed))
 
 
+def infinite_ae(data: CollabDataBunch, seed: int) -> CollabLearner:
+    return fitted(collab_learner(data, "infinite_ae", seed=seed))
+
+
+def together(data: CollabDataBunch, seed: int) -> CollabLearner:
+    return average_learners([als(data, seed), infinite_ae(data, seed)])
+
+
 def pairwise(data: CollabDataBunch, seed: int) -> CollabLearner:
     model = EmbeddingDotBias(100, data.n_users, data.n_items, init_std=0.1)
     return fitted(collab_learner(data, model, loss_func=BPR(n_negatives=4), lr=8e-3, wd=1.0, metrics=[],
@@ -73,7 +82,8 @@ def two_tower(data: CollabDataBunch, seed: int) -> CollabLearner:
     return fitted(collab_learner(data, "two_tower", metrics=[], seed=seed), 5)
 
 
-OURS = {"ease": ease, "als, 32 factors": als_small, "als, 64 factors": als, "bpr": pairwise, "softmax": softmax,
+OURS = {"ease": ease, "als, 32 factors": als_small, "als, 64 factors": als, "infinite_ae": infinite_ae,
+        "als, 64 factors, with infinite_ae": together, "bpr": pairwise, "softmax": softmax,
         "two_tower, ids alone": two_tower}
 
 

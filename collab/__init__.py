@@ -53,6 +53,8 @@ from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .models.ensemble import Ensemble, fold
 from .models.hybrid import HybridNet
+from .models.infinite_ae import InfiniteAE
+from .models.rank_ensemble import RankEnsemble
 from .models.softmax import SoftmaxNet
 from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
@@ -78,11 +80,11 @@ __all__ = [
     "ClosedFormLearner", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch", "DataError",
     "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Ensemble", "Features",
     "FullSoftmax", "GradientAccumulation", "GradientClip", "Gravity", "HybridNet", "InBatchSoftmax", "Index",
-    "Learner", "LossTerms", "Metric", "MixedPrecision", "Negatives", "ParamScheduler", "Popularity",
-    "RankingMetrics", "RankingResult", "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery",
-    "ReduceLROnPlateau", "SVDpp", "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble",
-    "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower",
-    "UnknownId", "Vocab", "average_learners", "bpr", "chart_counts", "chart_norms", "collab_learner",
+    "InfiniteAE", "Learner", "LossTerms", "Metric", "MixedPrecision", "Negatives", "ParamScheduler", "Popularity",
+    "RankEnsemble", "RankingMetrics", "RankingResult", "RatingClassifier", "RatingCrossEntropy", "RatingSet",
+    "RecordEvery", "ReduceLROnPlateau", "SVDpp", "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph",
+    "SnapshotEnsemble", "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads",
+    "TwoTower", "UnknownId", "Vocab", "average_learners", "bpr", "chart_counts", "chart_norms", "collab_learner",
     "combine_scheds", "compare", "cross_validate", "evaluate", "fold", "huber", "kfold", "leave_last",
     "load_learner", "mae", "movielens", "movielens_split", "mse", "observed_mse", "per_user_split", "random_split",
     "read_table", "rows_split", "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",

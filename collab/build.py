@@ -16,6 +16,7 @@ from .closed_form import ClosedFormLearner
 from .data.databunch import CollabDataBunch
 from .data.features import Features
 from .data.schema import DataError
+from .ensembles import no_loss
 from .evaluate.callback import RankingMetrics
 from .learner import CollabLearner, no_data
 from .losses import RatingCrossEntropy, huber, mae, mse
@@ -26,6 +27,8 @@ from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet, Range
 from .models.ensemble import Ensemble
 from .models.hybrid import HybridNet, Known
+from .models.infinite_ae import InfiniteAE
+from .models.rank_ensemble import RankEnsemble
 from .models.softmax import SoftmaxNet
 from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
@@ -37,8 +40,8 @@ from .train.optim import OptFunc, adamw
 from .train.steps import Threads
 from .train.terms import LossTerms, Term
 
-NAMES = ("dot", "dot_bias", "net", "classifier", "svdpp", "hybrid", "als", "als_explicit", "ease", "bpr", "softmax",
-         "two_tower")
+NAMES = ("dot", "dot_bias", "net", "classifier", "svdpp", "hybrid", "als", "als_explicit", "ease", "infinite_ae", "bpr",
+         "softmax", "two_tower")
 RANKERS = ("bpr", "softmax", "two_tower")
 LOSSES = {"mse": mse, "mae": mae, "huber": huber}
 MANY_BATCHES = 1000     # an epoch, for a model whose batches each cost as much as all ratings
@@ -60,10 +63,10 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
       (`RatingClassifier` over the training part's ratings, at most 101 levels), "svdpp" (`SVDpp`) or "hybrid"
       (`HybridNet`, for data with `user_features` or `item_features`), each with `n_factors`, the last two for batches
       of 1,024 and more, since each batch multiplies the matrix of all ratings; or any module from (users, items) to
-      scores, for which `n_factors` and `y_range` mean nothing. "als" (implicit `ALS`),
-      "als_explicit" and "ease" (`EASE`) are solved, not trained, and give a `ClosedFormLearner`; so does a
-      `SolvedModel` of your own options, such as `ALS(64, data.n_users, data.n_items, reg=50.)`. Of what follows,
-      `loss_func` (a function of held-out scores and ratings), `metrics`, `cbs` and `seed` mean something to them.
+      scores, for which `n_factors` and `y_range` mean nothing. "als" (implicit `ALS`), "als_explicit", "ease" (`EASE`)
+      and "infinite_ae" (`InfiniteAE`) are solved, not trained, and give a `ClosedFormLearner`; so does a `SolvedModel`
+      of your own options, such as `ALS(64, data.n_users, data.n_items, reg=50.)`. Of what follows, `loss_func` (a
+      function of held-out scores and ratings), `metrics`, `cbs` and `seed` mean something to them.
       "bpr" (`EmbeddingDotBias`), "softmax" (`SoftmaxNet`) and "two_tower" (`TwoTower`), which read the features that
       the data have, are trained to rank.
     - `y_range`: what a sigmoid squashes scores onto: "auto" is `data.y_range`; None leaves them as they are, and "dot"
@@ -146,8 +149,9 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
         learn = _solver(parts.data, parts.model, loss, seed=parts.recipe["seed"])
     else:
         recipe = {**parts.recipe, "loss_func": loss or own_loss(parts.model)}
+        rates = not ranking and not parts.data.implicit and not isinstance(parts.model, RankEnsemble)
         learn = CollabLearner(parts.data, parts.model, **recipe, cbs=[objective(**ranking)] if ranking else None,
-                              metrics=[] if ranking or parts.data.implicit else [RMSE(), MAE()])
+                              metrics=[RMSE(), MAE()] if rates else [])
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
     learn.notes = parts.notes
     learn.recorder.load_state_dict(parts.history)
@@ -163,6 +167,8 @@ def _solver(data: CollabDataBunch, model: SolvedModel, loss: Callable | None, me
 
 def own_loss(model: nn.Module) -> Callable:
     """The loss that a model is trained with by default."""
+    if isinstance(model, RankEnsemble):
+        return no_loss
     if isinstance(model, RatingClassifier | Ensemble) and model.classes:
         return RatingCrossEntropy(model.levels.tolist())
     return mse
@@ -195,6 +201,8 @@ def _build(data: CollabDataBunch, name: str, n_factors: int, limits: Range | Non
         torch.default_generator.manual_seed(seed)       # the CPU's alone; torch.manual_seed would seed the GPUs' too
         if name == "ease":
             return EASE(data.n_items)
+        if name == "infinite_ae":
+            return InfiniteAE(data.n_users, data.n_items)
         if name in ("als", "als_explicit"):
             return ALS(*sizes, implicit=name == "als")
         if name == "dot":

@@ -52,11 +52,12 @@ class Model(StrEnum):
     TWO_TOWER = "two_tower"
     ALS = "als"
     EASE = "ease"
+    INFINITE_AE = "infinite_ae"
 
 
 EPOCHS = {"svdpp": 10, "hybrid": 10, "bpr": 15}     # other models: 5, or as many sweeps as they take by themselves
 SIZES = {"svdpp": 1024, "hybrid": 1024, "bpr": 1024, "softmax": 1024, "two_tower": 1024}     # others: 64
-SOLVED, WITH_FEATURES = ("als", "ease"), ("hybrid", "softmax", "two_tower")
+SOLVED, WITH_FEATURES = ("als", "ease", "infinite_ae"), ("hybrid", "softmax", "two_tower")
 
 
 class Output(StrEnum):

@@ -40,8 +40,6 @@ class ClosedFormLearner(CollabLearner):
         loss = loss_func or (mse if model.predicts_ratings else preference_error)
         super().__init__(data, model, loss, lr=0.0, wd=0.0, metrics=metrics, cbs=cbs, seed=seed)
         self.prepared: Any = None       # the training rows as the model wants them, while a fit runs
-        if not model.predicts_ratings:
-            self.scale = None
         users, items, ratings = data.train.tensors
         model.remember(users, items, ratings, data.n_users)
 
@@ -88,8 +86,8 @@ class ClosedFormLearner(CollabLearner):
         return type(self)(data, model, self.loss_func, copy.deepcopy(self.scores.metrics), seed=self.seed)
 
     def _likeness(self, is_item: bool) -> CrossScores:
-        own = getattr(self.model, "similarity", None)
-        return own if is_item and own is not None else super()._likeness(is_item)
+        own: CrossScores | None = getattr(self.model, "similarity" if is_item else "user_similarity", None)
+        return super()._likeness(is_item) if own is None else own
 
     def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5) -> Any:
         """The `n` items most like one: rank, item, title, score. The score is the cosine of the factors; of a model

@@ -6,7 +6,8 @@ import copy
 from collections.abc import Sequence
 from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .data.schema import DataError
 from .learner import CollabLearner
@@ -14,6 +15,8 @@ from .losses import mse
 from .models.embedding import EmbeddingDot, EmbeddingDotBias
 from .models.ensemble import Ensemble
 from .models.ensemble import fold as fold_models
+from .models.rank_ensemble import RankEnsemble, moments
+from .recommend import MAX_SCORES, cross_scores
 from .train.snapshots import Snapshots
 
 
@@ -31,28 +34,58 @@ def combine(models: Sequence[nn.Module], fold: bool | None = None) -> nn.Module:
     others become an `Ensemble` (the mean after it), unless `fold` says which.
 
     Raises ValueError for models that cannot be combined so."""
-    folds = all(type(m) in (EmbeddingDot, EmbeddingDotBias) for m in models) if fold is None else fold
+    folds = _all_dot(models) if fold is None else fold
     return fold_models(models) if folds else Ensemble(models)
 
 
 def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None) -> CollabLearner:
     """One learner that predicts with the mean of copies of the learners' models, which differ in their seed, say.
 
+    Where one of them ranks (it was trained with an objective, or is an "als", say), so does the mean: a `RankEnsemble`
+    of standardised scores, or, of dot models that all have one objective, the mean of their scores.
     Over the data of the first, which the others must share: a rating that one of them trained on is no test of the
     whole. Its settings are those of the first too, without its callbacks and history; its loss is the mean squared
     error where the models are of several classes. `fold` as in `combine`.
-    Raises ValueError for no learners or models that cannot be combined, such as "als" and "ease", whose scores are no
-    ratings, DataError for other users or items."""
+    Raises ValueError for no learners or models that cannot be combined, DataError for other users or items."""
     if not learners:
         raise ValueError("there are no learners to average")
     first = learners[0]
-    for model in (learn.model for learn in learners):
-        if not getattr(model, "predicts_ratings", True):
-            raise ValueError(f"the scores of {type(model).__name__} are no ratings, and this learner would clip them")
     for other in learners[1:]:
         if other.data.users != first.data.users or other.data.items != first.data.items:
             raise DataError("the learners know different users or items; train them over one CollabDataBunch")
-    model = combine([copy.deepcopy(learn.model) for learn in learners], fold)
-    one_class = len({type(learn.model) for learn in learners}) == 1
-    return CollabLearner(first.data, model, first.loss_func if one_class else mse, first.opt_func, first.lr, first.wd,
-                         copy.deepcopy(first.scores.metrics), seed=first.seed)
+    models = [copy.deepcopy(learn.model) for learn in learners]
+    objectives = {None if learn.objective is None else repr(learn.objective) for learn in learners}
+    folds = _all_dot(models) and len(objectives) == 1 if fold is None else fold
+    if not folds and any(map(_ranks, learners)):
+        return CollabLearner(first.data, _standardised(models, first), no_loss, metrics=[], seed=first.seed)
+    one_class = len({type(model) for model in models}) == 1
+    return CollabLearner(first.data, combine(models, folds), first.loss_func if one_class else mse, first.opt_func,
+                         first.lr, first.wd, copy.deepcopy(first.scores.metrics), seed=first.seed,
+                         cbs=first.objective and type(first.objective)(**first.objective.config))
+
+
+def no_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """Raises TypeError: the loss of a `RankEnsemble`, which has none."""
+    raise TypeError("a mean of rankings has no loss: train its members, and see with evaluate(learn) how well the "
+                    "whole ranks")
+
+
+def _all_dot(models: Sequence[nn.Module]) -> bool:
+    return all(type(m) in (EmbeddingDot, EmbeddingDotBias) for m in models)
+
+
+def _ranks(learn: CollabLearner) -> bool:
+    return learn.objective is not None or not getattr(learn.model, "predicts_ratings", True)
+
+
+@torch.no_grad()
+def _standardised(models: Sequence[nn.Module], first: CollabLearner) -> RankEnsemble:
+    """The ensemble, with each user's scores of all known items measured, MAX_SCORES of them at a time."""
+    ensemble = RankEnsemble(models, first.data.n_users).to(first.device).eval()
+    items = torch.arange(1, first.data.n_items, device=first.device)
+    users = torch.arange(first.data.n_users, device=first.device)
+    for row, model in enumerate(ensemble.members):
+        cross = cross_scores(model)
+        for some in users.split(max(1, MAX_SCORES // max(1, len(items)))):
+            ensemble.centre[row, some], ensemble.spread[row, some] = moments(cross(some, items).float())
+    return ensemble

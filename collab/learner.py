@@ -41,7 +41,7 @@ class CollabLearner(Learner):
 
     def __init__(self, data: CollabDataBunch, model: nn.Module, *args: Any, **kwargs: Any):
         _check_parts(data, model)
-        self.scale = data.scale
+        self.scale = data.scale if getattr(model, "predicts_ratings", True) else None
         self.notes: dict[str, Any] = {}
         super().__init__(data, model, *args, **kwargs)
         self.add_cbs(AverageUnknown())
@@ -54,7 +54,7 @@ class CollabLearner(Learner):
         fill_unknown(model, self.data)
 
     def decode(self, pred: Tensor) -> Tensor:
-        """Clip to the rating scale, unless the model is trained to rank; what is (rows, classes) becomes expected
+        """Clip to the rating scale, unless the model ranks; what is (rows, classes) becomes expected
         ratings before that, where the model has a method `expected`."""
         if pred.dim() == 2 and callable(expected := getattr(self.model, "expected", None)):
             pred = expected(pred)

@@ -19,7 +19,10 @@ from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
 from .models.ensemble import Ensemble
 from .models.hybrid import HybridNet
+from .models.infinite_ae import InfiniteAE
+from .models.rank_ensemble import RankEnsemble
 from .models.softmax import SoftmaxNet
+from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
 from .models.two_tower import TwoTower
 from .train.checkpoint import read_tensors, write_tensors
@@ -27,7 +30,8 @@ from .train.checkpoint import read_tensors, write_tensors
 VERSION = 2
 MODELS: dict[str, type[nn.Module]] = {
     cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, RatingClassifier, SVDpp, HybridNet,
-                                  ALS, EASE, SoftmaxNet, TwoTower)}
+                                  ALS, EASE, InfiniteAE, SoftmaxNet, TwoTower)}
+ENSEMBLES: dict[str, type[Ensemble]] = {cls.__name__: cls for cls in (Ensemble, RankEnsemble)}
 TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms")
 
 
@@ -82,7 +86,7 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
                            implicit=config.get("implicit", False), threshold=config.get("threshold"),
                            schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}))
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    model = _rebuild(path, config, train.tensors) if model is None else model
+    model = _rebuild(path, config, train.tensors, len(users)) if model is None else model
     load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
     history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
     history["parts"] = {name.removeprefix("part."): t for name, t in tensors.items() if name.startswith("part.")}
@@ -97,28 +101,33 @@ def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor])
         raise ValueError(f"the weights in {path} do not fit {type(model).__name__}: {error}") from None
 
 
-def _rebuild(path: str | Path, config: dict[str, Any], train: tuple[Tensor, ...]) -> nn.Module:
+def _rebuild(path: str | Path, config: dict[str, Any], train: tuple[Tensor, ...], n_users: int) -> nn.Module:
     name = config["model"]
-    if config["model_config"] is None or name not in (*MODELS, Ensemble.__name__):
+    if config["model_config"] is None or name not in (*MODELS, *ENSEMBLES):
         raise ValueError(f"{path} holds a model of the class {name}, which is not collab's own; "
                          f"build it and pass it: load_learner(path, model={name}(...))")
     with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
-        return _made(name, config["model_config"], train)
+        return _made(name, config["model_config"], train, n_users)
 
 
 def _config(model: Any) -> dict[str, Any] | None:
     """What `_made` builds the model from; None for a class that is not collab's own, an ensemble of one too."""
-    own = type(model) is Ensemble and all(_config(member) for member in model.members)
+    own = type(model) in ENSEMBLES.values() and all(_config(member) for member in model.members)
     return model.config if own or type(model) is MODELS.get(type(model).__name__) else None
 
 
-def _made(name: str, config: dict[str, Any], train: tuple[Tensor, ...]) -> nn.Module:
-    if name == Ensemble.__name__:
-        return Ensemble([_made(**member, train=train) for member in config["members"]])
+def _made(name: str, config: dict[str, Any], train: tuple[Tensor, ...], n_users: int) -> nn.Module:
+    if name in ENSEMBLES:
+        members = [_made(**member, train=train, n_users=n_users) for member in config["members"]]
+        return RankEnsemble(members, n_users) if name == RankEnsemble.__name__ else Ensemble(members)
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
     if getattr(MODELS[name], "needs_interactions", False):
         options["interactions"] = train[:2]
-    return MODELS[name](**options)
+    model: Any = MODELS[name](**options)
+    if isinstance(model, SolvedModel):
+        users, items, ratings = train
+        model.remember(users, items, ratings, n_users)
+    return model
 
 
 # Tables as JSON: each column with its dtype, categories too. ------------------------------------------------------

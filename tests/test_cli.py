@@ -277,7 +277,7 @@ def test_ctrl_c_while_training_writes_nothing(collab, trained, tmp_path, monkeyp
     assert code == 130 and not (tmp_path / "m").exists() and "Nothing was written" in err
 
 
-@pytest.mark.parametrize("model", ["bpr", "softmax", "two_tower", "als", "ease"])
+@pytest.mark.parametrize("model", ["bpr", "softmax", "two_tower", "als", "ease", "infinite_ae"])
 def test_models_that_rank_report_how_well_beside_popularity(collab, trained, tmp_path, model):
     code, out, err = collab("train", trained / "ratings.csv", "--model", model, "--factors", 4, "--epochs", 2,
                             "--items", trained / "films.csv", "--out", tmp_path / "m")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from collab.models import ease as ease_module
+from collab.models import remembered
 from collab.models.ease import EASE
 
 OPTIONS: list[dict[str, Any]] = [{"reg": 2.0}, {"reg": 0.5, "implicit": False}, {"reg": 1.0, "dropout": 0.3},
@@ -117,7 +118,8 @@ def test_in_small_pieces_everything_is_the_same(monkeypatch: pytest.MonkeyPatch)
     users, items = torch.arange(30).repeat_interleave(25), torch.arange(25).repeat(30)
     whole = EASE(25, reg=2.0).solve(*data)
     expected = whole.cross(torch.arange(30), torch.arange(25))
-    monkeypatch.setattr(ease_module, "MAX_NUMBERS", 7)
+    for module in (ease_module, remembered):
+        monkeypatch.setattr(module, "MAX_NUMBERS", 7)
     cut = EASE(25, reg=2.0).solve(*data)
     torch.testing.assert_close(cut.weight, whole.weight)
     torch.testing.assert_close(cut.cross(torch.arange(30), torch.arange(25)), expected)

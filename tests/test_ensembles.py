@@ -333,15 +333,6 @@ def test_a_folded_hybrid_keeps_what_its_members_say_of_cold_items_and_unknown_us
     assert loaded.predict(1, 49) == folded.predict(1, 49) and loaded.model.unknown_row
 
 
-def test_scores_that_are_no_ratings_are_not_averaged(data):
-    """Clipped to the scale of the ratings, preferences around 0 would all be its lower end."""
-    solved = [collab_learner(data, "als", n_factors=3, seed=k) for k in range(2)]
-    with pytest.raises(ValueError, match="the scores of ALS are no ratings"):
-        average_learners(solved)
-    with pytest.raises(ValueError, match="the scores of EASE are no ratings"):
-        average_learners([learner(data), collab_learner(data, "ease")])
-
-
 def test_an_ensemble_multiplies_the_ratings_once_for_many_recommendations(data, monkeypatch):
     whole = average_learners([learner(data, "svdpp", seed=k) for k in range(2)])
     mean = whole.model.cross(torch.arange(5), torch.arange(9))

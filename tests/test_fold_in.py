@@ -17,6 +17,7 @@ from collab import (
     load_learner,
     synthetic,
 )
+from collab.closed_form import ClosedFormLearner
 from collab.fold_in import Ridge, choose_ridge, problems, solve
 from collab.models.dot_form import DotForm, dot_form
 from collab.serve import ridge
@@ -32,7 +33,7 @@ def some_data() -> CollabDataBunch:
 def fitted(name: str, data: CollabDataBunch | None = None, epochs: int = 5) -> CollabLearner:
     learn = collab_learner(some_data() if data is None else data, name, n_factors=N_FACTORS)
     with learn.no_logging():
-        learn.fit() if name in ("als", "als_explicit", "ease") else learn.fit_one_cycle(epochs)
+        learn.fit() if isinstance(learn, ClosedFormLearner) else learn.fit_one_cycle(epochs)
     return learn
 
 
@@ -133,7 +134,8 @@ def test_the_dot_form_gives_the_models_own_scores(name: str):
 
 # Through the learner ----------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("name", ["dot_bias", "als", "als_explicit", "ease", "svdpp"])
+@pytest.mark.parametrize("name", ["dot_bias", "als", "als_explicit", "ease", "infinite_ae",
+                                  "svdpp"])
 def test_known_users_folded_in_from_their_own_ratings_come_near_what_training_made_of_them(name: str):
     learn = fitted(name, epochs=15)
     items = list(learn.data.items)

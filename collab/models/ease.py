@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .solved import SolvedModel, check_rows
+from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
+from .solved import check_rows
 
 MAX_ITEMS = 50_000          # at 20 bytes a pair of items, 50 GB while it is solved
-MAX_NUMBERS = 1 << 22       # numbers of a dense block or of gathered weights at a time: 16 MiB
 
 
-class EASE(SolvedModel):
+class EASE(RememberingModel):
     """score_ui = sum over the user's history of x_uj B_ji, with the B of zero diagonal that minimises
 
         sum_u w_u |x_u - x_u B|^2 + reg |B|^2 + p / (1 - p) sum_j g_j |B_j|^2
@@ -30,10 +30,6 @@ class EASE(SolvedModel):
     Memory is 4 n_items^2 bytes, and 5 times that while solving, in float64; above 50,000 items ValueError is raised.
     `remember` keeps the histories that users are scored from; row 0, the unknown user, has the average history."""
 
-    history_starts: Tensor
-    history_items: Tensor
-    history_values: Tensor
-
     def __init__(self, n_items: int, reg: float = 300.0, dropout: float = 0.0, user_power: float = 0.0,
                  implicit: bool = True):
         super().__init__()
@@ -49,7 +45,7 @@ class EASE(SolvedModel):
         self.reg, self.dropout, self.user_power, self.implicit = reg, dropout, user_power, implicit
         self.weight = nn.Parameter(torch.zeros(n_items, n_items), requires_grad=False)
         nobody = torch.zeros(0, dtype=torch.int64)
-        self._keep(nobody, nobody, torch.zeros(0), 1)
+        self._keep(nobody, nobody, torch.zeros(0), 1, n_items)
 
     def id_tables(self) -> list[Tensor]:
         """Row i of the weights is that of item i."""
@@ -58,16 +54,7 @@ class EASE(SolvedModel):
     # Scores ------------------------------------------------------------------------------------------------------
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        if not len(users):
-            return self.weight.new_zeros(0)
-        counts = self.history_starts.diff()[users]
-        step = max(1, MAX_NUMBERS // max(1, int(counts.max())))
-        parts = []
-        for u, i in zip(users.split(step), items.split(step)):
-            place, at = self._histories(u)
-            terms = self.weight[i[place], self.history_items[at]] * self.history_values[at]
-            parts.append(self.weight.new_zeros(len(u)).index_add_(0, place, terms))
-        return torch.cat(parts)
+        return self._gathered(self.weight, items, users)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         n_items = len(self.weight)
@@ -76,7 +63,7 @@ class EASE(SolvedModel):
         scores = self.weight.new_empty(len(users), len(items))
         step = max(1, MAX_NUMBERS // n_items)
         for begin in range(0, len(users), step):
-            block = self._dense(users[begin:begin + step]) @ weight
+            block = self._dense(users[begin:begin + step], n_items) @ weight
             scores[begin:begin + step] = block if few else block[:, items]
         return scores
 
@@ -150,7 +137,7 @@ class EASE(SolvedModel):
     def remember(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> None:
         """Keep the histories of users 1 to n_users - 1; they are no part of the state dict, as they are the data."""
         users, items, ratings = users.to(self.weight.device), items.to(self.weight.device), ratings.to(self.weight)
-        self._keep(*self._histories_of(users, items, ratings), n_users)
+        self._keep(*self._histories_of(users, items, ratings), n_users, len(self.weight))
 
     # Inside ------------------------------------------------------------------------------------------------------
 
@@ -159,32 +146,5 @@ class EASE(SolvedModel):
 
     def _histories_of(self, users: Tensor, items: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(users, items, x) of every pair once, by user and item; one that comes twice has the sum of its ratings."""
-        n_items = len(self.weight)
-        pair, where = torch.unique(users * n_items + items, return_inverse=True)
-        values = ratings.new_zeros(len(pair)).index_add_(0, where, ratings)
-        return pair // n_items, pair % n_items, torch.ones_like(values) if self.implicit else values
-
-    def _keep(self, users: Tensor, items: Tensor, values: Tensor, n_users: int) -> None:
-        """Row 0 gets the mean of all histories, and thereby the mean of all scores."""
-        mean = values.new_zeros(len(self.weight)).index_add_(0, items, values) / max(1, n_users - 1)
-        rated = torch.nonzero(mean)[:, 0] if len(items) else items
-        counts = torch.bincount(users, minlength=n_users)
-        counts[0] = len(rated)
-        starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        kept = {"starts": starts, "items": torch.cat([rated, items]), "values": torch.cat([mean[rated], values])}
-        for name, tensor in kept.items():
-            self.register_buffer(f"history_{name}", tensor, persistent=False)
-
-    def _histories(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """(position in `users`, position in the histories) of all that these users rated."""
-        starts, counts = self.history_starts[users], self.history_starts.diff()[users]
-        place = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
-        within = torch.arange(len(place), device=users.device) - (counts.cumsum(0) - counts)[place]
-        return place, starts[place] + within
-
-    def _dense(self, users: Tensor) -> Tensor:
-        """The histories of a few users, shape (len(users), n_items)."""
-        place, at = self._histories(users)
-        table = self.weight.new_zeros(len(users), len(self.weight))
-        table[place, self.history_items[at]] = self.history_values[at]
-        return table
+        users, items, values = unique_pairs(users, items, ratings, len(self.weight))
+        return users, items, torch.ones_like(values) if self.implicit else values

@@ -57,11 +57,12 @@ class Ensemble(nn.Module):
 
     def scores(self, users: Tensor, items: Tensor) -> Tensor:
         """The mean of the members' scores, (bs,)."""
-        return _mean([_score(m)(users, items) for m in self.members])
+        return self._mean([_score(m)(users, items) for m in self.members], users)
 
-    def expected(self, logits: Tensor) -> Tensor:
-        """The mean rating under logits (bs, C) of classifiers."""
-        return self._first.expected(logits)
+    @property
+    def expected(self) -> Callable[[Tensor], Tensor] | None:
+        """logits (bs, C) -> the mean rating under them; None where the members are no classifiers."""
+        return self._first.expected if self.classes else None
 
     @property
     def probabilities(self) -> Score | None:
@@ -73,7 +74,7 @@ class Ensemble(nn.Module):
         """(users, items) -> the mean score of every pair, (m,), (n,) to (m, n); None where a member has no cross."""
         crosses = [cross for m in self.members if callable(cross := getattr(m, "cross", None))]
         whole = len(crosses) == len(self.members)
-        return (lambda users, items: _mean([c(users, items) for c in crosses])) if whole else None
+        return (lambda users, items: self._mean([c(users, items) for c in crosses], users)) if whole else None
 
     @property
     def crossing(self) -> Callable[[], Score] | None:
@@ -83,7 +84,11 @@ class Ensemble(nn.Module):
     def _crossing(self) -> Score:
         members: Any = self.members
         ready = [own() if callable(own := getattr(m, "crossing", None)) else m.cross for m in members]
-        return lambda users, items: _mean([cross(users, items) for cross in ready])
+        return lambda users, items: self._mean([cross(users, items) for cross in ready], users)
+
+    def _mean(self, parts: Sequence[Tensor], users: Tensor) -> Tensor:
+        """What the members' scores (m,) or (m, n) of `users` (m,) become."""
+        return _mean(parts)
 
     def _probabilities(self, users: Tensor, items: Tensor) -> Tensor:
         members: Any = self.members

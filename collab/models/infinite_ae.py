@@ -1,0 +1,160 @@
+"""InfiniteAE: an autoencoder of infinitely many hidden units, which is a kernel ridge over users, solved at once."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
+from .solved import check_rows
+
+MAX_USERS = 50_000          # at 20 bytes a pair of users, 50 GB while it is solved
+
+
+def neural_tangent(cosine: Tensor, depth: int) -> Tensor:
+    """The neural tangent kernel of a network of `depth` infinitely wide ReLU layers, for inputs of length 1 with these
+    cosines (any shape): Theta_0 = Sigma_0 = cosine,
+
+        Theta_k = Theta_(k-1) k_0(Sigma_(k-1)) + Sigma_k,    Sigma_k = k_1(Sigma_(k-1))
+
+    with k_0(t) = (pi - acos t) / pi and k_1(t) = (sqrt(1 - t^2) + t (pi - acos t)) / pi (Cho and Saul 2009; Jacot et
+    al. 2018). It is depth + 1 on the diagonal; depth 0 is the cosine itself."""
+    covariance = kernel = cosine.clamp(-1.0, 1.0)
+    for _ in range(depth):
+        angle = math.pi - torch.acos(covariance)
+        grown = (torch.sqrt((1 - covariance.square()).clamp(min=0)) + covariance * angle) / math.pi
+        kernel, covariance = kernel * angle / math.pi + grown, grown.clamp(max=1.0)
+    return kernel
+
+
+class InfiniteAE(RememberingModel):
+    """The autoencoder X -> X of users' histories in the limit of infinitely wide layers (Sachdeva et al. 2022,
+    "Infinite recommendation networks", eq. 3), where training it is kernel ridge regression:
+
+        scores = K (K + reg I)^-1 X,    K_uv = Theta(cosine of x_u and x_v)
+
+    Theta is `neural_tangent` of `depth` hidden layers, and x_ui is 1 where u rated i. For the cosine, an item counts
+    (n_i + 1)^-`item_power`, n_i being its ratings: what everybody has seen says little (0: all count alike).
+
+    `weight` (n_users, n_users) is K (K + reg I)^-1: row u holds what each user's history adds to the scores of u, who
+    are the neighbours of u. The unknown user and those without ratings have the average row. Memory is 4 n_users^2
+    bytes, and 5 times that while solving, in float64; above 50,000 users ValueError is raised. `remember` keeps who
+    rated each item. The defaults were chosen on parts of MovieLens-100K's training rows."""
+
+    unknown_row = True          # and those of cold users: `sweep` makes them
+
+    def __init__(self, n_users: int, n_items: int, reg: float = 3.0, depth: int = 3, item_power: float = 0.25):
+        super().__init__()
+        if n_users > MAX_USERS:
+            raise ValueError(f"n_users={n_users:,} is too many for InfiniteAE, whose weights are a table of n_users^2 "
+                             f"(at most {MAX_USERS:,}); leave out users with few ratings, or take ALS, which has no "
+                             "such table")
+        if not 0 < reg < math.inf:
+            raise ValueError(f"reg must be a finite number above 0, got {reg!r}")
+        if depth < 0 or depth != int(depth):
+            raise ValueError(f"depth must be a whole number, at least 0, got {depth!r}")
+        self.config = {"n_users": n_users, "n_items": n_items, "reg": reg, "depth": depth, "item_power": item_power}
+        self.reg, self.depth, self.item_power, self.n_items = reg, int(depth), item_power, n_items
+        self.weight = nn.Parameter(torch.zeros(n_users, n_users), requires_grad=False)
+        nobody = torch.zeros(0, dtype=torch.int64)
+        self._keep(nobody, nobody, torch.zeros(0), n_items, n_users)
+
+    # Scores ------------------------------------------------------------------------------------------------------
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        return self._gathered(self.weight, users, items)
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        return self._summed(self.weight[users], items)
+
+    @torch.no_grad()
+    def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
+        """The kernel ridge for somebody new, k (K + reg I)^-1 X: nothing is solved again."""
+        items = torch.unique(items.to(self.weight.device))
+        check_rows(torch.ones_like(items), items, torch.ones(len(items)), 2, self.n_items)
+        scale, lengths = self._scale(), self._lengths()
+        place, at = self._entries(items)
+        shared = torch.zeros_like(lengths).index_add_(0, self.list_columns[at], scale[items[place]].square())
+        cosine = shared / (lengths * scale[items].square().sum().sqrt()).clamp(min=1e-30)
+        kernel = neural_tangent(cosine, self.depth) * (lengths > 0)
+        dual = (kernel - kernel @ self.weight.double()) / self.reg      # (K + reg I)^-1 = (I - weight) / reg
+        return self._summed(dual[None].float(), torch.arange(self.n_items, device=items.device))[0]
+
+    def user_similarity(self, left: Tensor, right: Tensor) -> Tensor:
+        """How much users `right` (n,) add to the scores of users `left` (m,), (m, n)."""
+        return self.weight[left][:, right]
+
+    # Solving -----------------------------------------------------------------------------------------------------
+
+    def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
+        """K of rows and ratings of shape (n,), (n_users, n_users) float64; zeros for users without ratings.
+
+        Raises ValueError for rows that the model does not have. Who rated what is kept too, see `remember`."""
+        users, items = users.to(self.weight.device), items.to(self.weight.device)
+        n_users = len(self.weight)
+        check_rows(users, items, ratings, n_users, self.n_items)
+        self.remember(users, items, ratings, n_users)
+        scale, lengths = self._scale(), self._lengths()
+        gram = torch.zeros(n_users, n_users, dtype=torch.float64, device=users.device)
+        for some in torch.arange(1, self.n_items, device=users.device).split(max(1, MAX_NUMBERS // n_users)):
+            scaled = self._dense(some, n_users).double() * scale[some, None]
+            gram.addmm_(scaled.T, scaled)
+        known = lengths > 0
+        gram /= lengths.clamp(min=1e-30)[:, None]
+        gram /= lengths.clamp(min=1e-30)
+        for rows in torch.arange(n_users, device=users.device).split(max(1, MAX_NUMBERS // n_users)):
+            gram[rows] = neural_tangent(gram[rows], self.depth) * known * known[rows, None]
+        return gram
+
+    @torch.no_grad()
+    def sweep(self, prepared: Tensor) -> None:
+        """Solve for the weights, which are replaced at the end."""
+        ridged = prepared.clone()
+        ridged.diagonal().add_(self.reg)
+        factor, info = torch.linalg.cholesky_ex(ridged)
+        del ridged
+        if info:
+            raise ValueError(f"K + reg I is singular; raise reg={self.reg}")
+        weight = torch.cholesky_inverse(factor).mul_(-self.reg)
+        weight.diagonal().add_(1.0)                 # K (K + reg I)^-1 = I - reg (K + reg I)^-1
+        known = prepared.diagonal() > 0
+        weight[~known] = weight[known].mean(0)
+        self.weight.copy_(weight)
+
+    @torch.no_grad()
+    def loss(self, prepared: Tensor) -> float:
+        """|X - K A|^2 + reg tr(A' K A) at A = (K + reg I)^-1 X: the trace of X' (I - weight) X over users with
+        ratings."""
+        known = prepared.diagonal() > 0
+        total, n_users = 0.0, len(self.weight)
+        for some in torch.arange(1, self.n_items, device=known.device).split(max(1, MAX_NUMBERS // n_users)):
+            x = self._dense(some, n_users) * known
+            total += (x.double() * (x - x @ self.weight.T).double()).sum().item()
+        return total
+
+    def remember(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> None:
+        """Keep who rated each item; it is no part of the state dict, as it is the data."""
+        items, users, values = unique_pairs(items.to(self.weight.device), users.to(self.weight.device),
+                                            ratings.to(self.weight), n_users)
+        self._keep(items, users, torch.ones_like(values), self.n_items, n_users)
+
+    # Inside ------------------------------------------------------------------------------------------------------
+
+    def _summed(self, weights: Tensor, items: Tensor) -> Tensor:
+        """weights (m, n_users) times who rated `items` (n,), (m, n)."""
+        step, n_users = max(1, MAX_NUMBERS // len(self.weight)), len(self.weight)
+        parts = [weights @ self._dense(some, n_users).T for some in items.split(step)]
+        return torch.cat([weights.new_zeros(len(weights), 0), *parts], 1)
+
+    def _scale(self) -> Tensor:
+        """What each item counts for in the cosine, float64 (n_items,)."""
+        return (self.list_starts.diff().double() + 1) ** -self.item_power
+
+    def _lengths(self) -> Tensor:
+        """|x_u| with the items so scaled, float64 (n_users,); 0 for the unknown user and those without ratings."""
+        own = torch.arange(1, self.n_items, device=self.weight.device)
+        place, at = self._entries(own)
+        squares = self._scale()[own[place]].square()
+        return squares.new_zeros(len(self.weight)).index_add_(0, self.list_columns[at], squares).sqrt()

@@ -1,0 +1,58 @@
+"""RankEnsemble: several models whose scores only rank, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .ensemble import Ensemble
+
+
+class RankEnsemble(Ensemble):
+    """score(u, i) = mean over the members m of (s_m(u, i) - centre_mu) / spread_mu: each user's scores of a member are
+    brought to a mean of 0 and a deviation of 1 over the items before they are added (CombSUM of z-scores: Fox and Shaw
+    1994; Montague and Aslam 2001), so that members on scales of their own have the same say.
+
+    `centre` and `spread`, (n_members, n_users), are measured once, of members that are trained: they are part of the
+    state, and of no use when the members change. `ensembles.average_learners` makes all this."""
+
+    predicts_ratings = False
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, models: Sequence[nn.Module], n_users: int):
+        super().__init__(models)
+        if self.classes:
+            raise ValueError("classifiers predict ratings, and their mean is an Ensemble")
+        self.register_buffer("centre", torch.zeros(len(models), n_users))
+        self.register_buffer("spread", torch.ones(len(models), n_users))
+        self.requires_grad_(False)
+
+    @property
+    def fold_in(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """(item rows, ratings) -> the scores of all items, (n_items,), for somebody new; None where a member takes
+        nobody in by itself."""
+        own: list[Any] = [getattr(m, "fold_in", None) or getattr(m, "score_history", None) for m in self.members]
+        if not all(map(callable, own)):
+            return None
+
+        def scores(items: Tensor, ratings: Tensor) -> Tensor:
+            parts = torch.stack([of(items, ratings) for of in own])
+            centre, spread = moments(parts[:, 1:])
+            return ((parts - centre[:, None]) / spread[:, None]).mean(0)
+        return scores
+
+    def _mean(self, parts: Sequence[Tensor], users: Tensor) -> Tensor:
+        stacked = torch.stack(list(parts))
+        centre, spread = (t[:, users].view(len(stacked), -1, *[1] * (stacked.dim() - 2))
+                          for t in (self.centre, self.spread))
+        return ((stacked - centre) / spread).mean(0)
+
+
+def moments(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each row of scores (..., n); where all are equal, the deviation counts as 1."""
+    spread, centre = torch.std_mean(scores, -1, correction=0)
+    return centre, torch.where(spread > 0, spread, torch.ones_like(spread))
