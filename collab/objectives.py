@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .data.databunch import CollabDataBunch
@@ -43,8 +44,19 @@ class Objective(Callback):
     def before_validate(self) -> None:
         self._begin(torch.Generator().manual_seed(0))
 
+    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        """What training takes samples of, exactly: the mean over rows `items` (m,) of one user, out of their `history`
+        (n,), given the scores of all items (n_items,). New people are folded in by it, after `know`. An objective of
+        your own that does not say it takes in nobody: DataError."""
+        raise DataError(f"{self} has no expected(scores, items, history), by which new people are folded in; take "
+                        "one of collab's own, or train again with them")
+
     def _begin(self, generator: torch.Generator | None) -> None:
-        self.generator, data = generator, self.learn.data
+        self.generator = generator
+        self.know(self.learn.data)
+
+    def know(self, data: Any) -> None:
+        """Be ready for these data."""
         if not isinstance(data, CollabDataBunch):
             raise DataError(f"{self} needs a CollabDataBunch, got {type(data).__name__}")
         if data is not self.data:
@@ -88,6 +100,13 @@ class BPR(Sampled):
     def get_loss(self) -> None:
         self.learn.loss = bpr(self.learn.pred, self.drawn()[1])
 
+    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        share = self.negatives.q.to(scores)
+        if self.exclude_seen:
+            share = share.index_fill(0, history, 0.0)
+        lost = F.softplus(scores - scores[items, None])
+        return (lost @ share).mean() / share.sum().clamp(min=1e-12)
+
 
 class SampledSoftmax(Sampled):
     """`sampled_softmax`: each row's item among `n_negatives` drawn by popularity^beta, corrected for how often each is
@@ -110,6 +129,9 @@ class SampledSoftmax(Sampled):
         log_q_pos, log_q_neg = (expected[target], expected[items]) if self.corrected else (None, None)
         self.learn.loss = sampled_softmax(self.learn.pred, scores, log_q_pos, log_q_neg, self.temperature,
                                           hits=items == target[:, None])
+
+    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None, self.corrected)
 
 
 class InBatchSoftmax(Objective):
@@ -150,6 +172,9 @@ class InBatchSoftmax(Objective):
 
     def get_loss(self) -> None:
         self.learn.loss = self.loss
+
+    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None, self.corrected)
 
 
 class FullSoftmax(Objective):
@@ -193,6 +218,19 @@ class FullSoftmax(Objective):
 
     def get_loss(self) -> None:
         self.learn.loss = self.loss
+
+    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        return _softmax(self, scores / self.temperature, items, None, True)
+
+
+def _softmax(of: Objective, scores: Tensor, items: Tensor, hidden: Tensor | None, corrected: bool) -> Tensor:
+    """Mean over `items` of -log softmax over what can be drawn; each item but itself weighs q_i where that is not
+    `corrected`, and the `hidden` ones of a history are compared with none of the others."""
+    logits = scores.masked_fill(of.negatives.q == 0, -math.inf) if corrected else scores + of.negatives.q.log().to(scores)
+    if hidden is None:
+        return (logits.logsumexp(0) - scores[items]).mean()
+    rest = logits.index_fill(0, hidden, -math.inf).logsumexp(0)
+    return torch.logaddexp(rest, logits[items]).sub(scores[items]).mean()
 
 
 OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (BPR, InBatchSoftmax, SampledSoftmax, FullSoftmax)}

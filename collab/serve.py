@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .data.extend import check_items, extended
 from .data.schema import DataError, check_ratings, show
-from .fold_in import Ridge, choose_ridge, solve
+from .fold_in import Ridge, choose_ranked_ridge, choose_ridge, solve, solve_ranked
 from .index import Index
 from .models.als import ALS
 from .models.dot_form import DotForm, dot_form
@@ -136,25 +136,34 @@ def _on_scale(self: Any, items: pd.Series, values: pd.Series) -> Tensor:
 
 def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
     """The scores of all items, shape (n_items,), for somebody new: a model's own `fold_in(item_rows, ratings)` or
-    `score_history(item_rows, ratings)`, or else the solution of its `DotForm`. Raises DataError without any."""
+    `score_history(item_rows, ratings)`, or else those of the vector that `fold_in` solves. Raises DataError without."""
     items, ratings = items.to(self.device), ratings.to(self.device)
     for name in ("fold_in", "score_history"):
         if callable(own := getattr(self.model, name, None)):
             return self._looking(lambda: own(items, ratings))
-    if self.objective is not None:
-        raise DataError(f"{type(self.model).__name__} was trained to rank with {self.objective}, and what a new user's "
-                        "vector would be cannot be solved from ratings; take softmax, als or ease, or train again")
     form = _form(self, "takes no new users: its score is no product of a user and an item, and it has no "
                        "fold_in(item_rows, ratings); train again with their ratings")
-    solved = solve(form, torch.zeros_like(items), items, ratings, 1, ridge(self, form))
+    solved = solved_users(self, form, torch.zeros_like(items), items, ratings, 1)
     return sigmoid_range(form.item_vectors() @ form.queries(solved.float())[0], form.y_range)
 
 
-def ridge(self: Any, form: DotForm) -> Ridge:
-    """What `choose_ridge` says of the training users, kept until the weights are others."""
+def solved_users(self: Any, form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Tensor:
+    """[p, b] (without biases p) of new people from rows and ratings of shape (n,), float64 (n_users, width): from their
+    ratings (`fold_in.solve`) or, of a model that was trained to rank, from what they chose (`solve_ranked`)."""
+    if self.objective is None:
+        return solve(form, users, items, ratings, n_users, ridge(self, form))
+    self.objective.know(self.data)
+    held: Any = ridge(self, form)
+    return torch.stack([solve_ranked(form, self.objective.expected, items[users == k], held) for k in range(n_users)])
+
+
+def ridge(self: Any, form: DotForm) -> Ridge | float:
+    """What `choose_ridge` or `choose_ranked_ridge` says of the training users, kept until the weights are others."""
     now = tuple(t.double().square().sum().item() for t in (form.users, form.items)), self.data.train.n
     if vars(self).get("_ridge", (None, None))[0] != now:
-        self._ridge = now, choose_ridge(form, *self.data.train.tensors)
+        users, items, ratings = self.data.train.tensors
+        self._ridge = now, (choose_ridge(form, users, items, ratings) if self.objective is None else
+                            choose_ranked_ridge(form, self.objective.expected, users, items))
     return self._ridge[1]
 
 
@@ -187,9 +196,6 @@ def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep") -> A
     if type(self.model) not in (EmbeddingDot, EmbeddingDotBias, ALS, EASE):
         raise DataError(f"{type(self.model).__name__} cannot take in users: it has no table of vectors that are theirs "
                         "alone; use recommend(ratings=...) for one of them, or train again")
-    if self.objective is not None:
-        raise DataError(f"{type(self.model).__name__} was trained to rank with {self.objective}, and vectors of new "
-                        "users cannot be solved from ratings; train again with them")
     table = self.data.table(ratings, duplicates)
     _on_scale(self, table["item"], table["rating"])
     data, old = extended(self.data, table)
@@ -215,7 +221,7 @@ def _with_users(self: Any, data: Any, old: Tensor, fresh: Tensor) -> tuple[nn.Mo
         solved = self.model.solve_users(position + 1, items, ratings, len(fresh) + 1)[1:]
     else:
         form = _form(self, "")
-        solved = solve(form, position, items, ratings, len(fresh), ridge(self, form))
+        solved = solved_users(self, form, position, items, ratings, len(fresh))
     with torch.random.fork_rng(devices=[]):
         model = type(self.model)(**{**self.model.config, "n_users": data.n_users})
     for name in tables:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from collab import (
     CollabDataBunch,
-    DataError,
     InBatchSoftmax,
     Index,
     TwoTower,
@@ -114,13 +113,3 @@ def test_the_index_ranks_as_the_plain_product_does_and_again_after_a_file(data: 
         pd.testing.assert_frame_equal(index.recommend(user, n=10), again.recommend(user, n=10))
         seen = set(learn.rated(user)["item"])
         assert learn.recommend(user, n=10)["item"].tolist() == [item for item in ranked if item not in seen][:10]
-
-
-def test_nobody_is_folded_into_a_model_that_ranks_by_a_ridge_on_ratings(data: CollabDataBunch):
-    item = next(iter(data.items))
-    for model in ("two_tower", "bpr"):
-        learn = collab_learner(data, model, n_factors=4)
-        with pytest.raises(DataError, match="was trained to rank with"):
-            learn.recommend(ratings={item: 1.0})
-        with pytest.raises(DataError, match=r"was trained to rank with|has no table"):
-            learn.add_ratings(pd.DataFrame({"user": [1], "item": [item], "rating": [1.0]}))

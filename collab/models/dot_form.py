@@ -26,6 +26,7 @@ class DotForm(NamedTuple):
     i_bias: Tensor | None = None    # (n_items,)
     mu: float = 0.0
     y_range: Range | None = None
+    unit: bool = False          # whether the vectors of users have length 1
 
     @property
     def average(self) -> Tensor:
@@ -58,7 +59,9 @@ def dot_form(model: nn.Module) -> DotForm | None:
     if type(model) is EmbeddingDot or (type(model) is ALS and model.implicit):
         return DotForm(model.u_weight.weight.detach(), model.i_weight.weight.detach())
     if type(model) is TwoTower:
-        return DotForm(*(model.learned(name) for name in TABLES[:2]))       # type: ignore[arg-type]
+        users, items = model.learned("u_weight"), model.learned("i_weight")
+        assert users is not None and items is not None
+        return DotForm(users, items, unit=model.query.normalise)
     if type(model) in (SVDpp, HybridNet) and getattr(model, "layers", None) is None:
         tables = [model.learned(name) for name in TABLES]       # type: ignore[operator]
     elif type(model) in (EmbeddingDotBias, ALS):

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .models.blocks import make_blocks
-from .models.dot_form import DotForm
+from ..models.blocks import make_blocks
+from ..models.dot_form import DotForm
 
 STEPS, HALVINGS = 50, 40
 TOLERANCE, ROUNDING = 1e-9, 1e-13   # of the gradient, relative to that at the average user; of the objective

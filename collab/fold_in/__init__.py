@@ -1,0 +1,6 @@
+"""Fold-in: the vectors of people a model was not trained on, solved against its frozen items."""
+
+from .ranked import choose_ranked_ridge, solve_ranked
+from .rated import Ridge, choose_ridge, problems, solve
+
+__all__ = ["Ridge", "choose_ranked_ridge", "choose_ridge", "problems", "solve", "solve_ranked"]

@@ -1,0 +1,81 @@
+"""People folded into a model that was trained to rank: what they chose in, the vector that its objective asks for out.
+
+With the items frozen, the scores q_i . p + b_i of somebody who chose n items are linear in p, and the objectives (BPR,
+softmax) are convex in scores: there is one best p, where
+
+    sqrt(n) (mean of the objective over the n rows) + ridge / 2 |p - p_0|^2
+
+is least, p_0 being the average user's. The root of n is that of `rated`. The objective is exact: where training draws
+negatives, it is the mean over all that could have been drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..models.dot_form import DotForm
+
+Expected = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(scores of all items (n_items,), some of the items chosen (m,), all of them (n,)) -> the mean of the objective over the m
+rows; see `Objective.expected`."""
+
+STEPS, TOLERANCE = 100, 1e-6        # of L-BFGS; of the largest entry of the gradient
+MAX_SCORES = 1 << 22                # numbers that an objective compares at a time
+SAMPLE, MAX_HISTORY = 16, 64        # users whose histories choose the ridge, and how long these are
+FINEST, WIDEST = 10 ** 0.5, 1e5     # the ridge is found to this factor, between 1 / WIDEST and WIDEST
+
+
+def solve_ranked(form: DotForm, expected: Expected, items: Tensor, ridge: float,
+                 tolerance: float = TOLERANCE) -> Tensor:
+    """[p, b] (without biases p) of somebody who chose the rows `items` (n,), float64; b is the average user's, since a
+    bias of theirs changes no order. Found by L-BFGS with a line search that never rises."""
+    table, centre = form.items.double(), form.users[0].double()
+    offset = table.new_zeros(len(table)) if form.i_bias is None else form.i_bias.double()
+    pieces = items.split(max(1, MAX_SCORES // len(table)))
+    solved = centre.clone().requires_grad_(True)
+    search = torch.optim.LBFGS([solved], max_iter=STEPS, tolerance_grad=tolerance, tolerance_change=0.0,
+                               history_size=20, line_search_fn="strong_wolfe")
+
+    def objective() -> float:
+        solved.grad, total = None, 0.0
+        for piece in pieces:
+            query = solved / solved.norm().clamp(min=1e-12) if form.unit else solved
+            part = expected(table @ query + offset, piece, items) * (len(piece) / len(items) ** 0.5)
+            part.backward()
+            total += part.item()
+        held = ridge / 2 * (solved - centre).square().sum()
+        held.backward()
+        return total + held.item()
+    with torch.enable_grad():
+        search.step(objective)
+    found = solved.detach()
+    found = found / found.norm().clamp(min=1e-12) if form.unit else found
+    return found if form.u_bias is None else torch.cat([found, form.u_bias[:1].double()])
+
+
+def choose_ranked_ridge(form: DotForm, expected: Expected, users: Tensor, items: Tensor) -> float:
+    """The ridge with which users who were trained, folded in from their own training rows, come nearest to what training
+    made of them: the least mean squared difference of their scores, apart from what all scores of a user have in
+    common. `users`, `items` (n,) are the training rows; SAMPLE of the users are looked at, evenly spaced among those
+    with up to MAX_HISTORY rows, or the one with the fewest."""
+    known, counts = torch.unique(users, return_counts=True)
+    known = known[counts <= max(MAX_HISTORY, int(counts.min()))]
+    sample = known[torch.linspace(0, len(known) - 1, min(SAMPLE, len(known)), device=known.device).long()]
+    chosen = [torch.unique(items[users == user]) for user in sample]
+    every = form.items.double()
+    spread = torch.cov(every[1:].T, correction=0).reshape(every.shape[1], -1)
+    wanted = form.users[sample].double()
+
+    def distance(ridge: float) -> float:
+        off = torch.stack([solve_ranked(form, expected, own, ridge, 1e-3)[:len(spread)] for own in chosen]) - wanted
+        return ((off @ spread) * off).sum().item()
+    best, least, factor = 1.0, distance(1.0), 10.0
+    while factor >= FINEST * 0.99:
+        before = best
+        for times in (factor, 1 / factor):
+            while 1 / WIDEST < best * times < WIDEST and (found := distance(best * times)) < least:
+                best, least = best * times, found
+        factor = factor ** 0.5 if best == before else factor
+    return best
