@@ -139,7 +139,8 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
 
     It has no validation part, and the usual metrics; a further fit begins with a fresh AdamW, at the lr and wd the
     learner had: where it had an `opt_func` of your own, set `learn.opt_func` to that first. A loss that is not collab's
-    own is not in the file: the learner then has the model's default. Terms of the loss are not in it either.
+    own is not in the file: the learner then has the model's default; a ranking objective of your own is not either,
+    which is warned of. Terms of the loss are not in it.
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
     Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
     parts = load_parts(path, model, device)
@@ -150,8 +151,13 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     else:
         recipe = {**parts.recipe, "loss_func": loss or own_loss(parts.model)}
         rates = not ranking and not parts.data.implicit and not isinstance(parts.model, RankEnsemble)
-        learn = CollabLearner(parts.data, parts.model, **recipe, cbs=[objective(**ranking)] if ranking else None,
+        known = ranking is not None and ranking["name"] is not None
+        learn = CollabLearner(parts.data, parts.model, **recipe, cbs=[objective(**ranking)] if known else None,
                               metrics=[RMSE(), MAE()] if rates else [])
+        if ranking and not known:
+            learn.scale = None
+            warnings.warn(f"{path} holds a model that was trained to rank with an objective that is not collab's own; "
+                          "add it before a further fit: learn.add_cbs(...)", stacklevel=2)
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
     learn.notes = parts.notes
     learn.recorder.load_state_dict(parts.history)

@@ -17,7 +17,7 @@ from .data.databunch import CollabDataBunch, DataBunch
 from .data.schema import DataError
 from .data.vocab import UNKNOWN, Vocab
 from .models.ensemble import Ensemble
-from .objectives import Objective
+from .objectives import Objective, objective_name
 from .recommend import MAX_PAIRS, CrossScores, cosine_scores, cross_scores, pair_scores, top_k
 from .saved import save_parts
 from .serve import Rated, add_ratings, index, rated_rows, recommend_all, scores_of
@@ -184,7 +184,7 @@ class CollabLearner(Learner):
         recipe = {"lr": per_group(self.opt, self.lr) if isinstance(self.lr, slice) else self.lr, "wd": self.wd,
                   "seed": self.seed, "loss_func": getattr(self.loss_func, "__name__", None)}
         if self.objective is not None:
-            recipe["objective"] = {"name": self.objective.name, **self.objective.config}
+            recipe["objective"] = {"name": objective_name(self.objective), **self.objective.config}
         return save_parts(path, self.model, self.data, recipe, {**self.notes, **notes},
                           self.recorder.state_dict())
 
@@ -226,7 +226,8 @@ class CollabLearner(Learner):
     def _over(self, data: CollabDataBunch, model: nn.Module) -> CollabLearner:
         """A learner like this one over other data and another model."""
         return type(self)(data, model, self.loss_func, self.opt_func, lr=self.lr, wd=self.wd, seed=self.seed,
-                          metrics=copy.deepcopy(self.scores.metrics))
+                          metrics=copy.deepcopy(self.scores.metrics),
+                          cbs=self.objective and type(self.objective)(**self.objective.config))
 
     def _pool(self, among: Iterable[Hashable] | None, without: Iterable[Hashable] | None) -> Tensor:
         """The rows to choose from, ascending."""

@@ -139,18 +139,26 @@ def softmax_in_batch(logits: Tensor, log_q: Tensor | None = None, hits: Tensor |
 
     `log_q` (bs,): the logarithm of how often each item is drawn (its share of the training rows). Popular items are in
     many batches; without it they are pushed down for that (Yi et al. 2019, "Sampling-bias-corrected neural modeling",
-    eq. 3). `hits` bool (bs, bs): what is left out of the sum because it is no negative, such as an item the user has
-    chosen too; the diagonal never is. Raises ValueError for other shapes, or a temperature that is not above 0."""
+    eq. 3). `hits` bool (bs, bs): what is left out of the sum because it is no negative: the row's own item in other
+    rows, and what else the user has chosen; the diagonal never is. The own item is then in the sum once, however often
+    it was drawn, and is corrected by `log_drawn`, the others by how often they are expected in the other rows.
+    Raises ValueError for other shapes, or a temperature that is not above 0."""
     n = len(logits)
     if logits.shape != (n, n):
         raise ValueError(f"logits must have shape (bs, bs), got {tuple(logits.shape)}")
-    scaled = logits / _positive(temperature)
-    if log_q is not None:
-        scaled = scaled - log_q
-    own = torch.arange(n, device=logits.device)
-    if hits is not None:
-        scaled = scaled.masked_fill(hits & (own[:, None] != own), -math.inf)
-    return F.cross_entropy(scaled, own)
+    others = max(1, n - 1)
+    offset = logits.new_zeros(n) if log_q is None else log_q + math.log(others)
+    scaled = torch.add(-offset, logits, alpha=1 / positive(temperature))
+    with torch.no_grad():       # constants added in place, and what is masked has no gradient: no more copies
+        if hits is not None:
+            own = scaled.diagonal() + offset - (0 if log_q is None else log_drawn(log_q, others))
+            scaled.masked_fill_(hits, -math.inf).diagonal().copy_(own)
+    return F.cross_entropy(scaled, torch.arange(n, device=logits.device))
+
+
+def log_drawn(log_q: Tensor, n: int) -> Tensor:
+    """log(1 - (1 - q)^n): how probable it is that n draws hold an item at all, for log q of any shape."""
+    return torch.log(-torch.expm1(n * torch.log1p(-log_q.double().exp().clamp(max=1 - 1e-12)))).to(log_q)
 
 
 def sampled_softmax(pos: Tensor, neg: Tensor, log_q_pos: Tensor | None = None, log_q_neg: Tensor | None = None,
@@ -160,11 +168,12 @@ def sampled_softmax(pos: Tensor, neg: Tensor, log_q_pos: Tensor | None = None, l
 
     `pos` (bs,), `neg` (bs, n). `log_q_pos` (bs,) and `log_q_neg` (bs, n) are the logarithms of how often an item is
     expected in the sample, n q_i; with both the gradient tends to that of the softmax over all items as n grows.
-    `hits` bool (bs, n): negatives to leave out. Raises ValueError for other shapes, one of the two alone, or a
-    temperature that is not above 0."""
+    `hits` bool (bs, n): negatives to leave out. Where these are the positive item itself, it is in the sum once,
+    however often it was drawn, and its `log_q_pos` is `log_drawn`.
+    Raises ValueError for other shapes, one of the two alone, or a temperature that is not above 0."""
     if (log_q_pos is None) != (log_q_neg is None):
         raise ValueError("log_q_pos and log_q_neg correct each other's scores: give both, or neither")
-    pos, neg = pos / _positive(temperature), _beside(pos, neg, "neg") / temperature
+    pos, neg = pos / positive(temperature), _beside(pos, neg, "neg") / temperature
     if log_q_pos is not None and log_q_neg is not None:
         pos, neg = pos - log_q_pos, neg - _beside(pos, log_q_neg, "log_q_neg")
     if hits is not None:
@@ -180,7 +189,7 @@ def _beside(pos: Tensor, neg: Tensor, name: str) -> Tensor:
     return neg if neg.dim() == 2 else neg[:, None]
 
 
-def _positive(temperature: float) -> float:
+def positive(temperature: float) -> float:
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be a finite number above 0, got {temperature!r}")
     return temperature

@@ -12,7 +12,7 @@ from torch import Tensor
 from .data.databunch import CollabDataBunch
 from .data.negatives import Negatives
 from .data.schema import DataError
-from .losses import bpr, sampled_softmax, softmax_in_batch
+from .losses import bpr, log_drawn, positive, sampled_softmax, softmax_in_batch
 from .recommend import CrossScores, cross_scores
 from .train.callback import Callback
 
@@ -61,8 +61,15 @@ class Objective(Callback):
             raise DataError(f"{self} needs a CollabDataBunch, got {type(data).__name__}")
         if data is not self.data:
             self.data, self.negatives = data, self.make_negatives(data)
-            rarest = -math.log(data.train.n)        # also of what is only in the validation part
-            self.log_q = self.negatives.log_q.clamp(min=rarest)
+            rarest = -math.log(data.train.n)        # of what is only in the validation part, and never drawn
+            self.log_q = self.negatives.log_q.masked_fill(self.negatives.q == 0, rarest)
+
+    def _one_input(self, model: Any) -> None:
+        """Raises TypeError for a model that in training gives each row an input of its own, whose scores of other
+        items would be those of another input."""
+        if callable(getattr(model, "logits", None)):
+            raise TypeError(f"{type(model).__name__} leaves things out of the input of each row, and {self} would "
+                            "compare scores of different inputs; train it with loss_func='full_softmax'")
 
     def __repr__(self) -> str:
         options = ", ".join(f"{key}={value!r}" for key, value in self.config.items())
@@ -75,8 +82,13 @@ class Sampled(Objective):
     def __init__(self, n_negatives: int, beta: float, exclude_seen: bool):
         if n_negatives < 1 or n_negatives != int(n_negatives):
             raise ValueError(f"n_negatives must be a whole number, at least 1, got {n_negatives!r}")
+        if not math.isfinite(beta):
+            raise ValueError(f"beta must be a finite number (0 draws uniformly, 1 by popularity), got {beta!r}")
         self.n_negatives, self.beta, self.exclude_seen = int(n_negatives), beta, exclude_seen
         self.config = {"n_negatives": n_negatives, "beta": beta, "exclude_seen": exclude_seen}
+
+    def before_fit(self) -> None:
+        self._one_input(self.learn.model)
 
     def make_negatives(self, data: CollabDataBunch) -> Negatives:
         return Negatives(data.counts().to(data.device), self.beta, data.histories if self.exclude_seen else None)
@@ -90,7 +102,8 @@ class Sampled(Objective):
 
 class BPR(Sampled):
     """`bpr`: the score of each row's item against those of `n_negatives` drawn ones (Rendle et al. 2009). They are
-    drawn by popularity^beta, and with `exclude_seen` never from the user's training history. For any model."""
+    drawn by popularity^beta, and with `exclude_seen` never from the user's training history. For any model but
+    `SoftmaxNet`."""
 
     name = "bpr"
 
@@ -110,7 +123,7 @@ class BPR(Sampled):
 
 class SampledSoftmax(Sampled):
     """`sampled_softmax`: each row's item among `n_negatives` drawn by popularity^beta, corrected for how often each is
-    drawn (`log_q`), and not compared with itself. For any model.
+    drawn (`log_q`), and not compared with itself. For any model but `SoftmaxNet`.
 
     With `exclude_seen` the user's other items are not drawn; the correction is then right up to a constant a user."""
 
@@ -119,19 +132,22 @@ class SampledSoftmax(Sampled):
     def __init__(self, n_negatives: int = 50, beta: float = 0.0, temperature: float = 1.0, log_q: bool = True,
                  exclude_seen: bool = False):
         super().__init__(n_negatives, beta, exclude_seen)
-        self.temperature, self.corrected = temperature, log_q
+        self.temperature, self.corrected = positive(temperature), log_q
         self.config |= {"temperature": temperature, "log_q": log_q}
 
     def get_loss(self) -> None:
         target = self.learn.xb[1]
         items, scores = self.drawn()
-        expected = self.log_q + math.log(self.n_negatives)
-        log_q_pos, log_q_neg = (expected[target], expected[items]) if self.corrected else (None, None)
+        log_q_pos, log_q_neg = None, None
+        if self.corrected:
+            log_q_pos = log_drawn(self.log_q[target], self.n_negatives)
+            log_q_neg = self.log_q[items] + math.log(self.n_negatives)
         self.learn.loss = sampled_softmax(self.learn.pred, scores, log_q_pos, log_q_neg, self.temperature,
                                           hits=items == target[:, None])
 
     def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
-        return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None, self.corrected)
+        return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None,
+                        None if self.corrected else self.n_negatives)
 
 
 class InBatchSoftmax(Objective):
@@ -144,13 +160,14 @@ class InBatchSoftmax(Objective):
     name = "softmax"
 
     def __init__(self, temperature: float = 1.0, log_q: bool = True, exclude_seen: bool = False):
-        self.temperature, self.corrected, self.exclude_seen = temperature, log_q, exclude_seen
+        self.temperature, self.corrected, self.exclude_seen = positive(temperature), log_q, exclude_seen
         self.config = {"temperature": temperature, "log_q": log_q, "exclude_seen": exclude_seen}
 
     def before_fit(self) -> None:
         if not callable(getattr(self.learn.model, "cross", None)):
             raise TypeError(f"{type(self.learn.model).__name__} has no cross(users, items), which {self} needs; take "
                             "loss_func='sampled_softmax'")
+        self._one_input(self.learn.model)
 
     def make_negatives(self, data: CollabDataBunch) -> Negatives:
         return Negatives(data.counts().to(data.device), 1.0, data.histories if self.exclude_seen else None)
@@ -174,7 +191,9 @@ class InBatchSoftmax(Objective):
         self.learn.loss = self.loss
 
     def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
-        return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None, self.corrected)
+        assert self.data is not None        # `know` has been told
+        return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None,
+                        None if self.corrected else max(1, self.data.train.bs - 1))
 
 
 class FullSoftmax(Objective):
@@ -187,7 +206,7 @@ class FullSoftmax(Objective):
     name = "full_softmax"
 
     def __init__(self, temperature: float = 1.0):
-        self.temperature = temperature
+        self.temperature = positive(temperature)
         self.config = {"temperature": temperature}
 
     def before_fit(self) -> None:
@@ -220,17 +239,20 @@ class FullSoftmax(Objective):
         self.learn.loss = self.loss
 
     def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
-        return _softmax(self, scores / self.temperature, items, None, True)
+        return _softmax(self, scores / self.temperature, items, None, None)
 
 
-def _softmax(of: Objective, scores: Tensor, items: Tensor, hidden: Tensor | None, corrected: bool) -> Tensor:
-    """Mean over `items` of -log softmax over what can be drawn; each item but itself weighs q_i where that is not
-    `corrected`, and the `hidden` ones of a history are compared with none of the others."""
-    logits = scores.masked_fill(of.negatives.q == 0, -math.inf) if corrected else scores + of.negatives.q.log().to(scores)
+def _softmax(of: Objective, scores: Tensor, items: Tensor, hidden: Tensor | None, draws: int | None) -> Tensor:
+    """Mean over `items` of -log softmax over what can be drawn, without the `hidden` rest of a history. The item itself
+    is in the sum once; the others are too or, where the number of `draws` is not corrected for, as often as drawn."""
+    q, own = of.negatives.q, scores[items]
+    logits = scores.masked_fill(q == 0, -math.inf) if draws is None else scores + (draws * q).log().to(scores)
     if hidden is None:
-        return (logits.logsumexp(0) - scores[items]).mean()
-    rest = logits.index_fill(0, hidden, -math.inf).logsumexp(0)
-    return torch.logaddexp(rest, logits[items]).sub(scores[items]).mean()
+        total = logits.logsumexp(0)
+        rest = total + torch.log1p(-(logits[items] - total).exp().clamp(max=1 - 1e-12))
+    else:
+        rest = logits.index_fill(0, hidden, -math.inf).logsumexp(0).expand(len(items))
+    return (torch.logaddexp(rest, own) - own).mean()
 
 
 OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (BPR, InBatchSoftmax, SampledSoftmax, FullSoftmax)}
@@ -239,3 +261,8 @@ OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (BPR, InBatchSoftma
 def objective(name: str, **config: Any) -> Objective:
     """The objective of that name, with these arguments. Raises KeyError for another name."""
     return OBJECTIVES[name](**config)
+
+
+def objective_name(of: Objective) -> str | None:
+    """The name by which `objective` makes it again; None for a class that is not collab's own."""
+    return of.name if type(of) is OBJECTIVES.get(of.name) else None

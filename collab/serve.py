@@ -20,6 +20,7 @@ from .models.als import ALS
 from .models.dot_form import DotForm, dot_form
 from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, sigmoid_range
+from .models.softmax import SoftmaxNet
 from .screen import bars_wanted
 from .train.checkpoint import whole_file
 
@@ -150,15 +151,16 @@ def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
 def solved_users(self: Any, form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Tensor:
     """[p, b] (without biases p) of new people from rows and ratings of shape (n,), float64 (n_users, width): from their
     ratings (`fold_in.solve`) or, of a model that was trained to rank, from what they chose (`solve_ranked`)."""
-    if self.objective is None:
-        return solve(form, users, items, ratings, n_users, ridge(self, form))
-    self.objective.know(self.data)
     held: Any = ridge(self, form)
+    if self.objective is None:
+        return solve(form, users, items, ratings, n_users, held)
     return torch.stack([solve_ranked(form, self.objective.expected, items[users == k], held) for k in range(n_users)])
 
 
 def ridge(self: Any, form: DotForm) -> Ridge | float:
     """What `choose_ridge` or `choose_ranked_ridge` says of the training users, kept until the weights are others."""
+    if self.objective is not None:
+        self.objective.know(self.data)
     now = tuple(t.double().square().sum().item() for t in (form.users, form.items)), self.data.train.n
     if vars(self).get("_ridge", (None, None))[0] != now:
         users, items, ratings = self.data.train.tensors
@@ -192,8 +194,9 @@ def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep") -> A
     `from_df`; a pair that was trained on and comes again counts with both ratings.
 
     Raises UnknownId for an unknown item; DataError for what `from_df` refuses, ratings outside the scale, and models
-    without a vector a user (of `SVDpp`, items too depend on who rated them): those recommend with `ratings=`."""
-    if type(self.model) not in (EmbeddingDot, EmbeddingDotBias, ALS, EASE):
+    without a vector a user that is theirs alone (of `SVDpp`, items too depend on who rated them; a `TwoTower` reads
+    metadata): those recommend with `ratings=`."""
+    if type(self.model) not in (EmbeddingDot, EmbeddingDotBias, ALS, EASE, SoftmaxNet):
         raise DataError(f"{type(self.model).__name__} cannot take in users: it has no table of vectors that are theirs "
                         "alone; use recommend(ratings=...) for one of them, or train again")
     table = self.data.table(ratings, duplicates)
@@ -213,8 +216,12 @@ def _with_users(self: Any, data: Any, old: Tensor, fresh: Tensor) -> tuple[nn.Mo
     state = self.model.state_dict()
     tables = [name for name in ("u_weight.weight", "u_bias.weight") if name in state]
     kept = {name: t for name, t in state.items() if name not in tables}
-    if not tables:
-        return copy.deepcopy(self.model), kept      # whose users are their histories, which a learner tells it
+    if not tables:          # users are their histories: a closed form's learner tells them
+        model = copy.deepcopy(self.model)
+        if isinstance(model, SoftmaxNet):
+            users, chosen, _ = data.train.tensors
+            model.remember(users, chosen, data.n_users)
+        return model, kept
     position, items = data.histories.pairs(fresh)
     ratings = torch.cat([data.histories[row][1] for row in fresh.tolist()])
     if isinstance(self.model, ALS):

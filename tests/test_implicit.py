@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor, nn
 
 from collab import (
     BPR,
@@ -24,6 +27,7 @@ from collab import (
     Negatives,
     Popularity,
     SampledSoftmax,
+    SoftmaxNet,
     collab_learner,
     evaluate,
     load_learner,
@@ -32,6 +36,7 @@ from collab import (
 )
 from collab.data.history import Histories
 from collab.learner import CollabLearner
+from collab.objectives import Objective
 
 RATINGS = pd.DataFrame({"user": [1, 1, 2, 2, 3, 3, 3], "item": list("abacbcb"), "rating": [5, 3, 4, 1, 2, 5, 4]})
 
@@ -235,17 +240,88 @@ def test_bpr_compares_with_nothing_that_was_seen(planted: CollabDataBunch):
                                  for i in items}
 
 
-def test_the_loss_of_a_fit_on_one_batch_is_the_formula(planted: CollabDataBunch):
+@pytest.mark.parametrize("options", [{}, {"exclude_seen": True}, {"log_q": False}])
+def test_the_loss_of_a_fit_on_one_batch_is_the_formula(planted: CollabDataBunch, options: dict[str, bool]):
     torch.manual_seed(0)
     model = EmbeddingDot(4, planted.n_users, planted.n_items, init_std=1.0)
-    learn = collab_learner(planted, model, loss_func=InBatchSoftmax(0.7), lr=0.0)
+    learn = collab_learner(planted, model, loss_func=InBatchSoftmax(0.7, **options), lr=0.0)
     users, items, ratings = (t[:32] for t in planted.train.tensors)
-    logits = (model.u_weight(users) @ model.i_weight(items).T).detach() / 0.7
-    logits -= (planted.counts()[items] / planted.train.n).log()
-    logits[(items == items[:, None]) & ~torch.eye(32, dtype=torch.bool)] = -torch.inf
-    expected = -logits.log_softmax(1).diagonal().mean().item()
+    q = (planted.counts()[items] / planted.train.n).double()
+    seen, total = set(zip(*(t.tolist() for t in planted.train.tensors[:2]))), 0.0
+    for r in range(32):
+        terms = {}
+        for c in range(32):
+            score = (model.u_weight(users[r]) @ model.i_weight(items[c])).item() / 0.7
+            often = 1 - (1 - q[c]) ** 31 if c == r else 31 * q[c]
+            hidden = items[c] == items[r] or ("exclude_seen" in options and (users[r].item(), items[c].item()) in seen)
+            if c == r or not hidden:
+                terms[c] = math.exp(score) / (1 if "log_q" in options else often)
+        total += -math.log(terms[r] / sum(terms.values())) / 32
     with learn.no_logging():
-        assert learn.validate([(users, items, ratings)])["valid_loss"] == pytest.approx(expected, rel=1e-5)
+        assert learn.validate([(users, items, ratings)])["valid_loss"] == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize("objective", [InBatchSoftmax(), SampledSoftmax(40), SampledSoftmax(5), FullSoftmax(),
+                                       SampledSoftmax(40, beta=1.0)], ids=str)
+def test_the_softmaxes_find_the_shares_of_items_that_everybody_chooses_from(objective: Objective):
+    """One free score an item: the best are the logarithms of the shares, and a sample's correction keeps them so."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"user": np.arange(6000) % 50, "item": rng.choice(5, 6000, p=[0.5, 0.25, 0.13, 0.07, 0.05])})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")         # pairs that come twice
+        data = CollabDataBunch.from_df(frame.assign(rating=1.0), valid_pct=0, seed=0, bs=200, device="cpu")
+
+    class Free(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.i_weight = nn.Embedding(data.n_items, 1)
+            nn.init.zeros_(self.i_weight.weight)
+
+        def forward(self, users: Tensor, items: Tensor) -> Tensor:
+            return self.i_weight(items)[:, 0]
+
+        def cross(self, users: Tensor, items: Tensor) -> Tensor:
+            return self.i_weight(items)[:, 0].expand(len(users), -1)
+    learn = collab_learner(data, Free(), loss_func=objective, lr=0.03, wd=0.0, metrics=[], seed=0)
+    with learn.no_logging():
+        learn.fit_one_cycle(12)
+    found = learn.model.i_weight.weight[1:, 0].detach().softmax(0)
+    shares = data.counts()[1:] / data.train.n
+    torch.testing.assert_close(found, shares.float(), atol=0.015, rtol=0.1)
+
+
+def test_a_network_with_an_input_a_row_is_trained_by_the_full_softmax_alone(planted: CollabDataBunch):
+    for loss in ("bpr", "softmax", "sampled_softmax"):
+        net = SoftmaxNet(4, planted.n_users, planted.n_items, planted.train.tensors[:2])
+        with pytest.raises(TypeError, match="SoftmaxNet leaves things out of the input of each row"):
+            collab_learner(planted, net, loss_func=loss).fit(1)
+
+
+@pytest.mark.parametrize("wrong", [
+    lambda: FullSoftmax(0), lambda: FullSoftmax(float("nan")), lambda: InBatchSoftmax(-1), lambda: SampledSoftmax(
+        temperature=0), lambda: BPR(beta=float("nan"))])
+def test_options_that_make_no_sense_are_refused_at_once(wrong):
+    with pytest.raises(ValueError, match=r"temperature|beta"):
+        wrong()
+
+
+def test_a_popularity_that_overflows_is_refused(planted: CollabDataBunch):
+    with pytest.raises(ValueError, match="beta=400 is too large"):
+        collab_learner(planted, "dot", loss_func=SampledSoftmax(beta=400.0), metrics=[]).fit(1)
+
+
+def test_an_objective_of_ones_own_is_not_in_the_file_and_the_scores_stay_raw(planted: CollabDataBunch, tmp_path: Path):
+    class Mine(BPR):
+        name = "mine"
+    ratings = synthetic(30, 20, 300, seed=0).ratings
+    data = CollabDataBunch.from_df(ratings, seed=0, device="cpu")
+    learn = collab_learner(data, "dot", n_factors=4, loss_func=Mine(), metrics=[])
+    with learn.no_logging():
+        learn.fit(1)
+    with pytest.warns(UserWarning, match="an objective that is not collab's own"):
+        loaded = load_learner(learn.export(tmp_path / "m"), device="cpu")
+    assert loaded.objective is None
+    pd.testing.assert_frame_equal(loaded.recommend(1), learn.recommend(1))
 
 
 def test_a_fit_that_was_cut_off_and_resumed_ends_with_the_same_bits(planted: CollabDataBunch, tmp_path: Path):

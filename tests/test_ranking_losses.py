@@ -48,17 +48,20 @@ def test_the_gradient_of_bpr_is_the_one_of_the_paper():
 
 
 def test_softmax_in_batch_is_the_formula():
-    log_q, hits = torch.randn(5, dtype=torch.float64), torch.zeros(5, 5, dtype=torch.bool)
+    q, hits = torch.tensor([0.5, 0.1, 0.2, 0.01, 0.9]).double(), torch.zeros(5, 5, dtype=torch.bool)
     hits[0, 3] = hits[3, 0] = hits[2, 2] = True         # the diagonal is never left out
 
     def formula(logits: Tensor) -> Tensor:
         total = torch.zeros((), dtype=torch.float64)
         for r in range(5):
             kept = [c for c in range(5) if c == r or not hits[r, c]]
-            scores = torch.stack([logits[r, c] / 0.3 - log_q[c] for c in kept])
-            total = total - (logits[r, r] / 0.3 - log_q[r] - torch.log(torch.exp(scores).sum()))
+            often = [1 - (1 - q[c]) ** 4 if c == r else 4 * q[c] for c in kept]         # 4 other rows draw items
+            scores = torch.stack([logits[r, c] / 0.3 - math.log(n) for c, n in zip(kept, often)])
+            total = total - (scores[kept.index(r)] - torch.log(torch.exp(scores).sum()))
         return total / 5
-    same_gradients(lambda logits: softmax_in_batch(logits, log_q, hits, 0.3), formula, random(5, 5))
+    same_gradients(lambda logits: softmax_in_batch(logits, q.log(), hits, 0.3), formula, random(5, 5))
+    same_gradients(lambda logits: softmax_in_batch(logits, q.log()),
+                   lambda logits: -torch.log_softmax(logits - q.log(), 1).diagonal().mean(), random(5, 5))
 
 
 def test_softmax_in_batch_by_hand():

@@ -9,7 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from collab import CollabDataBunch, Popularity, SoftmaxNet, collab_learner, evaluate, load_learner, per_user_split
+from collab import (
+    CollabDataBunch,
+    Index,
+    Popularity,
+    SoftmaxNet,
+    collab_learner,
+    evaluate,
+    load_learner,
+    per_user_split,
+)
 
 PAIRS = torch.tensor([[1, 1, 1, 2, 3, 3], [1, 2, 4, 3, 2, 5]])      # (users, items)
 CODES = torch.tensor([[0, 0], [0, 1], [1, 0], [2, 0], [0, 2], [2, 0]])
@@ -66,6 +75,52 @@ def test_dropping_keeps_the_expected_input():
         total += m.bags(torch.tensor([1] * 20), torch.tensor([5] * 20)).mean(0) / 400
     expected = torch.tensor([0, 1, 1, 0, 1, 0]) / 3 * 0.98
     torch.testing.assert_close(total, expected, atol=0.02, rtol=0)
+
+
+def test_of_two_in_a_hundred_rows_everything_is_dropped():
+    m, rows = model(leave_out=False), torch.tensor([1] * 20_000)
+    torch.manual_seed(0)
+    empty = (m.train().bags(rows, rows).sum(1) == 0).float().mean().item()
+    assert empty == pytest.approx(0.02, abs=0.003)                     # three standard deviations
+    assert (m.bags(rows).sum(1) > 0).all()
+
+
+def test_a_history_is_divided_by_a_power_of_its_length():
+    for power, divisor in ((0.0, 1.0), (0.5, 3 ** 0.5), (1.0, 3.0)):
+        m = model(bag_power=power)
+        expected = torch.tensor([0, 1, 1, 0, 1, 0]) / divisor
+        torch.testing.assert_close(m.bags(torch.tensor([1]))[0], expected)
+        torch.testing.assert_close(m.fold_in(torch.tensor([1, 2, 4])), m.logits(torch.tensor([1]))[0])
+
+
+def test_biases_begin_at_how_popular_items_are_and_do_not_decay():
+    m = model()
+    counts = torch.tensor([0.5, 1, 2, 1, 1, 1])
+    torch.testing.assert_close(m.i_bias.weight[:, 0], (counts / counts.mean()).log())
+    weights, biases = m.param_groups()
+    assert biases["decay"] == 0 and "decay" not in weights and len(weights["params"]) == 2
+    assert {id(p) for p in biases["params"]} == {id(m.i_bias.weight), id(m.layers[0].bias)}
+
+
+def test_its_index_ranks_as_it_does_and_it_takes_people_in(tmp_path: Path, data: CollabDataBunch):
+    learn = collab_learner(data, "softmax", n_factors=8, seed=0, metrics=[])
+    with learn.no_logging():
+        learn.fit(3)
+    index = learn.index()
+    index.save(tmp_path / "index")
+    for user in (0, 1, 2):
+        seen = learn.rated(user)["item"].tolist()
+        wanted = learn.recommend(user, n=5)
+        found = Index.load(tmp_path / "index").recommend(user, n=5, exclude=seen)
+        assert found["item"].tolist() == wanted["item"].tolist()
+        torch.testing.assert_close(torch.tensor(found["score"]), torch.tensor(wanted["score"]), rtol=1e-4, atol=1e-5)
+    new = pd.DataFrame({"user": [900, 900, 0], "item": [1, 2, 29]})
+    more = learn.add_ratings(new)
+    assert more.data.n_users == data.n_users + 1 and 900 not in learn.data.users
+    pd.testing.assert_frame_equal(more.recommend(900, n=5), learn.recommend(ratings={1: 1, 2: 1}, n=5), rtol=1e-4)
+    pd.testing.assert_frame_equal(more.recommend(1, n=5), learn.recommend(1, n=5))
+    loaded = load_learner(more.export(tmp_path / "m"), device="cpu")
+    pd.testing.assert_frame_equal(loaded.recommend(900, n=5), more.recommend(900, n=5))
 
 
 def test_nobody_in_particular_has_an_empty_history():

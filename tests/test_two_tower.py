@@ -113,3 +113,35 @@ def test_the_index_ranks_as_the_plain_product_does_and_again_after_a_file(data: 
         pd.testing.assert_frame_equal(index.recommend(user, n=10), again.recommend(user, n=10))
         seen = set(learn.rated(user)["item"])
         assert learn.recommend(user, n=10)["item"].tolist() == [item for item in ranked if item not in seen][:10]
+
+
+def test_layers_are_relu_and_linear_by_hand(data: CollabDataBunch):
+    model = TwoTower(6, data.n_users, data.n_items, hidden=(12, 10))
+    tower, rows = model.query, torch.arange(5)
+    first, second = (layer for layer in tower.layers if isinstance(layer, torch.nn.Linear))
+    inner = tower.ids.weight[:5].clamp(min=0) @ first.weight.T + first.bias
+    by_hand = inner.clamp(min=0) @ second.weight.T + second.bias
+    torch.testing.assert_close(tower(rows), by_hand)
+    assert (tower.ids.weight[:5] < 0).any() and (inner < 0).any()
+
+
+def test_on_movielens_the_index_is_the_plain_product_and_again_after_a_file(ml100k, tmp_path: Path):
+    """rating > 3, 64 dimensions, Adagrad, batches of 4,096."""
+    data = CollabDataBunch.from_df(ml100k.ratings, implicit=True, threshold=3, items=ml100k.items, users=ml100k.users,
+                                   item_features="auto", user_features="auto", split=per_user_split(0.25), bs=4096,
+                                   seed=0, device="cpu")
+    assert (data.train.tensors[2] > 3).all()
+    learn = collab_learner(data, "two_tower", n_factors=64, opt_func=torch.optim.Adagrad, lr=0.1, metrics=[])
+    with learn.no_logging():
+        learn.fit(1)
+    learn.index().save(tmp_path / "index")
+    index, again = learn.index(), Index.load(tmp_path / "index")
+    scores = learn.model.learned("u_weight") @ learn.model.learned("i_weight")[1:].T
+    users = list(data.users)[::20]
+    order = scores[data.users.encode(users)].argsort(dim=1, descending=True, stable=True) + 1
+    for user, best in zip(users, order):
+        ranked = data.items.decode(best.numpy()).tolist()
+        assert index.recommend(user)["item"].tolist() == again.recommend(user)["item"].tolist() == ranked[:10]
+        seen = set(learn.rated(user)["item"])
+        assert learn.recommend(user)["item"].tolist() == [item for item in ranked if item not in seen][:10]
+        assert index.recommend(user, exclude=seen)["item"].tolist() == learn.recommend(user)["item"].tolist()

@@ -32,6 +32,8 @@ class Negatives:
         if not known.any():
             raise ValueError("there is no item with training interactions to draw")
         power = torch.where(known, counts.double().clamp(min=1) ** beta, 0.0)
+        if not 0 < power.sum() < math.inf:
+            raise ValueError(f"beta={beta:g} is too large or too small for counts up to {int(counts.max()):,}")
         self.q, self.n_items = power / power.sum(), len(counts)
         self.log_q = self.q.log().float()
         self.rows = torch.nonzero(known)[:, 0]

@@ -18,8 +18,8 @@ from torch import Tensor
 from ..models.dot_form import DotForm
 
 Expected = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(scores of all items (n_items,), some of the items chosen (m,), all of them (n,)) -> the mean of the objective over the m
-rows; see `Objective.expected`."""
+"""(scores of all items (n_items,), some of the items chosen (m,), all of them (n,)) -> the mean of the objective over
+the m rows; see `Objective.expected`."""
 
 STEPS, TOLERANCE = 100, 1e-6        # of L-BFGS; of the largest entry of the gradient
 MAX_SCORES = 1 << 22                # numbers that an objective compares at a time
@@ -56,10 +56,10 @@ def solve_ranked(form: DotForm, expected: Expected, items: Tensor, ridge: float,
 
 
 def choose_ranked_ridge(form: DotForm, expected: Expected, users: Tensor, items: Tensor) -> float:
-    """The ridge with which users who were trained, folded in from their own training rows, come nearest to what training
-    made of them: the least mean squared difference of their scores, apart from what all scores of a user have in
-    common. `users`, `items` (n,) are the training rows; SAMPLE of the users are looked at, evenly spaced among those
-    with up to MAX_HISTORY rows, or the one with the fewest."""
+    """The ridge with which users who were trained, folded in from their own training rows, come nearest to what
+    training made of them: the least mean squared difference of their scores, apart from what all scores of a user
+    have in common. `users`, `items` (n,) are the training rows; SAMPLE of the users are looked at, evenly spaced among
+    those with up to MAX_HISTORY rows, or with the fewest."""
     known, counts = torch.unique(users, return_counts=True)
     known = known[counts <= max(MAX_HISTORY, int(counts.min()))]
     sample = known[torch.linspace(0, len(known) - 1, min(SAMPLE, len(known)), device=known.device).long()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .als import ALS
 from .embedding import EmbeddingDot, EmbeddingDotBias, Range
 from .hybrid import HybridNet
+from .softmax import SoftmaxNet
 from .svdpp import SVDpp
 from .two_tower import TwoTower
 
@@ -51,23 +52,31 @@ class DotForm(NamedTuple):
 
 
 @torch.no_grad()
-def dot_form(model: nn.Module) -> DotForm | None:
+def dot_form(model: Any) -> DotForm | None:
     """The model's two tables, or None where its score is no product. A model of your own has them if it has a method
     `dot_form()` that gives a `DotForm`."""
     if callable(own := getattr(model, "dot_form", None)):
         return own()
-    if type(model) is EmbeddingDot or (type(model) is ALS and model.implicit):
+    if _is(model, EmbeddingDot) or (_is(model, ALS) and model.implicit):
         return DotForm(model.u_weight.weight.detach(), model.i_weight.weight.detach())
-    if type(model) is TwoTower:
+    if _is(model, SoftmaxNet):
+        users, items, i_bias = (model.learned(name) for name in ("u_weight", "i_weight", "i_bias"))
+        return DotForm(users, items, torch.zeros_like(users[:, 0]), i_bias.squeeze(1))
+    if _is(model, TwoTower):
         users, items = model.learned("u_weight"), model.learned("i_weight")
         assert users is not None and items is not None
         return DotForm(users, items, unit=model.query.normalise)
-    if type(model) in (SVDpp, HybridNet) and getattr(model, "layers", None) is None:
-        tables = [model.learned(name) for name in TABLES]       # type: ignore[operator]
-    elif type(model) in (EmbeddingDotBias, ALS):
+    if (_is(model, SVDpp) or _is(model, HybridNet)) and getattr(model, "layers", None) is None:
+        tables = [model.learned(name) for name in TABLES]
+    elif _is(model, EmbeddingDotBias) or _is(model, ALS):
         tables = [getattr(model, name).weight.detach() for name in TABLES]
     else:
         return None
     users, items, u_bias, i_bias = tables
-    return DotForm(users, items, u_bias.squeeze(1), i_bias.squeeze(1), getattr(model, "mu").detach().item(),  # noqa: B009
+    return DotForm(users, items, u_bias.squeeze(1), i_bias.squeeze(1), model.mu.detach().item(),
                    getattr(model, "y_range", None))
+
+
+def _is(model: nn.Module, cls: type[nn.Module]) -> bool:
+    """Whether the model scores as the class does: it is one, or a subclass with the same `forward`."""
+    return isinstance(model, cls) and type(model).forward is cls.forward

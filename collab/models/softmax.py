@@ -64,17 +64,22 @@ class SoftmaxNet(nn.Module):
             "items": [kind.size for kind in self.kinds if isinstance(kind, Metadata)], "activation": activation,
             "leave_out": leave_out, "drop": drop, "bag_power": bag_power, "init_std": init_std,
             "tied": tied}
-        pairs = torch.unique(interactions[0].cpu() * n_items + interactions[1].cpu())
-        users, rows = pairs // n_items, pairs % n_items
+        self.remember(*interactions, n_users)
         with torch.no_grad():
-            counts = torch.bincount(rows, minlength=n_items).float().clamp(min=0.5)
+            counts = torch.bincount(self.others, minlength=n_items).float().clamp(min=0.5)
             self.i_bias.weight.copy_((counts / counts.mean()).log()[:, None])
-        starts = torch.cat([torch.zeros(1, dtype=torch.int64), torch.bincount(users, minlength=n_users).cumsum(0)])
-        self.register_buffer("starts", starts, persistent=False)
-        self.register_buffer("others", rows, persistent=False)
 
     starts: Tensor
     others: Tensor
+
+    def remember(self, users: Tensor, items: Tensor, n_users: int) -> None:
+        """Keep the histories of users 1 to n_users - 1 from rows of shape (n,); they are no part of the state dict."""
+        n_items, device = self.i_in.num_embeddings, self.i_in.weight.device
+        pairs = torch.unique(users.to(device) * n_items + items.to(device))
+        ends = torch.bincount(pairs // n_items, minlength=n_users).cumsum(0)
+        self.register_buffer("starts", torch.cat([ends.new_zeros(1), ends]), persistent=False)
+        self.register_buffer("others", pairs % n_items, persistent=False)
+        self.config["n_users"] = n_users
 
     def id_tables(self) -> list[Tensor]:
         """The tables with a row an item."""
