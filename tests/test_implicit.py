@@ -69,6 +69,28 @@ def test_a_third_column_that_is_no_rating_is_not_taken_for_one():
     assert made(frame.assign(timestamp=2.0), rating_name="timestamp").train.tensors[2].unique().tolist() == [2.0]
 
 
+def test_a_column_of_ratings_or_strengths_is_found_by_its_name_in_any_place():
+    frame = RATINGS.assign(timestamp=range(7))[["user", "item", "timestamp", "rating"]]
+    data = made(frame)
+    assert data.schema.rating == "rating" and data.schema.time == "timestamp" and rows(data) == rows(made(RATINGS))
+    assert rows(made(frame, threshold=3)) == rows(made(RATINGS, threshold=3))
+    plays = frame.rename(columns={"rating": "plays"})
+    assert made(plays, time_name="timestamp").schema.rating == "plays"
+    assert made(plays.assign(rating=1)).schema.rating == "plays"                # the first of several
+    assert made(plays[["plays", "user", "item"]], user_name="user", item_name="item").schema.rating == "plays"
+
+
+def test_a_threshold_without_a_column_to_compare_is_refused():
+    frame = RATINGS.drop(columns="rating").assign(timestamp=range(7), liked=RATINGS["rating"])
+    for columns in (["user", "item"], ["user", "item", "timestamp", "liked"]):
+        with pytest.raises(DataError, match=r"(?s)threshold=0\.5 .*'item'.*rating_name="):
+            made(frame[columns], threshold=0.5)
+    assert rows(made(frame, threshold=3, rating_name="liked")) == rows(made(RATINGS, threshold=3))
+    data = made(RATINGS.rename(columns={"rating": "weight"}), threshold=3)
+    with pytest.raises(DataError, match="threshold=3 "):
+        data.batches(RATINGS[["user", "item"]])
+
+
 def test_pairs_that_come_again_are_counted_without_a_warning():
     assert (3, "b", 2.0) in rows(made(RATINGS[["user", "item"]]))
     assert (3, "b", 6.0) in rows(made(RATINGS))

@@ -98,7 +98,7 @@ class CollabDataBunch(DataBunch):
           `scaling` is that of their numbers (see `collab.data.features`). All ids of such a table get a row, those
           without training ratings (cold ones) too.
         - `implicit`: rows say what was chosen, not how much it was liked. The ratings are then strengths of at least 0,
-          and may be missing (each row then weighs 1): the third column is taken only if it is called rating, weight,
+          and may be missing (each row then weighs 1): the first further column is taken that is called rating, weight,
           count or the like. A pair that comes again has the sum (so `duplicates` is not used), and there is no scale.
         - `threshold`: with `implicit`, only rows with a rating above it count: 3 is "rating > 3".
 
@@ -367,7 +367,7 @@ def _checked(table: pd.DataFrame, schema: Schema, duplicates: str, implicit: boo
 def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str, implicit: bool = False,
                   threshold: float | None = None) -> pd.DataFrame:
     """Check a table whose columns have the names of `schema`, or else user, item and rating."""
-    test = with_weights(test, schema.rating) if implicit else test
+    test = with_weights(test, schema.rating, threshold) if implicit else test
     columns = set(getattr(test, "columns", ()))
     named = (schema.user, schema.item, schema.rating)
     if not set(named) <= columns and {"user", "item", "rating"} <= columns:

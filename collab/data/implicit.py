@@ -11,24 +11,30 @@ import pandas as pd
 from .schema import NAMES, DataError, Schema, rating_table, show
 
 WEIGHT = "weight"       # the column that stands in where a table has no ratings
+STRENGTHS = (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
 
 
 def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Hashable | None = None,
                        rating: Hashable | None = None, time: Hashable | None = None) -> Schema:
-    """As `Schema.of`, but the ratings are optional: without `rating`, the third column is taken only if its name says
-    that it holds ratings or weights, and otherwise the schema names a column "weight" that need not exist."""
+    """As `Schema.of`, but the ratings are optional: without `rating`, the first column beyond user and item is taken
+    whose name says that it holds ratings or weights; without one the schema names a "weight" that need not exist."""
     if rating is None and isinstance(df, pd.DataFrame):
-        third = df.columns[2] if len(df.columns) > 2 else None
-        plain = str(third).lower().replace("_", "").replace(" ", "")
-        counted = plain in (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
-        rating = third if third is not None and counted and time != third else WEIGHT
+        placed = [name for name, given in zip(df.columns, (user, item)) if given is None]
+        rating = next((name for name in df.columns if name not in (user, item, time, *placed) and
+                       str(name).lower().replace("_", "").replace(" ", "") in STRENGTHS), WEIGHT)
     return Schema.of(with_weights(df, rating), user, item, rating, time)
 
 
-def with_weights(df: pd.DataFrame, rating: Hashable) -> pd.DataFrame:
-    """The table itself, or where it has no such column and is named "weight", one of ones in third place: in a copy."""
+def with_weights(df: pd.DataFrame, rating: Hashable, threshold: float | None = None) -> pd.DataFrame:
+    """The table itself, or where it has no such column and is named "weight", one of ones in third place: in a copy.
+
+    Raises DataError where a `threshold` would be compared with these ones."""
     if rating != WEIGHT or not isinstance(df, pd.DataFrame) or WEIGHT in df:
         return df
+    if threshold is not None:
+        raise DataError(f"threshold={threshold!r} is for a table with ratings, but by their names none of the columns "
+                        f"{list(df.columns)} holds ratings, weights or counts; say which one does with rating_name=..., "
+                        "or leave the threshold out")
     made = df.copy(deep=False)
     made.insert(min(2, len(df.columns)), WEIGHT, 1.0)
     return made
@@ -40,7 +46,7 @@ def interaction_table(df: pd.DataFrame, schema: Schema, threshold: float | None 
 
     Raises DataError for what `rating_table` refuses, for negative strengths, and where the threshold leaves nothing."""
     check_threshold(threshold)
-    table = rating_table(with_weights(df, schema.rating), schema, "keep", quiet=True)
+    table = rating_table(with_weights(df, schema.rating, threshold), schema, "keep", quiet=True)
     if threshold is not None:
         kept = table[table["rating"] > threshold].reset_index(drop=True)
         if not len(kept):
