@@ -30,9 +30,11 @@ from collab import (
     SoftmaxNet,
     collab_learner,
     evaluate,
+    leave_last,
     load_learner,
     per_user_split,
     synthetic,
+    time_split,
 )
 from collab.data.history import Histories
 from collab.learner import CollabLearner
@@ -94,6 +96,35 @@ def test_a_threshold_without_a_column_to_compare_is_refused():
 def test_pairs_that_come_again_are_counted_without_a_warning():
     assert (3, "b", 2.0) in rows(made(RATINGS[["user", "item"]]))
     assert (3, "b", 6.0) in rows(made(RATINGS))
+
+
+def test_rows_of_no_strength_are_left_out_and_counted():
+    frame = pd.DataFrame({"user": [1, 1, 2, 2, 2, 3], "item": list("abaacb"), "plays": [0, 2, 0, 3, 1, 0]})
+    with pytest.warns(UserWarning, match="'plays': 3 of 6 interactions have a strength of 0 .*left out"):
+        data = made(frame)
+    assert rows(data) == {(1, "b", 2), (2, "a", 3), (2, "c", 1)} and 3 not in data.users
+    with pytest.raises(DataError, match="all 6 interactions have a strength of 0"):
+        made(frame.assign(plays=0))
+
+
+PLAYED = pd.DataFrame({"user": [1, 1, 1, 2, 2, 2], "item": list("abaccb"), "plays": [1, 2, 4, 3, 5, 7],
+                       "time": [1, 2, 9, 3, 4, 8]})
+
+
+@pytest.mark.parametrize("split", [time_split(0.34), leave_last(1)])
+def test_a_split_by_time_lets_no_later_strength_into_training(split: Any):
+    data = made(PLAYED, split=split)
+    assert rows(data) == {(1, "a", 1), (1, "b", 2), (2, "c", 8)}        # not 5 plays of a, 4 of which came last
+    users, items, plays = data.valid.tensors
+    held_out = [(1, "a", 4), (2, "b", 7)]
+    assert [*zip(data.users.decode(users), data.items.decode(items), plays.tolist())] == held_out
+    assert data.table(PLAYED, split=split)[["user", "item", "rating"]].apply(tuple, axis=1).tolist() == held_out
+
+
+def test_any_other_split_sees_each_pair_once():
+    seen: list[int] = []
+    data = made(PLAYED, split=lambda df: seen.append(len(df)) or (range(3), range(3, len(df))))
+    assert seen == [4] and rows(data) == {(1, "a", 5), (1, "b", 2), (2, "c", 8)}
 
 
 def test_histories_hold_each_pair_once():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,3 +99,34 @@ def _fits(tensors: tuple[Tensor, ...], device: torch.device) -> bool:
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return sum(t.nbytes for t in tensors) < free / 2
+
+
+class OnDevice:
+    """Batches of any kind, each moved to a device as it comes."""
+
+    def __init__(self, batches: Any, device: torch.device):
+        self.batches, self.device = batches, device
+
+    @property
+    def generator(self) -> torch.Generator | None:
+        """The generator that the batches are shuffled with, if they, or their sampler, have one of their own."""
+        own = getattr(self.batches, "generator", None)
+        return getattr(getattr(self.batches, "sampler", None), "generator", None) if own is None else own
+
+    def in_order(self) -> OnDevice:
+        """The same rows, unshuffled where the batches know how."""
+        ordered = getattr(self.batches, "in_order", None)
+        return OnDevice(ordered(), self.device) if callable(ordered) else self     # DataLoader has a flag of that name
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for batch in self.batches:
+            yield tuple(t.to(self.device) for t in batch)
+
+
+def on_device(batches: Any, device: torch.device) -> Any:
+    """The batches themselves where they are on the device (or None), or else `OnDevice`."""
+    there = isinstance(batches, (TensorBatches, OnDevice)) and batches.device == device
+    return batches if batches is None or there else OnDevice(batches, device)

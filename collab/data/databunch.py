@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .batches import TensorBatches
+from .batches import TensorBatches, on_device
 from .features import Features
 from .files import read_table
 from .history import Histories
-from .implicit import interaction_schema, interaction_table, with_weights
+from .implicit import add_up, interaction_schema, interaction_table, with_weights
 from .schema import DataError, Schema, check_both_sides, check_column_names, rating_table
 from .split import Split, apply_split, random_split
 from .vocab import UNKNOWN, Vocab, id_index
@@ -33,7 +33,7 @@ class DataBunch:
 
     def __init__(self, train: Any, valid: Any = None, test: Any = None, device: torch.device | str | None = None):
         self.device = default_device() if device is None else torch.device(device)
-        self.train, self.valid, self.test = (_on_device(b, self.device) for b in (train, valid, test))
+        self.train, self.valid, self.test = (on_device(b, self.device) for b in (train, valid, test))
 
     def one_batch(self) -> tuple[Tensor, ...]:
         """The first batch of the training part, in the order of its rows if it is TensorBatches. Looking changes
@@ -99,7 +99,9 @@ class CollabDataBunch(DataBunch):
           without training ratings (cold ones) too.
         - `implicit`: rows say what was chosen, not how much it was liked. The ratings are then strengths of at least 0,
           and may be missing (each row then weighs 1): the first further column is taken that is called rating, weight,
-          count or the like. A pair that comes again has the sum (so `duplicates` is not used), and there is no scale.
+          count or the like. They are the confidences of ALS and weigh in histories; objectives such as BPR and the
+          softmaxes see what was chosen, not how strongly. A pair that comes again is one with the sum (`duplicates` is
+          not used): before the split, or after a split by time in each part, where it may be in both. No scale.
         - `threshold`: with `implicit`, only rows with a rating above it count: 3 is "rating > 3".
 
         Raises DataError, before anything else happens, for what cannot be trained on."""
@@ -109,8 +111,7 @@ class CollabDataBunch(DataBunch):
         schema = columns(ratings, user_name, item_name, rating_name, time_name)
         table = _checked(ratings, schema, duplicates, implicit, threshold)
         seed = int(torch.randint(2**31, ())) if seed is None else seed
-        train_rows, valid_rows = apply_split(random_split(valid_pct, seed) if split is None else split, table)
-        kept, valid = table.iloc[train_rows], table.iloc[valid_rows]
+        kept, valid = _parts(table, random_split(valid_pct, seed) if split is None else split, implicit)
         check_both_sides(kept, schema)
         rated = Vocab(kept["user"], "user"), Vocab(kept["item"], "item")
         tables = _metadata(users, schema.user, rated[0]), _metadata(items, schema.item, rated[1])
@@ -232,11 +233,12 @@ class CollabDataBunch(DataBunch):
                 return list(ids[found[np.argsort(-counts[found], kind="stable")]])
         raise self.items.unknown(text, among=dict(zip([*plain.str.replace(YEAR, "", regex=True), *lower], titles * 2)))
 
-    def table(self, ratings: pd.DataFrame, duplicates: str = "keep") -> pd.DataFrame:
-        """Further ratings checked like those that were trained on, and in the same columns: by `schema`'s names.
+    def table(self, ratings: pd.DataFrame, duplicates: str = "keep", split: Split | str | None = None) -> pd.DataFrame:
+        """Further ratings checked like those that were trained on, and in the same columns: by `schema`'s names. With
+        `split`, those of them that `from_df` would hold out for validation.
 
         Raises DataError where these columns are not there, or for what `rating_table` refuses."""
-        return _same_columns(ratings, self.schema, duplicates, self.implicit, self.threshold)
+        return _same_columns(ratings, self.schema, duplicates, self.implicit, self.threshold, split)
 
     def batches(self, ratings: pd.DataFrame, bs: int = VALID_BS) -> TensorBatches:
         """Further ratings as batches over these vocabs, in their order; see `table` for their columns."""
@@ -290,36 +292,6 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-class OnDevice:
-    """Batches of any kind, each moved to a device as it comes."""
-
-    def __init__(self, batches: Any, device: torch.device):
-        self.batches, self.device = batches, device
-
-    @property
-    def generator(self) -> torch.Generator | None:
-        """The generator that the batches are shuffled with, if they, or their sampler, have one of their own."""
-        own = getattr(self.batches, "generator", None)
-        return getattr(getattr(self.batches, "sampler", None), "generator", None) if own is None else own
-
-    def in_order(self) -> OnDevice:
-        """The same rows, unshuffled where the batches know how."""
-        ordered = getattr(self.batches, "in_order", None)
-        return OnDevice(ordered(), self.device) if callable(ordered) else self     # DataLoader has a flag of that name
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for batch in self.batches:
-            yield tuple(t.to(self.device) for t in batch)
-
-
-def _on_device(batches: Any, device: torch.device) -> Any:
-    there = isinstance(batches, (TensorBatches, OnDevice)) and batches.device == device
-    return batches if batches is None or there else OnDevice(batches, device)
-
-
 @contextmanager
 def _about(what: str) -> Iterator[None]:
     """Errors in here begin with the name of the table that they are about."""
@@ -364,8 +336,16 @@ def _checked(table: pd.DataFrame, schema: Schema, duplicates: str, implicit: boo
     return interaction_table(table, schema, threshold) if implicit else rating_table(table, schema, duplicates)
 
 
+def _parts(table: pd.DataFrame, split: Split | str, implicit: bool) -> list[pd.DataFrame]:
+    """[train, valid] of a checked table. Interactions are added up before, but after a split by time."""
+    if implicit and not getattr(split, "by_time", False):
+        table = add_up(table)
+    parts = [table.iloc[rows] for rows in apply_split(split, table)]
+    return [add_up(part) for part in parts] if implicit else parts
+
+
 def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str, implicit: bool = False,
-                  threshold: float | None = None) -> pd.DataFrame:
+                  threshold: float | None = None, split: Split | str | None = None) -> pd.DataFrame:
     """Check a table whose columns have the names of `schema`, or else user, item and rating."""
     test = with_weights(test, schema.rating, threshold) if implicit else test
     columns = set(getattr(test, "columns", ()))
@@ -373,7 +353,10 @@ def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str, implicit:
     if not set(named) <= columns and {"user", "item", "rating"} <= columns:
         named = ("user", "item", "rating")
     found = Schema.of(test, *named, schema.time if schema.time in columns else None)
-    return _checked(test, found, duplicates, implicit, threshold)
+    table = _checked(test, found, duplicates, implicit, threshold)
+    if split is not None:
+        return _parts(table, split, implicit)[1]
+    return add_up(table) if implicit else table
 
 
 def _unseen(part: pd.DataFrame, users: Vocab, items: Vocab) -> dict[str, int]:

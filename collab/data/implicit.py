@@ -8,7 +8,7 @@ from collections.abc import Hashable
 
 import pandas as pd
 
-from .schema import NAMES, DataError, Schema, rating_table, show
+from .schema import NAMES, DataError, Schema, rating_table, show, warn
 
 WEIGHT = "weight"       # the column that stands in where a table has no ratings
 STRENGTHS = (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
@@ -33,18 +33,18 @@ def with_weights(df: pd.DataFrame, rating: Hashable, threshold: float | None = N
         return df
     if threshold is not None:
         raise DataError(f"threshold={threshold!r} is for a table with ratings, but by their names none of the columns "
-                        f"{list(df.columns)} holds ratings, weights or counts; say which one does with rating_name=..., "
-                        "or leave the threshold out")
+                        f"{list(df.columns)} holds ratings, weights or counts; say which one does with "
+                        "rating_name=..., or leave the threshold out")
     made = df.copy(deep=False)
     made.insert(min(2, len(df.columns)), WEIGHT, 1.0)
     return made
 
 
 def interaction_table(df: pd.DataFrame, schema: Schema, threshold: float | None = None) -> pd.DataFrame:
-    """The checked interactions, columns as in `rating_table`: those with a rating above `threshold` (all for None), and
-    every pair once, at the place of its first row, with the sum of its ratings: the count, where all of them are 1.
+    """The checked interactions, columns as in `rating_table`: those with a rating above `threshold` (all for None), a
+    pair as often as it comes (see `add_up`). Rows with a strength of 0 are left out, with a warning.
 
-    Raises DataError for what `rating_table` refuses, for negative strengths, and where the threshold leaves nothing."""
+    Raises DataError for what `rating_table` refuses, for negative strengths, and where nothing is left."""
     check_threshold(threshold)
     table = rating_table(with_weights(df, schema.rating, threshold), schema, "keep", quiet=True)
     if threshold is not None:
@@ -57,11 +57,23 @@ def interaction_table(df: pd.DataFrame, schema: Schema, threshold: float | None 
         raise DataError(f"column {schema.rating!r}: {int(negative.sum()):,} of {len(table):,} interactions have a "
                         f"negative strength (such as {show(table['rating'][negative].iloc[0])}); with implicit=True a "
                         "row says that something was chosen: leave the others out with threshold=...")
-    again = table.duplicated(["user", "item"])
-    if again.any():
-        total = table.groupby(["user", "item"], sort=False)["rating"].transform("sum")
-        table = table.assign(rating=total)[~again].reset_index(drop=True)
+    if n := int((none := table["rating"] == 0).sum()):
+        if n == len(table):
+            raise DataError(f"column {schema.rating!r}: all {n:,} interactions have a strength of 0; nothing is "
+                            "left to train on")
+        warn(f"column {schema.rating!r}: {n:,} of {len(table):,} interactions have a strength of 0 and are left out: "
+             "with implicit=True a row says that something was chosen")
+        table = table[~none].reset_index(drop=True)
     return table
+
+
+def add_up(table: pd.DataFrame) -> pd.DataFrame:
+    """Every pair once, at the place of its first row, with the sum of its ratings: the count, where all are 1."""
+    again = table.duplicated(["user", "item"])
+    if not again.any():
+        return table
+    total = table.groupby(["user", "item"], sort=False)["rating"].transform("sum")
+    return table.assign(rating=total)[~again].reset_index(drop=True)
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -137,10 +137,10 @@ def merge_duplicates(table: pd.DataFrame, how: str) -> pd.DataFrame:
     if how == "error":
         raise DataError(f"{what}; drop them, or choose duplicates='keep' or duplicates='mean'")
     if how == "keep":
-        _warn(f"{what}; all rows are kept, and a split may put copies "
+        warn(f"{what}; all rows are kept, and a split may put copies "
               "on both sides, which makes its error look small. duplicates='mean' averages them, 'error' refuses.")
         return table
-    _warn(f"{what}; each pair now has one row with its average rating.")
+    warn(f"{what}; each pair now has one row with its average rating.")
     mean = table.groupby(["user", "item"], sort=False)["rating"].transform("mean")
     return table.assign(rating=mean)[~again].reset_index(drop=True)
 
@@ -269,7 +269,7 @@ def _first(mask: np.ndarray) -> int:
     return int(np.argmax(mask))
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
     """Warn at the line outside this package that led here, however many calls there are in between."""
     package, level, frame = __name__.partition(".")[0], 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:

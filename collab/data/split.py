@@ -1,7 +1,8 @@
 """Splits: callables that take the ratings and return (train rows, valid rows) as positions.
 
 Each takes a frame with the columns user, item, rating and, where there is one, time, as `RatingSet.ratings`
-has them and as `CollabDataBunch.from_df` names them. Any function of this form is a split."""
+has them and as `CollabDataBunch.from_df` names them. Any function of this form is a split; one with an attribute
+`by_time` that is true gets every row of implicit data, where others get each pair once."""
 
 from __future__ import annotations
 
@@ -28,10 +29,17 @@ def random_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
     return split
 
 
+def _by_time(split: Split) -> Split:
+    """A pair that comes again is in the past and in the future: it can be merged only after the split."""
+    vars(split)["by_time"] = True
+    return split
+
+
 def time_split(valid_pct: float = 0.2) -> Split:
     """The latest fraction of the ratings is for validation; ratings of one moment keep the order of the table."""
     _check_fraction(valid_pct)
 
+    @_by_time
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         order = np.argsort(_times(df), kind="stable")
         cut = len(df) - _part(len(df), valid_pct)
@@ -46,6 +54,7 @@ def leave_last(n: int = 1) -> Split:
     if n < 1:
         raise DataError(f"leave_last needs n of at least 1, got {n}")
 
+    @_by_time
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         order = np.argsort(_times(df), kind="stable") if "time" in df else np.arange(len(df))
         users = df["user"].iloc[order]
