@@ -250,6 +250,33 @@ def test_people_who_are_added_are_known_users_of_a_new_learner(name: str, tmp_pa
         more.fit(1)
 
 
+def test_ids_that_are_added_take_the_type_of_those_that_are_known():
+    more = fitted("dot_bias", epochs=0).add_ratings(NEW.astype({"user": float, "item": float}))
+    assert {*map(type, more.data.users)} == {*map(type, more.data.items)} == {int}
+    assert 1000 in more.data.users and more.recommend([1000, 7], n=2)["user"].tolist() == [1000, 1000, 7, 7]
+
+
+def test_what_is_known_of_users_goes_with_them_to_their_new_rows():
+    ml = synthetic(80, 40, 1600, seed=1)
+    people = pd.DataFrame({"user": range(1, 81), "age": range(20, 100), "job": ["a", "b"] * 40})
+    data = CollabDataBunch.from_df(ml.ratings, users=people, user_features=["age", "job"], seed=0, device="cpu")
+    more = fitted("dot_bias", data, epochs=0).add_ratings(NEW).data      # user 0 comes before all others
+    old, new = data.user_features, more.user_features
+    for of_old, of_new in ((old.codes, new.codes), (old.weights, new.weights)):
+        assert len(of_new) == more.n_users == data.n_users + 2
+        assert torch.equal(of_new[more.users.encode([*data.users])], of_old[1:])
+        assert torch.equal(of_new[more.users.encode([0, 1000])], of_old[[0, 0]])     # nothing is known of them
+
+
+def test_notes_are_kept_each_by_their_own_learner():
+    learn = fitted("dot_bias", epochs=0)
+    learn.notes = {"why": ["trial"]}
+    more = learn.add_ratings(NEW)
+    assert more.notes == {"why": ["trial"]}
+    more.notes["why"].append("people added")
+    assert learn.notes == {"why": ["trial"]}
+
+
 def test_what_cannot_be_added_is_named():
     learn = fitted("dot_bias", epochs=0)
     with pytest.raises(UnknownId, match="item 95 is not among"):

@@ -20,9 +20,8 @@ def extended(data: CollabDataBunch, ratings: pd.DataFrame) -> tuple[CollabDataBu
 
     The vocab of users has the new ones too, and 0 is the old row of those; that of items stays. Raises UnknownId for an
     item that was not trained on, DataError for user ids of another kind."""
-    data.users.encode(ratings["user"])          # refuses ids of another kind
     check_items(data.items, ratings["item"])
-    users = Vocab([*data.users, *ratings["user"]], data.users.name)
+    users = data.users.with_more(ratings["user"])       # refuses ids of another kind
     old, moved = (torch.from_numpy(np.append(0, one.encode([*other])))
                   for one, other in ((data.users, users), (users, data.users)))
     new = copy.copy(data)
