@@ -147,11 +147,13 @@ class CollabLearner(Learner):
         return self._similar(self.data.users, user, n, min_ratings, is_item=False)
 
     def rated(self, user: Hashable, n: int | None = None) -> pd.DataFrame:
-        """What a user rated in the training part, best first: item, title, rating."""
-        items, ratings = self.data.histories[self.data.users[user]]
-        order = torch.argsort(ratings, descending=True, stable=True)[:n]
-        table = self._titled(pd.DataFrame({"item": self.data.items.decode(items[order].numpy())}))
-        return table.assign(rating=ratings[order].numpy())
+        """What a user rated in the training part, best first: item, title, rating. An item that was rated again comes
+        once, with its mean rating, or the sum of its strengths in implicit data."""
+        items, ratings = (t.numpy() for t in self.data.histories[self.data.users[user]])
+        again = pd.Series(ratings).groupby(items, sort=False)
+        own = (again.sum() if self.data.implicit else again.mean()).sort_values(ascending=False, kind="stable").iloc[:n]
+        return self._titled(pd.DataFrame({"item": self.data.items.decode(own.index)})).assign(
+            rating=own.to_numpy(np.float32))
 
     def show_results(self, n: int = 10) -> pd.DataFrame:
         """The first `n` validation ratings beside what is predicted for them: user, item, title, rating, predicted.

@@ -284,12 +284,6 @@ def test_whoever_has_rated_everything_is_recommended_nothing():
     assert len(learn.recommend(0, n=10**12, exclude_seen=False)) == 6      # no room is made for what there is not
 
 
-def test_a_number_of_recommendations_below_one_is_refused(trained: CollabLearner):
-    for n in (0, -3):
-        with pytest.raises(ValueError, match="at least 1"):
-            trained.recommend(7, n=n)
-
-
 def test_similar_items_and_users_are_those_of_sklearn_s_cosine(trained: CollabLearner):
     for table, vocab, similar in ((trained.model.i_weight, trained.data.items, trained.similar_items),
                                   (trained.model.u_weight, trained.data.users, trained.similar_users)):
@@ -310,6 +304,17 @@ def test_rated_are_the_training_ratings_best_first(trained: CollabLearner):
     assert table["item"].tolist() == [item for _, _, item in expected]
     assert table["rating"].tolist() == [-r for r, _, _ in expected] and list(table) == ["item", "title", "rating"]
     assert trained.rated(7, n=3).equals(table.head(3))
+
+
+@pytest.mark.filterwarnings("ignore:.*rate a pair again")
+def test_a_pair_that_was_rated_again_is_listed_once_with_its_mean():
+    frame = pd.DataFrame({"user": [1, 1, 1, 1, 2], "item": list("cabca"), "rating": [1.0, 3, 4, 4, 5]})
+    learn = collab_learner(CollabDataBunch.from_df(frame, valid_pct=0.0, seed=0, device="cpu"), n_factors=2)
+    assert learn.rated(1).to_dict("list") == {"item": ["b", "a", "c"], "rating": [4.0, 3.0, 2.5]}
+    assert learn.rated(1, n=1)["item"].tolist() == ["b"]
+    plays = CollabDataBunch.from_df(frame, implicit=True, valid_pct=0.0, seed=0, device="cpu")
+    more = collab_learner(plays, "als", n_factors=2).add_ratings(frame.head(1))
+    assert more.rated(1).to_dict("list") == {"item": ["c", "b", "a"], "rating": [6.0, 4.0, 3.0]}
 
 
 # What was learned -------------------------------------------------------------------------------------------------
