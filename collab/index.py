@@ -18,7 +18,7 @@ from .data.schema import DataError
 from .data.vocab import UNKNOWN, Vocab
 from .models.dot_form import DotForm
 from .models.embedding import Range, sigmoid_range
-from .recommend import top_k
+from .recommend import check_k, top_k
 from .train.checkpoint import read_tensors, write_tensors
 
 VERSION, METHODS = 1, ("exact", "usearch")
@@ -131,7 +131,8 @@ class Index:
                    y_range, scale, method)
 
     def _find(self, queries: Tensor, k: int, seen: Histories) -> tuple[Tensor, Tensor]:
-        every, k = torch.arange(1, len(self.items)), min(k, len(self)) if k > 0 else k
+        check_k(k)
+        every, k = torch.arange(1, len(self.items)), min(k, len(self))
         if self._graph is None:
             def scores(rows: Tensor, items: Tensor) -> Tensor:
                 return queries[rows] @ self.items[items[0]:items[-1] + 1].T         # they are consecutive

@@ -18,7 +18,7 @@ from .data.schema import DataError
 from .data.vocab import UNKNOWN, Vocab
 from .models.ensemble import Ensemble
 from .objectives import Objective, objective_name
-from .recommend import MAX_PAIRS, CrossScores, cosine_scores, cross_scores, pair_scores, top_k
+from .recommend import MAX_PAIRS, CrossScores, check_k, cosine_scores, cross_scores, pair_scores, top_k
 from .saved import save_parts
 from .serve import Rated, add_ratings, index, rated_rows, recommend_all, scores_of
 from .train.callback import Callback
@@ -248,6 +248,7 @@ class CollabLearner(Learner):
         return table
 
     def _top(self, scores: Callable[[], CrossScores], rows: Tensor, pool: Tensor, n: int, exclude_seen: bool) -> Any:
+        check_k(n)
         seen = self.data.histories if exclude_seen else None
         n = min(n, max(len(pool), 1))       # whoever asks for a million gets all there are, without room for a million
         return self._looking(lambda: top_k(scores(), rows, pool.to(self.device), n, seen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -52,6 +53,12 @@ def cosine_scores(weight: Tensor) -> CrossScores:
     return lambda left, right: unit[left] @ unit[right].T
 
 
+def check_k(k: int) -> None:
+    """Raises ValueError for what is no whole number from 1 on."""
+    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        raise ValueError(f"the number of recommendations must be a whole number, at least 1, got {k!r}")
+
+
 @torch.no_grad()
 def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int,
           seen: Histories | None = None) -> tuple[Tensor, Tensor]:
@@ -60,9 +67,8 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int,
     `queries` (m,) and `candidates` (n,) are rows on the device of the scores; equal scores are ordered by row.
     Candidates that a user has `seen`, and those with a score of -inf, are left out; where fewer than k are left,
     rows end in -1 and scores in -inf. At most MAX_SCORES scores are held at a time, whatever m and n are. Exact:
-    every candidate is scored. Raises ValueError for k below 1 and where a score is NaN."""
-    if k < 1:
-        raise ValueError(f"the number of recommendations must be at least 1, got {k}")
+    every candidate is scored. Raises ValueError for what `check_k` refuses and where a score is NaN."""
+    check_k(k)
     if not len(queries) or not len(candidates):
         return torch.full((len(queries), k), -1), torch.full((len(queries), k), -torch.inf)
     n_wide = min(len(candidates), MAX_SCORES)

@@ -21,6 +21,7 @@ from .models.dot_form import DotForm, dot_form
 from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, sigmoid_range
 from .models.softmax import SoftmaxNet
+from .recommend import check_k
 from .screen import bars_wanted
 from .train.checkpoint import whole_file
 
@@ -41,8 +42,7 @@ def recommend_all(self: Any, n: int = 10, users: Any = None, exclude_seen: bool 
     With `path` the rows are written to that file, .parquet (which needs `collab[parquet]`) or .csv, as they come, with
     a bar where somebody watches, and the path is returned. The file takes its name when it is whole: Ctrl-C leaves the
     old one. Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
-    if n < 1:
-        raise ValueError(f"the number of recommendations must be at least 1, got {n}")
+    check_k(n)
     pool = self._pool(among, without)
     vocab = self.data.users
     asked = vocab.decode(np.arange(1, len(vocab))) if users is None else pd.Index(list(users), tupleize_cols=False)

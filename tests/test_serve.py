@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,19 @@ def test_what_may_not_be_recommended_is_not(learn: CollabLearner):
         learn.recommend(7, among=[12345])
 
 
+@pytest.mark.parametrize("n", [0, -3, 2.5, True, "3", None])
+def test_a_number_of_recommendations_is_a_whole_one(learn: CollabLearner, n: Any):
+    says = re.escape(f"the number of recommendations must be a whole number, at least 1, got {n!r}")
+    index = learn.index()
+    for ask in (lambda: learn.recommend(7, n=n), lambda: learn.recommend(ratings={1: 5}, n=n),
+                lambda: learn.recommend_all(n=n), lambda: learn.similar_items(3, n=n), lambda: learn.recommend([], n=n),
+                lambda: index.recommend(7, n), lambda: index.search(index.users, n)):
+        with pytest.raises(ValueError, match=says):
+            ask()
+    assert len(learn.recommend(7, n=np.int64(3))) == 3
+
+
 def test_wrong_arguments_are_refused_before_the_first_table(learn: CollabLearner, tmp_path: Path):
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        learn.recommend_all(n=0)
     with pytest.raises(UnknownId):
         learn.recommend_all(among=[12345])
     with pytest.raises(DataError, match=r"written as \.parquet or \.csv"):
