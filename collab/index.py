@@ -67,7 +67,7 @@ class Index:
         return f"Index({len(self):,} items{known}, {self.items.shape[1]} dimensions, {self.method})"
 
     def search(self, vectors: Tensor | np.ndarray, k: int = 10,
-               exclude: Iterable[Iterable[Hashable]] | None = None) -> pd.DataFrame:
+               exclude: Iterable[Hashable | Iterable[Hashable]] | None = None) -> pd.DataFrame:
         """The `k` best items for each of `vectors` (m, width), or for one (width,): query (its position), rank, item,
         title (where known), score. Equal scores by the order of ids; fewer than k where no more are left.
 
@@ -79,7 +79,7 @@ class Index:
             raise ValueError(f"vectors must have the shape (m, {self.items.shape[1]}), got {tuple(queries.shape)}")
         if not queries.isfinite().all():
             raise ValueError("vectors must be finite numbers")
-        lists = [[] for _ in queries] if exclude is None else [list(ids) for ids in exclude]
+        lists = [[] for _ in queries] if exclude is None else [self.item_ids.listed(ids) for ids in exclude]
         if len(lists) != len(queries):
             raise ValueError(f"exclude must hold a list for each of {len(queries)} queries, got {len(lists)}")
         rows = [torch.from_numpy(self.item_ids.encode(ids)) for ids in lists]
@@ -96,7 +96,7 @@ class Index:
         shown = sigmoid_range(scores[here], self.y_range)
         return table.assign(score=(shown if self.scale is None else shown.clamp(*self.scale)).numpy())
 
-    def recommend(self, user: Hashable, n: int = 10, exclude: Iterable[Hashable] = (),
+    def recommend(self, user: Hashable, n: int = 10, exclude: Hashable | Iterable[Hashable] = (),
                   unknown: str = "average") -> pd.DataFrame:
         """The `n` best items for a known user, without those in `exclude`: rank, item, title, score. An unknown one
         stands for the average user, with a warning, or raises UnknownId with unknown="error". Raises DataError for an

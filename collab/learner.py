@@ -108,17 +108,17 @@ class CollabLearner(Learner):
         return table
 
     def recommend(self, user: Ids | None = None, n: int = 10, exclude_seen: bool = True,
-                  among: Iterable[Hashable] | None = None, unknown: str = "average",
-                  without: Iterable[Hashable] | None = None, ratings: Rated | None = None) -> pd.DataFrame:
+                  among: Hashable | Iterable[Hashable] | None = None, unknown: str = "average",
+                  without: Hashable | Iterable[Hashable] | None = None, ratings: Rated | None = None) -> pd.DataFrame:
         """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
 
         For several users (a list, array or Series), one table under another with the column user in front. In place of
         a user, the `ratings` of somebody new, {item: rating} or a Series or table of them: they are folded in, and
         nothing is trained (see `collab.fold_in`); DataError for a model that cannot.
         `exclude_seen` leaves out what the user rated in the training part (or in `ratings`); `among` is the list of
-        items to choose from, by default all, and `without` a list that is not to be recommended; an unknown one raises
-        UnknownId `among`, and is let pass in `without`. Ranked before scores are clipped to the scale; equal scores by
-        the order of ids. Fewer than `n` where no more are left."""
+        items to choose from, by default all, and `without` a list that is not to be recommended (of both, a single id
+        is a list of one); an unknown one raises UnknownId `among`, and is let pass in `without`. Ranked before scores
+        are clipped to the scale; equal scores by the order of ids. Fewer than `n` where no more are left."""
         pool = self._pool(among, without)
         if not _someone_new(user, ratings):
             rows = self._rows(self.data.users, user, unknown)
@@ -152,7 +152,7 @@ class CollabLearner(Learner):
         items, ratings = (t.numpy() for t in self.data.histories[self.data.users[user]])
         again = pd.Series(ratings).groupby(items, sort=False)
         own = (again.sum() if self.data.implicit else again.mean()).sort_values(ascending=False, kind="stable").iloc[:n]
-        return self._titled(pd.DataFrame({"item": self.data.items.decode(own.index)})).assign(
+        return self._titled(pd.DataFrame({"item": self.data.items.decode(own.index.to_numpy())})).assign(
             rating=own.to_numpy(np.float32))
 
     def show_results(self, n: int = 10) -> pd.DataFrame:
@@ -231,13 +231,14 @@ class CollabLearner(Learner):
                           metrics=copy.deepcopy(self.scores.metrics),
                           cbs=self.objective and type(self.objective)(**self.objective.config))
 
-    def _pool(self, among: Iterable[Hashable] | None, without: Iterable[Hashable] | None) -> Tensor:
+    def _pool(self, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable]) -> Tensor:
         """The rows to choose from, ascending."""
         vocab = self.data.items
-        pool = torch.arange(1, len(vocab)) if among is None else torch.unique(self._rows(vocab, list(among), "error"))
+        pool = torch.arange(1, len(vocab)) if among is None else torch.unique(
+            self._rows(vocab, vocab.listed(among), "error"))
         if without is None:
             return pool
-        return pool[~torch.isin(pool.cpu(), torch.from_numpy(vocab.encode(list(without))))]
+        return pool[~torch.isin(pool.cpu(), torch.from_numpy(vocab.encode(vocab.listed(without))))]
 
     def _recommended(self, rows: Tensor, pool: Tensor, n: int, exclude_seen: bool, asked: Any = None) -> pd.DataFrame:
         """A table of the best of the pool for each row; with `asked`, their ids in front."""

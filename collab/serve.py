@@ -34,10 +34,10 @@ MAX_ROWS = 1 << 16      # recommendations that are made at a time
 # Many users -------------------------------------------------------------------------------------------------------
 
 def recommend_all(self: Any, n: int = 10, users: Any = None, exclude_seen: bool = True,
-                  among: Iterable[Hashable] | None = None, path: str | Path | None = None,
-                  without: Iterable[Hashable] | None = None) -> Iterator[pd.DataFrame] | Path:
-    """`recommend` for many `users`, by default all that are known: an iterator over tables of some 65,000 rows (user,
-    rank, item, title, score), in the order of the users, never all at a time.
+                  among: Hashable | Iterable[Hashable] | None = None, path: str | Path | None = None,
+                  without: Hashable | Iterable[Hashable] | None = None) -> Iterator[pd.DataFrame] | Path:
+    """`recommend` for many `users` (one id or several), by default all that are known: an iterator over tables of some
+    65,000 rows (user, rank, item, title, score), in the order of the users, never all at a time.
 
     With `path` the rows are written to that file, .parquet (which needs `collab[parquet]`) or .csv, as they come, with
     a bar where somebody watches, and the path is returned. The file takes its name when it is whole: Ctrl-C leaves the
@@ -45,7 +45,8 @@ def recommend_all(self: Any, n: int = 10, users: Any = None, exclude_seen: bool 
     check_k(n)
     pool = self._pool(among, without)
     vocab = self.data.users
-    asked = vocab.decode(np.arange(1, len(vocab))) if users is None else pd.Index(list(users), tupleize_cols=False)
+    asked = (vocab.decode(np.arange(1, len(vocab))) if users is None else
+             pd.Index(vocab.listed(users), tupleize_cols=False))
     rows = self._rows(vocab, asked, "average")
     size = max(1, MAX_ROWS // min(n, max(1, len(pool))))
 

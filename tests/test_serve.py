@@ -78,6 +78,33 @@ def test_some_users_come_in_the_order_they_were_asked_for(learn: CollabLearner):
     pd.testing.assert_frame_equal(table, learn.recommend([9, 7, 9], n=2))
 
 
+def named(ids: Any) -> CollabLearner:
+    """A learner whose 12 users and 6 items are called ids(k)."""
+    frame = pd.DataFrame({"user": [k % 12 for k in range(48)], "item": [k % 6 for k in range(48)], "rating": 4.0})
+    called = frame.assign(**{side: [ids(k) for k in frame[side]] for side in ("user", "item")}, rating=[3.0, 4] * 24)
+    data = CollabDataBunch.from_df(called, duplicates="mean", valid_pct=0.0, seed=0, device="cpu")
+    return collab_learner(data, n_factors=2)
+
+
+@pytest.mark.filterwarnings("ignore:.*rate a pair again")
+@pytest.mark.parametrize("ids", [lambda k: f"i{k}", lambda k: k, lambda k: (k, k + 1)], ids=["text", "int", "tuple"])
+def test_a_single_id_stands_for_a_list_of_one(ids: Any):
+    learn, one = named(ids), ids(3)
+    for several, single in (([one], one), ([ids(9)], ids(9))):
+        table, = learn.recommend_all(n=2, users=single)
+        pd.testing.assert_frame_equal(table, next(learn.recommend_all(n=2, users=several)))
+    seen = {"exclude_seen": False}
+    assert learn.recommend(one, among=one, **seen)["item"].tolist() == [one]
+    assert learn.recommend(one, without=one, n=9, **seen)["item"].tolist() == \
+        learn.recommend(one, without=[one], n=9, **seen)["item"].tolist()
+    index = learn.index()
+    assert one not in index.recommend(one, 9, exclude=one)["item"].tolist() and len(index.recommend(one, 9)) == 6
+    assert len(index.search(index.users[1], 9, exclude=[one])) == 5
+    both = {ids(1), ids(2)}
+    for some in (both, tuple(both), iter(both), dict.fromkeys(both)):
+        assert {*learn.recommend(one, among=some, **seen)["item"]} == both
+
+
 def test_what_may_not_be_recommended_is_not(learn: CollabLearner):
     best = learn.recommend(7, n=3)["item"].tolist()
     assert learn.recommend(7, n=1, without=best[:2])["item"].tolist() == best[2:]

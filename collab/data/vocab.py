@@ -95,6 +95,12 @@ class Vocab:
             return Vocab(pd.Index(every, dtype=self._index.dtype, tupleize_cols=False), self.name)
         return Vocab(every.tolist(), self.name)
 
+    def listed(self, ids: Hashable | Iterable[Hashable]) -> list:
+        """Ids as a list, a single one as a list of one: text, whatever is no iterable, a tuple that is a known id."""
+        if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable) or (isinstance(ids, tuple) and ids in self):
+            return [ids]
+        return list(ids)
+
     def __getitem__(self, id: Hashable) -> int:
         """The row of a known id. Raises UnknownId, with the nearest known ids, or DataError for another kind."""
         row = int(self.encode([id])[0])
