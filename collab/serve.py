@@ -91,10 +91,12 @@ def _write_parquet(path: Path, first: pd.DataFrame, tables: Iterator[pd.DataFram
         try:
             for table in (table for table in tables if len(table)):     # the first rows decide the types
                 columns = pa.Table.from_pandas(table, writer and writer.schema, preserve_index=False)
+                if any(pa.types.is_nested(kind) for kind in columns.schema.types):
+                    raise pa.ArrowTypeError("tuples would be read back as arrays")
                 writer = writer or ParquetWriter(file, columns.schema, compression="zstd")
                 writer.write_table(columns)
             writer = writer or ParquetWriter(file, pa.Schema.from_pandas(first, preserve_index=False))
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OverflowError) as error:
             raise DataError(f"{path}: these ids cannot be written as Parquet ({error}); write a .csv") from None
         finally:
             if writer is not None:

@@ -151,6 +151,17 @@ def test_a_file_holds_what_the_tables_hold(learn: CollabLearner, monkeypatch, tm
     assert [*(pd.read_parquet if ending == "parquet" else pd.read_csv)(empty)] == [*expected]
 
 
+@pytest.mark.filterwarnings("ignore:.*rate a pair again")
+@pytest.mark.parametrize("ids", [lambda k: (k, k + 1), lambda k: k + 2**70], ids=["tuple", "long"])
+def test_ids_that_parquet_would_change_are_refused(monkeypatch, tmp_path: Path, ids: Any):
+    pytest.importorskip("pyarrow")
+    learn = named(ids)
+    with pytest.raises(DataError, match=r"recs\.parquet: these ids cannot be written as Parquet .*; write a \.csv"):
+        learn.recommend_all(n=2, path=tmp_path / "recs.parquet")
+    assert not [*tmp_path.iterdir()]
+    assert len(pd.read_csv(learn.recommend_all(n=2, path=tmp_path / "recs.csv"))) == 24
+
+
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 def test_an_interrupted_write_leaves_the_old_file(learn: CollabLearner, monkeypatch, tmp_path: Path, ending: str):
     path = tmp_path / f"recs.{ending}"
