@@ -116,19 +116,21 @@ class Index:
         """Write one safetensors file with vectors, ids and titles, and no rating; whole, or not at all."""
         users = {} if self.users is None else {"users": self.users}
         config = {"index": VERSION, "items": self.item_ids.to_state(), "titles": self.titles, "y_range": self.y_range,
-                  "users": self.user_ids and self.user_ids.to_state(), "scale": self.scale}
+                  "users": self.user_ids and self.user_ids.to_state(), "scale": self.scale,
+                  "method": self.method}
         return write_tensors(path, {"items": self.items, **users}, config)
 
     @classmethod
-    def load(cls, path: str | Path, method: str = "exact") -> Index:
-        """What `save` wrote: the same answers, to the bit. Raises FileNotFoundError, or ValueError for another file."""
+    def load(cls, path: str | Path, method: str | None = None) -> Index:
+        """What `save` wrote: the same answers, to the bit, with the file's `method` unless another is given. Raises
+        FileNotFoundError, or ValueError for another file."""
         tensors, config = read_tensors(path)
         if config.get("index") != VERSION:
             raise ValueError(f"{path} is no index of version {VERSION}; a learner is read with load_learner(path)")
         users = config["users"] and Vocab.from_state(config["users"])
         y_range, scale = (r and (float(r[0]), float(r[1])) for r in (config["y_range"], config["scale"]))
         return cls(tensors["items"], Vocab.from_state(config["items"]), config["titles"], tensors.get("users"), users,
-                   y_range, scale, method)
+                   y_range, scale, method or config.get("method", "exact"))
 
     def _find(self, queries: Tensor, k: int, seen: Histories) -> tuple[Tensor, Tensor]:
         check_k(k)
@@ -153,7 +155,7 @@ def _graph(items: Tensor) -> Any:
     try:
         from usearch.index import Index as Graph
     except ImportError:
-        raise ImportError('method="usearch" needs usearch: pip install "collab[ann]"') from None
+        raise ImportError('method="usearch" needs usearch: pip install "collab[ann]", or take method="exact"') from None
     norms = items[1:].norm(dim=1)
     longer = (norms.max().square() - norms.square()).clamp(min=0).sqrt()
     graph = Graph(ndim=items.shape[1] + 1, metric="cos", dtype="f32", connectivity=32, expansion_add=256,

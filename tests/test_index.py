@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +20,7 @@ from collab import (
     load_learner,
     synthetic,
 )
-from collab.train.checkpoint import read_tensors
+from collab.train.checkpoint import read_tensors, write_tensors
 
 
 def fitted(name: str) -> CollabLearner:
@@ -65,7 +67,7 @@ def test_the_file_holds_vectors_and_ids_and_no_rating(tmp_path):
     learn = fitted("dot_bias")
     tensors, config = read_tensors(learn.index().save(tmp_path / "index"))
     assert {name: tuple(t.shape) for name, t in tensors.items()} == {"items": (41, 6), "users": (61, 6)}
-    assert {*config} == {"index", "items", "titles", "users", "y_range", "scale"}
+    assert {*config} == {"index", "items", "titles", "users", "y_range", "scale", "method"}
     alone = Index.load(learn.index(users=False).save(tmp_path / "items"))
     assert {*read_tensors(tmp_path / "items")[0]} == {"items"} and alone.users is None and alone.user_ids is None
     with pytest.raises(DataError, match="holds no users"):
@@ -114,6 +116,39 @@ def test_the_approximate_search_finds_nearly_all_of_the_best_and_scores_them_exa
     assert len(both) > 0.98 * len(one)
     np.testing.assert_allclose(both["score_x"], both["score_y"], rtol=1e-5)
     assert not {0, 1, 2} & {*other["item"]}
+
+
+class Graph:
+    """What is used of usearch's Index, by comparing all."""
+
+    def __init__(self, **_: object):
+        self.made = True
+
+    def add(self, keys: np.ndarray, vectors: np.ndarray, threads: int) -> None:
+        self.keys, self.vectors = keys, vectors
+
+    def search(self, query: np.ndarray, k: int) -> SimpleNamespace:
+        return SimpleNamespace(keys=self.keys[np.argsort(-(self.vectors @ query))[:k]])
+
+
+def test_the_method_is_that_of_the_file_unless_another_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    modules, learn = __import__("sys").modules, fitted("dot_bias")
+    monkeypatch.setitem(modules, "usearch.index", SimpleNamespace(Index=Graph))
+    exact, near = learn.index(), learn.index(method="usearch")
+    files = exact.save(tmp_path / "exact"), near.save(tmp_path / "near")
+    assert [Index.load(file).method for file in files] == ["exact", "usearch"]
+    assert [Index.load(file, "exact").method for file in files] == ["exact", "exact"]
+    assert Index.load(files[0], method="usearch").method == "usearch"
+    for index in (near, Index.load(files[1])):
+        pd.testing.assert_frame_equal(index.recommend(7, 5), exact.recommend(7, 5))
+    with pytest.raises(DataError, match="is not one of exact, usearch"):
+        Index.load(files[0], "annoy")
+    tensors, config = read_tensors(files[1])
+    del config["method"]                    # as files were before
+    assert Index.load(write_tensors(tmp_path / "old", tensors, config)).method == "exact"
+    monkeypatch.setitem(modules, "usearch.index", None)
+    with pytest.raises(ImportError, match=r"collab\[ann\].*, or.*\"exact\""):
+        Index.load(files[1])
 
 
 def test_without_its_package_the_approximate_search_names_the_extra(monkeypatch: pytest.MonkeyPatch):
