@@ -7,6 +7,7 @@ import math
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from collab import (
     EMA,
@@ -73,6 +74,14 @@ def test_training_is_the_same_to_the_bit_with_and_without(data):
         quietly(learn, 3)
     one, other = (learn.model.state_dict() for learn in learners)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_looking_at_what_is_held_out_draws_no_random_number(data):
+    data.valid = DataLoader(TensorDataset(*data.valid.tensors), shuffle=True, batch_size=99)
+    cb, random = RankingMetrics(), torch.get_rng_state()
+    small(data, cbs=cb)
+    cb.before_fit()
+    assert torch.equal(torch.get_rng_state(), random)
 
 
 def test_the_weights_of_the_best_ranking_can_be_kept(data):

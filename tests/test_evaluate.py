@@ -304,6 +304,17 @@ def test_popularity_counts_users_once_however_often_they_rate():
     assert result.summary.tolist() == [0.5, 1.0]
 
 
+def test_cold_users_and_items_dilute_neither_popularity_nor_novelty():
+    rows = [("u1", "A", 1.0), ("u1", "B", 1.0), ("u2", "A", 1.0), ("u2", "C", 1.0), ("u1", "C", 5.0)]
+    known = pd.DataFrame({"id": ["u1", "u2", "u3", "u4"], "age": [20, 30, 40, 50]})
+    films = pd.DataFrame({"id": ["A", "B", "C", "D"], "year": [1990, 1995, 1999, 2000]})
+    data = bunch(rows, 4, users=known, items=films, user_features=["age"], item_features=["year"])
+    scores = torch.zeros(data.n_users, data.n_items)
+    scores[:, data.items["C"]], scores[:, data.items["D"]] = 1, 2       # u1 gets D, which nobody rated, then C
+    result = evaluate(CollabLearner(data, Table(scores)), k=2, metrics=("popularity", "novelty"))
+    assert result.summary.tolist() == [(1 / 2 + 1 / 2) / 2, 1.0]        # D counts as if one user had rated it
+
+
 def test_the_baseline_is_popularity_measured_alike(planted):
     result = evaluate(collab_learner(planted, n_factors=5), k=5, threshold=3.0, metrics=("ndcg", "auc"), baseline=True)
     alone = evaluate(Popularity(planted), k=5, threshold=3.0, metrics=("ndcg", "auc"))

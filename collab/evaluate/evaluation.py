@@ -137,7 +137,7 @@ def _shares(data: CollabDataBunch) -> Tensor:
     """Item row -> the share of the training users who rated it; of an item that nobody did, one user's."""
     seen = data.histories
     items = torch.unique(pair_keys(data, seen.users, seen.items)) % data.n_items
-    return torch.bincount(items, minlength=data.n_items).clamp(min=1).double() / (data.n_users - 1)
+    return torch.bincount(items, minlength=data.n_items).clamp(min=1).double() / data.trained["user"].sum()
 
 
 def _auc(model: nn.Module, held_out: HeldOut, candidates: Tensor) -> Tensor:
