@@ -98,7 +98,7 @@ def test_averaged_weights_are_ranked_where_they_are_what_is_validated(data):
 
 def test_what_cannot_be_ranked_is_refused_before_training(ratings, data):
     for options, message in (({"every": 0}, "every must be at least 1, got 0"), ({"k": 0}, "k must be"),
-                             ({"metrics": "rmse"}, "got 'rmse'")):
+                             ({"metrics": "rmse"}, "got 'rmse'"), ({"threshold": "4"}, "must be a finite number")):
         with pytest.raises(ValueError, match=message):
             RankingMetrics(**options)
     whole = CollabDataBunch.from_df(ratings, valid_pct=0, seed=0, device="cpu")

@@ -95,8 +95,8 @@ def naive(learn: Any, train: list[tuple], held_out: list[tuple], k: int, thresho
     for u, i, r in held_out:
         if u not in users:
             out["ratings_of_unknown_users"] += 1
-        elif threshold is not None and r < threshold:
-            out["ratings_below_threshold"] += 1
+        elif threshold is not None and r <= threshold:
+            out["ratings_not_above_threshold"] += 1
         elif i not in items and unknown == "drop":
             out["ratings_of_unknown_items"] += 1
         elif exclude_seen and i in seen[u]:
@@ -165,9 +165,9 @@ def test_each_rating_that_does_not_count_is_counted_once():
                 ("bob", "new", 5.0), ("bob", "A", 5.0),         # not trained on; seen in training
                 ("cem", "S", 5.0), ("cem", "new", 1.0),         # a user who was not trained on
                 ("ann", "X", 5.0)]                              # who has nothing else
-    result = evaluate(worked(held_out), threshold=4.0)
+    result = evaluate(worked(held_out), threshold=3.0)
     assert result.left_out == {"users_without_relevant_items": 1, "ratings_of_unknown_users": 2,
-                               "ratings_below_threshold": 2, "ratings_of_unknown_items": 1,
+                               "ratings_not_above_threshold": 2, "ratings_of_unknown_items": 1,
                                "ratings_seen_in_training": 2, "ratings_repeated": 1}
     assert result.per_user[["user", "n_relevant", "mrr"]].values.tolist() == [["bob", 1, 1.0]]
     assert "ratings seen in training 2" in repr(result)
@@ -180,9 +180,21 @@ def test_unknown_items_are_dropped_or_cannot_be_found():
     assert missed.summary["recall"] == pytest.approx(1 / 3) and not any(missed.left_out.values())
 
 
-def test_the_threshold_itself_is_relevant_and_a_rating_below_hides_no_better_one():
-    learn = worked([("bob", "S", 4.0), ("bob", "T", 3.9), ("bob", "U", 2.0), ("bob", "U", 4.5)])
-    assert evaluate(learn, threshold=4.0).per_user["n_relevant"].tolist() == [2]
+def test_what_is_rated_above_the_threshold_is_relevant_as_in_from_df_and_a_lower_rating_hides_no_better_one():
+    held_out = [("bob", "S", 4.1), ("bob", "T", 4.0), ("bob", "U", 2.0), ("bob", "U", 4.5)]
+    assert evaluate(worked(held_out), threshold=4.0).per_user["n_relevant"].tolist() == [2]
+
+
+def test_rows_of_a_table_that_are_too_weak_to_be_interactions_are_counted():
+    data = bunch([(u, i, 5.0) for u, i, _ in TRAIN], len(TRAIN), implicit=True, threshold=3)
+    learn = CollabLearner(data, Table(torch.zeros(data.n_users, data.n_items)))
+    rows = [("bob", "S", 5.0), ("bob", "T", 3.0), ("bob", "new", 1.0), ("ann", "A", -2.0), ("cem", "S", 1.0)]
+    table = pd.DataFrame(rows, columns=["user", "item", "rating"])
+    result = evaluate(learn, table)
+    assert result.per_user[["user", "n_relevant"]].values.tolist() == [["bob", 1]]
+    assert {name: n for name, n in result.left_out.items() if n} == {
+        "users_without_relevant_items": 1, "ratings_of_unknown_users": 1, "ratings_not_above_threshold": 3}
+    assert evaluate(learn, table, users="bob").left_out["ratings_not_above_threshold"] == 2
 
 
 def test_users_may_be_chosen():
@@ -221,6 +233,7 @@ def test_equal_scores_are_ranked_in_the_order_of_ids():
     ({"k": 0}, "k must be a whole number, at least 1, got 0"), ({"k": 2.5}, "got 2.5"), ({"k": True}, "got True"),
     ({"metrics": ("ndcg", "ndgc")}, "metrics are of ndcg, precision, .*; got 'ndgc'"), ({"metrics": ()}, r"got \(\)"),
     ({"unknown_items": "keep"}, "neither 'drop' nor 'miss'"), ({"threshold": 6}, "a lower threshold"),
+    ({"threshold": "4"}, "threshold must be a finite number or None, got '4'"),
     ({"batches": DataLoader(TensorDataset(torch.tensor([1, 2])))}, "must hold .users, items, ratings.")])
 def test_arguments_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..data.databunch import CollabDataBunch
+from ..data.implicit import check_threshold
 from ..train.callback import Callback
 from .evaluation import check_request, column, measure
 from .held_out import HeldOut
@@ -22,6 +23,7 @@ class RankingMetrics(Callback):
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")
         self.k, self.metrics = check_request(k, metrics)
+        check_threshold(threshold)
         self.every, self.threshold = every, threshold
 
     def before_fit(self) -> None:

@@ -61,7 +61,7 @@ def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[
       candidates, whatever k), "popularity" (the mean share of training users who rated what is recommended),
       "novelty" (the mean -log2 of that share) and "coverage" (the share of all items that is in anybody's list; in
       `summary` alone). `collab.evaluate.ranking` has sources.
-    - `threshold`: held-out items are relevant if rated at least so high; by default all of them are.
+    - `threshold`: held-out items are relevant if rated above it, 3 being "rating > 3"; by default all of them are.
     - `exclude_seen`: the items that a user rated in training are not ranked, and not relevant.
     - `users`: only these: a raw id, or several.
     - `unknown_items`: held-out items that were not trained on cannot be recommended. "drop" leaves them out; "miss"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,12 @@ from torch import Tensor
 
 from ..data.databunch import CollabDataBunch
 from ..data.history import Histories
+from ..data.implicit import check_threshold, with_weights
+from ..data.schema import check_ratings
 from ..data.vocab import UNKNOWN
 from ..learner import SEVERAL, Ids
+
+TOO_WEAK = -math.inf        # the rating of a row that is no interaction by the threshold of its data
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +39,13 @@ class HeldOut:
         """See `evaluate`, whose arguments these are."""
         if unknown_items not in ("drop", "miss"):
             raise ValueError(f"unknown_items={unknown_items!r} is neither 'drop' nor 'miss'")
+        check_threshold(threshold)
         user, item, rating = _columns(data, batches)
         among = torch.unique(user[user != UNKNOWN]) if users is None else _known(data, users)
         rest = torch.ones_like(user, dtype=torch.bool) if users is None else torch.isin(user, among)
         seen, left_out, never = data.histories if exclude_seen else None, {}, torch.zeros_like(user, dtype=torch.bool)
         for name, out in (("ratings_of_unknown_users", user == UNKNOWN),
-                          ("ratings_below_threshold", never if threshold is None else ~(rating >= threshold)),
+                          ("ratings_not_above_threshold", ~(rating > (TOO_WEAK if threshold is None else threshold))),
                           ("ratings_of_unknown_items", item == UNKNOWN if unknown_items == "drop" else never),
                           ("ratings_seen_in_training", never if seen is None else
                            torch.isin(pair_keys(data, user, item), pair_keys(data, seen.users, seen.items)))):
@@ -74,7 +80,7 @@ def _columns(data: CollabDataBunch, batches: Any) -> tuple[Tensor, Tensor, Tenso
     if batches is None:
         raise ValueError("there is no validation part: make the data with valid_pct or split, or pass batches")
     if isinstance(batches, pd.DataFrame):
-        batches = data.batches(batches)
+        batches = [data.batches(batches).tensors, _too_weak(data, batches)]
     if callable(ordered := getattr(batches, "in_order", None)):
         batches = ordered()                 # training rows, unshuffled
     parts = [tuple(batch) for batch in batches]
@@ -83,6 +89,16 @@ def _columns(data: CollabDataBunch, batches: Any) -> tuple[Tensor, Tensor, Tenso
                          f"ratings; got {batches!r}")
     user, item, rating = (torch.cat([t.cpu() for t in column]) for column in zip(*parts))
     return user, item, rating
+
+
+def _too_weak(data: CollabDataBunch, table: pd.DataFrame) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows of a checked table that `data.batches` leaves out, since they are not above `data.threshold`."""
+    table = with_weights(table, data.schema.rating)
+    own = [data.schema.user, data.schema.item, data.schema.rating]
+    user, item, rating = (table[name] for name in (own if {*own} <= {*table} else ("user", "item", "rating")))
+    weak = ~(check_ratings(rating) > (TOO_WEAK if data.threshold is None else data.threshold)).to_numpy()
+    return (torch.from_numpy(data.users.encode(user[weak])), torch.from_numpy(data.items.encode(item[weak])),
+            torch.full((int(weak.sum()),), TOO_WEAK))
 
 
 def _known(data: CollabDataBunch, users: Ids) -> Tensor:
