@@ -148,7 +148,7 @@ def peers(data: CollabDataBunch, train: pd.DataFrame, test: pd.DataFrame, seed: 
             run = subprocess.run([PEER, ROOT / "benchmarks/peers/ranking.py", *files, "--model", model, "--seed",
                                   str(seed), "--out", out, "--json"], capture_output=True, text=True, check=True)
             got = json.loads(run.stdout.splitlines()[-1])
-            result = evaluate(Theirs(pd.read_csv(out), data), metrics=METRICS)
+            result = evaluate(Theirs(pd.read_csv(out), data), metrics=METRICS, baseline=False)
             rows.append({"model": f"implicit {model}", **result.summary, "seconds": got["cpu_seconds"]})
             if model == "als":
                 n_factors, n_sweeps = (got["settings"][name] for name in ("factors", "iterations"))
@@ -180,7 +180,8 @@ def main() -> None:
             start = time.process_time()
             learn = OURS[name](data, seed)
             seconds = time.process_time() - start
-            rows.append({"model": name, **evaluate(learn, metrics=METRICS).summary, "seconds": seconds})
+            result = evaluate(learn, metrics=METRICS, baseline=False)
+            rows.append({"model": name, **result.summary, "seconds": seconds})
             print(rows[-1], flush=True)
         rows.append({"model": "popularity", **evaluate(Popularity(data), metrics=METRICS).summary, "seconds": 0.0})
         if PEER.exists() and not args.no_peers and not args.validate:

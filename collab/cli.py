@@ -367,7 +367,7 @@ def _report(learn: CollabLearner, part: TensorBatches | None, k: int | None = No
     if part is None:
         print("\nNothing was held out, so there is no error to report.")
     elif ranks or k is not None:
-        result = ranking.evaluate(learn, part, k or 10, ("ndcg", "precision", "recall"), baseline=True)
+        result = ranking.evaluate(learn, part, k or 10, ("ndcg", "precision", "recall"))
         print(f"\nRanking of {part.n:,} held-out ratings:\n\n{result}")
     else:
         print(f"\nError on {part.n:,} ratings:\n\n{table(errors(learn, part), decimals=4)}")

@@ -16,6 +16,7 @@ from collab import (
     DataBunch,
     EmbeddingDotBias,
     Learner,
+    Popularity,
     RankingMetrics,
     RatingSet,
     SaveBest,
@@ -114,13 +115,15 @@ def test_what_cannot_be_ranked_is_refused_before_training(ratings, data):
 
 def test_each_fold_is_what_it_is_alone(ratings):
     table = cross_validate(small, ratings, folds=3, fit=quietly, ranking=("ndcg", "auc"), k=5, seed=7, device="cpu")
-    assert list(table) == ["valid_loss", "rmse", "mae", "ndcg@5", "auc", "seconds"] and table.index.name == "fold"
+    assert list(table) == ["valid_loss", "rmse", "mae", "ndcg@5", "ndcg@5 of popularity", "auc", "auc of popularity",
+                           "seconds"] and table.index.name == "fold"
     for fold, split in enumerate(kfold(3, seed=7)):
         learn = small(CollabDataBunch.from_df(ratings, split=split, seed=7, device="cpu"))
         quietly(learn)
-        ranked = evaluate(learn, k=5, metrics=("ndcg", "auc")).summary
-        assert table.loc[fold].drop("seconds").to_dict() == {**learn.validate(), "ndcg@5": ranked["ndcg"],
-                                                             "auc": ranked["auc"]}
+        ranked, popular = (evaluate(r, k=5, metrics=("ndcg", "auc")).summary for r in (learn, Popularity(learn.data)))
+        assert table.loc[fold].drop("seconds").to_dict() == {
+            **learn.validate(), "ndcg@5": ranked["ndcg"], "ndcg@5 of popularity": popular["ndcg"],
+            "auc": ranked["auc"], "auc of popularity": popular["auc"]}
 
 
 def test_folds_may_be_splits_of_ones_own_and_options_reach_the_data(ratings):

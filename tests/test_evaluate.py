@@ -279,7 +279,7 @@ def test_looking_changes_nothing(planted, model):
     before, random = copy.deepcopy(learn.model.state_dict()), torch.get_rng_state()
     shuffle = planted.train.generator.get_state()
     shuffled = DataLoader(TensorDataset(*planted.valid.tensors), shuffle=True, batch_size=99)
-    first = evaluate(learn, shuffled, metrics=NAMES, baseline=True)
+    first = evaluate(learn, shuffled, metrics=NAMES)
     evaluate(learn, planted.train, exclude_seen=False)
     evaluate(Popularity(planted), shuffled)
     pd.testing.assert_frame_equal(evaluate(learn, metrics=NAMES).per_user, first.per_user)
@@ -328,14 +328,17 @@ def test_cold_users_and_items_dilute_neither_popularity_nor_novelty():
     assert result.summary.tolist() == [(1 / 2 + 1 / 2) / 2, 1.0]        # D counts as if one user had rated it
 
 
-def test_the_baseline_is_popularity_measured_alike(planted):
-    result = evaluate(collab_learner(planted, n_factors=5), k=5, threshold=3.0, metrics=("ndcg", "auc"), baseline=True)
-    alone = evaluate(Popularity(planted), k=5, threshold=3.0, metrics=("ndcg", "auc"))
+def test_popularity_is_measured_alike_beside_every_model_but_itself(planted, monkeypatch):
+    learn, options = collab_learner(planted, n_factors=5), {"k": 5, "threshold": 3.0, "metrics": ("ndcg", "auc")}
+    result, alone = evaluate(learn, **options), evaluate(Popularity(planted), **options)
     pd.testing.assert_frame_equal(result.baseline.per_user, alone.per_user)
+    assert alone.baseline is None and repr(alone).splitlines()[1].split() == ["MostPopular"]
     shown = repr(result).splitlines()
     assert shown[0] == f"Top 5 of {len(alone.per_user)} users"
     assert shown[1].split() == ["EmbeddingDotBias", "MostPopular"]
     assert shown[2].split() == ["ndcg", f"{result.summary['ndcg']:.4f}", f"{alone.summary['ndcg']:.4f}"]
+    monkeypatch.setattr(evaluation, "Popularity", lambda data: pytest.fail("measured"))
+    assert evaluate(learn, baseline=False, **options).baseline is None
 
 
 def test_popularity_on_movielens_100k_is_where_others_find_it(ml100k: RatingSet):

@@ -50,7 +50,7 @@ class Popularity:
 
 def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[str] = ACCURACY,
              threshold: float | None = None, exclude_seen: bool = True, users: Ids | None = None,
-             unknown_items: str = "drop", baseline: bool = False) -> RankingResult:
+             unknown_items: str = "drop", baseline: bool = True) -> RankingResult:
     """Rank all items for each user with held-out ratings, and measure the first `k`.
 
     - `learn`: a CollabLearner, a `Popularity`, or what else has `data`, `model` and `untouched()`. It is not changed.
@@ -66,7 +66,7 @@ def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[
     - `users`: only these: a raw id, or several.
     - `unknown_items`: held-out items that were not trained on cannot be recommended. "drop" leaves them out; "miss"
       keeps them as relevant ones that are never found, so that models with other vocabs are measured alike.
-    - `baseline`: also measure `Popularity`, in the same way; it is the result's `baseline`.
+    - `baseline`: measure `Popularity` too, in the same way, unless it is what is evaluated: the result's `baseline`.
 
     Users without a relevant item have no metrics; these, ratings of unknown users, and pairs that occur again are
     left out and counted in `left_out`. Equal scores are ranked in the order of ids.
@@ -97,7 +97,8 @@ def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[
                                  **{name: v.numpy() for name, v in values.items() if v.ndim}})
         summary = pd.Series({name: v.nanmean().item() for name, v in values.items()})
         return RankingResult(type(ranker.model).__name__, k, per_user, summary, held_out.left_out, beside)
-    return result(learn, result(Popularity(data), None) if baseline else None)
+    beside = baseline and not isinstance(learn.model, MostPopular)
+    return result(learn, result(Popularity(data), None) if beside else None)
 
 
 def check_request(k: int, metrics: Sequence[str]) -> tuple[int, tuple[str, ...]]:

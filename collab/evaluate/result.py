@@ -19,7 +19,7 @@ class RankingResult:
     - `per_user`: a row a user: user (raw id), n_relevant, and a column a metric.
     - `summary`: the mean of each metric over users, those left out for whom it is not defined (NaN).
     - `left_out`: how many users had nothing relevant to find, and how many held-out ratings did not count, and why.
-    - `baseline`: that of `Popularity`, where it was asked for."""
+    - `baseline`: that of `Popularity`, unless it was not wanted."""
 
     name: str
     k: int

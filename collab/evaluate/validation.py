@@ -23,7 +23,8 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], rat
                    folds: int | Iterable[Split | str] = 5, fit: Callable[[CollabLearner], Any] = _one_cycle,
                    ranking: Sequence[str] = (), k: int = 10, seed: int = 0, **options: Any) -> pd.DataFrame:
     """Train and measure a model on every fold: a row a fold, with what `learn.validate` gives (valid_loss, rmse, mae),
-    the metrics of `evaluate` that `ranking` names ("ndcg@10" ...), and the seconds that `fit` took.
+    the metrics of `evaluate` that `ranking` names ("ndcg@10" ...), each beside that of `Popularity` ("ndcg@10 of
+    popularity"), and the seconds that `fit` took.
 
     - `make_learner`: builds a learner for the data of a fold: `collab_learner`, or a function of your own around it.
     - `folds`: how many parts of `kfold(folds, seed)`, or the splits themselves: ("u1", "u2"), [time_split(0.2)].
@@ -40,7 +41,7 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], rat
     >>> ratings = synthetic(60, 40, 900, seed=0).ratings
     >>> table = cross_validate(collab_learner, ratings, folds=3, fit=quietly, ranking=("ndcg",), k=5)
     >>> list(table), table.index.tolist()
-    (['valid_loss', 'rmse', 'mae', 'ndcg@5', 'seconds'], [0, 1, 2])
+    (['valid_loss', 'rmse', 'mae', 'ndcg@5', 'ndcg@5 of popularity', 'seconds'], [0, 1, 2])
     """
     if ranking:
         k, ranking = check_request(k, ranking)      # before hours of training rather than after
@@ -59,8 +60,11 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], rat
             break
         row = learn.validate()
         if ranking:
-            summary = evaluate(learn, k=k, metrics=ranking).summary
-            row |= {column(name, k): summary[name] for name in ranking}
+            result = evaluate(learn, k=k, metrics=ranking)
+            for name in ranking:
+                row[column(name, k)] = result.summary[name]
+                if result.baseline is not None:
+                    row[f"{column(name, k)} of popularity"] = result.baseline.summary[name]
         rows.append(row | {"seconds": seconds})
     names = [split if isinstance(split, str) else number for number, split in enumerate(splits[:len(rows)])]
     return pd.DataFrame(rows, index=pd.Index(names, name="fold"))
