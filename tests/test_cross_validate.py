@@ -27,6 +27,7 @@ from collab import (
     kfold,
     leave_last,
     synthetic,
+    user_split,
 )
 
 
@@ -47,6 +48,13 @@ def small(data: CollabDataBunch, **options) -> CollabLearner:
 def quietly(learn: CollabLearner, n_epochs: int = 2) -> None:
     with learn.no_logging():
         learn.fit(n_epochs)
+
+
+def raw(data: CollabDataBunch, part: TensorBatches) -> pd.DataFrame:
+    """The ratings of a part as they came in."""
+    users, items, ratings = (t.numpy() for t in part.tensors)
+    names = data.schema.user, data.schema.item, data.schema.rating
+    return pd.DataFrame(dict(zip(names, (data.users.decode(users), data.items.decode(items), ratings))))
 
 
 # RankingMetrics ---------------------------------------------------------------------------------------------------
@@ -137,6 +145,49 @@ def test_folds_may_be_splits_of_ones_own_and_options_reach_the_data(ratings):
                            user_name="user", item_name="item", rating_name="stars", bs=128, device="cpu")
     assert table.index.tolist() == [0, 1] and [data.train.bs for data in seen] == [128, 128]
     assert [data.valid.n for data in seen] == [120, len(ratings) - 900]
+
+
+@pytest.mark.parametrize("model", ["als", "ease", "infinite_ae"])
+def test_a_solved_model_is_solved_by_default(ratings, model):
+    def make(data: CollabDataBunch) -> CollabLearner:
+        return collab_learner(data, model, n_factors=4)
+    by_hand = cross_validate(make, ratings, 2, lambda learn: learn.fit(), ("ndcg",), device="cpu")
+    table = cross_validate(make, ratings, 2, ranking=("ndcg",), device="cpu")
+    pd.testing.assert_frame_equal(table.drop(columns="seconds"), by_hand.drop(columns="seconds"))
+
+
+def test_the_data_of_a_learner_are_split_anew_with_its_options(ratings):
+    known = pd.DataFrame({"id": [*range(1, 99)], "name": "a film", "decade": [1980 + k % 4 * 10 for k in range(98)]})
+    renamed = ratings.rename(columns={"user": "reader", "item": "book", "rating": "stars"})
+    data = CollabDataBunch.from_df(renamed, items=known, item_features=["decade"], bs=128, val_bs=99, seed=0,
+                                   device="cpu")
+    seen = []
+
+    def make(data: CollabDataBunch) -> CollabLearner:
+        seen.append(data)
+        return small(data)
+    table = cross_validate(make, data, 3, quietly, seed=5, val_bs=77)
+    rows = pd.concat([raw(made, made.valid).assign(part=k) for k, made in enumerate(seen)])
+    expected = renamed[["reader", "book", "stars"]].sort_values(["reader", "book"]).reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows.drop(columns="part").sort_values(["reader", "book"]).reset_index(drop=True),
+                                  expected, check_dtype=False)
+    assert len(table) == 3 and rows["part"].value_counts().tolist() == [400] * 3
+    for made in seen:
+        assert (made.train.bs, made.valid.bs, made.seed, made.schema.rating) == (128, 77, 5, "stars")
+        assert made.n_items == data.n_items == 99 and made.titles([7]) == ["a film"]
+        assert made.item_features.labels == data.item_features.labels and made.user_features is None
+    whole = CollabDataBunch.from_df(ratings, implicit=True, threshold=3, bs="full", valid_pct=0, device="cpu")
+    cross_validate(make, whole, 2, lambda learn: None)
+    assert all(made.implicit and made.threshold == 3 and len(made.train) == 1 for made in seen[3:])
+    assert sum(made.valid.n for made in seen[3:]) == whole.train.n == (ratings["rating"] > 3).sum()
+
+
+def test_validation_ratings_whose_ids_the_data_did_not_keep_are_left_out_with_a_warning(ratings):
+    data = CollabDataBunch.from_df(ratings, split=user_split(0.2), seed=0, device="cpu")
+    seen = []
+    with pytest.warns(UserWarning, match=f"{data.valid.n} of 1,200 ratings are left out: .* pass the table"):
+        cross_validate(lambda made: seen.append(made) or small(made), data, 2, lambda learn: None)
+    assert sum(made.valid.n for made in seen) == data.train.n
 
 
 def test_folds_of_movielens_have_their_names(ml100k: RatingSet):

@@ -8,28 +8,29 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
+import torch
 
 from ..data.databunch import CollabDataBunch
 from ..data.split import Split, kfold
+from ..data.vocab import UNKNOWN
 from ..learner import CollabLearner
+from ..models.solved import SolvedModel
 from .evaluation import check_request, column, evaluate
 
 
-def _one_cycle(learn: CollabLearner) -> None:
-    learn.fit_one_cycle(5)
-
-
-def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], ratings: pd.DataFrame,
-                   folds: int | Iterable[Split | str] = 5, fit: Callable[[CollabLearner], Any] = _one_cycle,
+def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], data: pd.DataFrame | CollabDataBunch,
+                   folds: int | Iterable[Split | str] = 5, fit: Callable[[CollabLearner], Any] | None = None,
                    ranking: Sequence[str] = (), k: int = 10, seed: int = 0, **options: Any) -> pd.DataFrame:
     """Train and measure a model on every fold: a row a fold, with what `learn.validate` gives (valid_loss, rmse, mae),
     the metrics of `evaluate` that `ranking` names ("ndcg@10" ...), each beside that of `Popularity` ("ndcg@10 of
     popularity"), and the seconds that `fit` took.
 
     - `make_learner`: builds a learner for the data of a fold: `collab_learner`, or a function of your own around it.
+    - `data`: a table of ratings. Or a CollabDataBunch, whose training and validation ratings are split anew, with its
+      metadata and options; it has kept no times and not the order of the table, so that splits by these need the table.
     - `folds`: how many parts of `kfold(folds, seed)`, or the splits themselves: ("u1", "u2"), [time_split(0.2)].
-    - `fit`: trains it; by default `learn.fit_one_cycle(5)`.
-    - `seed`, `options`: those of `CollabDataBunch.from_df`, such as bs=1024.
+    - `fit`: trains it; by default `learn.fit_one_cycle(5)`, or `learn.fit()` where a model is solved.
+    - `seed`, `options`: those of `CollabDataBunch.from_df`, such as bs=1024; they go before those of `data`.
 
     `.mean()` and `.std()` of the table are what one reports. Ctrl-C ends it with the folds that are whole, and a
     warning; KeyboardInterrupt is raised where none is.
@@ -46,11 +47,14 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], rat
     if ranking:
         k, ranking = check_request(k, ranking)      # before hours of training rather than after
     splits = [folds] if isinstance(folds, str) else list(folds) if isinstance(folds, Iterable) else kfold(folds, seed)
+    if isinstance(data, CollabDataBunch):
+        data, kept = _unsplit(data)
+        options = kept | options
     rows: list[dict[str, float]] = []
     for number, split in enumerate(splits):
-        learn = make_learner(CollabDataBunch.from_df(ratings, split=split, seed=seed, **options))
+        learn = make_learner(CollabDataBunch.from_df(data, split=split, seed=seed, **options))
         start = time.perf_counter()
-        fit(learn)
+        (fit or _fit)(learn)
         seconds = time.perf_counter() - start
         if learn.interrupted:
             if not rows:
@@ -68,3 +72,31 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], rat
         rows.append(row | {"seconds": seconds})
     names = [split if isinstance(split, str) else number for number, split in enumerate(splits[:len(rows)])]
     return pd.DataFrame(rows, index=pd.Index(names, name="fold"))
+
+
+def _fit(learn: CollabLearner) -> None:
+    if isinstance(learn.model, SolvedModel):
+        learn.fit(learn.model.n_sweeps)
+    else:
+        learn.fit_one_cycle(5)
+
+
+def _unsplit(data: CollabDataBunch) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The training and validation ratings under their raw ids, and the options of `from_df` that gave the data."""
+    parts = [part.tensors for part in (data.train, data.valid) if part is not None]
+    users, items, ratings = (torch.cat(tensors).cpu().numpy() for tensors in zip(*parts))
+    known = (users != UNKNOWN) & (items != UNKNOWN)
+    if n := int((~known).sum()):
+        warnings.warn(f"{n:,} of {len(known):,} ratings are left out: the data did not keep their ids, which have no "
+                      "training ratings; pass the table in place of the data to have them in the folds", stacklevel=3)
+    names = data.schema.user, data.schema.item, data.schema.rating
+    table = pd.DataFrame(dict(zip(names, (data.users.decode(users[known]), data.items.decode(items[known]),
+                                          ratings[known]))))
+    options = {"user_name": names[0], "item_name": names[1], "rating_name": names[2], "device": data.device,
+               "bs": data.train.bs if data.train.shuffle else "full", "val_bs": data.valid and data.valid.bs,
+               "implicit": data.implicit, "threshold": data.threshold}
+    for side, known_of, features in (("user", data.user_table, data.user_features),
+                                     ("item", data.item_table, data.item_features)):
+        options[f"{side}s"] = known_of.reset_index() if len(known_of) else None
+        options[f"{side}_features"] = features and list(dict.fromkeys(column for column, _ in features.labels))
+    return table, options
