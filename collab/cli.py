@@ -26,8 +26,9 @@ from .data.features import telling
 from .data.files import read_table
 from .data.movielens import movielens
 from .data.schema import DataError, Schema
-from .data.split import CANONICAL, Split, apply_split, leave_last, random_split, time_split, user_split
+from .data.split import CANONICAL, Split, apply_split, leave_last, per_user_split, random_split, time_split, user_split
 from .evaluate import evaluation as ranking
+from .evaluate.held_out import NobodyToRank
 from .interpret import CollabInterpretation
 from .interpret.asked import whom
 from .interpret.errors import errors
@@ -72,9 +73,9 @@ DATA_HELP = ("ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small; o
              "(.dat), Parquet, RecBole (.inter).")
 Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file that collab train wrote.")]
-SplitName = Annotated[str, typer.Option(help="What is held out: random, time (the latest), last (each user's last), "
-                                             "users (whole users), or u1 to u5 of ml-100k.")]
-ValidPct = Annotated[float, typer.Option(min=0, max=0.99, help="The fraction held out (random, time, users).")]
+SplitName = Annotated[str, typer.Option(help="What is held out: random, time (the latest), per-user (some of each), "
+                                             "last (each user's last), users (whole users), or u1 to u5 of ml-100k.")]
+ValidPct = Annotated[float, typer.Option(min=0, max=0.99, help="The fraction held out (not for last, u1 to u5).")]
 ModelName = Annotated[Model, typer.Option(help="For ratings: biases and factors, factors alone, a network, ratings as "
                                                "classes, SVD++ on both sides, or that with metadata (hybrid). For "
                                                "ranking: bpr, softmax, two_tower, als, ease.")]
@@ -148,9 +149,10 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = 0.2, mo
     if not math.isfinite(learn.recorder.losses[-1]):
         raise DataError(f"the loss is {learn.recorder.losses[-1]}, and nothing was written to {out}; "
                         "train again with a lower --lr")
-    _report(learn, bunch.valid)
     learn.export(out, **notes)
-    print(f"\nWrote {out}. Next: collab recommend {out} --user {next(iter(bunch.users))}")
+    print(f"\nWrote {out}.")
+    _report(learn, bunch.valid)
+    print(f"\nNext: collab recommend {out} --user {next(iter(bunch.users))}")
 
 
 @app.command()
@@ -159,14 +161,16 @@ def evaluate(model: ModelFile = OUT,
              split: Annotated[str | None, typer.Option(help="By default that of training; none: all rows.")] = None,
              k: Annotated[int | None, typer.Option(min=1, help="Rank: measure the first k items of each user, by "
                                                                "default 10. A model of ratings ranks if this is given.")
-                          ] = None) -> None:
-    """Report the error of a model on held-out ratings, beside two baselines; of a model that ranks, or with --k, how
-    much of what was held out is among the first items, beside the most popular ones."""
+                          ] = None,
+             relevant_above: Annotated[float | None, typer.Option(help="Rank, and only held-out ratings above it count "
+                                                                       "as relevant.")] = None) -> None:
+    """Report the error of a model on held-out ratings, beside two baselines; of a model that ranks, or with --k or
+    --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
     learn = _load(model)
     part = _held_out(learn, model, data, split)
     if part is not None and (n := _seen(learn, part)):
         print(f"{n:,} of these {part.n:,} ratings were trained on: the error on them says little.\n")
-    _report(learn, part, k)
+    _report(learn, part, k, relevant_above)
 
 
 @app.command()
@@ -355,20 +359,23 @@ def _read(source: str, **reading: Any) -> tuple[pd.DataFrame, pd.DataFrame | Non
 
 def _split(name: str, valid_pct: float, seed: int) -> Split | str:
     known: dict[str, Split | str] = {"random": random_split(valid_pct, seed), "time": time_split(valid_pct),
-                                     "last": leave_last(1), "users": user_split(valid_pct, seed),
-                                     **{fold: fold for fold in CANONICAL}}
+                                     "per-user": per_user_split(valid_pct, seed), "last": leave_last(1),
+                                     "users": user_split(valid_pct, seed), **{fold: fold for fold in CANONICAL}}
     if name not in known:
         raise DataError(f"--split {name} is not one of {', '.join(known)}")
     return known[name]
 
 
-def _report(learn: CollabLearner, part: TensorBatches | None, k: int | None = None) -> None:
+def _report(learn: CollabLearner, part: TensorBatches | None, k: int | None = None, above: float | None = None) -> None:
     ranks = learn.objective is not None or not getattr(learn.model, "predicts_ratings", True)
     if part is None:
         print("\nNothing was held out, so there is no error to report.")
-    elif ranks or k is not None:
-        result = ranking.evaluate(learn, part, k or 10, ("ndcg", "precision", "recall"))
-        print(f"\nRanking of {part.n:,} held-out ratings:\n\n{result}")
+    elif ranks or k is not None or above is not None:
+        try:
+            result = ranking.evaluate(learn, part, k or 10, ("ndcg", "precision", "recall"), above)
+            print(f"\nRanking of {part.n:,} held-out ratings:\n\n{result}")
+        except NobodyToRank as nobody:
+            print(f"\nThere is no ranking to report: {nobody.why}.")
     else:
         print(f"\nError on {part.n:,} ratings:\n\n{table(errors(learn, part), decimals=4)}")
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 
-from collab import cli, load_learner, synthetic
+from collab import cli, evaluate, load_learner, per_user_split, random_split, synthetic
 
 
 @pytest.fixture(scope="session")
@@ -230,7 +230,7 @@ REFUSALS = [
     (["train", "nothing.csv"], "nothing.csv"),
     (["report", "{dir}/model.safetensors", "--user", "12345"], "12345 is not among"),
     (["train", "{dir}/ratings.csv", "--user-col", "usr"], "no column 'usr'"),
-    (["train", "{dir}/ratings.csv", "--split", "u9"], "u9 is not one of random, time, last, users, u1"),
+    (["train", "{dir}/ratings.csv", "--split", "u9"], "u9 is not one of random, time, per-user, last, users, u1"),
     (["train", "{dir}/ratings.csv", "--split", "u1"], "belongs to MovieLens-100K"),
     (["train", "{dir}/ratings.csv", "--bs", "0"], "--bs"),
     (["train", "{dir}/ratings.csv", "--out", "{dir}"], "is a folder"),
@@ -289,6 +289,48 @@ def test_models_that_rank_report_how_well_beside_popularity(collab, trained, tmp
     assert code == 0 and again.strip() in out
     code, out, _ = collab("recommend", tmp_path / "m", "--user", 7, "-n", 4, "--as", "json")
     assert code == 0 and len(json.loads(out)) == 4
+
+
+@pytest.mark.parametrize("model", ["als", "bpr"])
+def test_a_model_is_written_where_nobody_can_be_ranked(collab, trained, tmp_path, model):
+    words = ["--model", model, "--factors", 4, "--epochs", 1, "--split", "users", "--out", tmp_path / "m"]
+    code, out, err = collab("train", trained / "ratings.csv", *words)
+    assert code == 0 and load_learner(tmp_path / "m").notes["split"] == "users", err
+    report, = re.findall(r"^There is no ranking to report: none of \d+ held-out ratings counts "
+                         r"\(left out: ratings of unknown users \d+\)\.$", out, re.MULTILINE)
+    code, again, _ = collab("evaluate", tmp_path / "m")
+    assert code == 0 and again.strip() == report
+
+
+def test_a_model_is_written_before_the_report(collab, trained, tmp_path, monkeypatch):
+    def broken(*_):
+        raise ValueError("no report today")
+    monkeypatch.setattr(cli, "errors", broken)
+    code, out, err = collab("train", trained / "ratings.csv", "--epochs", 1, "--out", tmp_path / "m")
+    assert code == 2 and "no report today" in err
+    assert f"Wrote {tmp_path / 'm'}" in out and load_learner(tmp_path / "m").notes["split"] == "random"
+
+
+def test_a_part_of_each_users_ratings_can_be_held_out(collab, trained, tmp_path):
+    words = ["--split", "per-user", "--valid-pct", 0.25, "--seed", 3, "--model", "ease", "--out", tmp_path / "m"]
+    code, out, err = collab("train", trained / "ratings.csv", *words)
+    frame = pd.read_csv(trained / "ratings.csv")
+    train, valid = per_user_split(0.25, seed=3)(frame)
+    assert code == 0 and f"Ranking of {len(valid)} held-out ratings" in out, err
+    assert load_learner(tmp_path / "m").data.train.n == len(train)
+    assert collab("evaluate", tmp_path / "m")[1].strip() in out
+
+
+def test_what_is_relevant_can_be_what_is_rated_above_a_number(collab, trained):
+    model, frame = trained / "model.safetensors", pd.read_csv(trained / "ratings.csv")
+    learn = load_learner(model)
+    held_out = frame.iloc[random_split(0.2, 0)(frame)[1]]
+    expected = evaluate(learn, held_out, threshold=4.0, metrics=("ndcg", "precision", "recall"))
+    for options in (["--relevant-above", 4], ["--relevant-above", 4, "--k", 10]):
+        code, out, _ = collab("evaluate", model, *options)
+        assert code == 0 and repr(expected) in out
+    code, out, _ = collab("evaluate", model, "--relevant-above", 99)
+    assert code == 0 and "ratings not above threshold 180" in out and "Traceback" not in out
 
 
 def test_a_model_of_ratings_ranks_if_asked(collab, trained):

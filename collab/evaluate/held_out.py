@@ -17,8 +17,18 @@ from ..data.implicit import check_threshold, with_weights
 from ..data.schema import check_ratings
 from ..data.vocab import UNKNOWN
 from ..learner import SEVERAL, Ids
+from .result import said
 
 TOO_WEAK = -math.inf        # the rating of a row that is no interaction by the threshold of its data
+
+
+class NobodyToRank(ValueError):
+    """Nobody has a relevant item to find; `why` says what became of the held-out ratings."""
+
+    def __init__(self, why: str):
+        super().__init__(f"there is nobody with a relevant item to find: {why}; pass other batches or users, a lower "
+                         "threshold, or exclude_seen=False")
+        self.why = why
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +69,7 @@ class HeldOut:
         rows = torch.nonzero(n_relevant)[:, 0]
         left_out = {"users_without_relevant_items": len(among) - len(rows), **left_out}
         if not len(rows):
-            raise ValueError(f"there is nobody with a relevant item to find; of {len(rating):,} ratings were left out "
-                             f"{left_out}; pass other batches or users, a lower threshold, or exclude_seen=False")
+            raise NobodyToRank(f"none of {len(rating):,} held-out ratings counts (left out: {said(left_out)})")
         return cls(data, rows, n_relevant[rows], relevant, seen, left_out)
 
     def hits(self, found: Tensor) -> Tensor:

@@ -42,9 +42,14 @@ class RankingResult:
 
     def __repr__(self) -> str:
         columns = {r.name: r.summary for r in (self, self.baseline) if r is not None}
-        out = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in self.left_out.items() if n)
         return (f"Top {self.k} of {len(self.per_user):,} users\n"
-                f"{pd.DataFrame(columns).to_string(float_format='{:.4f}'.format)}\nLeft out: {out or 'nothing'}")
+                f"{pd.DataFrame(columns).to_string(float_format='{:.4f}'.format)}\n"
+                f"Left out: {said(self.left_out)}")
+
+
+def said(left_out: dict[str, int]) -> str:
+    """What was left out, in words."""
+    return ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in left_out.items() if n) or "nothing"
 
 
 def compare(a: RankingResult, b: RankingResult, n: int = 10_000, seed: int = 0, level: float = 0.95) -> pd.DataFrame:
