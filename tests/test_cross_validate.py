@@ -11,9 +11,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from collab import (
     EMA,
+    Callback,
+    CancelValidate,
     CollabDataBunch,
     CollabLearner,
     DataBunch,
+    EarlyStopping,
     EmbeddingDotBias,
     Learner,
     Popularity,
@@ -97,6 +100,19 @@ def test_the_weights_of_the_best_ranking_can_be_kept(data):
     learn = small(data, cbs=[RankingMetrics(metrics="ndcg"), SaveBest("ndcg@10")])
     quietly(learn, 4)
     assert evaluate(learn, metrics="ndcg").summary["ndcg"] == learn.recorder.frame()["ndcg@10"].max()
+
+
+def test_who_watches_a_ranking_passes_over_an_epoch_without_validation(data):
+    class Skip(Callback):
+        def before_validate(self) -> None:
+            if self.learn.epoch == 1:
+                raise CancelValidate
+    best = SaveBest("ndcg@10")
+    learn = small(data, cbs=[Skip(), RankingMetrics(metrics="ndcg"), best, EarlyStopping("ndcg@10", patience=9)])
+    quietly(learn, 3)
+    assert len(learn.recorder.rows) == 3 and best.best == learn.recorder.frame()["ndcg@10"].max()
+    with pytest.raises(ValueError, match="watches 'ndgc@10', but what is recorded is"):
+        quietly(small(data, cbs=[RankingMetrics(metrics="ndcg"), SaveBest("ndgc@10")]))
 
 
 def test_averaged_weights_are_ranked_where_they_are_what_is_validated(data):

@@ -46,10 +46,9 @@ class Tracker(Callback):
         """Whether this epoch is the best so far; one whose validation was cancelled does not count. Raises ValueError
         where `monitor` is not recorded."""
         row = self.learn.recorder.rows[-1]
-        if "valid_loss" not in row and self.monitor in ("valid_loss", *(m.name for m in self.learn.scores.metrics)) \
-                and self.learn.data.valid is not None:
-            return False
         if self.monitor not in row:
+            if "valid_loss" not in row and self.learn.data.valid is not None:
+                return False
             raise ValueError(f"{self} watches {self.monitor!r}, but what is recorded is {', '.join(row)}")
         better = self.sign * (self.best - row[self.monitor]) > self.min_delta
         if better:
