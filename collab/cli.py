@@ -26,7 +26,7 @@ from .data.features import telling
 from .data.files import read_table
 from .data.movielens import movielens
 from .data.schema import DataError, Schema
-from .data.split import CANONICAL, Split, apply_split, leave_last, per_user_split, random_split, time_split, user_split
+from .data.split import CANONICAL, Split, leave_last, per_user_split, random_split, time_split, user_split
 from .evaluate import evaluation as ranking
 from .evaluate.held_out import NobodyToRank
 from .interpret import CollabInterpretation
@@ -168,7 +168,7 @@ def evaluate(model: ModelFile = OUT,
     --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
     learn = _load(model)
     part = _held_out(learn, model, data, split)
-    if part is not None and (n := _seen(learn, part)):
+    if part is not None and not learn.data.implicit and (n := _seen(learn, part)):     # a ranking leaves them out
         print(f"{n:,} of these {part.n:,} ratings were trained on: the error on them says little.\n")
     _report(learn, part, k, relevant_above)
 
@@ -325,14 +325,12 @@ def _held_out(learn: CollabLearner, model: Path, data: str | None = None, split:
                         "ratings which another split holds out are ratings it has seen")
     split = split or (learn.notes.get("split", "none") if same else "none")
     raw, *_ = _read(source, **(learn.notes.get("reading", {}) if same else {}))
-    ratings = learn.data.table(raw, learn.notes.get("duplicates", "keep"))
     known = learn.notes.get("fingerprint")
     if same and split != "none" and known is not None and known != _fingerprint(raw, learn.data.schema):
         raise DataError(f"{source} is not what the model was trained on any more, so the ratings that were held out "
                         "cannot be told from the others; train again, or see all rows with --split none")
-    if split != "none":
-        _, held_out = apply_split(_split(split, learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0)), ratings)
-        ratings = ratings.iloc[held_out]
+    held_out = None if split == "none" else _split(split, learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0))
+    ratings = learn.data.table(raw, learn.notes.get("duplicates", "keep"), held_out)
     return learn.data.batches(ratings) if len(ratings) else None
 
 

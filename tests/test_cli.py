@@ -5,6 +5,7 @@ import re
 import sys
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -289,6 +290,17 @@ def test_models_that_rank_report_how_well_beside_popularity(collab, trained, tmp
     assert code == 0 and again.strip() in out
     code, out, _ = collab("recommend", tmp_path / "m", "--user", 7, "-n", 4, "--as", "json")
     assert code == 0 and len(json.loads(out)) == 4
+
+
+def test_what_was_held_out_of_repeated_clicks_by_time_is_evaluated_again(collab, tmp_path):
+    rng = np.random.default_rng(0)
+    clicks = pd.DataFrame({"user": rng.integers(0, 12, 400), "item": rng.integers(0, 60, 400), "time": range(400)})
+    clicks.to_csv(tmp_path / "clicks.csv", index=False)
+    code, out, err = collab("train", tmp_path / "clicks.csv", "--implicit", "--model", "als", "--factors", 3, "--split",
+                            "time", "--out", tmp_path / "m")
+    assert code == 0, err
+    code, again, _ = collab("evaluate", tmp_path / "m")
+    assert code == 0 and again.strip() in out
 
 
 @pytest.mark.parametrize("model", ["als", "bpr"])
