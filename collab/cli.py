@@ -56,8 +56,8 @@ class Model(StrEnum):
     INFINITE_AE = "infinite_ae"
 
 
-EPOCHS = {"svdpp": 10, "hybrid": 10, "bpr": 15}     # other models: 5, or as many sweeps as they take by themselves
-SIZES = {"svdpp": 1024, "hybrid": 1024, "bpr": 1024, "softmax": 1024, "two_tower": 1024}     # others: 64
+EPOCHS = {"svdpp": 10, "hybrid": 10, "bpr": 15, "softmax": 30}      # others: 5, or their own number of sweeps
+SIZES = {"svdpp": 1024, "hybrid": 1024, "bpr": 1024, "softmax": 16_384, "two_tower": 1024}     # others: 64
 SOLVED, WITH_FEATURES = ("als", "ease", "infinite_ae"), ("hybrid", "softmax", "two_tower")
 
 
