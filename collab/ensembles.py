@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from functools import partial
 
@@ -44,15 +45,19 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
     Where one of them ranks (it was trained with an objective, or is an "als", say), so does the mean: a `RankEnsemble`
     of standardised scores, or, of dot models that all have one objective, the mean of their scores.
     Over the data of the first, which the others must share: a rating that one of them trained on is no test of the
-    whole. Its settings are those of the first too, without its callbacks and history; its loss is the mean squared
+    whole, and other training rows are warned of. Its settings are those of the first too, without its callbacks and history; its loss is the mean squared
     error where the models are of several classes. `fold` as in `combine`.
     Raises ValueError for no learners or models that cannot be combined, DataError for other users or items."""
-    if not learners:
-        raise ValueError("there are no learners to average")
+    if isinstance(learners, CollabLearner) or not learners:
+        raise ValueError("there are no learners to average: give a list of them")
     first = learners[0]
     for other in learners[1:]:
         if other.data.users != first.data.users or other.data.items != first.data.items:
             raise DataError("the learners know different users or items; train them over one CollabDataBunch")
+        if any(a.shape != b.shape or not torch.equal(a.to(b.device), b)
+               for a, b in zip(other.data.train.tensors, first.data.train.tensors)):
+            warnings.warn("the learners were trained on different rows: what one of them has seen is no test of their "
+                          "mean; train them over one CollabDataBunch", stacklevel=2)
     models = [copy.deepcopy(learn.model) for learn in learners]
     objectives = {None if learn.objective is None else repr(learn.objective) for learn in learners}
     folds = _all_dot(models) and len(objectives) == 1 if fold is None else fold

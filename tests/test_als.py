@@ -348,3 +348,18 @@ def test_an_interrupted_sweep_leaves_the_weights_of_the_one_before(monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         m.sweep(prepared)
     assert all(torch.equal(p, b) for p, b in zip(m.parameters(), before))
+
+
+def test_alpha_is_by_default_seven_over_the_mean_strength_so_that_their_unit_does_not_matter():
+    users, items, ratings = torch.tensor([1, 1, 2, 3, 3, 3]), torch.tensor([1, 2, 2, 1, 1, 3]), torch.arange(1., 7.)
+    tables = []
+    for unit in (1.0, 10.0):
+        torch.manual_seed(0)
+        m = ALS(2, 4, 4, cg_steps=0, dtype="float64")
+        prepared = m.prepare(users, items, unit * ratings)
+        for _ in range(3):
+            m.sweep(prepared)
+        assert m.alpha == m.config["alpha"] == pytest.approx(7 / (unit * 21 / 5))       # a pair twice: 5 of them
+        tables.append(m.i_weight.weight.clone())
+        assert ALS(**m.config).alpha == m.alpha
+    torch.testing.assert_close(tables[0], tables[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,19 @@ def test_together_two_models_rank_better_than_each(ml100k):
             learn.fit()
     alone = [evaluate(learn, metrics=("ndcg",)).summary["ndcg"] for learn in (als, ae)]
     assert evaluate(average_learners([als, ae]), metrics=("ndcg",)).summary["ndcg"] > max(alone) + 0.003
+
+
+def test_other_training_rows_are_warned_of_and_a_single_learner_is_no_list():
+    ml = synthetic(40, 25, 500, seed=1)
+    one, other = (CollabDataBunch.from_df(ml.ratings, split=per_user_split(0.25, seed), items=ml.items, seed=0,
+                                          device="cpu", item_features="auto") for seed in (0, 1))
+    with pytest.warns(UserWarning, match="were trained on different rows"):
+        average_learners([fitted("als", one), fitted("als", other)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        average_learners([fitted("als", one), fitted("als", one, seed=1)])
+    with pytest.raises(ValueError, match="give a list of them"):
+        average_learners(fitted("als", one))
 
 
 def test_learners_over_other_data_are_refused(learners):

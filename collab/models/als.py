@@ -14,6 +14,8 @@ from .blocks import MAX_NUMBERS, Block, make_blocks
 from .embedding import embedding, rows_of
 from .solved import SolvedModel, check_rows
 
+MEAN_WEIGHT = 7.0       # alpha times the mean rating
+
 
 @dataclass(frozen=True)
 class Interactions:
@@ -34,8 +36,9 @@ class ALS(SolvedModel):
         sum_ui c_ui (p_ui - x_u . y_i)^2 + reg (sum_u n_u^nu |x_u|^2 + sum_i n_i^nu |y_i|^2)
 
     where n_u, n_i are numbers of ratings and nu = `reg_power`: 0 in the paper, here by default 0.2 (a positive one is
-    due to Rendle et al. 2021, "Revisiting the performance of iALS"; `reg`, `alpha` and it were chosen on validation
-    parts of MovieLens-100K with ratings from 1 to 5, and should be for other data). The equations of a user are
+    due to Rendle et al. 2021, "Revisiting the performance of iALS"). `alpha` is by default 7 over the mean rating, so
+    that a click weighs as an average rating does. These and `reg` were chosen on validation parts of MovieLens-100K,
+    and should be for other data. The equations of a user are
     (Y'Y + Y' diag(alpha r) Y + reg n_u^nu I) x_u = Y' (1 + alpha r), the diagonal and the right side over rated items:
     Y'Y is made once for all users. A pair that is rated twice counts with the sum, one that is rated 0 not at all.
 
@@ -58,20 +61,21 @@ class ALS(SolvedModel):
     n_sweeps = 15
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, implicit: bool = True, reg: float | None = None,
-                 alpha: float = 2.0, reg_power: float | None = None, cg_steps: int = 3, dtype: str = "float32"):
+                 alpha: float | None = None, reg_power: float | None = None, cg_steps: int = 3, dtype: str = "float32"):
         super().__init__()
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
         reg = (22.0 if implicit else 0.15) if reg is None else reg
         reg_power = (0.2 if implicit else 1.0) if reg_power is None else reg_power
         for name, value in (("reg", reg), ("alpha", alpha)):
-            if not 0 < value < math.inf:
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
         if cg_steps < 0:
             raise ValueError(f"cg_steps must be at least 1, or 0 for exact solutions, got {cg_steps!r}")
         self.config = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items, "implicit": implicit,
                        "reg": reg, "alpha": alpha, "reg_power": reg_power, "cg_steps": cg_steps, "dtype": dtype}
-        self.implicit, self.reg, self.alpha, self.reg_power, self.cg_steps = implicit, reg, alpha, reg_power, cg_steps
+        self.implicit, self.reg, self.reg_power, self.cg_steps = implicit, reg, reg_power, cg_steps
+        self.alpha = MEAN_WEIGHT if alpha is None else alpha
         self.predicts_ratings = not implicit
         std = 0.1 / math.sqrt(n_factors)
         self.u_weight, self.i_weight = embedding(n_users, n_factors, std), embedding(n_items, n_factors, std)
@@ -102,6 +106,8 @@ class ALS(SolvedModel):
         ratings = ratings[order]
         if self.implicit:
             pair, ratings = _strengths(pair, ratings)
+            if self.config["alpha"] is None:        # kept, for people who are folded in
+                self.alpha = self.config["alpha"] = MEAN_WEIGHT / ratings.double().mean().item()
         users, items, width = pair // n_items, pair % n_items, self._width
         return Interactions(len(pair), ratings.double().mean().item(),
                             make_blocks(users, items, ratings, n_users, width),
