@@ -45,8 +45,8 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
     Where one of them ranks (it was trained with an objective, or is an "als", say), so does the mean: a `RankEnsemble`
     of standardised scores, or, of dot models that all have one objective, the mean of their scores.
     Over the data of the first, which the others must share: a rating that one of them trained on is no test of the
-    whole, and other training rows are warned of. Its settings are those of the first too, without its callbacks and history; its loss is the mean squared
-    error where the models are of several classes. `fold` as in `combine`.
+    whole, and other training rows are warned of. Its settings are those of the first too, without its callbacks and
+    history; its loss is the mean squared error where the models are of several classes. `fold` as in `combine`.
     Raises ValueError for no learners or models that cannot be combined, DataError for other users or items."""
     if isinstance(learners, CollabLearner) or not learners:
         raise ValueError("there are no learners to average: give a list of them")
