@@ -152,10 +152,11 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
         recipe = {**parts.recipe, "loss_func": loss or own_loss(parts.model)}
         rates = not ranking and not parts.data.implicit and not isinstance(parts.model, RankEnsemble)
         known = ranking is not None and ranking["name"] is not None
+        if ranking and not known:
+            parts.model.predicts_ratings = False        # type: ignore[assignment]
         learn = CollabLearner(parts.data, parts.model, **recipe, cbs=[objective(**ranking)] if known else None,
                               metrics=[RMSE(), MAE()] if rates else [])
         if ranking and not known:
-            learn.scale = None
             warnings.warn(f"{path} holds a model that was trained to rank with an objective that is not collab's own; "
                           "add it before a further fit: learn.add_cbs(...)", stacklevel=2)
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written

@@ -17,6 +17,7 @@ from .models.embedding import EmbeddingDot, EmbeddingDotBias
 from .models.ensemble import Ensemble
 from .models.ensemble import fold as fold_models
 from .models.rank_ensemble import RankEnsemble, moments
+from .models.remembered import RememberingModel
 from .recommend import MAX_SCORES, cross_scores
 from .train.snapshots import Snapshots
 
@@ -47,18 +48,21 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
     Over the data of the first, which the others must share: a rating that one of them trained on is no test of the
     whole, and other training rows are warned of. Its settings are those of the first too, without its callbacks and
     history; its loss is the mean squared error where the models are of several classes. `fold` as in `combine`.
-    Raises ValueError for no learners or models that cannot be combined, DataError for other users or items."""
+    Raises ValueError for no learners or models that cannot be combined, DataError for other users or items, and for
+    other training rows where a model scores from them (`EASE`, `InfiniteAE`, `SoftmaxNet`, `SVDpp`)."""
     if isinstance(learners, CollabLearner) or not learners:
         raise ValueError("there are no learners to average: give a list of them")
-    first = learners[0]
+    first, models = learners[0], [copy.deepcopy(learn.model) for learn in learners]
     for other in learners[1:]:
         if other.data.users != first.data.users or other.data.items != first.data.items:
             raise DataError("the learners know different users or items; train them over one CollabDataBunch")
         if any(a.shape != b.shape or not torch.equal(a.to(b.device), b)
                for a, b in zip(other.data.train.tensors, first.data.train.tensors)):
+            if any(isinstance(m, RememberingModel) or getattr(m, "needs_interactions", False) for m in models):
+                raise DataError("the learners were trained on different rows, and some of their models score from "
+                                "these; train them over one CollabDataBunch")
             warnings.warn("the learners were trained on different rows: what one of them has seen is no test of their "
                           "mean; train them over one CollabDataBunch", stacklevel=2)
-    models = [copy.deepcopy(learn.model) for learn in learners]
     objectives = {None if learn.objective is None else repr(learn.objective) for learn in learners}
     folds = _all_dot(models) and len(objectives) == 1 if fold is None else fold
     if not folds and any(map(_ranks, learners)):
@@ -70,7 +74,9 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
 
 
 def no_loss(pred: Tensor, target: Tensor) -> Tensor:
-    """Raises TypeError: the loss of a `RankEnsemble`, which has none."""
+    """The loss of a `RankEnsemble`, which has none: NaN, and TypeError where it is to be trained by it."""
+    if not pred.requires_grad:
+        return pred.new_full((), torch.nan)
     raise TypeError("a mean of rankings has no loss: train its members, and see with evaluate(learn) how well the "
                     "whole ranks")
 

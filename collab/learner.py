@@ -187,6 +187,8 @@ class CollabLearner(Learner):
                   "seed": self.seed, "loss_func": getattr(self.loss_func, "__name__", None)}
         if self.objective is not None:
             recipe["objective"] = {"name": objective_name(self.objective), **self.objective.config}
+        elif "predicts_ratings" in vars(self.model):        # an objective that was not in the file it came from
+            recipe["objective"] = {"name": None}
         return save_parts(path, self.model, self.data, recipe, {**self.notes, **notes},
                           self.recorder.state_dict())
 

@@ -125,7 +125,7 @@ class SampledSoftmax(Sampled):
     """`sampled_softmax`: each row's item among `n_negatives` drawn by popularity^beta, corrected for how often each is
     drawn (`log_q`), and not compared with itself. For any model but `SoftmaxNet`.
 
-    With `exclude_seen` the user's other items are not drawn; the correction is then right up to a constant a user."""
+    With `exclude_seen` the user's other items are not drawn, and the softmax is over the rest."""
 
     name = "sampled_softmax"
 
@@ -140,14 +140,23 @@ class SampledSoftmax(Sampled):
         items, scores = self.drawn()
         log_q_pos, log_q_neg = None, None
         if self.corrected:
-            log_q_pos = log_drawn(self.log_q[target], self.n_negatives)
             log_q_neg = self.log_q[items] + math.log(self.n_negatives)
+            if self.exclude_seen:       # the others are drawn more often, and the target never: it is there once
+                rest = 1 - self.negatives.seen_share[self.learn.xb[0]]
+                log_q_pos = torch.zeros_like(self.learn.pred)
+                log_q_neg = log_q_neg - rest.clamp(min=1e-12).log().to(log_q_neg)[:, None]
+            else:
+                log_q_pos = log_drawn(self.log_q[target], self.n_negatives)
         self.learn.loss = sampled_softmax(self.learn.pred, scores, log_q_pos, log_q_neg, self.temperature,
                                           hits=items == target[:, None])
 
     def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None,
-                        None if self.corrected else self.n_negatives)
+                        None if self.corrected else self.n_negatives / self._rest(history))
+
+    def _rest(self, history: Tensor) -> float:
+        """The share of what is drawn that is none of the history."""
+        return max(1e-12, 1 - self.negatives.q[history].sum().item()) if self.exclude_seen else 1.0
 
 
 class InBatchSoftmax(Objective):
@@ -193,7 +202,7 @@ class InBatchSoftmax(Objective):
     def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         assert self.data is not None        # `know` has been told
         return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None,
-                        None if self.corrected else max(1, self.data.train.bs - 1))
+                        None if self.corrected else max(1, min(self.data.train.bs, self.data.train.n) - 1))
 
 
 class FullSoftmax(Objective):
@@ -242,7 +251,7 @@ class FullSoftmax(Objective):
         return _softmax(self, scores / self.temperature, items, None, None)
 
 
-def _softmax(of: Objective, scores: Tensor, items: Tensor, hidden: Tensor | None, draws: int | None) -> Tensor:
+def _softmax(of: Objective, scores: Tensor, items: Tensor, hidden: Tensor | None, draws: float | None) -> Tensor:
     """Mean over `items` of -log softmax over what can be drawn, without the `hidden` rest of a history. The item itself
     is in the sum once; the others are too or, where the number of `draws` is not corrected for, as often as drawn."""
     q, own = of.negatives.q, scores[items]

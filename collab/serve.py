@@ -145,6 +145,9 @@ def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
     for name in ("fold_in", "score_history"):
         if callable(own := getattr(self.model, name, None)):
             return self._looking(lambda: own(items, ratings))
+    if self.objective is None and "predicts_ratings" in vars(self.model):      # see `load_learner`
+        raise DataError(f"{type(self.model).__name__} was trained to rank with an objective that is not collab's own; "
+                        "add it, and people can be folded in: learn.add_cbs(...)")
     form = _form(self, "takes no new users: its score is no product of a user and an item, and it has no "
                        "fold_in(item_rows, ratings); train again with their ratings")
     solved = solved_users(self, form, torch.zeros_like(items), items, ratings, 1)
@@ -154,6 +157,7 @@ def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
 def solved_users(self: Any, form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Tensor:
     """[p, b] (without biases p) of new people from rows and ratings of shape (n,), float64 (n_users, width): from their
     ratings (`fold_in.solve`) or, of a model that was trained to rank, from what they chose (`solve_ranked`)."""
+    users, items, ratings = (t.to(form.items.device) for t in (users, items, ratings))
     held: Any = ridge(self, form)
     if self.objective is None:
         return solve(form, users, items, ratings, n_users, held)
@@ -164,7 +168,7 @@ def ridge(self: Any, form: DotForm) -> Ridge | float:
     """What `choose_ridge` or `choose_ranked_ridge` says of the training users, kept until the weights are others."""
     if self.objective is not None:
         self.objective.know(self.data)
-    now = tuple(t.double().square().sum().item() for t in (form.users, form.items)), self.data.train.n
+    now = *(t.double().square().sum().item() for t in (form.users, form.items)), self.data.train.n, repr(self.objective)
     if vars(self).get("_ridge", (None, None))[0] != now:
         users, items, ratings = self.data.train.tensors
         self._ridge = now, (choose_ridge(form, users, items, ratings) if self.objective is None else

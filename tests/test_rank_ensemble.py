@@ -115,14 +115,15 @@ def test_somebody_new_has_the_mean_of_the_members_standardised_scores(learners):
     assert not any(whole.recommend(ratings=own, n=25)["item"].isin(own))
 
 
-def test_it_has_no_loss_and_is_not_trained(learners):
+def test_it_has_no_loss_and_is_not_trained(learners, tmp_path):
     whole = average_learners(learners[:2])
-    with pytest.raises(TypeError, match="a mean of rankings has no loss: train its members"):
-        whole.validate()
-    with pytest.raises(ValueError, match="nothing can be trained"):
+    assert np.isnan(whole.validate()["valid_loss"]) and len(whole.get_preds()[0]) == whole.data.valid.n
+    before = {k: t.clone() for k, t in whole.model.state_dict().items()}
+    with pytest.raises(TypeError, match=r"no loss: train its members, and see with evaluate\(learn\)"):
         whole.fit(1)
-    with pytest.raises(TypeError, match=r"see with evaluate\(learn\)"):
-        whole.loss_func(torch.zeros(2), torch.zeros(2))
+    assert all(torch.equal(t, before[k]) for k, t in whole.model.state_dict().items())
+    whole.save(tmp_path / "c.safetensors")
+    assert "RankEnsemble" in str(whole.summary())
 
 
 def test_dot_models_of_one_objective_are_folded_and_rank_on():
@@ -164,6 +165,9 @@ def test_other_training_rows_are_warned_of_and_a_single_learner_is_no_list():
                                           device="cpu", item_features="auto") for seed in (0, 1))
     with pytest.warns(UserWarning, match="were trained on different rows"):
         average_learners([fitted("als", one), fitted("als", other)])
+    for name in ("ease", "softmax"):
+        with pytest.raises(DataError, match="different rows, and some of their models score from these"):
+            average_learners([fitted("als", one), fitted(name, other)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         average_learners([fitted("als", one), fitted("als", one, seed=1)])
@@ -178,5 +182,5 @@ def test_learners_over_other_data_are_refused(learners):
 
 
 def test_equal_scores_keep_a_deviation_of_one():
-    centre, spread = moments(torch.tensor([[2.0, 2.0, 2.0], [1.0, 2.0, 3.0]]))
-    assert centre.tolist() == [2.0, 2.0] and spread.tolist() == [1.0, pytest.approx((2 / 3) ** 0.5)]
+    centre, spread = moments(torch.tensor([[2.0, 2.0, 2.0], [1.0, 2.0, 3.0], [7.0, 7.000001, 7.0], [0, 1e-20, 0]]))
+    assert centre[:2].tolist() == [2.0, 2.0] and spread.tolist() == [1.0, pytest.approx((2 / 3) ** 0.5), 1.0, 1.0]

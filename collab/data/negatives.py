@@ -21,7 +21,8 @@ class Negatives:
     over the others, and after 16 rounds what is left is drawn from those others directly. A user who has seen all that
     can be drawn gets any. Looking a pair up is a binary search among sorted keys, user * n_items + item.
 
-    `log_q` (n_items,) is the logarithm of q, -inf for what is never drawn.
+    `log_q` (n_items,) is the logarithm of q, -inf for what is never drawn; `seen_share` (n_users,) is what of q each
+    user's history has, where it is not drawn.
     Raises ValueError for a beta that is not finite, or counts that leave nothing to draw."""
 
     def __init__(self, counts: Tensor, beta: float = 0.0, seen: Histories | None = None):
@@ -44,6 +45,8 @@ class Negatives:
             self.keys = keys.to(counts.device)
             drawable = known[keys % self.n_items]
             seen_by_user = torch.bincount(keys[drawable.cpu()] // self.n_items, minlength=len(seen.starts) - 1)
+            self.seen_share = torch.zeros(len(seen.starts) - 1, dtype=torch.float64, device=counts.device).index_add_(
+                0, self.keys // self.n_items, self.q[self.keys % self.n_items])
             self.can = (seen_by_user < len(self.rows)).to(counts.device)
 
     def draw(self, users: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
 from .solved import check_rows
 
-MAX_USERS = 50_000          # at 20 bytes a pair of users, 50 GB while it is solved
+MAX_USERS = 50_000          # at some 40 bytes a pair of users, 100 GB while it is solved
 
 
 def neural_tangent(cosine: Tensor, depth: int) -> Tensor:
@@ -40,7 +40,7 @@ class InfiniteAE(RememberingModel):
 
     `weight` (n_users, n_users) is K (K + reg I)^-1: row u holds what each user's history adds to the scores of u, who
     are the neighbours of u. The unknown user and those without ratings have the average row. Memory is 4 n_users^2
-    bytes, and 5 times that while solving, in float64; above 50,000 users ValueError is raised. `remember` keeps who
+    bytes, and some 10 times that while solving, in float64; above 50,000 users ValueError is raised. `remember` keeps who
     rated each item. The defaults were chosen on parts of MovieLens-100K's training rows."""
 
     unknown_row = True          # and those of cold users: `sweep` makes them
@@ -53,10 +53,12 @@ class InfiniteAE(RememberingModel):
                              "such table")
         if not 0 < reg < math.inf:
             raise ValueError(f"reg must be a finite number above 0, got {reg!r}")
-        if depth < 0 or depth != int(depth):
+        if not isinstance(depth, int) or depth < 0:
             raise ValueError(f"depth must be a whole number, at least 0, got {depth!r}")
+        if not math.isfinite(item_power):
+            raise ValueError(f"item_power must be a finite number, got {item_power!r}")
         self.config = {"n_users": n_users, "n_items": n_items, "reg": reg, "depth": depth, "item_power": item_power}
-        self.reg, self.depth, self.item_power, self.n_items = reg, int(depth), item_power, n_items
+        self.reg, self.depth, self.item_power, self.n_items = reg, depth, item_power, n_items
         self.weight = nn.Parameter(torch.zeros(n_users, n_users), requires_grad=False)
         nobody = torch.zeros(0, dtype=torch.int64)
         self._keep(nobody, nobody, torch.zeros(0), n_items, n_users)
@@ -118,9 +120,10 @@ class InfiniteAE(RememberingModel):
         if info:
             raise ValueError(f"K + reg I is singular; raise reg={self.reg}")
         weight = torch.cholesky_inverse(factor).mul_(-self.reg)
+        del factor
         weight.diagonal().add_(1.0)                 # K (K + reg I)^-1 = I - reg (K + reg I)^-1
-        known = prepared.diagonal() > 0
-        weight[~known] = weight[known].mean(0)
+        known = (prepared.diagonal() > 0).double()
+        weight[known == 0] = known @ weight / known.sum()
         self.weight.copy_(weight)
 
     @torch.no_grad()

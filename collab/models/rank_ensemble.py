@@ -29,7 +29,7 @@ class RankEnsemble(Ensemble):
             raise ValueError("classifiers predict ratings, and their mean is an Ensemble")
         self.register_buffer("centre", torch.zeros(len(models), n_users))
         self.register_buffer("spread", torch.ones(len(models), n_users))
-        self.requires_grad_(False)
+        self.requires_grad_(True)       # so that a learner has an optimizer to save; there is no loss to train it by
 
     @property
     def fold_in(self) -> Callable[[Tensor, Tensor], Tensor] | None:
@@ -53,6 +53,8 @@ class RankEnsemble(Ensemble):
 
 
 def moments(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each row of scores (..., n); where all are equal, the deviation counts as 1."""
+    """Mean and standard deviation of each row of scores (..., n); where all are equal but for rounding, the deviation
+    counts as 1."""
     spread, centre = torch.std_mean(scores, -1, correction=0)
-    return centre, torch.where(spread > 0, spread, torch.ones_like(spread))
+    flat = spread <= (1e-6 * scores.abs().amax(-1)).clamp(min=1e-12)
+    return centre, torch.where(flat, torch.ones_like(spread), spread)

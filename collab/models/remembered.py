@@ -12,8 +12,8 @@ MAX_NUMBERS = 1 << 22       # numbers of a dense block or of gathered weights at
 
 class RememberingModel(SolvedModel):
     """Keeps one list a row: of a user the items they rated, say, each with a value. Lists are data, and no part of the
-    state dict. The list of row 0, the unknown one, is the average of all lists, and what is linear in a list gives it
-    the average score."""
+    state dict. The list of row 0, the unknown one, is the average of all that are not empty, and what is linear in a
+    list gives it the average score. Those without entries have that list too."""
 
     list_starts: Tensor
     list_columns: Tensor
@@ -21,7 +21,8 @@ class RememberingModel(SolvedModel):
 
     def _keep(self, rows: Tensor, columns: Tensor, values: Tensor, n_rows: int, n_columns: int) -> None:
         """Lists from entries of shape (n,) that are sorted by row, those of rows 1 to n_rows - 1."""
-        mean = values.new_zeros(n_columns).index_add_(0, columns, values) / max(1, n_rows - 1)
+        known = max(1, len(torch.unique(rows)))
+        mean = values.new_zeros(n_columns).index_add_(0, columns, values) / known
         listed = torch.nonzero(mean)[:, 0] if len(columns) else columns
         counts = torch.bincount(rows, minlength=n_rows)
         counts[0] = len(listed)
@@ -31,7 +32,8 @@ class RememberingModel(SolvedModel):
             self.register_buffer(f"list_{name}", tensor, persistent=False)
 
     def _entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(position in `rows`, position in `list_columns`) of all entries of these rows."""
+        """(position in `rows`, position in `list_columns`) of all entries of these rows, or of row 0 for empty ones."""
+        rows = torch.where(self.list_starts.diff()[rows] > 0, rows, 0)
         starts, counts = self.list_starts[rows], self.list_starts.diff()[rows]
         place = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
         within = torch.arange(len(place), device=rows.device) - (counts.cumsum(0) - counts)[place]
