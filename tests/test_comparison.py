@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from collab import RankingResult, compare
+from collab import CollabDataBunch, Popularity, RankingResult, compare, evaluate
+from collab.data.split import rows_split
 from collab.evaluate import result as result_module
+from collab.evaluate.held_out import _id_keys
 
 
 def result(users=None, k: int = 10, **metrics: list[float]) -> RankingResult:
@@ -108,10 +110,69 @@ def test_what_cannot_be_compared_is_refused():
         compare(a, result(hit=[1.0, 1.0]))
     other = result(ndcg=[0.5, 0.5])
     other.per_user.loc[0, "n_relevant"] = 4
-    with pytest.raises(ValueError, match="1 users had other relevant items in a than in b.*unknown_items='miss'"):
+    with pytest.raises(ValueError, match="1 of 2 users had other relevant items in a than in b.*unknown_items='miss'"):
         compare(a, other)
     for options, message in (({"level": 95}, "between 0 and 1, got 95"), ({"n": 0}, "at least 1, got 0")):
         with pytest.raises(ValueError, match=message):
             a.interval(**options)
         with pytest.raises(ValueError, match=message):
             compare(a, a, **options)
+
+
+def ranked(rows: list[tuple], n_train: int, held_out: pd.DataFrame | None = None, **options) -> RankingResult:
+    df = pd.DataFrame(rows, columns=["user", "item", "rating"])
+    data = CollabDataBunch.from_df(df, split=rows_split(range(n_train, len(df))), seed=0, device="cpu")
+    return evaluate(Popularity(data), held_out, k=2, **options)
+
+
+@pytest.mark.parametrize("a, b, c", [("a", "b", "c"), (1, 2, 3), (("x", 1), ("x", 2), ("y", 1)),
+                                     tuple(pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03"]))])
+def test_as_many_relevant_items_that_are_others_are_told_from_the_same_ones(a, b, c):
+    train = [(7, a, 1.0), (7, b, 1.0), (7, c, 1.0), (8, a, 1.0), (9, b, 1.0)]
+    one, two, turned = ([*train, *rows] for rows in (
+        [(8, b, 1.0), (9, a, 1.0), (9, c, 1.0)], [(8, c, 1.0), (9, a, 1.0), (9, c, 1.0)],
+        [(9, c, 1.0), (9, a, 1.0), (8, b, 1.0)]))
+    with pytest.raises(ValueError, match="^1 of 2 users had other relevant items in a than in b; evaluate both on the "
+                                         "same held-out rows"):
+        compare(ranked(one, 5), ranked(two, 5))
+    assert compare(ranked(one, 5), ranked(turned, 5)).loc["ndcg", "users"] == 2
+    assert list(ranked(one, 5, metrics="hit").per_user) == ["user", "n_relevant", "hit"]
+    shifted = [(7, _before(a), 1.0), *train]            # the same ids in other rows
+    held_out = pd.DataFrame(one[5:], columns=["user", "item", "rating"])
+    assert compare(ranked(one, 5), ranked(shifted, 6, held_out)).loc["ndcg", "users"] == 2
+
+
+def _before(id):
+    """An id of the same kind that sorts before it."""
+    if isinstance(id, tuple):
+        return ("a", 0)
+    return "A" if isinstance(id, str) else 0 if isinstance(id, int) else id - pd.Timedelta(days=9)
+
+
+def test_items_that_one_of_two_vocabs_lacks_are_known_by_their_ids_in_a_table_and_by_their_number_in_batches():
+    wide = [(7, "A", 1.0), (7, "B", 1.0), (7, "C", 1.0), (8, "A", 1.0)]
+    narrow = [(7, "A", 1.0), (7, "B", 1.0), (8, "A", 1.0)]
+    by_id = [pd.DataFrame({"user": [8], "item": [item], "rating": [1.0]}) for item in "CD"]
+    both = [ranked(rows, len(rows), by_id[0], unknown_items="miss") for rows in (wide, narrow)]
+    assert compare(*both).loc["ndcg", "users"] == 1
+    with pytest.raises(ValueError, match="1 of 1 users"):
+        compare(both[0], ranked(narrow, 3, by_id[1], unknown_items="miss"))
+    batches = ranked([*narrow, (8, "C", 1.0)], 3, unknown_items="miss")
+    assert compare(both[0], batches).loc["ndcg", "users"] == 1
+
+
+def test_whether_seen_items_were_ranked_must_be_the_same_and_kinds_of_users_may_differ():
+    rows = [(7, "A", 1.0), (7, "B", 1.0), (8, "A", 1.0), (8, "B", 1.0)]
+    with pytest.raises(ValueError, match="a was evaluated with exclude_seen=True, b with exclude_seen=False"):
+        compare(ranked(rows, 3), ranked(rows, 3, exclude_seen=False))
+    with pytest.raises(ValueError, match="share 0 users"):
+        compare(ranked(rows, 3), ranked([(str(user), item, rating) for user, item, rating in rows], 3))
+    as_floats = [(float(user), item, rating) for user, item, rating in rows]
+    assert compare(ranked(rows, 3), ranked(as_floats, 3)).loc["ndcg", "users"] == 1
+
+
+def test_an_id_has_one_key_however_it_is_stored():
+    day = pd.Timestamp(2020, 1, 1)
+    same = [5, 5.0, np.int32(5)], [("x", 1), ("x", np.int64(1))], [day, day.to_pydatetime(), day.to_datetime64()]
+    assert all(len(set(_id_keys(ids).tolist())) == 1 for ids in same)
+    assert len({*_id_keys([5, "5", ("5",), True, 5.5]).tolist()}) == 5

@@ -96,7 +96,8 @@ def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[
                                  "n_relevant": held_out.n_relevant.numpy(),
                                  **{name: v.numpy() for name, v in values.items() if v.ndim}})
         summary = pd.Series({name: v.nanmean().item() for name, v in values.items()})
-        return RankingResult(type(ranker.model).__name__, k, per_user, summary, held_out.left_out, beside)
+        return RankingResult(type(ranker.model).__name__, k, per_user, summary, held_out.left_out, beside,
+                             held_out.question)
     beside = baseline and not isinstance(learn.model, MostPopular)
     return result(learn, result(Popularity(data), None) if beside else None)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import math
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +13,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..data.databunch import CollabDataBunch
+from ..data.databunch import CollabDataBunch, encode
 from ..data.history import Histories
 from ..data.implicit import check_threshold, with_weights
 from ..data.schema import check_ratings
 from ..data.vocab import UNKNOWN
 from ..learner import SEVERAL, Ids
-from .result import said
+from .result import Question, said
 
+NAMELESS = 0                # the key of an item whose raw id is not known
 TOO_WEAK = -math.inf        # the rating of a row that is no interaction by the threshold of its data
 
 
@@ -34,7 +37,8 @@ class NobodyToRank(ValueError):
 @dataclass(frozen=True, eq=False)
 class HeldOut:
     """The relevant items of each of `users` (m,), rows ascending: `n_relevant` (m,) of them, `relevant` by user row.
-    `seen` is what must not be recommended. `left_out` counts users, and ratings, each under the first that applies."""
+    `seen` is what must not be recommended. `left_out` counts users, and ratings, each under the first that applies.
+    `question` says what is to be found in terms of raw ids."""
 
     data: CollabDataBunch
     users: Tensor
@@ -42,6 +46,7 @@ class HeldOut:
     relevant: Histories
     seen: Histories | None
     left_out: dict[str, int]
+    question: Question
 
     @classmethod
     def of(cls, data: CollabDataBunch, batches: Any = None, threshold: float | None = None, exclude_seen: bool = True,
@@ -50,9 +55,9 @@ class HeldOut:
         if unknown_items not in ("drop", "miss"):
             raise ValueError(f"unknown_items={unknown_items!r} is neither 'drop' nor 'miss'")
         check_threshold(threshold)
-        user, item, rating = _columns(data, batches)
-        among = torch.unique(user[user != UNKNOWN]) if users is None else _known(data, users)
-        rest = torch.ones_like(user, dtype=torch.bool) if users is None else torch.isin(user, among)
+        user, item, rating, key = _columns(data, batches)
+        asked = torch.unique(user[user != UNKNOWN]) if users is None else _known(data, users)
+        rest = torch.ones_like(user, dtype=torch.bool) if users is None else torch.isin(user, asked)
         seen, left_out, never = data.histories if exclude_seen else None, {}, torch.zeros_like(user, dtype=torch.bool)
         for name, out in (("ratings_of_unknown_users", user == UNKNOWN),
                           ("ratings_not_above_threshold", ~(rating > (TOO_WEAK if threshold is None else threshold))),
@@ -60,17 +65,20 @@ class HeldOut:
                           ("ratings_seen_in_training", never if seen is None else
                            torch.isin(pair_keys(data, user, item), pair_keys(data, seen.users, seen.items)))):
             left_out[name], rest = int((rest & out).sum()), rest & ~out
-        user, item = user[rest], item[rest]
+        user, item, key = user[rest], item[rest], key[rest]
         again = torch.from_numpy(pd.Series(pair_keys(data, user, item).numpy()).duplicated().to_numpy(copy=True))
         once = ~again | (item == UNKNOWN)           # unknown items share a row, and are different ones
         left_out["ratings_repeated"] = int((~once).sum())
-        relevant = Histories.of(user[once], item[once], torch.ones(int(once.sum())), data.n_users)
+        user, item, key = user[once], item[once], key[once]
+        relevant = Histories.of(user, item, torch.ones(len(user)), data.n_users)
         n_relevant = relevant.starts.diff()
         rows = torch.nonzero(n_relevant)[:, 0]
-        left_out = {"users_without_relevant_items": len(among) - len(rows), **left_out}
+        left_out = {"users_without_relevant_items": len(asked) - len(rows), **left_out}
         if not len(rows):
             raise NobodyToRank(f"none of {len(rating):,} held-out ratings counts (left out: {said(left_out)})")
-        return cls(data, rows, n_relevant[rows], relevant, seen, left_out)
+        names = torch.zeros(data.n_users, dtype=torch.int64).index_add_(0, user, key)[rows].numpy()
+        nameless = torch.bincount(user[key == NAMELESS], minlength=data.n_users)[rows].numpy() > 0
+        return cls(data, rows, n_relevant[rows], relevant, seen, left_out, Question(names, nameless, exclude_seen))
 
     def hits(self, found: Tensor) -> Tensor:
         """Which of the recommended items, rows (m, w), -1 where there is none, are relevant: bool, of that shape."""
@@ -84,12 +92,16 @@ def pair_keys(data: CollabDataBunch, users: Tensor, items: Tensor) -> Tensor:
     return users * data.n_items + items
 
 
-def _columns(data: CollabDataBunch, batches: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _columns(data: CollabDataBunch, batches: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(user rows, item rows, ratings, hashes of the raw item ids or NAMELESS)."""
     batches = data.valid if batches is None else batches
     if batches is None:
         raise ValueError("there is no validation part: make the data with valid_pct or split, or pass batches")
     if isinstance(batches, pd.DataFrame):
-        batches = [data.batches(batches).tensors, _too_weak(data, batches)]
+        table, weak = data.table(batches), _too_weak(data, batches)
+        user, item, rating = (torch.cat(columns) for columns in zip(encode(table, data.users, data.items), weak))
+        codes, ids = pd.factorize(table["item"].to_numpy())
+        return user, item, rating, torch.cat([_id_keys(ids)[codes], torch.full_like(weak[0], NAMELESS)])
     if callable(ordered := getattr(batches, "in_order", None)):
         batches = ordered()                 # training rows, unshuffled
     parts = [tuple(batch) for batch in batches]
@@ -97,7 +109,27 @@ def _columns(data: CollabDataBunch, batches: Any) -> tuple[Tensor, Tensor, Tenso
         raise ValueError(f"batches must hold (users, items, ratings), such as data.valid, data.test or a table of "
                          f"ratings; got {batches!r}")
     user, item, rating = (torch.cat([t.cpu() for t in column]) for column in zip(*parts))
-    return user, item, rating
+    rows, codes = torch.unique(item, return_inverse=True)
+    return user, item, rating, _id_keys(data.items.decode(rows.numpy()))[codes]
+
+
+def _id_keys(ids: Iterable[Hashable]) -> Tensor:
+    """A hash of each raw id, int64: the same for equal ones in every process, however they are stored. None, the id of
+    an unknown item, has NAMELESS."""
+    listed = [*ids]
+    text = np.fromiter((repr(_plain(id)) for id in listed), dtype=object, count=len(listed))
+    keys = torch.from_numpy(pd.util.hash_array(text, categorize=False).view(np.int64))
+    return keys.masked_fill(torch.tensor([id is None for id in listed], dtype=torch.bool), NAMELESS)
+
+
+def _plain(id: Any) -> Any:
+    """The id as plain Python, where 5.0 is 5 and a date one Timestamp."""
+    if isinstance(id, tuple):
+        return tuple(map(_plain, id))
+    if isinstance(id, (np.datetime64, datetime.datetime)):
+        return pd.Timestamp(id)                 # it prints the same in whatever unit
+    id = id.item() if isinstance(id, np.generic) else id
+    return int(id) if isinstance(id, float) and id.is_integer() else id
 
 
 def _too_weak(data: CollabDataBunch, table: pd.DataFrame) -> tuple[Tensor, Tensor, Tensor]:

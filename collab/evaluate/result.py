@@ -12,6 +12,17 @@ MAX_WEIGHTS = 1 << 22       # weights of users that are held at a time
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What there was to find: `relevant`, (m,) int64, a hash of the raw ids of each user's relevant items, whatever
+    their order and rows; `nameless`, (m,) bool, where some of these were of no known id, and the hash says too little.
+    And among what: whether the items seen in training were left out."""
+
+    relevant: np.ndarray
+    nameless: np.ndarray
+    exclude_seen: bool
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class RankingResult:
     """The metrics of the first `k` recommendations of the model `name`.
@@ -19,7 +30,8 @@ class RankingResult:
     - `per_user`: a row a user: user (raw id), n_relevant, and a column a metric.
     - `summary`: the mean of each metric over users, those left out for whom it is not defined (NaN).
     - `left_out`: how many users had nothing relevant to find, and how many held-out ratings did not count, and why.
-    - `baseline`: that of `Popularity`, unless it was not wanted."""
+    - `baseline`: that of `Popularity`, unless it was not wanted.
+    - `question`: what there was to find for each user, by which `compare` tells whether two results go together."""
 
     name: str
     k: int
@@ -27,6 +39,7 @@ class RankingResult:
     summary: pd.Series
     left_out: dict[str, int]
     baseline: RankingResult | None = None
+    question: Question | None = None
 
     @property
     def metrics(self) -> list[str]:
@@ -59,17 +72,23 @@ def compare(a: RankingResult, b: RankingResult, n: int = 10_000, seed: int = 0, 
     The p-value is two-sided, of a paired permutation test: were `a` and `b` interchangeable, each user's difference
     would as likely have the other sign. It is (1 + the number of `n` random choices of signs with a mean at least as
     far from 0) / (1 + n): Smucker, Allan, Carterette 2007; Phipson, Smyth 2010.
-    Raises ValueError for another k or other relevant items, or where they share no user or metric."""
+    Raises ValueError for another k, other relevant items or another `exclude_seen`, or where they share no user or
+    metric. Items that were not trained on are known by their ids where a table was evaluated, otherwise by their
+    number."""
     if a.k != b.k:
         raise ValueError(f"a was evaluated with k={a.k}, b with k={b.k}; evaluate both with the same k")
+    _check_alike(a.question, b.question)
     metrics = [name for name in a.metrics if name in b.metrics]
-    both = a.per_user.merge(b.per_user, on="user", suffixes=("_a", "_b"))
+    both = _with_question(a).merge(_with_question(b), on="user", suffixes=("_a", "_b"))
     if both.empty or not metrics:
         raise ValueError(f"a and b share {len(both)} users and {len(metrics)} metrics; evaluate both on the same "
                          "batches with the same metrics")
-    if other := int((both["n_relevant_a"] != both["n_relevant_b"]).sum()):
-        raise ValueError(f"{other:,} users had other relevant items in a than in b; evaluate both on the same batches, "
-                         "with the same threshold, and with unknown_items='miss' if their vocabs differ")
+    named = ~(both["nameless_a"] | both["nameless_b"])
+    other = (both["n_relevant_a"] != both["n_relevant_b"]) | (named & (both["relevant_a"] != both["relevant_b"]))
+    if n_other := int(other.sum()):
+        raise ValueError(f"{n_other:,} of {len(both):,} users had other relevant items in a than in b; evaluate both "
+                         "on the same held-out rows, such as one table for both, with the same threshold, and with "
+                         "unknown_items='miss' if their vocabs differ")
     left, right = (both[[f"{name}_{side}" for name in metrics]].to_numpy() for side in "ab")
     known = ~np.isnan(left - right)
     difference = _mean(left - right)
@@ -80,6 +99,20 @@ def compare(a: RankingResult, b: RankingResult, n: int = 10_000, seed: int = 0, 
                          "difference": difference, "low": low, "high": high,
                          "p_value": np.where(known.any(0), (1 + extreme.sum(0)) / (1 + n), np.nan),
                          "users": known.sum(0)}, index=metrics)
+
+
+def _check_alike(a: Question | None, b: Question | None) -> None:
+    if a is not None and b is not None and a.exclude_seen != b.exclude_seen:
+        raise ValueError(f"a was evaluated with exclude_seen={a.exclude_seen}, b with exclude_seen={b.exclude_seen}; "
+                         "evaluate both with the same")
+
+
+def _with_question(result: RankingResult) -> pd.DataFrame:
+    """The metrics of every user and what identifies the relevant items; ids as objects, since columns of numbers and
+    of text would not be merged."""
+    asked, table = result.question, result.per_user
+    return table.assign(user=table["user"].astype(object), relevant=0 if asked is None else asked.relevant,
+                        nameless=True if asked is None else asked.nameless)
 
 
 def _interval(values: np.ndarray, level: float, n: int, seed: int) -> np.ndarray:
