@@ -27,6 +27,7 @@ from collab import (
     RatingSet,
     UnknownId,
     collab_learner,
+    compare,
     evaluate,
     per_user_split,
     synthetic,
@@ -206,6 +207,40 @@ def test_users_may_be_chosen():
     assert only.left_out["users_without_relevant_items"] == 1
     with pytest.raises(UnknownId, match="'cem' is not among the 2 users"):
         evaluate(learn, users=["bob", "cem"])
+
+
+def test_only_the_items_among_are_ranked_and_relevant():
+    held_out = [("bob", "S", 5.0), ("bob", "V", 5.0), ("bob", "new", 5.0), ("bob", "A", 5.0), ("ann", "A", 5.0)]
+    learn, among = worked(held_out), ("U", "V", "W", "A")           # bob's scores fall from U to W, and he has seen A
+    result = evaluate(learn, k=2, metrics=("mrr", "auc", "coverage"), among=among)
+    assert result.summary.tolist() == [(1 / 2 + 1) / 2, 1 / 2, 3 / 4]       # ann has seen all but A, so no auc
+    assert {name: n for name, n in result.left_out.items() if n} == {
+        "ratings_of_unknown_items": 1, "ratings_of_items_not_among": 1, "ratings_seen_in_training": 1}
+    assert "ratings of items not among 1" in repr(result)
+    assert result.baseline.summary["coverage"] == 3 / 4 and result.baseline.per_user["n_relevant"].tolist() == [1, 1]
+    pd.testing.assert_frame_equal(evaluate(Popularity(learn.data), k=2, metrics=("mrr", "auc", "coverage"),
+                                           among=iter(among)).per_user, result.baseline.per_user)
+    missed = evaluate(learn, among=among, unknown_items="miss")
+    assert missed.left_out["ratings_of_items_not_among"] == 2 and missed.per_user["n_relevant"].tolist() == [1, 1]
+    assert evaluate(learn, among="V", users="bob").summary["mrr"] == 1
+    everything = evaluate(learn, among=learn.data.items, metrics=NAMES)
+    pd.testing.assert_frame_equal(everything.per_user, evaluate(learn, metrics=NAMES).per_user)
+    with pytest.raises(UnknownId, match="item 'new' is not among the"):
+        evaluate(learn, among=["V", "new"])
+    with pytest.raises(ValueError, match="nobody with a relevant item.*ratings of items not among"):
+        evaluate(learn, among=["X"])
+    with pytest.raises(ValueError, match="among other items; evaluate both with the same `among`"):
+        compare(result, evaluate(learn, k=2))
+    assert len(compare(result, evaluate(learn, k=2, metrics="mrr", among=among[::-1]))) == 1
+
+
+def test_cold_items_can_be_ranked_among_themselves():
+    films = pd.DataFrame({"id": ["A", "B", "C", "D"], "year": [1990, 1995, 1999, 2000]})
+    data = bunch([("u1", "A", 1.0), ("u2", "B", 1.0), ("u1", "D", 1.0)], 2, items=films, item_features=["year"])
+    cold = data.items.decode((~data.trained["item"]).nonzero()[1:, 0].numpy())
+    learn = CollabLearner(data, Table(torch.arange(data.n_items).expand(data.n_users, -1)))
+    result = evaluate(learn, metrics="mrr", among=cold)
+    assert cold.tolist() == ["C", "D"] and result.summary["mrr"] == 1 and result.baseline.summary["mrr"] == 0.5
 
 
 def test_a_k_beyond_the_catalogue_counts_the_missing_ranks_as_misses():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -50,7 +50,8 @@ class Popularity:
 
 def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[str] = ACCURACY,
              threshold: float | None = None, exclude_seen: bool = True, users: Ids | None = None,
-             unknown_items: str = "drop", baseline: bool = True) -> RankingResult:
+             unknown_items: str = "drop", baseline: bool = True,
+             among: Hashable | Iterable[Hashable] | None = None) -> RankingResult:
     """Rank all items for each user with held-out ratings, and measure the first `k`.
 
     - `learn`: a CollabLearner, a `Popularity`, or what else has `data`, `model` and `untouched()`. It is not changed.
@@ -66,12 +67,14 @@ def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[
     - `users`: only these: a raw id, or several.
     - `unknown_items`: held-out items that were not trained on cannot be recommended. "drop" leaves them out; "miss"
       keeps them as relevant ones that are never found, so that models with other vocabs are measured alike.
+    - `among`: raw item ids: only these are ranked, and only these are relevant, in "auc" and "coverage" too; None is
+      all items. With items that have no training ratings it tells how well cold ones are ranked among themselves.
     - `baseline`: measure `Popularity` too, in the same way, unless it is what is evaluated: the result's `baseline`.
 
     Users without a relevant item have no metrics; these, ratings of unknown users, and pairs that occur again are
     left out and counted in `left_out`. Equal scores are ranked in the order of ids.
-    Raises ValueError for arguments that make no sense and where nobody is left, UnknownId for an unknown user,
-    DataError for a table that does not fit.
+    Raises ValueError for arguments that make no sense and where nobody is left, UnknownId for an unknown user
+    or one `among` the items, DataError for a table that does not fit.
 
     >>> from collab import *
     >>> data = CollabDataBunch.from_df(synthetic(60, 40, 900, seed=0).ratings, seed=0, device="cpu")
@@ -88,7 +91,7 @@ def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[
         raise TypeError(f"evaluate needs a learner over a CollabDataBunch, or Popularity(data), got {learn!r}")
     k, metrics = check_request(k, metrics)
     with learn.untouched():
-        held_out = HeldOut.of(data, batches, threshold, exclude_seen, users, unknown_items)
+        held_out = HeldOut.of(data, batches, threshold, exclude_seen, users, unknown_items, among)
 
     def result(ranker: Ranker, beside: RankingResult | None) -> RankingResult:
         values = measure(ranker, held_out, k, metrics)
@@ -120,7 +123,7 @@ def column(name: str, k: int) -> str:
 def measure(ranker: Ranker, held_out: HeldOut, k: int, metrics: Sequence[str]) -> dict[str, Tensor]:
     """{metric: a value a user, shape (m,); of "coverage" one for all, shape ()}, float64, on the CPU."""
     data = held_out.data
-    candidates = torch.arange(1, data.n_items, device=data.device)
+    candidates = held_out.candidates.to(data.device)
     with ranker.untouched(), torch.no_grad():
         ranker.model.eval()
         found, _ = top_k(cross_scores(ranker.model), held_out.users.to(data.device), candidates,
@@ -143,12 +146,12 @@ def _shares(data: CollabDataBunch) -> Tensor:
 
 
 def _auc(model: nn.Module, held_out: HeldOut, candidates: Tensor) -> Tensor:
-    scores, n, parts = cross_scores(model), len(candidates), []
-    for users in held_out.users.split(max(1, MAX_SCORES // n)):
-        relevant, allowed = torch.zeros(len(users), n + 1, dtype=torch.bool), torch.ones(len(users), n + 1).bool()
+    scores, n_items, parts = cross_scores(model), held_out.data.n_items, []
+    for users in held_out.users.split(max(1, MAX_SCORES // n_items)):
+        relevant, allowed = torch.zeros(len(users), n_items, dtype=torch.bool), torch.ones(len(users), n_items).bool()
         relevant[held_out.relevant.pairs(users)] = True
         if held_out.seen is not None:
             allowed[held_out.seen.pairs(users)] = False
         block = scores(users.to(candidates.device), candidates).float().cpu()
-        parts.append(ranking.auc(block, relevant[:, 1:], allowed[:, 1:]))       # without the unknown item
+        parts.append(ranking.auc(block, relevant[:, held_out.candidates], allowed[:, held_out.candidates]))
     return torch.cat(parts)

@@ -17,7 +17,7 @@ from ..data.databunch import CollabDataBunch, encode
 from ..data.history import Histories
 from ..data.implicit import check_threshold, with_weights
 from ..data.schema import check_ratings
-from ..data.vocab import UNKNOWN
+from ..data.vocab import UNKNOWN, Vocab
 from ..learner import SEVERAL, Ids
 from .result import Question, said
 
@@ -37,34 +37,40 @@ class NobodyToRank(ValueError):
 @dataclass(frozen=True, eq=False)
 class HeldOut:
     """The relevant items of each of `users` (m,), rows ascending: `n_relevant` (m,) of them, `relevant` by user row.
-    `seen` is what must not be recommended. `left_out` counts users, and ratings, each under the first that applies.
-    `question` says what is to be found in terms of raw ids."""
+    `candidates` are the items that are ranked, and `seen` what must not be recommended. `left_out` counts
+    users, and ratings, each under the first that applies. `question` says in raw ids what is to be found."""
 
     data: CollabDataBunch
     users: Tensor
     n_relevant: Tensor
     relevant: Histories
+    candidates: Tensor
     seen: Histories | None
     left_out: dict[str, int]
     question: Question
 
     @classmethod
     def of(cls, data: CollabDataBunch, batches: Any = None, threshold: float | None = None, exclude_seen: bool = True,
-           users: Ids | None = None, unknown_items: str = "drop") -> HeldOut:
+           users: Ids | None = None, unknown_items: str = "drop",
+           among: Hashable | Iterable[Hashable] | None = None) -> HeldOut:
         """See `evaluate`, whose arguments these are."""
         if unknown_items not in ("drop", "miss"):
             raise ValueError(f"unknown_items={unknown_items!r} is neither 'drop' nor 'miss'")
         check_threshold(threshold)
         user, item, rating, key = _columns(data, batches)
-        asked = torch.unique(user[user != UNKNOWN]) if users is None else _known(data, users)
+        asked = torch.unique(user[user != UNKNOWN]) if users is None else _known(data.users, users)
+        pool = torch.arange(1, data.n_items) if among is None else _known(data.items, data.items.listed(among))
         rest = torch.ones_like(user, dtype=torch.bool) if users is None else torch.isin(user, asked)
         seen, left_out, never = data.histories if exclude_seen else None, {}, torch.zeros_like(user, dtype=torch.bool)
         for name, out in (("ratings_of_unknown_users", user == UNKNOWN),
                           ("ratings_not_above_threshold", ~(rating > (TOO_WEAK if threshold is None else threshold))),
                           ("ratings_of_unknown_items", item == UNKNOWN if unknown_items == "drop" else never),
+                          ("ratings_of_items_not_among", never if among is None else ~torch.isin(item, pool)),
                           ("ratings_seen_in_training", never if seen is None else
                            torch.isin(pair_keys(data, user, item), pair_keys(data, seen.users, seen.items)))):
             left_out[name], rest = int((rest & out).sum()), rest & ~out
+        if among is None:
+            del left_out["ratings_of_items_not_among"]
         user, item, key = user[rest], item[rest], key[rest]
         again = torch.from_numpy(pd.Series(pair_keys(data, user, item).numpy()).duplicated().to_numpy(copy=True))
         once = ~again | (item == UNKNOWN)           # unknown items share a row, and are different ones
@@ -78,7 +84,8 @@ class HeldOut:
             raise NobodyToRank(f"none of {len(rating):,} held-out ratings counts (left out: {said(left_out)})")
         names = torch.zeros(data.n_users, dtype=torch.int64).index_add_(0, user, key)[rows].numpy()
         nameless = torch.bincount(user[key == NAMELESS], minlength=data.n_users)[rows].numpy() > 0
-        return cls(data, rows, n_relevant[rows], relevant, seen, left_out, Question(names, nameless, exclude_seen))
+        return cls(data, rows, n_relevant[rows], relevant, pool, seen, left_out,
+                   Question(names, nameless, exclude_seen, None if among is None else _pool_key(data, pool)))
 
     def hits(self, found: Tensor) -> Tensor:
         """Which of the recommended items, rows (m, w), -1 where there is none, are relevant: bool, of that shape."""
@@ -122,6 +129,10 @@ def _id_keys(ids: Iterable[Hashable]) -> Tensor:
     return keys.masked_fill(torch.tensor([id is None for id in listed], dtype=torch.bool), NAMELESS)
 
 
+def _pool_key(data: CollabDataBunch, pool: Tensor) -> int:
+    return int(_id_keys(data.items.decode(pool.numpy())).sum())
+
+
 def _plain(id: Any) -> Any:
     """The id as plain Python, where 5.0 is 5 and a date one Timestamp."""
     if isinstance(id, tuple):
@@ -142,9 +153,10 @@ def _too_weak(data: CollabDataBunch, table: pd.DataFrame) -> tuple[Tensor, Tenso
             torch.full((int(weak.sum()),), TOO_WEAK))
 
 
-def _known(data: CollabDataBunch, users: Ids) -> Tensor:
-    listed: list[Any] = list(users) if isinstance(users, SEVERAL) else [users]
-    rows = data.users.encode(listed)
+def _known(vocab: Vocab, ids: Ids) -> Tensor:
+    """The rows of one id or several, each once, ascending."""
+    listed: list[Any] = list(ids) if isinstance(ids, SEVERAL) else [ids]
+    rows = vocab.encode(listed)
     if (rows == UNKNOWN).any():
-        raise data.users.unknown(listed[int(np.argmax(rows == UNKNOWN))])
+        raise vocab.unknown(listed[int(np.argmax(rows == UNKNOWN))])
     return torch.unique(torch.from_numpy(rows))

@@ -16,11 +16,13 @@ Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 class Question:
     """What there was to find: `relevant`, (m,) int64, a hash of the raw ids of each user's relevant items, whatever
     their order and rows; `nameless`, (m,) bool, where some of these were of no known id, and the hash says too little.
-    And among what: whether the items seen in training were left out."""
+    And among what: whether the items seen in training were left out, and a hash of the ids that were ranked, None for
+    all of them."""
 
     relevant: np.ndarray
     nameless: np.ndarray
     exclude_seen: bool
+    among: int | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,9 +74,9 @@ def compare(a: RankingResult, b: RankingResult, n: int = 10_000, seed: int = 0, 
     The p-value is two-sided, of a paired permutation test: were `a` and `b` interchangeable, each user's difference
     would as likely have the other sign. It is (1 + the number of `n` random choices of signs with a mean at least as
     far from 0) / (1 + n): Smucker, Allan, Carterette 2007; Phipson, Smyth 2010.
-    Raises ValueError for another k, other relevant items or another `exclude_seen`, or where they share no user or
-    metric. Items that were not trained on are known by their ids where a table was evaluated, otherwise by their
-    number."""
+    Raises ValueError for another k, other relevant items, another `exclude_seen` or `among`, or where they share no
+    user or metric. Items that were not trained on are known by their ids where a table was evaluated, otherwise by
+    their number."""
     if a.k != b.k:
         raise ValueError(f"a was evaluated with k={a.k}, b with k={b.k}; evaluate both with the same k")
     _check_alike(a.question, b.question)
@@ -102,7 +104,11 @@ def compare(a: RankingResult, b: RankingResult, n: int = 10_000, seed: int = 0, 
 
 
 def _check_alike(a: Question | None, b: Question | None) -> None:
-    if a is not None and b is not None and a.exclude_seen != b.exclude_seen:
+    if a is None or b is None:
+        return
+    if a.among != b.among:
+        raise ValueError("a and b were evaluated among other items; evaluate both with the same `among`")
+    if a.exclude_seen != b.exclude_seen:
         raise ValueError(f"a was evaluated with exclude_seen={a.exclude_seen}, b with exclude_seen={b.exclude_seen}; "
                          "evaluate both with the same")
 
