@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from collab import (
     CollabDataBunch,
     CollabLearner,
+    DataError,
     EmbeddingDotBias,
     Learner,
     Popularity,
@@ -196,6 +197,27 @@ def test_rows_of_a_table_that_are_too_weak_to_be_interactions_are_counted():
     assert {name: n for name, n in result.left_out.items() if n} == {
         "users_without_relevant_items": 1, "ratings_of_unknown_users": 1, "ratings_not_above_threshold": 3}
     assert evaluate(learn, table, users="bob").left_out["ratings_not_above_threshold"] == 2
+
+
+@pytest.mark.parametrize("name", ["count", "weight", "listens"])
+def test_a_table_of_interactions_needs_no_strengths(name):
+    renamed = {"user": "reader", "item": "book", "rating": name}
+    rows = pd.DataFrame(TRAIN, columns=["user", "item", "rating"]).rename(columns=renamed)
+    data = CollabDataBunch.from_df(rows, *renamed.values(), valid_pct=0, seed=0, implicit=True, device="cpu")
+    learn = CollabLearner(data, Table(torch.zeros(data.n_users, data.n_items)))
+    pairs = pd.DataFrame([("bob", "S"), ("bob", "T"), ("ann", "A"), ("ann", "A")], columns=["reader", "book"])
+    expected = evaluate(learn, pairs.assign(**{name: [1.0, 3.0, 2.0, 1.0]})).per_user
+    assert expected["n_relevant"].tolist() == [1, 2]
+    for table in (pairs, pairs.set_axis(["user", "item"], axis=1), pairs.assign(shelf="top")):
+        before = table.copy()
+        pd.testing.assert_frame_equal(evaluate(learn, table).per_user, expected)
+        pd.testing.assert_frame_equal(table, before)
+    if name != "weight":
+        with pytest.raises(DataError, match=repr(name)):        # the strengths are there, under another name
+            evaluate(learn, pairs.assign(plays=2.0))
+    rated = CollabDataBunch.from_df(rows, *renamed.values(), valid_pct=0, seed=0, device="cpu")
+    with pytest.raises(DataError, match="needs three columns"):
+        evaluate(Popularity(rated), pairs)
 
 
 def test_users_may_be_chosen():

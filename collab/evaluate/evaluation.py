@@ -55,7 +55,8 @@ def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[
     """Rank all items for each user with held-out ratings, and measure the first `k`.
 
     - `learn`: a CollabLearner, a `Popularity`, or what else has `data`, `model` and `untouched()`. It is not changed.
-    - `batches`: the held-out ratings, by default `data.valid`: batches of (users, items, ratings), or a table.
+    - `batches`: the held-out ratings, by default `data.valid`: batches of (users, items, ratings), or a table. A table
+      of interactions, of implicit data without a threshold, needs no strengths.
     - `metrics`: "ndcg" is the sum of 1 / log2(rank + 1) over the hits, divided by that of min(k, n_relevant) hits on
       top; "precision" hits / k; "recall" hits / n_relevant; "map" the sum of the precision at each hit, divided by
       min(k, n_relevant); "mrr" 1 / the rank of the first hit; "hit" whether there is one. Others are "auc" (over all

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..data.databunch import CollabDataBunch, encode
 from ..data.history import Histories
-from ..data.implicit import check_threshold, with_weights
+from ..data.implicit import STRENGTHS, check_threshold, with_weights
 from ..data.schema import check_ratings
 from ..data.vocab import UNKNOWN, Vocab
 from ..learner import SEVERAL, Ids
@@ -105,6 +105,7 @@ def _columns(data: CollabDataBunch, batches: Any) -> tuple[Tensor, Tensor, Tenso
     if batches is None:
         raise ValueError("there is no validation part: make the data with valid_pct or split, or pass batches")
     if isinstance(batches, pd.DataFrame):
+        batches = _with_strengths(data, batches)
         table, weak = data.table(batches), _too_weak(data, batches)
         user, item, rating = (torch.cat(columns) for columns in zip(encode(table, data.users, data.items), weak))
         codes, ids = pd.factorize(table["item"].to_numpy())
@@ -141,6 +142,18 @@ def _plain(id: Any) -> Any:
         return pd.Timestamp(id)                 # it prints the same in whatever unit
     id = id.item() if isinstance(id, np.generic) else id
     return int(id) if isinstance(id, float) and id.is_integer() else id
+
+
+def _with_strengths(data: CollabDataBunch, table: pd.DataFrame) -> pd.DataFrame:
+    """The table, or where it should hold interactions and no column has strengths, one with ones, as in `from_df`."""
+    own = data.schema.user, data.schema.item, data.schema.rating
+    name = next((rating for user, item, rating in (own, ("user", "item", "rating")) if {user, item} <= {*table}), None)
+    if (not data.implicit or data.threshold is not None or name is None or name in table or
+            any(str(column).lower().replace("_", "").replace(" ", "") in STRENGTHS for column in table)):
+        return table
+    made = table.copy(deep=False)
+    made[name] = 1.0
+    return made
 
 
 def _too_weak(data: CollabDataBunch, table: pd.DataFrame) -> tuple[Tensor, Tensor, Tensor]:
