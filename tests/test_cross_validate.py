@@ -135,6 +135,13 @@ def test_what_cannot_be_ranked_is_refused_before_training(ratings, data):
         learn.fit(1)
 
 
+@pytest.mark.parametrize("model", ["dot_bias", "als"])
+@pytest.mark.parametrize("metrics", [[RankingMetrics(k=5)], RankingMetrics, EMA()])
+def test_a_callback_among_the_metrics_is_sent_to_cbs(data, model, metrics):
+    with pytest.raises(TypeError, match=r"(RankingMetrics|EMA) is a callback and no metric: pass it as cbs=\1\("):
+        collab_learner(data, model, metrics=metrics)
+
+
 # cross_validate ---------------------------------------------------------------------------------------------------
 
 def test_each_fold_is_what_it_is_alone(ratings):

@@ -76,7 +76,7 @@ class Learner:
         self.device = torch.device(getattr(data, "device", "cpu"))
         self.data, self.model, self.loss_func = data, model.to(self.device), loss_func
         self.opt_func, self.lr, self.wd, self.seed = opt_func, lr, wd, seed
-        self.scores = Scores(as_metrics(metrics))
+        self.scores = Scores(as_metrics(_no_callbacks(metrics)))
         self.recorder, self.progress, self.epoch_start = Recorder(), Progress(), EpochStart()
         self.cbs: list[Callback] = []
         self.n_epochs, self.epoch, self.i, self.training, self.interrupted = 0, 0, 0, False, False
@@ -319,3 +319,13 @@ class Learner:
                 print(f"Interrupted in epoch {self.epoch}, batch {self.i}; the history is kept, training can go on.")
         except Cancel as stray:
             raise RuntimeError(f"{type(stray).__name__} was raised where its scope was not open") from stray
+
+
+def _no_callbacks(metrics: Any) -> Any:
+    """The metrics. Raises TypeError for a callback among them, such as RankingMetrics."""
+    several = list(metrics) if isinstance(metrics, Iterable) else [metrics]
+    for m in several:
+        cls = m if isinstance(m, type) else type(m)
+        if issubclass(cls, Callback):
+            raise TypeError(f"{cls.__name__} is a callback and no metric: pass it as cbs={cls.__name__}(...)")
+    return None if metrics is None else several
