@@ -24,6 +24,7 @@ from collab import (
     RatingSet,
     SaveBest,
     TensorBatches,
+    average_learners,
     collab_learner,
     cross_validate,
     evaluate,
@@ -233,6 +234,30 @@ def test_an_interrupted_fold_does_not_count(ratings):
         else:
             with pytest.raises(KeyboardInterrupt):
                 cross_validate(small, ratings, fit=fit, device="cpu")
+
+
+def test_an_ensemble_is_what_make_learner_trained(ratings):
+    members: list[CollabLearner] = []
+
+    def both(data: CollabDataBunch, names: tuple[str, str]) -> CollabLearner:
+        members[:] = [collab_learner(data, name, n_factors=4) for name in names]
+        for member in members:
+            with member.no_logging():
+                member.fit()
+        return average_learners(members)
+    options = {"folds": kfold(2, seed=0), "seed": 0, "device": "cpu"}
+    table = cross_validate(lambda data: both(data, ("als", "ease")), ratings, ranking=("ndcg",), **options)
+    assert list(table) == ["ndcg@10", "ndcg@10 of popularity", "seconds"]
+    assert table["ndcg@10"].iloc[-1] == evaluate(average_learners(members)).summary["ndcg"]
+    with pytest.raises(TypeError, match="a mean of rankings has no loss"):
+        cross_validate(lambda data: both(data, ("als", "ease")), ratings, **options)
+    rated = cross_validate(lambda data: both(data, ("als_explicit", "als_explicit")), ratings, **options)
+    assert rated["rmse"].iloc[-1] == average_learners(members).validate()["rmse"]
+
+
+def test_what_makes_no_learner_is_refused(ratings):
+    with pytest.raises(TypeError, match="such as lambda data: collab_learner.data, 'als'., got 'als'"):
+        cross_validate("als", ratings)
 
 
 def test_a_metric_that_is_none_is_refused_before_training(ratings):

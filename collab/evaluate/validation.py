@@ -14,6 +14,8 @@ from ..data.databunch import CollabDataBunch
 from ..data.split import Split, kfold
 from ..data.vocab import UNKNOWN
 from ..learner import CollabLearner
+from ..models.ensemble import Ensemble
+from ..models.rank_ensemble import RankEnsemble
 from ..models.solved import SolvedModel
 from .evaluation import check_request, column, evaluate
 
@@ -29,7 +31,8 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
     - `data`: a table of ratings. Or a CollabDataBunch, whose training and validation ratings are split anew, with its
       metadata and options; it has kept no times and not the order of the table, so that splits by these need the table.
     - `folds`: how many parts of `kfold(folds, seed)`, or the splits themselves: ("u1", "u2"), [time_split(0.2)].
-    - `fit`: trains it; by default `learn.fit_one_cycle(5)`, or `learn.fit()` where a model is solved.
+    - `fit`: trains it; by default `learn.fit_one_cycle(5)`, `learn.fit()` where a model is solved, and nothing where it
+      is an `Ensemble`, of learners that `make_learner` has trained. One of rankings has the metrics of `ranking` alone.
     - `seed`, `options`: those of `CollabDataBunch.from_df`, such as bs=1024; they go before those of `data`.
 
     `.mean()` and `.std()` of the table are what one reports. Ctrl-C ends it with the folds that are whole, and a
@@ -44,6 +47,9 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
     >>> list(table), table.index.tolist()
     (['valid_loss', 'rmse', 'mae', 'ndcg@5', 'ndcg@5 of popularity', 'seconds'], [0, 1, 2])
     """
+    if not callable(make_learner):
+        raise TypeError("make_learner is a function from data to a learner, such as lambda data: collab_learner(data, "
+                        f"'als'), got {make_learner!r}")
     if ranking:
         k, ranking = check_request(k, ranking)      # before hours of training rather than after
     splits = [folds] if isinstance(folds, str) else list(folds) if isinstance(folds, Iterable) else kfold(folds, seed)
@@ -62,7 +68,7 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
             warnings.warn(f"interrupted in fold {number} of {len(splits)}: the table has the {number} before it",
                           stacklevel=2)
             break
-        row = learn.validate()
+        row = {} if ranking and isinstance(learn.model, RankEnsemble) else learn.validate()
         if ranking:
             result = evaluate(learn, k=k, metrics=ranking)
             for name in ranking:
@@ -77,7 +83,7 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
 def _fit(learn: CollabLearner) -> None:
     if isinstance(learn.model, SolvedModel):
         learn.fit(learn.model.n_sweeps)
-    else:
+    elif not isinstance(learn.model, Ensemble):
         learn.fit_one_cycle(5)
 
 
