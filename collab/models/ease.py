@@ -27,8 +27,11 @@ class EASE(RememberingModel):
     mean of 1 over ratings, lets users with long histories count less a rating. With both at 0 it is EASE as published.
 
     `weight` (n_items, n_items) is B transposed: row i holds what each item of a history adds to the score of item i.
-    Memory is 4 n_items^2 bytes, and some 8 times that while solving, in float64; above 50,000 items ValueError is raised.
-    `remember` keeps the histories that users are scored from; row 0, the unknown user, has the average history."""
+    Memory is 4 n_items^2 bytes, and some 8 times that while solving, in float64; above 50,000 items ValueError is
+    raised. `remember` keeps the histories that users are scored from; row 0, the unknown user, has the average history, and so
+    have users without ratings."""
+
+    empty_is_average = True
 
     def __init__(self, n_items: int, reg: float = 300.0, dropout: float = 0.0, user_power: float = 0.0,
                  implicit: bool = True):

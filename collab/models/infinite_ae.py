@@ -40,8 +40,8 @@ class InfiniteAE(RememberingModel):
 
     `weight` (n_users, n_users) is K (K + reg I)^-1: row u holds what each user's history adds to the scores of u, who
     are the neighbours of u. The unknown user and those without ratings have the average row. Memory is 4 n_users^2
-    bytes, and some 10 times that while solving, in float64; above 50,000 users ValueError is raised. `remember` keeps who
-    rated each item. The defaults were chosen on parts of MovieLens-100K's training rows."""
+    bytes, and some 10 times that while solving, in float64; above 50,000 users ValueError is raised. `remember` keeps
+    who rated each item. The defaults were chosen on parts of MovieLens-100K's training rows."""
 
     unknown_row = True          # and those of cold users: `sweep` makes them
 

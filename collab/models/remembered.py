@@ -13,7 +13,9 @@ MAX_NUMBERS = 1 << 22       # numbers of a dense block or of gathered weights at
 class RememberingModel(SolvedModel):
     """Keeps one list a row: of a user the items they rated, say, each with a value. Lists are data, and no part of the
     state dict. The list of row 0, the unknown one, is the average of all that are not empty, and what is linear in a
-    list gives it the average score. Those without entries have that list too."""
+    list gives it the average score."""
+
+    empty_is_average = False    # whether those without entries have the list of row 0
 
     list_starts: Tensor
     list_columns: Tensor
@@ -32,8 +34,9 @@ class RememberingModel(SolvedModel):
             self.register_buffer(f"list_{name}", tensor, persistent=False)
 
     def _entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(position in `rows`, position in `list_columns`) of all entries of these rows, or of row 0 for empty ones."""
-        rows = torch.where(self.list_starts.diff()[rows] > 0, rows, 0)
+        """(position in `rows`, position in `list_columns`) of all entries of these rows."""
+        if self.empty_is_average:
+            rows = torch.where(self.list_starts.diff()[rows] > 0, rows, 0)
         starts, counts = self.list_starts[rows], self.list_starts.diff()[rows]
         place = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
         within = torch.arange(len(place), device=rows.device) - (counts.cumsum(0) - counts)[place]
