@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .schema import DataError, id_kind
+from .schema import DataError, id_kind, warn
 
 Rows = np.ndarray
 Split = Callable[[pd.DataFrame], tuple[Rows, Rows]]
@@ -48,14 +48,20 @@ def time_split(valid_pct: float = 0.2) -> Split:
 
 
 def leave_last(n: int = 1) -> Split:
-    """The last `n` ratings of each user by time (by order in the table where there is none) are for validation.
+    """The last `n` ratings of each user by time are for validation; where there is no column of times by order in the table,
+    with a warning.
 
     A user with `n` ratings or fewer stays in training."""
     if n < 1:
         raise DataError(f"leave_last needs n of at least 1, got {n}")
+    told: list[bool] = []
 
     @_by_time
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
+        if "time" not in df and not told:
+            told.append(True)       # a split that is used again says it once
+            warn(f"leave_last: no column of times among {[*df.columns]}: the order of the table is taken; name it with "
+                 "time_name=...")
         order = np.argsort(_times(df), kind="stable") if "time" in df else np.arange(len(df))
         users = df["user"].iloc[order]
         from_the_end = users.groupby(users, sort=False, observed=True).cumcount(ascending=False).to_numpy()
