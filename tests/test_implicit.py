@@ -82,6 +82,15 @@ def test_a_column_of_ratings_or_strengths_is_found_by_its_name_in_any_place():
     assert made(plays[["plays", "user", "item"]], user_name="user", item_name="item").schema.rating == "plays"
 
 
+@pytest.mark.parametrize("name", ["rating", "count", "ts"])
+def test_times_are_never_taken_for_strengths(name: str):
+    frame = pd.DataFrame({"user": [1, 1, 2], "item": list("abb"), name: [881250949, 891717742, 880606923]})
+    for times in (frame, frame.astype({name: "Int64"}), frame.assign(**{name: [881250949.0, 891717742, None]})):
+        assert made(times).train.tensors[2].tolist() == [1.0] * 3
+    data = made(frame, time_name=name, split=leave_last(1))
+    assert rows(data) == {(1, "a", 1.0), (2, "b", 1.0)} and data.schema.time == name
+
+
 def test_a_threshold_without_a_column_to_compare_is_refused():
     frame = RATINGS.drop(columns="rating").assign(timestamp=range(7), liked=RATINGS["rating"])
     for columns in (["user", "item"], ["user", "item", "timestamp", "liked"]):

@@ -302,3 +302,12 @@ def test_one_word_among_numbers_written_as_text_is_counted_as_one():
     df = pd.DataFrame({"user": [1, 2, 3], "item": [1, 2, 3], "rating": ["4.0", "bad", "3"]})
     with pytest.raises(DataError, match=r"1 of 3 are not \(such as 'bad' at row 1\)"):
         rating_table(df, Schema.of(df))
+
+
+@pytest.mark.parametrize("name", ["ts", "clicked_at", "rating"])
+def test_times_in_the_place_of_ratings_are_refused(name: str):
+    times = frame(r=[881250949, 891717742, 5, 880606923]).rename(columns={"r": name})
+    says = repr(name), "such as 881250949, look like times (seconds since 1970)", "time_name=", "rating_name="
+    refused(times, *says, "implicit=True")
+    refused(times, *says, implicit=True, rating_name=name)
+    CollabDataBunch.from_df(frame(r=[1.0, 2.0, 3.0, 9e8]), valid_pct=0, seed=0, device="cpu")      # one large rating

@@ -8,7 +8,7 @@ from collections.abc import Hashable
 
 import pandas as pd
 
-from .schema import NAMES, DataError, Schema, rating_table, show, warn
+from .schema import NAMES, DataError, Schema, check_column_names, like_times, rating_table, show, warn
 
 WEIGHT = "weight"       # the column that stands in where a table has no ratings
 STRENGTHS = (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
@@ -19,9 +19,11 @@ def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Has
     """As `Schema.of`, but the ratings are optional: without `rating`, the first column beyond user and item is taken
     whose name says that it holds ratings or weights; without one the schema names a "weight" that need not exist."""
     if rating is None and isinstance(df, pd.DataFrame):
+        check_column_names(df)
         placed = [name for name, given in zip(df.columns, (user, item)) if given is None]
-        rating = next((name for name in df.columns if name not in (user, item, time, *placed) and
-                       str(name).lower().replace("_", "").replace(" ", "") in STRENGTHS), WEIGHT)
+        further = [name for name in df.columns if name not in (user, item, time, *placed)]
+        rating = next((name for name in further if str(name).lower().replace("_", "").replace(" ", "") in STRENGTHS and
+                       not like_times(df[name])), WEIGHT)
     return Schema.of(with_weights(df, rating), user, item, rating, time)
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 TIME_NAMES = ("time", "timestamp", "date", "datetime")
 DUPLICATES = ("keep", "mean", "error")
 MAX_RATING = float(np.finfo(np.float32).max)    # models compute in float32
+TIMES_ABOVE = 1e8                               # in seconds since 1970 this is 1973: no rating is so large
 MAX_EXACT = 2**53                               # from here on, a float stands for several whole numbers
 
 
@@ -119,7 +120,7 @@ def rating_table(df: pd.DataFrame, schema: Schema, duplicates: str = "keep", qui
         raise DataError(f"the table is empty: it has the columns {list(df.columns)} and no row")
     df, names = df.reset_index(drop=True), schema.roles().values()
     columns = {"user": check_ids(df[schema.user]), "item": check_ids(df[schema.item]),
-               "rating": check_ratings(df[schema.rating])}
+               "rating": _check_no_times(check_ratings(df[schema.rating]))}
     if schema.time is not None:
         columns["time"] = df[schema.time]
     columns |= {name: df[name] for name in df.columns if name not in names and name not in columns}
@@ -245,6 +246,19 @@ def check_ratings(ratings: pd.Series) -> pd.Series:
         raise DataError(f"column {name!r}: {infinite.sum():,} of {n:,} ratings are infinite, or beyond float32 (such "
                         f"as {values[infinite][0]} at row {_first(infinite)}); correct or drop them")
     return pd.Series(values, index=ratings.index, name=name)
+
+
+def _check_no_times(ratings: pd.Series) -> pd.Series:
+    if like_times(ratings):
+        raise DataError(f"column {ratings.name!r}: its ratings, such as {ratings.iloc[0]:.16g}, look like times (seconds "
+                        "since 1970); say which column holds the times with time_name=... and which the ratings with "
+                        "rating_name=...; a table without ratings is read with implicit=True")
+    return ratings
+
+
+def like_times(column: pd.Series) -> bool:
+    """Whether it holds numbers most of which are too large for anything but times."""
+    return column.dtype.kind in "iuf" and column.notna().any() and bool(column.median() > TIMES_ABOVE)
 
 
 def _is_number(value: object) -> bool:
