@@ -55,7 +55,8 @@ def test_something_that_is_no_dataframe_is_refused(thing):
 
 
 def test_fewer_than_three_columns_are_refused():
-    refused(frame()[["u", "i"]], "three columns", "has 2", "['u', 'i']")
+    refused(frame()[["u", "i"]], "three columns", "has 2", "['u', 'i']", "is read with implicit=True")
+    refused(frame()[["u", "i"]], "no column 'stars' for the rating", rating_name="stars")
 
 
 def test_a_missing_column_is_named_with_a_near_one_whatever_its_case():

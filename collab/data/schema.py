@@ -52,11 +52,15 @@ class Schema:
             raise DataError(f"expected a pandas DataFrame of ratings, got {type(df).__name__}; "
                             "for a file use CollabDataBunch.from_csv(path)")
         columns = list(df.columns)
-        if len(columns) < 3:
-            raise DataError(f"a table of ratings needs three columns (user, item, rating), this one has "
-                            f"{len(columns)}: {columns}")
         check_column_names(df)
         given = (user, item, rating)
+        for role, name in zip(NAMES, given):
+            if name is not None:
+                _check_there(name, role, columns)
+        if len(columns) < 3:
+            raise DataError(f"a table of ratings needs three columns (user, item, rating), this one has "
+                            f"{len(columns)}: {columns}; a table of what was chosen, without ratings, is read with "
+                            "implicit=True")
         user, item, rating = (columns[i] if name is None else name for i, name in enumerate(given))
         for role, name, chosen_by_hand in zip(NAMES, (user, item, rating), given):
             if chosen_by_hand is None and (looks_like := _other_role(name, role)):
@@ -67,9 +71,7 @@ class Schema:
             time = next((c for c in columns if str(c).lower() in TIME_NAMES and c not in (user, item, rating)), None)
         chosen = cls(user, item, rating, time)
         for role, name in chosen.roles().items():
-            if name not in columns:
-                raise DataError(f"there is no column {name!r} for the {role}{_did_you_mean(name, columns)} "
-                                f"The columns are {columns}; say which it is with {role}_name=...")
+            _check_there(name, role, columns)
         used = list(chosen.roles().values())
         if len(set(used)) < len(used):
             raise DataError(f"one column cannot play two roles: {chosen.roles()}; "
@@ -97,6 +99,12 @@ def check_column_names(df: pd.DataFrame) -> None:
     if df.columns.has_duplicates:
         name = df.columns[df.columns.duplicated()][0]
         raise DataError(f"the column name {name!r} occurs {list(df.columns).count(name)} times; rename all but one")
+
+
+def _check_there(name: Hashable, role: str, columns: list) -> None:
+    if name not in columns:
+        raise DataError(f"there is no column {name!r} for the {role}{_did_you_mean(name, columns)} "
+                        f"The columns are {columns}; say which it is with {role}_name=...")
 
 
 def _did_you_mean(name: Hashable, columns: list) -> str:
@@ -250,15 +258,15 @@ def check_ratings(ratings: pd.Series) -> pd.Series:
 
 def _check_no_times(ratings: pd.Series) -> pd.Series:
     if like_times(ratings):
-        raise DataError(f"column {ratings.name!r}: its ratings, such as {ratings.iloc[0]:.16g}, look like times (seconds "
-                        "since 1970); say which column holds the times with time_name=... and which the ratings with "
-                        "rating_name=...; a table without ratings is read with implicit=True")
+        raise DataError(f"column {ratings.name!r}: its ratings, such as {ratings.iloc[0]:.16g}, look like times "
+                        "(seconds since 1970); say which column holds the times with time_name=... and which the "
+                        "ratings with rating_name=...; a table without ratings is read with implicit=True")
     return ratings
 
 
 def like_times(column: pd.Series) -> bool:
     """Whether it holds numbers most of which are too large for anything but times."""
-    return column.dtype.kind in "iuf" and column.notna().any() and bool(column.median() > TIMES_ABOVE)
+    return column.dtype.kind in "iuf" and bool(column.notna().any()) and bool(column.median() > TIMES_ABOVE)
 
 
 def _is_number(value: object) -> bool:

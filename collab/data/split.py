@@ -48,8 +48,8 @@ def time_split(valid_pct: float = 0.2) -> Split:
 
 
 def leave_last(n: int = 1) -> Split:
-    """The last `n` ratings of each user by time are for validation; where there is no column of times by order in the table,
-    with a warning.
+    """The last `n` ratings of each user by time are for validation; where there is no column of times, by order in
+    the table, with a warning.
 
     A user with `n` ratings or fewer stays in training."""
     if n < 1:
