@@ -91,6 +91,31 @@ def test_times_are_never_taken_for_strengths(name: str):
     assert rows(data) == {(1, "a", 1.0), (2, "b", 1.0)} and data.schema.time == name
 
 
+@pytest.mark.parametrize("name", ["n_clicks", "views", "play_count", "num_purchases", "quantity", "nClicks",
+                                  "Play Count", "Star", "listens", "NViews", "n_baskets"])
+def test_a_column_that_counts_is_known_by_a_word_of_its_name(name: str):
+    frame = RATINGS.rename(columns={"rating": name}).assign(timestamp=range(7))
+    assert made(frame[["user", "item", "timestamp", name]]).schema.rating == name
+    assert made(frame.assign(rating=1)).schema.rating == "rating"           # the whole name goes before a word
+
+
+def test_numbers_in_third_place_that_are_not_used_are_warned_of():
+    with pytest.warns(UserWarning, match="^column 'x' is not used; if it is a strength, say rating_name='x'$"):
+        assert made(RATINGS.rename(columns={"rating": "x"})).schema.rating == "weight"
+    for name in ("clicked_at", "viewTime", "view_id", "avg_rating"):        # neither a strength nor a warning
+        assert made(RATINGS.rename(columns={"rating": name})).schema.rating == "weight"
+    assert made(RATINGS.rename(columns={"rating": "x"}), time_name="x").schema.rating == "weight"
+    assert made(RATINGS.assign(rating="good").rename(columns={"rating": "view"})).schema.rating == "weight"
+
+
+@pytest.mark.parametrize("name", ["stars", "weight"])
+def test_a_column_of_strengths_that_is_not_there_is_named(name: str):
+    with pytest.raises(DataError, match=f"no column '{name}' for the rating"):
+        made(RATINGS[["user", "item"]], rating_name=name)
+    with pytest.raises(DataError, match=r"needs two columns \(user, item\), this one has 1: \['user'\]"):
+        made(RATINGS[["user"]])
+
+
 def test_a_threshold_without_a_column_to_compare_is_refused():
     frame = RATINGS.drop(columns="rating").assign(timestamp=range(7), liked=RATINGS["rating"])
     for columns in (["user", "item"], ["user", "item", "timestamp", "liked"]):

@@ -4,27 +4,68 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Hashable
 
 import pandas as pd
 
-from .schema import NAMES, DataError, Schema, check_column_names, like_times, rating_table, show, warn
+from .schema import (
+    NAMES,
+    TIME_NAMES,
+    DataError,
+    Schema,
+    check_column_names,
+    like_times,
+    rating_table,
+    show,
+    warn,
+)
 
 WEIGHT = "weight"       # the column that stands in where a table has no ratings
 STRENGTHS = (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
+WORDS = {"rating", "ratings", "score", "scores", "star", "stars", "weight", "weights", "count", "counts", "play",
+         "plays", "click", "clicks", "view", "views", "purchase", "purchases", "listen", "listens", "quantity", "strength",
+         "playcount", "viewcount"}
+OTHER_WORDS = {*TIME_NAMES, "at", "ts", "unixtime", "day", "days", "month", "year", "hour", "hours", "minute",
+               "minutes", "second", "seconds", "id", "ids", "index", "unnamed", "avg", "average", "mean"}
 
 
 def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Hashable | None = None,
                        rating: Hashable | None = None, time: Hashable | None = None) -> Schema:
     """As `Schema.of`, but the ratings are optional: without `rating`, the first column beyond user and item is taken
-    whose name says that it holds ratings or weights; without one the schema names a "weight" that need not exist."""
-    if rating is None and isinstance(df, pd.DataFrame):
-        check_column_names(df)
-        placed = [name for name, given in zip(df.columns, (user, item)) if given is None]
-        further = [name for name in df.columns if name not in (user, item, time, *placed)]
-        rating = next((name for name in further if str(name).lower().replace("_", "").replace(" ", "") in STRENGTHS and
-                       not like_times(df[name])), WEIGHT)
-    return Schema.of(with_weights(df, rating), user, item, rating, time)
+    whose name says that it holds ratings or weights, or has a word that does ("n_clicks"); without one the schema names
+    a "weight" that need not exist, and numbers in third place that are no times are warned of."""
+    if rating is not None or not isinstance(df, pd.DataFrame):
+        return Schema.of(df, user, item, rating, time)
+    check_column_names(df)
+    if len(df.columns) < 2:
+        raise DataError(f"a table of what was chosen needs two columns (user, item), this one has {len(df.columns)}: "
+                        f"{[*df.columns]}")
+    placed = [name for name, given in zip(df.columns, (user, item)) if given is None]
+    further = [name for name in df.columns if name not in (user, item, time, *placed) and not like_times(df[name])]
+    rating = next((name for name in further if str(name).lower().replace("_", "").replace(" ", "") in STRENGTHS),
+                  next((name for name in further if _counts(df[name])), WEIGHT))
+    schema = Schema.of(with_weights(df, rating), user, item, rating, time)
+    if rating == WEIGHT and WEIGHT not in df and (name := [*df.columns, None][2]) in further and (
+            name != schema.time and _amounts(df[name])):
+        warn(f"column {name!r} is not used; if it is a strength, say rating_name={name!r}")
+    return schema
+
+
+def _counts(column: pd.Series) -> bool:
+    """Whether it holds numbers, and a word of its name says that they count something."""
+    words = _words(column.name)
+    return _amounts(column) and (not WORDS.isdisjoint(words) or (len(words) > 1 and words[0] in ("n", "num")))
+
+
+def _amounts(column: pd.Series) -> bool:
+    """Whether it holds numbers that by the words of its name are no times, ids or averages."""
+    return column.dtype.kind in "iuf" and OTHER_WORDS.isdisjoint(_words(column.name))
+
+
+def _words(name: Hashable) -> list[str]:
+    """Of "n_clicks", "nClicks" and "N clicks": n, clicks."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", str(name))]
 
 
 def with_weights(df: pd.DataFrame, rating: Hashable, threshold: float | None = None) -> pd.DataFrame:
