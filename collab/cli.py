@@ -25,6 +25,7 @@ from .data.databunch import CollabDataBunch
 from .data.features import telling
 from .data.files import read_table
 from .data.movielens import movielens
+from .data.rated import rated_file
 from .data.schema import DataError, Schema
 from .data.split import CANONICAL, Split, leave_last, per_user_split, random_split, time_split, user_split
 from .evaluate import evaluation as ranking
@@ -178,7 +179,8 @@ def recommend(model: ModelFile = OUT,
               user: Annotated[str | None, typer.Option(help="The user's id.")] = None,
               everybody: Annotated[bool, typer.Option("--all", help="To all users, into the file -o.")] = False,
               ratings: Annotated[Path | None, typer.Option(help="A file with what somebody new rated: columns item (an "
-                                                                "id or a title) and rating.")] = None,
+                                                                "id or a title) and rating; of implicit data the "
+                                                                "items are enough.")] = None,
               n: Count = 10,
               out: Annotated[Path | None, typer.Option("--out", "-o", help="With --all: the .parquet or .csv file to "
                                                                            "write.")] = None,
@@ -197,7 +199,7 @@ def recommend(model: ModelFile = OUT,
         return
     learn = _load(model)
     if ratings is not None:
-        rated = _rated(learn, ratings)
+        rated = rated_file(learn.data, ratings)
         titles = learn.data.titles(rated["item"])
         recommended = learn.recommend(ratings=rated, n=n, exclude_seen=not include_seen)
         if as_ is Output.TABLE:
@@ -299,17 +301,6 @@ def _item(learn: CollabLearner, text: str) -> Hashable:
     if len(found) > 1:
         print(f"Warning: {whom(learn.data, text, found)}", file=sys.stderr)
     return found[0]
-
-
-def _rated(learn: CollabLearner, file: Path) -> pd.DataFrame:
-    """The columns item, as ids, and rating of a file: those of these names, or else the first two."""
-    raw = read_table(file)
-    if len(raw.columns) < 2:
-        raise DataError(f"{file} needs two columns, item and rating; it has {[*raw.columns]}")
-    names = ["item", "rating"] if {"item", "rating"} <= {*raw.columns} else [*raw.columns[:2]]
-    rated = raw[names].set_axis(["item", "rating"], axis=1)
-    ids: list[Any] = [learn.data.find_item(str(item)) for item in rated["item"]]
-    return rated.assign(item=ids)
 
 
 def _held_out(learn: CollabLearner, model: Path, data: str | None = None, split: str | None = None,

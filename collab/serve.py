@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .data.extend import check_items, extended
+from .data.rated import one_person
 from .data.schema import DataError, check_ratings, show
 from .fold_in import Ridge, choose_ranked_ridge, choose_ridge, solve, solve_ranked
 from .index import Index
@@ -25,8 +26,9 @@ from .recommend import check_k
 from .screen import bars_wanted
 from .train.checkpoint import whole_file
 
-Rated = Mapping[Hashable, float] | pd.Series | pd.DataFrame
-"""What somebody rated: {item: rating}, a Series of ratings indexed by item, or a table with columns item and rating."""
+Rated = Mapping[Hashable, float] | pd.Series | pd.DataFrame | list | set
+"""What somebody rated: {item: rating}, a Series of ratings indexed by item, or a table with columns item and rating. Of
+implicit data also what somebody chose: a list or set of items, or a table with the column item."""
 
 MAX_ROWS = 1 << 16      # recommendations that are made at a time
 
@@ -107,20 +109,8 @@ def _write_parquet(path: Path, first: pd.DataFrame, tables: Iterator[pd.DataFram
 
 def rated_rows(self: Any, ratings: Rated) -> tuple[Tensor, Tensor]:
     """(item rows, ratings float32) of what somebody new rated. Raises UnknownId for an unknown item, DataError for
-    nothing, an item that comes twice, and for ratings that are no numbers or outside the rating scale."""
-    if isinstance(ratings, pd.DataFrame):
-        names = [name if name in ratings else default for name, default in (
-            (self.data.schema.item, "item"), (self.data.schema.rating, "rating"))]
-        if missing := [name for name in names if name not in ratings]:
-            raise DataError(f"there is no column {missing[0]!r} in the ratings; the columns are {[*ratings.columns]}, "
-                            "and item and rating are needed")
-        items, values = (ratings[name].reset_index(drop=True) for name in names)
-    elif isinstance(ratings, (pd.Series, Mapping)):
-        ids, given = (ratings.index, ratings) if isinstance(ratings, pd.Series) else (ratings.keys(), ratings.values())
-        items, values = pd.Series(pd.Index(list(ids), tupleize_cols=False)), pd.Series(list(given))
-    else:
-        raise DataError(f"ratings are {{item: rating}}, a Series indexed by item or a table with columns item and "
-                        f"rating, got {type(ratings).__name__}")
+    nothing, several people, an item that comes twice, and ratings that are no numbers or outside the scale."""
+    items, values = one_person(ratings, self.data.schema, self.data.implicit)
     if not len(items):
         raise DataError("there are no ratings to fold in; somebody of whom nothing is known is an unknown user")
     rows = check_items(self.data.items, items)

@@ -118,6 +118,40 @@ def test_recommendations_for_somebody_new_come_from_a_file_of_ids_or_titles(coll
     assert "From these 2 ratings:\n\n  item  rating  title" in out and title in out
 
 
+def test_a_file_of_several_people_is_refused_and_one_of_a_single_person_is_read(collab, trained, tmp_path):
+    model, file = trained / "model.safetensors", tmp_path / "rated.csv"
+    file.write_text("user,item,rating\n1,3,5\n2,8,2\n")
+    code, _, err = collab("recommend", model, "--ratings", file)
+    assert code == 2 and "column 'user' holds 2 users (such as 1 and 2)" in err and "one person's rows" in err
+    expected = load_learner(model).recommend(ratings={3: 5.0, 8: 2.0}, n=4)["item"].tolist()
+    for text in ("user,item,rating\n1,3,5\n1,8,2\n", "3,5\n8,2\n", "user,film,liked\n1,3,5\n1,8,2\n",
+                 "film,liked\n3,5\n8,2\n"):
+        file.write_text(text)
+        code, out, err = collab("recommend", model, "--ratings", file, "-n", 4, "--as", "json")
+        assert code == 0 and [row["item"] for row in json.loads(out)] == expected, (text, err)
+    file.write_text("item\n3\n8\n")
+    code, _, err = collab("recommend", model, "--ratings", file)
+    assert code == 2 and "needs two columns, item and rating" in err
+
+
+def test_a_file_of_what_was_chosen_needs_no_ratings(collab, trained, tmp_path):
+    clicks, model, file = tmp_path / "clicks.csv", tmp_path / "m", tmp_path / "chosen.csv"
+    pd.read_csv(trained / "ratings.csv")[["user", "item"]].to_csv(clicks, index=False)
+    code, _, err = collab("train", clicks, "--out", model)
+    assert code == 2 and "three columns" in err and "is read with --implicit" in err
+    assert collab("train", clicks, "--implicit", "--model", "ease", "--out", model)[0] == 0
+    learn = load_learner(model)
+    for text, plays in (("item\n3\n8\n", 1), ("3\n8\n", 1), ("user,item\n1,3\n1,8\n", 1), ("item,title\n3,a\n8,b\n", 1),
+                        ("item,n_plays\n3,4\n8,4\n", 4), ("3,4\n8,4\n", 4)):
+        file.write_text(text)
+        code, out, err = collab("recommend", model, "--ratings", file, "-n", 4, "--as", "json")
+        expected = learn.recommend(ratings={3: plays, 8: plays}, n=4)["item"].tolist()
+        assert code == 0 and [row["item"] for row in json.loads(out)] == expected, (text, err)
+    file.write_text("user,item\n1,3\n2,8\n")
+    code, _, err = collab("recommend", model, "--ratings", file)
+    assert code == 2 and "holds 2 users" in err
+
+
 def test_seen_items_come_only_when_asked_for(collab, trained):
     model = trained / "model.safetensors"
     seen = set(load_learner(model).rated(7)["item"])

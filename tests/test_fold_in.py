@@ -153,7 +153,8 @@ def test_three_forms_of_ratings_are_one_and_what_was_given_is_left_out():
     given = {3: 5.0, 8: 1.0, 20: 4.0}
     expected = learn.recommend(ratings=given, n=37)
     assert len(expected) == 37 and not {3, 8, 20} & {*expected["item"]}
-    for other in (pd.Series(given), pd.DataFrame({"rating": given.values(), "item": given.keys()})):
+    table = pd.DataFrame({"rating": given.values(), "item": given.keys()})
+    for other in (pd.Series(given), table, table.assign(user=7)):
         pd.testing.assert_frame_equal(learn.recommend(ratings=other, n=37), expected)
     every = learn.recommend(ratings=given, n=99, exclude_seen=False)
     assert {3, 8, 20} < {*every["item"]} and len(every) == 40
@@ -187,7 +188,10 @@ def test_the_ridge_is_chosen_once_and_again_when_the_weights_are_others():
     ({99: 5.0}, "99 is not among"), ({"3": 5.0}, "of kind number"), ({3: 7.0}, "scale of 1 to 5, such as 7"),
     ({}, "no ratings to fold in"), ({3: "good"}, "must be numbers"), ([3, 4], "got list"), ({3: None}, "missing"),
     (pd.DataFrame({"item": [3, 3], "rating": [1, 2]}), "item 3 is rated more than once"),
-    (pd.DataFrame({"item": [3], "stars": [1]}), "no column 'rating'")])
+    (pd.DataFrame({"item": [3], "stars": [1]}), "no column 'rating'"),
+    (pd.DataFrame({"item": [3]}), "no column 'rating'"),
+    (pd.DataFrame({"user": [1, 2], "item": [3, 4], "rating": [1, 2]}),
+     "'user' holds 2 users .*add_ratings takes several, or pass one person's rows")])
 def test_ratings_that_cannot_be_used_are_named(ratings, says: str):
     with pytest.raises(DataError, match=says):
         fitted("dot_bias", epochs=0).recommend(ratings=ratings)

@@ -127,6 +127,23 @@ def test_a_threshold_without_a_column_to_compare_is_refused():
         data.batches(RATINGS[["user", "item"]])
 
 
+def test_somebody_new_is_told_by_what_was_chosen():
+    learn = collab_learner(made(RATINGS.assign(item=[50, 12, 50, 7, 12, 7, 12])), "als", n_factors=2, seed=0)
+    with learn.no_logging():
+        learn.fit(2)
+    expected = learn.recommend(ratings={50: 1, 12: 1})
+    assert expected["item"].tolist() == [7]
+    table = pd.DataFrame({"item": [50, 12]})
+    times = table.assign(rating=[9e8, 8e8])
+    for chosen in ([50, 12], {12, 50}, np.array([50, 12]), table, table.assign(user=9), times):
+        pd.testing.assert_frame_equal(learn.recommend(ratings=chosen), expected)
+    assert learn.recommend(ratings=table.assign(rating=[5, 1]))["score"].tolist() != expected["score"].tolist()
+    for wrong, says in ((table.assign(user=[8, 9]), "holds 2 users"), ([99], "99 is not among"),
+                        ("50", "a list of items")):
+        with pytest.raises(DataError, match=says):
+            learn.recommend(ratings=wrong)
+
+
 def test_pairs_that_come_again_are_counted_without_a_warning():
     assert (3, "b", 2.0) in rows(made(RATINGS[["user", "item"]]))
     assert (3, "b", 6.0) in rows(made(RATINGS))

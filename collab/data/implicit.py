@@ -24,8 +24,8 @@ from .schema import (
 WEIGHT = "weight"       # the column that stands in where a table has no ratings
 STRENGTHS = (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
 WORDS = {"rating", "ratings", "score", "scores", "star", "stars", "weight", "weights", "count", "counts", "play",
-         "plays", "click", "clicks", "view", "views", "purchase", "purchases", "listen", "listens", "quantity", "strength",
-         "playcount", "viewcount"}
+         "plays", "click", "clicks", "view", "views", "purchase", "purchases", "listen", "listens", "quantity",
+         "strength", "playcount", "viewcount"}
 OTHER_WORDS = {*TIME_NAMES, "at", "ts", "unixtime", "day", "days", "month", "year", "hour", "hours", "minute",
                "minutes", "second", "seconds", "id", "ids", "index", "unnamed", "avg", "average", "mean"}
 
@@ -43,13 +43,22 @@ def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Has
                         f"{[*df.columns]}")
     placed = [name for name, given in zip(df.columns, (user, item)) if given is None]
     further = [name for name in df.columns if name not in (user, item, time, *placed) and not like_times(df[name])]
-    rating = next((name for name in further if str(name).lower().replace("_", "").replace(" ", "") in STRENGTHS),
+    rating = next((name for name in further if _is_strength(name)),
                   next((name for name in further if _counts(df[name])), WEIGHT))
     schema = Schema.of(with_weights(df, rating), user, item, rating, time)
     if rating == WEIGHT and WEIGHT not in df and (name := [*df.columns, None][2]) in further and (
             name != schema.time and _amounts(df[name])):
         warn(f"column {name!r} is not used; if it is a strength, say rating_name={name!r}")
     return schema
+
+
+def names_strength(column: pd.Series) -> bool:
+    """Whether a column's name says that it holds ratings or weights, or has a word that does."""
+    return not like_times(column) and (_is_strength(column.name) or _counts(column))
+
+
+def _is_strength(name: Hashable) -> bool:
+    return str(name).lower().replace("_", "").replace(" ", "") in STRENGTHS
 
 
 def _counts(column: pd.Series) -> bool:
