@@ -164,7 +164,7 @@ def test_folds_may_be_splits_of_ones_own_and_options_reach_the_data(ratings):
     def make(data: CollabDataBunch) -> CollabLearner:
         seen.append(data)
         return small(data)
-    renamed = ratings.rename(columns={"rating": "stars"})[["stars", "user", "item"]]
+    renamed = ratings.rename(columns={"rating": "stars"})[["stars", "user", "item", "time"]]
     table = cross_validate(make, renamed, [leave_last(2), lambda df: (range(900), range(900, len(df)))], quietly,
                            user_name="user", item_name="item", rating_name="stars", bs=128, device="cpu")
     assert table.index.tolist() == [0, 1] and [data.train.bs for data in seen] == [128, 128]
