@@ -249,7 +249,7 @@ def test_an_ensemble_is_what_make_learner_trained(ratings):
     table = cross_validate(lambda data: both(data, ("als", "ease")), ratings, ranking=("ndcg",), **options)
     assert list(table) == ["ndcg@10", "ndcg@10 of popularity", "seconds"]
     assert table["ndcg@10"].iloc[-1] == evaluate(average_learners(members)).summary["ndcg"]
-    with pytest.raises(TypeError, match="a mean of rankings has no loss"):
+    with pytest.raises(TypeError, match="a mean of rankings has no error; say what to measure"):
         cross_validate(lambda data: both(data, ("als", "ease")), ratings, **options)
     rated = cross_validate(lambda data: both(data, ("als_explicit", "als_explicit")), ratings, **options)
     assert rated["rmse"].iloc[-1] == average_learners(members).validate()["rmse"]

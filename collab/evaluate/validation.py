@@ -68,7 +68,10 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
             warnings.warn(f"interrupted in fold {number} of {len(splits)}: the table has the {number} before it",
                           stacklevel=2)
             break
-        row = {} if ranking and isinstance(learn.model, RankEnsemble) else learn.validate()
+        ranks_alone = isinstance(learn.model, RankEnsemble)
+        if ranks_alone and not ranking:
+            raise TypeError("a mean of rankings has no error; say what to measure, such as ranking=('ndcg',)")
+        row = {} if ranks_alone else learn.validate()
         if ranking:
             result = evaluate(learn, k=k, metrics=ranking)
             for name in ranking:

@@ -28,8 +28,8 @@ class EASE(RememberingModel):
 
     `weight` (n_items, n_items) is B transposed: row i holds what each item of a history adds to the score of item i.
     Memory is 4 n_items^2 bytes, and some 8 times that while solving, in float64; above 50,000 items ValueError is
-    raised. `remember` keeps the histories that users are scored from; row 0, the unknown user, has the average history, and so
-    have users without ratings."""
+    raised. `remember` keeps the histories that users are scored from; row 0, the unknown user, has the average history,
+    and so have users without ratings."""
 
     empty_is_average = True
 
