@@ -79,12 +79,13 @@ SplitName = Annotated[str, typer.Option(help="What is held out: random, time (th
 ValidPct = Annotated[float, typer.Option(min=0, max=0.99, help="The fraction held out (not for last, u1 to u5).")]
 ModelName = Annotated[Model, typer.Option(help="For ratings: biases and factors, factors alone, a network, ratings as "
                                                "classes, SVD++ on both sides, or that with metadata (hybrid). For "
-                                               "ranking: bpr, softmax, two_tower, als, ease.")]
+                                               "ranking: bpr, softmax, two_tower, als, ease, infinite_ae.")]
 Factors = Annotated[int, typer.Option(min=1, help="Factors a user and an item.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training ratings; by default 5, of svdpp, "
-                                                        "hybrid 10, of bpr 15; of als sweeps, by default 15.")]
+                                                        "hybrid 10, bpr 15, softmax 30; of als sweeps, by default "
+                                                        "15. ease and infinite_ae are solved at once.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Ratings a batch; larger is faster. By default 64, of "
-                                                           "svdpp, hybrid, bpr, softmax and two_tower 1,024.")]
+                                                           "svdpp, hybrid, bpr, two_tower 1,024, softmax 16,384.")]
 Rate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate; by default the model's recipe.")]
 Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay; by default the model's recipe.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same model, to the last bit.")]

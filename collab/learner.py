@@ -113,8 +113,8 @@ class CollabLearner(Learner):
         """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
 
         For several users (a list, array or Series), one table under another with the column user in front. In place of
-        a user, the `ratings` of somebody new, {item: rating} or a Series or table of them: they are folded in, and
-        nothing is trained (see `collab.fold_in`); DataError for a model that cannot.
+        a user, the `ratings` of somebody new, {item: rating}, a Series or table of them or, on implicit data, a list
+        of items: they are folded in, and nothing is trained (see `collab.fold_in`); DataError for a model that cannot.
         `exclude_seen` leaves out what the user rated in the training part (or in `ratings`); `among` is the list of
         items to choose from, by default all, and `without` a list that is not to be recommended (of both, a single id
         is a list of one); an unknown one raises UnknownId `among`, and is let pass in `without`. Ranked before scores
