@@ -144,8 +144,9 @@ def test_dot_models_of_one_objective_are_folded_and_rank_on():
 
 def test_a_rater_beside_a_ranker_ranks():
     data = some_data()
-    whole = average_learners([fitted("dot_bias", data), fitted("als", data)])
-    assert type(whole.model) is RankEnsemble and whole.scale is None
+    for ranker in ("als", "bpr"):       # the second is of the same class, and still on another scale
+        whole = average_learners([fitted("dot_bias", data), fitted(ranker, data)])
+        assert type(whole.model) is RankEnsemble and whole.scale is None and not whole.scores.metrics
 
 
 def test_together_two_models_rank_better_than_each(ml100k):
