@@ -216,7 +216,7 @@ def test_a_table_of_interactions_needs_no_strengths(name):
         with pytest.raises(DataError, match=repr(name)):        # the strengths are there, under another name
             evaluate(learn, pairs.assign(plays=2.0))
     rated = CollabDataBunch.from_df(rows, *renamed.values(), valid_pct=0, seed=0, device="cpu")
-    with pytest.raises(DataError, match="needs three columns"):
+    with pytest.raises(DataError, match=f"there is no column '{name}' for the rating"):
         evaluate(Popularity(rated), pairs)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..data.databunch import CollabDataBunch, encode
 from ..data.history import Histories
-from ..data.implicit import STRENGTHS, check_threshold, with_weights
+from ..data.implicit import check_threshold, names_strength, with_weights
 from ..data.schema import check_ratings
 from ..data.vocab import UNKNOWN, Vocab
 from ..learner import SEVERAL, Ids
@@ -149,7 +149,7 @@ def _with_strengths(data: CollabDataBunch, table: pd.DataFrame) -> pd.DataFrame:
     own = data.schema.user, data.schema.item, data.schema.rating
     name = next((rating for user, item, rating in (own, ("user", "item", "rating")) if {user, item} <= {*table}), None)
     if (not data.implicit or data.threshold is not None or name is None or name in table or
-            any(str(column).lower().replace("_", "").replace(" ", "") in STRENGTHS for column in table)):
+            any(names_strength(column) for _, column in table.items())):
         return table
     made = table.copy(deep=False)
     made[name] = 1.0
