@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,6 +18,7 @@ from collab import (
     CollabDataBunch,
     CollabLearner,
     DataBunch,
+    DataError,
     EarlyStopping,
     EmbeddingDotBias,
     Learner,
@@ -263,3 +266,21 @@ def test_what_makes_no_learner_is_refused(ratings):
 def test_a_metric_that_is_none_is_refused_before_training(ratings):
     with pytest.raises(ValueError, match="got 'rmse'"):
         cross_validate(lambda data: pytest.fail("trained"), ratings, ranking=("rmse",))
+
+
+def test_data_keep_how_numbers_were_scaled_and_no_times(ratings):
+    films = pd.DataFrame({"item": sorted(ratings.iloc[:, 1].unique())})
+    films["price"] = np.arange(len(films)) ** 2.0
+    seen: list[Any] = []
+
+    def make(data: CollabDataBunch) -> CollabLearner:
+        seen.append(data.item_features)
+        return collab_learner(data, "dot", n_factors=2)
+    options = {"items": films, "item_features": ["price"], "seed": 0, "device": "cpu"}
+    for scaling in ("standard", "quantile"):
+        data = CollabDataBunch.from_df(ratings, scaling=scaling, **options)
+        cross_validate(make, data, folds=kfold(2, seed=0)[:1], fit=lambda learn: None, seed=0)
+        assert seen[-1].scaling == scaling == data.item_features.scaling
+    assert seen[0].weights.max() > 2 > 1.8 > seen[1].weights.max()     # squares; ranks end at the root of 3
+    with pytest.raises(DataError, match="kept no times"):
+        cross_validate(make, data, folds=[leave_last(1)])

@@ -41,7 +41,7 @@ def extended(data: CollabDataBunch, ratings: pd.DataFrame) -> tuple[CollabDataBu
             rows = (moved[part.tensors[0].cpu()], *part.tensors[1:])
             setattr(new, name, batches(part, rows, part.bs))
     if (features := data.user_features) is not None:
-        new.user_features = Features(features.codes[old], features.weights[old], features.labels)
+        new.user_features = Features(features.codes[old], features.weights[old], features.labels, features.scaling)
     return new, old
 
 

@@ -27,6 +27,7 @@ class Features:
     codes: Tensor
     weights: Tensor
     labels: list[tuple[str, str]]
+    scaling: str = "quantile"
 
     @classmethod
     def of(cls, table: pd.DataFrame, ids: Iterable[Hashable], counts: np.ndarray, columns: Iterable[str] | str = "auto",
@@ -62,7 +63,8 @@ class Features:
                             "; name columns that say what ids have in common, such as item_features=['genres']")
         codes, weights = (np.concatenate(part, axis=1) for part in zip(*parts))
         weights[0] = 0      # of popularity, which is known of every row
-        return cls(torch.from_numpy(codes * (weights != 0)), torch.from_numpy(weights.astype(np.float32)), labels)
+        return cls(torch.from_numpy(codes * (weights != 0)), torch.from_numpy(weights.astype(np.float32)), labels,
+                   scaling)
 
     def by_column(self) -> list[tuple[Tensor, Tensor, int]]:
         """(codes, weights, number of features) of each column by itself, in their order."""

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from ..data.databunch import CollabDataBunch
+from ..data.schema import DataError
 from ..data.split import Split, kfold
 from ..data.vocab import UNKNOWN
 from ..learner import CollabLearner
@@ -54,6 +55,8 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
         k, ranking = check_request(k, ranking)      # before hours of training rather than after
     splits = [folds] if isinstance(folds, str) else list(folds) if isinstance(folds, Iterable) else kfold(folds, seed)
     if isinstance(data, CollabDataBunch):
+        if any(getattr(split, "by_time", False) for split in splits):
+            raise DataError("the data have kept no times to split by; pass the table of ratings in their place")
         data, kept = _unsplit(data)
         options = kept | options
     rows: list[dict[str, float]] = []
@@ -108,4 +111,6 @@ def _unsplit(data: CollabDataBunch) -> tuple[pd.DataFrame, dict[str, Any]]:
                                      ("item", data.item_table, data.item_features)):
         options[f"{side}s"] = known_of.reset_index() if len(known_of) else None
         options[f"{side}_features"] = features and list(dict.fromkeys(column for column, _ in features.labels))
+        if features is not None:
+            options["scaling"] = features.scaling
     return table, options
