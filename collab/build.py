@@ -153,7 +153,8 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
         rates = not ranking and not parts.data.implicit and not isinstance(parts.model, RankEnsemble)
         known = ranking is not None and ranking["name"] is not None
         if ranking and not known:
-            parts.model.predicts_ratings = False        # type: ignore[assignment]
+            ranker: Any = parts.model
+            ranker.predicts_ratings = False
         learn = CollabLearner(parts.data, parts.model, **recipe, cbs=[objective(**ranking)] if known else None,
                               metrics=[RMSE(), MAE()] if rates else [])
         if ranking and not known:

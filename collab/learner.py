@@ -81,9 +81,10 @@ class CollabLearner(Learner):
 
         An id that was not trained on stands for the average one, with a warning; with unknown="error" it raises
         UnknownId."""
-        if _someone_new(user, ratings):
+        _check_one(user, ratings)
+        if ratings is not None:
             items = self._rows(self.data.items, item, unknown)
-            scores = self.decode(scores_of(self, *rated_rows(self, ratings)))[items].cpu().numpy()  # type: ignore
+            scores = self.decode(scores_of(self, *rated_rows(self, ratings)))[items].cpu().numpy()
             return scores if _several(item) else float(scores[0])
         users, items = self._pairs(user, item, unknown)
         scores = self.decode(self._looking(lambda: pair_scores(self.model, users, items))).cpu().numpy()
@@ -120,10 +121,11 @@ class CollabLearner(Learner):
         is a list of one); an unknown one raises UnknownId `among`, and is let pass in `without`. Ranked before scores
         are clipped to the scale; equal scores by the order of ids. Fewer than `n` where no more are left."""
         pool = self._pool(among, without)
-        if not _someone_new(user, ratings):
+        _check_one(user, ratings)
+        if ratings is None:
             rows = self._rows(self.data.users, user, unknown)
             return self._recommended(rows, pool, n, exclude_seen, user if _several(user) else None)
-        seen, values = rated_rows(self, ratings)        # type: ignore[arg-type]
+        seen, values = rated_rows(self, ratings)
         scores = scores_of(self, seen, values)
         kept = pool if not exclude_seen else pool[~torch.isin(pool, seen.to(pool.device))]
         rows = torch.zeros(1, dtype=torch.int64, device=self.device)
@@ -353,10 +355,9 @@ def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:
                             f"unknown one included; build it with data.{name}")
 
 
-def _someone_new(user: Any, ratings: Any) -> bool:
+def _check_one(user: Any, ratings: Any) -> None:
     if user is not None and ratings is not None:
         raise TypeError("give either a user, or the ratings= of somebody new")
-    return ratings is not None
 
 
 def no_data(data: Any) -> DataError:
