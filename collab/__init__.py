@@ -14,7 +14,6 @@ from .data.features import Features
 from .data.files import read_table
 from .data.movielens import movielens
 from .data.negatives import Negatives
-from .data.schema import DataError
 from .data.split import (
     kfold,
     leave_last,
@@ -28,6 +27,7 @@ from .data.split import (
 from .data.synthetic import synthetic
 from .data.vocab import UnknownId, Vocab
 from .ensembles import SnapshotEnsemble, average_learners
+from .errors import CollabWarning, DataError
 from .evaluate import Popularity, RankingMetrics, RankingResult, compare, cross_validate, evaluate
 from .index import Index
 from .interpret import CollabInterpretation, chart_counts, chart_norms
@@ -77,8 +77,8 @@ __version__ = "0.1.0"
 __all__ = [
     "ALS", "BPR", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback",
     "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint",
-    "ClosedFormLearner", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "DataBunch", "DataError",
-    "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Ensemble", "Features",
+    "ClosedFormLearner", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "CollabWarning", "DataBunch",
+    "DataError", "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Ensemble", "Features",
     "FullSoftmax", "GradientAccumulation", "GradientClip", "Gravity", "HybridNet", "InBatchSoftmax", "Index",
     "InfiniteAE", "Learner", "LossTerms", "Metric", "MixedPrecision", "Negatives", "ParamScheduler", "Popularity",
     "RankEnsemble", "RankingMetrics", "RankingResult", "RatingClassifier", "RatingCrossEntropy", "RatingSet",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from torch import nn
 from .closed_form import ClosedFormLearner
 from .data.databunch import CollabDataBunch
 from .data.features import Features
-from .data.schema import DataError
 from .ensembles import no_loss
+from .errors import DataError, warn
 from .evaluate.callback import RankingMetrics
 from .learner import CollabLearner, no_data
 from .losses import RatingCrossEntropy, huber, mae, mse
@@ -126,9 +125,9 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     if learn.device.type == "cpu" and data.train.bs <= SMALL_BATCH:
         learn.add_cbs(Threads(1))
     if getattr(module, "history", False) and len(data.train) > MANY_BATCHES:
-        warnings.warn(f"{type(module).__name__} multiplies the matrix of all {data.train.n:,} training ratings in each "
-                      f"of an epoch's {len(data.train):,} batches; larger ones, such as bs="
-                      f"{2 ** math.ceil(math.log2(data.train.n / 100))}, are many times faster", stacklevel=2)
+        warn(f"{type(module).__name__} multiplies the matrix of all {data.train.n:,} training ratings in each "
+             f"of an epoch's {len(data.train):,} batches; larger ones, such as bs="
+             f"{2 ** math.ceil(math.log2(data.train.n / 100))}, are many times faster")
     _ = learn.opt       # made now, so that an optimizer that does not fit the model is refused before training
     return learn
 
@@ -158,8 +157,8 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
         learn = CollabLearner(parts.data, parts.model, **recipe, cbs=[objective(**ranking)] if known else None,
                               metrics=[RMSE(), MAE()] if rates else [])
         if ranking and not known:
-            warnings.warn(f"{path} holds a model that was trained to rank with an objective that is not collab's own; "
-                          "add it before a further fit: learn.add_cbs(...)", stacklevel=2)
+            warn(f"{path} holds a model that was trained to rank with an objective that is not collab's own; "
+                 "add it before a further fit: learn.add_cbs(...)")
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
     learn.notes = parts.notes
     learn.recorder.load_state_dict(parts.history)

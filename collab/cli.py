@@ -26,8 +26,9 @@ from .data.features import telling
 from .data.files import read_table
 from .data.movielens import movielens
 from .data.rated import rated_file
-from .data.schema import DataError, Schema
+from .data.schema import Schema
 from .data.split import CANONICAL, Split, leave_last, per_user_split, random_split, time_split, user_split
+from .errors import DataError
 from .evaluate import evaluation as ranking
 from .evaluate.held_out import NobodyToRank
 from .interpret import CollabInterpretation

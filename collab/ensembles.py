@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from .data.schema import DataError
+from .errors import DataError, warn
 from .learner import CollabLearner
 from .losses import mse
 from .models.embedding import EmbeddingDot, EmbeddingDotBias
@@ -61,8 +60,8 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
             if any(isinstance(m, RememberingModel) or getattr(m, "needs_interactions", False) for m in models):
                 raise DataError("the learners were trained on different rows, and some of their models score from "
                                 "these; train them over one CollabDataBunch")
-            warnings.warn("the learners were trained on different rows: what one of them has seen is no test of their "
-                          "mean; train them over one CollabDataBunch", stacklevel=2)
+            warn("the learners were trained on different rows: what one of them has seen is no test of their "
+                 "mean; train them over one CollabDataBunch")
     objectives = {None if learn.objective is None else repr(learn.objective) for learn in learners}
     folds = _all_dot(models) and len(objectives) == 1 if fold is None else fold
     if not folds and any(map(_ranks, learners)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from torch import Tensor
 
 from .data.databunch import CollabDataBunch
 from .data.history import Histories
-from .data.schema import DataError
 from .data.vocab import UNKNOWN, Vocab
+from .errors import DataError, warn
 from .models.dot_form import DotForm
 from .models.embedding import Range, sigmoid_range
 from .recommend import check_k, top_k
@@ -109,7 +108,7 @@ class Index:
         if row == UNKNOWN:
             if unknown == "error":
                 raise self.user_ids.unknown(user)
-            warnings.warn(f"{user!r} was not trained on and stands for the average user", stacklevel=2)
+            warn(f"{user!r} was not trained on and stands for the average user")
         return self.search(self.users[row], n, [exclude]).drop(columns="query")
 
     def save(self, path: str | Path) -> Path:

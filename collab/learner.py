@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from .data.databunch import CollabDataBunch, DataBunch
-from .data.schema import DataError
 from .data.vocab import UNKNOWN, Vocab
+from .errors import DataError, warn
 from .models.ensemble import Ensemble
 from .objectives import Objective, objective_name
 from .recommend import MAX_PAIRS, CrossScores, check_k, cosine_scores, cross_scores, pair_scores, top_k
@@ -203,13 +202,13 @@ class CollabLearner(Learner):
 
     def _pairs(self, user: Ids, item: Ids, unknown: str) -> tuple[Tensor, ...]:
         """The rows of users and of items, equally many."""
-        users = self._rows(self.data.users, user, unknown, depth=4)
-        items = self._rows(self.data.items, item, unknown, depth=4)
+        users = self._rows(self.data.users, user, unknown)
+        items = self._rows(self.data.items, item, unknown)
         if len(users) != len(items) and 1 not in (len(users), len(items)):
             raise ValueError(f"{len(users)} users and {len(items)} items cannot be paired; give as many, or one")
         return torch.broadcast_tensors(users, items)
 
-    def _rows(self, vocab: Vocab, ids: Ids, unknown: str, depth: int = 3) -> Tensor:
+    def _rows(self, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
         if unknown not in ("average", "error"):
             raise ValueError(f"unknown={unknown!r} is neither 'average' nor 'error'")
         listed: Any = ids if _several(ids) else [ids]
@@ -219,8 +218,8 @@ class CollabLearner(Learner):
             has_average = getattr(self.model, "unknown_row", False) or id_tables(self.model, self.data)
             if unknown == "error" or not has_average:
                 raise vocab.unknown(first)      # a model without tables of ids has no average one
-            warnings.warn(f"{int((rows == UNKNOWN).sum()):,} of {len(rows):,} {vocab.name} ids were not trained on "
-                          f"(such as {first!r}); they stand for the average {vocab.name}", stacklevel=depth)
+            warn(f"{int((rows == UNKNOWN).sum()):,} of {len(rows):,} {vocab.name} ids were not trained on "
+                 f"(such as {first!r}); they stand for the average {vocab.name}")
         return torch.from_numpy(rows).to(self.device)
 
     def _looking(self, look: Callable[[], Any]) -> Any:
@@ -265,8 +264,7 @@ class CollabLearner(Learner):
         row, likeness = vocab[id], self._likeness(is_item)
         others = torch.arange(1, len(vocab))[self.data.counts(vocab.name)[1:] >= min_ratings]
         if not len(others):
-            warnings.warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them",
-                          stacklevel=3)
+            warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them")
         found, scores = self._top(lambda: likeness, torch.tensor([row], device=self.device),
                                   others[others != row], n, exclude_seen=False)
         return self._ranked(vocab, found, scores, titled=is_item)

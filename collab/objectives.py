@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .data.databunch import CollabDataBunch
 from .data.negatives import Negatives
-from .data.schema import DataError
+from .errors import DataError
 from .losses import bpr, log_drawn, positive, sampled_softmax, softmax_in_batch
 from .recommend import CrossScores, cross_scores
 from .train.callback import Callback

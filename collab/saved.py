@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, default_device
-from .data.schema import DataError, Schema
+from .data.schema import Schema
 from .data.vocab import Vocab, from_json, to_json
+from .errors import DataError
 from .models.als import ALS
 from .models.classifier import RatingClassifier
 from .models.ease import EASE

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from .data.extend import check_items, extended
 from .data.rated import one_person
-from .data.schema import DataError, check_ratings, show
+from .data.schema import check_ratings, show
+from .errors import DataError
 from .fold_in import Ridge, choose_ranked_ridge, choose_ridge, solve, solve_ranked
 from .index import Index
 from .models.als import ALS

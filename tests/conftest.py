@@ -12,7 +12,7 @@ import torch
 from collab.data.dataset import RatingSet
 from collab.data.download import RECBOLE, RECBOLE_WHEEL, cache_folder, fetch_recbole
 from collab.data.movielens import movielens
-from collab.data.schema import DataError
+from collab.errors import DataError
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

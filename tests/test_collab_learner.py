@@ -19,9 +19,9 @@ from collab import recommend as recommend_module
 from collab.build import collab_learner, load_learner
 from collab.data.databunch import CollabDataBunch
 from collab.data.dataset import RatingSet
-from collab.data.schema import DataError
 from collab.data.synthetic import synthetic
 from collab.data.vocab import UnknownId
+from collab.errors import DataError
 from collab.learner import CollabLearner
 from collab.losses import mae
 from collab.metrics import RMSE

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from collab.data.files import read_table
-from collab.data.schema import DataError
+from collab.errors import DataError
 
 RATINGS = pd.DataFrame({"user": [7, 3], "item": [2, 1], "rating": [4.5, 1.0]})
 

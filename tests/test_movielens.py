@@ -23,7 +23,7 @@ from collab.data import download, movielens_formats
 from collab.data import movielens as module
 from collab.data.dataset import RatingSet
 from collab.data.movielens import EDITIONS, movielens
-from collab.data.schema import DataError
+from collab.errors import DataError
 
 U_ITEM = ("1|Toy Story (1995)|01-Jan-1995||http://x|0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0\n"
           "2|Misérables, Les (1995) |01-Jan-1995||http://x|0|0|0|0|0|0|0|0|1|0|0|0|1|0|0|0|0|0|0\n"

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from collab.build import collab_learner, load_learner
 from collab.data.databunch import CollabDataBunch
-from collab.data.schema import DataError
 from collab.data.synthetic import synthetic
+from collab.errors import DataError
 from collab.learner import CollabLearner
 from collab.train import checkpoint
 from collab.train.checkpoint import read_tensors, write_tensors

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collab.data.dataset import RatingSet
-from collab.data.schema import DataError
 from collab.data.synthetic import synthetic
+from collab.errors import DataError
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .schema import DataError
+from ..errors import DataError
 
 CHUNK = 1 << 20     # rows that are permuted at a time, so that an epoch needs little memory beyond the data
 

@@ -13,12 +13,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..errors import DataError
 from .batches import TensorBatches, on_device
 from .features import Features
 from .files import read_table
 from .history import Histories
 from .implicit import add_up, interaction_schema, interaction_table, with_weights
-from .schema import DataError, Schema, check_both_sides, check_column_names, rating_table
+from .schema import Schema, check_both_sides, check_column_names, rating_table
 from .split import Split, apply_split, random_split
 from .vocab import UNKNOWN, Vocab, id_index
 

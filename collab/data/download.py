@@ -14,8 +14,8 @@ from typing import BinaryIO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from ..errors import DataError
 from ..screen import bars_wanted
-from .schema import DataError
 
 TIMEOUT = 10.0     # seconds to connect, and the longest silence while receiving
 CHUNK = 1 << 20    # bytes

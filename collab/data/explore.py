@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from .schema import DataError, show, without_categories
+from ..errors import DataError
+from .schema import show, without_categories
 
 if TYPE_CHECKING:
     from .dataset import RatingSet

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .schema import DataError
+from ..errors import DataError
 
 NAMES = ("title", "name")       # columns that tell ids apart
 COUNT = "popularity"            # the name of the feature that counts training ratings

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import pandas as pd
 
-from .schema import DataError
+from ..errors import DataError
 
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".data": "tsv", ".dat": "::", ".parquet": "parquet",
            ".pq": "parquet", ".inter": "recbole", ".user": "recbole", ".item": "recbole"}

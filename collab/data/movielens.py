@@ -11,10 +11,10 @@ from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
+from ..errors import DataError
 from .dataset import RatingSet
 from .download import RECBOLE, RECBOLE_WHEEL, cache_folder, check_recbole_wheel, fetch_recbole, fetch_zip
 from .movielens_formats import Archive, Tables, parse_100k, parse_csv, parse_dat, parse_recbole, read_archive
-from .schema import DataError
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens/"
 MB = 1_000_000

@@ -14,7 +14,7 @@ from typing import IO
 
 import pandas as pd
 
-from .schema import DataError
+from ..errors import DataError
 
 Tables = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]  # ratings, items, users: see RatingSet
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..errors import DataError
 from .files import read_table
 from .implicit import names_strength
-from .schema import DataError, Schema, like_times, show
+from .schema import Schema, like_times, show
 
 LISTED = list, tuple, set, frozenset, np.ndarray, pd.Index
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import numbers
-import sys
-import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,15 +11,13 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 
+from ..errors import DataError, warn
+
 TIME_NAMES = ("time", "timestamp", "date", "datetime")
 DUPLICATES = ("keep", "mean", "error")
 MAX_RATING = float(np.finfo(np.float32).max)    # models compute in float32
 TIMES_ABOVE = 1e8                               # in seconds since 1970 this is 1973: no rating is so large
 MAX_EXACT = 2**53                               # from here on, a float stands for several whole numbers
-
-
-class DataError(ValueError):
-    """The input cannot be used: the message names the column, the value and the remedy."""
 
 
 NAMES = {
@@ -289,11 +285,3 @@ def show(value: object) -> str:
 
 def _first(mask: np.ndarray) -> int:
     return int(np.argmax(mask))
-
-
-def warn(message: str) -> None:
-    """Warn at the line outside this package that led here, however many calls there are in between."""
-    package, level, frame = __name__.partition(".")[0], 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)

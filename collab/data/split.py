@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .schema import DataError, id_kind, warn
+from ..errors import DataError, warn
+from .schema import id_kind
 
 Rows = np.ndarray
 Split = Callable[[pd.DataFrame], tuple[Rows, Rows]]

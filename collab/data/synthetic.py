@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ..errors import DataError
 from .dataset import RatingSet, Truth
-from .schema import DataError
 
 GENRES = ("Action", "Romance", "Comedy", "Horror", "Drama", "Sci-Fi", "Documentary", "Fantasy", "War", "Musical",
           "Crime", "Animation", "Western", "Mystery", "Thriller", "Adventure", "Film-Noir", "Children's")

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .schema import DataError, id_kind, show, without_categories
+from ..errors import DataError
+from .schema import id_kind, show, without_categories
 
 UNKNOWN = 0
 MAX_COMPARED = 100_000      # ids that are searched for near ones when one is unknown: a second at most

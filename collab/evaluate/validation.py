@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,9 +10,9 @@ import pandas as pd
 import torch
 
 from ..data.databunch import CollabDataBunch
-from ..data.schema import DataError
 from ..data.split import Split, kfold
 from ..data.vocab import UNKNOWN
+from ..errors import DataError, warn
 from ..learner import CollabLearner
 from ..models.ensemble import Ensemble
 from ..models.rank_ensemble import RankEnsemble
@@ -68,8 +67,7 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
         if learn.interrupted:
             if not rows:
                 raise KeyboardInterrupt
-            warnings.warn(f"interrupted in fold {number} of {len(splits)}: the table has the {number} before it",
-                          stacklevel=2)
+            warn(f"interrupted in fold {number} of {len(splits)}: the table has the {number} before it")
             break
         ranks_alone = isinstance(learn.model, RankEnsemble)
         if ranks_alone and not ranking:
@@ -99,8 +97,8 @@ def _unsplit(data: CollabDataBunch) -> tuple[pd.DataFrame, dict[str, Any]]:
     users, items, ratings = (torch.cat(tensors).cpu().numpy() for tensors in zip(*parts))
     known = (users != UNKNOWN) & (items != UNKNOWN)
     if n := int((~known).sum()):
-        warnings.warn(f"{n:,} of {len(known):,} ratings are left out: the data did not keep their ids, which have no "
-                      "training ratings; pass the table in place of the data to have them in the folds", stacklevel=3)
+        warn(f"{n:,} of {len(known):,} ratings are left out: the data did not keep their ids, which have no "
+             "training ratings; pass the table in place of the data to have them in the folds")
     names = data.schema.user, data.schema.item, data.schema.rating
     table = pd.DataFrame(dict(zip(names, (data.users.decode(users[known]), data.items.decode(items[known]),
                                           ratings[known]))))

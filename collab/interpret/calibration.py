@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data.batches import TensorBatches
-from ..data.schema import DataError
+from ..errors import DataError
 from ..losses import RatingCrossEntropy
 from .plots import axes
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..data.dataset import RatingSet
 from ..data.explore import item_table, split_groups, user_table
-from ..data.schema import DataError
+from ..errors import DataError
 from .maps import need
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from ..data.schema import DataError
+from ..errors import DataError
 from ..learner import CollabLearner
 from ..models.als import ALS
 from ..models.embedding import EmbeddingDot, EmbeddingDotBias

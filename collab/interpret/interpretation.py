@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Hashable
 from numbers import Real
 
@@ -13,6 +12,7 @@ import torch
 
 from ..data.batches import TensorBatches
 from ..data.vocab import Vocab
+from ..errors import warn
 from ..learner import CollabLearner
 from ..recommend import top_k
 from . import maps
@@ -179,7 +179,7 @@ class CollabInterpretation:
             return item
         found = self.data.find_titles(item)
         if len(found) > 1:
-            warnings.warn(whom(self.data, item, found), stacklevel=3)
+            warn(whom(self.data, item, found))
         return found[0]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..data.schema import DataError
+from ..errors import DataError
 from .pca import PCA
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..data.schema import DataError
+from ..errors import DataError
 from .asked import check_count, names
 
 if TYPE_CHECKING:

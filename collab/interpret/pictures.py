@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from ..data.batches import TensorBatches
-from ..data.schema import DataError
+from ..errors import DataError
 from .asked import check_count, names
 from .plots import axes, scatter_with_labels
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.batches import TensorBatches
-from ..data.schema import DataError
+from ..errors import DataError
 from ..train.checkpoint import write_bytes
 from .maps import need
 

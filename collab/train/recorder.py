@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..errors import warn
 from .callback import Callback
 from .optim import get_hyper
 
@@ -100,8 +100,8 @@ class Recorder(Callback):
         self.rows.append(row | {"seconds": time.perf_counter() - self.started})
         self.ends.append(len(self._batches))
         if batches and not math.isfinite(row["train_loss"]):
-            warnings.warn(f"the training loss of epoch {row['epoch']} is {row['train_loss']}: the weights are of no "
-                          "use any more; begin again with a lower learning rate", stacklevel=2)
+            warn(f"the training loss of epoch {row['epoch']} is {row['train_loss']}: the weights are of no "
+                 "use any more; begin again with a lower learning rate")
 
     def state_dict(self) -> dict[str, Any]:
         losses, _, sizes, lrs, moms = zip(*self._flushed()) if self._flushed() else ([], [], [], [], [])
