@@ -17,6 +17,7 @@ from .data.vocab import UNKNOWN, Vocab
 from .errors import DataError, warn
 from .models.dot_form import DotForm
 from .models.embedding import Range, sigmoid_range
+from .models.products import products
 from .recommend import check_k, top_k
 from .train.checkpoint import read_tensors, write_tensors
 
@@ -136,14 +137,14 @@ class Index:
         every, k = torch.arange(1, len(self.items)), min(k, len(self))
         if self._graph is None:
             def scores(rows: Tensor, items: Tensor) -> Tensor:
-                return queries[rows] @ self.items[items[0]:items[-1] + 1].T         # they are consecutive
+                return products(queries[rows], self.items[items[0]:items[-1] + 1])      # they are consecutive
             return top_k(scores, torch.arange(len(queries)), every, k, seen)
         most = int(seen.starts.diff().max()) if len(queries) else 0
         found = [_nearest(self._graph, query, min(WIDER * k + most, len(self))) for query in queries]
         parts = []
         for row, near in enumerate(found):
             def scored(rows: Tensor, items: Tensor) -> Tensor:
-                return queries[rows] @ self.items[items].T
+                return products(queries[rows], self.items, items)
             parts.append(top_k(scored, torch.tensor([row]), near, k, seen))
         empty = torch.zeros(0, k)
         return torch.cat([empty.long(), *(p[0] for p in parts)]), torch.cat([empty, *(p[1] for p in parts)])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .data.history import Histories
+from .models.products import products
 
 MAX_SCORES = 1 << 22        # scores that are held at a time; with their keys and copies some 200 MiB
 MAX_PAIRS = 1 << 16         # pairs that a model scores one by one at a time; its layers may be wide
@@ -35,11 +36,10 @@ def pair_scores(model: Any, users: Tensor, items: Tensor) -> Tensor:
 
 def cross_scores(model: nn.Module) -> CrossScores:
     """(users (m,), items (n,)) -> scores (m, n), for as long as the weights stay what they are: what the model's own
-    `crossing()` gives, its `cross`, or the model called pair by pair."""
-    if callable(crossing := getattr(model, "crossing", None)):
-        return crossing()
-    if callable(own := getattr(model, "cross", None)):
-        return own
+    `crossing()` gives or its `cross`, rounded to float32, or the model called pair by pair."""
+    own = crossing() if callable(crossing := getattr(model, "crossing", None)) else getattr(model, "cross", None)
+    if callable(own):
+        return lambda users, items: own(users, items).float()
 
     def every_pair(users: Tensor, items: Tensor) -> Tensor:
         left, right = users.repeat_interleave(len(items)), items.repeat(len(users))
@@ -49,8 +49,8 @@ def cross_scores(model: nn.Module) -> CrossScores:
 
 def cosine_scores(weight: Tensor) -> CrossScores:
     """Cosine similarities between rows of `weight`; a row of zeros is similar to nothing (0)."""
-    unit = nn.functional.normalize(weight, dim=1)
-    return lambda left, right: unit[left] @ unit[right].T
+    unit = nn.functional.normalize(weight.double(), dim=1)
+    return lambda left, right: products(unit[left], unit, right)
 
 
 def check_k(k: int) -> None:

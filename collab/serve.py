@@ -22,6 +22,7 @@ from .models.als import ALS
 from .models.dot_form import DotForm, dot_form
 from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, sigmoid_range
+from .models.products import products
 from .models.softmax import SoftmaxNet
 from .recommend import check_k
 from .screen import bars_wanted
@@ -142,7 +143,8 @@ def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
     form = _form(self, "takes no new users: its score is no product of a user and an item, and it has no "
                        "fold_in(item_rows, ratings); train again with their ratings")
     solved = solved_users(self, form, torch.zeros_like(items), items, ratings, 1)
-    return sigmoid_range(form.item_vectors() @ form.queries(solved.float())[0], form.y_range)
+    with torch.no_grad():
+        return sigmoid_range(products(form.queries(solved.float()), form.item_vectors())[0], form.y_range)
 
 
 def solved_users(self: Any, form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Tensor:

@@ -126,7 +126,7 @@ def test_the_dot_form_gives_the_models_own_scores(name: str):
     users, items = torch.arange(data.n_users), torch.arange(data.n_items)
     with torch.no_grad():
         expected = learn.model.cross(users, items)
-    scores = form.user_vectors() @ form.item_vectors().T
+    scores = form.user_vectors().double() @ form.item_vectors().double().T
     if form.y_range is not None:
         scores = 0.5 + 5 * scores.sigmoid()
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)

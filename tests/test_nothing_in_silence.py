@@ -1,5 +1,5 @@
-"""Nothing is lost in silence: every place in `collab/` that drops, ignores, averages or guesses something says so with a
-`CollabWarning`, once, at the caller's line. The register below lists all of them; one that is missing here fails."""
+"""Nothing is lost in silence: every place in `collab/` that drops, ignores, averages or guesses something says so with
+a `CollabWarning`, once, at the caller's line. The register below lists all of them; one that is missing here fails."""
 
 import ast
 import warnings
@@ -12,7 +12,7 @@ from collab import CollabWarning
 
 SOURCE = Path(collab.__file__).parent
 
-# (place, pattern of the message, what a caller does): place is "file.py:Class.function" of the call of `warn`. ---------
+# (place, pattern of the message, what a caller does); a place is "file.py:Class.function", where `warn` is called.
 REGISTER = []
 
 

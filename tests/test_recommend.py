@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from collab import recommend
 from collab.data.history import Histories
+from collab.models import embedding
 from collab.models.embedding import EmbeddingDotBias, EmbeddingNet
 from collab.recommend import cosine_scores, cross_scores, pair_scores, top_k
 
@@ -136,11 +137,16 @@ def test_cosine_is_that_of_sklearn_and_zero_for_a_zero_row():
 
 
 def test_a_model_without_cross_is_called_pair_by_pair_in_small_parts(monkeypatch: pytest.MonkeyPatch):
+    class Distance(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.u_weight, self.i_weight = nn.Embedding(5, 3), nn.Embedding(7, 3)
+
+        def forward(self, users, items):
+            return -(self.u_weight(users) - self.i_weight(items)).square().sum(1)
+
     torch.manual_seed(0)
-    model = EmbeddingNet(3, 5, 7).eval()
-    for p in model.parameters():
-        p.data.normal_()
-    sizes = []
+    model, sizes = Distance(), []
     model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     monkeypatch.setattr(recommend, "MAX_PAIRS", 4)
     users, items = torch.tensor([4, 0, 1]), torch.tensor([6, 2])
@@ -155,7 +161,26 @@ def test_a_model_without_cross_is_called_pair_by_pair_in_small_parts(monkeypatch
 
 def test_a_model_with_cross_is_asked_for_it():
     model = EmbeddingDotBias(3, 5, 7)
-    assert cross_scores(model) == model.cross
+    model.cross = lambda users, items: torch.full((len(users), len(items)), 7.0, dtype=torch.float64)
+    scores = cross_scores(model)(torch.arange(3), torch.arange(4))
+    assert scores.dtype == torch.float32 and torch.equal(scores, torch.full((3, 4), 7.0))
+
+
+@pytest.mark.parametrize("shape", [{}, {"hidden": [], "y_range": (1, 5)}, {
+    "hidden": [7, 5], "activation": "elu", "batch_norm": True, "y_range": (0.5, 5.5)}])
+def test_a_networks_table_of_scores_is_what_it_gives_pair_by_pair(shape, monkeypatch: pytest.MonkeyPatch):
+    torch.manual_seed(0)
+    model = EmbeddingNet(3, 5, 30, **shape)
+    for p in model.parameters():
+        p.data.normal_()
+    model(torch.randint(5, (20,)), torch.randint(30, (20,)))        # running statistics of their own
+    users, items = torch.tensor([4, 0, 1, 1]), torch.randperm(30)[:23]
+    with torch.no_grad():
+        expected = model.eval()(users.repeat_interleave(23), items.repeat(4)).view(4, 23)
+        for most in (embedding.MAX_NUMBERS, 60):        # all items at once, or a few at a time
+            monkeypatch.setattr(embedding, "MAX_NUMBERS", most)
+            torch.testing.assert_close(cross_scores(model)(users, items), expected, rtol=1e-5, atol=1e-6)
+    assert cross_scores(model)(users[:0], items).shape == (0, 23)
 
 
 def test_scores_of_another_shape_are_refused_by_the_model_s_name():

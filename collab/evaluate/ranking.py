@@ -28,7 +28,7 @@ def ndcg(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
     best = n_relevant.clamp(max=k)
     discount = 1 / torch.log2(_ranks(max(hits.shape[1], int(best.max()))) + 1)
     ideal = torch.cat([torch.zeros(1, dtype=torch.float64), discount.cumsum(0)])
-    return hits.double() @ discount[:hits.shape[1]] / ideal[best]
+    return (hits * discount[:hits.shape[1]]).sum(1) / ideal[best]
 
 
 def precision(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn.functional import embedding as gather
 
 from .blocks import MAX_NUMBERS, Block, make_blocks
 from .embedding import embedding, rows_of
+from .products import products
 from .solved import SolvedModel, check_rows
 
 MEAN_WEIGHT = 7.0       # alpha times the mean rating
@@ -89,7 +90,7 @@ class ALS(SolvedModel):
         return dot if self.implicit else dot + self.u_bias(users)[:, 0] + self.i_bias(items)[:, 0] + self.mu
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        dot = self.u_weight(users) @ rows_of(self.i_weight, items).T
+        dot = products(self.u_weight(users), rows_of(self.i_weight, items))
         return dot if self.implicit else dot + self.u_bias(users) + self.i_bias(items).T + self.mu
 
     # Solving -----------------------------------------------------------------------------------------------------

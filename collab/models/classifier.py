@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .embedding import embedding
+from .products import products
 
 
 class RatingClassifier(nn.Module):
@@ -77,9 +78,9 @@ class RatingClassifier(nn.Module):
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         """The expected rating of every pair, (len(users), len(items)): one matrix product a class, and a softmax that
         is summed up class by class, so that memory does not grow with factors or classes."""
-        p, q = self.u_weight(users), self.i_weight(items).T
+        p, q = self.u_weight(users), self.i_weight(items)
         u_bias, i_bias = self._biases(users, False) + self.class_bias, self._biases(items, True)
-        logits = (torch.addmm(u_bias[:, c:c + 1] + i_bias[:, c], p * w, q) for c, w in enumerate(self.class_weight))
+        logits = (products(p * w, q) + u_bias[:, c:c + 1] + i_bias[:, c] for c, w in enumerate(self.class_weight))
         top = next(logits)
         total, weighted = torch.ones_like(top), self.levels[0].expand_as(top)
         for level, logit in zip(self.levels[1:], logits):

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .products import products
 from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
 from .solved import check_rows
 
@@ -60,21 +61,20 @@ class EASE(RememberingModel):
         return self._gathered(self.weight, items, users)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        n_items = len(self.weight)
-        few = len(items) < n_items // 2
-        weight = (self.weight[items] if few else self.weight).T
-        scores = self.weight.new_empty(len(users), len(items))
-        step = max(1, MAX_NUMBERS // n_items)
-        for begin in range(0, len(users), step):
-            block = self._dense(users[begin:begin + step], n_items) @ weight
-            scores[begin:begin + step] = block if few else block[:, items]
-        return scores
+        parts = [torch.zeros(0, len(items), device=self.weight.device)]
+        for some in users.split(max(1, MAX_NUMBERS // len(self.weight))):
+            histories = self._dense(some, len(self.weight))
+            rated = torch.nonzero(histories.any(0))[:, 0]       # of a single user few columns are, of many users all
+            few = len(rated) <= len(self.weight) // 8
+            parts.append(products(histories[:, rated], self.weight[:, rated], items) if few else
+                         products(histories, self.weight, items))
+        return torch.cat(parts)
 
     def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
         items, ratings = items.to(self.weight.device), ratings.to(self.weight)
         check_rows(torch.ones_like(items), items, ratings, 2, len(self.weight))
         _, items, values = self._histories_of(torch.zeros_like(items), items, ratings)
-        return self.weight[:, items] @ values
+        return products(values[None], self.weight[:, items])[0]
 
     def similarity(self, left: Tensor, right: Tensor) -> Tensor:
         """What a rated item of `left` (m,) adds to the scores of items `right` (n,): B, shape (m, n)."""

@@ -2,17 +2,21 @@
 
 Every model takes two int64 tensors of rows, `users` and `items`, each of shape (bs,), and returns scores of
 shape (bs,), for any bs from 1 up; `config` holds the arguments that build the model again. Where the score is
-a product, `cross(users, items)` scores every pair of two such tensors at once: (len(users), len(items))."""
+a product, `cross(users, items)` scores every pair of two such tensors at once: (len(users), len(items)), without
+gradients in float64 (see `products`)."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .products import MAX_NUMBERS, products
 
 Range = tuple[float, float]
 LARGE = 1 << 14     # smaller batches always gather the rows of their pairs
@@ -81,7 +85,7 @@ class EmbeddingDot(nn.Module):
         return dots(self.u_weight, self.i_weight, users, items)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        return self.u_weight(users) @ rows_of(self.i_weight, items).T
+        return products(self.u_weight(users), rows_of(self.i_weight, items))
 
 
 class EmbeddingDotBias(nn.Module):
@@ -115,7 +119,7 @@ class EmbeddingDotBias(nn.Module):
         return sigmoid_range(score, self.y_range)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        dot = self.u_weight(users) @ rows_of(self.i_weight, items).T
+        dot = products(self.u_weight(users), rows_of(self.i_weight, items))
         dot += self.u_bias(users)           # in place: with many items a table of scores is large
         dot += rows_of(self.i_bias, items).T
         dot += self.mu
@@ -169,6 +173,22 @@ class EmbeddingNet(nn.Module):
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         x = self.emb_drop(torch.cat([self.u_weight(users), self.i_weight(items)], dim=1))
         return sigmoid_range(self.layers(x).squeeze(1), self.y_range)
+
+    def crossing(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """(users (m,), items (n,)) -> scores (m, n) without dropout, float64, with the layers of now. The first layer is
+        a sum over both sides, of which each is computed once a row."""
+        layers: Any = copy.deepcopy(self.layers).double().eval()
+        first, rest, width = layers[0], layers[1:], self.u_weight.embedding_dim
+
+        @torch.no_grad()
+        def scores(users: Tensor, items: Tensor) -> Tensor:
+            u = products(self.u_weight(users), first.weight[:, :width]) + first.bias
+            parts = [u.new_empty(len(users), 0)]
+            for some in items.split(max(1, MAX_NUMBERS // max(1, u.numel()))):
+                i = products(self.i_weight(some), first.weight[:, width:])
+                parts.append(rest((u[:, None] + i).flatten(0, 1)).view(len(users), len(some)))
+            return sigmoid_range(torch.cat(parts, 1), self.y_range)
+        return scores
 
 
 def _activation(given: str | type[nn.Module]) -> tuple[str, type[nn.Module]]:

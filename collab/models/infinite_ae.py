@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .products import products
 from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
 from .solved import check_rows
 
@@ -148,8 +149,8 @@ class InfiniteAE(RememberingModel):
     def _summed(self, weights: Tensor, items: Tensor) -> Tensor:
         """weights (m, n_users) times who rated `items` (n,), (m, n)."""
         step, n_users = max(1, MAX_NUMBERS // len(self.weight)), len(self.weight)
-        parts = [weights @ self._dense(some, n_users).T for some in items.split(step)]
-        return torch.cat([weights.new_zeros(len(weights), 0), *parts], 1)
+        parts = [products(weights, self._dense(some, n_users)) for some in items.split(step)]
+        return torch.cat([torch.zeros(len(weights), 0, device=weights.device), *parts], 1)
 
     def _scale(self) -> Tensor:
         """What each item counts for in the cosine, float64 (n_items,)."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .embedding import embedding
 from .hybrid import Known, Metadata, Size, metadata
+from .products import products
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "none": lambda x: x}
 MAX_NUMBERS = 1 << 22   # numbers of a table of histories at a time
@@ -98,7 +99,7 @@ class SoftmaxNet(nn.Module):
         return (hidden * self.i_out(items)).sum(1) + self.i_bias(items)[:, 0]
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        return self.encode(self.bags(users)) @ self.i_out(items).T + self.i_bias(items)[:, 0]
+        return products(self.encode(self.bags(users)), self.i_out(items)) + self.i_bias(items)[:, 0]
 
     def logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
         """The logits of all items, (bs, n_items); in training `items` are the targets, (bs,) if they are left out."""
@@ -108,7 +109,8 @@ class SoftmaxNet(nn.Module):
     def encode(self, bags: Tensor) -> Tensor:
         """Weights of items (bs, n_items) -> the last hidden layer."""
         every = torch.arange(bags.shape[1], device=bags.device)
-        x = bags @ torch.cat([self.i_in.weight, *(kind(every) for kind in self.kinds)], 1)
+        table = torch.cat([self.i_in.weight, *(kind(every) for kind in self.kinds)], 1)
+        x = products(bags, table.T).to(bags.dtype)
         for layer in self.layers:
             x = self.act(layer(x))
         return x

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .embedding import Range, embedding, inverse_sigmoid_range, sigmoid_range
+from .products import products
 
 Side = tuple[Tensor, Tensor]        # factors (n, n_factors), bias (n,)
 
@@ -79,7 +80,7 @@ class SVDpp(nn.Module):
     def cross_score(self, user: Side, item: Side) -> Tensor:
         """The scores (m, n) of m users' sides with n items'."""
         (x, b_u), (z, b_i) = user, item
-        return sigmoid_range(x @ z.T + b_u[:, None] + b_i + self.mu, self.y_range)
+        return sigmoid_range(products(x, z) + b_u[:, None] + b_i + self.mu, self.y_range)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return self.crossing()(users, items)

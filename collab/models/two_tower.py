@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .embedding import embedding
 from .hybrid import Known, Size, metadata
+from .products import products
 
 
 class Tower(nn.Module):
@@ -68,7 +69,7 @@ class TwoTower(nn.Module):
         return (self.query(users) * self.candidate(items)).sum(1)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        return self.query(users) @ self.candidate(items).T
+        return products(self.query(users), self.candidate(items))
 
     def learned(self, name: str) -> Tensor | None:
         """The encoded users ("u_weight", (n_users, n_factors)) or items ("i_weight"); None for another name."""
