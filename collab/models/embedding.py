@@ -175,8 +175,8 @@ class EmbeddingNet(nn.Module):
         return sigmoid_range(self.layers(x).squeeze(1), self.y_range)
 
     def crossing(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """(users (m,), items (n,)) -> scores (m, n) without dropout, float64, with the layers of now. The first layer is
-        a sum over both sides, of which each is computed once a row."""
+        """(users (m,), items (n,)) -> scores (m, n) without dropout, float64, with the layers of now. The first layer
+        is a sum over both sides, of which each is computed once a row."""
         layers: Any = copy.deepcopy(self.layers).double().eval()
         first, rest, width = layers[0], layers[1:], self.u_weight.embedding_dim
 
