@@ -68,7 +68,9 @@ def test_it_is_the_mean_of_standardised_scores(learners, monkeypatch):
     rows = whole.data.users.encode(users), whole.data.items.encode(items)
     np.testing.assert_allclose(whole.predict(users, items), expected[rows], atol=1e-5)
     monkeypatch.setattr(ensembles_module, "MAX_SCORES", 60)
-    assert torch.equal(average_learners(learners).model.centre, whole.model.centre)
+    in_blocks = average_learners(learners).model
+    torch.testing.assert_close(in_blocks.centre, whole.model.centre, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(in_blocks.spread, whole.model.spread, rtol=1e-5, atol=1e-5)
 
 
 def test_the_scale_of_a_member_does_not_matter():
