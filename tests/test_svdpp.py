@@ -86,7 +86,7 @@ def test_scores_are_those_of_loops_over_the_ratings(y_range: tuple[float, float]
     crossing = cross_scores(made)           # what recommend uses: sums once, then any blocks
     for some in (torch.tensor([4, 0, 1]), torch.tensor([5]), torch.tensor([], dtype=torch.int64)):
         scores = crossing(some, torch.tensor([2, 2, 5]))
-        torch.testing.assert_close(scores, expected.view(N_USERS, -1)[some][:, [2, 2, 5]])
+        torch.testing.assert_close(scores, expected.view(N_USERS, -1)[some][:, [2, 2, 5]].float())
 
 
 def test_in_training_a_pair_does_not_see_itself_on_either_side():
