@@ -331,8 +331,8 @@ def test_rows_without_a_rating_of_people_who_are_added_are_left_out_and_counted(
         pd.testing.assert_frame_equal(more.recommend([900, 7]), expected.recommend([900, 7]))
     with pytest.raises(DataError, match="5 of 5 ratings are missing"):
         learn.add_ratings(NEW.assign(rating=np.nan))
-    for wrong in (NEW.drop(columns="item"), NEW[["user", "item", "item"]], NEW[:0]):
-        with pytest.raises(DataError, match="no column 'item'|occurs 2 times|three columns|the table is empty"):
+    for wrong in (NEW.drop(columns="item"), NEW[["user", "item", "item"]], NEW[:0], None):
+        with pytest.raises(DataError, match="no column 'item'|occurs 2 times|three columns|the table is empty|NoneType"):
             learn.add_ratings(wrong)
 
 

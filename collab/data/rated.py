@@ -88,10 +88,12 @@ def further_ratings(data: Any, table: pd.DataFrame, unknown: str = "average") ->
     """The rows of further ratings, with the columns of `data.schema` or else user, item and rating, that can be added:
     those that have a rating, of known items, by their ids. Warns of those left out; raises UnknownId for unknown items
     with unknown="error", or where none is known."""
+    if not isinstance(table, pd.DataFrame) or table.columns.has_duplicates:
+        return table            # `data.table` says what is wrong
     own = data.schema.user, data.schema.item, data.schema.rating
     _, item, rating = next((names for names in (own, ("user", "item", "rating")) if {*names} <= {*table}), own)
-    if not isinstance(table, pd.DataFrame) or item not in table or table.columns.has_duplicates:
-        return table            # `data.table` says what is wrong
+    if item not in table:
+        return table
     if rating in table and (n := int((blank := _blank(table[rating])).sum())) and n < len(table):
         warn(f"{n:,} of {len(table):,} rows have no rating in column {rating!r}, and are left out")
         table = table[~blank]
