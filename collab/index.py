@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .data.catalogue import Catalogue, average_rows
 from .data.databunch import CollabDataBunch
 from .data.history import Histories
-from .data.vocab import UNKNOWN, Vocab
-from .errors import DataError, warn
+from .data.vocab import SEVERAL, Ids, Vocab
+from .errors import DataError
 from .models.dot_form import DotForm
 from .models.embedding import Range, sigmoid_range
 from .models.products import products
@@ -49,6 +50,7 @@ class Index:
         self.items, self.item_ids, self.titles = items.detach().float().cpu().contiguous(), item_ids, titles
         self.users = None if users is None else users.detach().float().cpu().contiguous()
         self.user_ids, self.y_range, self.scale, self.method = user_ids, y_range, scale, method
+        self.catalogue = Catalogue(item_ids, titles)
         self._graph = _graph(self.items) if method == "usearch" else None
 
     @classmethod
@@ -71,8 +73,8 @@ class Index:
         """The `k` best items for each of `vectors` (m, width), or for one (width,): query (its position), rank, item,
         title (where known), score. Equal scores by the order of ids; fewer than k where no more are left.
 
-        `exclude` holds a list of item ids for each query that it must not get; unknown ones exclude nothing. Raises
-        ValueError for vectors of another width, numbers that are none, or another number of lists."""
+        `exclude` holds a list of items, ids or titles, for each query that it must not get; unknown ids exclude
+        nothing. Raises ValueError for vectors of another width, numbers that are none, or another number of lists."""
         queries = torch.as_tensor(vectors).float().cpu()
         queries = queries[None] if queries.dim() == 1 else queries
         if queries.dim() != 2 or queries.shape[1] != self.items.shape[1]:
@@ -82,11 +84,10 @@ class Index:
         lists = [[] for _ in queries] if exclude is None else [self.item_ids.listed(ids) for ids in exclude]
         if len(lists) != len(queries):
             raise ValueError(f"exclude must hold a list for each of {len(queries)} queries, got {len(lists)}")
-        rows = [torch.from_numpy(self.item_ids.encode(ids)) for ids in lists]
-        lengths = torch.tensor([len(r) for r in rows], dtype=torch.int64)
-        position = torch.repeat_interleave(torch.arange(len(rows)), lengths)
-        out = torch.cat([*rows, torch.zeros(0, dtype=torch.int64)])
-        found, scores = self._find(queries, k, Histories.of(position, out, torch.ones(len(out)), len(rows)))
+        lengths = torch.tensor([len(ids) for ids in lists], dtype=torch.int64)
+        position = torch.repeat_interleave(torch.arange(len(lists)), lengths)
+        out = torch.from_numpy(self.catalogue.excluded([id for ids in lists for id in ids]))
+        found, scores = self._find(queries, k, Histories.of(position, out, torch.ones(len(out)), len(lists)))
         here = found >= 0
         ids = found[here].numpy()
         table = pd.DataFrame({"query": torch.nonzero(here)[:, 0].numpy(), "rank": torch.nonzero(here)[:, 1].numpy() + 1,
@@ -96,21 +97,30 @@ class Index:
         shown = sigmoid_range(scores[here], self.y_range)
         return table.assign(score=(shown if self.scale is None else shown.clamp(*self.scale)).numpy())
 
-    def recommend(self, user: Hashable, n: int = 10, exclude: Hashable | Iterable[Hashable] = (),
+    def recommend(self, user: Ids, n: int = 10,
+                  exclude: Hashable | Iterable[Hashable] | Mapping[Hashable, Iterable[Hashable]] = (),
                   unknown: str = "average") -> pd.DataFrame:
-        """The `n` best items for a known user, without those in `exclude`: rank, item, title, score. An unknown one
-        stands for the average user, with a warning, or raises UnknownId with unknown="error". Raises DataError for an
-        index without users."""
+        """The `n` best items for a user: rank, item, title, score. For several users (a list, array or Series), one
+        table under another with the column user in front.
+
+        `exclude` are items, ids or titles, that nobody gets or, as {user: items}, that each does not get; unknown ids
+        exclude nothing. An unknown user stands for the average one, with a warning, or raises UnknownId with
+        unknown="error". Raises DataError for an index without users."""
         if self.users is None or self.user_ids is None:
             raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
-        if unknown not in ("average", "error"):
-            raise ValueError(f"unknown={unknown!r} is neither 'average' nor 'error'")
-        row = int(self.user_ids.encode([user])[0])
-        if row == UNKNOWN:
-            if unknown == "error":
-                raise self.user_ids.unknown(user)
-            warn(f"{user!r} was not trained on and stands for the average user")
-        return self.search(self.users[row], n, [exclude]).drop(columns="query")
+        asked: list[Any] = list(user) if isinstance(user, SEVERAL) else [user]
+        if isinstance(exclude, Mapping):
+            self.user_ids.encode(list(exclude)[:1])         # refuses '5' where 5 is a user
+            if odd := [ids for ids in exclude.values() if isinstance(ids, str) or not isinstance(ids, Iterable)][:1]:
+                raise DataError(f"exclude={{user: items}} holds a list of items for each user, got {odd[0]!r}")
+            lists = [self.item_ids.listed(exclude.get(one, ())) for one in asked]
+        else:
+            lists = [self.item_ids.listed(exclude)] * len(asked)
+        found = self.search(self.users[average_rows(self.user_ids, asked, unknown)], n, lists)
+        query = found.pop("query").to_numpy()
+        if isinstance(user, SEVERAL):
+            found.insert(0, "user", pd.Index(asked, tupleize_cols=False).take(query))
+        return found
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file with vectors, ids and titles, and no rating; whole, or not at all."""

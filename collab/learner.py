@@ -12,8 +12,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from .data.catalogue import Catalogue, average_rows
 from .data.databunch import CollabDataBunch, DataBunch
-from .data.vocab import UNKNOWN, Vocab
+from .data.vocab import SEVERAL, UNKNOWN, Ids, Vocab
 from .errors import DataError, warn
 from .models.ensemble import Ensemble
 from .objectives import Objective, objective_name
@@ -24,9 +25,6 @@ from .train.callback import Callback
 from .train.learner import Learner
 from .train.optim import per_group
 
-SEVERAL = (list, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
-Ids = Hashable | list | range | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
-"""One raw id, or several; a tuple is one id."""
 
 class CollabLearner(Learner):
     """A Learner over a CollabDataBunch that speaks raw ids: predicts, recommends, compares and explains.
@@ -76,14 +74,15 @@ class CollabLearner(Learner):
     def predict(self, user: Ids | None = None, item: Ids | None = None, unknown: str = "average",
                 ratings: Rated | None = None) -> float | np.ndarray:
         """The predicted rating: a float for one user and one item; for lists, arrays or Series (one of the two may
-        stay single) an array. In place of a user, the `ratings` of somebody new (see `recommend`).
+        stay single) an array. An item is named by its id or, here as everywhere, by its title (see `Catalogue`). In
+        place of a user, the `ratings` of somebody new (see `recommend`).
 
         An id that was not trained on stands for the average one, with a warning; with unknown="error" it raises
-        UnknownId."""
+        UnknownId, and so does text that is no title where ids are no text."""
         _check_one(user, ratings)
         if ratings is not None:
             items = self._rows(self.data.items, item, unknown)
-            scores = self.decode(scores_of(self, *rated_rows(self, ratings)))[items].cpu().numpy()
+            scores = self.decode(scores_of(self, *rated_rows(self, ratings, unknown)))[items].cpu().numpy()
             return scores if _several(item) else float(scores[0])
         users, items = self._pairs(user, item, unknown)
         scores = self.decode(self._looking(lambda: pair_scores(self.model, users, items))).cpu().numpy()
@@ -102,9 +101,12 @@ class CollabLearner(Learner):
         levels = model.levels.cpu()
         table = pd.DataFrame(shares.numpy(), columns=levels.tolist()).assign(
             most_likely=levels[shares.argmax(1)].numpy())
-        for name, ids in (("item", item), ("user", user)):
+        for vocab, ids, rows in ((self.data.items, item, items), (self.data.users, user, users)):
             listed: Any = ids if _several(ids) else [ids]
-            table.insert(0, name, np.broadcast_to(pd.Series(list(listed)).to_numpy(), len(users)))
+            asked = list(listed)
+            found = vocab.ids[rows.cpu().numpy()]                   # ids, where titles were asked for
+            named = [asked[k % len(asked)] if id is None else id for k, id in enumerate(found)]
+            table.insert(0, vocab.name, pd.Index(named, tupleize_cols=False))
         return table
 
     def recommend(self, user: Ids | None = None, n: int = 10, exclude_seen: bool = True,
@@ -117,14 +119,16 @@ class CollabLearner(Learner):
         of items: they are folded in, and nothing is trained (see `collab.fold_in`); DataError for a model that cannot.
         `exclude_seen` leaves out what the user rated in the training part (or in `ratings`); `among` is the list of
         items to choose from, by default all, and `without` a list that is not to be recommended (of both, a single id
-        is a list of one); an unknown one raises UnknownId `among`, and is let pass in `without`. Ranked before scores
-        are clipped to the scale; equal scores by the order of ids. Fewer than `n` where no more are left."""
-        pool = self._pool(among, without)
+        or title is a list of one). Unknown items `among` these and in `ratings` are left out, with a warning that
+        counts them; where no other is there, or with unknown="error", they raise UnknownId. Items without a rating
+        (None, NaN, blank) are not rated. Ranked before scores are clipped to the scale; equal scores by the order of
+        ids. Fewer than `n` where no more are left."""
+        pool = self._pool(among, without, unknown)
         _check_one(user, ratings)
         if ratings is None:
             rows = self._rows(self.data.users, user, unknown)
             return self._recommended(rows, pool, n, exclude_seen, user if _several(user) else None)
-        seen, values = rated_rows(self, ratings)
+        seen, values = rated_rows(self, ratings, unknown)
         scores = scores_of(self, seen, values)
         kept = pool if not exclude_seen else pool[~torch.isin(pool, seen.to(pool.device))]
         rows = torch.zeros(1, dtype=torch.int64, device=self.device)
@@ -170,11 +174,11 @@ class CollabLearner(Learner):
     # What was learned --------------------------------------------------------------------------------------------
 
     def bias(self, ids: Ids | None = None, is_item: bool = True) -> Tensor:
-        """The biases of raw ids, shape (len(ids),), or () for a single one; of all known ids for None."""
+        """The biases of raw ids, or titles, shape (len(ids),), or () for a single one; of all known ids for None."""
         return self._learned("bias", ids, is_item).squeeze(-1)
 
     def weight(self, ids: Ids | None = None, is_item: bool = True) -> Tensor:
-        """The factors of raw ids, shape (len(ids), n_factors), or (n_factors,) for a single one."""
+        """The factors of raw ids, or titles, shape (len(ids), n_factors), or (n_factors,) for a single one."""
         return self._learned("weight", ids, is_item)
 
     # Files -------------------------------------------------------------------------------------------------------
@@ -209,18 +213,13 @@ class CollabLearner(Learner):
         return torch.broadcast_tensors(users, items)
 
     def _rows(self, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
-        if unknown not in ("average", "error"):
-            raise ValueError(f"unknown={unknown!r} is neither 'average' nor 'error'")
         listed: Any = ids if _several(ids) else [ids]
-        rows = vocab.encode(listed)
-        if (rows == UNKNOWN).any():
-            first = list(listed)[int(np.argmax(rows == UNKNOWN))]
-            has_average = getattr(self.model, "unknown_row", False) or id_tables(self.model, self.data)
-            if unknown == "error" or not has_average:
-                raise vocab.unknown(first)      # a model without tables of ids has no average one
-            warn(f"{int((rows == UNKNOWN).sum()):,} of {len(rows):,} {vocab.name} ids were not trained on "
-                 f"(such as {first!r}); they stand for the average {vocab.name}")
-        return torch.from_numpy(rows).to(self.device)
+        has_average = getattr(self.model, "unknown_row", False) or bool(id_tables(self.model, self.data))
+        return torch.from_numpy(average_rows(self._names(vocab), listed, unknown, has_average)).to(self.device)
+
+    def _names(self, vocab: Vocab) -> Vocab | Catalogue:
+        """What finds the rows of ids, and of items those of titles too."""
+        return self.data.catalogue if vocab is self.data.items else vocab
 
     def _looking(self, look: Callable[[], Any]) -> Any:
         """Call `look` in evaluation mode and without gradients."""
@@ -234,14 +233,12 @@ class CollabLearner(Learner):
                           metrics=copy.deepcopy(self.scores.metrics),
                           cbs=self.objective and type(self.objective)(**self.objective.config))
 
-    def _pool(self, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable]) -> Tensor:
+    def _pool(self, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
+              unknown: str = "average") -> Tensor:
         """The rows to choose from, ascending."""
-        vocab = self.data.items
-        pool = torch.arange(1, len(vocab)) if among is None else torch.unique(
-            self._rows(vocab, vocab.listed(among), "error"))
-        if without is None:
-            return pool
-        return pool[~torch.isin(pool.cpu(), torch.from_numpy(vocab.encode(vocab.listed(without))))]
+        items = self.data.catalogue
+        pool = np.arange(1, self.data.n_items) if among is None else np.unique(items.known(among, "in among=", unknown))
+        return torch.from_numpy(np.setdiff1d(pool, [UNKNOWN, *([] if without is None else items.excluded(without))]))
 
     def _recommended(self, rows: Tensor, pool: Tensor, n: int, exclude_seen: bool, asked: Any = None) -> pd.DataFrame:
         """A table of the best of the pool for each row; with `asked`, their ids in front."""
@@ -258,10 +255,7 @@ class CollabLearner(Learner):
         return self._looking(lambda: top_k(scores(), rows, pool.to(self.device), n, seen))
 
     def _similar(self, vocab: Vocab, id: Hashable, n: int, min_ratings: int, is_item: bool) -> pd.DataFrame:
-        if is_item and isinstance(id, str) and vocab.kind != "string":
-            raise DataError(f"{id!r} is no item id (ids are like {next(iter(vocab))!r}); if it is a title, "
-                            f"learn.data.find_item({id!r}) gives its id")
-        row, likeness = vocab[id], self._likeness(is_item)
+        row, likeness = self._names(vocab)[id], self._likeness(is_item)
         others = torch.arange(1, len(vocab))[self.data.counts(vocab.name)[1:] >= min_ratings]
         if not len(others):
             warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them")

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .data.extend import check_items, extended
-from .data.rated import one_person
+from .data.extend import extended
+from .data.rated import further_ratings, one_person
 from .data.schema import check_ratings, show
 from .errors import DataError
 from .fold_in import Ridge, choose_ranked_ridge, choose_ridge, solve, solve_ranked
@@ -109,16 +109,18 @@ def _write_parquet(path: Path, first: pd.DataFrame, tables: Iterator[pd.DataFram
 
 # New users --------------------------------------------------------------------------------------------------------
 
-def rated_rows(self: Any, ratings: Rated) -> tuple[Tensor, Tensor]:
-    """(item rows, ratings float32) of what somebody new rated. Raises UnknownId for an unknown item, DataError for
-    nothing, several people, an item that comes twice, and ratings that are no numbers or outside the scale."""
+def rated_rows(self: Any, ratings: Rated, unknown: str = "average") -> tuple[Tensor, Tensor]:
+    """(item rows, ratings float32) of what somebody new rated. Unknown items are left out, with a warning, or raise
+    UnknownId: all of them, or with unknown="error". Raises DataError for nothing, several people, an item that comes
+    twice, and ratings that are no numbers or outside the scale."""
     items, values = one_person(ratings, self.data.schema, self.data.implicit)
     if not len(items):
         raise DataError("there are no ratings to fold in; somebody of whom nothing is known is an unknown user")
-    rows = check_items(self.data.items, items)
+    values, rows = check_ratings(values.rename("rating")), self.data.catalogue.known(items, "that are rated", unknown)
+    items, values, rows = items[rows > 0], values[rows > 0], rows[rows > 0]
     if (again := pd.Series(rows).duplicated().to_numpy()).any():
         raise DataError(f"item {show(items.iloc[int(np.argmax(again))])} is rated more than once")
-    return torch.from_numpy(rows), _on_scale(self, items, check_ratings(values.rename("rating")))
+    return torch.from_numpy(rows), _on_scale(self, items, values)
 
 
 def _on_scale(self: Any, items: pd.Series, values: pd.Series) -> Tensor:
@@ -183,7 +185,7 @@ def index(self: Any, users: bool = True, method: str = "exact") -> Index:
                     None if self.objective else self.scale, users, method)
 
 
-def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep") -> Any:
+def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep", *, unknown: str = "average") -> Any:
     """A new learner that also knows the people in `ratings`: a table with the columns of the training ratings, or
     user, item and rating. Nothing is trained: new users, and known ones who rated more, are solved from all their
     ratings with the items as they are. This learner stays as it is; to the bit, so do
@@ -193,13 +195,16 @@ def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep") -> A
     callbacks that were added are not taken along. A further fit begins with a fresh optimizer. `duplicates` is that of
     `from_df`; a pair that was trained on and comes again counts with both ratings.
 
-    Raises UnknownId for an unknown item; DataError for what `from_df` refuses, ratings outside the scale, and models
+    Items are named by id or title. Rows without a rating, and those of unknown items, are left out, with a warning that
+    counts them; with unknown="error", or where no item is known, these raise UnknownId.
+
+    Raises DataError for what `from_df` refuses, ratings outside the scale, and models
     without a vector a user that is theirs alone (of `SVDpp`, items too depend on who rated them; a `TwoTower` reads
     metadata): those recommend with `ratings=`."""
     if type(self.model) not in (EmbeddingDot, EmbeddingDotBias, ALS, EASE, SoftmaxNet):
         raise DataError(f"{type(self.model).__name__} cannot take in users: it has no table of vectors that are theirs "
                         "alone; use recommend(ratings=...) for one of them, or train again")
-    table = self.data.table(ratings, duplicates)
+    table = self.data.table(further_ratings(self.data, ratings, unknown), duplicates)
     _on_scale(self, table["item"], table["rating"])
     data, old = extended(self.data, table)
     fresh = torch.from_numpy(np.unique(data.users.encode(table["user"])))

@@ -186,7 +186,8 @@ def test_the_ridge_is_chosen_once_and_again_when_the_weights_are_others():
 
 @pytest.mark.parametrize(("ratings", "says"), [
     ({99: 5.0}, "99 is not among"), ({"3": 5.0}, "of kind number"), ({3: 7.0}, "scale of 1 to 5, such as 7"),
-    ({}, "no ratings to fold in"), ({3: "good"}, "must be numbers"), ([3, 4], "got list"), ({3: None}, "missing"),
+    ({}, "no ratings to fold in"), ({3: "good"}, "must be numbers"), ([3, 4], "got list"),
+    ({3: None}, "no ratings to fold in"),
     (pd.DataFrame({"item": [3, 3], "rating": [1, 2]}), "item 3 is rated more than once"),
     (pd.DataFrame({"item": [3], "stars": [1]}), "no column 'rating'"),
     (pd.DataFrame({"item": [3]}), "no column 'rating'"),
@@ -283,7 +284,7 @@ def test_notes_are_kept_each_by_their_own_learner():
 
 def test_what_cannot_be_added_is_named():
     learn = fitted("dot_bias", epochs=0)
-    with pytest.raises(UnknownId, match="item 95 is not among"):
+    with pytest.raises(UnknownId, match="none of the 5 items in column 'item' is known: item 95 is not among"):
         learn.add_ratings(NEW.assign(item=range(95, 100)))
     with pytest.raises(DataError, match="5 of 5 ratings lie outside the scale"):
         learn.add_ratings(NEW.assign(rating=9.0))

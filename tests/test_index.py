@@ -80,7 +80,7 @@ def test_the_file_holds_vectors_and_ids_and_no_rating(tmp_path):
 
 def test_an_unknown_user_is_the_average_one_or_an_error():
     learn = fitted("dot_bias")
-    with pytest.warns(UserWarning, match="9999 was not trained on"):
+    with pytest.warns(UserWarning, match=r"1 of 1 user ids were not trained on \(such as 9999\)"):
         found = learn.index().recommend(9999, 3)
     with pytest.warns(UserWarning, match="not trained on"):
         assert found["item"].tolist() == learn.recommend(9999, 3)["item"].tolist()

@@ -16,6 +16,7 @@ from collab import (
     CollabInterpretation,
     DataError,
     EmbeddingDotBias,
+    UnknownId,
     collab_learner,
     load_learner,
     synthetic,
@@ -127,13 +128,11 @@ def test_neighbours_are_those_of_the_formula(interp, learn, measure, alpha):
     np.testing.assert_allclose(table["score"], scores[best], rtol=1e-4)
 
 
-def test_neighbours_of_a_title_and_of_a_part_of_one(interp, learn):
+def test_neighbours_of_a_title_are_those_of_its_item_and_a_part_of_a_title_is_not_guessed_at(interp, learn):
     title = learn.data.titles([9])[0]
     assert interp.neighbors(title).equals(interp.neighbors(9))
-    with pytest.warns(UserWarning, match=r"'film' is taken for Film \d+ .*; 299 others hold it too, such as Film"):
-        found = interp.neighbors("film")
-    most_rated = learn.data.items.ids[learn.data.counts().argmax()]
-    assert found.equals(interp.neighbors(most_rated))
+    with pytest.raises(UnknownId, match=r"'film' is not among the 300 items that were trained on; near it are 'Film"):
+        interp.neighbors("film")
 
 
 def test_neighbours_with_few_ratings_can_be_left_out(interp):
@@ -166,10 +165,11 @@ def test_whoever_asks_for_all_neighbours_gets_those_there_are_without_room_for_m
 
 def test_a_title_that_reads_like_an_id_is_a_title_and_an_item_without_one_has_its_id_for_a_name():
     data, interp = titled({1: "2 (1997)", 2: "Up", 3: "", 4: "Up", 5: "2 of us"})
-    with pytest.warns(UserWarning, match=r"'2' is taken for 2 \(1997\) \(1\); 1 other holds it too: 2 of us \(5\)$"):
-        assert interp.neighbors("2", min_ratings=0).equals(interp.neighbors(1, min_ratings=0))
-    with pytest.warns(UserWarning, match=r"'2' is taken for"):
-        assert interp.explain("u1", "2").item == 1
+    assert interp.neighbors("2 (1997)", min_ratings=0).equals(interp.neighbors(1, min_ratings=0))
+    assert interp.explain("u1", "2 OF us").item == 5
+    for ask in (lambda: interp.neighbors("2"), lambda: interp.explain("u1", "2")):
+        with pytest.raises(DataError, match="5 and '5' are different ids"):
+            ask()
     assert data.find_items("2") == [2] and data.find_titles("2") == [1, 5]      # on the command line ids are typed too
     assert names(interp.norms().sort_values("id")) == ["2 (1997)", "Up", "3", "Up", "2 of us"]
 
@@ -209,6 +209,13 @@ def test_similar_pairs_of_equal_rows_are_in_the_order_of_their_places(interp, mo
     for n in (9, 5):
         table = interp.similar_pairs(1.0, n=n)
         assert list(zip(table["id"] - 1, table["other_id"] - 1)) == expected[:n] and set(table["score"]) == {1.0}
+
+
+def test_pairs_of_items_with_fewer_than_five_ratings_are_not_compared_unless_asked_for():
+    _, interp = titled({1: "a", 2: "b", 3: "c", 4: "d", 5: "e", 6: "f", 7: "g"})       # rated 9, 8, ... 3 times
+    pairs = interp.similar_pairs(-1.0)
+    assert {*pairs["id"], *pairs["other_id"]} == {1, 2, 3, 4, 5} == {1, *interp.neighbors(1)["id"]}
+    assert {*interp.similar_pairs(-1.0, min_ratings=0)["other_id"]} == {2, 3, 4, 5, 6, 7}
 
 
 def test_similar_pairs_keep_no_more_than_are_asked_for_from_block_to_block(interp, monkeypatch):

@@ -5,10 +5,11 @@ import ast
 import warnings
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import collab
-from collab import CollabWarning
+from collab import CollabDataBunch, CollabInterpretation, CollabWarning, collab_learner, synthetic
 
 SOURCE = Path(collab.__file__).parent
 
@@ -37,6 +38,43 @@ def says(place, message):
 
 
 # Out again: recommending, evaluating, interpreting, the command line ----------------------------------------------
+
+def taught():
+    """A learner of 60 users and 40 items, which are called "Film 1" and so on."""
+    ml = synthetic(60, 40, 900, seed=1)
+    items = ml.items.assign(title=[f"Film {id}" for id in ml.items["item"]])
+    return collab_learner(CollabDataBunch.from_df(ml.ratings, items=items, seed=0, device="cpu"), n_factors=2)
+
+
+@says("data/catalogue.py:average_rows", r"2 of 3 user ids were not trained on \(such as 998\); .* average user")
+def unknown_users_are_the_average_one(tmp_path):
+    taught().recommend([7, 998, 999])
+
+
+@says("data/catalogue.py:Catalogue.known", r"2 of 3 items in among= were not trained on \(such as 999\) and are left")
+def unknown_items_of_a_list_are_left_out(tmp_path):
+    taught().recommend(7, among=[3, 999, "Filmm"])
+
+
+@says("data/catalogue.py:Catalogue.excluded", r"1 of 3 items that are not to be recommended \(such as 'Filmm'\)")
+def a_misspelt_title_leaves_out_nothing(tmp_path):
+    taught().recommend(7, without=[3, 999, "Filmm"])
+
+
+@says("data/rated.py:further_ratings", "1 of 2 rows have no rating in column 'rating', and are left out")
+def rows_of_new_people_without_a_rating_are_left_out(tmp_path):
+    taught().add_ratings(pd.DataFrame({"user": [900, 900], "item": [3, 4], "rating": [4.0, None]}))
+
+
+@says("learner.py:CollabLearner._similar", "no item has 1000 training ratings; min_ratings=0 compares all of them")
+def nothing_has_so_many_ratings_to_be_similar(tmp_path):
+    taught().similar_items(7, min_ratings=1000)
+
+
+@says("interpret/interpretation.py:CollabInterpretation._rated", "no user has 1000 training ratings.*min_ratings=0")
+def nothing_has_so_many_ratings_to_be_compared(tmp_path):
+    CollabInterpretation(taught()).similar_pairs(by="user", min_ratings=1000)
+
 
 
 # The rule ---------------------------------------------------------------------------------------------------------

@@ -172,10 +172,17 @@ def test_an_unknown_id_is_named_with_near_ones():
     assert isinstance(caught.value, DataError) and isinstance(caught.value, KeyError)
     with pytest.raises(UnknownId, match="near it are 'alice', 'alina'"):
         vocab["ALICE"]
-    with pytest.raises(UnknownId, match="near it are 1234"):
-        Vocab([1234, 99])[12345]
-    with pytest.raises(UnknownId, match="trained on$"):
-        Vocab([1, 2])[777]
+    with pytest.raises(UnknownId, match="near it are 'x30'$"):
+        Vocab(["alice", "x30"])["30"]                   # a part of one is near too
+    with pytest.raises(UnknownId, match="near it are 'a 0', 'a 1', 'a 2'$"):
+        Vocab([f"a {k}" for k in range(9)])["a"]
+
+
+@pytest.mark.parametrize("known, asked", [([1234, 99], 12345), ([1.5, 2.5], 1.25), ([Decimal(12)], Decimal(123)),
+                                          (pd.to_datetime(["2020-01-01"]), pd.Timestamp(2020, 1, 2)), ([True], False)])
+def test_no_number_and_no_time_is_near_another(known, asked):
+    with pytest.raises(UnknownId, match="that were trained on$"):
+        Vocab(known)[asked]
 
 
 def test_what_a_person_types_is_read_as_the_ids_are():

@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from ..errors import DataError
 from .batches import TensorBatches, on_device
+from .catalogue import Catalogue, titles
 from .features import Features
 from .files import read_table
 from .history import Histories
@@ -24,7 +24,6 @@ from .split import Split, apply_split, random_split
 from .vocab import UNKNOWN, Vocab, id_index
 
 MAX_LEVELS = 101            # more distinct ratings than this are no scale (0 to 100 is one)
-ARTICLE_LAST, YEAR = r"^(.*), (the|an?|les?|la|l'|el|il|der|die|das)(?= \(|$)", r" \(\d{4}\)$"
 VALID_BS = 8192             # nothing is learned from validation batches, so they may be large
 
 
@@ -191,15 +190,14 @@ class CollabDataBunch(DataBunch):
         users, items, ratings = self.train.tensors
         return Histories.of(users, items, ratings, self.n_users)
 
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The items by id and by title: what a program means by a title, and what a person may."""
+        return Catalogue(self.items, self.titles(self.items))
+
     def titles(self, ids: Iterable[Hashable]) -> list[str] | None:
         """The titles of raw item ids ("" where there is none), or None if the items have no titles."""
-        name = next((c for c in ("title", "name") if c in self.item_table), None)
-        if name is None:
-            return None
-        column = self.item_table[name].astype(object)
-        titles = column.where(column.notna(), "").astype(str).tolist()
-        places = self.item_table.index.get_indexer(id_index(ids))       # -1 where the table lacks the id
-        return ["" if place < 0 else titles[place] for place in places.tolist()]
+        return titles(self, ids)
 
     def find_item(self, text: str) -> Hashable:
         """The id that a person means by `text`: the first of `find_items`."""
@@ -208,31 +206,12 @@ class CollabDataBunch(DataBunch):
     def find_items(self, text: str) -> list[Hashable]:
         """The ids that a person may mean by `text` where ids are typed too: the id that reads like it, then the items
         with exactly this title; where there is neither, those of `find_titles`. Raises UnknownId where nothing fits."""
-        try:
-            id = self.items.parse(text)
-        except DataError:
-            id = None                           # then it must be a title
-        if id is None or id not in self.items:
-            return self.find_titles(text)
-        ids = self.items.ids[1:]
-        same = [other for other, title in zip(ids, self.titles(ids) or []) if title.casefold() == text.casefold()]
-        return [id, *(other for other in same if other != id)]
+        return self.catalogue.find(text, self.counts())
 
     def find_titles(self, text: str) -> list[Hashable]:
         """The ids of items with this title or, where there are none, with `text` in their title, the most rated first,
         upper and lower case alike. Raises UnknownId, with what is near, where nothing fits."""
-        ids = self.items.ids[1:]
-        if (titles := self.titles(ids)) is None or not text:
-            raise self.items.unknown(text)
-        lower = pd.Series(titles, dtype=object).str.casefold()
-        plain = lower.str.replace(ARTICLE_LAST, r"\2 \1", regex=True)     # "matrix, the (1999)" as it is said
-        counts, asked = self.counts()[1:].numpy(), text.casefold()
-        for fits in ((lower == asked) | (plain == asked),
-                     lower.str.contains(asked, regex=False) | plain.str.contains(asked, regex=False)):
-            if fits.any():
-                found = np.flatnonzero(fits)
-                return list(ids[found[np.argsort(-counts[found], kind="stable")]])
-        raise self.items.unknown(text, among=dict(zip([*plain.str.replace(YEAR, "", regex=True), *lower], titles * 2)))
+        return self.catalogue.find_titles(text, self.counts())
 
     def table(self, ratings: pd.DataFrame, duplicates: str = "keep", split: Split | str | None = None) -> pd.DataFrame:
         """Further ratings checked like those that were trained on, and in the same columns: by `schema`'s names. With

@@ -1,18 +1,21 @@
-"""What one person rated or chose: a table, a file, or of implicit data a list of ids."""
+"""Ratings that people give, by ids or titles and with blanks: one person's, as a table, a file or, of implicit data, a
+list of items, and those of many that are added to a learner."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, warn
 from .files import read_table
 from .implicit import names_strength
 from .schema import Schema, like_times, show
+from .vocab import UNKNOWN
 
 LISTED = list, tuple, set, frozenset, np.ndarray, pd.Index
 
@@ -28,51 +31,97 @@ def check_one_person(table: pd.DataFrame, schema: Schema) -> None:
 
 
 def one_person(ratings: Any, schema: Schema, implicit: bool) -> tuple[pd.Series, pd.Series]:
-    """(item ids, ratings), in one order. Of implicit data without ratings, each weighs 1.
+    """(items, by id or title, ratings), in one order, without items that have no rating. Of implicit data without
+    ratings, each weighs 1.
 
     Raises DataError where there are several users, or no items and ratings."""
     if implicit and isinstance(ratings, LISTED):
         ratings = dict.fromkeys(ratings, 1.0)
     if isinstance(ratings, pd.DataFrame):
         check_one_person(ratings, schema)
-        item, rating = _named(ratings, schema.item, "item"), _named(ratings, schema.rating, "rating")
+        item, rating = _named(ratings, schema.item, "item", "title"), _named(ratings, schema.rating, "rating")
         if implicit and item is not None and (rating is None or like_times(ratings[rating])):
             return ratings[item].reset_index(drop=True), pd.Series(1.0, range(len(ratings)))
         if item is None or rating is None:
             raise DataError(f"there is no column {'item' if item is None else 'rating'!r} in the ratings; the columns "
                             f"are {[*ratings.columns]}, and item and rating are needed")
-        return ratings[item].reset_index(drop=True), ratings[rating].reset_index(drop=True)
-    if isinstance(ratings, pd.Series):
-        return pd.Series(pd.Index(list(ratings.index), tupleize_cols=False)), pd.Series(list(ratings))
-    if isinstance(ratings, Mapping):
-        return pd.Series(pd.Index(list(ratings), tupleize_cols=False)), pd.Series(list(ratings.values()))
+        return _without_blanks(ratings[item], ratings[rating])
+    if isinstance(ratings, (pd.Series, Mapping)):
+        items, values = zip(*ratings.items()) if len(ratings) else ((), ())
+        return _without_blanks(_column(items), _column(values))
     raise DataError("ratings are {item: rating}, a Series indexed by item or a table with columns item and rating, "
                     f"{'or a list of items, ' if implicit else ''}got {type(ratings).__name__}")
 
 
-def rated_file(data: Any, file: Path) -> pd.DataFrame:
+def rated_file(data: Any, file: Path, unknown: str = "average") -> pd.DataFrame:
     """The columns item, as ids, and rating of a file about one person: those of these names or of the training ratings,
-    or else the first two. Of implicit data the ratings may be missing.
+    or else the first two. Items are ids or titles. Those without a rating are left out; of implicit data all ratings
+    may be missing.
 
-    Raises DataError where there are several users, or too few columns; UnknownId for an item."""
+    Items that are not known are left out, with a warning that counts them; with unknown="error", or where none is
+    known, they raise UnknownId. Raises DataError where there are several users, or too few columns."""
     raw, schema = read_table(file), data.schema
     if len(raw.columns) == 1 and data.implicit:
         raw = raw.set_axis(["item"], axis=1)
     elif [*raw.columns] == ["user", "item"] and len(read_table(file, header=False)) == len(raw):
         raw = raw.set_axis(["item", "rating"], axis=1)      # it has no names: these stand for the first two of ratings
     check_one_person(raw, schema)
-    user, item, rating = (_named(raw, getattr(schema, role), role) for role in ("user", "item", "rating"))
+    user, item, rating = (_named(raw, getattr(schema, role), role, *also)
+                          for role, *also in (("user",), ("item", "title"), ("rating",)))
     if data.implicit and item is not None:
         rating = rating or next((name for name in raw if name not in (user, item) and names_strength(raw[name])), None)
         raw, rating = (raw.assign(rating=1.0), "rating") if rating is None or like_times(raw[rating]) else (raw, rating)
-    if item is None or rating is None:
-        names = [name for name in raw if name != user][:2]
-        if len(names) < 2:
-            raise DataError(f"{file} needs two columns, item and rating; it has {[*raw.columns]}")
-        item, rating = names
-    rated = raw[[item, rating]].set_axis(["item", "rating"], axis=1)
-    ids: list[Any] = [data.find_item(str(item)) for item in rated["item"]]
-    return rated.assign(item=ids)
+    others = [name for name in raw if name not in (user, item, rating)]
+    if len(others) < (item is None) + (rating is None):
+        raise DataError(f"{file} needs two columns, item and rating; it has {[*raw.columns]}")
+    item = others.pop(0) if item is None else item
+    items, ratings = _without_blanks(raw[item], raw[others[0] if rating is None else rating])
+    if not len(items):
+        raise DataError(f"{file} holds no ratings: all {len(raw):,} are blank")
+    rows = data.catalogue.known([id if pd.isna(id) else data.catalogue.typed(str(id)) for id in items],
+                                f"in {file}", unknown)
+    kept = rows != UNKNOWN
+    return pd.DataFrame({"item": data.items.decode(rows[kept]), "rating": ratings[kept].to_numpy()})
+
+
+def further_ratings(data: Any, table: pd.DataFrame, unknown: str = "average") -> pd.DataFrame:
+    """The rows of further ratings, with the columns of `data.schema` or else user, item and rating, that can be added:
+    those that have a rating, of known items, by their ids. Warns of those left out; raises UnknownId for unknown items
+    with unknown="error", or where none is known."""
+    if not isinstance(table, pd.DataFrame) or table.columns.has_duplicates:
+        return table            # `data.table` says what is wrong
+    own = data.schema.user, data.schema.item, data.schema.rating
+    _, item, rating = next((names for names in (own, ("user", "item", "rating")) if {*names} <= {*table}), own)
+    if item not in table:
+        return table
+    if rating in table and (n := int((blank := _blank(table[rating])).sum())) and n < len(table):
+        warn(f"{n:,} of {len(table):,} rows have no rating in column {rating!r}, and are left out")
+        table = table[~blank]
+    rows = data.catalogue.known(table[item], f"in column {item!r}", unknown)
+    table, rows = table[rows != UNKNOWN].copy(deep=False), rows[rows != UNKNOWN]
+    table[item] = data.items.decode(rows)
+    return table
+
+
+def _without_blanks(items: pd.Series, ratings: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """The items that have a rating, and these."""
+    given = ~_blank(ratings).to_numpy()
+    return _column(items[given]), _column(ratings[given])
+
+
+def _column(values: Iterable[Any]) -> pd.Series:
+    """Values as a column of the dtype that fits them, or of objects: tuples, and text that is no valid Unicode."""
+    column = pd.Series(np.fromiter(values, dtype=object), dtype=object)
+    with suppress(UnicodeEncodeError):
+        return column.infer_objects()
+    return column
+
+
+def _blank(ratings: pd.Series) -> pd.Series:
+    """Which are missing, or text without a sign in it."""
+    if ratings.dtype.kind in "iuf":
+        return ratings.isna()
+    return ratings.isna() | np.array([isinstance(rating, str) and not rating.strip() for rating in ratings], dtype=bool)
 
 
 def _named(table: pd.DataFrame, *names: Any) -> Any:

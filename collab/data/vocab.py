@@ -20,6 +20,10 @@ from .schema import id_kind, show, without_categories
 UNKNOWN = 0
 MAX_COMPARED = 100_000      # ids that are searched for near ones when one is unknown: a second at most
 
+SEVERAL = (list, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
+Ids = Hashable | list | range | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
+"""One raw id, or several; a tuple is one id."""
+
 
 class UnknownId(DataError, KeyError):
     """An id that the vocab does not hold."""
@@ -111,11 +115,14 @@ class Vocab:
 
     def unknown(self, id: Hashable, among: Mapping[str, object] | None = None) -> UnknownId:
         """The error that names `id` and what is near it `among` names (in lower case, with what is shown for each), by
-        default the ids."""
-        known = among or {str(known).casefold(): known for known in self if len(self) <= MAX_COMPARED}
+        default the ids, unless they are numbers or times, of which none is like another."""
+        alike = self.kind not in ("number", "boolean", "datetime", "date")
+        known = among or {str(known).casefold(): known for known in self if alike and len(self) <= MAX_COMPARED}
         names = {} if len(self) > MAX_COMPARED else {name: show(shown) for name, shown in known.items()}
-        near = difflib.get_close_matches(str(id).casefold(), names, n=3)
-        hint = f"; near it are {', '.join(names[name] for name in near)}" if near else ""
+        asked = str(id).casefold()
+        near = [names[name] for name in difflib.get_close_matches(asked, names, n=3) or
+                [name for name in names if asked and asked in name]]
+        hint = f"; near it are {', '.join([*dict.fromkeys(near)][:3])}" if near else ""
         return UnknownId(f"{self.name} {show(id)} is not among the {len(self) - 1:,} {self.name}s "
                          f"that were trained on{hint}")
 

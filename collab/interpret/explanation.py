@@ -53,8 +53,9 @@ class Explanation:
 
 def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int = 5,
             n_nearest: int = 5) -> Explanation:
-    """The explanation of one known user's score for one known item. Raises UnknownId for others."""
-    u, i = learn.data.users[user], learn.data.items[item]
+    """The explanation of one known user's score for one known item, by id or title. Raises UnknownId for others."""
+    u, i = learn.data.users[user], learn.data.catalogue[item]
+    item = learn.data.items.ids[i]
     model = learn.model
     rows = [torch.tensor([row], device=learn.device) for row in (u, i)]
     raw = learn._looking(lambda: pair_scores(model, *rows))

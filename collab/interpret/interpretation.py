@@ -16,7 +16,7 @@ from ..errors import warn
 from ..learner import CollabLearner
 from ..recommend import top_k
 from . import maps
-from .asked import check_count, whom
+from .asked import check_count
 from .calibration import calibration, plot_calibration
 from .charts import chart_map
 from .errors import errors
@@ -85,17 +85,15 @@ class CollabInterpretation:
         """The `k` nearest: id, title, n_ratings, score, without the one that is asked about.
 
         `measure` is "cosine", "dot", or a number alpha for dot / |v|^alpha, v being the neighbour: 0 ranks like the
-        dot product, which favours long (often popular) embeddings, and 1 like the cosine. `item` is an id, a title or
-        a part of one (text is an id only where ids are text); of several that hold it the most rated is taken, with a
-        warning that names others."""
+        dot product, which favours long (often popular) embeddings, and 1 like the cosine. `item` is an id or a title
+        (see `Catalogue`; `data.find_item` finds one by a part of its title)."""
         check_count(k=k)
-        vocab = self._vocab(by)
-        row = vocab[self._meant(item) if by == "item" else item]
+        row = self.data.catalogue[item] if self._is_item(by) else self.data.users[item]
         weight = self.learn.weight(is_item=self._is_item(by))
         scaled, query = _scaled(weight, measure), weight[row - 1]
         if measure == "cosine":
             query = torch.nn.functional.normalize(query, dim=0)
-        chosen = torch.from_numpy(np.flatnonzero(self._counts(by) >= min_ratings))
+        chosen = torch.from_numpy(self._rated(by, min_ratings))
         chosen = chosen[chosen != row - 1]
         asked = torch.zeros(1, dtype=torch.int64)
         found, scores = top_k(lambda _, rows: (scaled[rows] @ query)[None], asked, chosen, min(k, max(len(chosen), 1)))
@@ -103,12 +101,12 @@ class CollabInterpretation:
         return self._labels(by, found[0][here].numpy()).assign(score=scores[0][here].numpy())
 
     def similar_pairs(self, threshold: float = 0.8, n: int = 100, by: str = "item",
-                      min_ratings: int = 0) -> pd.DataFrame:
+                      min_ratings: int = 5) -> pd.DataFrame:
         """The `n` most similar pairs with a cosine of at least `threshold`, best first, equal ones by their places: id,
         title, other_id, other_title, score. Scores are rounded to 1e-6, which is how exact they are. Memory is that of
         a block of rows and of `n` pairs, never of all pairs."""
         check_count(n=n)
-        chosen = np.flatnonzero(self._counts(by) >= min_ratings)
+        chosen = self._rated(by, min_ratings)
         unit = torch.nn.functional.normalize(self.learn.weight(is_item=self._is_item(by))[chosen], dim=1)
         best, left, right = np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64)
         for i in range(0, len(unit), BLOCK):
@@ -125,10 +123,10 @@ class CollabInterpretation:
         return pd.concat([one, other.add_prefix("other_")], axis=1).assign(score=best)
 
     def explain(self, user: Hashable, item: Hashable, n_factors: int = 5, n_nearest: int = 5) -> Explanation:
-        """Why a user gets this score for an item (an id, a title or a part of one): the parts it is the sum of, and
-        the user's own rated items that are nearest to it. See `Explanation`."""
+        """Why a user gets this score for an item (its id or title): the parts it is the sum of, and the user's own
+        rated items that are nearest to it. See `Explanation`."""
         check_count(n_factors=n_factors, n_nearest=n_nearest)
-        return explain(self.learn, user, self._meant(item), n_factors, n_nearest)
+        return explain(self.learn, user, item, n_factors, n_nearest)
 
     calibration = calibration
     map = maps.map
@@ -174,13 +172,12 @@ class CollabInterpretation:
             table["title"] = titles
         return table.assign(n_ratings=self._counts(by)[places])
 
-    def _meant(self, item: Hashable) -> Hashable:
-        if not isinstance(item, str) or item in self.data.items or self.data.titles([]) is None:
-            return item
-        found = self.data.find_titles(item)
-        if len(found) > 1:
-            warn(whom(self.data, item, found))
-        return found[0]
+    def _rated(self, by: str, min_ratings: int) -> np.ndarray:
+        """The places of the ids with at least `min_ratings` training ratings, ascending."""
+        counts = self._counts(by)
+        if not len(chosen := np.flatnonzero(counts >= min_ratings)):
+            warn(f"no {by} has {min_ratings} training ratings, so that nothing is compared; min_ratings=0 compares all")
+        return chosen
 
 
 def _at_least(cosine: torch.Tensor, floor: float, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
