@@ -64,6 +64,11 @@ class CollabLearner(Learner):
         """The ranking objective that it is trained with, if any."""
         return next((cb for cb in self.cbs if isinstance(cb, Objective)), None)
 
+    @property
+    def ranks(self) -> bool:
+        """Whether its scores only put items in an order; otherwise they are ratings."""
+        return self.objective is not None or not getattr(self.model, "predicts_ratings", True)
+
     def _look(self, batches: Any, cb: Callback) -> None:
         if isinstance(batches, pd.DataFrame):
             batches = self.data.batches(batches)

@@ -50,15 +50,16 @@ def one_person(ratings: Any, schema: Schema, implicit: bool) -> tuple[pd.Series,
                     f"{'or a list of items, ' if implicit else ''}got {type(ratings).__name__}")
 
 
-def rated_file(data: Any, file: Path) -> pd.DataFrame:
+def rated_file(data: Any, file: Path, **reading: Any) -> pd.DataFrame:
     """The columns item, as ids, and rating of a file about one person: those of these names or of the training ratings,
-    or else the first two. Of implicit data the ratings may be missing.
+    or else the first two. Of implicit data the ratings may be missing. `reading` are options of `read_table`.
 
     Raises DataError where there are several users, or too few columns; UnknownId for an item."""
-    raw, schema = read_table(file), data.schema
+    raw, schema = read_table(file, **reading), data.schema
     if len(raw.columns) == 1 and data.implicit:
         raw = raw.set_axis(["item"], axis=1)
-    elif [*raw.columns] == ["user", "item"] and len(read_table(file, header=False)) == len(raw):
+    elif [*raw.columns] == ["user", "item"] and len(
+            read_table(file, **{**reading, "header": False})) == len(raw):
         raw = raw.set_axis(["item", "rating"], axis=1)      # it has no names: these stand for the first two of ratings
     check_one_person(raw, schema)
     user, item, rating = (_named(raw, getattr(schema, role), role) for role in ("user", "item", "rating"))
