@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .data.databunch import CollabDataBunch, DataBunch
 from .data.vocab import UNKNOWN, Vocab
 from .errors import DataError, warn
+from .frames import Table
 from .models.ensemble import Ensemble
 from .objectives import Objective, objective_name
 from .recommend import MAX_PAIRS, CrossScores, check_k, cosine_scores, cross_scores, pair_scores, top_k
@@ -285,7 +286,7 @@ class CollabLearner(Learner):
 
     def _titled(self, table: pd.DataFrame) -> pd.DataFrame:
         titles = self.data.titles(table["item"])
-        return table if titles is None else table.assign(title=titles)
+        return table if titles is None else Table(table.assign(title=titles))
 
     def _table(self, kind: str, is_item: bool) -> Tensor:
         if kind == "bias" and callable(effect := getattr(self.model, "bias_effect", None)):

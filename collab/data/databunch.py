@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..frames import Table
 from .batches import TensorBatches, on_device
 from .features import Features
 from .files import read_table
@@ -265,7 +266,7 @@ class CollabDataBunch(DataBunch):
         users, items, ratings = (t[:n].cpu().numpy() for t in self.train.tensors)
         shown = pd.DataFrame({"user": self.users.decode(users), "item": self.items.decode(items)})
         if titles := self.titles(shown["item"]):
-            shown["title"] = titles
+            shown = Table(shown.assign(title=titles))
         return shown.assign(rating=ratings)
 
     def summary(self) -> pd.DataFrame:
