@@ -3,14 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
+WORKERS ?= -n 2 --dist loadfile
+NUMERIC := index ranking rank_ensemble ensembles recommend saved resume
+# Each of several workers that compute at a time gets one thread.
+export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint bench peers nbs docs clean
+.PHONY: demo test numeric lint bench peers nbs docs dist smoke clean
 
 demo: .venv/core
 	$(BIN)/collab demo --out demo $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS) --durations=10
+
+# The files whose tests depend on the last bits of sums, on the plainest kernels that torch has.
+numeric: .venv/dev
+	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(WORKERS) $(NUMERIC:%=tests/test_%.py)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -29,8 +37,20 @@ nbs: .venv/dev
 docs: .venv/dev
 	$(BIN)/pdoc --docformat markdown --output-directory build/docs collab
 
+# A wheel, made from the source archive beside it.
+dist: .venv/dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
+# The wheel alone, installed as it would be from an index, works away from this folder.
+smoke: dist
+	rm -rf .smoke
+	$(PYTHON) -m venv .smoke
+	.smoke/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt dist/*.whl
+	cd .smoke && bin/python ../tests/smoke.py ../dist
+
 clean:
-	rm -rf .venv .peers build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .peers .smoke build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/core: setup.cfg pyproject.toml constraints.txt

@@ -5,6 +5,7 @@
 >>> learn = collab_learner(data)
 """
 
+from . import interrupt as interrupt  # before torch loads
 from .build import collab_learner, load_learner
 from .closed_form import ClosedFormLearner
 from .data.batches import TensorBatches

@@ -64,7 +64,7 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
                  "mean; train them over one CollabDataBunch")
     objectives = {None if learn.objective is None else repr(learn.objective) for learn in learners}
     folds = _all_dot(models) and len(objectives) == 1 if fold is None else fold
-    if not folds and any(map(_ranks, learners)):
+    if not folds and any(learn.ranks for learn in learners):
         return CollabLearner(first.data, _standardised(models, first), no_loss, metrics=[], seed=first.seed)
     one_class = len({type(model) for model in models}) == 1
     return CollabLearner(first.data, combine(models, folds), first.loss_func if one_class else mse, first.opt_func,
@@ -82,10 +82,6 @@ def no_loss(pred: Tensor, target: Tensor) -> Tensor:
 
 def _all_dot(models: Sequence[nn.Module]) -> bool:
     return all(type(m) in (EmbeddingDot, EmbeddingDotBias) for m in models)
-
-
-def _ranks(learn: CollabLearner) -> bool:
-    return learn.objective is not None or not getattr(learn.model, "predicts_ratings", True)
 
 
 @torch.no_grad()

@@ -35,10 +35,10 @@ class Index:
     model's; its range and the rating scale (`y_range`, `scale`) are applied to the scores that are shown.
 
     `method` "exact" compares all items; "usearch" walks a graph (HNSW: Malkov and Yashunin 2018) over vectors that a
-    further dimension gives one length (Bachrach et al. 2014), which needs the extra `collab[ann]`, and scores what it
+    further dimension gives one length (Bachrach et al. 2014), which needs the package usearch, and scores what it
     finds exactly: what is far down a list may be missing. An index holds no ratings: it does not know who saw what.
 
-    Raises DataError for another method, ImportError without the extra."""
+    Raises DataError for another method, ImportError without usearch."""
 
     def __init__(self, items: Tensor, item_ids: Vocab, titles: list[str] | None = None, users: Tensor | None = None,
                  user_ids: Vocab | None = None, y_range: Range | None = None, scale: Range | None = None,
@@ -165,7 +165,7 @@ def _graph(items: Tensor) -> Any:
     try:
         from usearch.index import Index as Graph
     except ImportError:
-        raise ImportError('method="usearch" needs usearch: pip install "collab[ann]", or take method="exact"') from None
+        raise ImportError("method='usearch' needs usearch: pip install usearch, or take method='exact'") from None
     norms = items[1:].norm(dim=1)
     longer = (norms.max().square() - norms.square()).clamp(min=0).sqrt()
     graph = Graph(ndim=items.shape[1] + 1, metric="cos", dtype="f32", connectivity=32, expansion_add=256,

@@ -16,6 +16,7 @@ from .data.catalogue import Catalogue, average_rows
 from .data.databunch import CollabDataBunch, DataBunch
 from .data.vocab import SEVERAL, UNKNOWN, Ids, Vocab
 from .errors import DataError, warn
+from .frames import Table
 from .models.ensemble import Ensemble
 from .objectives import Objective, objective_name
 from .recommend import MAX_PAIRS, CrossScores, check_k, cosine_scores, cross_scores, pair_scores, top_k
@@ -61,6 +62,11 @@ class CollabLearner(Learner):
     def objective(self) -> Objective | None:
         """The ranking objective that it is trained with, if any."""
         return next((cb for cb in self.cbs if isinstance(cb, Objective)), None)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether its scores only put items in an order; otherwise they are ratings."""
+        return self.objective is not None or not getattr(self.model, "predicts_ratings", True)
 
     def _look(self, batches: Any, cb: Callback) -> None:
         if isinstance(batches, pd.DataFrame):
@@ -274,7 +280,7 @@ class CollabLearner(Learner):
 
     def _titled(self, table: pd.DataFrame) -> pd.DataFrame:
         titles = self.data.titles(table["item"])
-        return table if titles is None else table.assign(title=titles)
+        return table if titles is None else Table(table.assign(title=titles))
 
     def _table(self, kind: str, is_item: bool) -> Tensor:
         if kind == "bias" and callable(effect := getattr(self.model, "bias_effect", None)):

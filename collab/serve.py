@@ -43,7 +43,7 @@ def recommend_all(self: Any, n: int = 10, users: Any = None, exclude_seen: bool 
     """`recommend` for many `users` (one id or several), by default all that are known: an iterator over tables of some
     65,000 rows (user, rank, item, title, score), in the order of the users, never all at a time.
 
-    With `path` the rows are written to that file, .parquet (which needs `collab[parquet]`) or .csv, as they come, with
+    With `path` the rows are written to that file, .parquet (which needs pyarrow) or .csv, as they come, with
     a bar where somebody watches, and the path is returned. The file takes its name when it is whole: Ctrl-C leaves the
     old one. Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
     check_k(n)
@@ -89,7 +89,7 @@ def _write_parquet(path: Path, first: pd.DataFrame, tables: Iterator[pd.DataFram
         import pyarrow as pa
         from pyarrow.parquet import ParquetWriter
     except ImportError:
-        raise DataError(f'{path}: writing Parquet needs pyarrow: pip install "collab[parquet]"') from None
+        raise DataError(f"{path}: writing Parquet needs pyarrow: pip install pyarrow") from None
     with whole_file(path) as file:
         writer: Any = None
         try:

@@ -376,7 +376,7 @@ def test_tensorboard_has_every_epoch(tmp_path):
 def test_tensorboard_without_its_package_says_what_to_install(monkeypatch):
     import sys
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ImportError, match=r'pip install "collab\[tensorboard\]"'):
+    with pytest.raises(ImportError, match="pip install tensorboard$"):
         fit_quietly(line_learner(TensorBoard()), 1)
 
 

@@ -278,8 +278,12 @@ def test_genres_in_lists_are_refused_with_the_way_to_join_them(ml):
 def test_what_is_not_installed_is_named_as_it_is_installed(monkeypatch):
     import sys
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(ImportError, match=r"this needs scikit-learn, .*: pip install 'collab\[charts\]'"):
+    with pytest.raises(ImportError, match="this needs scikit-learn, .*: pip install scikit-learn; all that charts"):
         need("sklearn.manifold")
+    for module, package in (("vl_convert", "vl-convert-python"), ("umap", "umap-learn")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(ImportError, match=f"this needs {package}, .*: pip install {package}"):
+            need(module)
 
 
 @pytest.mark.parametrize(("method", "least"), [("tsne", 4), ("pca", 2)])

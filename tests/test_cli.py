@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from collab import cli, evaluate, load_learner, per_user_split, random_split, synthetic
+from collab import CollabLearner, cli, evaluate, load_learner, per_user_split, random_split, synthetic
 
 
 @pytest.fixture(scope="session")
@@ -307,7 +307,7 @@ def test_warnings_are_one_line_each(collab, tmp_path):
 def test_ctrl_c_while_training_writes_nothing(collab, trained, tmp_path, monkeypatch):
     def interrupted(self, *_):
         self.interrupted = True
-    monkeypatch.setattr(cli.CollabLearner, "fit_one_cycle", interrupted)
+    monkeypatch.setattr(CollabLearner, "fit_one_cycle", interrupted)
     code, _, err = collab("train", trained / "ratings.csv", "--out", tmp_path / "m")
     assert code == 130 and not (tmp_path / "m").exists() and "Nothing was written" in err
 
@@ -351,7 +351,7 @@ def test_a_model_is_written_where_nobody_can_be_ranked(collab, trained, tmp_path
 def test_a_model_is_written_before_the_report(collab, trained, tmp_path, monkeypatch):
     def broken(*_):
         raise ValueError("no report today")
-    monkeypatch.setattr(cli, "errors", broken)
+    monkeypatch.setattr("collab.cli.tables.errors", broken)
     code, out, err = collab("train", trained / "ratings.csv", "--epochs", 1, "--out", tmp_path / "m")
     assert code == 2 and "no report today" in err
     assert f"Wrote {tmp_path / 'm'}" in out and load_learner(tmp_path / "m").notes["split"] == "random"

@@ -4,7 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from collab import BiasBaseline, CollabDataBunch, CollabInterpretation, collab_learner, demo
+from collab import BiasBaseline, CollabDataBunch, CollabInterpretation, collab_learner
+from collab.cli import demo
 from collab.interpret.errors import errors
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from collab import synthetic
 from collab.build import NAMES
-from collab.cli import Model
+from collab.cli.app import Model
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

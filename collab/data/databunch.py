@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..frames import Table
 from .batches import TensorBatches, on_device
 from .catalogue import Catalogue, titles
 from .features import Features
@@ -244,7 +245,7 @@ class CollabDataBunch(DataBunch):
         users, items, ratings = (t[:n].cpu().numpy() for t in self.train.tensors)
         shown = pd.DataFrame({"user": self.users.decode(users), "item": self.items.decode(items)})
         if titles := self.titles(shown["item"]):
-            shown["title"] = titles
+            shown = Table(shown.assign(title=titles))
         return shown.assign(rating=ratings)
 
     def summary(self) -> pd.DataFrame:

@@ -95,7 +95,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except ImportError as error:
-        raise DataError(f'{path}: reading Parquet needs pyarrow: pip install "collab[parquet]"') from error
+        raise DataError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from error
     except (ValueError, OSError) as error:  # pyarrow's own errors are of these two kinds
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
 

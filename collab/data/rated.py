@@ -53,17 +53,18 @@ def one_person(ratings: Any, schema: Schema, implicit: bool) -> tuple[pd.Series,
                     f"{'or a list of items, ' if implicit else ''}got {type(ratings).__name__}")
 
 
-def rated_file(data: Any, file: Path, unknown: str = "average") -> pd.DataFrame:
+def rated_file(data: Any, file: Path, unknown: str = "average", **reading: Any) -> pd.DataFrame:
     """The columns item, as ids, and rating of a file about one person: those of these names or of the training ratings,
     or else the first two. Items are ids or titles. Those without a rating are left out; of implicit data all ratings
-    may be missing.
+    may be missing. `reading` are options of `read_table`.
 
     Items that are not known are left out, with a warning that counts them; with unknown="error", or where none is
     known, they raise UnknownId. Raises DataError where there are several users, or too few columns."""
-    raw, schema = read_table(file), data.schema
+    raw, schema = read_table(file, **reading), data.schema
     if len(raw.columns) == 1 and data.implicit:
         raw = raw.set_axis(["item"], axis=1)
-    elif [*raw.columns] == ["user", "item"] and len(read_table(file, header=False)) == len(raw):
+    elif [*raw.columns] == ["user", "item"] and len(
+            read_table(file, **{**reading, "header": False})) == len(raw):
         raw = raw.set_axis(["item", "rating"], axis=1)      # it has no names: these stand for the first two of ratings
     check_one_person(raw, schema)
     user, item, rating = (_named(raw, getattr(schema, role), role, *also)

@@ -2,7 +2,7 @@
 
 Each returns an `altair` chart: a notebook shows it, and `chart.save("chart.html", inline=True)` writes a page that
 needs no network. A click on a bar of the list of genres (or occupations) shows those alone; shift-click takes further
-ones; a double click, all again. Needs `pip install 'collab[charts]'`."""
+ones; a double click, all again. Needs `pip install altair`; a map, scikit-learn too."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.batches import TensorBatches
+from ..errors import DataError
 from ..learner import CollabLearner
 from ..metrics import MAE, RMSE
 from ..models.baseline import BiasBaseline
@@ -18,7 +19,11 @@ from ..models.baseline import BiasBaseline
 def errors(learn: CollabLearner, part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
     """RMSE and MAE of the learner on `part` (batches, or a table of ratings; by default the validation part), beside
     two baselines fitted to the training ratings: their mean, and the mean with damped biases. All are clipped to the
-    rating scale. Raises ValueError where nothing was held out, as in a learner that was loaded."""
+    rating scale. Raises ValueError where nothing was held out, as in a learner that was loaded, and DataError for a
+    model that ranks."""
+    if learn.ranks:
+        raise DataError(f"the scores of {type(learn.model).__name__} only put items in an order, so there is no error "
+                        "of ratings; see with evaluate(learn) how well it ranks")
     part = learn.data.batches(part) if isinstance(part, pd.DataFrame) else learn.data.valid if part is None else part
     preds, targets = learn.get_preds(part)
     users, items, ratings = (t.cpu() for t in learn.data.train.tensors)

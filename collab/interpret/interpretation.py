@@ -13,6 +13,7 @@ import torch
 from ..data.batches import TensorBatches
 from ..data.vocab import Vocab
 from ..errors import warn
+from ..frames import Table
 from ..learner import CollabLearner
 from ..recommend import top_k
 from . import maps
@@ -169,7 +170,7 @@ class CollabInterpretation:
         """id, title (where known) and n_ratings of known ids by their place, 0 being the first."""
         table = pd.DataFrame({"id": self._vocab(by).decode(places + 1)})
         if by == "item" and (titles := self.data.titles(table["id"])) is not None:
-            table["title"] = titles
+            table = Table(table.assign(title=titles))
         return table.assign(n_ratings=self._counts(by)[places])
 
     def _rated(self, by: str, min_ratings: int) -> np.ndarray:

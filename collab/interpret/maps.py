@@ -14,7 +14,8 @@ from .pca import PCA
 if TYPE_CHECKING:
     from .interpretation import CollabInterpretation
 
-PACKAGES = {"sklearn": "scikit-learn", "umap": "umap-learn"}
+PACKAGES = {"sklearn": "scikit-learn", "umap": "umap-learn", "vl_convert": "vl-convert-python"}
+CHARTS = ("altair", "scikit-learn", "vl-convert-python")
 LEAST = {"tsne": 4, "umap": 4, "pca": 2}        # ids that a map is made of
 
 
@@ -26,8 +27,8 @@ def need(module: str) -> Any:
     except ImportError:
         name = module.partition(".")[0]
         package = PACKAGES.get(name, name)
-        extra = package if name == "umap" else "'collab[charts]'"
-        raise ImportError(f"this needs {package}, which is not installed: pip install {extra}") from None
+        others = f"; all that charts and reports need: pip install {' '.join(CHARTS)}" if package in CHARTS else ""
+        raise ImportError(f"this needs {package}, which is not installed: pip install {package}{others}") from None
     finally:
         random.setstate(drawn)
 

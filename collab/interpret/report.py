@@ -17,19 +17,26 @@ import pandas as pd
 
 from ..data.batches import TensorBatches
 from ..errors import DataError
+from ..evaluate import evaluate
+from ..evaluate.held_out import NobodyToRank
+from ..evaluate.result import said
+from ..models.solved import SolvedModel
 from ..train.checkpoint import write_bytes
+from .curves import panels
 from .maps import need
 
 if TYPE_CHECKING:
     from .interpretation import CollabInterpretation
 
+K = 10              # recommendations that a ranking is measured by
 MIN_RATINGS = 5     # ids with fewer are left out of the ends of components: what lies there is mostly chance
 
 
 def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | None = None,
            users: Sequence[Hashable] | None = None, title: str = "What the model has learned") -> Path:
-    """Write one HTML page that opens without a network: the training curves, the error beside two baselines, both ends
-    of the biases, three principal components, the map of the items to play with, and recommendations for `users`.
+    """Write one HTML page that opens without a network: the training curves, the error beside two baselines (of a model
+    that ranks, how well, beside the most popular items), both ends of the biases, three principal components, the map
+    of the items to play with, and recommendations for `users`.
 
     `part` are held-out ratings, by default the validation part; without any, and for what the model does not learn, the
     page says so in a sentence. `users` are by default the busiest, the one in the middle and the least busy.
@@ -40,7 +47,8 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | N
     users = _three_users(self) if users is None else list(users)
     for user in users:
         _ = self.data.users[user]       # who is not known is said before work starts
-    sections = {"Training": lambda: _training(self), "Error": lambda: _error(self, part),
+    goodness, measure = ("Ranking", _ranking) if self.learn.ranks else ("Error", _error)
+    sections = {"Training": lambda: _training(self), goodness: lambda: measure(self, part),
                 "Biases": lambda: _biases(self), "Principal components": lambda: _components(self),
                 "Map of the items": lambda: _map(self),
                 "Recommendations": lambda: "".join(_recommendations(self, user) for user in users)}
@@ -57,15 +65,19 @@ def _facts(self: CollabInterpretation) -> str:
     data, model = self.data, self.learn.model
     factors = getattr(model, "config", {}).get("n_factors")
     source = self.learn.notes.get("source")
-    return (f"{type(model).__name__}{f' with {factors} factors' if factors else ''}, trained for "
-            f"{len(self.learn.recorder.rows)} epochs on {data.train.n:,} ratings of {data.n_items - 1:,} items by "
-            f"{data.n_users - 1:,} users{escape(f' from {source}') if source else ''}.")
+    n = len(self.learn.recorder.rows)
+    how = f"solved in {n} sweep{'s' * (n != 1)}" if isinstance(model, SolvedModel) else f"trained for {n} epochs"
+    return (f"{type(model).__name__}{f' with {factors} factors' if factors else ''}, {how} on {data.train.n:,} "
+            f"ratings of {data.n_items - 1:,} items by {data.n_users - 1:,} users"
+            f"{escape(f' from {source}') if source else ''}.")
 
 
 def _training(self: CollabInterpretation) -> str:
     recorder = self.learn.recorder
     if not len(recorder.losses):
         raise DataError("the learner has no history of training")
+    if self.learn.ranks or isinstance(self.learn.model, SolvedModel):
+        return f"<div class=row>{''.join(_picture(draw, (5, 3.2), 'panel') for draw in panels(self.learn))}</div>"
     metrics = set(recorder.frame()) - {"epoch", "train_loss", "valid_loss", "seconds", *recorder.parts}
     plots = [recorder.plot_loss, *([recorder.plot_metrics] if metrics else [])]
     return f"<div class=row>{''.join(map(_picture, plots))}</div>"
@@ -77,10 +89,26 @@ def _error(self: CollabInterpretation, part: TensorBatches | None) -> str:
     return f"<p>On {part.n:,} held-out ratings, in units of the rating.</p>{_table(self.errors(part), 4)}"
 
 
+def _ranking(self: CollabInterpretation, part: TensorBatches | None) -> str:
+    if part is None:
+        raise DataError("no ratings were held out, or they are not known any more, so there is no ranking to report")
+    try:
+        result = evaluate(self.learn, part, K)
+    except NobodyToRank as nobody:
+        raise DataError(f"there is no ranking to report: {nobody.why}") from nobody
+    beside = result.baseline
+    columns = {r.name: r.summary.to_numpy() for r in (result, beside) if r is not None}
+    table = pd.DataFrame({"metric": result.summary.index, **columns})
+    return (f"<p>On {part.n:,} held-out ratings: the first {K} recommendations to each of {len(result.per_user):,} "
+            f"users, beside the most popular items. Left out: {said(result.left_out)}.</p>{_table(table, 4)}")
+
+
 def _biases(self: CollabInterpretation) -> str:
     ends = [self.biases("item", 10, largest) for largest in (True, False)]
     named = "".join(f"<div><h4>{name}</h4>{_table(end)}</div>" for name, end in zip(("Largest", "Smallest"), ends))
-    return ("<p>What is liked more, and less, than the tastes of those who rated it explain.</p>"
+    what = "chosen more often, and less often, than tastes" if self.learn.ranks else \
+        "liked more, and less, than the tastes of those who rated it"
+    return (f"<p>What is {what} explain.</p>"
             f"<div class=row>{named}</div>")
 
 
@@ -136,16 +164,16 @@ def _table(frame: pd.DataFrame, decimals: int = 3) -> str:
     return page.replace("dataframe", " ".join(["dataframe", *(f"n{k}" for k in numeric)]), 1)
 
 
-def _picture(plot: Callable[..., Any]) -> str:
-    """What `plot` draws, as an image inside the page."""
+def _picture(plot: Callable[..., Any], size: tuple[float, float] = (7, 5), kind: str = "whole") -> str:
+    """What `plot` draws, as an image inside the page, `size` in inches."""
     import matplotlib.style as mpl_style
     from matplotlib.figure import Figure
     same: Any = ["default", {"svg.hashsalt": "collab"}]     # the same learner gives the same page, whatever the style
     with mpl_style.context(same):
-        figure, drawn = Figure(figsize=(7, 5), layout="tight"), io.BytesIO()
+        figure, drawn = Figure(figsize=size, layout="tight"), io.BytesIO()
         plot(ax=figure.subplots())
         figure.savefig(drawn, format="svg", metadata={"Date": None})
-    return f'<img alt="" src="data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode()}">'
+    return f'<img alt="" class={kind} src="data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode()}">'
 
 
 def _without_ends(script: str) -> str:

@@ -71,7 +71,7 @@ class TensorBoard(Callback):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ImportError('TensorBoard needs its package: pip install "collab[tensorboard]"') from error
+            raise ImportError("TensorBoard needs its package: pip install tensorboard") from error
         self.writer = SummaryWriter(self.folder)
 
     def after_loss(self) -> None:

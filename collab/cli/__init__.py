@@ -1,0 +1,5 @@
+"""The command line: `collab`, or `python -m collab`."""
+
+from .app import main
+
+__all__ = ["main"]
