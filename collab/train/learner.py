@@ -81,8 +81,7 @@ class Learner:
         self.scores = Scores(as_metrics(_no_callbacks(metrics)))
         self.recorder, self.progress, self.epoch_start = Recorder(), Progress(), EpochStart()
         self.cbs: list[Callback] = []
-        self.n_epochs, self.epoch, self.i, self.training = 0, 0, 0, False
-        self.interrupted, self.begun = False, False
+        self.n_epochs, self.epoch, self.i, self.training, self.interrupted = 0, 0, 0, False, False
         self.verbs = Verbs()
         self.verbs.learn = self
         self.run = Dispatch([], self.verbs)
@@ -126,7 +125,7 @@ class Learner:
                 self.n_epochs, self.interrupted = int(n_epochs), False
                 self._fit()
         except KeyboardInterrupt:
-            FITTING.discard(self)       # it may have come where the fit had just ended
+            FITTING.pop(self, None)     # it may have come where the fit had just ended
             self.interrupted = True
             if self.progress in self.cbs:
                 print(f"Interrupted in epoch {self.epoch}, batch {self.i}; the history is kept, training can go on.")
@@ -135,7 +134,7 @@ class Learner:
 
     @scope("fit")
     def _fit(self) -> None:
-        self.begun = True           # nothing has refused this fit
+        FITTING[self] = True        # nothing has refused it
         self.opt.zero_grad()        # one that was cut off may have left gradients
         for self.epoch in range(self.n_epochs):
             self._epoch()
@@ -272,8 +271,8 @@ class Learner:
         ValueError for one that is there, and adds none of them then."""
         added = self._checked(cbs)
         if added and self in FITTING:
-            warn(f"{', '.join(map(repr, added))} came in the middle of a fit, which goes on without; from the next fit on "
-                 "it is called. Add callbacks before a fit, or pass them as fit(cbs=...)")
+            warn(f"{', '.join(map(repr, added))} came in the middle of a fit, which goes on without; the next calls "
+                 "it. Add callbacks before a fit, or pass them as fit(cbs=...)")
         self.cbs += added
 
     def _checked(self, cbs: Iterable[Callback] | Callback | None) -> list[Callback]:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .learner import Learner
 
 RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", "loss")
-FITTING: WeakSet[Learner] = WeakSet()      # whose fit is running; a set, so that a copy of a learner is not in it
+FITTING: WeakKeyDictionary[Learner, bool] = WeakKeyDictionary()
+"""The learners whose fit is running, and whether its first epoch has begun; not theirs, since a copy may be fitted."""
 
 
 @contextmanager
@@ -52,20 +53,19 @@ def one_fit(learn: Learner) -> Iterator[None]:
         raise RuntimeError("a fit of this learner is running, and one inside it would break its schedule and stream "
                            "of random numbers; fit again when it is over")
     before = [(now, dict(now)) for now in (*learn.opt.param_groups, *map(vars, learn.cbs))]
-    settings, learn.begun = (learn.n_epochs, learn.interrupted), False
+    settings = learn.n_epochs, learn.interrupted
     try:
-        FITTING.add(learn)
+        FITTING[learn] = False
         yield
     except BaseException:
-        if not learn.begun:
+        if not FITTING.get(learn):
             learn.n_epochs, learn.interrupted = settings
             for now, was in before:
                 now.clear()
                 now.update(was)
         raise
     finally:
-        FITTING.discard(learn)
-        if learn.begun:
+        if FITTING.pop(learn, False):
             learn.model.eval()
 
 
