@@ -108,6 +108,14 @@ class Dispatch:
         for self.calling in self.table[event]:
             self.calling()
 
+    def emit_from(self, cb: Callback, event: str) -> None:
+        """Call the event's methods in order, from that of `cb` on."""
+        begun = False
+        for caller, method in zip(self.callers[event], self.table[event]):
+            begun = begun or caller is cb
+            if begun:
+                method()
+
     def emit_to_all(self, event: str) -> None:
         """Call the event's methods in order, all of them although one may cancel; then raise the first Cancel."""
         cancelled = None

@@ -30,7 +30,8 @@ def fit_one_cycle(self: Learner, n_epochs: int, lr_max: Hyper | None = None, div
     one, goes through `moms` the opposite way (None leaves it alone), and is afterwards what it was before.
     Raises ValueError for a `pct_start` outside 0 to 1, a divisor that is not above 0, or other than three momenta."""
     _check(pct_start, div=div, div_final=div_final)
-    if moms is not None and (len(moms) != 3 or not all(0 <= mom < 1 for mom in moms)):
+    three = list(moms) if isinstance(moms, Iterable) else [moms]
+    if moms is not None and (len(three) != 3 or not all(isinstance(mom, Real) and 0 <= mom < 1 for mom in three)):
         raise ValueError("moms are the momenta at the start, at the highest rate and at the end: three numbers of at "
                          f"least 0 and below 1, such as (0.95, 0.85, 0.95), or None; got {moms!r}")
     parts = (pct_start, 1 - pct_start)

@@ -177,15 +177,11 @@ class Learner:
         run.emit("after_loss")
         if self.training:
             run.backward()
-            self._step()
-
-    def _step(self) -> None:
-        run = self.run
-        with suppress(CancelStep):
-            run.emit("after_backward")
-            run.step()
-            run.emit("after_step")
-            run.zero_grad()
+            with suppress(CancelStep):
+                run.emit("after_backward")
+                run.step()
+                run.emit("after_step")
+                run.zero_grad()
 
     fit_one_cycle = fit_one_cycle
     fit_sgdr = fit_sgdr

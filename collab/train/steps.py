@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from numbers import Real
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from .callback import Callback
-from .events import CancelStep
+from .events import CancelBatch, CancelStep, CancelTrain
 
 
 class GradientClip(Callback):
@@ -77,9 +78,14 @@ class GradientAccumulation(Callback):
     cleanup_batch = after_batch
 
     def after_train(self) -> None:
+        run = self.learn.run
         if self.rows:
             self.last = True
-            self.learn._step()
+            with suppress(CancelStep, CancelBatch, CancelTrain):    # those before this one have had their say
+                run.emit_from(self, "after_backward")
+                run.step()
+                run.emit("after_step")
+                run.zero_grad()
 
     def cleanup_train(self) -> None:
         if self.rows and not self.last and self.learn.run.cut_off is None:      # ended by CancelTrain
