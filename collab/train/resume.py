@@ -87,13 +87,9 @@ class Resume(Callback):
 
     def before_batch(self) -> None:
         if self.state and self.learn.training:
-            if self.learn.i < self.state["done"]:
-                raise CancelBatch
-            self._put_back()
-
-    def after_train(self) -> None:
-        if self.state:
-            self._put_back()
+            if self.learn.i + 1 == self.state["done"]:
+                self._put_back()        # before the next batch is drawn, as it was when the checkpoint was written
+            raise CancelBatch
 
     def _put_back(self) -> None:
         assert self.state is not None
