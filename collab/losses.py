@@ -114,7 +114,7 @@ class RatingCrossEntropy:
     def classes(self, ratings: Tensor) -> Tensor:
         """The place of the level nearest to each rating, int64, of the same shape."""
         self.middles = self.middles.to(ratings.device)
-        return torch.bucketize(ratings.to(self.middles.dtype), self.middles)
+        return torch.bucketize(ratings, self.middles)
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor:
         if pred.shape != (len(target), len(self.middles) + 1):
