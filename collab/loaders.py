@@ -48,6 +48,8 @@ class Generators:
 def generator_of(batches: Any) -> torch.Generator | Generators | None:
     """What the batches are drawn with: their own `generator`, and those of what they are made of (a DataLoader's
     samplers, its dataset); None where they have none, and draw from torch's global state if at all."""
+    if callable(getattr(batches, "in_order", None)):        # such as TensorBatches: they know themselves
+        return getattr(batches, "generator", None)
     found = list({id(g): g for g in _generators(batches, DEPTH)}.values())
     return Generators(found) if len(found) > 1 else found[0] if found else None
 
