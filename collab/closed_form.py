@@ -56,8 +56,12 @@ class ClosedFormLearner(CollabLearner):
             n_epochs = self.model.n_sweeps
         elif self.model.n_sweeps == 1 and n_epochs > 1:
             n_epochs = 1
+        super().fit(n_epochs, cbs=cbs, resume=resume)
+
+    def _fit(self) -> None:
+        self.prepared = None        # of a fit that was cut off
         try:
-            super().fit(n_epochs, cbs=cbs, resume=resume)
+            super()._fit()
         finally:
             self.prepared = None
 

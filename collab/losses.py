@@ -199,4 +199,8 @@ def _alike(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if pred.shape != target.shape:      # broadcasting (bs, 1) over (bs,) would compare every pair, and train on it
         raise ValueError(f"predictions have shape {tuple(pred.shape)}, targets {tuple(target.shape)}; "
                          "a model returns one score a rating, shape (bs,)")
+    if pred.dtype != target.dtype or not pred.is_floating_point():      # targets may be whole numbers, or booleans
+        common = torch.promote_types(pred.dtype, target.dtype)
+        common = common if common.is_floating_point else torch.get_default_dtype()
+        return pred.to(common), target.to(common)
     return pred, target

@@ -44,6 +44,9 @@ class Objective(Callback):
     def before_validate(self) -> None:
         self._begin(torch.Generator().manual_seed(0))
 
+    def cleanup_validate(self) -> None:
+        self.generator = None           # training may go on in the middle of its epoch
+
     def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         """What training takes samples of, exactly: the mean over rows `items` (m,) of one user, out of their `history`
         (n,), given the scores of all items (n_items,). New people are folded in by it, after `know`. An objective of

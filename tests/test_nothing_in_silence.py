@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 import collab
 from collab import CollabDataBunch, CollabInterpretation, CollabWarning, collab_learner, synthetic
@@ -32,6 +33,27 @@ def says(place, message):
 
 
 # Training and its callbacks ---------------------------------------------------------------------------------------
+
+def line(cbs=None):
+    """A learner of a line through three points."""
+    x = torch.tensor([[-1.0], [0.0], [1.0]])
+    batches = [(x, 3 * x + 1)]
+    learn = collab.Learner(collab.DataBunch(batches, batches, device="cpu"), torch.nn.Linear(1, 1), lr=0.1, cbs=cbs)
+    learn.removed_cbs(learn.progress).__enter__()
+    return learn
+
+
+@says("train/learner.py:Learner.add_cbs", "EMA came in the middle of a fit, which goes on without")
+def a_callback_is_added_in_the_middle_of_a_fit(tmp_path):
+    class Adds(collab.Callback):
+        def before_epoch(self):
+            self.learn.add_cbs(collab.EMA())
+    line(Adds()).fit(1)
+
+
+@says("train/averaging.py:SWA.before_fit", "SWA averages from epoch 5 on, counted from 0, and this fit has 2")
+def an_average_begins_after_the_last_epoch(tmp_path):
+    line().fit(2, cbs=collab.SWA(start=5))
 
 
 # Files ------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
+from ..loaders import Generators, generator_of
 
 CHUNK = 1 << 20     # rows that are permuted at a time, so that an epoch needs little memory beyond the data
 
@@ -84,6 +85,7 @@ class TensorBatches:
             raise DataError("these batches have no shape (n_users, n_items), so they are not a table of ratings; take "
                             "those of a CollabDataBunch, or give them one with TensorBatches(..., shape=...)")
         users, items, ratings = (t.to(self.device) for t in self.tensors)
+        ratings = ratings.float()           # the mean of booleans is none
         with torch.sparse.check_sparse_tensor_invariants():
             counted = torch.stack([ratings, torch.ones_like(ratings)], dim=1)
             stored = torch.sparse_coo_tensor(torch.stack([users, items]), counted, (*self.shape, 2)).coalesce()
@@ -108,10 +110,9 @@ class OnDevice:
         self.batches, self.device = batches, device
 
     @property
-    def generator(self) -> torch.Generator | None:
-        """The generator that the batches are shuffled with, if they, or their sampler, have one of their own."""
-        own = getattr(self.batches, "generator", None)
-        return getattr(getattr(self.batches, "sampler", None), "generator", None) if own is None else own
+    def generator(self) -> torch.Generator | Generators | None:
+        """What the batches are drawn with, if they, or what they are made of, have generators of their own."""
+        return generator_of(self.batches)
 
     def in_order(self) -> OnDevice:
         """The same rows, unshuffled where the batches know how."""

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import warn
 from .callback import Callback
+from .steps import GradientAccumulation, number, whole
 
 
 class Averaging(Callback):
@@ -23,10 +25,10 @@ class Averaging(Callback):
         self.trained: dict[str, Tensor] | None = None
 
     def before_fit(self) -> None:
+        self.n, self.average, self.trained = 0, {}, None        # first of all: the clean-up of a Ctrl-C finds nothing
         several = [cb for cb in self.learn.cbs if isinstance(cb, Averaging)]
         if len(several) > 1:
             raise TypeError(f"{several[0]} and {several[1]} both average the weights; a model keeps one average")
-        self.n, self.average, self.trained = 0, {}, None
 
     @torch.no_grad()
     def add(self, weight: float) -> None:
@@ -68,7 +70,7 @@ class EMA(Averaging):
 
     def __init__(self, decay: float = 0.999, keep: bool = True):
         super().__init__(keep)
-        if not 0 < decay < 1:
+        if not number("decay", decay) < 1:
             raise ValueError(f"decay must lie between 0 and 1, got {decay}")
         self.decay = decay
 
@@ -78,12 +80,21 @@ class EMA(Averaging):
 
 class SWA(Averaging):
     """Stochastic weight averaging (Izmailov et al. 2018): the plain mean of the weights at the end of every epoch from
-    epoch `start` (counted from 0) on. Statistics of batch normalisation are averaged too, not computed anew."""
+    epoch `start` (counted from 0) on, also of one whose training was cut short by CancelTrain. Statistics of batch
+    normalisation are averaged too, not computed anew. Warns before a fit that ends before `start`."""
+
+    run_after = (GradientAccumulation,)     # whose last step comes when the batches are over
 
     def __init__(self, start: int = 0, keep: bool = True):
         super().__init__(keep)
-        self.start = start
+        self.start = whole("start", start, least=0)
 
-    def after_train(self) -> None:
-        if self.learn.epoch >= self.start:
+    def before_fit(self) -> None:
+        super().before_fit()
+        if 0 < self.learn.n_epochs <= self.start:
+            warn(f"SWA averages from epoch {self.start} on, counted from 0, and this fit has {self.learn.n_epochs}: "
+                 "nothing is averaged; give it an earlier start")
+
+    def cleanup_train(self) -> None:
+        if self.learn.epoch >= self.start and self.learn.run.cut_off is None:
             self.add(1 / (self.n + 1))

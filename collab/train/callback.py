@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 from .events import CANCEL, EVENTS, VERBS, Cancel
@@ -22,6 +21,7 @@ class Callback:
     Callbacks are called by ascending `order`; those of one order in the order in which they were added. `run_before`
     and `run_after`, tuples of callback classes, come before either.
     `looks` says whether it is also called by `validate` and `get_preds`, which otherwise call no callback.
+    An error in `before_fit` refuses the fit: the callbacks before clean up, and all have the attributes they had.
     A method that is named like an event, but is none, raises TypeError when the class is made."""
 
     order: float = 0
@@ -77,9 +77,11 @@ def _precedes(one: Callback, other: Callback) -> bool:
 
 
 class Dispatch:
-    """Event -> the bound methods to call, built once a fit, so that what nobody listens to costs next to nothing.
+    """Event -> the methods to call, built once a fit, so that what nobody listens to costs next to nothing.
 
-    The verbs are attributes (`dispatch.predict()` ...): a callback's, where one defines it, else the default.
+    The verbs are attributes (`dispatch.predict()` ...): a callback's, where one defines it, else the default; `owners`
+    says whose they are. `callers` are the callbacks whose methods are in `table`, event by event. While cleanups run,
+    `cut_off` is the error or the wider Cancel that ended their scope, None where it ended by itself or its own Cancel.
     Raises TypeError where two callbacks define the same verb."""
 
     predict: Callable[[], None]
@@ -87,23 +89,33 @@ class Dispatch:
     backward: Callable[[], None]
     step: Callable[[], None]
     zero_grad: Callable[[], None]
-    calling: Callable[[], None]
+    calling: Callable[[], None] | None = None
+    cut_off: BaseException | None = None
 
     def __init__(self, cbs: Iterable[Callback], defaults: Callback):
-        ordered = in_order(cbs)
-        self.place = {id(cb): k for k, cb in enumerate(ordered)}
-        self.table = {event: [getattr(cb, event) for cb in ordered if callable(getattr(cb, event, None))]
-                      for event in EVENTS}
+        self.cbs = in_order(cbs)
+        self.callers = {event: [cb for cb in self.cbs if callable(getattr(cb, event, None))] for event in EVENTS}
+        self.table = {event: [_method(cb, event) for cb in callers] for event, callers in self.callers.items()}
+        self.owners: dict[str, Callback] = {}
         for verb in VERBS:
-            owners = [cb for cb in ordered if callable(getattr(type(cb), verb, None))]
+            owners = [cb for cb in self.cbs if callable(getattr(type(cb), verb, None))]
             if len(owners) > 1:
                 raise TypeError(f"{owners[0]} and {owners[1]} both replace the verb {verb!r}; remove one of them")
-            setattr(self, verb, getattr(owners[0] if owners else defaults, verb))
+            self.owners[verb] = owners[0] if owners else defaults
+            setattr(self, verb, getattr(self.owners[verb], verb))
 
     def emit(self, event: str) -> None:
         """Call the event's methods in order."""
         for self.calling in self.table[event]:
             self.calling()
+
+    def emit_from(self, cb: Callback, event: str) -> None:
+        """Call the event's methods in order, from that of `cb` on."""
+        begun = False
+        for caller, method in zip(self.callers[event], self.table[event]):
+            begun = begun or caller is cb
+            if begun:
+                method()
 
     def emit_to_all(self, event: str) -> None:
         """Call the event's methods in order, all of them although one may cancel; then raise the first Cancel."""
@@ -116,16 +128,52 @@ class Dispatch:
         if cancelled is not None:
             raise cancelled
 
-    def clean_up(self, event: str, entered: bool) -> None:
-        """Call the event's methods, whatever one of them raises, and then raise it; all of them, or if the scope's
-        `before_` event was cut off (`entered` is False) those of the callbacks that it reached."""
-        methods = self.table[event]
-        if not entered:
-            last = self.place[id(getattr(self.calling, "__self__", None))]
-            methods = [m for m in methods if self.place[id(m.__self__)] <= last]
-        with ExitStack() as stack:
-            for method in reversed(methods):
-                stack.callback(method)
+    def clean_up(self, event: str, entered: bool, error: BaseException | None = None) -> None:
+        """Call the event's methods, whatever one of them raises: all of them, or if the scope's `before_` event was cut
+        off (`entered` is False) those of the callbacks that it reached, but for one that refused by an error.
+
+        `error` is what ended the scope, other than its own Cancel. The first error is raised, with those that follow as
+        its notes; Ctrl-C gives way to an error, a Cancel to either, and a Cancel in a cleanup is an error itself."""
+        first = None if isinstance(error, Cancel) else error
+        reached = self.cbs if entered else self._reached(event.replace("cleanup", "before"), error)
+        self.cut_off = error
+        for cb, method in zip(self.callers[event], self.table[event]):
+            if entered or any(cb is one for one in reached):
+                try:
+                    method()
+                except BaseException as raised:
+                    first = _joined(first, raised, f"{event} of {cb}")
+        self.cut_off = None
+        if first is not None and first is not error:
+            raise first
+
+    def _reached(self, event: str, error: BaseException | None) -> list[Callback]:
+        """The callbacks in order up to the one in whose method `error` came; with it, unless it refused."""
+        for cb, method in zip(self.callers[event], self.table[event]):
+            if method is self.calling:
+                refused = not (error is None or isinstance(error, (Cancel, KeyboardInterrupt)))
+                return self.cbs[:next(k for k, one in enumerate(self.cbs) if one is cb) + (not refused)]
+        return []
+
+
+def _method(cb: Callback, event: str) -> Callable[[], None]:
+    """An object of its own, also where the callbacks of a class share a static method or a function."""
+    method: Callable[[], None] = getattr(cb, event)
+    return method if getattr(method, "__self__", None) is cb else partial(method)
+
+
+def _joined(first: BaseException | None, raised: BaseException, where: str) -> BaseException:
+    """The one of two errors that is raised, with a note of the other."""
+    if isinstance(raised, Cancel):
+        cancel, raised = raised, RuntimeError(f"{type(raised).__name__} was raised in {where}: a cleanup cannot cancel")
+        raised.__cause__ = cancel
+    if first is None:
+        return raised
+    if isinstance(first, KeyboardInterrupt) and not isinstance(raised, KeyboardInterrupt):
+        raised.add_note(f"in {where}, after a {type(first).__name__}")
+        return raised
+    first.add_note(f"and then, in {where}, {type(raised).__name__}: {raised}")
+    return first
 
 
 def scope(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -143,8 +191,11 @@ def scope(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                 method(self, *args)
                 run.emit_to_all(after)
             except cancel:
-                pass
-            finally:
+                run.clean_up(cleanup, entered)
+            except BaseException as error:
+                run.clean_up(cleanup, entered, error)
+                raise
+            else:
                 if run.table[cleanup]:
                     run.clean_up(cleanup, entered)
         return scoped

@@ -7,7 +7,7 @@ VERBS = ("predict", "get_loss", "backward", "step", "zero_grad")
 
 
 class Cancel(Exception):
-    """Ends a scope; its `cleanup_` event still runs, its `after_` event does not."""
+    """Ends a scope; its `cleanup_` event still runs, its `after_` event does not. In a cleanup it is an error."""
 
 
 class CancelFit(Cancel):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import accumulate
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .callback import Callback, as_list
 from .optim import Hyper, per_group
 from .schedule import ParamScheduler, Schedule, combine_scheds, sched_cos, sched_no
+from .steps import number
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -27,9 +28,12 @@ def fit_one_cycle(self: Learner, n_epochs: int, lr_max: Hyper | None = None, div
     The learning rate rises along a cosine from lr_max / div to `lr_max` (by default the learner's lr) over the
     first `pct_start` of all batches and falls to lr_max / div_final over the rest; the momentum, if the optimizer has
     one, goes through `moms` the opposite way (None leaves it alone), and is afterwards what it was before.
-    Raises ValueError for a `pct_start` outside 0 to 1."""
-    if not 0 <= pct_start <= 1:
-        raise ValueError(f"pct_start is a fraction of the batches, from 0 to 1, got {pct_start}")
+    Raises ValueError for a `pct_start` outside 0 to 1, a divisor that is not above 0, or other than three momenta."""
+    _check(pct_start, div=div, div_final=div_final)
+    three = list(moms) if isinstance(moms, Iterable) else [moms]
+    if moms is not None and (len(three) != 3 or not all(isinstance(mom, Real) and 0 <= mom < 1 for mom in three)):
+        raise ValueError("moms are the momenta at the start, at the highest rate and at the end: three numbers of at "
+                         f"least 0 and below 1, such as (0.95, 0.85, 0.95), or None; got {moms!r}")
     parts = (pct_start, 1 - pct_start)
     scheds = _each(self, lr_max, lambda lr: combine_scheds(parts, [sched_cos(lr / div, lr),
                                                                    sched_cos(lr, lr / div_final)]))
@@ -58,12 +62,20 @@ def fit_sgdr(self: Learner, n_cycles: int, cycle_len: int = 1, cycle_mult: int =
 def fit_flat_cos(self: Learner, n_epochs: int, lr: Hyper | None = None, pct_start: float = 0.75,
                  div_final: float = 1e5, wd: Hyper | None = None, cbs: Cbs = None,
                  resume: str | Path | None = None) -> None:
-    """A constant learning rate over the first `pct_start` of all batches, then half a cosine down to lr / div_final."""
-    if not 0 <= pct_start <= 1:
-        raise ValueError(f"pct_start is a fraction of the batches, from 0 to 1, got {pct_start}")
+    """A constant learning rate over the first `pct_start` of all batches, then half a cosine down to lr / div_final.
+
+    Raises ValueError for a `pct_start` outside 0 to 1, or a `div_final` that is not above 0."""
+    _check(pct_start, div_final=div_final)
     parts = (pct_start, 1 - pct_start)
     scheds = _each(self, lr, lambda lr: combine_scheds(parts, [sched_no(lr), sched_cos(lr, lr / div_final)]))
     self.fit(n_epochs, lr, wd, [ParamScheduler(scheds), *as_list(cbs)], resume)
+
+
+def _check(pct_start: float, **divisors: float) -> None:
+    if not isinstance(pct_start, Real) or not 0 <= pct_start <= 1:
+        raise ValueError(f"pct_start is a fraction of the batches, from 0 to 1, got {pct_start!r}")
+    for name, value in divisors.items():
+        number(name, value)
 
 
 def _each(learn: Learner, lr: Hyper | None, sched: Callable[[float], Schedule]) -> dict:

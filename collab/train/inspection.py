@@ -46,11 +46,11 @@ def show_training_loop(self: Learner) -> Text:
     lines: list[str] = []
 
     def event(name: str, depth: int) -> None:
-        if called := [type(m.__self__).__name__ for m in run.table[name]]:
+        if called := [type(cb).__name__ for cb in run.callers[name]]:
             lines.append(f"{'   ' * depth}{name}: {', '.join(called)}")
 
     def verb(name: str, depth: int) -> None:
-        owner: Any = getattr(run, name).__self__
+        owner = run.owners[name]
         lines.append(f"{'   ' * depth}{name}()" + ("" if owner is self.verbs else f" by {type(owner).__name__}"))
 
     def batch(depth: int, training: bool) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import warn
+from ..loaders import count
 from ..losses import mse
 from ..metrics import as_metrics
 from .callback import Callback, Dispatch, as_list, scope
@@ -27,7 +29,7 @@ from .recorder import Recorder
 from .resume import EpochStart, Resume
 from .scores import Collect, Scores
 from .seeded import Seeded, untouched_randomness
-from .state import learner_state, restore_state, untouched
+from .state import FITTING, learner_state, one_fit, restore_state, untouched
 
 
 class Verbs(Callback):
@@ -112,22 +114,28 @@ class Learner:
         `lr` and `wd` are numbers, or one a parameter group: a list, a dict by group name, slice(low, high).
         `resume` is the path of a checkpoint of a fit like this one that was cut off: it ends with the same bits.
         Ctrl-C ends a fit cleanly: cleanups run, the history is kept, and `interrupted` is True.
-        Raises ValueError for numbers that make no sense, no training batches, or a checkpoint that does not fit."""
-        if not isinstance(n_epochs, numbers.Integral) or n_epochs < 0:
-            raise ValueError(f"n_epochs must be a whole number, at least 0, got {n_epochs!r}")
-        if not len(self.data.train):
-            raise ValueError("there are no training batches")
-        if {id(p) for g in self.opt.param_groups for p in g["params"]} != {id(p) for p in self.model.parameters()}:
-            raise RuntimeError("the optimizer holds the parameters of another model; make a new learner for this one")
-        set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
-        self.opt.zero_grad()        # a fit that was cut off may have left gradients
-        self.n_epochs, self.interrupted = int(n_epochs), False
-        resumed = [] if resume is None else [Resume(resume)]
-        with self.added_cbs([*as_list(cbs), *resumed]), self.calling(self.cbs), self._ctrl_c_ends():
-            self._fit()
+        Afterwards the model is in evaluation mode; a fit that is refused changes nothing.
+        Raises ValueError for numbers that make no sense, no training batches, or a checkpoint that does not fit;
+        TypeError for batches without a length, RuntimeError inside a fit."""
+        try:
+            self._check_fit(n_epochs)
+            cbs = [*as_list(cbs), *([] if resume is None else [Resume(resume)])]
+            with self.added_cbs(cbs), one_fit(self), self.calling(self.cbs):
+                set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
+                self.n_epochs, self.interrupted = int(n_epochs), False
+                self._fit()
+        except KeyboardInterrupt:
+            FITTING.pop(self, None)     # it may have come where the fit had just ended
+            self.interrupted = True
+            if self.progress in self.cbs:
+                print(f"Interrupted in epoch {self.epoch}, batch {self.i}; the history is kept, training can go on.")
+        except Cancel as stray:
+            raise RuntimeError(f"{type(stray).__name__} was raised where its scope was not open") from stray
 
     @scope("fit")
     def _fit(self) -> None:
+        FITTING[self] = True        # nothing has refused it
+        self.opt.zero_grad()        # one that was cut off may have left gradients
         for self.epoch in range(self.n_epochs):
             self._epoch()
 
@@ -141,7 +149,8 @@ class Learner:
     def _epoch(self) -> None:
         self._go_over(self.data.train, training=True)
         if self.data.valid is not None:
-            self._go_over(self.data.valid, training=False)
+            with untouched_randomness(self.data.valid):     # training draws the same with and without a validation
+                self._go_over(self.data.valid, training=False)
 
     def _go_over(self, batches: Any, training: bool) -> None:
         self.batches, self.training = batches, training
@@ -206,11 +215,11 @@ class Learner:
         batches = self.data.valid if batches is None else batches
         if batches is None:
             raise ValueError("there is no validation part: make the data with valid_pct or split, or pass batches")
-        if not len(batches):
+        if not count(batches, "batches to look at"):
             raise ValueError("there is nothing to look at: the batches are empty")
         if callable(ordered := getattr(batches, "in_order", None)):
             batches = ordered()                 # training rows, unshuffled
-        with self.untouched(), self.calling([*(c for c in self.cbs if c.looks), cb]):
+        with untouched(self, batches=batches), self.calling([*(c for c in self.cbs if c.looks), cb]):
             self._go_over(batches, training=False)
 
     lr_find = lr_find
@@ -254,36 +263,48 @@ class Learner:
     # Callbacks ---------------------------------------------------------------------------------------------------
 
     def add_cbs(self, cbs: Iterable[Callback] | Callback | None) -> None:
-        """Add callbacks for good. Raises TypeError for what is no callback, ValueError for one that is there."""
+        """Add callbacks for good; a fit that is running does not call them. Raises TypeError for what is no callback,
+        ValueError for one that is there, and adds none of them then."""
+        added = self._checked(cbs)
+        if added and self in FITTING:
+            warn(f"{', '.join(map(repr, added))} came in the middle of a fit, which goes on without; the next calls "
+                 "it. Add callbacks before a fit, or pass them as fit(cbs=...)")
+        self.cbs += added
+
+    def _checked(self, cbs: Iterable[Callback] | Callback | None) -> list[Callback]:
+        checked: list[Callback] = []
         for cb in as_list(cbs):
             if isinstance(cb, type):
                 raise TypeError(f"{cb.__name__} is a class; add an instance of it: {cb.__name__}(...)")
             if not isinstance(cb, Callback):
                 raise TypeError(f"a callback is an instance of a class derived from Callback, got {cb!r}")
-            if any(cb is other for other in self.cbs):
+            if any(cb is other for other in [*self.cbs, *checked]):
                 raise ValueError(f"this {cb} is already there, and would be called twice")
+            checked.append(cb)
+        for cb in checked:
             cb.learn = self
-            self.cbs.append(cb)
+        return checked
 
     @contextmanager
     def added_cbs(self, cbs: Iterable[Callback] | Callback | None) -> Iterator[Learner]:
         """Callbacks that stay for the length of a `with`."""
-        before = list(self.cbs)
+        added = self._checked(cbs)
         try:
-            self.add_cbs(cbs)
+            self.cbs = [*self.cbs, *added]
             yield self
         finally:
-            self.cbs = before
+            self.cbs = [cb for cb in self.cbs if all(cb is not one for one in added)]
 
     @contextmanager
     def removed_cbs(self, cbs: Iterable[Callback] | Callback) -> Iterator[Learner]:
-        """Without these callbacks for the length of a `with`."""
-        before, without = list(self.cbs), as_list(cbs)
-        self.cbs = [cb for cb in self.cbs if all(cb is not w for w in without)]
+        """Without these callbacks for the length of a `with`; what is added or removed inside by others stays so."""
+        before, without = self.cbs, as_list(cbs)
         try:
+            self.cbs = [cb for cb in before if all(cb is not one for one in without)]
             yield self
         finally:
-            self.cbs = before
+            back = [cb for cb in before if any(cb is one for one in [*without, *self.cbs])]
+            self.cbs = [*back, *(cb for cb in self.cbs if all(cb is not one for one in back))]
 
     @contextmanager
     def no_bar(self) -> Iterator[Learner]:
@@ -303,22 +324,22 @@ class Learner:
         """Dispatch to these callbacks; nested, since a callback may look in the middle of a fit."""
         for cb in cbs:
             cb.learn = self
-        outer, self.run = self.run, Dispatch(cbs, self.verbs)
+        outer = self.run
         try:
+            self.run = Dispatch(cbs, self.verbs)
             yield
         finally:
             self.run = outer
 
-    @contextmanager
-    def _ctrl_c_ends(self) -> Iterator[None]:
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.interrupted = True
-            if self.progress in self.cbs:
-                print(f"Interrupted in epoch {self.epoch}, batch {self.i}; the history is kept, training can go on.")
-        except Cancel as stray:
-            raise RuntimeError(f"{type(stray).__name__} was raised where its scope was not open") from stray
+    def _check_fit(self, n_epochs: int) -> None:
+        if not isinstance(n_epochs, numbers.Integral) or n_epochs < 0:
+            raise ValueError(f"n_epochs must be a whole number, at least 0, got {n_epochs!r}")
+        if not count(self.data.train, "training batches"):
+            raise ValueError("there are no training batches")
+        if self.data.valid is not None:
+            count(self.data.valid, "validation batches")
+        if {id(p) for g in self.opt.param_groups for p in g["params"]} != {id(p) for p in self.model.parameters()}:
+            raise RuntimeError("the optimizer holds the parameters of another model; make a new learner for this one")
 
 
 def _no_callbacks(metrics: Any) -> Any:

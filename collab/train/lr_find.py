@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import namedtuple
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ..loaders import count
 from ..screen import in_notebook
 from .callback import Callback
 from .events import CancelFit
@@ -85,18 +87,18 @@ def lr_find(self: Learner, start_lr: float = 1e-7, end_lr: float = 10.0, num_it:
     is passed on. Raises ValueError for an impossible range, an unknown suggestion, or a loss that is not finite at the
     first batch. (Smith 2017, "Cyclical learning rates for training neural networks".)"""
     suggest = (suggest,) if isinstance(suggest, str) else suggest
-    if not len(self.data.train):
+    if not count(self.data.train, "training batches"):
         raise ValueError("there are no training batches")
-    if not 0 < start_lr < end_lr or num_it < 2:
-        raise ValueError(f"lr_find needs 0 < start_lr < end_lr and num_it of at least 2, got {start_lr}, {end_lr} and "
-                         f"{num_it}")
+    if not 0 < start_lr < end_lr < math.inf or not isinstance(num_it, Integral) or num_it < 2:
+        raise ValueError("lr_find needs finite rates 0 < start_lr < end_lr and a whole number num_it, at least 2, got "
+                         f"{start_lr}, {end_lr} and {num_it!r}")
     if unknown := set(suggest) - set(SUGGESTIONS):
         raise ValueError(f"suggestions are {', '.join(SUGGESTIONS)}, not {', '.join(sorted(unknown))}")
     test = RangeTest((sched_lin if linear else sched_exp)(start_lr, end_lr), num_it)
     with self.untouched(weights=True), self.calling([*(cb for cb in self.cbs if cb.looks), test]):
         if self.seed is not None:
             torch.manual_seed(self.seed)        # inside `untouched`: the same test twice sees the same dropout
-        self.n_epochs = math.ceil(num_it / max(1, len(self.data.train)))
+        self.n_epochs = num_it      # at most: the test ends it, and callbacks may cancel batches
         self.trial()
     curve, skip = test.curve(), num_it // 10     # at first the mean is of few batches, and mostly noise
     settled = Curve(curve.lrs[skip:], curve.losses[skip:]) if len(curve.lrs) > skip + 1 else curve
@@ -116,16 +118,16 @@ class RangeTest(Callback):
         self.sched, self.num_it = sched, num_it
         self.lrs: list[float] = []
         self.losses: list[float] = []
-        self.mean = 0.0
+        self.lr, self.mean = 0.0, 0.0
 
     def before_batch(self) -> None:
         if len(self.lrs) == self.num_it:
             raise CancelFit
-        lr = self.sched(len(self.lrs) / (self.num_it - 1))
-        set_hyper(self.learn.opt, lr=lr)
-        self.lrs.append(lr)
+        self.lr = self.sched(len(self.lrs) / (self.num_it - 1))
+        set_hyper(self.learn.opt, lr=self.lr)
 
     def after_loss(self) -> None:
+        self.lrs.append(self.lr)        # now, since a batch that is cancelled before has no loss: the next has its rate
         self.mean = SMOOTHING * self.mean + (1 - SMOOTHING) * self.learn.loss.item()
         smooth = self.mean / (1 - SMOOTHING ** len(self.lrs))
         self.losses.append(smooth)
@@ -135,6 +137,8 @@ class RangeTest(Callback):
 
     def curve(self) -> Curve:
         """What was seen; a last loss that is not finite is left out."""
+        if not self.losses:
+            raise ValueError("no batch came to a loss; look at the callbacks that cancel batches")
         pairs = [(lr, loss) for lr, loss in zip(self.lrs, self.losses) if math.isfinite(loss)]
         if not pairs:
             raise ValueError("the loss was not finite at the first batch; look at the data and at the loss function")

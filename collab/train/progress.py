@@ -43,12 +43,13 @@ class Progress(Callback):
             self.write(self.learn.recorder.rows[-1])
 
     def write(self, row: dict[str, Any]) -> None:
-        """Print a line of the table, and before the first one its header. Seconds come last."""
+        """Print a line of the table, and its header before the first one and wherever the columns change. Seconds come
+        last."""
         names = [*(k for k in row if k != "seconds"), *(["seconds"] if "seconds" in row else [])]
         cells = [f"{row[k]:.2f}" if k == "seconds" else f"{row[k]:.4f}" if isinstance(row[k], float) else str(row[k])
                  for k in names]
         if self.master and in_notebook():
-            if not self.header:
+            if names != self.header:
                 self.master.write(names, table=True)
             self.master.write(cells, table=True)
             self.master.show() if hasattr(self.master, "out") else None
@@ -62,7 +63,7 @@ class Progress(Callback):
         self.master = None
 
     def _print(self, names: list[str], cells: list[str]) -> None:
-        if not self.header:
+        if names != self.header:
             print("  ".join(name.rjust(10) for name in names), flush=True)
         print("  ".join(cell.rjust(10) for cell in cells), flush=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..loaders import generator_of
 from .callback import Callback
 from .checkpoint import read_tree, write_tree
 from .events import CancelBatch, CancelEpoch
@@ -22,7 +23,7 @@ class EpochStart(Callback):
         self.drawn: dict[str, Any] = {}
 
     def before_train(self) -> None:
-        generator = getattr(self.learn.data.train, "generator", None)
+        generator = generator_of(self.learn.data.train)
         self.drawn = {"random": random_state(), "batches": None if generator is None else generator.get_state()}
 
 
@@ -80,18 +81,15 @@ class Resume(Callback):
                 raise ValueError(f"{self.path} was written in a fit with {n} batches an epoch, this one has "
                                  f"{len(self.learn.batches)}; resume with the same data and batch size")
             set_random_state(self.state["start"]["random"])
-            if self.state["start"]["batches"] is not None:
-                self.learn.data.train.generator.set_state(self.state["start"]["batches"])
+            generator = generator_of(self.learn.data.train)
+            if generator is not None and self.state["start"]["batches"] is not None:
+                generator.set_state(self.state["start"]["batches"])
 
     def before_batch(self) -> None:
         if self.state and self.learn.training:
-            if self.learn.i < self.state["done"]:
-                raise CancelBatch
-            self._put_back()
-
-    def after_train(self) -> None:
-        if self.state:
-            self._put_back()
+            if self.learn.i + 1 == self.state["done"]:
+                self._put_back()        # before the next batch is drawn, as it was when the checkpoint was written
+            raise CancelBatch
 
     def _put_back(self) -> None:
         assert self.state is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,9 @@ from .callback import Callback
 
 
 class Scores(Callback):
-    """After each pass over validation rows, `values` holds {"loss": ..., metric: ...} over all of them."""
+    """After each pass over validation rows, `values` holds {"loss": ..., metric: ...} over all of them.
+
+    Raises TypeError at a batch, of training too, whose loss is not a tensor of shape ()."""
 
     order = -20
 
@@ -24,9 +28,14 @@ class Scores(Callback):
             metric.reset()
 
     def after_loss(self) -> None:
+        loss: Any = self.learn.loss
+        if not isinstance(loss, Tensor) or loss.dim():
+            raise TypeError("a loss must be one number, a tensor of shape (), but that of this batch is "
+                            f"{f'of shape {tuple(loss.shape)}' if isinstance(loss, Tensor) else repr(loss)}; take its "
+                            "mean over the rows of the batch, such as loss.mean()")
         if not self.learn.training:
             bs = len(self.learn.yb)
-            self.total += self.learn.loss.detach().double() * bs
+            self.total += loss.detach().double() * bs
             self.n += bs
             pred = self.learn.decode(self.learn.pred)
             for metric in self.metrics:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..loaders import generator_of
 from .callback import Callback
 
 
@@ -26,14 +26,22 @@ def set_random_state(states: list[Tensor]) -> None:
             torch.cuda.set_rng_state(state, device)
 
 
-@contextmanager
-def untouched_randomness() -> Iterator[None]:
-    """Whatever is drawn inside, torch's global random state is afterwards what it was."""
-    before = random_state()
-    try:
-        yield
-    finally:
-        set_random_state(before)
+class untouched_randomness(AbstractContextManager[None]):
+    """Whatever is drawn inside, torch's global random state is afterwards what it was, and so are the generators that
+    the batches `drawn` are drawn with. A class, since a generator function that Ctrl-C cuts off on its way out puts
+    states back when it is collected, which may be in the middle of another fit."""
+
+    def __init__(self, *drawn: Any):
+        self.drawn = drawn
+
+    def __enter__(self) -> None:
+        self.generators = [g for batches in self.drawn if (g := generator_of(batches)) is not None]
+        self.states, self.before = [g.get_state() for g in self.generators], random_state()
+
+    def __exit__(self, *error: object) -> None:
+        for generator, state in zip(self.generators, self.states):
+            generator.set_state(state)
+        set_random_state(self.before)
 
 
 class Seeded(Callback):
@@ -53,7 +61,7 @@ class Seeded(Callback):
             self._put_back(self.inner)
             return
         torch.manual_seed(self.seed)
-        if (generator := self._generator()) is not None:
+        if (generator := generator_of(self.learn.data.train)) is not None:
             generator.manual_seed(self.seed)
 
     def cleanup_fit(self) -> None:
@@ -68,14 +76,11 @@ class Seeded(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.inner = state["inner"]
 
-    def _generator(self) -> torch.Generator | None:
-        return getattr(self.learn.data.train, "generator", None)
-
     def _now(self) -> dict[str, Any]:
-        generator = self._generator()
+        generator = generator_of(self.learn.data.train)
         return {"random": random_state(), "batches": None if generator is None else generator.get_state()}
 
     def _put_back(self, states: dict[str, Any]) -> None:
         set_random_state(states["random"])
-        if (generator := self._generator()) is not None and states["batches"] is not None:
+        if (generator := generator_of(self.learn.data.train)) is not None and states["batches"] is not None:
             generator.set_state(states["batches"])

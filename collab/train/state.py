@@ -6,28 +6,31 @@ import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 
-from .seeded import random_state, set_random_state
+from ..loaders import generator_of
+from .seeded import random_state, set_random_state, untouched_randomness
 
 if TYPE_CHECKING:
     from .learner import Learner
 
 RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", "loss")
+FITTING: WeakKeyDictionary[Learner, bool] = WeakKeyDictionary()
+"""The learners whose fit is running, and whether its first epoch has begun; not theirs, since a copy may be fitted."""
 
 
 @contextmanager
-def untouched(learn: Learner, weights: bool = False) -> Iterator[None]:
-    """Whatever happens inside, afterwards the mode of every module, torch's random state, the generators of the
-    batches and the learner's running attributes are what they were; with `weights`, so are the model's weights and
-    buffers, its gradients, the optimizer and the callbacks that look."""
+def untouched(learn: Learner, weights: bool = False, batches: Any = None) -> Iterator[None]:
+    """Whatever happens inside, afterwards the mode of every module, torch's random state, the generators of the data's
+    batches and of `batches`, and the learner's running attributes are what they were; with `weights`, so are the
+    model's weights and buffers, its gradients, the optimizer and the callbacks that look."""
     modes = {module: module.training for module in learn.model.modules()}
     running = {name: value for name, value in vars(learn).items() if name in RUNNING}
-    generators = [g for part in (learn.data.train, learn.data.valid, getattr(learn.data, "test", None))
-                  if (g := getattr(part, "generator", None)) is not None]
-    drawn, random = [g.get_state() for g in generators], random_state()
+    parts = (learn.data.train, learn.data.valid, getattr(learn.data, "test", None), batches)
     with ExitStack() as stack:
+        stack.enter_context(untouched_randomness(*parts))
         if weights:
             stack.enter_context(_untouched_weights(learn))
         try:
@@ -38,9 +41,32 @@ def untouched(learn: Learner, weights: bool = False) -> Iterator[None]:
             for name in RUNNING:
                 vars(learn).pop(name, None)
             vars(learn).update(running)
-            for generator, state in zip(generators, drawn):
-                generator.set_state(state)
-            set_random_state(random)
+
+
+@contextmanager
+def one_fit(learn: Learner) -> Iterator[None]:
+    """Brackets a fit, after which the model is in evaluation mode. A fit that was refused, or cut off before its first
+    epoch began, changes nothing: hyper-parameters and the attributes of callbacks are what they were.
+
+    Raises RuntimeError inside another fit of this learner."""
+    if learn in FITTING:
+        raise RuntimeError("a fit of this learner is running, and one inside it would break its schedule and stream "
+                           "of random numbers; fit again when it is over")
+    before = [(now, dict(now)) for now in (*learn.opt.param_groups, *map(vars, learn.cbs))]
+    settings = learn.n_epochs, learn.interrupted
+    try:
+        FITTING[learn] = False
+        yield
+    except BaseException:
+        if not FITTING.get(learn):
+            learn.n_epochs, learn.interrupted = settings
+            for now, was in before:
+                now.clear()
+                now.update(was)
+        raise
+    finally:
+        if FITTING.pop(learn, False):
+            learn.model.eval()
 
 
 @contextmanager
@@ -48,7 +74,7 @@ def _untouched_weights(learn: Learner) -> Iterator[None]:
     tensors = [*learn.model.parameters(), *learn.model.buffers()]
     before, grads = [t.detach().clone() for t in tensors], [p.grad for p in learn.model.parameters()]
     opt = copy.deepcopy(learn.opt.state_dict())
-    cbs = [(cb, copy.deepcopy(cb.state_dict())) for cb in learn.cbs if cb.looks]
+    cbs = [(cb, dict(vars(cb)), copy.deepcopy(cb.state_dict())) for cb in learn.cbs if cb.looks]
     for p in learn.model.parameters():
         p.grad = None
     try:
@@ -60,7 +86,9 @@ def _untouched_weights(learn: Learner) -> Iterator[None]:
         for p, grad in zip(learn.model.parameters(), grads):
             p.grad = grad
         learn.opt.load_state_dict(opt)
-        for cb, state in cbs:
+        for cb, attributes, state in cbs:
+            vars(cb).clear()
+            vars(cb).update(attributes)
             cb.load_state_dict(state)
 
 
@@ -102,11 +130,11 @@ def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True) 
         if found := next((s for s in saved if s["name"] == type(cb).__name__), None):
             saved.remove(found)
             cb.load_state_dict(found["state"])
-    if state["batches"] is not None and getattr(learn.data.train, "generator", None) is not None:
-        learn.data.train.generator.set_state(state["batches"])
+    if state["batches"] is not None and (generator := generator_of(learn.data.train)) is not None:
+        generator.set_state(state["batches"])
     set_random_state(state["random"])
 
 
 def _generator_state(learn: Learner) -> Any:
-    generator = getattr(learn.data.train, "generator", None)
+    generator = generator_of(learn.data.train)
     return None if generator is None else generator.get_state()

@@ -13,6 +13,7 @@ from .events import CancelFit
 from .optim import set_hyper
 from .schedule import ParamScheduler
 from .state import learner_state
+from .steps import whole
 
 LOWER = ("loss", "rmse", "mae", "mse", "error")
 
@@ -69,7 +70,7 @@ class EarlyStopping(Tracker):
 
     def __init__(self, monitor: str = "valid_loss", patience: int = 1, mode: str = "auto", min_delta: float = 0.0):
         super().__init__(monitor, mode, min_delta)
-        self.patience = patience
+        self.patience = whole("patience", patience, least=0)
 
     def after_epoch(self) -> None:
         if not self.look() and self.waited >= self.patience:
@@ -128,7 +129,7 @@ class ReduceLROnPlateau(Tracker):
         super().__init__(monitor, mode, min_delta)
         if not 0 < factor < 1:
             raise ValueError(f"factor must lie between 0 and 1, got {factor}")
-        self.patience, self.factor, self.min_lr = patience, factor, min_lr
+        self.patience, self.factor, self.min_lr = whole("patience", patience, 0), factor, min_lr
 
     def before_fit(self) -> None:
         super().before_fit()
