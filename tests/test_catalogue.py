@@ -332,7 +332,7 @@ def test_rows_without_a_rating_of_people_who_are_added_are_left_out_and_counted(
     with pytest.raises(DataError, match="5 of 5 ratings are missing"):
         learn.add_ratings(NEW.assign(rating=np.nan))
     for wrong in (NEW.drop(columns="item"), NEW[["user", "item", "item"]], NEW[:0], None):
-        with pytest.raises(DataError, match="no column 'item'|occurs 2 times|three columns|the table is empty|NoneType"):
+        with pytest.raises(DataError, match="no column|2 times|three columns|is empty|NoneType"):
             learn.add_ratings(wrong)
 
 
