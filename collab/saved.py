@@ -95,7 +95,7 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
 def _check_rows(path: str | Path, rows: list[Tensor], sizes: dict[str, int], model: dict[str, Any]) -> None:
     """Raises DataError where training rows or a model's configuration do not belong to as many users and items."""
     for (name, n), some in zip(sizes.items(), rows):
-        if some.dtype != torch.int64 or len(some) and not 0 <= int(some.min()) <= int(some.max()) < n:
+        if some.dtype != torch.int64 or (len(some) and not 0 <= int(some.min()) <= int(some.max()) < n):
             raise DataError(f"{path} is damaged: its training ratings have rows outside its {n:,} {name[2:]}")
         if model.get(name, n) != n:
             raise DataError(f"{path} is damaged: its model has {name}={model[name]!r}, but it holds {n:,} ids")
@@ -181,11 +181,8 @@ def _without_arrow(column: pd.Series) -> pd.Series:
     """A column of an Arrow type as one of numpy's or pandas' own: a file is read without pyarrow too."""
     if not isinstance(column.dtype, pd.ArrowDtype):
         return column
-    missing = column.isna()
-    plain = column.astype(object).mask(missing, None).infer_objects()
-    if plain.dtype == object and missing.any():         # whole numbers and truth values with gaps
-        plain = plain.convert_dtypes(convert_string=False, convert_floating=False)
-    return plain
+    plain = column.astype(object).mask(column.isna(), None)
+    return plain.convert_dtypes() if column.dtype.kind in "iub" and column.hasnans else plain.infer_objects()
 
 
 def _storable(value: Any) -> bool:
