@@ -26,8 +26,8 @@ from .progress import Progress
 from .recorder import Recorder
 from .resume import EpochStart, Resume
 from .scores import Collect, Scores
-from .seeded import Seeded, untouched_randomness
-from .state import learner_state, restore_state, untouched
+from .seeded import Seeded, own_randomness, untouched_randomness
+from .state import learner_state, restore_state, turn, untouched
 
 
 class Verbs(Callback):
@@ -123,7 +123,8 @@ class Learner:
         self.opt.zero_grad()        # a fit that was cut off may have left gradients
         self.n_epochs, self.interrupted = int(n_epochs), False
         resumed = [] if resume is None else [Resume(resume)]
-        with self.added_cbs([*as_list(cbs), *resumed]), self.calling(self.cbs), self._ctrl_c_ends():
+        with (turn(self.model), own_randomness(), self.added_cbs([*as_list(cbs), *resumed]), self.calling(self.cbs),
+              self._ctrl_c_ends()):
             self._fit()
 
     @scope("fit")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,14 +28,53 @@ def set_random_state(states: list[Tensor]) -> None:
             torch.cuda.set_rng_state(state, device)
 
 
+class _Drawing:
+    """Which threads are inside of something that draws, how deep, and the random state before the first of them."""
+
+    lock = threading.Lock()
+    depth: Counter[int] = Counter()
+    before: list[Tensor] | None = None
+
+    @classmethod
+    def enter(cls, keep: bool) -> list[Tensor]:
+        """The random state of now, which the last to leave puts back if whoever is first wants to `keep` it."""
+        with cls.lock:
+            now = random_state()
+            if not cls.depth:
+                cls.before = now if keep else None
+            cls.depth[threading.get_ident()] += 1
+            return now
+
+    @classmethod
+    def leave(cls, own: list[Tensor] | None) -> None:
+        """Put back the state that this thread found, or nothing while others draw from it."""
+        me = threading.get_ident()
+        with cls.lock:
+            cls.depth[me] -= 1
+            cls.depth += Counter()      # without zeros
+            if not set(cls.depth) - {me} and own is not None:
+                set_random_state(own if cls.depth or cls.before is None else cls.before)
+
+
 @contextmanager
 def untouched_randomness() -> Iterator[None]:
-    """Whatever is drawn inside, torch's global random state is afterwards what it was."""
-    before = random_state()
+    """Whatever is drawn inside, torch's global random state is afterwards what it was. All threads share it: where
+    several are inside, the last to leave puts it back, and while another one trains it is left to that."""
+    before = _Drawing.enter(keep=True)
     try:
         yield
     finally:
-        set_random_state(before)
+        _Drawing.leave(before)
+
+
+@contextmanager
+def own_randomness() -> Iterator[None]:
+    """For what draws, such as a fit: other threads that look meanwhile leave the random state to it."""
+    _Drawing.enter(keep=False)
+    try:
+        yield
+    finally:
+        _Drawing.leave(None)
 
 
 class Seeded(Callback):

@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
-from .seeded import random_state, set_random_state
+from .seeded import random_state, set_random_state, untouched_randomness
 
 if TYPE_CHECKING:
     from .learner import Learner
 
 RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", "loss")
 
+_TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()     # not in the model: it is copied
+_GUARD = threading.Lock()
+
+
+def turn(model: nn.Module) -> threading.RLock:
+    """The lock that a thread holds while it trains a model or looks at it: both switch its mode."""
+    with _GUARD:
+        return _TURNS.setdefault(model, threading.RLock())
+
 
 @contextmanager
 def untouched(learn: Learner, weights: bool = False) -> Iterator[None]:
     """Whatever happens inside, afterwards the mode of every module, torch's random state, the generators of the
     batches and the learner's running attributes are what they were; with `weights`, so are the model's weights and
-    buffers, its gradients, the optimizer and the callbacks that look."""
+    buffers, its gradients, the optimizer and the callbacks that look.
+
+    One thread at a time looks at a model; others wait for their turn, also for the end of a fit."""
+    with turn(learn.model), untouched_randomness(), _untouched_learner(learn), ExitStack() as stack:
+        if weights:
+            stack.enter_context(_untouched_weights(learn))
+        yield
+
+
+@contextmanager
+def _untouched_learner(learn: Learner) -> Iterator[None]:
     modes = {module: module.training for module in learn.model.modules()}
     running = {name: value for name, value in vars(learn).items() if name in RUNNING}
     generators = [g for part in (learn.data.train, learn.data.valid, getattr(learn.data, "test", None))
                   if (g := getattr(part, "generator", None)) is not None]
-    drawn, random = [g.get_state() for g in generators], random_state()
-    with ExitStack() as stack:
-        if weights:
-            stack.enter_context(_untouched_weights(learn))
-        try:
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
-            for name in RUNNING:
-                vars(learn).pop(name, None)
-            vars(learn).update(running)
-            for generator, state in zip(generators, drawn):
-                generator.set_state(state)
-            set_random_state(random)
+    drawn = [g.get_state() for g in generators]
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for name in RUNNING:
+            vars(learn).pop(name, None)
+        vars(learn).update(running)
+        for generator, state in zip(generators, drawn):
+            generator.set_state(state)
 
 
 @contextmanager
