@@ -18,7 +18,7 @@ from .ensembles import no_loss
 from .errors import DataError, warn
 from .evaluate.callback import RankingMetrics
 from .learner import CollabLearner, no_data
-from .losses import RatingCrossEntropy, huber, mae, mse
+from .losses import RatingCrossEntropy, mse
 from .metrics import MAE, RMSE
 from .models.als import ALS
 from .models.classifier import RatingClassifier
@@ -33,8 +33,10 @@ from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
 from .models.two_tower import TwoTower
 from .objectives import OBJECTIVES, Objective, objective
+from .recipe import LOSSES, TERMS
 from .saved import load_parts, load_weights
 from .train.callback import Callback
+from .train.checkpoint import reading
 from .train.optim import OptFunc, adamw
 from .train.steps import Threads
 from .train.terms import LossTerms, Term
@@ -42,7 +44,6 @@ from .train.terms import LossTerms, Term
 NAMES = ("dot", "dot_bias", "net", "classifier", "svdpp", "hybrid", "als", "als_explicit", "ease", "infinite_ae", "bpr",
          "softmax", "two_tower")
 RANKERS = ("bpr", "softmax", "two_tower")
-LOSSES = {"mse": mse, "mae": mae, "huber": huber}
 MANY_BATCHES = 1000     # an epoch, for a model whose batches each cost as much as all ratings
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
 RECIPES = {"dot": (1e-2, 0.02), "dot_bias": (5e-3, 0.3), "net": (5e-3, 0.1), "classifier": (4e-3, 0.45),
@@ -122,8 +123,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
         learn.add_cbs([ranking, *([RankingMetrics()] if metrics is None and _can_rank(data) else [])])
     if terms := list(terms or []):
         learn.add_cbs(LossTerms(*terms))
-    if learn.device.type == "cpu" and data.train.bs <= SMALL_BATCH:
-        learn.add_cbs(Threads(1))
+    learn.add_cbs(_one_thread(data))
     if getattr(module, "history", False) and len(data.train) > MANY_BATCHES:
         warn(f"{type(module).__name__} multiplies the matrix of all {data.train.n:,} training ratings in each "
              f"of an epoch's {len(data.train):,} batches; larger ones, such as bs="
@@ -137,32 +137,42 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     """The learner that `export` wrote: the same answers, to the bit. `learn.notes` holds the notes.
 
     It has no validation part, and the usual metrics; a further fit begins with a fresh AdamW, at the lr and wd the
-    learner had: where it had an `opt_func` of your own, set `learn.opt_func` to that first. A loss that is not collab's
-    own is not in the file: the learner then has the model's default; a ranking objective of your own is not either,
-    which is warned of. Terms of the loss are not in it.
+    learner had, and with its ranking objective and the terms `L2` and `Gravity` of its loss. What is not data is not in
+    the file: a loss, objective, term, metric or callback of your own, and an `opt_func`. One warning names what there
+    was.
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
-    Raises FileNotFoundError, or ValueError for another kind of file or weights that do not fit."""
+    Raises FileNotFoundError, DataError for another kind of file or a damaged one, or ValueError for weights that do not
+    fit."""
     parts = load_parts(path, model, device)
-    loss, ranking = LOSSES.get(parts.recipe["loss_func"]), parts.recipe.pop("objective", None)
+    with reading(path):
+        recipe = dict(parts.recipe)
+        loss, ranking, lost = LOSSES.get(recipe["loss_func"]), recipe.pop("objective", None), recipe.pop("lost")
+        terms = [TERMS[name](coeff) for name, coeff in recipe.pop("terms")]
+        known = [objective(**ranking)] if ranking and ranking["name"] else []
     learn: CollabLearner
     if isinstance(parts.model, SolvedModel):
-        learn = _solver(parts.data, parts.model, loss, seed=parts.recipe["seed"])
+        learn = _solver(parts.data, parts.model, loss, seed=recipe["seed"])
     else:
-        recipe = {**parts.recipe, "loss_func": loss or own_loss(parts.model)}
         rates = not ranking and not parts.data.implicit and not isinstance(parts.model, RankEnsemble)
-        known = ranking is not None and ranking["name"] is not None
         if ranking and not known:
             ranker: Any = parts.model
             ranker.predicts_ratings = False
-        learn = CollabLearner(parts.data, parts.model, **recipe, cbs=[objective(**ranking)] if known else None,
-                              metrics=[RMSE(), MAE()] if rates else [])
-        if ranking and not known:
-            warn(f"{path} holds a model that was trained to rank with an objective that is not collab's own; "
-                 "add it before a further fit: learn.add_cbs(...)")
+        learn = CollabLearner(parts.data, parts.model, **{**recipe, "loss_func": loss or own_loss(parts.model)},
+                              metrics=[RMSE(), MAE()] if rates else [],
+                              cbs=[*known, *([LossTerms(*terms)] if terms else []), *_one_thread(parts.data)])
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
-    learn.notes = parts.notes
+    learn.notes, learn.lost = parts.notes, lost
     learn.recorder.load_state_dict(parts.history)
+    learn.model.eval()      # nothing is to be switched where several threads look
+    if lost:
+        warn(f"{path} does not hold {', '.join(lost)} of the learner that was exported; before a further fit set "
+             "learn.loss_func and learn.opt_func, and add callbacks, terms and objectives: learn.add_cbs(...)")
     return learn
+
+
+def _one_thread(data: CollabDataBunch) -> list[Callback]:
+    """What trains small batches on a CPU with a single thread."""
+    return [Threads(1)] if data.device.type == "cpu" and data.train.bs <= SMALL_BATCH else []
 
 
 def _solver(data: CollabDataBunch, model: SolvedModel, loss: Callable | None, metrics: Any = None, cbs: Any = None,

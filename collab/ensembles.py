@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from .errors import DataError, warn
 from .learner import CollabLearner
-from .losses import mse
+from .losses import RatingCrossEntropy, mse
 from .models.embedding import EmbeddingDot, EmbeddingDotBias
 from .models.ensemble import Ensemble
 from .models.ensemble import fold as fold_models
 from .models.rank_ensemble import RankEnsemble, moments
 from .models.remembered import RememberingModel
+from .recipe import added_cbs, name_of, terms_of, training_cbs
 from .recommend import MAX_SCORES, cross_scores
 from .train.snapshots import Snapshots
 
@@ -45,8 +46,9 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
     Where one of them ranks (it was trained with an objective, or is an "als", say), so does the mean: a `RankEnsemble`
     of standardised scores, or, of dot models that all have one objective, the mean of their scores.
     Over the data of the first, which the others must share: a rating that one of them trained on is no test of the
-    whole, and other training rows are warned of. Its settings are those of the first too, without its callbacks and
-    history; its loss is the mean squared error where the models are of several classes. `fold` as in `combine`.
+    whole, and other training rows are warned of. Its settings are those of the first too, without its history; its
+    loss is the mean squared error where the models are of several classes. Another loss, other terms and callbacks are
+    not taken along, which is warned of. `fold` as in `combine`.
     Raises ValueError for no learners or models that cannot be combined, DataError for other users or items, and for
     other training rows where a model scores from them (`EASE`, `InfiniteAE`, `SoftmaxNet`, `SVDpp`)."""
     if isinstance(learners, CollabLearner) or not learners:
@@ -66,10 +68,22 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
     folds = _all_dot(models) and len(objectives) == 1 if fold is None else fold
     if not folds and any(learn.ranks for learn in learners):
         return CollabLearner(first.data, _standardised(models, first), no_loss, metrics=[], seed=first.seed)
-    one_class = len({type(model) for model in models}) == 1
-    return CollabLearner(first.data, combine(models, folds), first.loss_func if one_class else mse, first.opt_func,
-                         first.lr, first.wd, copy.deepcopy(first.scores.metrics), seed=first.seed,
-                         cbs=first.objective and type(first.objective)(**first.objective.config))
+    loss = first.loss_func if len({type(model) for model in models}) == 1 else mse
+    if lost := _not_taken(learners, loss):
+        warn(f"the mean of the learners is trained further without {', '.join(lost)}; set its loss_func, and add the "
+             "others: learn.add_cbs(...)")
+    return CollabLearner(first.data, combine(models, folds), loss, first.opt_func, first.lr, first.wd,
+                         copy.deepcopy(first.scores.metrics), seed=first.seed, cbs=training_cbs(first))
+
+
+def _not_taken(learners: Sequence[CollabLearner], loss: Callable) -> list[str]:
+    """In words, the losses, terms and callbacks of the learners that are not those of their mean."""
+    names = [f"the loss {name_of(learn.loss_func)}" for learn in learners if learn.loss_func is not loss
+             and learn.objective is None and not isinstance(learn.loss_func, RatingCrossEntropy)]
+    names += [f"the term {term!r}" for learn in learners for term in terms_of(learn)
+              if repr(term) not in map(repr, terms_of(learners[0]))]
+    names += [f"the callback {name}" for learn in learners for name in added_cbs(learn)]
+    return list(dict.fromkeys(names))
 
 
 def no_loss(pred: Tensor, target: Tensor) -> Tensor:

@@ -20,9 +20,9 @@ from .models.dot_form import DotForm
 from .models.embedding import Range, sigmoid_range
 from .models.products import products
 from .recommend import check_k, top_k
-from .train.checkpoint import read_tensors, write_tensors
+from .train.checkpoint import read_tensors, reading, write_tensors
 
-VERSION, METHODS = 1, ("exact", "usearch")
+METHODS = ("exact", "usearch")
 WIDER = 8       # an approximate search asks for so many times as many, and scores them exactly
 
 
@@ -47,8 +47,8 @@ class Index:
             raise DataError(f"method={method!r} is not one of {', '.join(METHODS)}")
         if len(items) != len(item_ids) or (users is not None and (user_ids is None or len(users) != len(user_ids))):
             raise DataError("there must be a vector for every row of the ids, the unknown row included")
-        self.items, self.item_ids, self.titles = items.detach().float().cpu().contiguous(), item_ids, titles
-        self.users = None if users is None else users.detach().float().cpu().contiguous()
+        self.items, self.item_ids, self.titles = _copy(items), item_ids, titles
+        self.users = None if users is None else _copy(users)
         self.user_ids, self.y_range, self.scale, self.method = user_ids, y_range, scale, method
         self.catalogue = Catalogue(item_ids, titles)
         self._graph = _graph(self.items) if method == "usearch" else None
@@ -125,22 +125,25 @@ class Index:
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file with vectors, ids and titles, and no rating; whole, or not at all."""
         users = {} if self.users is None else {"users": self.users}
-        config = {"index": VERSION, "items": self.item_ids.to_state(), "titles": self.titles, "y_range": self.y_range,
+        config = {"items": self.item_ids.to_state(), "titles": self.titles, "y_range": self.y_range,
                   "users": self.user_ids and self.user_ids.to_state(), "scale": self.scale,
                   "method": self.method}
-        return write_tensors(path, {"items": self.items, **users}, config)
+        return write_tensors(path, {"items": self.items, **users}, config, kind="index")
 
     @classmethod
     def load(cls, path: str | Path, method: str | None = None) -> Index:
         """What `save` wrote: the same answers, to the bit, with the file's `method` unless another is given. Raises
-        FileNotFoundError, or ValueError for another file."""
-        tensors, config = read_tensors(path)
-        if config.get("index") != VERSION:
-            raise ValueError(f"{path} is no index of version {VERSION}; a learner is read with load_learner(path)")
-        users = config["users"] and Vocab.from_state(config["users"])
-        y_range, scale = (r and (float(r[0]), float(r[1])) for r in (config["y_range"], config["scale"]))
-        return cls(tensors["items"], Vocab.from_state(config["items"]), config["titles"], tensors.get("users"), users,
-                   y_range, scale, method or config.get("method", "exact"))
+        FileNotFoundError, or DataError for another file or a damaged one."""
+        tensors, config = read_tensors(path, kind="index")
+        with reading(path):
+            users, items = config["users"] and Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
+            y_range, scale = (r and (float(r[0]), float(r[1])) for r in (config["y_range"], config["scale"]))
+            titles, vectors, queries = config["titles"], tensors["items"], tensors.get("users")
+            if len(vectors) != len(items) or (titles is not None and len(titles) != len(items) - 1) or (
+                    (None if users is None else len(users)) != (None if queries is None else len(queries))):
+                raise DataError(f"{path} is damaged: it has not as many vectors and titles as ids")
+            kind = config["method"]
+        return cls(vectors, items, titles, queries, users, y_range, scale, method or kind)
 
     def _find(self, queries: Tensor, k: int, seen: Histories) -> tuple[Tensor, Tensor]:
         check_k(k)
@@ -158,6 +161,11 @@ class Index:
             parts.append(top_k(scored, torch.tensor([row]), near, k, seen))
         empty = torch.zeros(0, k)
         return torch.cat([empty.long(), *(p[0] for p in parts)]), torch.cat([empty, *(p[1] for p in parts)])
+
+
+def _copy(vectors: Tensor) -> Tensor:
+    """Vectors of the index' own: a model whose weights they were may be trained further."""
+    return vectors.detach().to("cpu", torch.float32, copy=True).contiguous()
 
 
 def _graph(items: Tensor) -> Any:

@@ -18,13 +18,13 @@ from .data.vocab import SEVERAL, UNKNOWN, Ids, Vocab
 from .errors import DataError, warn
 from .frames import Table
 from .models.ensemble import Ensemble
-from .objectives import Objective, objective_name
+from .objectives import Objective
+from .recipe import recipe_of, training_cbs
 from .recommend import MAX_PAIRS, CrossScores, check_k, cosine_scores, cross_scores, pair_scores, top_k
 from .saved import save_parts
 from .serve import Rated, add_ratings, index, rated_rows, recommend_all, scores_of
 from .train.callback import Callback
 from .train.learner import Learner
-from .train.optim import per_group
 
 
 class CollabLearner(Learner):
@@ -41,6 +41,7 @@ class CollabLearner(Learner):
         _check_parts(data, model)
         self.scale = data.scale if getattr(model, "predicts_ratings", True) else None
         self.notes: dict[str, Any] = {}
+        self.lost: list[str] = []       # what the file it was loaded from does not keep (see `recipe`)
         super().__init__(data, model, *args, **kwargs)
         self.add_cbs(AverageUnknown())
         fill_unknown(self.model, data)
@@ -194,13 +195,7 @@ class CollabLearner(Learner):
         the training ratings (which `recommend` needs to leave out what was seen). `notes` are JSON values to keep.
 
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
-        recipe = {"lr": per_group(self.opt, self.lr) if isinstance(self.lr, slice) else self.lr, "wd": self.wd,
-                  "seed": self.seed, "loss_func": getattr(self.loss_func, "__name__", None)}
-        if self.objective is not None:
-            recipe["objective"] = {"name": objective_name(self.objective), **self.objective.config}
-        elif "predicts_ratings" in vars(self.model):        # an objective that was not in the file it came from
-            recipe["objective"] = {"name": None}
-        return save_parts(path, self.model, self.data, recipe, {**self.notes, **notes},
+        return save_parts(path, self.model, self.data, recipe_of(self), {**self.notes, **notes},
                           self.recorder.state_dict())
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
@@ -237,7 +232,7 @@ class CollabLearner(Learner):
         """A learner like this one over other data and another model."""
         return type(self)(data, model, self.loss_func, self.opt_func, lr=self.lr, wd=self.wd, seed=self.seed,
                           metrics=copy.deepcopy(self.scores.metrics),
-                          cbs=self.objective and type(self.objective)(**self.objective.config))
+                          cbs=training_cbs(self))
 
     def _pool(self, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
               unknown: str = "average") -> Tensor:

@@ -63,9 +63,10 @@ class Objective(Callback):
         if not isinstance(data, CollabDataBunch):
             raise DataError(f"{self} needs a CollabDataBunch, got {type(data).__name__}")
         if data is not self.data:
-            self.data, self.negatives = data, self.make_negatives(data)
+            negatives = self.make_negatives(data)
             rarest = -math.log(data.train.n)        # of what is only in the validation part, and never drawn
-            self.log_q = self.negatives.log_q.masked_fill(self.negatives.q == 0, rarest)
+            self.log_q = negatives.log_q.masked_fill(negatives.q == 0, rarest)
+            self.negatives, self.data = negatives, data     # last: another thread may ask meanwhile
 
     def _one_input(self, model: Any) -> None:
         """Raises TypeError for a model that in training gives each row an input of its own, whose scores of other

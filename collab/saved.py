@@ -26,9 +26,8 @@ from .models.softmax import SoftmaxNet
 from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
 from .models.two_tower import TwoTower
-from .train.checkpoint import read_tensors, write_tensors
+from .train.checkpoint import read_tensors, reading, write_tensors
 
-VERSION = 2
 MODELS: dict[str, type[nn.Module]] = {
     cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, RatingClassifier, SVDpp, HybridNet,
                                   ALS, EASE, InfiniteAE, SoftmaxNet, TwoTower)}
@@ -53,7 +52,7 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
     recorder's state but for seconds: the same seed gives the same file."""
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
     name = type(model).__name__
-    config = {"version": VERSION, "model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
+    config = {"model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
               "shuffle": data.train.shuffle, "model_config": _config(model), "seed": data.seed,
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
               "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
@@ -67,31 +66,50 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
 
 
 def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.device | str | None = None) -> Parts:
-    """The parts in a file that `save_parts` wrote, with the model it names or the one that is given.
+    """The parts in a file that `save_parts` wrote, with the model it names or the one that is given, whose weights take
+    the types of the file's.
 
-    Raises FileNotFoundError, or ValueError where the file is of another kind or the model is not to be had."""
+    Raises FileNotFoundError, DataError where the file is of another kind or damaged, or ValueError where the model is
+    not to be had."""
     tensors, config = read_tensors(path)
-    if "tree" in config:
-        raise ValueError(f"{path} is a checkpoint of a learner; put it back with learn.load({str(path)!r})")
-    if "index" in config:
-        raise ValueError(f"{path} is an index; read it with Index.load({str(path)!r})")
-    if (version := config.get("version")) != VERSION:
-        raise ValueError(f"{path} has format version {version}, but this collab reads version {VERSION}"
-                         + ("; update collab" if isinstance(version, int) and version > VERSION else ""))
     device = default_device() if device is None else torch.device(device)
-    users, items = Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
-    train = TensorBatches(*(tensors[f"train.{name}"] for name in TRAIN), bs=config["bs"], seed=config["seed"],
-                          shuffle=config.get("shuffle", True), device=device, shape=(len(users), len(items)))
-    data = CollabDataBunch(train, None, None, users, items,
-                           _unpack(config["item_table"]), seed=config["seed"], device=device,
-                           implicit=config.get("implicit", False), threshold=config.get("threshold"),
-                           schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}))
-    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    model = _rebuild(path, config, train.tensors, len(users)) if model is None else model
-    load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
-    history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
-    history["parts"] = {name.removeprefix("part."): t for name, t in tensors.items() if name.startswith("part.")}
-    return Parts(data, model, weights, config["recipe"], config["notes"], history)
+    with reading(path):
+        users, items = Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
+        rows = [tensors[f"train.{name}"] for name in TRAIN]
+        _check_rows(path, rows, {"n_users": len(users), "n_items": len(items)}, config["model_config"] or {})
+        train = TensorBatches(*rows, bs=config["bs"], seed=config["seed"], shuffle=config["shuffle"], device=device,
+                              shape=(len(users), len(items)))
+        data = CollabDataBunch(train, None, None, users, items,
+                               _unpack(config["item_table"]), seed=config["seed"], device=device,
+                               implicit=config["implicit"], threshold=config["threshold"],
+                               schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}))
+        weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        model = _rebuild(path, config, train.tensors, len(users)) if model is None else model
+        _take_types(model, weights)
+        load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
+        history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
+        history["parts"] = {name.removeprefix("part."): t for name, t in tensors.items() if name.startswith("part.")}
+        return Parts(data, model, weights, config["recipe"], config["notes"], history)
+
+
+def _check_rows(path: str | Path, rows: list[Tensor], sizes: dict[str, int], model: dict[str, Any]) -> None:
+    """Raises DataError where training rows or a model's configuration do not belong to as many users and items."""
+    for (name, n), some in zip(sizes.items(), rows):
+        if some.dtype != torch.int64 or (len(some) and not 0 <= int(some.min()) <= int(some.max()) < n):
+            raise DataError(f"{path} is damaged: its training ratings have rows outside its {n:,} {name[2:]}")
+        if model.get(name, n) != n:
+            raise DataError(f"{path} is damaged: its model has {name}={model[name]!r}, but it holds {n:,} ids")
+
+
+def _take_types(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Make the model's weights double or half where those that are to be put into it are."""
+    floats = {name: t.dtype for name, t in weights.items() if t.is_floating_point()}
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    other = {name: dtype for name, dtype in floats.items() if name in own and own[name].dtype != dtype}
+    if other and len(set(floats.values())) == 1:        # what is not in the file, such as counts, goes with the rest
+        model.to(next(iter(other.values())))
+    for name, dtype in other.items():
+        own[name].data = own[name].data.to(dtype)
 
 
 def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -139,16 +157,32 @@ def _pack(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _pack_column(column: pd.Series, where: str) -> dict[str, Any]:
+    """Raises DataError for a column that could not be read again."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return {"categories": _pack_column(column.cat.categories.to_series(), where),
                 "ordered": bool(column.cat.ordered), "values": column.cat.codes.tolist()}
+    column = _without_arrow(column)
     try:
         values = [None if missing else to_json(value) for value, missing in zip(column, column.isna())]
     except DataError:
         odd = next(value for value in column.dropna() if not _storable(value))
         raise DataError(f"{where} of the table of items: values of type {type(odd).__name__} (such as {odd!r}) cannot "
                         "be written to a file; drop the column, or make it text, numbers or dates") from None
-    return {"dtype": str(column.dtype), "values": values}
+    packed = {"dtype": str(column.dtype), "values": values}
+    try:
+        _unpack_column(packed)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise DataError(f"{where} of the table of items: its type {column.dtype} could not be read from a file again "
+                        f"({error}); drop the column, or make it text, numbers or dates") from None
+    return packed
+
+
+def _without_arrow(column: pd.Series) -> pd.Series:
+    """A column of an Arrow type as one of numpy's or pandas' own: a file is read without pyarrow too."""
+    if not isinstance(column.dtype, pd.ArrowDtype):
+        return column
+    plain = column.astype(object).mask(column.isna(), None)
+    return plain.convert_dtypes() if column.dtype.kind in "iub" and column.hasnans else plain.infer_objects()
 
 
 def _storable(value: Any) -> bool:

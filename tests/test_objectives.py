@@ -260,7 +260,7 @@ def test_an_objective_of_ones_own_is_not_in_the_file_and_the_scores_stay_raw(pla
     learn = collab_learner(data, "dot", n_factors=4, loss_func=Mine(), metrics=[])
     with learn.no_logging():
         learn.fit(1)
-    with pytest.warns(UserWarning, match="an objective that is not collab's own"):
+    with pytest.warns(UserWarning, match="does not hold the objective Mine of the learner"):
         loaded = load_learner(learn.export(tmp_path / "m"), device="cpu")
     assert loaded.objective is None
     pd.testing.assert_frame_equal(loaded.recommend(1), learn.recommend(1))

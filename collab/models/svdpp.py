@@ -14,6 +14,10 @@ from .products import products
 
 Side = tuple[Tensor, Tensor]        # factors (n, n_factors), bias (n,)
 
+with warnings.catch_warnings():     # torch says once that compressed rows are in a beta state; filters are not for threads
+    warnings.simplefilter("ignore", UserWarning)
+    torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
+
 
 class SVDpp(nn.Module):
     """score = range(mu + b_u + b_i + x_u . z_i), where both sides know with whom they occur in the training part:
@@ -135,10 +139,8 @@ class SVDpp(nn.Module):
 def _csr(model: nn.Module, side: str, dtype: torch.dtype) -> Tensor:
     starts, others = getattr(model, f"{side}_starts"), getattr(model, f"{side}_others")
     n = len(getattr(model, f"{'i' if side == 'u' else 'u'}_counts"))
-    with warnings.catch_warnings():         # that compressed rows are in a beta state
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.sparse_csr_tensor(starts, others, others.new_ones(len(others), dtype=dtype),
-                                       (len(starts) - 1, n), check_invariants=False)
+    return torch.sparse_csr_tensor(starts, others, others.new_ones(len(others), dtype=dtype), (len(starts) - 1, n),
+                                   check_invariants=False)
 
 
 class _Product(torch.autograd.Function):

@@ -1,7 +1,11 @@
-"""Files of tensors and JSON: written whole or not at all, and read without executing anything."""
+"""Files of tensors and JSON: written whole or not at all, and read without executing anything.
+
+A file is a safetensors file whose header holds the SHA-256 of all its bytes, those of the checksum itself taken as
+zeros. What is read is copied: a file that is overwritten or cut off later changes nothing that was read from it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
@@ -12,15 +16,20 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
-FORMAT, CONFIG = "collab", "config.json"
+from ..errors import DataError
+
+CONFIG, CHECKSUM, BLANK = "config.json", "collab.sha256", "0" * 64
+VERSIONS = {"model": 3, "index": 2, "checkpoint": 2}
+READERS = {"model": "a model that was exported; read it with load_learner(path)", "index": "an index; read it with "
+           "Index.load(path)", "checkpoint": "a checkpoint of a learner; put it back with learn.load(path)"}
 
 
-def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> Path:
+def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any], kind: str = "model") -> Path:
     """One safetensors file of `tensors`, and `config` as JSON: a killed process leaves the old file or the new one.
+    `kind` is "model", "index" or "checkpoint", and is kept with its version.
 
     Folders that are missing are made. Raises OSError where the file cannot be written, TypeError before that for a
     configuration that JSON does not know."""
@@ -28,8 +37,14 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: dict[str
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
     packed = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}    # tied ones part
+    config = {"kind": kind, "version": VERSIONS[kind], **config}
     packed[CONFIG] = torch.frombuffer(bytearray(json.dumps(config, default=_plain).encode()), dtype=torch.uint8)
-    return write_bytes(path, save(packed, metadata={"format": FORMAT}))
+    content = save(packed, metadata={CHECKSUM: BLANK})
+    at = content.index(BLANK.encode(), content.index(CHECKSUM.encode()))
+    with whole_file(path) as file:
+        for part in (content[:at], _checksum(content, at).encode(), memoryview(content)[at + len(BLANK):]):
+            file.write(part)
+    return path
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
@@ -56,38 +71,80 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def read_tensors(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, config) of a file that `write_tensors` wrote.
+def read_tensors(path: str | Path, kind: str = "model") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, config) of a file of that kind that `write_tensors` wrote.
 
-    Raises FileNotFoundError, or ValueError for a file of another kind or one that was cut off."""
+    Raises FileNotFoundError, or DataError for a file of another kind or version, or one of which a byte is missing or
+    is not what was written."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path.absolute()}")
+    content = path.read_bytes()
+    _check_written(path, content)
+    with reading(path):
+        loaded = load(content)
+        del content
+        tensors = {name: loaded.pop(name).clone() for name in list(loaded)}     # aligned as all other tensors are
+        config = json.loads(tensors.pop(CONFIG).numpy().tobytes())
+        found, version = config.pop("kind"), config.pop("version")
+    if found != kind:
+        raise DataError(f"{path} is {READERS.get(found, f'a file of the kind {found!r}')}")
+    if version != VERSIONS[kind]:
+        newer = isinstance(version, int) and version > VERSIONS[kind]
+        raise DataError(f"{path} has format version {version}, but this collab reads version {VERSIONS[kind]}"
+                        + ("; update collab" if newer else "; export it again, with this one"))
+    return tensors, config
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Whatever is wrong with the content of a file that is taken apart inside, as a DataError that names the file."""
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            if (file.metadata() or {}).get("format") != FORMAT:
-                raise ValueError(f"{path} is a safetensors file, but it was not written by collab")
-            names = file.keys()         # the file itself cannot be iterated over
-            tensors = {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a model file, or it was cut off: {error}") from None
-    if CONFIG not in tensors:
-        raise ValueError(f"{path} is not a model file: it holds no {CONFIG}")
-    return tensors, json.loads(tensors.pop(CONFIG).cpu().numpy().tobytes())
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if str(path) in str(error):
+            raise
+        raise DataError(f"{path} does not hold what such a file must ({type(error).__name__}: {error}); it was written "
+                        "by something else, or changed since; export it again") from error
+
+
+def _check_written(path: Path, content: bytes) -> None:
+    """Raises DataError for what `write_tensors` did not write, byte by byte."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8:end])
+    except (RecursionError, ValueError):
+        header = None
+    if not isinstance(header, dict):
+        raise DataError(f"{path} is not a model file, index or checkpoint, or it was cut off")
+    marks = header.get("__metadata__")
+    if not isinstance(marks, dict) or not isinstance(mark := marks.get(CHECKSUM), str):
+        raise DataError(f"{path} is a safetensors file, but it was not written by collab, or not by this version")
+    at = content.find(mark.encode(errors="replace"), 0, end)
+    if len(mark) != len(BLANK) or at < 0 or _checksum(content, at) != mark:
+        raise DataError(f"{path} is damaged, or it was cut off: its bytes are not those that were written (their "
+                        "checksum differs); copy or export it again")
+
+
+def _checksum(content: bytes, at: int) -> str:
+    """SHA-256 of the content with zeros in place of the checksum that begins `at` there."""
+    digest = hashlib.sha256(memoryview(content)[:at])
+    digest.update(BLANK.encode())
+    digest.update(memoryview(content)[at + len(BLANK):])
+    return digest.hexdigest()
 
 
 def write_tree(path: str | Path, tree: Any) -> Path:
     """Write nested dicts, lists and tuples of tensors, arrays and plain values. Raises TypeError for anything else."""
     tensors: dict[str, Tensor] = {}
-    return write_tensors(path, tensors, {"tree": _pack(tree, tensors)})
+    return write_tensors(path, tensors, {"tree": _pack(tree, tensors)}, kind="checkpoint")
 
 
 def read_tree(path: str | Path) -> Any:
     """What `write_tree` wrote; arrays come back as tensors. Raises as `read_tensors` does."""
-    tensors, config = read_tensors(path)
-    if "tree" not in config:
-        raise ValueError(f"{path} is no checkpoint; a model that was exported is read with load_learner(path)")
-    return _unpack(config["tree"], tensors)
+    tensors, config = read_tensors(path, kind="checkpoint")
+    with reading(path):
+        return _unpack(config["tree"], tensors)
 
 
 # JSON has lists and text keys only, and no tensors: what it lacks is written as {"type": ..., ...}.

@@ -28,8 +28,8 @@ from .progress import Progress
 from .recorder import Recorder
 from .resume import EpochStart, Resume
 from .scores import Collect, Scores
-from .seeded import Seeded, untouched_randomness
-from .state import FITTING, learner_state, one_fit, restore_state, untouched
+from .seeded import Seeded, own_randomness, untouched_randomness
+from .state import FITTING, learner_state, one_fit, restore_state, turn, untouched
 
 
 class Verbs(Callback):
@@ -120,7 +120,7 @@ class Learner:
         try:
             self._check_fit(n_epochs)
             cbs = [*as_list(cbs), *([] if resume is None else [Resume(resume)])]
-            with self.added_cbs(cbs), one_fit(self), self.calling(self.cbs):
+            with turn(self.model), own_randomness(), self.added_cbs(cbs), one_fit(self), self.calling(self.cbs):
                 set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
                 self.n_epochs, self.interrupted = int(n_epochs), False
                 self._fit()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,22 +28,64 @@ def set_random_state(states: list[Tensor]) -> None:
             torch.cuda.set_rng_state(state, device)
 
 
+class _Drawing:
+    """Which threads are inside of something that draws, how deep, and the random state before the first of them."""
+
+    lock = threading.Lock()
+    depth: ClassVar[Counter[int]] = Counter()
+    before: list[Tensor] | None = None
+
+    @classmethod
+    def enter(cls, keep: bool) -> list[Tensor]:
+        """The random state of now, which the last to leave puts back if whoever is first wants to `keep` it."""
+        with cls.lock:
+            now = random_state()
+            if not cls.depth:
+                cls.before = now if keep else None
+            cls.depth[threading.get_ident()] += 1
+            return now
+
+    @classmethod
+    def leave(cls, own: list[Tensor] | None) -> None:
+        """Put back the state that this thread found, or nothing while others draw from it."""
+        me = threading.get_ident()
+        with cls.lock:
+            cls.depth[me] -= 1
+            cls.depth += Counter()      # without zeros
+            if not set(cls.depth) - {me} and own is not None:
+                set_random_state(own if cls.depth or cls.before is None else cls.before)
+
+
 class untouched_randomness(AbstractContextManager[None]):
     """Whatever is drawn inside, torch's global random state is afterwards what it was, and so are the generators that
-    the batches `drawn` are drawn with. A class, since a generator function that Ctrl-C cuts off on its way out puts
-    states back when it is collected, which may be in the middle of another fit."""
+    the batches `drawn` are drawn with. All threads share the global one: where several are inside, the last to leave
+    puts it back, and while another one trains it is left to that.
+
+    A class, since a generator function that Ctrl-C cuts off on its way out puts states back when it is collected,
+    which may be in the middle of another fit."""
 
     def __init__(self, *drawn: Any):
         self.drawn = drawn
 
     def __enter__(self) -> None:
         self.generators = [g for batches in self.drawn if (g := generator_of(batches)) is not None]
-        self.states, self.before = [g.get_state() for g in self.generators], random_state()
+        self.states = [g.get_state() for g in self.generators]
+        self.before = _Drawing.enter(keep=True)
 
     def __exit__(self, *error: object) -> None:
         for generator, state in zip(self.generators, self.states):
             generator.set_state(state)
-        set_random_state(self.before)
+        _Drawing.leave(self.before)
+
+
+class own_randomness(AbstractContextManager[None]):
+    """For what draws, such as a fit: other threads that look meanwhile leave the random state to it."""
+
+    def __enter__(self) -> None:
+        _Drawing.enter(keep=False)
+
+    def __exit__(self, *error: object) -> None:
+        _Drawing.leave(None)
 
 
 class Seeded(Callback):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 from ..loaders import generator_of
 from .seeded import random_state, set_random_state, untouched_randomness
@@ -20,17 +22,27 @@ RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", 
 FITTING: WeakKeyDictionary[Learner, bool] = WeakKeyDictionary()
 """The learners whose fit is running, and whether its first epoch has begun; not theirs, since a copy may be fitted."""
 
+_TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()     # not in the model: it is copied
+_GUARD = threading.Lock()
+
+
+def turn(model: nn.Module) -> threading.RLock:
+    """The lock that a thread holds while it trains a model or looks at it: both switch its mode."""
+    with _GUARD:
+        return _TURNS.setdefault(model, threading.RLock())
+
 
 @contextmanager
 def untouched(learn: Learner, weights: bool = False, batches: Any = None) -> Iterator[None]:
     """Whatever happens inside, afterwards the mode of every module, torch's random state, the generators of the data's
     batches and of `batches`, and the learner's running attributes are what they were; with `weights`, so are the
-    model's weights and buffers, its gradients, the optimizer and the callbacks that look."""
-    modes = {module: module.training for module in learn.model.modules()}
-    running = {name: value for name, value in vars(learn).items() if name in RUNNING}
+    model's weights and buffers, its gradients, the optimizer and the callbacks that look.
+
+    One thread at a time looks at a model; others wait for their turn, also for the end of a fit."""
     parts = (learn.data.train, learn.data.valid, getattr(learn.data, "test", None), batches)
-    with ExitStack() as stack:
-        stack.enter_context(untouched_randomness(*parts))
+    with turn(learn.model), untouched_randomness(*parts), ExitStack() as stack:
+        modes = {module: module.training for module in learn.model.modules()}
+        running = {name: value for name, value in vars(learn).items() if name in RUNNING}
         if weights:
             stack.enter_context(_untouched_weights(learn))
         try:
