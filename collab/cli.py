@@ -186,7 +186,9 @@ def recommend(model: ModelFile = OUT,
               n: Count = 10,
               out: Annotated[Path | None, typer.Option("--out", "-o", help="With --all: the .parquet or .csv file to "
                                                                            "write.")] = None,
-              include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated.")] = False,
+              include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated, which is "
+                                                                                "left out otherwise, held out or not.")
+                                      ] = False,
               as_: As = Output.TABLE) -> None:
     """Recommend items to a user, beside what that user liked; to somebody new, from a few ratings; or to everybody."""
     if (user is not None) + everybody + (ratings is not None) != 1:
@@ -196,14 +198,14 @@ def recommend(model: ModelFile = OUT,
     if out is not None:
         _check_writable(out)
         learn = _load(model)
-        learn.recommend_all(n, path=out, exclude_seen=not include_seen)
+        learn.recommend_all(n, path=out, exclude=None if include_seen else "known")
         print(f"Wrote {out}: the {n} best for each of {learn.data.n_users - 1:,} users.")
         return
     learn = _load(model)
     if ratings is not None:
         rated = rated_file(learn.data, ratings)
         titles = learn.data.titles(rated["item"])
-        recommended = learn.recommend(ratings=rated, n=n, exclude_seen=not include_seen)
+        recommended = learn.recommend(ratings=rated, n=n, exclude=None if include_seen else "known")
         if as_ is Output.TABLE:
             shown = rated if titles is None else rated.assign(title=titles)
             print(f"From these {len(rated):,} ratings:\n\n{table(shown)}\n\nRecommended:\n")
@@ -211,7 +213,7 @@ def recommend(model: ModelFile = OUT,
         return
     assert user is not None
     id = learn.data.users.parse(user)
-    recommended = learn.recommend(id, n=n, exclude_seen=not include_seen, unknown="error")
+    recommended = learn.recommend(id, n=n, exclude=None if include_seen else "known", unknown="error")
     if as_ is Output.TABLE:
         print(f"Rated highest by user {user}:\n\n{table(learn.rated(id, n=5))}\n\nRecommended:\n")
     _print(recommended, as_, "nothing: this user has rated every item")

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from .data.aside import Aside, Wide
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, default_device
 from .data.schema import Schema
@@ -28,7 +29,7 @@ from .models.svdpp import SVDpp
 from .models.two_tower import TwoTower
 from .train.checkpoint import read_tensors, write_tensors
 
-VERSION = 2
+VERSION = 3
 MODELS: dict[str, type[nn.Module]] = {
     cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, RatingClassifier, SVDpp, HybridNet,
                                   ALS, EASE, InfiniteAE, SoftmaxNet, TwoTower)}
@@ -39,7 +40,7 @@ TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms
 class Parts(NamedTuple):
     """What a file holds; `weights` are not yet in the `model`."""
 
-    data: CollabDataBunch       # the training part only
+    data: CollabDataBunch       # the training part, and what is known beside it, which is no validation part
     model: nn.Module
     weights: dict[str, Tensor]
     recipe: dict[str, Any]      # lr, wd, seed
@@ -49,8 +50,8 @@ class Parts(NamedTuple):
 
 def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe: dict[str, Any],
                notes: dict[str, Any], history: dict[str, Any]) -> Path:
-    """Write the model's state and configuration, the vocabs, the item metadata, the training ratings, and the
-    recorder's state but for seconds: the same seed gives the same file."""
+    """Write the model's state and configuration, the vocabs, the item metadata, the training ratings, those that
+    were held out, and the recorder's state but for seconds: the same seed gives the same file."""
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
     name = type(model).__name__
     config = {"version": VERSION, "model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
@@ -58,9 +59,12 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
               "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
               "implicit": data.implicit, "threshold": data.threshold,
+              "beyond": {side: wide.more and wide.more.to_state()       # ids that only held-out ratings have
+                         for side, wide in (("users", data.aside.users), ("items", data.aside.items))},
               "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0}}
     tensors = {f"model.{key}": t for key, t in model.state_dict().items()}
     tensors |= {f"train.{key}": t for key, t in zip(TRAIN, data.train.tensors)}
+    tensors |= {f"aside.{key}": t for key, t in zip(TRAIN, data.aside.joined())}
     tensors |= {f"history.{key}": history[key] for key in HISTORY}
     tensors |= {f"part.{name}": t for name, t in history["parts"].items()}
     return write_tensors(path, tensors, config)
@@ -82,9 +86,12 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
     users, items = Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
     train = TensorBatches(*(tensors[f"train.{name}"] for name in TRAIN), bs=config["bs"], seed=config["seed"],
                           shuffle=config.get("shuffle", True), device=device, shape=(len(users), len(items)))
+    beyond = {side: state and Vocab.from_state(state) for side, state in config["beyond"].items()}
+    known: Any = tuple(tensors[f"aside.{name}"] for name in TRAIN)
+    aside = Aside(Wide(users, beyond["users"]), Wide(items, beyond["items"]), {"file": known})
     data = CollabDataBunch(train, None, None, users, items,
                            _unpack(config["item_table"]), seed=config["seed"], device=device,
-                           implicit=config.get("implicit", False), threshold=config.get("threshold"),
+                           implicit=config.get("implicit", False), threshold=config.get("threshold"), aside=aside,
                            schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}))
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model = _rebuild(path, config, train.tensors, len(users)) if model is None else model

@@ -156,7 +156,7 @@ def test_three_forms_of_ratings_are_one_and_what_was_given_is_left_out():
     table = pd.DataFrame({"rating": given.values(), "item": given.keys()})
     for other in (pd.Series(given), table, table.assign(user=7)):
         pd.testing.assert_frame_equal(learn.recommend(ratings=other, n=37), expected)
-    every = learn.recommend(ratings=given, n=99, exclude_seen=False)
+    every = learn.recommend(ratings=given, n=99, exclude=None)
     assert {3, 8, 20} < {*every["item"]} and len(every) == 40
     assert learn.recommend(ratings=given, among=[3, 4, 5], without=[5])["item"].tolist() == [4]
     scores = learn.predict(ratings=given, item=expected["item"])

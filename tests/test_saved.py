@@ -297,7 +297,7 @@ def test_another_version_of_the_format_is_refused(tmp_path: Path):
     tensors, config = read_tensors(path)
     for version, hint in ((3, "; update collab"), (None, "$")):
         write_tensors(path, tensors, config | {"version": version})
-        with pytest.raises(ValueError, match=f"has format version {version}, but this collab reads version 2{hint}"):
+        with pytest.raises(ValueError, match=f"has format version {version}, but this collab reads version 3{hint}"):
             load_learner(path)
 
 

@@ -73,7 +73,7 @@ def test_it_trains_serves_from_its_tables_and_comes_back_from_a_file(data: Colla
     best = scores.topk(10).indices + 1
     for user, table in found.groupby("user", sort=False):
         assert data.items.encode(table["item"].tolist()).tolist() == best[data.users[user] - 1].tolist()
-    everything = learn.recommend(users, n=10, exclude_seen=False)
+    everything = learn.recommend(users, n=10, exclude=None)
     merged = everything.merge(found[["user", "item"]], how="left", indicator=True)
     dropped = merged[merged["_merge"] == "left_only"]
     seen = set(zip(data.histories.users.tolist(), data.histories.items.tolist()))
