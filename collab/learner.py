@@ -165,7 +165,7 @@ class CollabLearner(Learner):
         items, ratings = (self.data.known if part == "known" else histories)[row]
         again = pd.Series(ratings.numpy()).groupby(items.numpy(), sort=False)
         own = (again.sum() if self.data.implicit else again.mean()).sort_values(ascending=False, kind="stable").iloc[:n]
-        return self._titled(pd.DataFrame({"item": known.items.decode(torch.from_numpy(own.index.to_numpy()))})).assign(
+        return self._titled(pd.DataFrame({"item": known.items.decode(torch.tensor(own.index.to_numpy()))})).assign(
             rating=own.to_numpy(np.float32))
 
     def show_results(self, n: int = 10) -> pd.DataFrame:

@@ -296,14 +296,17 @@ def test_similar_items_and_users_are_those_of_sklearn_s_cosine(trained: CollabLe
     assert "title" in trained.similar_items(5) and "title" not in trained.similar_users(5)
 
 
-def test_rated_are_the_training_ratings_best_first(trained: CollabLearner):
-    users, items, ratings = (t.numpy() for t in trained.data.train.tensors)
+@pytest.mark.parametrize("part, options", [(("train",), {"part": "train"}), (("train", "valid"), {})])
+def test_rated_are_the_ratings_best_first_held_out_or_not(trained: CollabLearner, part: tuple[str, ...],
+                                                           options: dict[str, str]):
+    users, items, ratings = (torch.cat(column).numpy() for column in
+                             zip(*(getattr(trained.data, name).tensors for name in part)))
     mine = users == trained.data.users[7]
     expected = sorted(zip(-ratings[mine], range(mine.sum()), trained.data.items.decode(items[mine])))
-    table = trained.rated(7)
+    table = trained.rated(7, **options)
     assert table["item"].tolist() == [item for _, _, item in expected]
     assert table["rating"].tolist() == [-r for r, _, _ in expected] and list(table) == ["item", "title", "rating"]
-    assert trained.rated(7, n=3).equals(table.head(3))
+    assert trained.rated(7, n=3, **options).equals(table.head(3))
 
 
 @pytest.mark.filterwarnings("ignore:.*rate a pair again")

@@ -295,7 +295,7 @@ def test_a_missing_file_and_a_folder_are_said_to_be_missing(tmp_path: Path):
 def test_another_version_of_the_format_is_refused(tmp_path: Path):
     path = trained().export(tmp_path / "m.safetensors")
     tensors, config = read_tensors(path)
-    for version, hint in ((3, "; update collab"), (None, "$")):
+    for version, hint in ((4, "; update collab"), (None, "$")):
         write_tensors(path, tensors, config | {"version": version})
         with pytest.raises(ValueError, match=f"has format version {version}, but this collab reads version 3{hint}"):
             load_learner(path)

@@ -75,15 +75,15 @@ class Aside:
         """Of checked tables with the columns user, item and rating; empty ones are left out."""
         tables = {name: table for name, table in tables.items() if len(table)}
         wide = [Wide.of(vocab, *(table[vocab.name] for table in tables.values())) for vocab in (users, items)]
-        return cls(wide[0], wide[1], {name: (wide[0].encode(table["user"]), wide[1].encode(table["item"]), _ratings(table))
-                           for name, table in tables.items()})
+        return cls(wide[0], wide[1], {
+            name: (wide[0].encode(table["user"]), wide[1].encode(table["item"]), _ratings(table))
+            for name, table in tables.items()})
 
     @classmethod
     def of_batches(cls, users: Vocab, items: Vocab, parts: dict[str, TensorBatches | None]) -> Aside:
         """Of batches of (user rows, item rows, ratings) alone, which have kept no other ids."""
-        return cls(Wide(users), Wide(items), {
-            name: (u.cpu(), i.cpu(), r.cpu()) for name, part in parts.items() if isinstance(part, TensorBatches)
-            for u, i, r in [part.tensors]})
+        return cls(Wide(users), Wide(items), {name: (u.cpu(), i.cpu(), r.cpu()) for name, part in parts.items()
+                                              if isinstance(part, TensorBatches) for u, i, r in [part.tensors]})
 
     def joined(self) -> Rows:
         """The ratings of all parts."""
