@@ -45,7 +45,7 @@ from .losses import (
     sampled_softmax,
     softmax_in_batch,
 )
-from .metrics import MAE, MSE, RMSE, Metric
+from .metrics import MAE, MSE, RMSE, Metric, WholeSet, rmse
 from .models.als import ALS
 from .models.baseline import BiasBaseline
 from .models.classifier import RatingClassifier
@@ -85,9 +85,9 @@ __all__ = [
     "RankEnsemble", "RankingMetrics", "RankingResult", "RatingClassifier", "RatingCrossEntropy", "RatingSet",
     "RecordEvery", "ReduceLROnPlateau", "SVDpp", "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph",
     "SnapshotEnsemble", "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads",
-    "TwoTower", "UnknownId", "Vocab", "average_learners", "bpr", "chart_counts", "chart_norms", "collab_learner",
-    "combine_scheds", "compare", "cross_validate", "evaluate", "fold", "huber", "kfold", "leave_last",
+    "TwoTower", "UnknownId", "Vocab", "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms",
+    "collab_learner", "combine_scheds", "compare", "cross_validate", "evaluate", "fold", "huber", "kfold", "leave_last",
     "load_learner", "mae", "movielens", "movielens_split", "mse", "observed_mse", "per_user_split", "random_split",
-    "read_table", "rows_split", "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",
-    "softmax_in_batch", "synthetic", "time_split", "user_split",
+    "read_table", "rmse", "rows_split", "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no",
+    "sched_poly", "softmax_in_batch", "synthetic", "time_split", "user_split",
 ]

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from .data.catalogue import Catalogue, average_rows
 from .data.databunch import CollabDataBunch, DataBunch
+from .data.history import Histories
 from .data.vocab import SEVERAL, UNKNOWN, Ids, Vocab
 from .errors import DataError, warn
 from .frames import Table
 from .models.ensemble import Ensemble
 from .objectives import Objective
 from .recipe import recipe_of, training_cbs
-from .recommend import MAX_PAIRS, CrossScores, check_k, cosine_scores, cross_scores, pair_scores, top_k
+from .recommend import MAX_PAIRS, CrossScores, check_exclude, check_k, cosine_scores, cross_scores, pair_scores, top_k
 from .saved import save_parts
 from .serve import Rated, add_ratings, index, rated_rows, recommend_all, scores_of
 from .train.callback import Callback
@@ -116,7 +117,7 @@ class CollabLearner(Learner):
             table.insert(0, vocab.name, pd.Index(named, tupleize_cols=False))
         return table
 
-    def recommend(self, user: Ids | None = None, n: int = 10, exclude_seen: bool = True,
+    def recommend(self, user: Ids | None = None, n: int = 10, *, exclude: str | None = "known",
                   among: Hashable | Iterable[Hashable] | None = None, unknown: str = "average",
                   without: Hashable | Iterable[Hashable] | None = None, ratings: Rated | None = None) -> pd.DataFrame:
         """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
@@ -124,22 +125,24 @@ class CollabLearner(Learner):
         For several users (a list, array or Series), one table under another with the column user in front. In place of
         a user, the `ratings` of somebody new, {item: rating}, a Series or table of them or, on implicit data, a list
         of items: they are folded in, and nothing is trained (see `collab.fold_in`); DataError for a model that cannot.
-        `exclude_seen` leaves out what the user rated in the training part (or in `ratings`); `among` is the list of
-        items to choose from, by default all, and `without` a list that is not to be recommended (of both, a single id
+        What the user is known to have rated is left out, held out or not (`exclude` "known"; "train": the training
+        ratings alone; None: nothing), and so is what is in `ratings` (but with None). `among` is the list of items
+        to choose from, by default all, and `without` a list that is not to be recommended (of both, a single id
         or title is a list of one). Unknown items `among` these and in `ratings` are left out, with a warning that
         counts them; where no other is there, or with unknown="error", they raise UnknownId. Items without a rating
         (None, NaN, blank) are not rated. Ranked before scores are clipped to the scale; equal scores by the order of
         ids. Fewer than `n` where no more are left."""
         pool = self._pool(among, without, unknown)
         _check_one(user, ratings)
+        check_exclude(exclude)
         if ratings is None:
             rows = self._rows(self.data.users, user, unknown)
-            return self._recommended(rows, pool, n, exclude_seen, user if _several(user) else None)
+            return self._recommended(rows, pool, n, exclude, user if _several(user) else [user], _several(user))
         seen, values = rated_rows(self, ratings, unknown)
         scores = scores_of(self, seen, values)
-        kept = pool if not exclude_seen else pool[~torch.isin(pool, seen.to(pool.device))]
+        kept = pool if exclude is None else pool[~torch.isin(pool, seen.to(pool.device))]
         rows = torch.zeros(1, dtype=torch.int64, device=self.device)
-        found, best = self._top(lambda: lambda _, items: scores[None, items], rows, kept, n, exclude_seen=False)
+        found, best = self._top(lambda: lambda _, items: scores[None, items], rows, kept, n)
         return self._ranked(self.data.items, found, self.decode(best), titled=True)
 
     recommend_all = recommend_all
@@ -158,13 +161,22 @@ class CollabLearner(Learner):
         Users with fewer than `min_ratings` training ratings are left out."""
         return self._similar(self.data.users, user, n, min_ratings, is_item=False)
 
-    def rated(self, user: Hashable, n: int | None = None) -> pd.DataFrame:
-        """What a user rated in the training part, best first: item, title, rating. An item that was rated again comes
-        once, with its mean rating, or the sum of its strengths in implicit data."""
-        items, ratings = (t.numpy() for t in self.data.histories[self.data.users[user]])
-        again = pd.Series(ratings).groupby(items, sort=False)
+    def rated(self, user: Hashable, n: int | None = None, *, part: str = "known") -> pd.DataFrame:
+        """What a user is known to have rated, held out or not, best first: item, title, rating; with part="train", what
+        was trained on. It is what `recommend` leaves out, and holds items without training ratings too. An item that
+        was rated again comes once, with its mean rating, or the sum of its strengths in implicit data.
+
+        Raises UnknownId for a user of whom nothing is known, or who was not trained on."""
+        if part not in ("known", "train"):
+            raise ValueError(f"part={part!r} is neither 'known' nor 'train'")
+        histories, vocab, known = self.data.histories, self.data.users, self.data.aside
+        row = int(known.users.encode([user])[0]) if part == "known" else vocab[user]
+        if row == UNKNOWN:
+            raise vocab.unknown(user)
+        items, ratings = (self.data.known if part == "known" else histories)[row]
+        again = pd.Series(ratings.numpy()).groupby(items.numpy(), sort=False)
         own = (again.sum() if self.data.implicit else again.mean()).sort_values(ascending=False, kind="stable").iloc[:n]
-        return self._titled(pd.DataFrame({"item": self.data.items.decode(own.index.to_numpy())})).assign(
+        return self._titled(pd.DataFrame({"item": known.items.decode(torch.tensor(own.index.to_numpy()))})).assign(
             rating=own.to_numpy(np.float32))
 
     def show_results(self, n: int = 10) -> pd.DataFrame:
@@ -191,8 +203,9 @@ class CollabLearner(Learner):
     # Files -------------------------------------------------------------------------------------------------------
 
     def export(self, path: str | Path, **notes: Any) -> Path:
-        """Write one safetensors file with weights, configuration, vocabs, item metadata, the history of training, and
-        the training ratings (which `recommend` needs to leave out what was seen). `notes` are JSON values to keep.
+        """Write one safetensors file with weights, configuration, vocabs, item metadata, the history of training, the
+        training ratings, and those that were held out (all of which `recommend` leaves out). `notes` are JSON values to
+        keep.
 
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
         return save_parts(path, self.model, self.data, recipe_of(self), {**self.notes, **notes},
@@ -241,19 +254,23 @@ class CollabLearner(Learner):
         pool = np.arange(1, self.data.n_items) if among is None else np.unique(items.known(among, "in among=", unknown))
         return torch.from_numpy(np.setdiff1d(pool, [UNKNOWN, *([] if without is None else items.excluded(without))]))
 
-    def _recommended(self, rows: Tensor, pool: Tensor, n: int, exclude_seen: bool, asked: Any = None) -> pd.DataFrame:
-        """A table of the best of the pool for each row; with `asked`, their ids in front."""
-        found, scores = self._top(lambda: cross_scores(self.model), rows, pool, n, exclude_seen)
+    def _recommended(self, rows: Tensor, pool: Tensor, n: int, exclude: str | None, ids: Any,
+                     several: bool = True) -> pd.DataFrame:
+        """A table of the best of the pool for each row; for several, with their `ids` in front."""
+        known = exclude == "known"
+        seen = self.data.known if known else self.data.histories if exclude == "train" else None
+        found, scores = self._top(lambda: cross_scores(self.model), rows, pool, n, seen,
+                                  self.data.aside.users.encode(ids) if known else None)
         table = self._ranked(self.data.items, found, self.decode(scores.ravel()).view_as(scores), titled=True)
-        if asked is not None:
-            table.insert(0, "user", pd.Index(list(asked), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
+        if several:
+            table.insert(0, "user", pd.Index(list(ids), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
         return table
 
-    def _top(self, scores: Callable[[], CrossScores], rows: Tensor, pool: Tensor, n: int, exclude_seen: bool) -> Any:
+    def _top(self, scores: Callable[[], CrossScores], rows: Tensor, pool: Tensor, n: int, seen: Histories | None = None,
+             seen_by: Tensor | None = None) -> Any:
         check_k(n)
-        seen = self.data.histories if exclude_seen else None
         n = min(n, max(len(pool), 1))       # whoever asks for a million gets all there are, without room for a million
-        return self._looking(lambda: top_k(scores(), rows, pool.to(self.device), n, seen))
+        return self._looking(lambda: top_k(scores(), rows, pool.to(self.device), n, seen, seen_by))
 
     def _similar(self, vocab: Vocab, id: Hashable, n: int, min_ratings: int, is_item: bool) -> pd.DataFrame:
         row, likeness = self._names(vocab)[id], self._likeness(is_item)
@@ -261,7 +278,7 @@ class CollabLearner(Learner):
         if not len(others):
             warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them")
         found, scores = self._top(lambda: likeness, torch.tensor([row], device=self.device),
-                                  others[others != row], n, exclude_seen=False)
+                                  others[others != row], n)
         return self._ranked(vocab, found, scores, titled=is_item)
 
     def _likeness(self, is_item: bool) -> CrossScores:

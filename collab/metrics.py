@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,10 +71,17 @@ class MAE(MeanOf):
 
 
 class WholeSet(Metric):
-    """Any function of (all predictions, all targets): they are kept until the end, and it is called once."""
+    """Any function of (all predictions, all targets): they are kept until the end, and it is called once.
 
-    def __init__(self, f: Callable[[Tensor, Tensor], Tensor | float], name: str | None = None):
-        self.f, self.name = f, str(name or getattr(f, "__name__", type(f).__name__))
+    One of scikit-learn, or a partial of one, takes (targets, predictions), and arrays: it is known by its module.
+    `target_first` says so of another."""
+
+    def __init__(self, f: Callable[..., Any], name: str | None = None, *, target_first: bool | None = None):
+        function = f.func if isinstance(f, functools.partial) else f
+        self.f, self.name = f, str(name or getattr(f, "__name__", None) or getattr(function, "__name__", None)
+                                   or type(f).__name__)
+        of_sklearn = str(getattr(function, "__module__", "")).partition(".")[0] == "sklearn"
+        self.target_first = of_sklearn if target_first is None else target_first
         self.reset()
 
     def reset(self) -> None:
@@ -84,7 +93,21 @@ class WholeSet(Metric):
         self.targets.append(target)
 
     def value(self) -> float:
-        return float(self.f(torch.cat(self.preds), torch.cat(self.targets))) if self.preds else math.nan
+        if not self.preds:
+            return math.nan
+        pred, target = torch.cat(self.preds), torch.cat(self.targets)
+        return float(self.f(_array(target), _array(pred)) if self.target_first else self.f(pred, target))
+
+
+def rmse(pred: Tensor, target: Tensor) -> Tensor:
+    """Root mean squared error of all of the predictions. Raises ValueError for shapes that differ."""
+    if pred.shape != target.shape:
+        raise ValueError(f"predictions have shape {tuple(pred.shape)}, targets {tuple(target.shape)}")
+    return (pred.double() - target.double()).square().mean().sqrt()
+
+
+def _array(numbers: Tensor) -> Any:
+    return (numbers.double() if numbers.is_floating_point() else numbers).cpu().numpy()
 
 
 def as_metrics(metrics: Iterable[Metric | Callable[[Tensor, Tensor], Tensor | float]] | Metric | Callable | None,

@@ -59,25 +59,33 @@ def check_k(k: int) -> None:
         raise ValueError(f"the number of recommendations must be a whole number, at least 1, got {k!r}")
 
 
+def check_exclude(exclude: str | None) -> None:
+    """Raises ValueError for what is neither None nor the name of ratings to leave out."""
+    if exclude is not None and exclude not in ("known", "train"):
+        raise ValueError(f"exclude={exclude!r} is none of 'known' (what a user is known to have rated, held out or "
+                         "not), 'train' (what was trained on) and None (nothing)")
+
+
 @torch.no_grad()
-def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int,
-          seen: Histories | None = None) -> tuple[Tensor, Tensor]:
+def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen: Histories | None = None,
+          seen_by: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The `k` best candidates of each query: (rows int64, scores float32), both (len(queries), k), on the CPU.
 
     `queries` (m,) and `candidates` (n,) are rows on the device of the scores; equal scores are ordered by row.
     Candidates that a user has `seen`, and those with a score of -inf, are left out; where fewer than k are left,
-    rows end in -1 and scores in -inf. At most MAX_SCORES scores are held at a time, whatever m and n are. Exact:
-    every candidate is scored. Raises ValueError for what `check_k` refuses and where a score is NaN."""
+    rows end in -1 and scores in -inf. `seen_by` (m,) are the rows of `seen` for the queries, where these are others.
+    At most MAX_SCORES scores are held at a time, whatever m and n are. Exact: every candidate is scored.
+    Raises ValueError for what `check_k` refuses and where a score is NaN."""
     check_k(k)
     if not len(queries) or not len(candidates):
         return torch.full((len(queries), k), -1), torch.full((len(queries), k), -torch.inf)
     n_wide = min(len(candidates), MAX_SCORES)
     n_deep = MAX_SCORES // n_wide
     rows, best = [], []
-    for some in queries.split(n_deep):
+    for some, whose in zip(queries.split(n_deep), (queries if seen_by is None else seen_by).split(n_deep)):
         keys = torch.empty(len(some), 0, dtype=torch.int64, device=queries.device)
         for block in candidates.split(n_wide):
-            unseen = _without_seen(scores(some, block), some, block, seen)
+            unseen = _without_seen(scores(some, block), whose, block, seen)
             keys = _best(torch.cat([keys, _best_keys(unseen, block, k)], 1), k)
         keys = torch.cat([keys, keys.new_full((len(some), k - keys.shape[1]), _NOTHING)], 1).cpu()
         found, score = _unpack(keys)

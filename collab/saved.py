@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from .data.aside import Aside, Wide
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, default_device
 from .data.schema import Schema
@@ -38,7 +39,7 @@ TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms
 class Parts(NamedTuple):
     """What a file holds; `weights` are not yet in the `model`."""
 
-    data: CollabDataBunch       # the training part only
+    data: CollabDataBunch       # the training part, and what is known beside it, which is no validation part
     model: nn.Module
     weights: dict[str, Tensor]
     recipe: dict[str, Any]      # lr, wd, seed
@@ -48,8 +49,8 @@ class Parts(NamedTuple):
 
 def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe: dict[str, Any],
                notes: dict[str, Any], history: dict[str, Any]) -> Path:
-    """Write the model's state and configuration, the vocabs, the item metadata, the training ratings, and the
-    recorder's state but for seconds: the same seed gives the same file."""
+    """Write the model's state and configuration, the vocabs, the item metadata, the training ratings, those that
+    were held out, and the recorder's state but for seconds: the same seed gives the same file."""
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
     name = type(model).__name__
     config = {"model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
@@ -57,9 +58,12 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
               "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
               "implicit": data.implicit, "threshold": data.threshold,
+              "beyond": {side: wide.more and wide.more.to_state()       # ids that only held-out ratings have
+                         for side, wide in (("users", data.aside.users), ("items", data.aside.items))},
               "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0}}
     tensors = {f"model.{key}": t for key, t in model.state_dict().items()}
     tensors |= {f"train.{key}": t for key, t in zip(TRAIN, data.train.tensors)}
+    tensors |= {f"aside.{key}": t for key, t in zip(TRAIN, data.aside.joined())}
     tensors |= {f"history.{key}": history[key] for key in HISTORY}
     tensors |= {f"part.{name}": t for name, t in history["parts"].items()}
     return write_tensors(path, tensors, config)
@@ -79,10 +83,15 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
         _check_rows(path, rows, {"n_users": len(users), "n_items": len(items)}, config["model_config"] or {})
         train = TensorBatches(*rows, bs=config["bs"], seed=config["seed"], shuffle=config["shuffle"], device=device,
                               shape=(len(users), len(items)))
+        more = {side: state and Vocab.from_state(state) for side, state in config["beyond"].items()}
+        wide = Wide(users, more["users"]), Wide(items, more["items"])
+        known: Any = tuple(tensors[f"aside.{name}"] for name in TRAIN)
+        _check_rows(path, known, {"n_users": len(wide[0]), "n_items": len(wide[1])}, {})
         data = CollabDataBunch(train, None, None, users, items,
                                _unpack(config["item_table"]), seed=config["seed"], device=device,
                                implicit=config["implicit"], threshold=config["threshold"],
-                               schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}))
+                               schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}),
+                               aside=Aside(*wide, {"file": known}))
         weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         model = _rebuild(path, config, train.tensors, len(users)) if model is None else model
         _take_types(model, weights)
@@ -93,10 +102,10 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
 
 
 def _check_rows(path: str | Path, rows: list[Tensor], sizes: dict[str, int], model: dict[str, Any]) -> None:
-    """Raises DataError where training rows or a model's configuration do not belong to as many users and items."""
+    """Raises DataError where ratings have rows, or a model's configuration has sizes, of other users and items."""
     for (name, n), some in zip(sizes.items(), rows):
         if some.dtype != torch.int64 or (len(some) and not 0 <= int(some.min()) <= int(some.max()) < n):
-            raise DataError(f"{path} is damaged: its training ratings have rows outside its {n:,} {name[2:]}")
+            raise DataError(f"{path} is damaged: its ratings have rows outside its {n:,} {name[2:]}")
         if model.get(name, n) != n:
             raise DataError(f"{path} is damaged: its model has {name}={model[name]!r}, but it holds {n:,} ids")
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .data.extend import extended
+from .data.implicit import too_weak
 from .data.rated import further_ratings, one_person
 from .data.schema import check_ratings, show
 from .errors import DataError
@@ -24,7 +25,7 @@ from .models.ease import EASE
 from .models.embedding import EmbeddingDot, EmbeddingDotBias, sigmoid_range
 from .models.products import products
 from .models.softmax import SoftmaxNet
-from .recommend import check_k
+from .recommend import check_exclude, check_k
 from .screen import bars_wanted
 from .train.checkpoint import whole_file
 
@@ -37,16 +38,18 @@ MAX_ROWS = 1 << 16      # recommendations that are made at a time
 
 # Many users -------------------------------------------------------------------------------------------------------
 
-def recommend_all(self: Any, n: int = 10, users: Any = None, exclude_seen: bool = True,
+def recommend_all(self: Any, n: int = 10, users: Any = None, *, exclude: str | None = "known",
                   among: Hashable | Iterable[Hashable] | None = None, path: str | Path | None = None,
                   without: Hashable | Iterable[Hashable] | None = None) -> Iterator[pd.DataFrame] | Path:
-    """`recommend` for many `users` (one id or several), by default all that are known: an iterator over tables of some
-    65,000 rows (user, rank, item, title, score), in the order of the users, never all at a time.
+    """`recommend` for many `users` (one id or several), by default all that were trained on: an iterator over tables of
+    some 65,000 rows (user, rank, item, title, score), in the order of the users, never all at a time; `exclude` is that
+    of `recommend`.
 
     With `path` the rows are written to that file, .parquet (which needs pyarrow) or .csv, as they come, with
     a bar where somebody watches, and the path is returned. The file takes its name when it is whole: Ctrl-C leaves the
     old one. Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
     check_k(n)
+    check_exclude(exclude)
     pool = self._pool(among, without)
     vocab = self.data.users
     asked = (vocab.decode(np.arange(1, len(vocab))) if users is None else
@@ -56,11 +59,11 @@ def recommend_all(self: Any, n: int = 10, users: Any = None, exclude_seen: bool 
 
     def tables() -> Iterator[pd.DataFrame]:
         for begin in range(0, len(rows), size):
-            yield self._recommended(rows[begin:begin + size], pool, n, exclude_seen, asked[begin:begin + size])
+            yield self._recommended(rows[begin:begin + size], pool, n, exclude, asked[begin:begin + size])
     if path is None:
         return tables()
     path, total = Path(path), -(-len(rows) // size)
-    first = self._recommended(rows[:0], pool, n, False, asked[:0])      # no rows, but the columns and their types
+    first = self._recommended(rows[:0], pool, n, None, asked[:0])      # no rows, but the columns and their types
     {".parquet": _write_parquet, ".pq": _write_parquet, ".csv": _write_csv}.get(path.suffix.lower(), _no_ending)(
         path, first, _with_bar(tables(), total))
     return path
@@ -191,9 +194,9 @@ def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep", *, u
     ratings with the items as they are. This learner stays as it is; to the bit, so do
     the items and the other users in the new one.
 
-    The new one has the same loss, optimizer, rates, metrics, notes and history, and a validation part that is the same;
-    callbacks that were added are not taken along. A further fit begins with a fresh optimizer. `duplicates` is that of
-    `from_df`; a pair that was trained on and comes again counts with both ratings.
+    The new one has the same loss, optimizer, rates, metrics, notes and history, and a validation part of the same
+    ratings; callbacks that were added are not taken along. A further fit begins with a fresh optimizer. `duplicates` is
+    that of `from_df`; a pair that was trained on and comes again counts with both ratings.
 
     Items are named by id or title. Rows without a rating, and those of unknown items, are left out, with a warning that
     counts them; with unknown="error", or where no item is known, these raise UnknownId.
@@ -204,9 +207,10 @@ def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep", *, u
     if type(self.model) not in (EmbeddingDot, EmbeddingDotBias, ALS, EASE, SoftmaxNet):
         raise DataError(f"{type(self.model).__name__} cannot take in users: it has no table of vectors that are theirs "
                         "alone; use recommend(ratings=...) for one of them, or train again")
-    table = self.data.table(further_ratings(self.data, ratings, unknown), duplicates)
+    ratings = further_ratings(self.data, ratings, unknown)
+    table = self.data.table(ratings, duplicates)
     _on_scale(self, table["item"], table["rating"])
-    data, old = extended(self.data, table)
+    data, old = extended(self.data, table, too_weak(ratings, self.data.schema, self.data.threshold))
     fresh = torch.from_numpy(np.unique(data.users.encode(table["user"])))
     model, kept = _with_users(self, data, old, fresh)
     learn = self._over(data, model)

@@ -217,7 +217,7 @@ def test_recommend_is_the_order_of_predict_without_what_was_rated(trained: Colla
     np.testing.assert_allclose(table["score"], trained.predict(7, table["item"]), atol=1e-5)
     assert (np.diff(table["score"]) <= 0).all()
     assert trained.recommend(7, n=5).equals(table.head(5))
-    everything = trained.recommend(7, n=1000, exclude_seen=False)
+    everything = trained.recommend(7, n=1000, exclude=None)
     assert set(everything["item"]) == set(trained.data.items)
     titles = trained.data.item_table["title"]
     assert table["title"].tolist() == [titles[item] for item in table["item"]]
@@ -225,14 +225,14 @@ def test_recommend_is_the_order_of_predict_without_what_was_rated(trained: Colla
 
 def test_recommend_chooses_among_the_given_items_in_any_order(trained: CollabLearner):
     among = [90, 3, 41, 3, 77]
-    table = trained.recommend(7, n=10, exclude_seen=False, among=among)
+    table = trained.recommend(7, n=10, exclude=None, among=among)
     assert sorted(table["item"]) == [3, 41, 77, 90]
-    assert table.equals(trained.recommend(7, n=10, exclude_seen=False, among=np.array(among[::-1])))
-    whole = trained.recommend(7, n=1000, exclude_seen=False)
+    assert table.equals(trained.recommend(7, n=10, exclude=None, among=np.array(among[::-1])))
+    whole = trained.recommend(7, n=1000, exclude=None)
     assert table["item"].tolist() == [i for i in whole["item"] if i in among]
     assert trained.recommend(7, among=[]).empty
     rated = trained.rated(7)["item"]
-    assert trained.recommend(7, among=rated).empty and len(trained.recommend(7, among=rated, exclude_seen=False))
+    assert trained.recommend(7, among=rated).empty and len(trained.recommend(7, among=rated, exclude=None))
 
 
 def test_recommend_for_several_users_is_each_user_s_own_table(trained: CollabLearner):
@@ -272,7 +272,7 @@ def test_unique_ids_of_a_column_may_be_asked_for():
     learn = quick(data=CollabDataBunch.from_df(ratings, seed=0, device="cpu"))
     users = ratings["user"].unique()        # an extension array, not a numpy one
     assert learn.predict(users, 1).shape == (20,)
-    assert learn.recommend(users, n=1, exclude_seen=False)["user"].tolist() == list(users)
+    assert learn.recommend(users, n=1, exclude=None)["user"].tolist() == list(users)
 
 
 def test_whoever_has_rated_everything_is_recommended_nothing():
@@ -281,7 +281,7 @@ def test_whoever_has_rated_everything_is_recommended_nothing():
     learn = quick(data=CollabDataBunch.from_df(ratings, valid_pct=0, seed=0, device="cpu"))
     assert learn.recommend(0).empty and list(learn.recommend(0)) == ["rank", "item", "score"]
     assert learn.recommend([0, 2])[["user", "item"]].to_numpy().tolist() == [[2, 2]]
-    assert len(learn.recommend(0, n=10**12, exclude_seen=False)) == 6      # no room is made for what there is not
+    assert len(learn.recommend(0, n=10**12, exclude=None)) == 6      # no room is made for what there is not
 
 
 def test_similar_items_and_users_are_those_of_sklearn_s_cosine(trained: CollabLearner):
@@ -296,14 +296,17 @@ def test_similar_items_and_users_are_those_of_sklearn_s_cosine(trained: CollabLe
     assert "title" in trained.similar_items(5) and "title" not in trained.similar_users(5)
 
 
-def test_rated_are_the_training_ratings_best_first(trained: CollabLearner):
-    users, items, ratings = (t.numpy() for t in trained.data.train.tensors)
+@pytest.mark.parametrize("part, options", [(("train",), {"part": "train"}), (("train", "valid"), {})])
+def test_rated_are_the_ratings_best_first_held_out_or_not(trained: CollabLearner, part: tuple[str, ...],
+                                                           options: dict[str, str]):
+    users, items, ratings = (torch.cat(column).numpy() for column in
+                             zip(*(getattr(trained.data, name).tensors for name in part)))
     mine = users == trained.data.users[7]
     expected = sorted(zip(-ratings[mine], range(mine.sum()), trained.data.items.decode(items[mine])))
-    table = trained.rated(7)
+    table = trained.rated(7, **options)
     assert table["item"].tolist() == [item for _, _, item in expected]
     assert table["rating"].tolist() == [-r for r, _, _ in expected] and list(table) == ["item", "title", "rating"]
-    assert trained.rated(7, n=3).equals(table.head(3))
+    assert trained.rated(7, n=3, **options).equals(table.head(3))
 
 
 @pytest.mark.filterwarnings("ignore:.*rate a pair again")
@@ -574,7 +577,7 @@ def test_no_warning_is_given_where_everything_is_known(trained: CollabLearner):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(trained.predict([1, 2], [3, 4])) == 2
-        assert len(trained.recommend([1, 2], among=[3, 4], exclude_seen=False)) == 4
+        assert len(trained.recommend([1, 2], among=[3, 4], exclude=None)) == 4
 
 
 def test_model_names_build_the_models_they_name():

@@ -163,8 +163,8 @@ def test_items_that_one_of_two_vocabs_lacks_are_known_by_their_ids_in_a_table_an
 
 def test_whether_seen_items_were_ranked_must_be_the_same_and_kinds_of_users_may_differ():
     rows = [(7, "A", 1.0), (7, "B", 1.0), (8, "A", 1.0), (8, "B", 1.0)]
-    with pytest.raises(ValueError, match="a was evaluated with exclude_seen=True, b with exclude_seen=False"):
-        compare(ranked(rows, 3), ranked(rows, 3, exclude_seen=False))
+    with pytest.raises(ValueError, match="a was evaluated with exclude='train', b with exclude=None"):
+        compare(ranked(rows, 3), ranked(rows, 3, exclude=None))
     with pytest.raises(ValueError, match="share 0 users"):
         compare(ranked(rows, 3), ranked([(str(user), item, rating) for user, item, rating in rows], 3))
     as_floats = [(float(user), item, rating) for user, item, rating in rows]

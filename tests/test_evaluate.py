@@ -80,7 +80,7 @@ def test_the_worked_example():
     assert evaluate(learn, k=4).summary.to_dict() == pytest.approx(
         {"ndcg": 0.7039, "precision": 0.5, "recall": 2 / 3, "map": 0.5556, "mrr": 1, "hit": 1}, abs=5e-5)
     assert evaluate(learn, k=2, metrics="map").summary["map"] == 0.5
-    five = evaluate(learn, k=5, exclude_seen=False)
+    five = evaluate(learn, k=5, exclude=None)
     assert five.summary["recall"] == 1 and five.left_out["ratings_seen_in_training"] == 0
 
 
@@ -103,7 +103,7 @@ def naive(learn: Any, train: list[tuple], held_out: list[tuple], k: int, thresho
             out["ratings_of_unknown_items"] += 1
         elif exclude_seen and i in seen[u]:
             out["ratings_seen_in_training"] += 1
-        elif i in items and i in relevant[u]:
+        elif i in relevant[u]:
             out["ratings_repeated"] += 1
         else:
             relevant[u].append(i)
@@ -141,7 +141,7 @@ def test_every_number_is_what_plain_python_says(seed: int, k: int, threshold: fl
     data = bunch(train + held_out, len(train))
     learn = CollabLearner(data, Table(rng.integers(-2, 3, (data.n_users, data.n_items))))     # many ties
     expected, left_out, coverage = naive(learn, train, held_out, k, threshold, exclude_seen, unknown)
-    options = {"k": k, "metrics": NAMES, "threshold": threshold, "exclude_seen": exclude_seen,
+    options = {"k": k, "metrics": NAMES, "threshold": threshold, "exclude": "train" if exclude_seen else None,
                "unknown_items": unknown}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recommend_module, "MAX_SCORES", max_scores)
@@ -316,9 +316,9 @@ def test_held_out_ratings_may_be_batches_of_any_kind_or_a_table():
 
 def test_training_ratings_are_found_where_they_may_be_recommended_again():
     learn = worked([("bob", "S", 5.0)])
-    with pytest.raises(ValueError, match="exclude_seen=False"):
+    with pytest.raises(ValueError, match="exclude=None"):
         evaluate(learn, learn.data.train)
-    assert evaluate(learn, learn.data.train, k=30, exclude_seen=False).summary["recall"] == 1
+    assert evaluate(learn, learn.data.train, k=30, exclude=None).summary["recall"] == 1
 
 
 # Learners ---------------------------------------------------------------------------------------------------------
@@ -337,7 +337,7 @@ def test_looking_changes_nothing(planted, model):
     shuffle = planted.train.generator.get_state()
     shuffled = DataLoader(TensorDataset(*planted.valid.tensors), shuffle=True, batch_size=99)
     first = evaluate(learn, shuffled, metrics=NAMES)
-    evaluate(learn, planted.train, exclude_seen=False)
+    evaluate(learn, planted.train, exclude=None)
     evaluate(Popularity(planted), shuffled)
     pd.testing.assert_frame_equal(evaluate(learn, metrics=NAMES).per_user, first.per_user)
     assert all(module.training for module in learn.model.modules()) and not learn.recorder.rows

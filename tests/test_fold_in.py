@@ -142,7 +142,7 @@ def test_known_users_folded_in_from_their_own_ratings_come_near_what_training_ma
     learn.scale = None if name == "dot_bias" else learn.scale
     near = []
     for user in list(learn.data.users)[:20]:
-        own = learn.rated(user).set_index("item")["rating"]
+        own = learn.rated(user, part="train").set_index("item")["rating"]
         folded, trained = learn.predict(ratings=own, item=items), learn.predict(user, items)
         near.append(np.corrcoef(folded, trained)[0, 1])
     assert np.mean(near) > 0.97
@@ -156,7 +156,7 @@ def test_three_forms_of_ratings_are_one_and_what_was_given_is_left_out():
     table = pd.DataFrame({"rating": given.values(), "item": given.keys()})
     for other in (pd.Series(given), table, table.assign(user=7)):
         pd.testing.assert_frame_equal(learn.recommend(ratings=other, n=37), expected)
-    every = learn.recommend(ratings=given, n=99, exclude_seen=False)
+    every = learn.recommend(ratings=given, n=99, exclude=None)
     assert {3, 8, 20} < {*every["item"]} and len(every) == 40
     assert learn.recommend(ratings=given, among=[3, 4, 5], without=[5])["item"].tolist() == [4]
     scores = learn.predict(ratings=given, item=expected["item"])

@@ -184,7 +184,7 @@ def test_known_users_folded_in_come_near_what_training_made_of_them(model: str, 
     learn = trained(data, model, **options)
     items, near = list(data.items), []
     for user in list(data.users)[:20]:
-        own = learn.rated(user).set_index("item")["rating"]
+        own = learn.rated(user, part="train").set_index("item")["rating"]
         near.append(np.corrcoef(learn.predict(ratings=own, item=items), learn.predict(user, items))[0, 1])
     assert np.mean(near) > 0.9
 
@@ -220,7 +220,7 @@ def test_a_network_of_towers_takes_people_in_and_a_model_without_a_product_does_
         learn.fit_one_cycle(20)
     items, near = list(data.items), []
     for user in list(data.users)[:10]:
-        scores = learn.predict(ratings=learn.rated(user).set_index("item")["rating"], item=items)
+        scores = learn.predict(ratings=learn.rated(user, part="train").set_index("item")["rating"], item=items)
         near.append(np.corrcoef(scores, learn.predict(user, items))[0, 1])
         assert np.abs(scores).max() <= 1 + 1e-5
     assert np.mean(near) > 0.9

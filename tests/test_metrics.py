@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from collab.metrics import MAE, MSE, RMSE, Metric, WholeSet, as_metrics
+from collab import CollabDataBunch, collab_learner, synthetic
+from collab.metrics import MAE, MSE, RMSE, Metric, WholeSet, as_metrics, rmse
 
 
 def feed(metric: Metric, pred: torch.Tensor, target: torch.Tensor, sizes: list[int]) -> float:
@@ -59,6 +61,44 @@ def test_a_plain_function_is_called_once_over_the_whole_set():
     assert feed(metric, pred, target, [10, 20, 1]) == pytest.approx(r2_score(target, pred)) and calls == [31]
 
 
+@pytest.mark.parametrize("metric", [r2_score, functools.partial(r2_score, force_finite=False)],
+                         ids=["plain", "partial"])
+def test_a_function_of_scikit_learn_is_given_the_targets_first(metric: Callable):
+    pred, target = torch.tensor([2.0, 3.0, 3.0, 4.0]), torch.tensor([1.0, 3.0, 4.0, 4.0])
+    (made,) = as_metrics(metric)
+    assert made.name == "r2_score"
+    assert feed(made, pred, target, [3, 1]) == pytest.approx(1 - 2 / 6)         # the other way round 1 - 2 / 2 = 0
+
+
+def test_a_learner_says_the_r2_of_scikit_learn():
+    learn = collab_learner(CollabDataBunch.from_df(synthetic(40, 30, 600, seed=0).ratings, seed=0, device="cpu"),
+                           n_factors=2, metrics=[r2_score, rmse, mean_absolute_error])
+    with learn.no_logging():
+        learn.fit(1)
+    preds, targets = (t.double() for t in learn.get_preds())
+    mean = targets.mean()
+    expected = 1 - ((targets - preds) ** 2).sum() / ((targets - mean) ** 2).sum()
+    found = learn.validate()
+    assert found["r2_score"] == pytest.approx(expected.item(), abs=1e-9)
+    assert found["rmse"] == pytest.approx((targets - preds).square().mean().sqrt().item(), abs=1e-9)
+    assert found["mean_absolute_error"] == pytest.approx((targets - preds).abs().mean().item(), abs=1e-9)
+
+
+def test_of_another_function_it_can_be_said_that_it_takes_the_targets_first():
+    shares = WholeSet(lambda true, guess: (guess / true).mean(), "share", target_first=True)
+    assert feed(shares, torch.tensor([1.0, 3.0]), torch.tensor([2.0, 6.0]), [1, 1]) == 0.5
+    own = WholeSet(r2_score, "as it comes", target_first=False)
+    assert feed(own, torch.tensor([2.0, 3.0, 3.0, 4.0]), torch.tensor([1.0, 3.0, 4.0, 4.0]), [4]) == 0.0
+
+
+def test_rmse_as_a_function_is_the_root_over_the_whole_set():
+    pred, target = torch.zeros(4), torch.tensor([1.0, 1.0, 1.0, 5.0])
+    (metric,) = as_metrics(rmse)
+    assert metric.name == "rmse" and feed(metric, pred, target, [3, 1]) == pytest.approx(math.sqrt(28 / 4))
+    with pytest.raises(ValueError, match=r"\(3, 1\), targets \(3,\)"):
+        rmse(torch.zeros(3, 1), torch.zeros(3))
+
+
 def test_reset_forgets_what_was_fed():
     for metric in (RMSE(), WholeSet(lambda p, t: (p - t).abs().mean(), "gap")):
         feed(metric, torch.ones(5), torch.zeros(5), [5])
@@ -89,7 +129,7 @@ def test_a_metric_keeps_no_graph():
 
 def test_metrics_may_be_given_one_or_many_as_class_object_or_function():
     made = as_metrics([RMSE, MAE(), torch.nn.HuberLoss(), functools.partial(np.mean)])
-    assert [m.name for m in made] == ["rmse", "mae", "HuberLoss", "partial"]
+    assert [m.name for m in made] == ["rmse", "mae", "HuberLoss", "mean"]
     assert as_metrics(None) == [] and [m.name for m in as_metrics(RMSE)] == ["rmse"]
 
 

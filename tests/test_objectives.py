@@ -165,7 +165,7 @@ def test_looking_repeats_itself_and_changes_nothing(planted: CollabDataBunch, lo
 def test_scores_on_rated_data_are_raw(tmp_path: Path):
     data = CollabDataBunch.from_df(synthetic(40, 30, 500, seed=0).ratings, seed=0, device="cpu")
     learn = quiet(collab_learner(data, "dot", n_factors=4, lr=0.1, loss_func="bpr"), 3)
-    scores = learn.recommend(list(data.users), exclude_seen=False, n=30)["score"]
+    scores = learn.recommend(list(data.users), exclude=None, n=30)["score"]
     assert scores.min() < data.scale[0] and "rmse" not in learn.recorder.rows[-1]
     assert load_learner(learn.export(tmp_path / "m"), device="cpu").recommend(1)["score"].tolist() == \
         learn.recommend(1)["score"].tolist()

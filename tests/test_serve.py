@@ -60,7 +60,7 @@ def test_a_score_that_is_no_number_is_found_among_many():
 
 # One user and all of them -----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("options", [{}, {"exclude_seen": False}, {"among": [3, 4, 5, 30], "without": [4]},
+@pytest.mark.parametrize("options", [{}, {"exclude": None}, {"among": [3, 4, 5, 30], "without": [4]},
                                      {"without": [1, 2, 99]}])
 def test_all_of_them_get_what_each_gets_whatever_the_blocks(learn: CollabLearner, monkeypatch, options: dict[str, Any]):
     monkeypatch.setattr(serve, "MAX_ROWS", 70)
@@ -93,7 +93,7 @@ def test_a_single_id_stands_for_a_list_of_one(ids: Any):
     for several, single in (([one], one), ([ids(9)], ids(9))):
         table, = learn.recommend_all(n=2, users=single)
         pd.testing.assert_frame_equal(table, next(learn.recommend_all(n=2, users=several)))
-    seen = {"exclude_seen": False}
+    seen = {"exclude": None}
     assert learn.recommend(one, among=one, **seen)["item"].tolist() == [one]
     assert learn.recommend(one, without=one, n=9, **seen)["item"].tolist() == \
         learn.recommend(one, without=[one], n=9, **seen)["item"].tolist()

@@ -69,14 +69,14 @@ def test_it_trains_serves_from_its_tables_and_comes_back_from_a_file(data: Colla
     found = learn.recommend(users, n=10)
     pd.testing.assert_frame_equal(found, loaded.recommend(users, n=10))
     scores = learn.weight(is_item=False) @ learn.weight().T          # known users and items: rows from 1 on
-    scores[data.histories.users - 1, data.histories.items - 1] = -torch.inf
+    scores[data.known.users - 1, data.known.items - 1] = -torch.inf
     best = scores.topk(10).indices + 1
     for user, table in found.groupby("user", sort=False):
         assert data.items.encode(table["item"].tolist()).tolist() == best[data.users[user] - 1].tolist()
-    everything = learn.recommend(users, n=10, exclude_seen=False)
+    everything = learn.recommend(users, n=10, exclude=None)
     merged = everything.merge(found[["user", "item"]], how="left", indicator=True)
     dropped = merged[merged["_merge"] == "left_only"]
-    seen = set(zip(data.histories.users.tolist(), data.histories.items.tolist()))
+    seen = set(zip(data.known.users.tolist(), data.known.items.tolist()))
     pairs = zip(dropped["user"], dropped["item"])
     assert len(dropped) and all((data.users[u], data.items[i]) in seen for u, i in pairs)
 

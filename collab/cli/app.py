@@ -210,11 +210,14 @@ def recommend(model: ModelFile = OUT,
               n: Count = 10,
               out: Annotated[Path | None, typer.Option("--out", "-o", help="With --all: the .parquet or .csv file to "
                                                                            "write.")] = None,
-              include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated.")] = False,
+              include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated, which is "
+                                                                                "left out otherwise, held out or not.")
+                                      ] = False,
               as_: As = None, sep: Sep = None, format: Format = None, header: Header = None,
               encoding: Encoding = None) -> None:
     """Recommend items to a user, beside what that user liked; to somebody new, from a few ratings; or to everybody."""
     reading = given(sep=sep, format=format, header=header, encoding=encoding)
+    exclude = None if include_seen else "known"
     if bool(user) + everybody + (ratings is not None) != 1:
         raise DataError("say for whom: one of --user ID, --ratings FILE and --all")
     if everybody != (out is not None):
@@ -226,14 +229,14 @@ def recommend(model: ModelFile = OUT,
             raise DataError(f"--as says how to print, and --all writes a file, by the ending of {out}")
         _check_writable(out)
         learn = _load(model)
-        learn.recommend_all(n, path=out, exclude_seen=not include_seen)
+        learn.recommend_all(n, path=out, exclude=exclude)
         print(f"Wrote {out}: the {n} best for each of {learn.data.n_users - 1:,} users.")
         return
     learn = _load(model)
     if ratings is not None:
         rated = rated_file(learn.data, ratings, **reading)
         titles = learn.data.titles(rated["item"])
-        recommended = learn.recommend(ratings=rated, n=n, exclude_seen=not include_seen)
+        recommended = learn.recommend(ratings=rated, n=n, exclude=exclude)
         if as_ in (None, Output.TABLE):
             shown = rated if titles is None else rated.assign(title=titles)
             print(f"From these {len(rated):,} ratings:\n\n{table(shown)}\n\nRecommended:\n")
@@ -242,9 +245,9 @@ def recommend(model: ModelFile = OUT,
     ids = [learn.data.users.parse(id) for id in dict.fromkeys(user or [])]
     if as_ not in (None, Output.TABLE):
         asked: Any = ids if len(ids) > 1 else ids[0]
-        print_table(learn.recommend(asked, n=n, exclude_seen=not include_seen, unknown="error"), as_)
+        print_table(learn.recommend(asked, n=n, exclude=exclude, unknown="error"), as_)
         return
-    lists = [learn.recommend(id, n=n, exclude_seen=not include_seen, unknown="error") for id in ids]
+    lists = [learn.recommend(id, n=n, exclude=exclude, unknown="error") for id in ids]
     for k, (id, recommended) in enumerate(zip(ids, lists)):
         print("\n" * (k > 0) + f"Rated highest by user {id}:\n\n{table(learn.rated(id, n=5))}\n\nRecommended:\n")
         print_table(recommended, as_, "nothing: this user has rated every item")

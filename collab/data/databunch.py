@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..frames import Table
+from .aside import Aside
 from .batches import TensorBatches, on_device
 from .catalogue import Catalogue, titles
 from .features import Features
 from .files import read_table
 from .history import Histories
-from .implicit import add_up, interaction_schema, interaction_table, with_weights
+from .implicit import add_up, interaction_schema, interaction_table, too_weak, with_weights
 from .schema import Schema, check_both_sides, check_column_names, rating_table
 from .split import Split, apply_split, random_split
 from .vocab import UNKNOWN, Vocab, id_index
@@ -54,13 +55,15 @@ class CollabDataBunch(DataBunch):
     `users` and `items` are the vocabs, made from the training rows, and `n_users`, `n_items` their lengths, the
     unknown row included. `seed` is the one it was split and shuffled with. `item_table` and `user_table` hold the
     metadata, indexed by raw id, `item_features` and `user_features` what of them was encoded for models, `schema` the
-    names of the ratings' columns. `unseen` counts the users and items that occur only in validation or test.
+    names of the ratings' columns. `unseen` counts the users and items that occur only in validation or test; `aside`
+    keeps their ids, and what else is known and not trained on.
     `implicit` says that rows are interactions, ratings their strengths, and `threshold` what they had to be above."""
 
     def __init__(self, train: TensorBatches, valid: TensorBatches | None, test: TensorBatches | None, users: Vocab,
                  items: Vocab, item_table: pd.DataFrame | None = None, user_table: pd.DataFrame | None = None,
                  seed: int = 0, device: torch.device | str | None = None,
-                 schema: Schema | None = None, implicit: bool = False, threshold: float | None = None):
+                 schema: Schema | None = None, implicit: bool = False, threshold: float | None = None,
+                 aside: Aside | None = None):
         super().__init__(train, valid, test, device)
         self.implicit, self.threshold = implicit, threshold
         self.schema = schema or Schema("user", "item", "rating")
@@ -70,6 +73,7 @@ class CollabDataBunch(DataBunch):
         self.user_features: Features | None = None
         self.item_features: Features | None = None
         self.unseen: dict[str, dict[str, int]] = {}
+        self.aside = aside or Aside.of_batches(users, items, {"valid": valid, "test": test})
 
     @classmethod
     def from_df(cls, ratings: pd.DataFrame, user_name: Hashable | None = None, item_name: Hashable | None = None,
@@ -124,15 +128,18 @@ class CollabDataBunch(DataBunch):
         shuffle, bs = bs != "full", len(kept) if isinstance(bs, str) else bs
         val_bs = max(bs, VALID_BS) if val_bs is None else val_bs
 
-        def batches(part: pd.DataFrame, size: int, shuffle: bool = False) -> Any:
-            return TensorBatches(*encode(part, *vocabs), bs=size, shuffle=shuffle, seed=seed, device=device,
-                                 shape=(len(vocabs[0]), len(vocabs[1]))) if len(part) else None
+        def batches(part: Any, size: int, shuffle: bool = False) -> Any:
+            return part and TensorBatches(*part, bs=size, shuffle=shuffle, seed=seed, device=device,
+                                          shape=(len(vocabs[0]), len(vocabs[1])))
 
+        weak = [too_weak(ratings, schema, threshold)]
         with _about("the test ratings"):
             tested = table.iloc[:0] if test is None else _same_columns(test, schema, duplicates, implicit, threshold)
-            test_batches = batches(tested, val_bs)
-        data = cls(batches(kept, bs, shuffle), batches(valid, val_bs), test_batches, *vocabs, tables[1], tables[0],
-                   seed, device, schema, implicit, threshold)
+            weak += [] if test is None else [too_weak(test, schema, threshold)]
+            aside = Aside.of(*vocabs, {"valid": valid, "test": tested, "weak": pd.concat(weak)})
+        data = cls(batches(encode(kept, *vocabs), bs, shuffle), batches(aside.batch("valid"), val_bs),
+                   batches(aside.batch("test"), val_bs), *vocabs, tables[1], tables[0], seed, device, schema, implicit,
+                   threshold, aside)
         data.user_features, data.item_features = (
             None if w is None or t is None else Features.of(t, v.ids, data.counts(v.name).numpy(), w, scaling)
             for v, t, w in zip(vocabs, tables, wanted))
@@ -195,6 +202,16 @@ class CollabDataBunch(DataBunch):
     def catalogue(self) -> Catalogue:
         """The items by id and by title: what a program means by a title, and what a person may."""
         return Catalogue(self.items, self.titles(self.items))
+
+    @cached_property
+    def known(self) -> Histories:
+        """What is known of each user, held out or not: `histories`, with the ratings of the validation and test parts
+        and those that a threshold left out. Its rows are those of `aside.users`, and its items of `aside.items`, which
+        hold the ids that were not trained on too."""
+        users, items, ratings = (torch.cat([mine.cpu(), more])
+                                 for mine, more in zip(self.train.tensors, self.aside.joined()))
+        named = (users != UNKNOWN) & (items != UNKNOWN)
+        return Histories.of(users[named], items[named], ratings[named], len(self.aside.users))
 
     def titles(self, ids: Iterable[Hashable]) -> list[str] | None:
         """The titles of raw item ids ("" where there is none), or None if the items have no titles."""
@@ -329,12 +346,7 @@ def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str, implicit:
                   threshold: float | None = None, split: Split | str | None = None) -> pd.DataFrame:
     """Check a table whose columns have the names of `schema`, or else user, item and rating."""
     test = with_weights(test, schema.rating, threshold) if implicit else test
-    columns = set(getattr(test, "columns", ()))
-    named = (schema.user, schema.item, schema.rating)
-    if not set(named) <= columns and {"user", "item", "rating"} <= columns:
-        named = ("user", "item", "rating")
-    found = Schema.of(test, *named, schema.time if schema.time in columns else None)
-    table = _checked(test, found, duplicates, implicit, threshold)
+    table = _checked(test, schema.of_further(test), duplicates, implicit, threshold)
     if split is not None:
         return _parts(table, split, implicit)[1]
     return add_up(table) if implicit else table

@@ -15,8 +15,9 @@ from .features import Features
 from .vocab import UNKNOWN, Vocab
 
 
-def extended(data: CollabDataBunch, ratings: pd.DataFrame) -> tuple[CollabDataBunch, Tensor]:
+def extended(data: CollabDataBunch, ratings: pd.DataFrame, weak: pd.DataFrame) -> tuple[CollabDataBunch, Tensor]:
     """(data with the checked `ratings` of `data.table` after its training rows, the old row of each of its user rows).
+    Those that are too `weak` for the threshold are known, and not trained on.
 
     The vocab of users has the new ones too, and 0 is the old row of those; that of items stays. Raises UnknownId for an
     item that was not trained on, DataError for user ids of another kind."""
@@ -25,9 +26,9 @@ def extended(data: CollabDataBunch, ratings: pd.DataFrame) -> tuple[CollabDataBu
     old, moved = (torch.from_numpy(np.append(0, one.encode([*other])))
                   for one, other in ((data.users, users), (users, data.users)))
     new = copy.copy(data)
-    for cached in ("histories", "trained", "_levels"):
+    for cached in ("histories", "known", "trained", "_levels"):
         vars(new).pop(cached, None)
-    new.users = users
+    new.users, new.aside = users, data.aside.over(users, weak)
 
     def batches(part: TensorBatches, rows: tuple[Tensor, ...], bs: int) -> TensorBatches:
         return TensorBatches(*rows, bs=bs, shuffle=part.shuffle, seed=part.generator.initial_seed(), device=data.device,
@@ -39,7 +40,8 @@ def extended(data: CollabDataBunch, ratings: pd.DataFrame) -> tuple[CollabDataBu
     for name in ("valid", "test"):
         if (part := getattr(data, name)) is not None:
             rows = (moved[part.tensors[0].cpu()], *part.tensors[1:])
-            setattr(new, name, batches(part, rows, part.bs))
+            mine = data.aside.of_part(name, part) and new.aside.batch(name)      # some of whose users were unknown
+            setattr(new, name, batches(part, mine or rows, part.bs))
     if (features := data.user_features) is not None:
         new.user_features = Features(features.codes[old], features.weights[old], features.labels, features.scaling)
     return new, old

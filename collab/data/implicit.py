@@ -119,6 +119,15 @@ def interaction_table(df: pd.DataFrame, schema: Schema, threshold: float | None 
     return table
 
 
+def too_weak(df: pd.DataFrame, schema: Schema, threshold: float | None) -> pd.DataFrame:
+    """The checked rows that `interaction_table` leaves out because of the threshold; none without one. The table has
+    the columns of the schema, or user, item and rating."""
+    if threshold is None:
+        return pd.DataFrame({"user": [], "item": [], "rating": []})
+    table = rating_table(df, schema.of_further(df), "keep", quiet=True)
+    return table[~(table["rating"] > threshold)]
+
+
 def add_up(table: pd.DataFrame) -> pd.DataFrame:
     """Every pair once, at the place of its first row, with the sum of its ratings: the count, where all are 1."""
     again = table.duplicated(["user", "item"])

@@ -74,6 +74,13 @@ class Schema:
                             "say which is which with user_name=, item_name=, rating_name=")
         return chosen
 
+    def of_further(self, df: pd.DataFrame) -> Schema:
+        """The columns of a further table: those of this schema or, where it lacks them, user, item and rating."""
+        columns, named = set(getattr(df, "columns", ())), (self.user, self.item, self.rating)
+        if not set(named) <= columns and {"user", "item", "rating"} <= columns:
+            named = ("user", "item", "rating")
+        return Schema.of(df, *named, self.time if self.time in columns else None)
+
     def roles(self) -> dict[str, Hashable]:
         """Role -> column name, in the order user, item, rating(, time)."""
         found = {"user": self.user, "item": self.item, "rating": self.rating, "time": self.time}

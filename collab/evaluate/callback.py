@@ -8,21 +8,22 @@ from collections.abc import Sequence
 from ..data.databunch import CollabDataBunch
 from ..data.implicit import check_threshold
 from ..train.callback import Callback
-from .evaluation import check_request, column, measure
+from .evaluation import check_request, columns, measure
 from .held_out import HeldOut
 
 
 class RankingMetrics(Callback):
     """Adds ranking metrics of the validation part to what is recorded and printed after every `every`-th epoch and the
-    last: "ndcg@10" and so on, as in `evaluate`; in other epochs they are NaN. `SaveBest("ndcg@10")` may watch them."""
+    last: "ndcg@10" and so on, as in `evaluate` for one `k` or several; in other epochs they are NaN.
+    `SaveBest("ndcg@10")` may watch them."""
 
     order = -15     # after Scores, whose values these join
 
-    def __init__(self, k: int = 10, metrics: Sequence[str] = ("ndcg", "recall"), every: int = 1,
+    def __init__(self, k: int | Sequence[int] = 10, metrics: Sequence[str] = ("ndcg", "recall"), every: int = 1,
                  threshold: float | None = None):
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")
-        self.k, self.metrics = check_request(k, metrics)
+        self.ks, self.metrics = check_request(k, metrics)
         check_threshold(threshold)
         self.every, self.threshold = every, threshold
 
@@ -34,6 +35,6 @@ class RankingMetrics(Callback):
 
     def after_validate(self) -> None:
         learn, due = self.learn, (self.learn.epoch + 1) % self.every == 0 or self.learn.epoch + 1 == self.learn.n_epochs
-        values = measure(learn, self.held_out, self.k, self.metrics) if due else {}
-        learn.scores.values |= {column(name, self.k): values[name].nanmean().item() if due else math.nan
-                                for name in self.metrics}
+        values = measure(learn, self.held_out, self.ks, self.metrics) if due else {}
+        learn.scores.values |= {name: values[name].nanmean().item() if due else math.nan
+                                for name in columns(self.ks, self.metrics)}

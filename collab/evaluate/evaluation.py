@@ -48,11 +48,12 @@ class Popularity:
         return untouched_randomness()
 
 
-def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[str] = ACCURACY,
-             threshold: float | None = None, exclude_seen: bool = True, users: Ids | None = None,
+def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, metrics: Sequence[str] = ACCURACY,
+             threshold: float | None = None, *, exclude: str | None = "train", users: Ids | None = None,
              unknown_items: str = "drop", baseline: bool = True,
              among: Hashable | Iterable[Hashable] | None = None) -> RankingResult:
-    """Rank all items for each user with held-out ratings, and measure the first `k`.
+    """Rank all items for each user with held-out ratings, and measure the first `k`; of several, as [1, 5, 10], the
+    metrics are called "ndcg@1", "ndcg@5" and so on, and `at(5)` of the result is that of one.
 
     - `learn`: a CollabLearner, a `Popularity`, or what else has `data`, `model` and `untouched()`. It is not changed.
     - `batches`: the held-out ratings, by default `data.valid`: batches of (users, items, ratings), or a table. A table
@@ -64,10 +65,11 @@ def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[
       "novelty" (the mean -log2 of that share) and "coverage" (the share of all items that is in anybody's list; in
       `summary` alone). `collab.evaluate.ranking` has sources.
     - `threshold`: held-out items are relevant if rated above it, 3 being "rating > 3"; by default all of them are.
-    - `exclude_seen`: the items that a user rated in training are not ranked, and not relevant.
+    - `exclude`: "train": the items that a user rated in training are not ranked, and not relevant; None: they are both.
+      What was held out is to be found, and is never left out, as it is where one recommends.
     - `users`: only these: a raw id, or several.
     - `unknown_items`: held-out items that were not trained on cannot be recommended. "drop" leaves them out; "miss"
-      keeps them as relevant ones that are never found, so that models with other vocabs are measured alike.
+      keeps them as relevant ones that are never found, each once, so that models with other vocabs are measured alike.
     - `among`: raw item ids: only these are ranked, and only these are relevant, in "auc" and "coverage" too; None is
       all items. With items that have no training ratings it tells how well cold ones are ranked among themselves.
     - `baseline`: measure `Popularity` too, in the same way, unless it is what is evaluated: the result's `baseline`.
@@ -90,53 +92,59 @@ def evaluate(learn: Ranker, batches: Any = None, k: int = 10, metrics: Sequence[
     data = getattr(learn, "data", None)
     if not isinstance(data, CollabDataBunch):
         raise TypeError(f"evaluate needs a learner over a CollabDataBunch, or Popularity(data), got {learn!r}")
-    k, metrics = check_request(k, metrics)
+    ks, metrics = check_request(k, metrics)
     with learn.untouched():
-        held_out = HeldOut.of(data, batches, threshold, exclude_seen, users, unknown_items, among)
+        held_out = HeldOut.of(data, batches, threshold, exclude, users, unknown_items, among)
 
     def result(ranker: Ranker, beside: RankingResult | None) -> RankingResult:
-        values = measure(ranker, held_out, k, metrics)
+        values = measure(ranker, held_out, ks, metrics)
         per_user = pd.DataFrame({"user": data.users.decode(held_out.users.numpy()),
                                  "n_relevant": held_out.n_relevant.numpy(),
                                  **{name: v.numpy() for name, v in values.items() if v.ndim}})
         summary = pd.Series({name: v.nanmean().item() for name, v in values.items()})
-        return RankingResult(type(ranker.model).__name__, k, per_user, summary, held_out.left_out, beside,
+        made = RankingResult(type(ranker.model).__name__, ks, per_user, summary, held_out.left_out, beside,
                              held_out.question)
+        return made.at(ks[0]) if isinstance(k, numbers.Integral) else made
     beside = baseline and not isinstance(learn.model, MostPopular)
     return result(learn, result(Popularity(data), None) if beside else None)
 
 
-def check_request(k: int, metrics: Sequence[str]) -> tuple[int, tuple[str, ...]]:
-    """Raises ValueError for what is no number of recommendations, or no metric."""
+def check_request(k: int | Sequence[int], metrics: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """One number of recommendations or several, and metrics, as tuples. Raises ValueError for what is none, or none."""
     metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-    if isinstance(k, bool) or not isinstance(k, numbers.Integral) or k < 1:
-        raise ValueError(f"k must be a whole number, at least 1, got {k!r}")
+    ks = tuple(k) if isinstance(k, Iterable) and not isinstance(k, str) else (k,)
+    for one in ks:
+        if isinstance(one, bool) or not isinstance(one, numbers.Integral) or one < 1:
+            raise ValueError(f"k must be a whole number, at least 1, got {one!r}")
+    if not ks or len({*ks}) < len(ks):
+        raise ValueError(f"k must be whole numbers that differ, and at least one, got {list(ks)}")
     if not metrics or (unknown := [name for name in metrics if name not in NAMES]):
         raise ValueError(f"metrics are of {', '.join(NAMES)}; got {unknown[0] if metrics else metrics!r}")
-    return int(k), metrics
+    return tuple(map(int, ks)), metrics
 
 
-def column(name: str, k: int) -> str:
-    """What a metric is called where its k is not said otherwise: "ndcg@10"."""
-    return name if name == "auc" else f"{name}@{k}"
+def columns(ks: Sequence[int], metrics: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """{what a metric of the first k is called: the metric, k}, such as "ndcg@10"; "auc" has no k."""
+    return {name if name == "auc" else f"{name}@{k}": (name, k) for name in metrics for k in ks}
 
 
-def measure(ranker: Ranker, held_out: HeldOut, k: int, metrics: Sequence[str]) -> dict[str, Tensor]:
-    """{metric: a value a user, shape (m,); of "coverage" one for all, shape ()}, float64, on the CPU."""
+def measure(ranker: Ranker, held_out: HeldOut, ks: Sequence[int], metrics: Sequence[str]) -> dict[str, Tensor]:
+    """{a name of `columns`: a value a user, shape (m,); of "coverage" one for all, shape ()}, float64, on the CPU."""
     data = held_out.data
     candidates = held_out.candidates.to(data.device)
     with ranker.untouched(), torch.no_grad():
         ranker.model.eval()
         found, _ = top_k(cross_scores(ranker.model), held_out.users.to(data.device), candidates,
-                         min(k, len(candidates)), held_out.seen)
+                         min(max(ks), len(candidates)), held_out.seen)
         hits = held_out.hits(found)
-        rest: dict[str, Callable[[], Tensor]] = {
-            "auc": lambda: _auc(ranker.model, held_out, candidates),
-            "coverage": lambda: ranking.coverage(found, len(candidates)),
-            "novelty": lambda: ranking.novelty(found, _shares(data)),
-            "popularity": lambda: ranking.popularity(found, _shares(data))}
-        return {name: rest[name]() if name in rest else ranking.METRICS[name](hits, held_out.n_relevant, k)
-                for name in metrics}
+        rest: dict[str, Callable[[Tensor], Tensor]] = {
+            "auc": lambda _: _auc(ranker.model, held_out, candidates),
+            "coverage": lambda found: ranking.coverage(found, len(candidates)),
+            "novelty": lambda found: ranking.novelty(found, _shares(data)),
+            "popularity": lambda found: ranking.popularity(found, _shares(data))}
+        return {named: rest[name](found[:, :k]) if name in rest else
+                ranking.METRICS[name](hits[:, :k], held_out.n_relevant, k)
+                for named, (name, k) in columns(ks, metrics).items()}
 
 
 def _shares(data: CollabDataBunch) -> Tensor:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ..data.databunch import CollabDataBunch, encode
 from ..data.history import Histories
-from ..data.implicit import check_threshold, names_strength, with_weights
-from ..data.schema import check_ratings
+from ..data.implicit import check_threshold, names_strength, too_weak
 from ..data.vocab import UNKNOWN, Vocab
+from ..errors import warn
 from ..learner import SEVERAL, Ids
 from .result import Question, said
 
@@ -30,7 +30,7 @@ class NobodyToRank(ValueError):
 
     def __init__(self, why: str):
         super().__init__(f"there is nobody with a relevant item to find: {why}; pass other batches or users, a lower "
-                         "threshold, or exclude_seen=False")
+                         "threshold, or exclude=None")
         self.why = why
 
 
@@ -50,18 +50,21 @@ class HeldOut:
     question: Question
 
     @classmethod
-    def of(cls, data: CollabDataBunch, batches: Any = None, threshold: float | None = None, exclude_seen: bool = True,
-           users: Ids | None = None, unknown_items: str = "drop",
+    def of(cls, data: CollabDataBunch, batches: Any = None, threshold: float | None = None,
+           exclude: str | None = "train", users: Ids | None = None, unknown_items: str = "drop",
            among: Hashable | Iterable[Hashable] | None = None) -> HeldOut:
         """See `evaluate`, whose arguments these are."""
         if unknown_items not in ("drop", "miss"):
             raise ValueError(f"unknown_items={unknown_items!r} is neither 'drop' nor 'miss'")
+        if exclude not in ("train", None):
+            raise ValueError(f"exclude={exclude!r} is neither 'train' nor None: what was held out is to be found, and "
+                             "is never left out")
         check_threshold(threshold)
         user, item, rating, key = _columns(data, batches)
         asked = torch.unique(user[user != UNKNOWN]) if users is None else _known(data.users, users)
         pool = torch.arange(1, data.n_items) if among is None else _known(data.items, data.items.listed(among))
         rest = torch.ones_like(user, dtype=torch.bool) if users is None else torch.isin(user, asked)
-        seen, left_out, never = data.histories if exclude_seen else None, {}, torch.zeros_like(user, dtype=torch.bool)
+        seen, left_out, never = data.histories if exclude else None, {}, torch.zeros_like(user, dtype=torch.bool)
         for name, out in (("ratings_of_unknown_users", user == UNKNOWN),
                           ("ratings_not_above_threshold", ~(rating > (TOO_WEAK if threshold is None else threshold))),
                           ("ratings_of_unknown_items", item == UNKNOWN if unknown_items == "drop" else never),
@@ -72,8 +75,15 @@ class HeldOut:
         if among is None:
             del left_out["ratings_of_items_not_among"]
         user, item, key = user[rest], item[rest], key[rest]
-        again = torch.from_numpy(pd.Series(pair_keys(data, user, item).numpy()).duplicated().to_numpy(copy=True))
-        once = ~again | (item == UNKNOWN)           # unknown items share a row, and are different ones
+        lost, named = item == UNKNOWN, item.clone()         # unknown items share a row, and are told by their ids
+        names, codes = torch.unique(key[lost], return_inverse=True)
+        named[lost] = data.n_items + codes
+        pairs = user * (data.n_items + len(names)) + named
+        again, nobody = torch.from_numpy(pd.Series(pairs).duplicated().to_numpy(copy=True)), lost & (key == NAMELESS)
+        if n := int((again & nobody).sum()):
+            warn(f"{n:,} further held-out ratings are of unknown items whose ids these batches have not kept: each "
+                 "counts as another item, though one may come again; pass the table of ratings in place of the batches")
+        once = ~again | nobody
         left_out["ratings_repeated"] = int((~once).sum())
         user, item, key = user[once], item[once], key[once]
         relevant = Histories.of(user, item, torch.ones(len(user)), data.n_users)
@@ -85,7 +95,7 @@ class HeldOut:
         names = torch.zeros(data.n_users, dtype=torch.int64).index_add_(0, user, key)[rows].numpy()
         nameless = torch.bincount(user[key == NAMELESS], minlength=data.n_users)[rows].numpy() > 0
         return cls(data, rows, n_relevant[rows], relevant, pool, seen, left_out,
-                   Question(names, nameless, exclude_seen, None if among is None else _pool_key(data, pool)))
+                   Question(names, nameless, exclude, None if among is None else _pool_key(data, pool)))
 
     def hits(self, found: Tensor) -> Tensor:
         """Which of the recommended items, rows (m, w), -1 where there is none, are relevant: bool, of that shape."""
@@ -110,6 +120,12 @@ def _columns(data: CollabDataBunch, batches: Any) -> tuple[Tensor, Tensor, Tenso
         user, item, rating = (torch.cat(columns) for columns in zip(encode(table, data.users, data.items), weak))
         codes, ids = pd.factorize(table["item"].to_numpy())
         return user, item, rating, torch.cat([_id_keys(ids)[codes], torch.full_like(weak[0], NAMELESS)])
+    kept = next((rows for name in ("valid", "test") if (rows := data.aside.of_part(name, batches))), None)
+    if kept is not None:
+        users, items, rating = kept
+        rows, codes = torch.unique(items, return_inverse=True)
+        return (data.aside.users.within(users), data.aside.items.within(items), rating,
+                _id_keys(data.aside.items.decode(rows))[codes])
     if callable(ordered := getattr(batches, "in_order", None)):
         batches = ordered()                 # training rows, unshuffled
     parts = [tuple(batch) for batch in batches]
@@ -158,12 +174,8 @@ def _with_strengths(data: CollabDataBunch, table: pd.DataFrame) -> pd.DataFrame:
 
 def _too_weak(data: CollabDataBunch, table: pd.DataFrame) -> tuple[Tensor, Tensor, Tensor]:
     """The rows of a checked table that `data.batches` leaves out, since they are not above `data.threshold`."""
-    table = with_weights(table, data.schema.rating)
-    own = [data.schema.user, data.schema.item, data.schema.rating]
-    user, item, rating = (table[name] for name in (own if {*own} <= {*table} else ("user", "item", "rating")))
-    weak = ~(check_ratings(rating) > (TOO_WEAK if data.threshold is None else data.threshold)).to_numpy()
-    return (torch.from_numpy(data.users.encode(user[weak])), torch.from_numpy(data.items.encode(item[weak])),
-            torch.full((int(weak.sum()),), TOO_WEAK))
+    users, items, ratings = encode(too_weak(table, data.schema, data.threshold), data.users, data.items)
+    return users, items, torch.full_like(ratings, TOO_WEAK)
 
 
 def _known(vocab: Vocab, ids: Ids) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,18 +16,18 @@ Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 class Question:
     """What there was to find: `relevant`, (m,) int64, a hash of the raw ids of each user's relevant items, whatever
     their order and rows; `nameless`, (m,) bool, where some of these were of no known id, and the hash says too little.
-    And among what: whether the items seen in training were left out, and a hash of the ids that were ranked, None for
-    all of them."""
+    And among what: which items were left out (`exclude` of `evaluate`), and a hash of the ids that were ranked, None
+    for all of them."""
 
     relevant: np.ndarray
     nameless: np.ndarray
-    exclude_seen: bool
+    exclude: str | None
     among: int | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RankingResult:
-    """The metrics of the first `k` recommendations of the model `name`.
+    """The metrics of the first `k` recommendations of the model `name`; for several k, a metric for each ("ndcg@5").
 
     - `per_user`: a row a user: user (raw id), n_relevant, and a column a metric.
     - `summary`: the mean of each metric over users, those left out for whom it is not defined (NaN).
@@ -36,7 +36,7 @@ class RankingResult:
     - `question`: what there was to find for each user, by which `compare` tells whether two results go together."""
 
     name: str
-    k: int
+    k: int | tuple[int, ...]
     per_user: pd.DataFrame
     summary: pd.Series
     left_out: dict[str, int]
@@ -48,6 +48,18 @@ class RankingResult:
         """The metrics that there are for every user."""
         return list(self.per_user.columns[2:])
 
+    def at(self, k: int) -> RankingResult:
+        """Of a result for several `k` that of one, as `evaluate` gives it. Raises ValueError for another k."""
+        if k == self.k:
+            return self
+        if not isinstance(self.k, tuple) or k not in self.k:
+            raise ValueError(f"k={k!r} is not what was evaluated: k={self.k}")
+        own = {name: str(name).partition("@")[0] for name in self.summary.index
+               if "@" not in name or name.endswith(f"@{k}")}
+        kept = [name for name in self.per_user if name in ("user", "n_relevant", *own)]
+        return replace(self, k=k, per_user=self.per_user[kept].rename(columns=own),
+                       summary=self.summary[[*own]].rename(own), baseline=self.baseline and self.baseline.at(k))
+
     def interval(self, level: float = 0.95, n: int = 2000, seed: int = 0) -> pd.DataFrame:
         """Each metric's mean and the percentile bootstrap interval around it (Efron 1979), from `n` resamples of the
         users: mean, low, high. It tells how much other users of the same kind may differ, not other training runs."""
@@ -57,7 +69,7 @@ class RankingResult:
 
     def __repr__(self) -> str:
         columns = {r.name: r.summary for r in (self, self.baseline) if r is not None}
-        return (f"Top {self.k} of {len(self.per_user):,} users\n"
+        return (f"Top {', '.join(map(str, np.atleast_1d(self.k)))} of {len(self.per_user):,} users\n"
                 f"{pd.DataFrame(columns).to_string(float_format='{:.4f}'.format)}\n"
                 f"Left out: {said(self.left_out)}")
 
@@ -74,11 +86,12 @@ def compare(a: RankingResult, b: RankingResult, n: int = 10_000, seed: int = 0, 
     The p-value is two-sided, of a paired permutation test: were `a` and `b` interchangeable, each user's difference
     would as likely have the other sign. It is (1 + the number of `n` random choices of signs with a mean at least as
     far from 0) / (1 + n): Smucker, Allan, Carterette 2007; Phipson, Smyth 2010.
-    Raises ValueError for another k, other relevant items, another `exclude_seen` or `among`, or where they share no
-    user or metric. Items that were not trained on are known by their ids where a table was evaluated, otherwise by
-    their number."""
+    Raises ValueError for another k, other relevant items, another `exclude` or `among`, or where they share no
+    user or metric. Items that were not trained on are known by their ids where a table or a part of the data was
+    evaluated, of other batches by their number."""
     if a.k != b.k:
-        raise ValueError(f"a was evaluated with k={a.k}, b with k={b.k}; evaluate both with the same k")
+        raise ValueError(f"a was evaluated with k={a.k}, b with k={b.k}; evaluate both with the same k, or take "
+                         "that of one with at(k)")
     _check_alike(a.question, b.question)
     metrics = [name for name in a.metrics if name in b.metrics]
     both = _with_question(a).merge(_with_question(b), on="user", suffixes=("_a", "_b"))
@@ -108,9 +121,9 @@ def _check_alike(a: Question | None, b: Question | None) -> None:
         return
     if a.among != b.among:
         raise ValueError("a and b were evaluated among other items; evaluate both with the same `among`")
-    if a.exclude_seen != b.exclude_seen:
-        raise ValueError(f"a was evaluated with exclude_seen={a.exclude_seen}, b with exclude_seen={b.exclude_seen}; "
-                         "evaluate both with the same")
+    if a.exclude != b.exclude:
+        raise ValueError(f"a was evaluated with exclude={a.exclude!r}, b with exclude={b.exclude!r}; evaluate both "
+                         "with the same")
 
 
 def _with_question(result: RankingResult) -> pd.DataFrame:

@@ -17,15 +17,16 @@ from ..learner import CollabLearner
 from ..models.ensemble import Ensemble
 from ..models.rank_ensemble import RankEnsemble
 from ..models.solved import SolvedModel
-from .evaluation import check_request, column, evaluate
+from .evaluation import check_request, evaluate
 
 
 def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], data: pd.DataFrame | CollabDataBunch,
                    folds: int | Iterable[Split | str] = 5, fit: Callable[[CollabLearner], Any] | None = None,
-                   ranking: Sequence[str] = (), k: int = 10, seed: int = 0, **options: Any) -> pd.DataFrame:
+                   ranking: Sequence[str] = (), k: int | Sequence[int] = 10, seed: int = 0,
+                   **options: Any) -> pd.DataFrame:
     """Train and measure a model on every fold: a row a fold, with what `learn.validate` gives (valid_loss, rmse, mae),
-    the metrics of `evaluate` that `ranking` names ("ndcg@10" ...), each beside that of `Popularity` ("ndcg@10 of
-    popularity"), and the seconds that `fit` took.
+    the metrics of `evaluate` that `ranking` names ("ndcg@10" ..., for one `k` or several), each beside that of
+    `Popularity` ("ndcg@10 of popularity"), and the seconds that `fit` took.
 
     - `make_learner`: builds a learner for the data of a fold: `collab_learner`, or a function of your own around it.
     - `data`: a table of ratings. Or a CollabDataBunch, whose training and validation ratings are split anew, with its
@@ -75,10 +76,10 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
         row = {} if ranks_alone else learn.validate()
         if ranking:
             result = evaluate(learn, k=k, metrics=ranking)
-            for name in ranking:
-                row[column(name, k)] = result.summary[name]
+            for name in map(str, result.summary.index):
+                row[name] = result.summary[name]
                 if result.baseline is not None:
-                    row[f"{column(name, k)} of popularity"] = result.baseline.summary[name]
+                    row[f"{name} of popularity"] = result.baseline.summary[name]
         rows.append(row | {"seconds": seconds})
     names = [split if isinstance(split, str) else number for number, split in enumerate(splits[:len(rows)])]
     return pd.DataFrame(rows, index=pd.Index(names, name="fold"))
@@ -93,15 +94,17 @@ def _fit(learn: CollabLearner) -> None:
 
 def _unsplit(data: CollabDataBunch) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The training and validation ratings under their raw ids, and the options of `from_df` that gave the data."""
-    parts = [part.tensors for part in (data.train, data.valid) if part is not None]
-    users, items, ratings = (torch.cat(tensors).cpu().numpy() for tensors in zip(*parts))
+    aside, parts = data.aside, [data.train.tensors]
+    if data.valid is not None:
+        parts.append(aside.of_part("valid", data.valid) or data.valid.tensors)
+    users, items, ratings = (torch.cat([t.cpu() for t in column]) for column in zip(*parts))
     known = (users != UNKNOWN) & (items != UNKNOWN)
     if n := int((~known).sum()):
         warn(f"{n:,} of {len(known):,} ratings are left out: the data did not keep their ids, which have no "
              "training ratings; pass the table in place of the data to have them in the folds")
     names = data.schema.user, data.schema.item, data.schema.rating
-    table = pd.DataFrame(dict(zip(names, (data.users.decode(users[known]), data.items.decode(items[known]),
-                                          ratings[known]))))
+    table = pd.DataFrame(dict(zip(names, (aside.users.decode(users[known]), aside.items.decode(items[known]),
+                                          ratings[known].numpy()))))
     options = {"user_name": names[0], "item_name": names[1], "rating_name": names[2], "device": data.device,
                "bs": data.train.bs if data.train.shuffle else "full", "val_bs": data.valid and data.valid.bs,
                "implicit": data.implicit, "threshold": data.threshold}
