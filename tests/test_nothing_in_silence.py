@@ -6,9 +6,12 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 import collab
-from collab import CollabWarning
+from collab import CollabWarning, DataBunch, Learner, TensorBatches
+from collab.losses import mse
 
 SOURCE = Path(collab.__file__).parent
 
@@ -31,6 +34,18 @@ def says(place, message):
 
 
 # Training and its callbacks ---------------------------------------------------------------------------------------
+
+
+# rates and optimizers
+@says("train/lr_find.py:lr_find", r"suggests no learning rate: at none of those tried does the loss fall")
+def a_curve_that_does_not_fall(tmp_path):
+    line_learner(nn.Linear(1, 1), lambda pred, target: (pred * 0).sum()).lr_find(num_it=3)
+
+
+def line_learner(model, loss_func=mse, **options):
+    """Two batches of a line, for any model of one input."""
+    x = torch.arange(8.0).unsqueeze(1)
+    return Learner(DataBunch(TensorBatches(x, 2 * x, bs=4), device="cpu"), model, loss_func, **options)
 
 
 # Files ------------------------------------------------------------------------------------------------------------
