@@ -196,7 +196,7 @@ def test_divergence_ends_the_test():
     learn = line_learner(lr=1.0)
     learn.loss_func = rate_as_loss(learn)
     curve = find(learn, start_lr=1.0, end_lr=2.0, num_it=11, linear=True)
-    np.testing.assert_allclose(curve.lrs, [1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6])     # the last is beyond 1.5 times the least
+    np.testing.assert_allclose(curve.lrs, [1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6])     # beyond 1.5 times the least
 
 
 def test_a_loss_that_is_no_longer_finite_ends_the_test_and_is_left_out():

@@ -120,9 +120,9 @@ def lr_find(self: Learner, start_lr: float = 1e-5, end_lr: float = 10.0, num_it:
     found = {name: SUGGESTIONS[name](curve) if curve.clear else None for name in suggest}
     self.recorder.lr_find = curve, found
     if not curve.clear:
-        warn("lr_find suggests no learning rate: at none of those tried does the loss fall by more than chance. Weights "
-             "that have been trained show little of a fall: go on with less than the rate they were trained with, "
-             "or find one with a new learner")
+        warn("lr_find suggests no learning rate: at none of those tried does the loss fall by more than chance. "
+             "Trained weights show little of a fall: go on with less than the rate they were trained with, or find one "
+             "with a new learner")
     if plot and in_notebook():
         self.recorder.plot_lr_find()
     return namedtuple("Suggestions", suggest)(**found)
@@ -199,7 +199,7 @@ class RangeTest(Callback):
     def curve(self) -> Curve:
         """What was seen. Raises ValueError where that is nothing."""
         if not self.points:
-            raise ValueError("lr_find saw no finite loss, neither before the first step nor after it; look at the data and "
-                             "at the loss function, or begin at a lower start_lr")
+            raise ValueError("lr_find saw no finite loss, neither before the first step nor after it; look at the data "
+                             "and at the loss function, or begin at a lower start_lr")
         lrs, losses, noise = map(np.array, zip(*self.points))
         return Curve(lrs, losses, self.before, noise)

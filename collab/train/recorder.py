@@ -167,8 +167,8 @@ class Recorder(Callback):
         return ax
 
     def plot_lr_find(self, ax: Axes | None = None) -> Axes:
-        """The loss over the learning rate in the last `lr_find`, its suggestions marked and its noise shaded (one standard
-        error). What lies far above where it began is cut off, so that the valley fills the picture."""
+        """The loss over the learning rate in the last `lr_find`, its suggestions marked and one standard error shaded.
+        What lies far above where it began is cut off, so that the valley fills the picture."""
         if self.lr_find is None:
             raise ValueError("there is no range test to plot; call learn.lr_find() first")
         curve, found = self.lr_find
