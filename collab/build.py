@@ -35,7 +35,7 @@ from .models.two_tower import TwoTower
 from .objectives import OBJECTIVES, Objective, objective
 from .saved import load_parts, load_weights
 from .train.callback import Callback
-from .train.optim import OptFunc, adamw
+from .train.optim import OptFunc, adamw, sets
 from .train.steps import Threads
 from .train.terms import LossTerms, Term
 
@@ -74,11 +74,13 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
       objective, by name or as a callback with options of its own: "bpr" (`BPR`), "softmax" (`InBatchSoftmax`),
       "sampled_softmax" (`SampledSoftmax`), "full_softmax" (`FullSoftmax`). Scores are then raw, without a y_range. By
       default the model's own; of implicit data "bpr", of a classifier `RatingCrossEntropy`, otherwise "mse".
-    - `opt_func`: an optimizer class of torch, or a partial of one; by default AdamW.
+    - `opt_func`: an optimizer class of torch, a partial of one, or a function of parameter groups; by default AdamW.
     - `terms`: what is added to the loss in training, such as [L2(0.1), Gravity(1.0)] (see `LossTerms`).
     - `lr`, `wd`: by default the model's recipe for batches of 64 (5e-3 and no decay for a module of your own), times
       sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022), up to batches of some 40,000, from where on
-      a step's decay, lr * wd, would be more than the whole weight; `wd` is 0 with an `opt_func` of your own.
+      a step's decay, lr * wd, would be more than the whole weight. With an `opt_func` of your own, `wd` is 0 by
+      default, and what it was given is kept: of `partial(SGD, lr=.5, weight_decay=1e-4)` both, of a function, such as
+      `lambda groups: Adam(groups, lr=1e-2)`, everything.
     - `metrics`: by default RMSE and MAE, where scores are ratings, and `RankingMetrics()` where they rank.
     - `cbs`: callbacks that stay with the learner.
     - `seed`: decides initial weights, the order of batches and dropout; by default the data's.
@@ -114,9 +116,12 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     watched = metrics if metrics is not None else [] if ranking or data.implicit else [RMSE(), MAE()]
     rate, decay = RECIPES[name]
     times = math.sqrt(min(data.train.bs / 64, 1 / (rate * decay) if decay else math.inf))
-    learn = CollabLearner(data, module, loss or own_loss(module), opt_func or adamw,
-                          lr=rate * times if lr is None else lr,
-                          wd=wd if wd is not None else 0.0 if opt_func else decay * times,
+    opt_func = opt_func or adamw
+    if lr is None and not sets(opt_func, "lr"):
+        lr = rate * times
+    if wd is None and not sets(opt_func, "weight_decay"):
+        wd = decay * times if opt_func is adamw else 0.0
+    learn = CollabLearner(data, module, loss or own_loss(module), opt_func, lr=lr, wd=wd,
                           metrics=watched, cbs=cbs, seed=seed)
     if ranking is not None:
         learn.add_cbs([ranking, *([RankingMetrics()] if metrics is None and _can_rank(data) else [])])
@@ -137,7 +142,8 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     """The learner that `export` wrote: the same answers, to the bit. `learn.notes` holds the notes.
 
     It has no validation part, and the usual metrics; a further fit begins with a fresh AdamW, at the lr and wd the
-    learner had: where it had an `opt_func` of your own, set `learn.opt_func` to that first. A loss that is not collab's
+    learner had: where it had an `opt_func` of your own, set `learn.opt_func` to that first (what came from that alone,
+    and was given to no learner, is not in the file). A loss that is not collab's
     own is not in the file: the learner then has the model's default; a ranking objective of your own is not either,
     which is warned of. Terms of the loss are not in it.
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.

@@ -72,7 +72,10 @@ def test_a_fall_counts_where_it_is_larger_than_chance_halfway_down():
     losses = [5, 4.5, 4, 3, 3.5, 9]                         # at half of the fall, at 4, it has fallen by 1
     assert curve_of(losses, noise=0.19).clear and not curve_of(losses, noise=0.21).clear
     assert not curve_of([5, 5.1, 5.2, 9], noise=0.0).clear
-    assert not curve_of([5 - 1e-6] * 4, noise=0.0).clear   # what is left of a float32
+
+def test_a_fall_counts_where_it_is_worth_something():
+    assert curve_of([5, 4.99, 4.97, 9], noise=0.0).clear and not curve_of([5, 4.99, 4.98, 9], noise=0.0).clear
+
 
 
 def checksum(learn):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import collab
-from collab import CollabWarning, DataBunch, Learner, TensorBatches
+from collab import CollabDataBunch, CollabWarning, DataBunch, Learner, TensorBatches, collab_learner, synthetic
 from collab.losses import mse
 
 SOURCE = Path(collab.__file__).parent
@@ -33,6 +33,12 @@ def says(place, message):
 # Models and recipes -----------------------------------------------------------------------------------------------
 
 
+@says("build.py:collab_learner", r"SVDpp multiplies the matrix of all 1,080 training ratings in each of an epoch's 1,080")
+def small_batches_for_a_model_that_multiplies_all_ratings(tmp_path):
+    ratings = synthetic(n_users=60, n_items=40, n_ratings=1200).ratings
+    collab_learner(CollabDataBunch.from_df(ratings, valid_pct=0.1, seed=0, bs=1), "svdpp", 4)
+
+
 # Training and its callbacks ---------------------------------------------------------------------------------------
 
 
@@ -40,6 +46,14 @@ def says(place, message):
 @says("train/lr_find.py:lr_find", r"suggests no learning rate: at none of those tried does the loss fall")
 def a_curve_that_does_not_fall(tmp_path):
     line_learner(nn.Linear(1, 1), lambda pred, target: (pred * 0).sum()).lr_find(num_it=3)
+
+
+@says("train/optim.py:_name", r"shares of the weight decay, \{'biases': 0.0\}, are lost, and wd goes to all alike")
+def groups_of_ones_own(tmp_path):
+    def flat(groups):
+        return torch.optim.SGD([p for group in groups for p in group["params"]])
+    data = CollabDataBunch.from_df(synthetic(n_users=10, n_items=10, n_ratings=50).ratings, seed=0)
+    collab_learner(data, "dot_bias", 4, opt_func=flat)
 
 
 def line_learner(model, loss_func=mse, **options):

@@ -28,7 +28,7 @@ APART = 12                  # batches that are kept apart; all of them, where th
 STEPS = 2, 12               # batches that are trained on at each rate: at least, and at most
 DIVERGED = 0.5              # the test stops when the loss is beyond its least by this many times that
 NOISE = 5.0                 # a fall of the loss counts from so many standard errors on
-ROUNDING = 1e-6             # of a float32 loss: changes below are none
+WORTH = 0.005               # and from this share of the loss on
 
 
 class Curve(NamedTuple):
@@ -49,9 +49,11 @@ class Curve(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether the loss falls at all: halfway down, where the valley is, by more than noise."""
+        """Whether the loss falls: halfway down, where the valley is, by more than noise, and in all by enough to show
+        a valley. Trained weights gain next to nothing at any rate, though they may gain it at every seed."""
         half = int((self.fallen >= 0.5).argmax())
-        return bool(self.before - self.losses[half] > NOISE * max(self.noise[half], ROUNDING * abs(self.before)))
+        return bool(self.before - self.losses[half] > NOISE * self.noise[half]
+                    and self.before - self.losses.min() > WORTH * abs(self.before))
 
 
 def valley(curve: Curve) -> float:
@@ -95,7 +97,7 @@ def lr_find(self: Learner, start_lr: float = 1e-5, end_lr: float = 10.0, num_it:
     Each rate trains on the next 2 to 12 batches, as many as let the whole test go over the data once. The loss is that
     of 12 batches that are kept apart, the same ones at every rate and with the same dropout and negatives: the curve
     shows what training does to it, and not which batches came when. Where it falls by no more than chance (5 standard
-    errors), as after a fit, all suggestions are None, with a CollabWarning.
+    errors) or by no more than 0.5 %, as it may after a fit, all suggestions are None, with a CollabWarning.
 
     The curve is kept for `recorder.plot_lr_find()`, and drawn in a notebook unless `plot` is False. Nothing else
     changes: weights, optimizer, history, random state and mode are afterwards what they were, also after Ctrl-C, which
@@ -120,9 +122,9 @@ def lr_find(self: Learner, start_lr: float = 1e-5, end_lr: float = 10.0, num_it:
     found = {name: SUGGESTIONS[name](curve) if curve.clear else None for name in suggest}
     self.recorder.lr_find = curve, found
     if not curve.clear:
-        warn("lr_find suggests no learning rate: at none of those tried does the loss fall by more than chance. "
-             "Trained weights show little of a fall: go on with less than the rate they were trained with, or find one "
-             "with a new learner")
+        warn("lr_find suggests no learning rate: at none of those tried does the loss fall by more than chance and by "
+             f"more than {WORTH:.1%}. Trained weights show little of a fall: go on with less than the rate they were "
+             "trained with, or find one with a new learner")
     if plot and in_notebook():
         self.recorder.plot_lr_find()
     return namedtuple("Suggestions", suggest)(**found)
