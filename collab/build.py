@@ -37,7 +37,7 @@ from .recipe import LOSSES, TERMS
 from .saved import load_parts, load_weights
 from .train.callback import Callback
 from .train.checkpoint import reading
-from .train.optim import OptFunc, adamw
+from .train.optim import OptFunc, adamw, sets
 from .train.steps import Threads
 from .train.terms import LossTerms, Term
 
@@ -75,11 +75,13 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
       objective, by name or as a callback with options of its own: "bpr" (`BPR`), "softmax" (`InBatchSoftmax`),
       "sampled_softmax" (`SampledSoftmax`), "full_softmax" (`FullSoftmax`). Scores are then raw, without a y_range. By
       default the model's own; of implicit data "bpr", of a classifier `RatingCrossEntropy`, otherwise "mse".
-    - `opt_func`: an optimizer class of torch, or a partial of one; by default AdamW.
+    - `opt_func`: an optimizer class of torch, a partial of one, or a function of parameter groups; by default AdamW.
     - `terms`: what is added to the loss in training, such as [L2(0.1), Gravity(1.0)] (see `LossTerms`).
     - `lr`, `wd`: by default the model's recipe for batches of 64 (5e-3 and no decay for a module of your own), times
       sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022), up to batches of some 40,000, from where on
-      a step's decay, lr * wd, would be more than the whole weight; `wd` is 0 with an `opt_func` of your own.
+      a step's decay, lr * wd, would be more than the whole weight. With an `opt_func` of your own, `wd` is 0 by
+      default, and what it was given is kept: of `partial(SGD, lr=.5, weight_decay=1e-4)` both, of a function, such as
+      `lambda groups: Adam(groups, lr=1e-2)`, everything.
     - `metrics`: by default RMSE and MAE, where scores are ratings, and `RankingMetrics()` where they rank.
     - `cbs`: callbacks that stay with the learner.
     - `seed`: decides initial weights, the order of batches and dropout; by default the data's.
@@ -115,9 +117,12 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     watched = metrics if metrics is not None else [] if ranking or data.implicit else [RMSE(), MAE()]
     rate, decay = RECIPES[name]
     times = math.sqrt(min(data.train.bs / 64, 1 / (rate * decay) if decay else math.inf))
-    learn = CollabLearner(data, module, loss or own_loss(module), opt_func or adamw,
-                          lr=rate * times if lr is None else lr,
-                          wd=wd if wd is not None else 0.0 if opt_func else decay * times,
+    opt_func = opt_func or adamw
+    if lr is None and not sets(opt_func, "lr"):
+        lr = rate * times
+    if wd is None and not sets(opt_func, "weight_decay"):
+        wd = decay * times if opt_func is adamw else 0.0
+    learn = CollabLearner(data, module, loss or own_loss(module), opt_func, lr=lr, wd=wd,
                           metrics=watched, cbs=cbs, seed=seed)
     if ranking is not None:
         learn.add_cbs([ranking, *([RankingMetrics()] if metrics is None and _can_rank(data) else [])])
@@ -138,8 +143,8 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
 
     It has no validation part, and the usual metrics; a further fit begins with a fresh AdamW, at the lr and wd the
     learner had, and with its ranking objective and the terms `L2` and `Gravity` of its loss. What is not data is not in
-    the file: a loss, objective, term, metric or callback of your own, and an `opt_func`. One warning names what there
-    was.
+    the file: a loss, objective, term, metric or callback of your own, and an `opt_func` with what it was given. One
+    warning names what there was.
     A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
     Raises FileNotFoundError, DataError for another kind of file or a damaged one, or ValueError for weights that do not
     fit."""

@@ -19,7 +19,8 @@ class CollabWarning(UserWarning):
 
 def warn(message: str) -> None:
     """Warn with a `CollabWarning` at the line outside this package that led here, however deep the calls between."""
-    package, level, frame = __name__.partition(".")[0], 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+    between = __name__.partition(".")[0], "functools", "contextlib"     # the latter call ours for others of ours
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in between:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, CollabWarning, stacklevel=level)

@@ -120,9 +120,9 @@ PLACES: dict[str, Callable[[CollabLearner, Any, Any], Any]] = {      # a, b: two
     "predict": lambda learn, a, b: learn.predict(1, a),
     "predict for a list": lambda learn, a, b: learn.predict(1, [a, 5, b]),
     "predict for somebody new": lambda learn, a, b: learn.predict(ratings={a: 5.0, 4: 1.0}, item=[b, 5]),
-    "among": lambda learn, a, b: learn.recommend(1, exclude_seen=False, among=[a, 5, b]),
-    "among a single one": lambda learn, a, b: learn.recommend(1, exclude_seen=False, among=a),
-    "without": lambda learn, a, b: learn.recommend(1, n=99, exclude_seen=False, without=[a, b]),
+    "among": lambda learn, a, b: learn.recommend(1, exclude=None, among=[a, 5, b]),
+    "among a single one": lambda learn, a, b: learn.recommend(1, exclude=None, among=a),
+    "without": lambda learn, a, b: learn.recommend(1, n=99, exclude=None, without=[a, b]),
     "recommend_all": lambda learn, a, b: pd.concat(learn.recommend_all(n=99, among=[a, b, 5, 6], without=a)),
     "ratings": lambda learn, a, b: learn.recommend(ratings={a: 5.0, 4: 3, b: 1.0}),
     "a Series of ratings": lambda learn, a, b: learn.recommend(ratings=pd.Series({a: 5.0, b: 1.0})),
@@ -189,9 +189,9 @@ def test_where_ids_are_text_an_unknown_one_is_the_average_and_a_title_is_still_f
                                    [A, 999, 5, "Film C"]])
 def test_items_of_a_catalogue_that_were_not_trained_on_are_left_out_and_counted(learn: CollabLearner,
                                                                                 among: Iterable[Any]):
-    expected = learn.recommend([1, 2], exclude_seen=False, among=[3, 5])
+    expected = learn.recommend([1, 2], exclude=None, among=[3, 5])
     says = r"^2 of 4 items in among= were not trained on \(such as 999\) and are left out; correct them, or train"
-    pd.testing.assert_frame_equal(asked(lambda: learn.recommend([1, 2], exclude_seen=False, among=among), says),
+    pd.testing.assert_frame_equal(asked(lambda: learn.recommend([1, 2], exclude=None, among=among), says),
                                   expected)
     rated = {20: 4.0}
     pd.testing.assert_frame_equal(asked(lambda: learn.recommend(ratings=rated, among=among), says),
@@ -201,13 +201,13 @@ def test_items_of_a_catalogue_that_were_not_trained_on_are_left_out_and_counted(
 
 
 def test_recommend_all_leaves_unknown_items_of_a_catalogue_out_too(learn: CollabLearner):
-    tables = asked(lambda: learn.recommend_all(among=[3, 5, 999], exclude_seen=False), "1 of 3 items in among=")
+    tables = asked(lambda: learn.recommend_all(among=[3, 5, 999], exclude=None), "1 of 3 items in among=")
     assert {*pd.concat(tables)["item"]} == {3, 5}
 
 
 def test_a_misspelt_title_among_others_is_named_with_what_is_near(learn: CollabLearner):
     says = r"1 of 2 items in among= .*\(such as 'Fim A'\) .*near it are 'Film A \(1990\)'"
-    assert asked(lambda: learn.recommend(1, exclude_seen=False, among=["Fim A", 5]), says)["item"].tolist() == [5]
+    assert asked(lambda: learn.recommend(1, exclude=None, among=["Fim A", 5]), says)["item"].tolist() == [5]
 
 
 def test_a_catalogue_without_any_known_item_is_an_error(learn: CollabLearner):
@@ -340,7 +340,7 @@ def test_rows_without_a_rating_of_people_who_are_added_are_left_out_and_counted(
 
 def test_an_index_recommends_to_several_users_as_the_learner_does(learn: CollabLearner):
     index, users = learn.index(), [42, 43, 42]
-    expected = learn.recommend(users, n=5, exclude_seen=False)
+    expected = learn.recommend(users, n=5, exclude=None)
     for several in (users, np.array(users), pd.Series(users)):
         found = index.recommend(several, 5)
         assert [*found] == ["user", "rank", "item", "title", "score"]

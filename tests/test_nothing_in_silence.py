@@ -8,9 +8,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 import collab
-from collab import CollabDataBunch, CollabInterpretation, CollabWarning, collab_learner, synthetic
+from collab import (
+    CollabDataBunch,
+    CollabInterpretation,
+    CollabWarning,
+    DataBunch,
+    Learner,
+    TensorBatches,
+    collab_learner,
+    synthetic,
+)
+from collab.losses import mse
 
 SOURCE = Path(collab.__file__).parent
 
@@ -30,6 +41,12 @@ def says(place, message):
 
 
 # Models and recipes -----------------------------------------------------------------------------------------------
+
+
+@says("build.py:collab_learner", r"SVDpp multiplies the matrix of all 1,080 training ratings in each of an epoch's 1,080")
+def small_batches_for_a_model_that_multiplies_all_ratings(tmp_path):
+    ratings = synthetic(n_users=60, n_items=40, n_ratings=1200).ratings
+    collab_learner(CollabDataBunch.from_df(ratings, valid_pct=0.1, seed=0, bs=1), "svdpp", 4)
 
 
 # Training and its callbacks ---------------------------------------------------------------------------------------
@@ -54,6 +71,26 @@ def a_callback_is_added_in_the_middle_of_a_fit(tmp_path):
 @says("train/averaging.py:SWA.before_fit", "SWA averages from epoch 5 on, counted from 0, and this fit has 2")
 def an_average_begins_after_the_last_epoch(tmp_path):
     line().fit(2, cbs=collab.SWA(start=5))
+
+
+# rates and optimizers
+@says("train/lr_find.py:lr_find", r"suggests no learning rate: at none of those tried does the loss fall")
+def a_curve_that_does_not_fall(tmp_path):
+    line_learner(nn.Linear(1, 1), lambda pred, target: (pred * 0).sum()).lr_find(num_it=3)
+
+
+@says("train/optim.py:_name", r"shares of the weight decay, \{'biases': 0.0\}, are lost, and wd goes to all alike")
+def groups_of_ones_own(tmp_path):
+    def flat(groups):
+        return torch.optim.SGD([p for group in groups for p in group["params"]])
+    data = CollabDataBunch.from_df(synthetic(n_users=10, n_items=10, n_ratings=50).ratings, seed=0)
+    collab_learner(data, "dot_bias", 4, opt_func=flat)
+
+
+def line_learner(model, loss_func=mse, **options):
+    """Two batches of a line, for any model of one input."""
+    x = torch.arange(8.0).unsqueeze(1)
+    return Learner(DataBunch(TensorBatches(x, 2 * x, bs=4), device="cpu"), model, loss_func, **options)
 
 
 # Files ------------------------------------------------------------------------------------------------------------

@@ -255,33 +255,6 @@ def test_frozen_groups_do_not_move_and_thaw_with_their_state():
         learn.freeze_to(2)
 
 
-OPTIMIZERS = [torch.optim.SGD, partial(torch.optim.SGD, momentum=0.9), torch.optim.Adam, torch.optim.AdamW,
-              torch.optim.Adagrad, torch.optim.RMSprop, partial(torch.optim.AdamW, fused=True)]
-
-
-@pytest.mark.parametrize("opt_func", OPTIMIZERS)
-def test_weight_decay_is_decoupled_in_every_optimizer(opt_func):
-    """One step with decay is the step without it from weights that were shrunk by 1 - lr wd, whatever the gradient."""
-    def one_step(shrink, wd):
-        torch.manual_seed(0)
-        model = torch.nn.Linear(3, 1)
-        opt = make_optimizer(model, opt_func, lr=0.1, wd=wd)
-        for p in model.parameters():
-            p.data *= shrink
-            p.grad = torch.ones_like(p)
-        opt.step()
-        return model.weight.detach()
-    torch.testing.assert_close(one_step(1, wd=0.5), one_step(1 - 0.1 * 0.5, wd=0))
-
-
-def test_every_optimizer_learns_the_line():
-    for opt_func in OPTIMIZERS:
-        learn = line_learner(opt_func=opt_func, lr=0.1)
-        before = learn.validate()["valid_loss"]
-        fit_quietly(learn, 20)
-        assert learn.validate()["valid_loss"] < before / 2
-
-
 def test_decay_by_name_of_the_group_is_taken_as_it_is():
     learn = two_layer_learner()
     fit_quietly(learn, 1, wd={"first": 0.3, "last": 0.0})
@@ -333,8 +306,3 @@ def test_a_schedule_gives_back_only_what_it_set():
     with learn.no_logging():
         learn.fit(3, lr=0.0, cbs=ParamScheduler({"momentum": sched_lin(0.5, 0.6)}))
     assert learn.opt.param_groups[0]["betas"] == (0.9, 0.99)
-
-
-def test_a_weight_decay_inside_the_optimizer_is_refused():
-    with pytest.raises(ValueError, match="as wd="):
-        line_learner(opt_func=partial(torch.optim.SGD, weight_decay=0.5)).fit(1)

@@ -81,4 +81,6 @@ def _check(pct_start: float, **divisors: float) -> None:
 def _each(learn: Learner, lr: Hyper | None, sched: Callable[[float], Schedule]) -> dict:
     """{"lr": a schedule, or one a parameter group}, for the learner's own rate where none is given."""
     lr = learn.lr if lr is None else lr
+    if lr is None:
+        lr = [group["given"]["lr"] for group in learn.opt.param_groups]
     return {"lr": sched(lr) if isinstance(lr, (int, float)) else [sched(one) for one in per_group(learn.opt, lr)]}

@@ -56,9 +56,10 @@ class Learner:
 
     A batch is (x, ..., y): the model is called with everything but the last, the loss with (prediction, last).
     The loss must be a mean over the rows of a batch: that of a whole set is then the mean over its rows. `opt_func`,
-    an optimizer class of torch or a partial of one, is called with the parameter groups; `lr` and the decoupled weight
-    decay `wd` are its defaults. With `seed`, what is random inside `fit` (the order of batches, dropout) comes from a
-    stream of the learner's own, and the global one is left as it was.
+    an optimizer class of torch, a partial of one or a function, is called with the parameter groups. `lr` and the
+    decoupled weight decay `wd` are what a fit takes that is given none; None is what `opt_func` was given (by default
+    a rate of 1e-3 and no decay: see `make_optimizer`). With `seed`, what is random inside `fit` (the order of batches,
+    dropout) comes from a stream of the learner's own, and the global one is left as it was.
 
     While it runs, its state is plain attributes for callbacks to read and to change: `n_epochs`, `epoch`, `i`
     (batch of this pass), `batches`, `training`, `xb`, `yb`, `pred`, `loss`, `opt`, `model`. `interrupted` says
@@ -71,7 +72,7 @@ class Learner:
     loss: Tensor
 
     def __init__(self, data: Any, model: nn.Module, loss_func: Callable[[Tensor, Tensor], Tensor] = mse,
-                 opt_func: OptFunc = adamw, lr: Hyper = 1e-3, wd: Hyper = 0.0, metrics: Any = None,
+                 opt_func: OptFunc = adamw, lr: Hyper | None = None, wd: Hyper | None = None, metrics: Any = None,
                  cbs: Iterable[Callback] | Callback | None = None, seed: int | None = None):
         if not callable(loss_func):
             raise TypeError(f"loss_func must be a function of (predictions, targets), got {loss_func!r}")

@@ -1,35 +1,77 @@
-"""The range test: raise the learning rate batch by batch, watch the loss, and leave no trace."""
+"""The range test: raise the learning rate step by step, watch the loss of batches kept apart, and leave no trace."""
 
 from __future__ import annotations
 
 import math
 from collections import namedtuple
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice, repeat
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..errors import warn
 from ..loaders import count
 from ..screen import in_notebook
 from .callback import Callback
-from .events import CancelFit
+from .events import CancelBatch
 from .optim import set_hyper
 from .schedule import sched_exp, sched_lin
+from .seeded import random_state, set_random_state
 
 if TYPE_CHECKING:
     from .learner import Learner
 
-SMOOTHING = 0.98            # of the loss: each batch counts 2%
-DIVERGED = 3.0              # the test stops when the smoothed loss is beyond its least by this many times that
+APART = 12                  # batches that are kept apart; all of them, where there are fewer
+STEPS = 2, 12               # batches that are trained on at each rate: at least, and at most
+DIVERGED = 0.5              # the test stops when the loss is beyond its least by this many times that
+NOISE = 5.0                 # a fall of the loss counts from so many standard errors on
+WORTH = 0.005               # and from this share of the loss on
 
 
 class Curve(NamedTuple):
-    """Learning rates tried and the smoothed losses seen at them, both of shape (batches,)."""
+    """Learning rates tried and the losses of the batches kept apart, after the steps at each, both of shape (rates,);
+    `before` is their loss before the first step, and `noise` the standard error of each loss's distance from it: as
+    much is by chance, since with another seed other batches would have been kept apart."""
 
     lrs: np.ndarray
     losses: np.ndarray
+    before: float
+    noise: np.ndarray
+
+    @property
+    def fallen(self) -> np.ndarray:
+        """The share of the whole fall, from `before` to the least loss, that has been seen by each rate."""
+        fall = np.maximum.accumulate(self.before - self.losses)
+        return fall / fall[-1] if fall[-1] > 0 else np.zeros_like(fall)
+
+    @property
+    def clear(self) -> bool:
+        """Whether the loss falls: halfway down, where the valley is, by more than noise, and in all by enough to show
+        a valley. Trained weights gain next to nothing at any rate, though they may gain it at every seed."""
+        half = int((self.fallen >= 0.5).argmax())
+        return bool(self.before - self.losses[half] > NOISE * self.noise[half]
+                    and self.before - self.losses.min() > WORTH * abs(self.before))
+
+
+def valley(curve: Curve) -> float:
+    """The rate halfway down the valley: by which the loss has done half of its whole fall."""
+    fallen = curve.fallen
+    k = int((fallen >= 0.5).argmax())
+    return float(np.exp(np.interp(0.5, fallen[max(k - 1, 0):k + 1], np.log(curve.lrs[max(k - 1, 0):k + 1]))))
+
+
+def steep(curve: Curve) -> float:
+    """The rate before the least loss where the losses, each the median of three, fall fastest over the logarithm of
+    the rate."""
+    if len(curve.lrs) < 2:
+        return float(curve.lrs[0])
+    threes = np.lib.stride_tricks.sliding_window_view(np.pad(curve.losses, 1, mode="edge"), 3)
+    slopes = np.gradient(np.median(threes, axis=1), np.log(curve.lrs))
+    return float(curve.lrs[slopes[:curve.losses.argmin() + 1].argmin()])
 
 
 def minimum(curve: Curve) -> float:
@@ -37,109 +79,130 @@ def minimum(curve: Curve) -> float:
     return float(curve.lrs[curve.losses.argmin()]) / 10
 
 
-def steep(curve: Curve) -> float:
-    """The rate where the loss falls fastest over the logarithm of the rate."""
-    if len(curve.lrs) < 2:
-        return float(curve.lrs[0])
-    return float(curve.lrs[np.gradient(curve.losses, np.log(curve.lrs)).argmin()])
-
-
-def valley(curve: Curve) -> float:
-    """The rate two thirds of the way down the longest valley: the longest run of losses, not necessarily adjacent,
-    in which each is less than the one before."""
-    losses, n = curve.losses, len(curve.losses)
-    longest, previous = np.ones(n, dtype=int), np.full(n, -1)
-    for i in range(1, n):
-        higher = np.flatnonzero(losses[:i] > losses[i])
-        if len(higher):
-            j = higher[longest[higher].argmax()]
-            longest[i], previous[i] = longest[j] + 1, j
-    end = start = int(longest.argmax())
-    while previous[start] >= 0:
-        start = previous[start]
-    return float(curve.lrs[start + (end - start) * 2 // 3])
-
-
-def slide(curve: Curve, width: int = 15, rise: float = 0.1) -> float:
-    """Slides a window of `width` batches down from the highest rate, for as long as the loss at its two ends still
-    differs by more than `rise` of the curve's whole height; gives a fifth of the rate at its lower end there."""
-    if len(curve.lrs) <= width:
-        return steep(curve)
-    rise *= curve.losses.max() - curve.losses.min()
-    right = len(curve.losses) - 1
-    while right - width > 0 and abs(curve.losses[right] - curve.losses[right - width]) > rise:
-        right -= 1
-    return float(curve.lrs[right - width]) / 5
+def slide(curve: Curve, rise: float = 0.1) -> float:
+    """Slides down from the highest rate to the first where the loss is above its least by no more than `rise` of the
+    whole fall: beyond it, it diverges. A fifth of that rate."""
+    least = curve.losses.min()
+    return float(curve.lrs[curve.losses <= least + rise * (curve.before - least)][-1]) / 5
 
 
 SUGGESTIONS: dict[str, Callable[[Curve], float]] = {f.__name__: f for f in (valley, steep, minimum, slide)}
 
 
-def lr_find(self: Learner, start_lr: float = 1e-7, end_lr: float = 10.0, num_it: int = 100,
+def lr_find(self: Learner, start_lr: float = 1e-5, end_lr: float = 10.0, num_it: int = 60,
             suggest: Sequence[str] | str = ("valley", "steep", "minimum"), linear: bool = False,
             plot: bool = True) -> Any:
-    """Try learning rates from `start_lr` to `end_lr`, rising by equal factors (or steps, if `linear`) over `num_it`
-    batches; stop early when the loss diverges. A named tuple of suggestions: "valley", "steep", "minimum", "slide",
-    from all but the first tenth of the batches.
+    """Try `num_it` learning rates from `start_lr` to `end_lr`, rising by equal factors (or steps, if `linear`); stop
+    early when the loss diverges. A named tuple of suggestions: "valley", "steep", "minimum", "slide".
+
+    Each rate trains on the next 2 to 12 batches, as many as let the whole test go over the data once. The loss is that
+    of 12 batches that are kept apart, the same ones at every rate and with the same dropout and negatives: the curve
+    shows what training does to it, and not which batches came when. Where it falls by no more than chance (5 standard
+    errors) or by no more than 0.5 %, as it may after a fit, all suggestions are None, with a CollabWarning.
 
     The curve is kept for `recorder.plot_lr_find()`, and drawn in a notebook unless `plot` is False. Nothing else
     changes: weights, optimizer, history, random state and mode are afterwards what they were, also after Ctrl-C, which
-    is passed on. Raises ValueError for an impossible range, an unknown suggestion, or a loss that is not finite at the
-    first batch. (Smith 2017, "Cyclical learning rates for training neural networks".)"""
-    suggest = (suggest,) if isinstance(suggest, str) else suggest
+    is passed on. Raises ValueError for an impossible range, an unknown suggestion, or a loss that is not finite to
+    begin with. (After Smith 2017, "Cyclical learning rates for training neural networks", who watches the loss of
+    the batch that is trained on.)"""
+    suggest = (suggest,) if isinstance(suggest, str) else tuple(dict.fromkeys(suggest))
     if not count(self.data.train, "training batches"):
         raise ValueError("there are no training batches")
     if not 0 < start_lr < end_lr < math.inf or not isinstance(num_it, Integral) or num_it < 2:
-        raise ValueError("lr_find needs finite rates 0 < start_lr < end_lr and a whole number num_it, at least 2, got "
+        raise ValueError(f"lr_find needs 0 < start_lr < end_lr and num_it, a whole number of at least 2; got "
                          f"{start_lr}, {end_lr} and {num_it!r}")
     if unknown := set(suggest) - set(SUGGESTIONS):
         raise ValueError(f"suggestions are {', '.join(SUGGESTIONS)}, not {', '.join(sorted(unknown))}")
-    test = RangeTest((sched_lin if linear else sched_exp)(start_lr, end_lr), num_it)
+    test = RangeTest((sched_lin if linear else sched_exp)(start_lr, end_lr), int(num_it))
     with self.untouched(weights=True), self.calling([*(cb for cb in self.cbs if cb.looks), test]):
         if self.seed is not None:
             torch.manual_seed(self.seed)        # inside `untouched`: the same test twice sees the same dropout
-        self.n_epochs = num_it      # at most: the test ends it, and callbacks may cancel batches
+        self.n_epochs = 1
         self.trial()
-    curve, skip = test.curve(), num_it // 10     # at first the mean is of few batches, and mostly noise
-    settled = Curve(curve.lrs[skip:], curve.losses[skip:]) if len(curve.lrs) > skip + 1 else curve
-    found = {name: SUGGESTIONS[name](settled) for name in suggest}
+    curve = test.curve()
+    found = {name: SUGGESTIONS[name](curve) if curve.clear else None for name in suggest}
     self.recorder.lr_find = curve, found
+    if not curve.clear:
+        warn("lr_find suggests no learning rate: at none of those tried does the loss fall by more than chance and by "
+             f"more than {WORTH:.1%}. Trained weights show little of a fall: go on with less than the rate they were "
+             "trained with, or find one with a new learner")
     if plot and in_notebook():
         self.recorder.plot_lr_find()
     return namedtuple("Suggestions", suggest)(**found)
 
 
 class RangeTest(Callback):
-    """Sets the rate of each batch, keeps its smoothed loss, and stops the fit."""
+    """Puts the batches of the test in the place of the epoch's: some that are looked at, then for each rate some that
+    are trained on and again those that are looked at. A batch that is cancelled moves no loss to another rate."""
 
     order = 50
 
     def __init__(self, sched: Callable[[float], float], num_it: int):
         self.sched, self.num_it = sched, num_it
-        self.lrs: list[float] = []
-        self.losses: list[float] = []
-        self.lr, self.mean = 0.0, 0.0
+        self.points: list[tuple[float, float, float]] = []      # rate, loss, noise
+        self.looking, self.at = False, 0
+        self.losses: dict[int, Tensor] = {}
 
-    def before_batch(self) -> None:
-        if len(self.lrs) == self.num_it:
-            raise CancelFit
-        self.lr = self.sched(len(self.lrs) / (self.num_it - 1))
-        set_hyper(self.learn.opt, lr=self.lr)
+    def before_train(self) -> None:
+        learn = self.learn
+        self.batches, self.random = learn.batches, random_state()
+        self.epoch = iter(learn.batches)
+        self.apart = list(islice(self.epoch, APART))
+        self.steps = min(max(len(learn.batches) // self.num_it, STEPS[0]), STEPS[1])
+        learn.batches = self
+
+    def __len__(self) -> int:
+        return len(self.apart) + self.num_it * (self.steps + len(self.apart))
+
+    def __iter__(self) -> Iterator[Any]:
+        stream = chain(self.epoch, chain.from_iterable(repeat(self.batches)))       # shuffled anew each time round
+        yield from self._look()
+        self.first = self.seen
+        self.before = sum(self.first.values()) / len(self.first) if self.first else math.nan
+        for k in range(self.num_it if math.isfinite(self.before) else 0):
+            lr = self.sched(k / (self.num_it - 1))
+            set_hyper(self.learn.opt, lr=lr)
+            yield from islice(stream, self.steps)
+            yield from self._look()
+            if not self._goes_on(lr):
+                return
+
+    def _look(self) -> Iterator[Any]:
+        """The batches kept apart, always with the randomness of the first time; `seen` are their losses by place."""
+        now, losses = random_state(), self.losses
+        set_random_state(self.random)
+        losses.clear()
+        self.looking = True
+        for self.at, batch in enumerate(self.apart):
+            yield batch
+        self.looking = False
+        set_random_state(now)
+        values = torch.stack([*losses.values()]).tolist() if losses else []     # one wait for the device
+        self.seen = dict(zip(losses, values))
 
     def after_loss(self) -> None:
-        self.lrs.append(self.lr)        # now, since a batch that is cancelled before has no loss: the next has its rate
-        self.mean = SMOOTHING * self.mean + (1 - SMOOTHING) * self.learn.loss.item()
-        smooth = self.mean / (1 - SMOOTHING ** len(self.lrs))
-        self.losses.append(smooth)
-        least = min(self.losses)
-        if not math.isfinite(smooth) or smooth - least > DIVERGED * abs(least):
-            raise CancelFit
+        if self.looking:
+            self.losses[self.at] = self.learn.loss.detach()
+            raise CancelBatch
+
+    def _goes_on(self, lr: float) -> bool:
+        """Note what was seen at this rate; whether there is a next one."""
+        changes = np.array([loss - self.first[at] for at, loss in self.seen.items() if at in self.first])
+        if not (n := len(changes)):
+            return True                         # callbacks have cancelled them all
+        loss = self.before + float(changes.mean())
+        if not math.isfinite(loss):
+            return False
+        rest = 1 - n / len(self.batches)        # of the batches; where none is left out, nothing is left to chance
+        noise = 0.0 if rest <= 0 else math.inf if n == 1 else float(changes.std(ddof=1)) * math.sqrt(rest / n)
+        self.points.append((lr, loss, noise))
+        least = min(self.before, *(loss for _, loss, _ in self.points))
+        return loss - least <= DIVERGED * abs(least)
 
     def curve(self) -> Curve:
-        """What was seen; a last loss that is not finite is left out."""
-        if not self.losses:
-            raise ValueError("no batch came to a loss; look at the callbacks that cancel batches")
-        pairs = [(lr, loss) for lr, loss in zip(self.lrs, self.losses) if math.isfinite(loss)]
-        if not pairs:
-            raise ValueError("the loss was not finite at the first batch; look at the data and at the loss function")
-        return Curve(*map(np.array, zip(*pairs)))
+        """What was seen. Raises ValueError where that is nothing."""
+        if not self.points:
+            raise ValueError("lr_find saw no finite loss, neither before the first step nor after it; look at the data "
+                             "and at the loss function, or begin at a lower start_lr")
+        lrs, losses, noise = map(np.array, zip(*self.points))
+        return Curve(lrs, losses, self.before, noise)

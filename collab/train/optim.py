@@ -1,19 +1,22 @@
-"""Optimizers, their parameter groups and hyper-parameters; weight decay that is decoupled in all of them."""
+"""Optimizers, their parameter groups and hyper-parameters; weight decay that can be decoupled in all of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..errors import warn
+
 OptFunc = Callable[..., torch.optim.Optimizer]
 Hyper = float | slice | Sequence[float] | Mapping[str, float]
 
+FUSED = (torch.optim.Adam, torch.optim.AdamW)       # whose fused pass is as exact, and twice as fast on a CPU too
 adamw: OptFunc = partial(torch.optim.AdamW, betas=(0.9, 0.99), fused=True)
 """Adam with decoupled weight decay (Loshchilov and Hutter 2019), one fused pass over all parameters."""
 
@@ -30,31 +33,78 @@ def param_groups(model: nn.Module) -> list[dict[str, Any]]:
     return [{"decay": 1.0, **group} for group in groups]
 
 
-def make_optimizer(model: nn.Module, opt_func: OptFunc, lr: Hyper, wd: Hyper) -> torch.optim.Optimizer:
+def sets(opt_func: OptFunc, name: str) -> bool:
+    """Whether the optimizers of `opt_func` come with a hyper-parameter of its own choice: a partial of a class with the
+    ones that it names; any other function, such as a lambda, with all of them; a class with none."""
+    if isinstance(opt_func, partial) and isinstance(opt_func.func, type):
+        return name in opt_func.keywords
+    return not isinstance(opt_func, type)
+
+
+def make_optimizer(model: nn.Module, opt_func: OptFunc, lr: Hyper | None = None,
+                   wd: Hyper | None = None) -> torch.optim.Optimizer:
     """`opt_func(groups)` over all parameters, frozen ones too, so that they can be thawed with their state.
 
-    `opt_func` is any optimizer class of torch, or a partial of one. Its weight decay is decoupled from the gradient:
-    w <- w - lr wd w before each step, where it has no such decay itself.
-    Raises ValueError where nothing is trainable, or where `opt_func` brings a weight decay of its own."""
-    if isinstance(opt_func, partial) and "weight_decay" in opt_func.keywords:
-        raise ValueError("give the weight decay to the learner or to fit, as wd=...; that of the optimizer is not used")
+    `opt_func` is an optimizer class of torch, a partial of one, or a function of the groups. Without `lr`, the
+    optimizer keeps the rate that it was made with. Without `wd`, it keeps the weight decay that it was given (see
+    `sets`), in its own way, which for Adam and SGD is through the gradient; a class has none. A `wd` takes the place of
+    that, and is decoupled from the gradient in every optimizer: w <- w - lr wd w before each step. The classes Adam
+    and AdamW run fused.
+    Raises ValueError where nothing is trainable, or where `opt_func` leaves parameters out."""
     groups = param_groups(model)
     if not any(p.requires_grad for group in groups for p in group["params"]):
         raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient, so nothing can be trained")
-    opt = opt_func(groups)
+    opt = _fused(opt_func, model)(groups)
+    held = {id(p) for group in opt.param_groups for p in group["params"]}
+    if missing := sum(id(p) not in held for p in model.parameters()):
+        raise ValueError(f"opt_func has left out {missing} of the {len(list(model.parameters()))} parameters of "
+                         f"{type(model).__name__}; let it pass on all of the groups that it is given: "
+                         "lambda groups: torch.optim.Adam(groups, ...)")
+    if any("decay" not in group for group in opt.param_groups):
+        _name(opt, groups)
     if not all(group.get("decoupled_weight_decay") for group in opt.param_groups):
-        opt.register_step_pre_hook(_decay)
+        kind: Any = type(opt)
+        opt.__class__ = _decoupled(kind)
+    for group in opt.param_groups:
+        if _decay_key(group) not in group:
+            group[_decay_key(group)] = 0.0
+        if not sets(opt_func, "weight_decay") and "weight_decay" in group:
+            group["weight_decay"] = 0.0
+        group["given"] = {name: group[name] for name in GIVEN if name in group}
     set_hyper(opt, lr=lr, weight_decay=wd)
     return opt
 
 
-def set_hyper(opt: torch.optim.Optimizer, **values: Hyper) -> None:
+def _fused(opt_func: OptFunc, model: nn.Module) -> OptFunc:
+    """One pass over all parameters for classes that have it, unless another way is asked for."""
+    kind, asked = (opt_func.func, opt_func.keywords) if isinstance(opt_func, partial) else (opt_func, {})
+    if kind in FUSED and not {"fused", "foreach", "capturable", "differentiable"} & set(asked) and all(
+            p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in model.parameters()):
+        return partial(opt_func, fused=True)
+    return opt_func
+
+
+def _name(opt: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
+    """Names for groups that a function of one's own has made, each with the whole weight decay."""
+    for k, group in enumerate(opt.param_groups):
+        group.setdefault("name", "all" if len(opt.param_groups) == 1 else str(k))
+        group.setdefault("decay", 1.0)
+    if lost := {group["name"]: group["decay"] for group in groups if group["decay"] != 1.0}:
+        warn(f"opt_func has made groups of its own: the model's shares of the weight decay, {lost}, are lost, and wd "
+             "goes to all alike; let it pass on those that it is given: lambda groups: torch.optim.Adam(groups, ...)")
+
+
+def set_hyper(opt: torch.optim.Optimizer, **values: Hyper | None) -> None:
     """Set hyper-parameters by the optimizer's own names; `momentum` is beta 1 where there are betas.
 
-    A value is one number for all groups, a list of one for each, a dict by group name, or a slice (see `per_group`).
-    One number for `weight_decay` is scaled by each group's share. Raises ValueError for a name the optimizer lacks, or
-    a value that is negative or not finite."""
+    A value is one number for all groups, a list of one for each, a dict by group name, or a slice (see `per_group`);
+    None is what the optimizer was made with. One number for `weight_decay` is scaled by each group's share. Raises
+    ValueError for a name the optimizer lacks, or a value that is negative or not finite."""
     for name, value in values.items():
+        if value is None:
+            for group in opt.param_groups:
+                group.update({key: group["given"][key] for key in (name, "our_" + name) if key in group["given"]})
+            continue
         for group, one in zip(opt.param_groups, per_group(opt, value)):
             if not 0 <= one < math.inf:
                 raise ValueError(f"{name} must be a finite number, at least 0, got {one}")
@@ -76,7 +126,7 @@ def get_hyper(opt: torch.optim.Optimizer, name: str) -> float | None:
     """A hyper-parameter of the last group, `momentum` meaning beta 1 where there are betas; None if it has none."""
     group = opt.param_groups[-1]
     if name == "weight_decay":
-        return group[_decay_key(group)]
+        return group[_decay_key(group)] or group.get("weight_decay", 0.0)
     return group["betas"][0] if name == "momentum" and "betas" in group else group.get(name)
 
 
@@ -103,18 +153,40 @@ def per_group(opt: torch.optim.Optimizer, value: Any) -> list[Any]:
     return list(value)
 
 
-OURS = ("params", "name", "decay", "our_weight_decay")
+GIVEN = ("lr", "weight_decay", "our_weight_decay")
+OURS = ("params", "name", "decay", "our_weight_decay", "given")
 
 
 def _decay_key(group: dict[str, Any]) -> str:
     return "weight_decay" if group.get("decoupled_weight_decay") else "our_weight_decay"
 
 
-@torch.no_grad()
-def _decay(opt: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-    """Before each step, for optimizers that would add weight decay to the gradient or have none."""
-    for group in opt.param_groups:
-        if wd := group.get("our_weight_decay"):
-            moved = [p for p in group["params"] if p.grad is not None]
-            if moved:
-                torch._foreach_mul_(moved, 1 - group["lr"] * wd)
+class Decoupled(torch.optim.Optimizer):
+    """Weight decay before each step, for optimizers that would add it to the gradient or have none. It is part of the
+    optimizer's class, and not a hook, so that copies and pickles keep it."""
+
+    def step(self, closure: Any = None) -> Any:
+        with torch.no_grad():
+            for group in self.param_groups:
+                if wd := group["our_weight_decay"]:
+                    moved = [p for p in group["params"] if p.grad is not None]
+                    if moved:
+                        torch._foreach_mul_(moved, 1 - group["lr"] * wd)
+        return super().step(closure)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _bare, (type(self).__bases__[1],), self.__getstate__()
+
+
+@cache
+def _decoupled(kind: Any) -> type[torch.optim.Optimizer]:
+    """The class with `Decoupled` in front, under its own name."""
+    step: Any = Decoupled.step
+    step.hooked = True          # for torch, which would make it call the hooks: the step behind it does
+    return type(kind.__name__, (Decoupled, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
+
+
+def _bare(kind: Any) -> torch.optim.Optimizer:
+    """A decoupled optimizer as copies and pickles begin: its state follows."""
+    cls = _decoupled(kind)
+    return cls.__new__(cls)

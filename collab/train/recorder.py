@@ -167,18 +167,25 @@ class Recorder(Callback):
         return ax
 
     def plot_lr_find(self, ax: Axes | None = None) -> Axes:
-        """The smoothed loss over the learning rate in the last `lr_find`, its suggestions marked."""
+        """The loss over the learning rate in the last `lr_find`, its suggestions marked and one standard error shaded.
+        What lies far above where it began is cut off, so that the valley fills the picture."""
         if self.lr_find is None:
             raise ValueError("there is no range test to plot; call learn.lr_find() first")
         curve, found = self.lr_find
         ax = _axes(ax)
         ax.plot(curve.lrs, curve.losses)
+        noise = np.where(np.isfinite(curve.noise), curve.noise, 0.0)
+        ax.fill_between(curve.lrs, curve.losses - noise, curve.losses + noise, alpha=0.2, linewidth=0)
         rising = np.diff(curve.lrs)
         linear = len(rising) > 1 and np.allclose(rising, rising[0])
-        ax.set(xscale="linear" if linear else "log", xlabel="learning rate", ylabel="loss, smoothed")
-        for k, (name, lr) in enumerate(found.items(), start=1):
+        low, top = min(curve.losses.min(), curve.before), curve.before
+        height = max(top - low, 0.01 * abs(top)) or 1.0
+        ax.set(xscale="linear" if linear else "log", xlabel="learning rate", ylabel="loss of the batches kept apart",
+               ylim=(low - 0.1 * height, top + 0.4 * height))
+        marks = {name: lr for name, lr in found.items() if lr is not None}
+        for k, (name, lr) in enumerate(marks.items(), start=1):
             ax.plot(lr, np.interp(lr, curve.lrs, curve.losses), "o", color=f"C{k}", label=f"{name} {lr:.1e}")
-        if found:
+        if marks:
             ax.legend()
         return ax
 
