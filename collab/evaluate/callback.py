@@ -26,6 +26,12 @@ class RankingMetrics(Callback):
         check_threshold(threshold)
         self.every, self.threshold = every, threshold
 
+    @property
+    def modes(self) -> dict[str, str]:
+        """Column -> which values of it are better: the larger ones. What is recommended may be popular, or novel,
+        without being better or worse."""
+        return {column(name, self.k): "max" for name in self.metrics if name not in ("popularity", "novelty")}
+
     def before_fit(self) -> None:
         if not isinstance(self.learn.data, CollabDataBunch):
             raise TypeError(f"RankingMetrics needs a CollabDataBunch, got {type(self.learn.data).__name__}")

@@ -24,7 +24,7 @@ from .lr_find import lr_find
 from .optim import Hyper, OptFunc, adamw, make_optimizer, set_hyper
 from .progress import Progress
 from .recorder import Recorder
-from .resume import EpochStart, Resume
+from .resume import EpochStart, resuming
 from .scores import Collect, Scores
 from .seeded import Seeded, untouched_randomness
 from .state import learner_state, restore_state, untouched
@@ -110,7 +110,8 @@ class Learner:
         """Train for `n_epochs` at a constant learning rate; the optimizer keeps its state between fits.
 
         `lr` and `wd` are numbers, or one a parameter group: a list, a dict by group name, slice(low, high).
-        `resume` is the path of a checkpoint of a fit like this one that was cut off: it ends with the same bits.
+        `resume` is the path of a checkpoint of a fit like this one that was cut off: it ends with the same bits; with
+        "auto", the path of the `Checkpoint` among the callbacks, if its file is there.
         Ctrl-C ends a fit cleanly: cleanups run, the history is kept, and `interrupted` is True.
         Raises ValueError for numbers that make no sense, no training batches, or a checkpoint that does not fit."""
         if not isinstance(n_epochs, numbers.Integral) or n_epochs < 0:
@@ -122,8 +123,8 @@ class Learner:
         set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
         self.opt.zero_grad()        # a fit that was cut off may have left gradients
         self.n_epochs, self.interrupted = int(n_epochs), False
-        resumed = [] if resume is None else [Resume(resume)]
-        with self.added_cbs([*as_list(cbs), *resumed]), self.calling(self.cbs), self._ctrl_c_ends():
+        cbs = as_list(cbs)
+        with self.added_cbs([*cbs, *resuming(resume, [*self.cbs, *cbs])]), self.calling(self.cbs), self._ctrl_c_ends():
             self._fit()
 
     @scope("fit")
@@ -244,7 +245,7 @@ class Learner:
 
         Raises FileNotFoundError, or ValueError for a file of another kind or a state that does not fit."""
         with untouched_randomness() if self.seed is not None else nullcontext():
-            restore_state(self, read_tree(path), with_opt)
+            restore_state(self, read_tree(path), with_opt, path)
 
     # Inspection --------------------------------------------------------------------------------------------------
 

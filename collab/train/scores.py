@@ -18,6 +18,11 @@ class Scores(Callback):
         self.metrics = metrics
         self.values: dict[str, float] = {}
 
+    @property
+    def modes(self) -> dict[str, str | None]:
+        """Column -> which values of it are better, "min" or "max"."""
+        return {"valid_loss": "min", "train_loss": "min"} | {metric.name: metric.mode for metric in self.metrics}
+
     def before_validate(self) -> None:
         self.total, self.n = torch.zeros((), dtype=torch.float64, device=self.learn.device), 0
         for metric in self.metrics:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from .seeded import random_state, set_random_state
+from ..errors import warn
+from .callback import Callback
+from .seeded import Seeded, random_state, set_random_state
 
 if TYPE_CHECKING:
     from .learner import Learner
 
 RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", "loss")
+MIRRORS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta",
+           "sum", "prev", "step_size")      # what optimizers keep of each parameter in its shape
+DAMAGE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)    # what reading the wrong raises
 
 
 @contextmanager
@@ -45,66 +51,163 @@ def untouched(learn: Learner, weights: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _untouched_weights(learn: Learner) -> Iterator[None]:
-    tensors = [*learn.model.parameters(), *learn.model.buffers()]
-    before, grads = [t.detach().clone() for t in tensors], [p.grad for p in learn.model.parameters()]
-    opt = copy.deepcopy(learn.opt.state_dict())
-    cbs = [(cb, copy.deepcopy(cb.state_dict())) for cb in learn.cbs if cb.looks]
+    put_back = _remember(learn, [cb for cb in learn.cbs if cb.looks])
     for p in learn.model.parameters():
         p.grad = None
     try:
         yield
     finally:
+        put_back()
+
+
+def _remember(learn: Learner, cbs: Iterable[Callback]) -> Callable[[], None]:
+    """A function that puts back the weights, buffers and gradients, the optimizer and these callbacks."""
+    tensors = [*learn.model.parameters(), *learn.model.buffers()]
+    before, grads = [t.detach().clone() for t in tensors], [p.grad for p in learn.model.parameters()]
+    opt, states = copy.deepcopy(learn.opt.state_dict()), [(cb, copy.deepcopy(cb.state_dict())) for cb in cbs]
+
+    def put_back() -> None:
         with torch.no_grad():
             for tensor, value in zip(tensors, before):
                 tensor.copy_(value)
         for p, grad in zip(learn.model.parameters(), grads):
             p.grad = grad
         learn.opt.load_state_dict(opt)
-        for cb, state in cbs:
+        for cb, state in states:
             cb.load_state_dict(state)
+    return put_back
 
 
-def learner_state(learn: Learner) -> dict[str, Any]:
+def learner_state(learn: Learner, without: Callback | None = None) -> dict[str, Any]:
     """Everything that training goes on from, as a tree of dicts, lists, tensors and plain values: the model, the
-    optimizer, the random states, the callbacks (the history among them), and where in the fit this is."""
+    optimizer, the random states, the callbacks (the history among them) but for `without`, and where in the fit this
+    is."""
     return {"model": learn.model.state_dict(), "opt": learn.opt.state_dict(), "opt_class": type(learn.opt).__name__,
             "random": random_state(),
             "batches": _generator_state(learn),
             "grads": {name: p.grad for name, p in learn.model.named_parameters() if p.grad is not None},
-            "cbs": [{"name": type(cb).__name__, "state": cb.state_dict()} for cb in learn.cbs],
+            "cbs": [{"name": type(cb).__name__, "state": cb.state_dict()} for cb in learn.cbs if cb is not without],
             "epoch": learn.epoch, "i": learn.i, "n_epochs": learn.n_epochs}
 
 
-def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True) -> None:
+def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True, source: Any = "the saved state") -> None:
     """Put a tree from `learner_state` back.
 
-    Callbacks are matched by class, in order; the state of one that is no longer there is left out. Raises ValueError,
-    and changes nothing, where the weights or the optimizer do not fit."""
-    shapes, saved_shapes = ({name: tuple(t.shape) for name, t in weights.items()}
-                            for weights in (learn.model.state_dict(), state["model"]))
-    if shapes != saved_shapes:
-        raise ValueError(f"the saved state does not fit this {type(learn.model).__name__}: its weights are "
-                         f"{saved_shapes}, the model's {shapes}")
-    if with_opt:
-        if state["opt_class"] != type(learn.opt).__name__:
-            raise ValueError(f"the saved state does not fit this {type(learn.opt).__name__}: it is that of "
-                             f"{state['opt_class']}; load it with with_opt=False, or with that optimizer")
-        try:
+    Callbacks are matched by class (and by what they monitor), in order; the state of one that is no longer there is
+    left out, which is warned of.
+    Raises ValueError that names the `source`, and changes nothing, where anything in it does not fit."""
+    check_state(learn, state, with_opt, source)
+    matched, gone = _matched(learn.cbs, state["cbs"])
+    put_back, generator = _remember(learn, learn.cbs), getattr(learn.data.train, "generator", None)
+    drawn, random = _generator_state(learn), random_state()
+    try:
+        if with_opt:
             learn.opt.load_state_dict(state["opt"])
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"the saved state does not fit this {type(learn.opt).__name__}: {error}") from None
-    learn.model.load_state_dict(state["model"])
-    for name, p in learn.model.named_parameters():
-        grad = state["grads"].get(name)
-        p.grad = None if grad is None else grad.to(p.device)
-    saved = list(state["cbs"])
-    for cb in learn.cbs:
-        if found := next((s for s in saved if s["name"] == type(cb).__name__), None):
-            saved.remove(found)
-            cb.load_state_dict(found["state"])
-    if state["batches"] is not None and getattr(learn.data.train, "generator", None) is not None:
-        learn.data.train.generator.set_state(state["batches"])
-    set_random_state(state["random"])
+        learn.model.load_state_dict(state["model"])
+        for name, p in learn.model.named_parameters():
+            grad = state["grads"].get(name)
+            p.grad = None if grad is None else grad.to(p.device)
+        for cb, saved in matched:
+            try:
+                cb.load_state_dict(saved)
+            except DAMAGE as error:
+                raise ValueError(f"{source} does not fit {cb}: {_said(error)}") from error
+        if state["batches"] is not None and generator is not None:
+            generator.set_state(state["batches"])
+        set_random_state(state["random"])
+    except BaseException:
+        put_back()
+        if generator is not None:
+            generator.set_state(drawn)
+        set_random_state(random)
+        raise
+    if gone:
+        warn(f"{source} holds the state of {', '.join(gone)}, which this learner does not have: it is left out; to go "
+             "on with it, add such callbacks first (learn.add_cbs, or cbs= where a fit is resumed)")
+
+
+def check_state(learn: Learner, state: dict[str, Any], with_opt: bool = True, source: Any = "the saved state") -> None:
+    """Raises ValueError where a tree does not fit the model, the optimizer or the generators; nothing is changed."""
+    try:
+        _check_weights(learn, state, source)
+        if with_opt:
+            _check_opt(learn, state, source)
+        check_random(state)
+        for cb in state["cbs"]:
+            _ = cb["name"], cb["state"].items()
+            if cb["name"] == Seeded.__name__ and cb["state"]["inner"] is not None:
+                check_random(cb["state"]["inner"])
+    except DAMAGE as error:
+        if isinstance(error, ValueError):
+            raise
+        raise ValueError(f"{source} is not a whole state of a learner: {_said(error)}") from error
+
+
+def check_random(states: dict[str, Any]) -> None:
+    """Raises RuntimeError or TypeError unless "random" and "batches", where there are any, are states of generators of
+    the CPU."""
+    for state in (states["random"][0], states["batches"]):
+        if state is not None:
+            torch.Generator().set_state(state)
+
+
+def _check_weights(learn: Learner, state: dict[str, Any], source: Any) -> None:
+    now, saved = ({name: (tuple(t.shape), t.dtype) for name, t in weights.items() if isinstance(t, Tensor)}
+                  for weights in (learn.model.state_dict(), state["model"]))
+    kinds = tuple({k: shape for k, (shape, _) in some.items()} for some in (saved, now))
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"{source} does not fit this {type(learn.model).__name__}: its weights are {kinds[0]}, the "
+                         f"model's {kinds[1]}")
+    for name, (_, dtype) in saved.items():
+        if dtype != now[name][1]:
+            raise ValueError(f"{source} does not fit this {type(learn.model).__name__}: its {name} is {dtype}, the "
+                             f"model's {now[name][1]}; convert the model first, with model.to({dtype})")
+    parameters = dict(learn.model.named_parameters())
+    for name, grad in state["grads"].items():
+        if name not in parameters or grad.shape != parameters[name].shape:
+            raise ValueError(f"{source} holds a gradient of {name}, shape {tuple(grad.shape)}, which does not fit this "
+                             f"{type(learn.model).__name__}")
+
+
+def _check_opt(learn: Learner, state: dict[str, Any], source: Any) -> None:
+    name, groups = type(learn.opt).__name__, learn.opt.param_groups
+    if state["opt_class"] != name:
+        raise ValueError(f"{source} does not fit this {name}: it is that of {state['opt_class']}; load it with "
+                         "with_opt=False, or with that optimizer")
+    saved, kept = state["opt"]["param_groups"], state["opt"]["state"]
+    if [len(group["params"]) for group in saved] != [len(group["params"]) for group in groups]:
+        raise ValueError(f"{source} does not fit this {name}: it has groups of "
+                         f"{[len(group['params']) for group in saved]} parameters, and these are "
+                         f"{[len(group['params']) for group in groups]}")
+    if lacking := next((key for one, other in zip(saved, groups) for key in other if key not in one), None):
+        raise ValueError(f"{source} does not fit this {name}: it holds no {lacking}")
+    places = (k for group in saved for k in group["params"])
+    for k, p in zip(places, (p for group in groups for p in group["params"])):
+        for key, value in kept.get(k, {}).items():
+            if key in MIRRORS and isinstance(value, Tensor) and value.dim() and value.shape != p.shape:
+                raise ValueError(f"{source} does not fit this {name}: its {key} has shape {tuple(value.shape)}, the "
+                                 f"parameter {tuple(p.shape)}")
+
+
+def _matched(cbs: Iterable[Callback], saved: list[dict[str, Any]]) -> tuple[list[tuple[Callback, Any]], list[str]]:
+    """Callbacks with the state that is theirs, and the names of those that are not there and whose state is not
+    empty."""
+    left, matched = list(saved), []
+    for cb in cbs:
+        kind = type(cb).__name__, getattr(cb, "monitor", None)
+        if found := next((s for s in left if (s["name"], s["state"].get("monitor")) == kind), None):
+            left = [s for s in left if s is not found]
+            matched.append((cb, found["state"]))
+    return matched, [s["name"] + (f" of {s['state']['monitor']!r}" if "monitor" in s["state"] else "") for s in left
+                     if any(map(_holds, s["state"].values()))]
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, Tensor) or bool(value)
+
+
+def _said(error: Exception) -> str:
+    return f"it holds no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _generator_state(learn: Learner) -> Any:
