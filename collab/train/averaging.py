@@ -78,12 +78,28 @@ class EMA(Averaging):
 
 class SWA(Averaging):
     """Stochastic weight averaging (Izmailov et al. 2018): the plain mean of the weights at the end of every epoch from
-    epoch `start` (counted from 0) on. Statistics of batch normalisation are averaged too, not computed anew."""
+    epoch `start` (counted from 0) on, one that CancelTrain ended too. Statistics of batch normalisation are averaged
+    too, not computed anew."""
 
     def __init__(self, start: int = 0, keep: bool = True):
         super().__init__(keep)
         self.start = start
+        self.due = False                # a training part has ended, and its weights are not in the average
 
-    def after_train(self) -> None:
-        if self.learn.epoch >= self.start:
+    def before_train(self) -> None:
+        self.due = False
+
+    def cleanup_train(self) -> None:
+        self.due = self.learn.epoch >= self.start
+
+    def before_validate(self) -> None:
+        self._take()
+        super().before_validate()
+
+    def after_epoch(self) -> None:      # of an epoch without validation
+        self._take()
+
+    def _take(self) -> None:
+        if self.due:                    # whatever ended the part: an epoch that is cancelled or fails comes to neither
+            self.due = False
             self.add(1 / (self.n + 1))

@@ -39,6 +39,12 @@ def write_bytes(path: Path, content: bytes) -> Path:
     return path
 
 
+def not_a_folder(path: Path) -> None:
+    """Raises IsADirectoryError where no file can be written because there is a folder of that name."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to be written piece by piece that takes its name when all of it is there: after an error or Ctrl-C the

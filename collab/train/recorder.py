@@ -40,6 +40,11 @@ class Recorder(Callback):
         self.lr_find: tuple[Any, dict[str, float]] | None = None
 
     @property
+    def n_batches(self) -> int:
+        """How many training batches there were, that under way among them; asking does not wait for the device."""
+        return len(self._batches) + len(self._waiting)
+
+    @property
     def losses(self) -> np.ndarray:
         """The loss of every training batch, float32, shape (batches,)."""
         return np.array([loss for loss, *_ in self._flushed()], dtype=np.float32)

@@ -8,11 +8,11 @@ from typing import Any
 
 from ..errors import warn
 from .callback import Callback
-from .checkpoint import read_tree, write_tree
+from .checkpoint import not_a_folder, read_tree, write_tree
 from .events import CancelBatch, CancelEpoch
 from .fingerprint import differences, fingerprint
 from .seeded import random_state, set_random_state
-from .state import check_random, check_state, learner_state, restore_state
+from .state import check_state, learner_state, restore_state
 from .steps import ShortEpoch
 
 
@@ -50,6 +50,7 @@ class Checkpoint(Callback):
         self.trained = self.written = 0         # batches and checkpoints of this fit
 
     def before_fit(self) -> None:
+        not_a_folder(self.path)
         self.trained = self.written = 0
 
     def before_batch(self) -> None:
@@ -111,7 +112,6 @@ class Resume(Callback):
             raise ValueError(f"{self.path} was written in a fit with {'; '.join(others)}. Resume with the same, or "
                              "begin anew with a Checkpoint at another path")
         check_state(self.learn, state, source=self.path)
-        check_random(state["start"])
         self.state = state
 
     def before_epoch(self) -> None:

@@ -64,7 +64,8 @@ def _remember(learn: Learner, cbs: Iterable[Callback]) -> Callable[[], None]:
     """A function that puts back the weights, buffers and gradients, the optimizer and these callbacks."""
     tensors = [*learn.model.parameters(), *learn.model.buffers()]
     before, grads = [t.detach().clone() for t in tensors], [p.grad for p in learn.model.parameters()]
-    opt, states = copy.deepcopy(learn.opt.state_dict()), [(cb, copy.deepcopy(cb.state_dict())) for cb in cbs]
+    opt = copy.deepcopy(learn.opt.state_dict())
+    states = [(cb, dict(vars(cb)), copy.deepcopy(cb.state_dict())) for cb in cbs]
 
     def put_back() -> None:
         with torch.no_grad():
@@ -73,7 +74,9 @@ def _remember(learn: Learner, cbs: Iterable[Callback]) -> Callable[[], None]:
         for p, grad in zip(learn.model.parameters(), grads):
             p.grad = grad
         learn.opt.load_state_dict(opt)
-        for cb, state in states:
+        for cb, attributes, state in states:
+            vars(cb).clear()
+            vars(cb).update(attributes)
             cb.load_state_dict(state)
     return put_back
 
@@ -132,23 +135,25 @@ def check_state(learn: Learner, state: dict[str, Any], with_opt: bool = True, so
         _check_weights(learn, state, source)
         if with_opt:
             _check_opt(learn, state, source)
-        check_random(state)
-        for cb in state["cbs"]:
-            _ = cb["name"], cb["state"].items()
-            if cb["name"] == Seeded.__name__ and cb["state"]["inner"] is not None:
-                check_random(cb["state"]["inner"])
+        inner = [cb["state"]["inner"] for cb in state["cbs"] if cb["name"] == Seeded.__name__]
+        for states in (state, state.get("start"), *inner):
+            if states is not None:
+                _check_random(learn, states)
     except DAMAGE as error:
-        if isinstance(error, ValueError):
+        if str(source) in str(error):
             raise
         raise ValueError(f"{source} is not a whole state of a learner: {_said(error)}") from error
 
 
-def check_random(states: dict[str, Any]) -> None:
-    """Raises RuntimeError or TypeError unless "random" and "batches", where there are any, are states of generators of
-    the CPU."""
-    for state in (states["random"][0], states["batches"]):
-        if state is not None:
-            torch.Generator().set_state(state)
+def _check_random(learn: Learner, states: dict[str, Any]) -> None:
+    """Raises RuntimeError or TypeError for what are no states of torch's generator and that of the batches."""
+    torch.Generator().set_state(states["random"][0])
+    generator, before = getattr(learn.data.train, "generator", None), _generator_state(learn)
+    if generator is not None and states["batches"] is not None:
+        try:
+            generator.set_state(states["batches"])
+        finally:
+            generator.set_state(before)
 
 
 def _check_weights(learn: Learner, state: dict[str, Any], source: Any) -> None:

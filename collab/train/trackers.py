@@ -12,7 +12,7 @@ import torch
 from ..errors import warn
 from ..metrics import known_mode
 from .callback import Callback
-from .checkpoint import write_tree
+from .checkpoint import not_a_folder, write_tree
 from .events import CancelFit
 from .optim import set_hyper
 from .schedule import ParamScheduler
@@ -127,6 +127,11 @@ class SaveBest(Tracker):
         self.weights: dict[str, torch.Tensor] | None = None
         self.written: float | None = None       # the value of what is in the file
         self.of: Any = None                     # the data and the model that it is of
+
+    def before_fit(self) -> None:
+        super().before_fit()
+        if self.path is not None:
+            not_a_folder(Path(self.path))
 
     def begin(self) -> None:
         super().begin()
