@@ -23,6 +23,7 @@ from .serve import Rated, add_ratings, index, rated_rows, recommend_all, scores_
 from .train.callback import Callback
 from .train.learner import Learner
 from .train.optim import per_group
+from .train.yardstick import MeanYardstick
 
 SEVERAL = (list, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
 Ids = Hashable | list | range | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
@@ -43,7 +44,7 @@ class CollabLearner(Learner):
         self.scale = data.scale if getattr(model, "predicts_ratings", True) else None
         self.notes: dict[str, Any] = {}
         super().__init__(data, model, *args, **kwargs)
-        self.add_cbs(AverageUnknown())
+        self.add_cbs([AverageUnknown(), MeanYardstick()])
         fill_unknown(self.model, data)
 
     def set_model(self, model: nn.Module) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,7 @@ class EarlyStopping(Tracker):
 
     def __init__(self, monitor: str = "valid_loss", patience: int = 1, mode: str = "auto", min_delta: float = 0.0):
         super().__init__(monitor, mode, min_delta)
-        self.patience = _epochs(patience)
+        self.patience = patience
 
     def after_epoch(self) -> None:
         if not self.look() and self.waited >= self.patience:
@@ -185,7 +184,7 @@ class ReduceLROnPlateau(Tracker):
         super().__init__(monitor, mode, min_delta)
         if not 0 < factor < 1:
             raise ValueError(f"factor must lie between 0 and 1, got {factor}")
-        self.patience, self.factor, self.min_lr = _epochs(patience), factor, min_lr
+        self.patience, self.factor, self.min_lr = patience, factor, min_lr
 
     def before_fit(self) -> None:
         super().before_fit()
@@ -220,9 +219,3 @@ class TerminateOnNaN(Callback):
             self.stopped = True
             print(f"The loss was {learn.loss.item()} in epoch {learn.epoch}, batch {learn.i}: training ends here.")
             raise CancelFit
-
-
-def _epochs(patience: int) -> int:
-    if not isinstance(patience, Integral) or patience < 1:
-        raise ValueError(f"patience must be a whole number of epochs, at least 1, got {patience!r}")
-    return int(patience)
