@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-LOWER = frozenset("loss error deviance divergence mse rmse mae msle rmsle mape smape nll bce huber mspe".split())
-HIGHER = frozenset("score accuracy acc auc ndcg dcg map mrr hit hits recall precision f1 r2 coverage correlation".split())
-TURNED = frozenset("neg negative minus inverse".split())
+LOWER = {"loss", "error", "deviance", "divergence", "mse", "rmse", "mae", "msle", "rmsle", "mape", "smape", "nll",
+         "bce", "huber"}
+HIGHER = {"score", "accuracy", "acc", "auc", "ndcg", "dcg", "map", "mrr", "hit", "hits", "recall", "precision", "f1",
+          "r2", "coverage"}
+TURNED = {"neg", "negative", "minus", "inverse"}
 
 
 def known_mode(name: str) -> str | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "valid", "test")
 LINES = 20          # that a fit prints, or one more for its end
-START = 0.1         # of the iterations: what is drawn is scaled by those after it, and the first errors do not flatten it
+START = 0.1         # of the iterations, by which no plot is scaled: the first errors would flatten all others
 
 
 class RecordEvery(Callback):

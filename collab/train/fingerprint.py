@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -107,9 +107,8 @@ def _rows(batches: Any) -> int | None:
     inner = _inner(batches)
     if isinstance(inner, list | tuple):
         return sum(len(batch[-1]) for batch in inner)
-    n = getattr(inner, "n", None)
-    dataset = getattr(inner, "dataset", None)
-    return n if isinstance(n, int) else len(dataset) if hasattr(dataset, "__len__") else None
+    n, dataset = getattr(inner, "n", None), getattr(inner, "dataset", None)
+    return n if isinstance(n, int) else len(dataset) if isinstance(dataset, Sized) else None
 
 
 def _bs(batches: Any) -> int | None:

@@ -69,8 +69,8 @@ def _parsed(text: str, path: Path) -> list[dict[str, Any]]:
     """The lines of a log."""
     header, *lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line] or [[]]
     if long := next((line for line in lines if len(line) > len(header)), None):
-        raise DataError(f"{path} has a line of {len(long)} cells under {len(header)} columns ({', '.join(long[:3])} ...): "
-                        "it is no log to append to; log to another file")
+        raise DataError(f"{path} has a line of {len(long)} cells under {len(header)} columns "
+                        f"({', '.join(long[:3])} ...): it is no log to append to; log to another file")
     if twice := next((name for name in header if header.count(name) > 1), None):
         raise DataError(f"{path} has two columns {twice!r}; log to another file")
     return [dict(zip(header, line)) for line in lines]

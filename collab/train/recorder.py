@@ -108,7 +108,7 @@ class Recorder(Callback):
         self.rows.append(row | {"seconds": time.perf_counter() - self.started})
         self.ends.append(len(self._batches))
         name, loss = "training", row["train_loss"]
-        if math.isfinite(loss) and getattr(self.learn.scores, "n", 0):
+        if math.isfinite(loss) and self.learn.scores.n:
             name, loss = "validation", row.get("valid_loss", loss)      # the last step may have been the one too many
         if batches and not math.isfinite(loss) and not self._said:
             self._said = True

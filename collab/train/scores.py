@@ -17,6 +17,7 @@ class Scores(Callback):
     def __init__(self, metrics: list[Metric]):
         self.metrics = metrics
         self.values: dict[str, float] = {}
+        self.n = 0
 
     @property
     def modes(self) -> dict[str, str | None]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .learner import Learner
 
 RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", "loss")
-MIRRORS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta",
-           "sum", "prev", "step_size")      # what optimizers keep of each parameter in its shape
+MIRRORS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg",
+           "acc_delta", "sum", "prev", "step_size")     # what optimizers keep of each parameter in its shape
 DAMAGE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)    # what reading the wrong raises
 
 
@@ -93,7 +93,8 @@ def learner_state(learn: Learner, without: Callback | None = None) -> dict[str, 
             "epoch": learn.epoch, "i": learn.i, "n_epochs": learn.n_epochs}
 
 
-def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True, source: Any = "the saved state") -> None:
+def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True,
+                  source: Any = "the saved state") -> None:
     """Put a tree from `learner_state` back.
 
     Callbacks are matched by class (and by what they monitor), in order; the state of one that is no longer there is

@@ -9,9 +9,10 @@ import torch
 from ..errors import warn
 from .callback import Callback
 from .seeded import untouched_randomness
-from .terms import OBSERVED
+from .terms import LossTerms
 
 TOLERANCE = 0.05        # of the mean's loss: a model that has nothing to learn wavers about it
+STEPS = 100             # of AdamW, each of which moves a weight by the rate at most: no way from a start far off
 START = 0.1             # of the epochs
 ROWS = 1 << 20          # whose loss is taken at a time
 
@@ -19,38 +20,41 @@ ROWS = 1 << 20          # whose loss is taken at a time
 class MeanYardstick(Callback):
     """Warns, once a fit, after the first epoch whose training loss is worse than that of predicting the mean of the
     training targets for every row, where it does not fall any more or the fit is over. Before that it may be on its
-    way down, from a start far off; in the first tenth of a fit of many short epochs it may also swing.
+    way down: nothing is said of a learner's first 100 steps, nor of the first tenth of a fit of many short epochs,
+    where losses swing.
 
     It compares what `loss_func` says of predictions and targets, and costs one pass over the targets a fit. Where
-    another callback takes the place of the loss (an objective that ranks), where the loss is not one of predictions of
-    the targets' shape (of a classifier), or nothing is trained (a rate of 0) there is nothing to compare."""
+    another callback takes the place of the loss (an objective that ranks) or adds terms to it, where the loss is not
+    one of predictions of the targets' shape (of a classifier), or nothing is trained (a rate of 0) there is nothing to
+    compare."""
 
     order = 65      # after the Recorder, whose row it reads
 
     def before_fit(self) -> None:
         learn = self.learn
         self.before, self.mean_loss = math.inf, math.nan
-        self.done = learn.run.get_loss.__self__ is not learn.verbs or not any(g["lr"] for g in learn.opt.param_groups)
+        self.done = (learn.run.get_loss != learn.verbs.get_loss or any(isinstance(cb, LossTerms) for cb in learn.cbs)
+                     or not any(group["lr"] for group in learn.opt.param_groups))
 
     def after_epoch(self) -> None:
         learn = self.learn
         if self.done or learn.recorder not in learn.cbs:
             return
         row = learn.recorder.rows[-1]
-        loss = row.get(OBSERVED, row["train_loss"])
+        loss = row["train_loss"]
         if math.isnan(self.mean_loss):
             self.mean_loss = self._of_the_mean()
         self.done = not self.mean_loss > 0      # targets that are all alike, or no such loss
         if self.done or not math.isfinite(loss):
             return
         epochs = learn.epoch + 1
-        stuck = loss >= self.before and epochs > START * learn.n_epochs
-        if loss > (1 + TOLERANCE) * self.mean_loss and (stuck or epochs == learn.n_epochs):
+        due = epochs == learn.n_epochs or (loss >= self.before and epochs > START * learn.n_epochs)
+        if due and loss > (1 + TOLERANCE) * self.mean_loss and learn.recorder.n_batches >= STEPS:
             self.done = True
-            warn(f"the training loss of epoch {row['epoch']} is {loss:.4g}, and predicting the mean for every row has "
-                 f"{self.mean_loss:.4g}: the model has learned less than that. Is the learning rate too high or too low "
-                 "(learn.lr_find()), the fit too short, the dropout or decay too strong, or are there targets that its "
-                 "output cannot reach?")
+            warn(f"the training loss of epoch {row['epoch']} is {loss:.4g}, and predicting the mean for all rows has "
+                 f"{self.mean_loss:.4g}: the model has learned less than that. The learning rate may be too high or "
+                 "too low (see learn.lr_find()), the fit too short, the dropout or decay too strong, or the targets "
+                 "out of reach of its output (see y_range)")
         self.before = loss
 
     @torch.no_grad()
