@@ -571,10 +571,3 @@ def test_what_reads_the_history_says_so_when_nobody_keeps_it(make):
     learn = line_learner(make())
     with learn.removed_cbs([learn.recorder, learn.progress]), pytest.raises(TypeError, match="reads the history"):
         learn.fit(1)
-
-
-def test_tensorboard_goes_on_counting_when_resumed(tmp_path):
-    pytest.importorskip("tensorboard")
-    board = TensorBoard(tmp_path, every=2)
-    fit_quietly(line_learner(board), 2)
-    X

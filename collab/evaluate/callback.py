@@ -27,10 +27,10 @@ class RankingMetrics(Callback):
         self.every, self.threshold = every, threshold
 
     @property
-    def modes(self) -> dict[str, str]:
-        """Column -> which values of it are better: the larger ones. What is recommended may be popular, or novel,
-        without being better or worse."""
-        return {column(name, self.k): "max" for name in self.metrics if name not in ("popularity", "novelty")}
+    def modes(self) -> dict[str, str | None]:
+        """Column -> which values of it are better: the larger ones, "max". None where a list is neither: it may be
+        popular, or novel."""
+        return {column(name, self.k): None if name in ("popularity", "novelty") else "max" for name in self.metrics}
 
     def before_fit(self) -> None:
         if not isinstance(self.learn.data, CollabDataBunch):

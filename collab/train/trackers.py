@@ -95,8 +95,9 @@ class Tracker(Callback):
         stated = {name: mode for cb in self.learn.cbs for name, mode in getattr(cb, "modes", {}).items()}
         mode = stated.get(self.monitor) or known_mode(self.monitor)
         if mode not in SIGNS:
-            raise ValueError(f"{self} watches {self.monitor!r}, of which nothing says whether less or more of it is "
-                             "better; say mode='min' or mode='max'")
+            what = ("of which nothing says whether less or more of it is better" if self.monitor in stated else
+                    f"but what is recorded is {', '.join(stated)}; if it is a column of another callback")
+            raise ValueError(f"{self} watches {self.monitor!r}, {what}, say mode='min' or mode='max'")
         return SIGNS[mode]
 
 
