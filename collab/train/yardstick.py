@@ -13,15 +13,15 @@ from .terms import LossTerms
 
 TOLERANCE = 0.05        # of the mean's loss: a model that has nothing to learn wavers about it
 STEPS = 100             # of AdamW, each of which moves a weight by the rate at most: no way from a start far off
-START = 0.1             # of the epochs
+FALL = 0.01             # that is none
 ROWS = 1 << 20          # whose loss is taken at a time
 
 
 class MeanYardstick(Callback):
     """Warns, once a fit, after the first epoch whose training loss is worse than that of predicting the mean of the
-    training targets for every row, where it does not fall any more or the fit is over. Before that it may be on its
-    way down: nothing is said of a learner's first 100 steps, nor of the first tenth of a fit of many short epochs,
-    where losses swing.
+    training targets for every row, where the fit is over, or the loss has not fallen by 1% since the epoch before: in a
+    fit of many epochs, the mean of a tenth of them since the tenth before. Otherwise it may be on its way down; of a
+    learner's first 100 steps nothing is said.
 
     It compares what `loss_func` says of predictions and targets, and costs one pass over the targets a fit. Where
     another callback takes the place of the loss (an objective that ranks) or adds terms to it, where the loss is not
@@ -32,7 +32,8 @@ class MeanYardstick(Callback):
 
     def before_fit(self) -> None:
         learn = self.learn
-        self.before, self.mean_loss = math.inf, math.nan
+        self.mean_loss, self.span = math.nan, max(1, learn.n_epochs // 10)
+        self.losses: list[float] = []           # of this fit
         self.done = (learn.run.get_loss != learn.verbs.get_loss or any(isinstance(cb, LossTerms) for cb in learn.cbs)
                      or not any(group["lr"] for group in learn.opt.param_groups))
 
@@ -47,15 +48,19 @@ class MeanYardstick(Callback):
         self.done = not self.mean_loss > 0      # targets that are all alike, or no such loss
         if self.done or not math.isfinite(loss):
             return
-        epochs = learn.epoch + 1
-        due = epochs == learn.n_epochs or (loss >= self.before and epochs > START * learn.n_epochs)
-        if due and loss > (1 + TOLERANCE) * self.mean_loss and learn.recorder.n_batches >= STEPS:
+        self.losses.append(loss)
+        now, before = (sum(some) / self.span if len(some) == self.span else math.inf
+                       for some in (self.losses[-self.span:], self.losses[-2 * self.span:-self.span]))
+        worse, last = (1 + TOLERANCE) * self.mean_loss, row["epoch"]
+        stuck, over = now > max(worse, (1 - FALL) * before), learn.epoch + 1 == learn.n_epochs and loss > worse
+        if (stuck or over) and learn.recorder.n_batches >= STEPS:
             self.done = True
-            warn(f"the training loss of epoch {row['epoch']} is {loss:.4g}, and predicting the mean for all rows has "
+            when, loss = (f"epoch {last}", loss) if self.span == 1 or not stuck else (
+                f"epochs {last - self.span + 1} to {last}", now)
+            warn(f"the training loss of {when} is {loss:.4g}, and predicting the mean for all rows has "
                  f"{self.mean_loss:.4g}: the model has learned less than that. The learning rate may be too high or "
                  "too low (see learn.lr_find()), the fit too short, the dropout or decay too strong, or the targets "
                  "out of reach of its output (see y_range)")
-        self.before = loss
 
     @torch.no_grad()
     def _of_the_mean(self) -> float:
