@@ -26,6 +26,7 @@ from .saved import save_parts
 from .serve import Rated, add_ratings, index, rated_rows, recommend_all, scores_of
 from .train.callback import Callback
 from .train.learner import Learner
+from .train.yardstick import MeanYardstick
 
 
 class CollabLearner(Learner):
@@ -44,7 +45,7 @@ class CollabLearner(Learner):
         self.notes: dict[str, Any] = {}
         self.lost: list[str] = []       # what the file it was loaded from does not keep (see `recipe`)
         super().__init__(data, model, *args, **kwargs)
-        self.add_cbs(AverageUnknown())
+        self.add_cbs([AverageUnknown(), MeanYardstick()])
         fill_unknown(self.model, data)
 
     def set_model(self, model: nn.Module) -> None:

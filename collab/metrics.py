@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,11 +12,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+LOWER = {"loss", "error", "deviance", "divergence", "mse", "rmse", "mae", "msle", "rmsle", "mape", "smape", "nll",
+         "bce", "huber"}
+HIGHER = {"score", "accuracy", "acc", "auc", "ndcg", "dcg", "map", "mrr", "hit", "hits", "recall", "precision", "f1",
+          "r2", "coverage"}
+TURNED = {"neg", "negative", "minus", "inverse"}
+
+
+def known_mode(name: str) -> str | None:
+    """"min" for the name of a loss or an error, "max" for that of a score, as the field, and scikit-learn's metrics,
+    name them; None where the name does not say. The last of its words decides: "brier_score_loss" is a loss. A word
+    that turns a number round, as in "neg_mean_squared_error", leaves it open.
+
+    >>> [known_mode(name) for name in ("huber", "RMSE", "NLLLoss", "ndcg@10", "r2_score", "novelty", "lossless")]
+    ['min', 'min', 'min', 'max', 'max', None, None]
+    """
+    words = [word.lower() for word in re.findall(r"[A-Z0-9]+(?![a-z])|[A-Z]?[a-z0-9]+", name)]
+    if not TURNED.isdisjoint(words):
+        return None
+    return next(("min" if word in LOWER else "max" for word in reversed(words) if word in LOWER | HIGHER), None)
+
 
 class Metric(ABC):
-    """Fed batch by batch: `reset()`, `update(pred, target)` for each batch, then `value()`."""
+    """Fed batch by batch: `reset()`, `update(pred, target)` for each batch, then `value()`. `mode` says which values
+    are better: "min" the smaller ones, "max" the larger ones; with None, a callback that watches it must be told."""
 
     name: str
+    mode: str | None = None
 
     @abstractmethod
     def reset(self) -> None: ...
@@ -28,10 +51,12 @@ class Metric(ABC):
 
 
 class MeanOf(Metric):
-    """finish(mean over all elements of f(pred - target)), summed in float64 and without waiting for the device."""
+    """finish(mean over all elements of f(pred - target)), summed in float64 and without waiting for the device.
+    `mode` says whether less ("min") or more ("max") of it is better, by default what the name says (`known_mode`)."""
 
-    def __init__(self, name: str, f: Callable[[Tensor], Tensor], finish: Callable[[float], float] = float):
-        self.name, self.f, self.finish = name, f, finish
+    def __init__(self, name: str, f: Callable[[Tensor], Tensor], finish: Callable[[float], float] = float,
+                 mode: str | None = None):
+        self.name, self.f, self.finish, self.mode = name, f, finish, mode or known_mode(name)
         self.reset()
 
     def reset(self) -> None:
@@ -74,14 +99,17 @@ class WholeSet(Metric):
     """Any function of (all predictions, all targets): they are kept until the end, and it is called once.
 
     One of scikit-learn, or a partial of one, takes (targets, predictions), and arrays: it is known by its module.
-    `target_first` says so of another."""
+    `target_first` says so of another. `mode` says whether less ("min") or more ("max") of it is better, by default what
+    the name says (`known_mode`)."""
 
-    def __init__(self, f: Callable[..., Any], name: str | None = None, *, target_first: bool | None = None):
+    def __init__(self, f: Callable[..., Any], name: str | None = None, mode: str | None = None, *,
+                 target_first: bool | None = None):
         function = f.func if isinstance(f, functools.partial) else f
         self.f, self.name = f, str(name or getattr(f, "__name__", None) or getattr(function, "__name__", None)
                                    or type(f).__name__)
         of_sklearn = str(getattr(function, "__module__", "")).partition(".")[0] == "sklearn"
         self.target_first = of_sklearn if target_first is None else target_first
+        self.mode = mode or known_mode(self.name)
         self.reset()
 
     def reset(self) -> None:

@@ -43,7 +43,7 @@ def says(place, message):
 # Models and recipes -----------------------------------------------------------------------------------------------
 
 
-@says("build.py:collab_learner", r"SVDpp multiplies the matrix of all 1,080 training ratings in each of an epoch's 1,080")
+@says("build.py:collab_learner", "SVDpp multiplies the matrix of all 1,080 training ratings in each of an epoch's")
 def small_batches_for_a_model_that_multiplies_all_ratings(tmp_path):
     ratings = synthetic(n_users=60, n_items=40, n_ratings=1200).ratings
     collab_learner(CollabDataBunch.from_df(ratings, valid_pct=0.1, seed=0, bs=1), "svdpp", 4)
@@ -91,6 +91,54 @@ def line_learner(model, loss_func=mse, **options):
     """Two batches of a line, for any model of one input."""
     x = torch.arange(8.0).unsqueeze(1)
     return Learner(DataBunch(TensorBatches(x, 2 * x, bs=4), device="cpu"), model, loss_func, **options)
+
+
+def tiny_data(**options):
+    ratings = collab.synthetic(n_users=30, n_items=20, n_ratings=200, seed=1).ratings
+    return collab.CollabDataBunch.from_df(ratings, seed=0, device="cpu", **options)
+
+
+def tiny_learner(model="dot_bias", **options):
+    """A learner of 160 training ratings, which prints nothing."""
+    learn = collab.collab_learner(tiny_data(), model, n_factors=2, **options)
+    learn.cbs.remove(learn.progress)
+    return learn
+
+
+@says("train/recorder.py:Recorder.after_epoch", "the training loss of epoch 1 is nan: .* a lower learning rate")
+def a_loss_becomes_nan(tmp_path):
+    learn = tiny_learner()
+    learn.loss_func = lambda pred, target: (pred - target).square().mean() * (float("nan") if learn.epoch else 1.0)
+    learn.fit(4)
+
+
+@says("train/yardstick.py:MeanYardstick.after_epoch", "and predicting the mean for all rows has .* learn.lr_find")
+def a_model_learns_less_than_the_mean(tmp_path):
+    data = tiny_data(bs=8)
+    learn = collab.collab_learner(data, collab.EmbeddingDot(2, data.n_users, data.n_items), lr=1e-6)
+    learn.cbs.remove(learn.progress)
+    learn.fit(10)
+
+
+@says("train/trackers.py:Tracker.after_fit", "SaveBest watches 'rmse', which no epoch of this fit has measured")
+def nothing_that_is_watched_is_measured(tmp_path):
+    tiny_learner().fit(2, cbs=[collab.RecordEvery(100), collab.SaveBest("rmse")])
+
+
+@says("train/every.py:RecordEvery.before_fit", r"RankingMetrics work after a validation, and RecordEvery\(100\)")
+def ranking_metrics_beside_record_every(tmp_path):
+    tiny_learner("bpr").fit(1, cbs=collab.RecordEvery(100))
+
+
+@says("train/resume.py:Checkpoint.after_fit", "no checkpoint was written to .*c: every 100 batches did not come in")
+def no_batch_is_one_to_write_at(tmp_path):
+    tiny_learner().fit(1, cbs=collab.Checkpoint(tmp_path / "c", every=100))
+
+
+@says("train/state.py:restore_state", "c holds the state of EMA, which this learner does not have: it is left out")
+def a_state_of_a_callback_that_is_gone(tmp_path):
+    tiny_learner().fit(1, cbs=[collab.EMA(), collab.Checkpoint(tmp_path / "c")])
+    tiny_learner().load(tmp_path / "c")
 
 
 # Files ------------------------------------------------------------------------------------------------------------

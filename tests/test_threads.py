@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from collab import Callback, CollabDataBunch, collab_learner, load_learner, synthetic
-from collab.train.state import turn
+from collab.train.untouched import turn
 
 N = 8
 

@@ -27,6 +27,13 @@ class RankingMetrics(Callback):
         check_threshold(threshold)
         self.every, self.threshold = every, threshold
 
+    @property
+    def modes(self) -> dict[str, str | None]:
+        """Column -> which values of it are better: the larger ones, "max". None where a list is neither: it may be
+        popular, or novel."""
+        return {column: None if name in ("popularity", "novelty") else "max"
+                for column, (name, _) in columns(self.ks, self.metrics).items()}
+
     def before_fit(self) -> None:
         if not isinstance(self.learn.data, CollabDataBunch):
             raise TypeError(f"RankingMetrics needs a CollabDataBunch, got {type(self.learn.data).__name__}")

@@ -5,12 +5,14 @@ zeros. What is read is copied: a file that is overwritten or cut off later chang
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +22,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ..errors import DataError
+
+if sys.platform != "win32":
+    import fcntl
 
 CONFIG, CHECKSUM, BLANK = "config.json", "collab.sha256", "0" * 64
 VERSIONS = {"model": 3, "index": 2, "checkpoint": 2}
@@ -54,21 +59,58 @@ def write_bytes(path: Path, content: bytes) -> Path:
     return path
 
 
+def not_a_folder(path: Path) -> None:
+    """Raises IsADirectoryError where no file can be written because there is a folder of that name."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to be written piece by piece that takes its name when all of it is there: after an error or Ctrl-C the
-    old file, if any, is what it was. Folders that are missing are made. Raises OSError where it cannot be written."""
+    old file, if any, is what it was. What a process that was killed has left of an earlier write to this path is
+    removed. Folders that are missing are made. Raises OSError where it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with open(part, "xb") as file:
+    _remove_left(path)
+    with ExitStack() as stack:
+        while True:
+            part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+            file = stack.enter_context(open(part, "xb"))
+            _lock(file)
+            if part.exists():               # or another writer took it for one that was left, before it was locked
+                break
+            file.close()
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+            if sys.platform == "win32":
+                file.close()                # it renames no open file, and lets nobody remove one
+            os.replace(part, path)          # elsewhere still locked, so that nobody takes it for one that was left
+        except BaseException:
+            file.close()
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock a file for as long as it is open: the system ends the lock with the process. On a file system without locks
+    it stays unlocked, and nobody removes what is left there."""
+    if sys.platform != "win32":
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _remove_left(path: Path) -> None:
+    """Remove the unfinished files of this path that no process has open any more."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"):
+        with suppress(OSError):             # one that is locked, open (on Windows) or gone
+            if sys.platform == "win32":
+                part.unlink()
+            else:
+                with open(part, "rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    part.unlink()
 
 
 def read_tensors(path: str | Path, kind: str = "model") -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -26,10 +26,11 @@ from .lr_find import lr_find
 from .optim import Hyper, OptFunc, adamw, make_optimizer, set_hyper
 from .progress import Progress
 from .recorder import Recorder
-from .resume import EpochStart, Resume
+from .resume import EpochStart, resuming
 from .scores import Collect, Scores
 from .seeded import Seeded, own_randomness, untouched_randomness
-from .state import FITTING, learner_state, one_fit, restore_state, turn, untouched
+from .state import learner_state, restore_state
+from .untouched import FITTING, one_fit, turn, untouched
 
 
 class Verbs(Callback):
@@ -113,14 +114,16 @@ class Learner:
         """Train for `n_epochs` at a constant learning rate; the optimizer keeps its state between fits.
 
         `lr` and `wd` are numbers, or one a parameter group: a list, a dict by group name, slice(low, high).
-        `resume` is the path of a checkpoint of a fit like this one that was cut off: it ends with the same bits.
+        `resume` is the path of a checkpoint of a fit like this one that was cut off: it ends with the same bits; with
+        "auto", the path of the `Checkpoint` among the callbacks, if its file is there.
         Ctrl-C ends a fit cleanly: cleanups run, the history is kept, and `interrupted` is True.
         Afterwards the model is in evaluation mode; a fit that is refused changes nothing.
         Raises ValueError for numbers that make no sense, no training batches, or a checkpoint that does not fit;
         TypeError for batches without a length, RuntimeError inside a fit."""
         try:
             self._check_fit(n_epochs)
-            cbs = [*as_list(cbs), *([] if resume is None else [Resume(resume)])]
+            cbs = as_list(cbs)
+            cbs = [*cbs, *resuming(resume, [*self.cbs, *cbs])]
             with turn(self.model), own_randomness(), self.added_cbs(cbs), one_fit(self), self.calling(self.cbs):
                 set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
                 self.n_epochs, self.interrupted = int(n_epochs), False
@@ -254,7 +257,7 @@ class Learner:
 
         Raises FileNotFoundError, or ValueError for a file of another kind or a state that does not fit."""
         with untouched_randomness() if self.seed is not None else nullcontext():
-            restore_state(self, read_tree(path), with_opt)
+            restore_state(self, read_tree(path), with_opt, path)
 
     # Inspection --------------------------------------------------------------------------------------------------
 

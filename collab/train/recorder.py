@@ -40,6 +40,11 @@ class Recorder(Callback):
         self.lr_find: tuple[Any, dict[str, float]] | None = None
 
     @property
+    def n_batches(self) -> int:
+        """How many training batches there were, that under way among them; asking does not wait for the device."""
+        return len(self._batches) + len(self._waiting)
+
+    @property
     def losses(self) -> np.ndarray:
         """The loss of every training batch, float32, shape (batches,)."""
         return np.array([loss for loss, *_ in self._flushed()], dtype=np.float32)
@@ -74,6 +79,9 @@ class Recorder(Callback):
         """One row an epoch."""
         return pd.DataFrame(self.rows)
 
+    def before_fit(self) -> None:
+        self._said = False                      # that a loss is not finite
+
     def before_epoch(self) -> None:
         self.started = time.perf_counter()
 
@@ -99,9 +107,13 @@ class Recorder(Callback):
         row |= {"valid_loss" if name == "loss" else name: v for name, v in self.learn.scores.values.items()}
         self.rows.append(row | {"seconds": time.perf_counter() - self.started})
         self.ends.append(len(self._batches))
-        if batches and not math.isfinite(row["train_loss"]):
-            warn(f"the training loss of epoch {row['epoch']} is {row['train_loss']}: the weights are of no "
-                 "use any more; begin again with a lower learning rate")
+        name, loss = "training", row["train_loss"]
+        if math.isfinite(loss) and self.learn.scores.n:
+            name, loss = "validation", row.get("valid_loss", loss)      # the last step may have been the one too many
+        if batches and not math.isfinite(loss) and not self._said:
+            self._said = True
+            warn(f"the {name} loss of epoch {row['epoch']} is {loss}: the weights are of no use any more; begin again "
+                 "with a lower learning rate")
 
     def state_dict(self) -> dict[str, Any]:
         losses, _, sizes, lrs, moms = zip(*self._flushed()) if self._flushed() else ([], [], [], [], [])
@@ -155,15 +167,19 @@ class Recorder(Callback):
         return ax
 
     def plot_metrics(self, ax: Axes | None = None) -> Axes:
-        """Every metric over the epochs (not the losses: see `plot_loss`)."""
+        """Every metric over the epochs (not the losses: see `plot_loss`). Raises ValueError where none was recorded."""
         from matplotlib.ticker import MaxNLocator
-        ax, frame = _axes(ax), self.frame()
-        for name in [c for c in frame if c not in ("epoch", "train_loss", "valid_loss", "seconds", *self.parts)]:
+        frame = self.frame()
+        names = [c for c in frame if c not in ("epoch", "train_loss", "valid_loss", "seconds", *self.parts)]
+        if not names:
+            raise ValueError("no metric was recorded after an epoch: it takes metrics and a validation part; what a "
+                             "RecordEvery has recorded in place of that is drawn by its own plot()")
+        ax = _axes(ax)
+        for name in names:
             ax.plot(frame["epoch"], frame[name], "o-", label=name)
         ax.set(xlabel="epoch", ylabel="metric")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if ax.get_lines():
-            ax.legend()
+        ax.legend()
         return ax
 
     def plot_lr_find(self, ax: Axes | None = None) -> Axes:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..errors import warn
 from ..loaders import generator_of
 from .callback import Callback
-from .checkpoint import read_tree, write_tree
+from .checkpoint import not_a_folder, read_tree, write_tree
 from .events import CancelBatch, CancelEpoch
+from .fingerprint import differences, fingerprint
 from .seeded import random_state, set_random_state
-from .state import learner_state, restore_state
+from .state import check_state, learner_state, restore_state
 from .steps import ShortEpoch
 
 
 class EpochStart(Callback):
-    """Remembers the random states in which the epoch began: from them its order of batches can be drawn again."""
+    """Remembers what fit this is, where a `Checkpoint` is written or resumed, and the random states in which the epoch
+    began: from them its order of batches can be drawn again."""
 
     order = -90
 
     def __init__(self) -> None:
         self.drawn: dict[str, Any] = {}
+        self.fit: dict[str, Any] = {}
+
+    def before_fit(self) -> None:
+        asked = any(isinstance(cb, Checkpoint | Resume) for cb in self.learn.cbs)
+        self.fit = fingerprint(self.learn) if asked else {}
 
     def before_train(self) -> None:
         generator = generator_of(self.learn.data.train)
@@ -30,7 +39,8 @@ class EpochStart(Callback):
 class Checkpoint(Callback):
     """Writes the whole state to `path` every `every` training batches (None: at the end of every epoch's), so that
     `fit(..., resume=path)` can go on from there. The write is atomic: there is always one whole file. A batch that was
-    cancelled is no place to go on from: an epoch whose last batch was cancelled is not written at its end."""
+    cancelled is no place to go on from: an epoch whose last batch was cancelled is not written at its end. A fit that
+    trained without coming to any such place is warned of."""
 
     order = 100
 
@@ -38,6 +48,14 @@ class Checkpoint(Callback):
         if every is not None and every < 1:
             raise ValueError(f"a checkpoint is written every 1 or more batches, got {every}")
         self.path, self.every = Path(path), every
+        self.trained = self.written = 0         # batches and checkpoints of this fit
+
+    def before_fit(self) -> None:
+        not_a_folder(self.path)
+        self.trained = self.written = 0
+
+    def before_batch(self) -> None:
+        self.trained += self.learn.training
 
     def after_batch(self) -> None:
         learn = self.learn
@@ -46,30 +64,56 @@ class Checkpoint(Callback):
             per_epoch = len(learn.batches)
             if done == per_epoch if self.every is None else (learn.epoch * per_epoch + done) % self.every == 0:
                 write_tree(self.path, {**learner_state(learn), "done": done, "per_epoch": per_epoch,
-                                       "start": learn.epoch_start.drawn})
+                                       "start": learn.epoch_start.drawn, "fit": learn.epoch_start.fit})
+                self.written += 1
+
+    def after_fit(self) -> None:
+        if self.trained and not self.written:
+            when = "the last batch of an epoch" if self.every is None else f"every {self.every} batches"
+            warn(f"no checkpoint was written to {self.path}: {when} did not come in the {self.trained:,} batches of "
+                 "this fit, or was cancelled; give Checkpoint a smaller every=")
+
+
+def resuming(resume: str | Path | None, cbs: Iterable[Callback]) -> list[Resume]:
+    """What a fit with these callbacks goes on from: the checkpoint at the path `resume`; with "auto" the one of the
+    `Checkpoint` among them, if its file is there. Raises ValueError for "auto" without exactly one Checkpoint."""
+    if resume != "auto":
+        return [] if resume is None else [Resume(resume)]
+    checkpoints = [cb for cb in cbs if isinstance(cb, Checkpoint)]
+    if len(checkpoints) != 1:
+        raise ValueError(f'resume="auto" goes on from the file of the one Checkpoint among the callbacks, and there '
+                         f"are {len(checkpoints)}; add cbs=Checkpoint(path), or give resume=path")
+    return [Resume(checkpoints[0].path)] if checkpoints[0].path.exists() else []
 
 
 class Resume(Callback):
     """Skips to where the checkpoint at `path` was written, puts its state back there, and then does nothing more.
 
     Epochs and batches that were done are skipped, not trained again; the order of the interrupted epoch's batches is
-    drawn again from the state in which it began."""
+    drawn again from the state in which it began. Raises ValueError, before anything is changed, for a file of another
+    kind, or one of a fit that differs in its data, batches, schedule, hyper-parameters, model or optimizer."""
 
     order = -80
 
     def __init__(self, path: str | Path):
         self.path = path
+        self.state: dict[str, Any] | None = None
 
     run_after = (ShortEpoch,)       # so that the number of batches is known
 
     def before_fit(self) -> None:
-        self.state: dict[str, Any] | None = read_tree(self.path)
-        if "done" not in self.state:
+        state = read_tree(self.path)
+        if not isinstance(state, dict) or not {"done", "per_epoch", "start", "fit"} <= set(state):
             raise ValueError(f"{self.path} was not written by a Checkpoint in the middle of a fit; load it with "
                              "learn.load(path)")
-        if (n := self.state["n_epochs"]) != self.learn.n_epochs:
+        if (n := state["n_epochs"]) != self.learn.n_epochs:
             raise ValueError(f"{self.path} was written in a fit of {n} epochs; resume with as many, not "
-                             f"{self.learn.n_epochs}")
+                             f"{self.learn.n_epochs}, or begin anew with a Checkpoint at another path")
+        if others := differences(state["fit"], self.learn.epoch_start.fit):
+            raise ValueError(f"{self.path} was written in a fit with {'; '.join(others)}. Resume with the same, or "
+                             "begin anew with a Checkpoint at another path")
+        check_state(self.learn, state, source=self.path)
+        self.state = state
 
     def before_epoch(self) -> None:
         if self.state and self.learn.epoch < self.state["epoch"]:
@@ -79,7 +123,7 @@ class Resume(Callback):
         if self.state:
             if (n := self.state["per_epoch"]) != len(self.learn.batches):
                 raise ValueError(f"{self.path} was written in a fit with {n} batches an epoch, this one has "
-                                 f"{len(self.learn.batches)}; resume with the same data and batch size")
+                                 f"{len(self.learn.batches)}; resume with the same ShortEpoch")
             set_random_state(self.state["start"]["random"])
             generator = generator_of(self.learn.data.train)
             if generator is not None and self.state["start"]["batches"] is not None:
@@ -93,6 +137,6 @@ class Resume(Callback):
 
     def _put_back(self) -> None:
         assert self.state is not None
-        restore_state(self.learn, self.state)
+        restore_state(self.learn, self.state, source=self.path)
         self.learn.epoch_start.drawn = self.state["start"]
         self.state = None

@@ -21,6 +21,12 @@ class Scores(Callback):
     def __init__(self, metrics: list[Metric]):
         self.metrics = metrics
         self.values: dict[str, float] = {}
+        self.n = 0
+
+    @property
+    def modes(self) -> dict[str, str | None]:
+        """Column -> which values of it are better, "min" or "max"."""
+        return {"valid_loss": "min", "train_loss": "min"} | {metric.name: metric.mode for metric in self.metrics}
 
     def before_validate(self) -> None:
         self.total, self.n = torch.zeros((), dtype=torch.float64, device=self.learn.device), 0

@@ -22,7 +22,8 @@ class Snapshots(Callback):
 
     Validation during the fit is that of the weights in training; `learn.validate()` afterwards is that of the whole.
     A fit that is cancelled or interrupted leaves the model as it is then, and what was copied in `snapshots`, the
-    weights by name, from which `combined()` makes the model that it would have been.
+    weights by name, from which `combined()` makes the model that it would have been. An epoch whose training part
+    CancelTrain ended is copied too.
     Raises ValueError for `n` or `every` below 1, TypeError in a fit that has no cycles and without `every`, or beside
     a callback that puts weights of its own into the model when the fit is over."""
 
@@ -35,10 +36,9 @@ class Snapshots(Callback):
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.combine, self.n, self.every = combine, n, every
         self.snapshots: list[dict[str, Tensor]] = []
-        self.whole = False
+        self.due = self.whole = False
 
     def before_fit(self) -> None:
-        self.snapshots, self.whole = [], False
         for cb in self.learn.cbs:
             if (isinstance(cb, Averaging) and cb.keep) or (isinstance(cb, SaveBest) and cb.restore):
                 raise TypeError(f"{self} and {cb} both decide on the model that is kept; give the latter "
@@ -49,9 +49,20 @@ class Snapshots(Callback):
                 raise TypeError(f"this fit has no cycles for {self}; use fit_sgdr, or every=1 for every epoch")
         else:
             self.ends = set(range(self.learn.n_epochs, 0, -self.every))
+        self.snapshots = []
+
+    def before_train(self) -> None:
+        self.due = self.learn.epoch + 1 in self.ends
 
     def after_train(self) -> None:
-        if self.learn.epoch + 1 in self.ends:
+        self._take()
+
+    def after_epoch(self) -> None:      # of an epoch whose training part was cancelled
+        self._take()
+
+    def _take(self) -> None:
+        if self.due:
+            self.due = False
             now = {name: t.detach().clone() for name, t in self.learn.model.state_dict().items()}
             self.snapshots = [*self.snapshots, now][-(self.n or 0):]
 
@@ -61,6 +72,7 @@ class Snapshots(Callback):
     def cleanup_fit(self) -> None:
         if self.whole and self.snapshots:
             self.learn.set_model(self.combined())
+        self.whole = False
 
     def combined(self) -> nn.Module:
         """`combine` of models with the weights that were copied."""

@@ -33,6 +33,11 @@ class LossTerms(Callback):
         if len(self.terms) < len(terms):
             raise ValueError(f"each term needs a name of its own, got {[_name(term) for term in terms]}")
 
+    @property
+    def modes(self) -> dict[str, str]:
+        """Column -> which values of it are better: of all that is added to a loss, the smaller ones."""
+        return dict.fromkeys((OBSERVED, *self.terms), "min")
+
     def before_fit(self) -> None:
         if any(isinstance(cb, LossTerms) and cb is not self for cb in self.learn.cbs):
             raise TypeError("put all terms into one LossTerms: with two, neither knows the loss without terms")

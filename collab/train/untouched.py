@@ -1,0 +1,113 @@
+"""Turns: one thread at a time looks at a model or trains it, and what looking changes is put back."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from .callback import Callback
+from .seeded import untouched_randomness
+
+if TYPE_CHECKING:
+    from .learner import Learner
+
+RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", "loss")
+FITTING: WeakKeyDictionary[Learner, bool] = WeakKeyDictionary()
+"""The learners whose fit is running, and whether its first epoch has begun; not theirs, since a copy may be fitted."""
+
+_TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()     # not in the model: it is copied
+_GUARD = threading.Lock()
+
+
+def turn(model: nn.Module) -> threading.RLock:
+    """The lock that a thread holds while it trains a model or looks at it: both switch its mode."""
+    with _GUARD:
+        return _TURNS.setdefault(model, threading.RLock())
+
+
+@contextmanager
+def untouched(learn: Learner, weights: bool = False, batches: Any = None) -> Iterator[None]:
+    """Whatever happens inside, afterwards the mode of every module, torch's random state, the generators of the data's
+    batches and of `batches`, and the learner's running attributes are what they were; with `weights`, so are the
+    model's weights and buffers, its gradients, the optimizer and the callbacks that look.
+
+    One thread at a time looks at a model; others wait for their turn, also for the end of a fit."""
+    parts = (learn.data.train, learn.data.valid, getattr(learn.data, "test", None), batches)
+    with turn(learn.model), untouched_randomness(*parts), ExitStack() as stack:
+        modes = {module: module.training for module in learn.model.modules()}
+        running = {name: value for name, value in vars(learn).items() if name in RUNNING}
+        if weights:
+            stack.enter_context(_untouched_weights(learn))
+        try:
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+            for name in RUNNING:
+                vars(learn).pop(name, None)
+            vars(learn).update(running)
+
+
+@contextmanager
+def one_fit(learn: Learner) -> Iterator[None]:
+    """Brackets a fit, after which the model is in evaluation mode. A fit that was refused, or cut off before its first
+    epoch began, changes nothing: hyper-parameters and the attributes of callbacks are what they were.
+
+    Raises RuntimeError inside another fit of this learner."""
+    if learn in FITTING:
+        raise RuntimeError("a fit of this learner is running, and one inside it would break its schedule and stream "
+                           "of random numbers; fit again when it is over")
+    before = [(now, dict(now)) for now in (*learn.opt.param_groups, *map(vars, learn.cbs))]
+    settings = learn.n_epochs, learn.interrupted
+    try:
+        FITTING[learn] = False
+        yield
+    except BaseException:
+        if not FITTING.get(learn):
+            learn.n_epochs, learn.interrupted = settings
+            for now, was in before:
+                now.clear()
+                now.update(was)
+        raise
+    finally:
+        if FITTING.pop(learn, False):
+            learn.model.eval()
+
+
+@contextmanager
+def _untouched_weights(learn: Learner) -> Iterator[None]:
+    put_back = remember(learn, [cb for cb in learn.cbs if cb.looks])
+    for p in learn.model.parameters():
+        p.grad = None
+    try:
+        yield
+    finally:
+        put_back()
+
+
+def remember(learn: Learner, cbs: Iterable[Callback]) -> Callable[[], None]:
+    """A function that puts back the weights, buffers and gradients, the optimizer and these callbacks."""
+    tensors = [*learn.model.parameters(), *learn.model.buffers()]
+    before, grads = [t.detach().clone() for t in tensors], [p.grad for p in learn.model.parameters()]
+    opt = copy.deepcopy(learn.opt.state_dict())
+    states = [(cb, dict(vars(cb)), copy.deepcopy(cb.state_dict())) for cb in cbs]
+
+    def put_back() -> None:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before):
+                tensor.copy_(value)
+        for p, grad in zip(learn.model.parameters(), grads):
+            p.grad = grad
+        learn.opt.load_state_dict(opt)
+        for cb, attributes, state in states:
+            vars(cb).clear()
+            vars(cb).update(attributes)
+            cb.load_state_dict(state)
+    return put_back

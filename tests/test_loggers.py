@@ -1,0 +1,170 @@
+"""Logs: nothing that was written is lost, nothing is written twice, and a fit that is refused writes nothing."""
+
+import csv
+
+import pytest
+from test_loop import fit_quietly, line_learner
+
+from collab import (
+    L2,
+    RMSE,
+    Callback,
+    CancelValidate,
+    Checkpoint,
+    CollabDataBunch,
+    CSVLogger,
+    DataError,
+    LossTerms,
+    TensorBoard,
+    collab_learner,
+    synthetic,
+)
+from collab.metrics import WholeSet
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+class Stop(Callback):
+    """Ctrl-C at a batch of training."""
+
+    order = 101
+
+    def __init__(self, epoch, i):
+        self.at = epoch, i
+
+    def after_batch(self):
+        if self.learn.training and (self.learn.epoch, self.learn.i) == self.at:
+            raise KeyboardInterrupt
+
+
+# A CSV file -------------------------------------------------------------------------------------------------------
+
+def test_a_column_that_comes_later_is_empty_before(tmp_path):
+    class NoValidation(Callback):
+        def before_validate(self):
+            if self.learn.epoch == 0:
+                raise CancelValidate
+    fit_quietly(line_learner([NoValidation(), CSVLogger(tmp_path / "h.csv")], metrics=RMSE()), 2)
+    first, second = rows_of(tmp_path / "h.csv")
+    assert list(first) == ["epoch", "train_loss", "seconds", "valid_loss", "rmse"]
+    assert first["valid_loss"] == first["rmse"] == "" and float(second["rmse"]) > 0 and first["epoch"] == "0"
+
+
+def test_a_second_fit_may_have_terms(tmp_path):
+    data = CollabDataBunch.from_df(synthetic(n_users=30, n_items=20, n_ratings=200).ratings, seed=0)
+    learn = collab_learner(data, "dot", n_factors=2, cbs=CSVLogger(tmp_path / "h.csv"))
+    fit_quietly(learn, 1)
+    fit_quietly(learn, 1, cbs=LossTerms(L2(0.1)))
+    first, second = rows_of(tmp_path / "h.csv")
+    assert first["l2"] == "" and float(second["l2"]) > 0 and first["train_loss"] and second["train_loss"]
+
+
+def test_names_with_commas_quotes_and_line_ends_come_back(tmp_path):
+    names = ["error, within 1", 'the "best"', "två\nrader"]
+    metrics = [WholeSet(lambda pred, target, k=k: float(k), name) for k, name in enumerate(names)]
+    for _ in range(2):
+        fit_quietly(line_learner(CSVLogger(tmp_path / "h.csv", append=True), metrics=metrics), 1)
+    rows = rows_of(tmp_path / "h.csv")
+    assert [[row[name] for name in names] for row in rows] == [["0.0", "1.0", "2.0"]] * 2
+    assert all(None not in row for row in rows)
+
+
+def test_lines_of_other_columns_are_kept_when_one_is_appended(tmp_path):
+    (tmp_path / "h.csv").write_text("epoch,note\n0,\"a, b\"\n1\n", encoding="utf-8-sig")
+    fit_quietly(line_learner(CSVLogger(tmp_path / "h.csv", append=True)), 1)
+    rows = rows_of(tmp_path / "h.csv")
+    assert [(row["epoch"], row["note"]) for row in rows] == [("0", "a, b"), ("1", ""), ("0", "")]
+    assert rows[0]["train_loss"] == "" and rows[2]["train_loss"] != ""
+
+
+@pytest.mark.parametrize(("text", "says"), [("epoch,a\n1,2,3\n", "a line of 3 cells under 2 columns"),
+                                            ("a,b,a\n1,2,3\n", "two columns 'a'")])
+def test_what_is_no_log_is_refused_before_training_and_left_alone(text, says, tmp_path):
+    (tmp_path / "h.csv").write_text(text)
+    learn = line_learner(CSVLogger(tmp_path / "h.csv", append=True))
+    with pytest.raises(DataError, match=says):
+        fit_quietly(learn, 1)
+    assert not learn.recorder.rows and (tmp_path / "h.csv").read_text() == text
+    with pytest.raises(IsADirectoryError, match="give the name of a file in it"):
+        fit_quietly(line_learner(CSVLogger(tmp_path)), 1)
+
+
+def test_the_log_is_written_with_its_first_row(tmp_path):
+    (tmp_path / "h.csv").write_text("precious\n")
+
+    class Refuses(Callback):
+        order = 99
+
+        def before_fit(self):
+            raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        fit_quietly(line_learner([CSVLogger(tmp_path / "h.csv"), Refuses()]), 1)
+    fit_quietly(line_learner([CSVLogger(tmp_path / "h.csv"), Stop(0, 1)]), 1)
+    assert (tmp_path / "h.csv").read_text() == "precious\n"
+    fit_quietly(line_learner(CSVLogger(tmp_path / "h.csv")), 1)
+    assert len(rows_of(tmp_path / "h.csv")) == 1
+
+
+def test_a_log_of_several_learners_has_the_epochs_of_all(tmp_path):
+    log = CSVLogger(tmp_path / "h.csv")
+    first, second = line_learner(lr=0.1), line_learner(lr=0.2)
+    for learn, n in ((first, 2), (second, 1), (first, 1)):
+        fit_quietly(learn, n, cbs=log)
+    rows = rows_of(tmp_path / "h.csv")
+    assert [row["epoch"] for row in rows] == ["0", "1", "0", "2"]
+    assert [float(row["train_loss"]) for row in rows] == [first.recorder.rows[0]["train_loss"],
+                                                          first.recorder.rows[1]["train_loss"],
+                                                          second.recorder.rows[0]["train_loss"],
+                                                          first.recorder.rows[2]["train_loss"]]
+
+
+def test_a_resumed_log_keeps_what_was_there_before(tmp_path):
+    log, state = tmp_path / "h.csv", tmp_path / "c"
+    fit_quietly(line_learner(CSVLogger(log), metrics=RMSE()), 1)
+    fit_quietly(line_learner([CSVLogger(log, append=True), Checkpoint(state, every=1), Stop(2, 1)]), 4)
+    fit_quietly(line_learner(CSVLogger(log, append=True)), 4, resume=state)
+    rows = rows_of(log)
+    assert [row["epoch"] for row in rows] == ["0", "0", "1", "2", "3"]
+    assert [row["rmse"] != "" for row in rows] == [True] + [False] * 4
+
+
+# TensorBoard ------------------------------------------------------------------------------------------------------
+
+def steps_of(folder, tag):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    return [event.step for event in reader.EventAccumulator(str(folder)).Reload().Scalars(tag)]
+
+
+def test_a_second_logger_goes_on_with_the_batches_and_the_epochs(tmp_path):
+    learn = line_learner()
+    fit_quietly(learn, 2, cbs=TensorBoard(tmp_path / "a", every=1))
+    fit_quietly(learn, 1, cbs=TensorBoard(tmp_path / "b", every=2))
+    assert steps_of(tmp_path / "a", "batch/loss") == [0, 1, 2, 3, 4, 5]
+    assert steps_of(tmp_path / "b", "batch/loss") == [6, 8] and steps_of(tmp_path / "b", "epoch/valid_loss") == [2]
+
+
+def test_a_resumed_fit_writes_each_step_once(tmp_path):
+    board, state = tmp_path / "board", tmp_path / "c"
+    fit_quietly(line_learner([TensorBoard(board, every=1), Checkpoint(state, every=2), Stop(2, 0)]), 4)
+    assert steps_of(board, "batch/loss") == list(range(7))          # and the checkpoint is one batch behind
+    fit_quietly(resumed := line_learner(TensorBoard(board, every=1)), 4, resume=state)
+    assert steps_of(board, "batch/loss") == steps_of(board, "batch/lr") == list(range(12))
+    assert steps_of(board, "epoch/train_loss") == [0, 1, 2, 3] and len(resumed.recorder.losses) == 12
+
+
+def test_a_fit_that_is_refused_writes_no_events(tmp_path):
+    pytest.importorskip("tensorboard")
+
+    class Refuses(Callback):
+        order = 99
+
+        def before_fit(self):
+            raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        fit_quietly(line_learner([TensorBoard(tmp_path / "board"), Refuses()]), 1)
+    assert not (tmp_path / "board").exists()
+    with pytest.raises(ValueError, match="every must be at least 1"):
+        TensorBoard(every=0)
