@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, default_device
 from .data.schema import Schema
-from .data.vocab import Vocab, from_json, to_json
+from .data.vocab import Vocab, dtype_name, from_json, to_json
 from .errors import DataError
 from .models.als import ALS
 from .models.classifier import RatingClassifier
@@ -56,6 +56,7 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
     config = {"version": VERSION, "model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
               "shuffle": data.train.shuffle, "model_config": _config(model), "seed": data.seed,
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
+              "title_name": to_json(data.title_name),
               "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
               "implicit": data.implicit, "threshold": data.threshold,
               "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0}}
@@ -84,6 +85,7 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
                           shuffle=config.get("shuffle", True), device=device, shape=(len(users), len(items)))
     data = CollabDataBunch(train, None, None, users, items,
                            _unpack(config["item_table"]), seed=config["seed"], device=device,
+                           title_name=from_json(config.get("title_name")),
                            implicit=config.get("implicit", False), threshold=config.get("threshold"),
                            schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}))
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
@@ -148,7 +150,7 @@ def _pack_column(column: pd.Series, where: str) -> dict[str, Any]:
         odd = next(value for value in column.dropna() if not _storable(value))
         raise DataError(f"{where} of the table of items: values of type {type(odd).__name__} (such as {odd!r}) cannot "
                         "be written to a file; drop the column, or make it text, numbers or dates") from None
-    return {"dtype": str(column.dtype), "values": values}
+    return {"dtype": dtype_name(column.dtype, f"{where} of the table of items"), "values": values}
 
 
 def _storable(value: Any) -> bool:
