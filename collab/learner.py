@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .data.catalogue import Catalogue, average_rows
 from .data.databunch import CollabDataBunch, DataBunch
 from .data.history import Histories
+from .data.tables import is_table
 from .data.vocab import SEVERAL, UNKNOWN, Ids, Vocab
 from .errors import DataError, warn
 from .frames import Table
@@ -72,7 +73,7 @@ class CollabLearner(Learner):
         return self.objective is not None or not getattr(self.model, "predicts_ratings", True)
 
     def _look(self, batches: Any, cb: Callback) -> None:
-        if isinstance(batches, pd.DataFrame):
+        if is_table(batches):
             batches = self.data.batches(batches)
         if isinstance(batches, DataBunch):
             raise TypeError("pass a part of the data, such as data.valid, or a table of ratings")

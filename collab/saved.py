@@ -56,6 +56,7 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
     config = {"model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
               "shuffle": data.train.shuffle, "model_config": _config(model), "seed": data.seed,
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
+              "title_name": to_json(data.title_name),
               "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
               "implicit": data.implicit, "threshold": data.threshold,
               "beyond": {side: wide.more and wide.more.to_state()       # ids that only held-out ratings have
@@ -89,6 +90,7 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
         _check_rows(path, known, {"n_users": len(wide[0]), "n_items": len(wide[1])}, {})
         data = CollabDataBunch(train, None, None, users, items,
                                _unpack(config["item_table"]), seed=config["seed"], device=device,
+                               title_name=from_json(config["title_name"]),
                                implicit=config["implicit"], threshold=config["threshold"],
                                schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}),
                                aside=Aside(*wide, {"file": known}))

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from .data.extend import extended
-from .data.implicit import too_weak
 from .data.rated import further_ratings, one_person
 from .data.schema import check_ratings, show
 from .errors import DataError
@@ -210,7 +209,7 @@ def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep", *, u
     ratings = further_ratings(self.data, ratings, unknown)
     table = self.data.table(ratings, duplicates)
     _on_scale(self, table["item"], table["rating"])
-    data, old = extended(self.data, table, too_weak(ratings, self.data.schema, self.data.threshold))
+    data, old = extended(self.data, table, self.data.weak(ratings))
     fresh = torch.from_numpy(np.unique(data.users.encode(table["user"])))
     model, kept = _with_users(self, data, old, fresh)
     learn = self._over(data, model)

@@ -177,6 +177,23 @@ def test_what_cannot_be_built_is_refused(options: dict[str, Any], message: str):
         EASE(**options)
 
 
+def test_where_memory_is_too_small_the_error_says_what_would_be_needed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ease_module, "MAX_ITEMS", 10**8)
+    with pytest.raises(ValueError, match=r"EASE over 10,000,000 items needs some 3,000,000 GB while .*take ALS"):
+        EASE(10**7)                             # 400 TB: no machine gives them
+    m = EASE(12, reg=2.0)
+    needs = "EASE over 12 items needs"
+    for error, raised, message in ((torch.OutOfMemoryError("CUDA out of memory"), ValueError, needs),
+                                   (MemoryError(), ValueError, needs),
+                                   (RuntimeError("something else"), RuntimeError, "^something else$")):
+        def fails(*_: Any, error: BaseException = error) -> None:
+            raise error
+        monkeypatch.setattr(torch.linalg, "cholesky_ex", fails)
+        with pytest.raises(raised, match=message):
+            m.solve(*rows())
+    assert not m.weight.any()
+
+
 def test_rows_it_does_not_have_are_refused():
     m = EASE(5)
     for users, items, message in (([1, 2], [1, 5], "items must be rows from 1 to 4"), ([0, 1], [1, 2], "users must be"),

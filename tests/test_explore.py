@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from collab import DataError, RatingSet
+from collab import CollabWarning, DataError, RatingSet
 
 RATINGS = pd.DataFrame({"user": [1, 1, 2, 2, 3], "item": [7, 8, 7, 9, 7], "rating": [5.0, 3, 4, 2, 3]})
 ITEMS = pd.DataFrame({"item": [9, 8, 7, 6], "title": ["I", "H", "G", "F"], "genres": ["a|b", "b", "", "b|c"]})
@@ -24,6 +24,14 @@ def test_tables_count_and_average_also_where_there_is_nothing():
     assert items["n_ratings"].tolist() == [1, 1, 3, 0] and items["item"].tolist() == [9, 8, 7, 6]
     np.testing.assert_array_equal(items["mean_rating"], [2, 3, 4, np.nan])
     assert SMALL.user_table()["n_ratings"].tolist() == [2, 2, 1, 0]
+
+
+def test_what_was_rated_and_is_not_in_the_table_is_counted():
+    few = RatingSet(RATINGS, ITEMS.iloc[:2], pd.DataFrame({"user": [1, 3]}), "few", "")
+    with pytest.warns(CollabWarning, match="1 of 3 rated items are not in the table of items"):
+        assert few.top_items()["item"].tolist() == [8, 9]
+    with pytest.warns(CollabWarning, match="1 of 3 rated users are not in the table of users"):
+        assert few.user_table()["n_ratings"].tolist() == [2, 1]
 
 
 def test_top_items_by_count_and_by_mean():

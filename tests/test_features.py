@@ -15,6 +15,9 @@ from collab.data.features import Features
 from collab.data.vocab import Vocab
 from collab.models.embedding import EmbeddingDotBias
 
+pytestmark = pytest.mark.filterwarnings("ignore:the table of .*lacks", "ignore:.* values are infinite",
+                                        "ignore:.*test ratings are of")
+
 # Films 10, 20 and 30 are trained on, 40 is only held out, 50 and 60 have no rating at all; 30 is not in the table.
 RATINGS = pd.DataFrame({"user": ["ann", "ann", "bob", "bob", "cid", "cid"], "film": [10, 20, 10, 30, 20, 40],
                         "stars": [1.0, 2.0, 5.0, 4.0, 3.0, 5.0]})

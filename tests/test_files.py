@@ -11,6 +11,7 @@ import warnings
 import pandas as pd
 import pytest
 
+from collab import CollabDataBunch
 from collab.data.files import read_table
 from collab.errors import DataError
 
@@ -117,6 +118,58 @@ def test_other_encodings_can_be_said(write):
     assert read_table(path, encoding="latin-1")["title"].tolist() == ["Misérables"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8", "utf-8-sig", "cp037"])
+@pytest.mark.parametrize("name, sep", [("m.csv", ","), ("m.dat", "::")])
+def test_every_encoding_that_is_said_is_read_also_where_a_line_feed_is_not_one_byte(write, name, sep, encoding):
+    text = f"item{sep}title\r\n1{sep}Misérables\n2{sep}Up\n"
+    table = read_table(write(name, text.encode(encoding)), encoding=encoding)
+    assert list(table) == ["item", "title"] and table.values.tolist() == [[1, "Misérables"], [2, "Up"]]
+
+
+def test_an_encoding_that_is_not_said_or_not_known_is_refused_with_a_likely_one(write):
+    path = write("m.csv", "item,title\n1,Up\n".encode("utf-16"))
+    with pytest.raises(DataError, match="not written in utf-8.*encoding='utf-16'"):
+        read_table(path)
+    with pytest.raises(DataError, match="holds bytes of 0.*encoding='utf-16'"):
+        read_table(write("n.csv", "item,title\n1,Up\n".encode("utf-16-le")))
+    for unknown in ("klingon", "hex", "", None):
+        with pytest.raises(DataError, match=f"encoding={unknown!r} is not one that Python knows.*'latin-1'"):
+            read_table(path, encoding=unknown)
+
+
+@pytest.mark.parametrize("name, content", [
+    ("r.csv", "user,item,rating\r7,2,4.5\r3,1,1\r"), ("r.csv", "7,2,4.5\r3,1,1"), ("u.data", "7\t2\t4.5\r3\t1\t1\r"),
+    ("r.inter", "user:token\titem:token\trating:float\r7\t2\t4.5\r3\t1\t1\r"), ("r.dat", "7::2::4.5\r3::1::1\r")])
+def test_lines_may_end_in_a_carriage_return(write, name, content):
+    pd.testing.assert_frame_equal(read_table(write(name, content)), RATINGS)
+
+
+@pytest.mark.parametrize("begin, says", [
+    (b"PK\x03\x04\x14\0", "zip archive, as Excel's .xlsx is: save the sheet as CSV"),
+    (b"\x1f\x8b\x08\0", "name it .gz"), (b"PAR1\x15\x04", "name it .parquet"), (b"%PDF-1.7\n", "a PDF"),
+    (b"\xd0\xcf\x11\xe0\xa1", "old Excel"),
+    (b"<!DOCTYPE html>\n<html>", "a web page"), (b"\n <HTML lang='en'>", "a web page"),
+    (b"SQLite format 3\0", "a database")])
+@pytest.mark.parametrize("name", ["r.csv", "r.inter", "r.dat"])
+def test_a_file_that_is_no_text_is_told_by_what_it_is(write, name, begin, says):
+    with pytest.raises(DataError, match=f"r[.].* is not the text that its name says, but .*{says}"):
+        read_table(write(name, begin + b"1,2,3\n" * 20))
+
+
+def test_words_that_other_files_begin_with_may_be_columns(write):
+    assert list(read_table(write("r.csv", "PAR1,PK,BZh\n1,2,3\n"))) == ["PAR1", "PK", "BZh"]
+
+
+@pytest.mark.parametrize("options", [{"sep": "|"}, {"sep": "|", "header": False}])
+def test_a_separator_that_is_said_wins_over_the_ending(write, options):
+    path = write("u.item", "1|Misérables (1995)|Drama\n2|Up|\n".encode("latin-1"))
+    table = read_table(path, encoding="latin-1", **options)
+    assert table.iloc[:, :2].values.tolist() == [[1, "Misérables (1995)"], [2, "Up"]]
+    tabs = write("u.user", "1\t24\n2\t53\n")
+    assert read_table(tabs, header=False).values.tolist() == [[1, 24], [2, 53]]
+    assert list(read_table(write("r.inter", "user:token\titem:token\n1\t2\n"), sep="\t")) == ["user", "item"]
+
+
 def test_missing_file_is_named_in_full_with_one_that_is_near(write, tmp_path, monkeypatch):
     write("ratings.csv", "1,2,3\n")
     monkeypatch.chdir(tmp_path)
@@ -181,6 +234,32 @@ def test_file_that_may_not_be_read(write, monkeypatch):
 def test_ids_of_a_csv_stay_different_when_they_are_written_differently(tmp_path, ids, expected):
     (tmp_path / "r.csv").write_text("user,item,rating\n" + "".join(f"{id},a,3\n" for id in ids))
     assert read_table(tmp_path / "r.csv")["user"].tolist() == expected
+
+
+@pytest.mark.parametrize("ids", [["1.10", "1.1"], ["0.1234567890123456789", "0.1234567890123456788"], ["1.0", "2.0"],
+                                 ["1", "1.0"], ["2.5", "NaN"]])
+@pytest.mark.parametrize("header", ["user,item,rating", "who,what,rating", "rating,user_id,x", "x,y,userId",
+                                    "a,b,movieId"])
+def test_ids_are_text_unless_all_are_integers(write, ids, header):
+    name = next(c for c in ("user", "who", "user_id", "userId", "movieId") if c in header.split(","))
+    rows = [[id if c == name else f"{k}{k}" for c in header.split(",")] for k, id in enumerate(ids, 1)]
+    table = read_table(write("r.csv", "\n".join([header, *map(",".join, rows)]) + "\n"))
+    assert table[name].tolist() == ids
+
+
+def test_a_column_that_is_said_to_hold_ids_does(write):
+    path = write("r.csv", "when,stars,version,rating\n1,2,1.10,4.50\n2,1,1.1,4.5\n")
+    assert read_table(path)["version"].tolist() == [1.1, 1.1]
+    assert read_table(path, ids=["version"])["version"].tolist() == ["1.10", "1.1"]
+    data = CollabDataBunch.from_csv(path, user_name="version", item_name="stars", rating_name="rating", valid_pct=0,
+                                    seed=0, device="cpu")
+    assert [*data.users] == ["1.1", "1.10"] and data.train.tensors[2].tolist() == [4.5, 4.5]
+
+
+def test_the_second_column_holds_ids_or_prices_and_nothing_is_lost_either_way(write):
+    assert read_table(write("i.csv", "item,price\n1,9.50\n2,12.00\n"))["price"].tolist() == [9.5, 12.0]
+    assert read_table(write("j.csv", "who,version,stars\n1,1.10,4.0\n1,1.1,5\n"))["version"].tolist() == ["1.10", "1.1"]
+    assert read_table(write("k.csv", "who,rating\n1,4.50\n1,4.5\n"))["rating"].tolist() == [4.5, 4.5]
 
 
 def test_numbers_of_a_csv_are_numbers_and_its_words_for_missing_are_missing(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from collab import (
     CollabDataBunch,
+    CollabWarning,
     DataError,
     collab_learner,
     leave_last,
@@ -58,6 +59,25 @@ def test_a_column_of_ratings_or_strengths_is_found_by_its_name_in_any_place():
     assert made(plays[["plays", "user", "item"]], user_name="user", item_name="item").schema.rating == "plays"
 
 
+@pytest.mark.parametrize("truth", [[True, False, True, True, True, True, False],
+                                   ["True", "False", "true", "TRUE", "True", "True", "False"],
+                                   pd.array([True, False, True, True, True, True, False], dtype="bool[pyarrow]")])
+@pytest.mark.parametrize("name", ["liked", "is_purchased", "Clicked"])
+def test_a_column_of_booleans_says_what_was_chosen(name: str, truth: Any):
+    table = RATINGS[["user", "item"]].assign(note=list("pqrstuv"), **{name: truth})
+    chosen = {(1, "a", 1), (2, "a", 1), (2, "c", 1), (3, "b", 1), (3, "c", 1)}
+    with pytest.warns(CollabWarning, match=f"'{name}': 2 of 7 interactions have a strength of 0 and are left out"):
+        assert rows(made(table)) == chosen
+    assert rows(made(table, rating_name=name, threshold=0.5)) == chosen
+
+
+def test_booleans_of_another_name_are_not_used_and_warned_of():
+    table = RATINGS[["user", "item"]].assign(mobile=[True, False] * 3 + [True])
+    with pytest.warns(CollabWarning, match=r"^column 'mobile' is not used.*rating_name='mobile'$"):
+        assert rows(made(table)) == {(1, "a", 1), (1, "b", 1), (2, "a", 1), (2, "c", 1), (3, "b", 2), (3, "c", 1)}
+    assert made(table.assign(plays=2.0)).schema.rating == "plays"
+
+
 @pytest.mark.parametrize("name", ["rating", "count", "ts"])
 def test_times_are_never_taken_for_strengths(name: str):
     frame = pd.DataFrame({"user": [1, 1, 2], "item": list("abb"), name: [881250949, 891717742, 880606923]})
@@ -76,7 +96,7 @@ def test_a_column_that_counts_is_known_by_a_word_of_its_name(name: str):
 
 
 def test_numbers_in_third_place_that_are_not_used_are_warned_of():
-    with pytest.warns(UserWarning, match="^column 'x' is not used; if it is a strength, say rating_name='x'$"):
+    with pytest.warns(UserWarning, match="^column 'x' is not used, and every row counts .* say rating_name='x'$"):
         assert made(RATINGS.rename(columns={"rating": "x"})).schema.rating == "weight"
     for name in ("clicked_at", "viewTime", "view_id", "avg_rating"):        # neither a strength nor a warning
         assert made(RATINGS.rename(columns={"rating": name})).schema.rating == "weight"

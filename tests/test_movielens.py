@@ -320,6 +320,26 @@ def test_own_archive_needs_no_checksum_but_all_ratings(tiny, tmp_path, monkeypat
         movielens(home=tmp_path)
 
 
+def test_a_byte_that_changed_in_the_cache_is_found_also_where_it_is_not_read(monkeypatch, tmp_path):
+    content = zip_of({**TINY_100K, "ml-100k/u1.base": bytes(range(256)) * 20})
+    edition(monkeypatch, "100k", n_ratings=2, digests={"sha256": hashlib.sha256(content).hexdigest()})
+    path = tmp_path / "ml-100k.zip"
+    path.write_bytes(content)
+    assert len(movielens(home=tmp_path).ratings) == 2
+    damaged = bytearray(content)
+    damaged[content.index(b"ml-100k/u1.base") + 100] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"ml-100k\.zip cannot be read: .*(damaged|Error).*Delete that file"):
+        movielens(home=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ml-100k.zip", "ml-100k.recbole.zip", download.RECBOLE_WHEEL])
+def test_a_folder_in_the_place_of_an_archive_is_named(name, tmp_path):
+    (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=rf"{name} is a folder, where an archive is expected; move it elsewhere"):
+        movielens(home=tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"no zip", zip_of(TINY_100K)[:-30], zip_of({"../u.data": b"1\t1\t1\t1"}),
                                      zip_of({**TINY_100K, "ml-100k/u.data": b"1\tone\t1\t1\n"}),
                                      zip_of({**TINY_100K, "ml-100k/u.user": b"1|2\n"}),

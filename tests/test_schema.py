@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from collab import CollabDataBunch, DataError
-from collab.data.schema import Schema, rating_table
+from collab.data.schema import Schema, merge_duplicates, rating_table
 
 
 def frame(**columns: object) -> pd.DataFrame:
@@ -21,7 +21,7 @@ def frame(**columns: object) -> pd.DataFrame:
 
 
 def checked(df: pd.DataFrame, duplicates: str = "keep", **names: object) -> pd.DataFrame:
-    return rating_table(df, Schema.of(df, **names), duplicates)
+    return merge_duplicates([rating_table(df, Schema.of(df, **names))], duplicates)[0].reset_index(drop=True)
 
 
 def refused(df: object, *parts: str, **options: object) -> None:
@@ -123,7 +123,8 @@ def test_the_input_frame_is_never_modified(duplicates):
         table.loc[:, "rating"] = 0.0
         table["user"] = 0
         return np.arange(len(table)), []
-    data = CollabDataBunch.from_df(df, split=careless, duplicates=duplicates, seed=0, items=df.iloc[2:])
+    data = CollabDataBunch.from_df(df, valid_pct=0, split=careless, duplicates=duplicates, seed=0,
+                                   items=df.iloc[2:].rename(columns={"x": "title"}))
     pd.testing.assert_frame_equal(df, before)
     assert data.n_users == 3 and data.mean == (2.5 if duplicates == "keep" else (2 + 2 + 4) / 3)
 
@@ -174,6 +175,17 @@ def test_ids_of_mixed_kinds_are_refused():
     refused(frame(u=mixed), "column 'u'", "3 of kind number (such as 5)", "1 of kind string (such as '5')", "astype")
     refused(frame(i=pd.Series([True, 1, 0, 2], dtype=object)), "column 'i'", "1 of kind boolean (such as True)")
     refused(frame(i=pd.Categorical(mixed)), "column 'i'", "mixes")
+
+
+def test_ids_that_no_file_could_hold_are_refused_by_column_and_row():
+    for column in ("u", "i"):
+        odd = frame(**{column: pd.Series(["a", "b\ud800", "a", "b\ud800"], dtype=object)})
+        refused(odd, f"column {column!r}: 2 of 4 values hold half a character (such as 'b\\ud800' at row 1)")
+
+
+def test_dates_among_datetimes_are_refused():
+    mixed = pd.Series([DAY(2020, 1, 1), datetime.datetime(2020, 1, 1, 5)] * 2, dtype=object)
+    refused(frame(u=mixed), "column 'u'", "2 of kind date (such as", "2 of kind datetime (such as")
 
 
 def test_ids_that_cannot_be_hashed_are_refused():
@@ -228,8 +240,24 @@ def test_words_among_digits_are_the_example():
     refused(frame(r=pd.Series([1, 2, "3", None], dtype=object)), "1 of 4", "'3' at row 2", "to_numeric")
 
 
-ODD = {"bool": [True, False, True, False], "boolean": pd.array([True, False, True, None], dtype="boolean"),
-       "bool among numbers": pd.Series([1, True, 2, 3], dtype=object), "complex": [1j, 2, 3, 4],
+TRUTH = {"bool": [True, False, True, False], "boolean": pd.array([True, False, True, False], dtype="boolean"),
+         "arrow": pd.array([True, False, True, False], dtype="bool[pyarrow]"),
+         "among numbers": pd.Series([True, 0.0, 1, False], dtype=object), "words": ["True", "False", "TRUE", "false"],
+         "category": pd.Categorical([True, False, True, False]),
+         "numpy's": pd.Series(list(np.array([1, 0, 1, 0]) > 0), dtype=object)}
+
+
+@pytest.mark.parametrize("ratings", TRUTH.values(), ids=TRUTH.keys())
+def test_booleans_are_ratings_of_1_and_0(ratings):
+    assert checked(frame(r=ratings))["rating"].tolist() == [1.0, 0.0, 1.0, 0.0]
+
+
+def test_words_are_booleans_only_where_there_are_no_others():
+    refused(frame(r=["True", "False", "perhaps", "True"]), "column 'r'", "4 of 4 are not", "'True' at row 0")
+    refused(frame(r=pd.array([True, False, True, None], dtype="boolean")), "1 of 4 ratings are missing", "row 3")
+
+
+ODD = {"complex": [1j, 2, 3, 4], "bytes": pd.Series([b"1", b"\xff", b"3", b"4"], dtype=object),
        "datetime": pd.to_datetime(["2020"] * 4), "timedelta": pd.to_timedelta([1, 2, 3, 4]),
        "list": [[1], [2], [3], [4]]}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from sklearn.model_selection import KFold, LeavePGroupsOut
 
 from collab import (
     CollabDataBunch,
+    CollabWarning,
     DataError,
     kfold,
     leave_last,
@@ -110,11 +112,35 @@ def test_times_may_be_of_any_kind_that_has_an_order(times):
     assert lists(time_split(0.4)(df)) == lists(leave_last(1)(df)) == [[0, 1], [2]]
 
 
-def test_times_written_as_text_are_refused_since_nine_would_come_after_ten():
+def test_numbers_written_as_text_are_refused_as_times_since_nine_would_come_after_ten():
     df = ratings(4).assign(time=["9", "10", "11", "12"])
     for split in (time_split(), leave_last()):
-        with pytest.raises(DataError, match=r"'time'.*'9' is of kind string.*to_datetime"):
+        with pytest.raises(DataError, match=r"'time': 4 of 4 times .* such as '9' at row 0; .*to_numeric"):
             split(df)
+
+
+@pytest.mark.parametrize("times", [
+    ["2024-01-09T00:00:00", "2024-01-10", "2023-12-31 23:59:59.5", "2024-01-09 00:00"],
+    ["2024-01-09T00:00:00Z", "2024-01-09T23:00-02:00", "2024-01-08T23:30:00+0100", "2024-01-09 00:00:00Z"]])
+@pytest.mark.parametrize("dtype", [object, "str", "category", "string[pyarrow]"])
+def test_times_by_iso_8601_are_parsed_with_their_zones(times, dtype):
+    df = pd.DataFrame({"user": [1, 2, 1, 2], "item": [1, 1, 2, 2], "rating": [1.0, 2, 3, 4], "time": times})
+    df["time"] = df["time"].astype(dtype)
+    assert lists(time_split(0.25)(df)) == [[0, 2, 3], [1]]          # the second is the latest
+    assert lists(time_split(0.75)(df)) == [[2], [0, 1, 3]]          # the third the earliest; the others follow
+
+
+@pytest.mark.parametrize("bad", ["soon", "now", "01/02/2024", "2024-13-01", "20240101", ""])
+def test_a_time_that_does_not_parse_is_named_by_its_row(bad):
+    df = ratings(4).assign(time=["2024-01-01", "2024-01-02", bad, "2024-01-03"])
+    with pytest.raises(DataError, match=rf"'time': 1 of 4 times .*ISO 8601.*{bad!r} at row 2"):
+        time_split(0.25)(df)
+
+
+def test_times_with_and_without_a_zone_are_not_compared():
+    df = ratings(4).assign(time=["2024-01-01T10:00Z", "2024-01-01T11:00", "2024-01-02", "2024-01-01T12:00+01"])
+    with pytest.raises(DataError, match="2 of 4 times have no zone, such as '2024-01-01T11:00' at row 1"):
+        leave_last()(df)
 
 
 def test_missing_times_are_counted():
@@ -280,7 +306,8 @@ def test_any_callable_is_a_split():
     data = CollabDataBunch.from_df(df, split=fives, seed=0)
     assert data.train.n + data.valid.n == len(df) and data.scale == (1.0, 4.0)
     assert data.valid.tensors[2].unique().tolist() == [5.0]
-    assert lists(apply_split(lambda t: ([1, 0], []), df)) == [[1, 0], []]      # rows may be left out
+    with pytest.warns(CollabWarning, match=f"puts {len(df) - 2} of {len(df)} ratings into neither part"):
+        assert lists(apply_split(lambda t: ([1, 0], []), df)) == [[1, 0], []]      # rows may be left out
 
 
 @pytest.mark.parametrize("split, message", [
@@ -294,3 +321,15 @@ def test_any_callable_is_a_split():
 def test_what_is_no_split_is_refused(split, message):
     with pytest.raises(DataError, match=message):
         apply_split(split, ratings(10))
+
+
+def test_checking_a_split_needs_few_bytes_a_row():
+    n = 200_000
+    table, rows = pd.DataFrame({"user": np.zeros(n), "item": 0, "rating": 1.0}), (np.arange(1, n), np.arange(1))
+    tracemalloc.start()
+    try:
+        apply_split(lambda _: rows, table)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * n            # 8 for the positions, and a mask; sorting both sides together takes 24

@@ -116,7 +116,10 @@ def test_rows_that_do_not_exist_are_refused(rows):
 
 @pytest.mark.parametrize("known, asked", [([5, 6], "5"), (["5", "6"], 5), ([1, 2], True), ([False, True], 1),
                                           ([(1, 2)], "(1, 2)"), ([b"a"], "a"), ([uuid.UUID(int=1)], 1),
-                                          ([datetime.date(2020, 1, 1)], pd.Timestamp(2020, 1, 1))])
+                                          ([datetime.date(2020, 1, 1)], pd.Timestamp(2020, 1, 1)),
+                                          ([pd.Timestamp(2020, 1, 1)], datetime.date(2020, 1, 1)),
+                                          ([pd.Timestamp(2020, 1, 1)], pd.Timestamp(2020, 1, 1, tz="UTC")),
+                                          ([pd.Timestamp(2020, 1, 1, tz="UTC")], pd.Timestamp(2020, 1, 1))])
 def test_ids_of_another_kind_are_an_error_never_a_match(known, asked):
     vocab = Vocab(known, "user")
     assert asked not in vocab
@@ -139,10 +142,31 @@ def test_long_integers_are_never_rounded_onto_each_other():
         vocab.encode([float(2**63)])
 
 
-@pytest.mark.parametrize("ids", [[1, "1"], [True, 1], [1.5, "a"], [b"a", "a"], [(1,), 1]])
+DAY, MOMENT = datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1, 5)
+
+
+@pytest.mark.parametrize("ids", [[1, "1"], [True, 1], [1.5, "a"], [b"a", "a"], [(1,), 1], [DAY, MOMENT], [MOMENT, DAY],
+                                 [pd.Timestamp(DAY), DAY], [MOMENT, MOMENT.replace(tzinfo=UTC)]])
 def test_a_vocab_of_mixed_ids_is_refused(ids):
     with pytest.raises(DataError, match="mixes ids of several kinds"):
         Vocab(ids)
+
+
+def test_timestamps_and_datetimes_are_of_one_kind_in_every_zone():
+    ids = [pd.Timestamp(2020, 1, 1), MOMENT]
+    vocab = Vocab(pd.Series(ids, dtype=object))
+    assert all(id in vocab for id in ids) and vocab.encode(ids).tolist() == [1, 2]
+    berlin = Vocab(pd.date_range("2020-01-01", periods=2, tz="Europe/Berlin"))
+    assert berlin[pd.Timestamp("2019-12-31 23:00", tz="UTC")] == 1
+
+
+def test_half_a_character_is_no_id_and_never_found():
+    with pytest.raises(DataError, match=r"the user ids: 1 of 2 values hold half a character \(such as 'a\\ud800' at"):
+        Vocab(["b", "a\ud800"], "user")
+    vocab = Vocab(["a", "b"], "user")
+    assert "a\ud800" not in vocab and vocab.encode(["a\ud800", "b"]).tolist() == [0, 2]
+    with pytest.raises(UnknownId, match=r"user 'a\\ud800' is not among"):
+        vocab["a\ud800"]
 
 
 @pytest.mark.parametrize("ids", [[1, None], ["a", None], [1.0, float("nan")], [pd.NaT]])

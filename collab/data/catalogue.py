@@ -22,7 +22,7 @@ ARTICLE_LAST, YEAR = r"^(.*), (the|an?|les?|la|l'|el|il|der|die|das)(?= \(|$)", 
 
 def titles(data: CollabDataBunch, ids: Iterable[Hashable]) -> list[str] | None:
     """The titles of raw item ids ("" where there is none), or None if the items have no titles."""
-    name = next((c for c in ("title", "name") if c in data.item_table), None)
+    name = data.title_name
     if name is None:
         return None
     column = data.item_table[name].astype(object)

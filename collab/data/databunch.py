@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, warn
 from ..frames import Table
 from .aside import Aside
 from .batches import TensorBatches, on_device
@@ -20,12 +20,16 @@ from .catalogue import Catalogue, titles
 from .features import Features
 from .files import read_table
 from .history import Histories
-from .implicit import add_up, interaction_schema, interaction_table, too_weak, with_weights
-from .schema import Schema, check_both_sides, check_column_names, rating_table
-from .split import Split, apply_split, random_split
-from .vocab import UNKNOWN, Vocab, id_index
+from .implicit import add_up, interaction_schema, interactions_of, too_weak, with_weights
+from .metadata import about, guess_title, metadata, title_column, warn_of_lacking, with_cold
+from .outliers import warn_of_outliers
+from .schema import Schema, check_both_sides, check_duplicates, merge_duplicates, rating_table
+from .split import Split, apply_split, named_split, random_split
+from .tables import as_frame
+from .vocab import UNKNOWN, Vocab
 
 MAX_LEVELS = 101            # more distinct ratings than this are no scale (0 to 100 is one)
+VALID_PCT = 0.2
 VALID_BS = 8192             # nothing is learned from validation batches, so they may be large
 
 
@@ -57,71 +61,93 @@ class CollabDataBunch(DataBunch):
     metadata, indexed by raw id, `item_features` and `user_features` what of them was encoded for models, `schema` the
     names of the ratings' columns. `unseen` counts the users and items that occur only in validation or test; `aside`
     keeps their ids, and what else is known and not trained on.
-    `implicit` says that rows are interactions, ratings their strengths, and `threshold` what they had to be above."""
+    `implicit` says that rows are interactions, ratings their strengths, and `threshold` what they had to be above.
+    `title_name` is the column of `item_table` with the titles, by default one that is called like one, or None."""
 
     def __init__(self, train: TensorBatches, valid: TensorBatches | None, test: TensorBatches | None, users: Vocab,
                  items: Vocab, item_table: pd.DataFrame | None = None, user_table: pd.DataFrame | None = None,
                  seed: int = 0, device: torch.device | str | None = None,
-                 schema: Schema | None = None, implicit: bool = False, threshold: float | None = None,
-                 aside: Aside | None = None):
+                 schema: Schema | None = None, implicit: bool = False, threshold: float | None = None, *,
+                 title_name: Hashable | None = None, aside: Aside | None = None):
         super().__init__(train, valid, test, device)
         self.implicit, self.threshold = implicit, threshold
         self.schema = schema or Schema("user", "item", "rating")
         self.users, self.items, self.seed = users, items, seed
         self.item_table = pd.DataFrame() if item_table is None else item_table
         self.user_table = pd.DataFrame() if user_table is None else user_table
+        self.title_name = guess_title(self.item_table) if title_name is None else title_name
         self.user_features: Features | None = None
         self.item_features: Features | None = None
         self.unseen: dict[str, dict[str, int]] = {}
         self.aside = aside or Aside.of_batches(users, items, {"valid": valid, "test": test})
 
     @classmethod
-    def from_df(cls, ratings: pd.DataFrame, user_name: Hashable | None = None, item_name: Hashable | None = None,
-                rating_name: Hashable | None = None, time_name: Hashable | None = None, valid_pct: float = 0.2,
-                split: Split | str | None = None, seed: int | None = None, test: pd.DataFrame | None = None,
-                items: pd.DataFrame | None = None, users: pd.DataFrame | None = None, bs: int | str = 64,
+    def from_df(cls, ratings: Any, user_name: Hashable | None = None, item_name: Hashable | None = None,
+                rating_name: Hashable | None = None, time_name: Hashable | None = None, valid_pct: float = VALID_PCT,
+                split: Split | str | None = None, seed: int | None = None, test: Any = None,
+                items: Any = None, users: Any = None, bs: int | str = 64,
                 val_bs: int | None = None, device: torch.device | str | None = None,
                 duplicates: str = "keep", user_features: Iterable[str] | str | None = None,
                 item_features: Iterable[str] | str | None = None, scaling: str = "quantile",
-                implicit: bool = False, threshold: float | None = None) -> CollabDataBunch:
-        """Check, split and encode a table of ratings.
+                implicit: bool = False, threshold: float | None = None, *,
+                title_name: Hashable | None = None) -> CollabDataBunch:
+        """Check, split and encode a table of ratings. Tables are of pandas, polars or pyarrow, or anything else that
+        speaks Arrow (see `collab.data.tables`).
 
-        - `ratings`: a frame with a row a rating. `user_name`, `item_name`, `rating_name` name its columns, by default
-          the first three; `time_name`, which only some splits need, defaults to one called time or timestamp.
+        - `ratings`: a table with a row a rating; booleans are ratings of 0 and 1. `user_name`, `item_name`,
+          `rating_name` name its columns, by default the first three; `time_name`, which only some splits need, defaults
+          to one called time or timestamp: numbers, dates, or text by ISO 8601.
         - `valid_pct`: the fraction of the ratings that is held out for validation, at random.
         - `split`: in place of that a callable (see `collab.data.split`), or "u1" to "u5" of MovieLens-100K.
         - `seed`: of the split, the order of batches and, by default, of what is trained. None draws one from torch's
           global generator, so that `torch.manual_seed` repeats a run.
         - `test`: a table of its own with the same columns.
         - `items`, `users`: tables of metadata, the ids in the column of the same name as in `ratings`, or in the first;
-          titles of items in "title" or "name".
+          titles of items in `title_name`, by default a column that is called like one (title, name, Book-Title).
         - `bs`, `val_bs`: ratings a batch in training, and in validation (8,192). bs="full" is one batch of all training
           ratings, in their order.
         - `device`: where the batches are; the GPU where there is one.
-        - `duplicates`: what happens to a pair that is rated again: "keep" every rating, "mean", or "error".
+        - `duplicates`: what happens to a pair that is rated again: "keep" every rating, "mean", or "error". The mean is
+          taken before the split, or after a split by time or position in each part, where the pair may be in both.
         - `user_features`, `item_features`: the columns of `users` and `items` that models of metadata see, or "auto";
           `scaling` is that of their numbers (see `collab.data.features`). All ids of such a table get a row, those
           without training ratings (cold ones) too.
         - `implicit`: rows say what was chosen, not how much it was liked. The ratings are then strengths of at least 0,
           and may be missing (each row then weighs 1): the first further column is taken that is called rating, weight,
           count or the like. They are the confidences of ALS and weigh in histories; objectives such as BPR and the
-          softmaxes see what was chosen, not how strongly. A pair that comes again is one with the sum (`duplicates` is
-          not used): before the split, or after a split by time in each part, where it may be in both. No scale.
+          softmaxes see what was chosen, not how strongly. A pair that comes again is one with the sum, in place of
+          `duplicates`, and as for these before the split or after it. No scale.
         - `threshold`: with `implicit`, only rows with a rating above it count: 3 is "rating > 3".
 
-        Raises DataError, before anything else happens, for what cannot be trained on."""
+        Warns of what is left out, merged or guessed, and of ratings far from all others. Raises DataError, before
+        anything else happens, for what cannot be trained on."""
         if threshold is not None and not implicit:
             raise DataError("threshold=... says which ratings count as interactions; it needs implicit=True")
-        columns = interaction_schema if implicit else Schema.of
+        if split is not None and valid_pct not in (0, VALID_PCT):
+            warn(f"valid_pct={valid_pct} is not used, since the split says what is held out; leave one of the two out")
+        if scaling != "quantile" and user_features is None and item_features is None:
+            raise DataError(f"scaling={scaling!r} is of the numbers among user_features and item_features, and there "
+                            "are neither")
+        ratings, columns = as_frame(ratings), interaction_schema if implicit else Schema.of
         schema = columns(ratings, user_name, item_name, rating_name, time_name)
         table = _checked(ratings, schema, duplicates, implicit, threshold)
         seed = int(torch.randint(2**31, ())) if seed is None else seed
-        kept, valid = _parts(table, random_split(valid_pct, seed) if split is None else split, implicit)
+        how = random_split(valid_pct, seed) if split is None else split
+        kept, valid = _parts(table, schema, how, duplicates, implicit, threshold)
+        if not len(valid) and (valid_pct > 0 if split is not None else valid_pct not in (0, VALID_PCT)):
+            warn(f"the split holds out none of {len(kept):,} ratings, so there is no validation part; hold out more, "
+                 "or say that there is to be none with valid_pct=0")
         check_both_sides(kept, schema)
+        if not implicit:
+            warn_of_outliers(kept["rating"], schema.rating)
         rated = Vocab(kept["user"], "user"), Vocab(kept["item"], "item")
-        tables = _metadata(users, schema.user, rated[0]), _metadata(items, schema.item, rated[1])
-        wanted = user_features, item_features
-        vocabs = _with_cold(rated[0], tables[0], wanted[0]), _with_cold(rated[1], tables[1], wanted[1])
+        tables = metadata(users, schema.user, rated[0]), metadata(items, schema.item, rated[1])
+        wanted = [names if names is None or isinstance(names, str) else [*names]
+                  for names in (user_features, item_features)]
+        title_name = title_column(tables[1], title_name, wanted[1])
+        warn_of_lacking(tables[0], rated[0], features=user_features is not None)
+        warn_of_lacking(tables[1], rated[1], features=item_features is not None, titles=title_name is not None)
+        vocabs = with_cold(rated[0], tables[0], wanted[0]), with_cold(rated[1], tables[1], wanted[1])
         device = default_device() if device is None else torch.device(device)
         if isinstance(bs, str) and bs != "full":
             raise DataError(f"the batch size bs must be a whole number from 1 on, or 'full', got {bs!r}")
@@ -132,26 +158,32 @@ class CollabDataBunch(DataBunch):
             return part and TensorBatches(*part, bs=size, shuffle=shuffle, seed=seed, device=device,
                                           shape=(len(vocabs[0]), len(vocabs[1])))
 
-        weak = [too_weak(ratings, schema, threshold)]
-        with _about("the test ratings"):
-            tested = table.iloc[:0] if test is None else _same_columns(test, schema, duplicates, implicit, threshold)
-            weak += [] if test is None else [too_weak(test, schema, threshold)]
+        weak = [too_weak(table, threshold)]
+        with about("the test ratings"):
+            tested = table.iloc[:0]
+            if test is not None:
+                whole, found = _further(test, schema, duplicates, implicit, threshold)
+                tested = _parts(whole, found, None, duplicates, implicit, threshold)[0]
+                weak.append(too_weak(whole, threshold))
             aside = Aside.of(*vocabs, {"valid": valid, "test": tested, "weak": pd.concat(weak)})
         data = cls(batches(encode(kept, *vocabs), bs, shuffle), batches(aside.batch("valid"), val_bs),
                    batches(aside.batch("test"), val_bs), *vocabs, tables[1], tables[0], seed, device, schema, implicit,
-                   threshold, aside)
+                   threshold, title_name=title_name, aside=aside)
         data.user_features, data.item_features = (
             None if w is None or t is None else Features.of(t, v.ids, data.counts(v.name).numpy(), w, scaling)
             for v, t, w in zip(vocabs, tables, wanted))
         data.unseen = {"valid": _unseen(valid, *rated), "test": _unseen(tested, *rated)}
+        if test is not None:
+            _warn_of_unseen(data)
         return data
 
     @classmethod
     def from_csv(cls, path: str | Path, format: str | None = None, sep: str | None = None,
-                 header: bool | None = None, **options: Any) -> CollabDataBunch:
+                 header: bool | None = None, encoding: str = "utf-8-sig", **options: Any) -> CollabDataBunch:
         """`from_df` for a file: CSV, TSV, `::`-separated, Parquet or a RecBole atomic file, by its ending or
         `format` (see `collab.data.files.read_table`); `options` are those of `from_df`."""
-        return cls.from_df(read_table(path, format, sep, header), **options)
+        ids = [options[name] for name in ("user_name", "item_name") if options.get(name) is not None]
+        return cls.from_df(read_table(path, format, sep, header, encoding, ids=ids), **options)
 
     # What the ratings are ----------------------------------------------------------------------------------------
 
@@ -231,14 +263,18 @@ class CollabDataBunch(DataBunch):
         upper and lower case alike. Raises UnknownId, with what is near, where nothing fits."""
         return self.catalogue.find_titles(text, self.counts())
 
-    def table(self, ratings: pd.DataFrame, duplicates: str = "keep", split: Split | str | None = None) -> pd.DataFrame:
+    def table(self, ratings: Any, duplicates: str = "keep", split: Split | str | None = None) -> pd.DataFrame:
         """Further ratings checked like those that were trained on, and in the same columns: by `schema`'s names. With
         `split`, those of them that `from_df` would hold out for validation.
 
         Raises DataError where these columns are not there, or for what `rating_table` refuses."""
         return _same_columns(ratings, self.schema, duplicates, self.implicit, self.threshold, split)
 
-    def batches(self, ratings: pd.DataFrame, bs: int = VALID_BS) -> TensorBatches:
+    def weak(self, ratings: Any) -> pd.DataFrame:
+        """Those of further ratings that the threshold leaves out: what is known of people, and not trained on."""
+        return too_weak(_further(ratings, self.schema, "keep", self.implicit, self.threshold)[0], self.threshold)
+
+    def batches(self, ratings: Any, bs: int = VALID_BS) -> TensorBatches:
         """Further ratings as batches over these vocabs, in their order; see `table` for their columns."""
         return TensorBatches(*encode(self.table(ratings), self.users, self.items), bs=bs, device=self.device,
                              shape=(self.n_users, self.n_items))
@@ -290,72 +326,67 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@contextmanager
-def _about(what: str) -> Iterator[None]:
-    """Errors in here begin with the name of the table that they are about."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"{what}: {error}") from None
-
-
-def _metadata(table: pd.DataFrame | None, id_name: Hashable, vocab: Vocab) -> pd.DataFrame | None:
-    """The metadata indexed by raw id, one row an id. Raises DataError where they cannot be joined to the ratings."""
-    if table is None:
-        return None
-    with _about(f"the table of {vocab.name}s"):
-        if not isinstance(table, pd.DataFrame) or not len(table.columns):
-            raise DataError(f"expected a DataFrame with a column of ids, got {type(table).__name__}")
-        check_column_names(table)
-        column = next(c for c in (id_name, vocab.name, table.columns[0]) if c in table)
-        with _about(f"column {column!r}"):
-            ids = id_index(table[column])
-            if ids.has_duplicates:
-                again = ids[ids.duplicated()]
-                raise DataError(f"{len(again):,} ids are repeated (such as {again[:1].tolist()[0]!r}); "
-                                f"keep one row an id, with df.drop_duplicates({column!r})")
-            if not (vocab.encode(ids) != UNKNOWN).any():
-                raise DataError(f"it holds none of the rated {vocab.name}s: ids there look like {ids[:1].tolist()}, "
-                                f"in the ratings like {[*vocab][:1]}")
-    return table.drop(columns=column).set_axis(ids.rename(column), axis=0)
-
-
-def _with_cold(vocab: Vocab, table: pd.DataFrame | None, features: Iterable[str] | str | None) -> Vocab:
-    """The vocab, and where features are asked for a row for every id of the table. Raises DataError without one."""
-    if features is None:
-        return vocab
-    if table is None:
-        raise DataError(f"{vocab.name}_features need a table of {vocab.name}s: pass {vocab.name}s=...")
-    return vocab.with_more(table.index)
-
-
 def _checked(table: pd.DataFrame, schema: Schema, duplicates: str, implicit: bool,
              threshold: float | None) -> pd.DataFrame:
-    return interaction_table(table, schema, threshold) if implicit else rating_table(table, schema, duplicates)
+    check_duplicates(duplicates)
+    if implicit and duplicates != "keep":
+        raise DataError(f"duplicates={duplicates!r} is for ratings; with implicit=True a pair that comes again is one "
+                        "interaction with the sum of the strengths")
+    return rating_table(with_weights(table, schema.rating, threshold) if implicit else table, schema)
 
 
-def _parts(table: pd.DataFrame, split: Split | str, implicit: bool) -> list[pd.DataFrame]:
-    """[train, valid] of a checked table. Interactions are added up before, but after a split by time."""
-    if implicit and not getattr(split, "by_time", False):
-        table = add_up(table)
-    parts = [table.iloc[rows] for rows in apply_split(split, table)]
-    return [add_up(part) for part in parts] if implicit else parts
+def _parts(table: pd.DataFrame, schema: Schema, split: Split | str | None, duplicates: str, implicit: bool,
+           threshold: float | None) -> list[pd.DataFrame]:
+    """[train, valid] of a checked table, or without a split the whole: interactions alone where it is `implicit`, and
+    pairs that come again merged: before the split, but after one by time or by position."""
+    chosen = interactions_of(table, schema, threshold) if implicit else table
+    split = None if split is None else named_split(split)
+    by_position = getattr(split, "by_position", False)
+    late = (implicit or duplicates == "mean") and (by_position or getattr(split, "by_time", False))
+
+    def merged(parts: list[pd.DataFrame]) -> list[pd.DataFrame]:
+        return [add_up(part) for part in parts] if implicit else merge_duplicates(parts, duplicates)
+
+    if not late:
+        chosen, = merged([chosen])
+    if split is None:
+        return [chosen]
+    if by_position:         # positions are those of the table as it was given
+        sides = [np.isin(np.arange(len(table)), side) for side in apply_split(split, table)]
+        parts = [chosen[side[chosen.index]] for side in sides]
+    else:
+        chosen = chosen.reset_index(drop=True)
+        parts = [chosen.iloc[side] for side in apply_split(split, chosen)]
+    return merged(parts) if late else parts
 
 
-def _same_columns(test: pd.DataFrame, schema: Schema, duplicates: str, implicit: bool = False,
-                  threshold: float | None = None, split: Split | str | None = None) -> pd.DataFrame:
-    """Check a table whose columns have the names of `schema`, or else user, item and rating."""
+def _same_columns(test: Any, schema: Schema, duplicates: str, implicit: bool = False, threshold: float | None = None,
+                  split: Split | str | None = None) -> pd.DataFrame:
+    """What of a further table would be trained on or, with `split`, be held out."""
+    table, found = _further(test, schema, duplicates, implicit, threshold)
+    return _parts(table, found, split, duplicates, implicit, threshold)[-1].reset_index(drop=True)
+
+
+def _further(test: Any, schema: Schema, duplicates: str, implicit: bool, threshold: float | None,
+             ) -> tuple[pd.DataFrame, Schema]:
+    """A further table, checked, and its columns: those of `schema`, or else user, item and rating."""
+    test = as_frame(test)
     test = with_weights(test, schema.rating, threshold) if implicit else test
-    table = _checked(test, schema.of_further(test), duplicates, implicit, threshold)
-    if split is not None:
-        return _parts(table, split, implicit)[1]
-    return add_up(table) if implicit else table
+    found = schema.of_further(test)
+    return _checked(test, found, duplicates, implicit, threshold), found
 
 
 def _unseen(part: pd.DataFrame, users: Vocab, items: Vocab) -> dict[str, int]:
     """How many distinct users and items of `part` are not in the vocabs (of the training part)."""
     return {f"unseen_{vocab.name}s": int((vocab.encode(part[vocab.name].unique()) == UNKNOWN).sum())
             for vocab in (users, items)}
+
+
+def _warn_of_unseen(data: CollabDataBunch) -> None:
+    users, items, _ = data.test.tensors
+    if n := int(((users == UNKNOWN) | (items == UNKNOWN)).sum()):
+        warn(f"{n:,} of {data.test.n:,} test ratings are of a user or an item that was not trained on (see summary()): "
+             "the average one stands for these, and evaluate(...) leaves them out; drop them, or train on all ids")
 
 
 def _describe(part: TensorBatches, unseen: dict[str, int], trained: dict[str, Tensor]) -> dict[str, Any]:

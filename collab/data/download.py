@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -52,11 +53,11 @@ def fetch_zip(url: str, target: Path, digests: Mapping[str, str]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     resumed = part.exists() and part.stat().st_size > 0
     _receive(url, part)
-    problem = _what_is_wrong(part, digests)
+    problem = what_is_wrong(part, digests)
     if problem and resumed:  # the old part may be of some other file, so once more, from the start
         part.unlink()
         _receive(url, part)
-        problem = _what_is_wrong(part, digests)
+        problem = what_is_wrong(part, digests)
     if problem:
         part.unlink()
         raise DataError(f"{problem}; what was downloaded has been deleted")
@@ -102,8 +103,8 @@ def _with_bar(chunks: Iterator[bytes], n_bytes: int | None) -> Iterator[bytes]:
     return iter(progress_bar(chunks, total=-(-n_bytes // CHUNK) if n_bytes else "noinfer"))
 
 
-def _what_is_wrong(path: Path, digests: Mapping[str, str]) -> str:
-    """What does not fit, in words; "" if all does."""
+def what_is_wrong(path: Path, digests: Mapping[str, str]) -> str:
+    """What does not fit, in words; "" if all does: the file's `digests`, or without any the checksum of each member."""
     for name, expected in digests.items():
         if (found := digest(path, name)) != expected:
             return f"its {name} is {found}, not {expected}"
@@ -112,7 +113,7 @@ def _what_is_wrong(path: Path, digests: Mapping[str, str]) -> str:
     try:
         with zipfile.ZipFile(path) as file:
             broken = file.testzip()
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         return f"it is no zip file ({error})"
     return f"its member {broken} is damaged" if broken else ""
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..errors import DataError
-from .schema import show, without_categories
+from ..errors import DataError, warn
+from .schema import show
+from .tables import without_categories
 
 if TYPE_CHECKING:
     from .dataset import RatingSet
@@ -87,7 +88,11 @@ def split_groups(column: pd.Series) -> list[list[str]]:
 
 
 def _with_counts(table: pd.DataFrame, ratings: pd.DataFrame, side: str) -> pd.DataFrame:
-    numbers = ratings.groupby(side, observed=True)["rating"].agg(["size", "mean"]).reindex(table[side])
+    numbers = ratings.groupby(side, observed=True)["rating"].agg(["size", "mean"])
+    if lacking := int((~numbers.index.isin(table[side])).sum()):
+        warn(f"{lacking:,} of {len(numbers):,} rated {side}s are not in the table of {side}s, and left out here; add a "
+             "row for each")
+    numbers = numbers.reindex(table[side])
     return table.assign(n_ratings=numbers["size"].fillna(0).astype("int64").to_numpy(),
                         mean_rating=numbers["mean"].to_numpy())
 

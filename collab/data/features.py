@@ -10,7 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, warn
+from .explore import split_groups
+from .metadata import guess_title
 
 NAMES = ("title", "name")       # columns that tell ids apart
 COUNT = "popularity"            # the name of the feature that counts training ratings
@@ -85,6 +87,9 @@ Encoded = tuple[list[str], np.ndarray, np.ndarray]      # values, codes (n, widt
 
 def _number(column: pd.Series, trained: np.ndarray, scaling: str) -> Encoded:
     values = column.to_numpy(np.float64, na_value=np.nan)
+    if n := int(np.isinf(values).sum()):
+        warn(f"column {column.name!r}: {n:,} of {len(values) - 1:,} values are infinite, and count as missing; correct "
+             "them")
     known = np.sort(values[trained & np.isfinite(values)])
     scaled = np.zeros(len(values))
     if len(known) > 1 and known[0] < known[-1]:
@@ -97,8 +102,7 @@ def _number(column: pd.Series, trained: np.ndarray, scaling: str) -> Encoded:
 
 
 def _words(column: pd.Series, trained: np.ndarray, _: str) -> Encoded:
-    texts = column.astype(object).where(column.notna(), "").astype(str)
-    lists = [[word.strip() for word in text.split("|") if word.strip()] for text in texts]
+    lists = [[word.strip() for word in words if word.strip()] for words in split_groups(column)]
     values = sorted({word for words, known in zip(lists, trained) if known for word in words})
     number = {value: k for k, value in enumerate(values)}
     coded = [[number[word] for word in words if word in number] for words in lists]
@@ -111,7 +115,7 @@ def _words(column: pd.Series, trained: np.ndarray, _: str) -> Encoded:
 
 def telling(table: pd.DataFrame) -> list[Hashable]:
     """The columns of metadata that "auto" takes."""
-    return [c for c in table if c not in NAMES and _tells(table[c])]
+    return [c for c in table if c not in (*NAMES, guess_title(table)) and _tells(table[c])]
 
 
 def _tells(column: pd.Series) -> bool:

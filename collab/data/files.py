@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import csv
 import difflib
 import gzip
@@ -12,13 +13,14 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
 
 from ..errors import DataError
+from .schema import NAMES, TIME_NAMES
 
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".data": "tsv", ".dat": "::", ".parquet": "parquet",
            ".pq": "parquet", ".inter": "recbole", ".user": "recbole", ".item": "recbole"}
@@ -26,6 +28,7 @@ SEPARATORS = {"csv": ",", "tsv": "\t", "::": "::", "recbole": "\t"}
 FORMATS = (*SEPARATORS, "parquet")
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 COLUMNS = ("user", "item", "rating", "time")  # the names where a file has none
+ID_NAMES = {name for side in ("user", "item") for name in NAMES[side]} | {"isbn", "asin", "sku", "ean", "code", "key"}
 NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 INTEGER = r"0|-?[1-9]\d{0,17}"  # as int64 would write it: nothing, such as a leading zero, is lost by converting
 
@@ -34,29 +37,48 @@ CHUNK = 1 << 24
 DECIMAL = r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?"
 MISSING = ("NaN", "nan", "NA", "N/A", "null", "NULL", "None")
 WORDS = (*MISSING, "inf", "-inf", "Inf", "-Inf")
+# What a file that is no text begins with: saying so is better than a table of nonsense.
+MAGIC = {b"PK\x03\x04": "a zip archive, as Excel's .xlsx is: save the sheet as CSV, or unpack the archive",
+         b"\xd0\xcf\x11\xe0": "a sheet of an old Excel: save it as CSV", b"\x1f\x8b": "compressed: name it .gz",
+         b"\xfd7zXZ": "compressed: name it .xz", b"PAR1\x15": "Parquet: name it .parquet",
+         b"ARROW1\0": "an Arrow file: save it as Parquet", b"\x89HDF": "HDF5: save the table as Parquet or CSV",
+         b"SQLite format 3\0": "a database: save the table as CSV", b"%PDF-": "a PDF: find the table it was made of"}
+WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 
 
 def read_table(path: str | os.PathLike, format: str | None = None, sep: str | None = None,
-               header: bool | None = None, encoding: str = "utf-8-sig") -> pd.DataFrame:
+               header: bool | None = None, encoding: str = "utf-8-sig", *,
+               ids: Sequence[Hashable] = ()) -> pd.DataFrame:
     """The table in the file at `path`.
 
     The format is known by the ending (also before .gz, .bz2 or .xz), or given as `format`: "csv", "tsv", "::",
     "parquet" or "recbole"; `sep` is any other separator. Without `header`, a first line in which any field is a
     number counts as data, and the columns are called user, item, rating, time, column_4 and so on.
     In RecBole's files the type after the colon goes into the dtype: token (integers if all are, else text), float.
+    A `sep` of one's own, or header=False, makes a file with RecBole's ending plain text.
+
+    Numbers become numbers, but ids must stay what is written: 1.10 is not 1.1. The first column, those with the name of
+    an id (user, item, "..._id") and those in `ids` are text unless all are integers as they are printed; of the second
+    column too no two different texts become one number.
 
     Raises DataError for a file that is missing, empty, of an unknown kind, or not what its format says."""
     path = Path(path).expanduser().absolute()
     _check_exists(path)
-    kind = _format_of(path, format, sep)
+    kind = _format_of(path, format, sep, header)
     if kind == "parquet":
         return _read_parquet(path)
+    _check_encoding(encoding)
     try:
         with COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as f:
-            return _read_text(f, path, kind, sep or SEPARATORS[kind], header, encoding)
+            _check_no_other(f, path)
+            f, read_as = _as_lines(f, encoding)
+            return _read_text(f, path, kind, sep or SEPARATORS[kind], header, read_as, ids)
     except UnicodeDecodeError as error:
+        likely = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
         raise DataError(f"{path} is not written in {encoding} ({error.reason}, byte {error.object[error.start]:#04x}); "
-                        "say what it is written in, for example encoding='latin-1'") from error
+                        f"say what it is written in, for example encoding={likely!r}") from error
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be parsed: {error}") from error
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} cannot be decompressed: {error}") from error
     except OSError as error:
@@ -75,7 +97,38 @@ def _check_exists(path: Path) -> None:
         raise DataError(f"{path} is empty")
 
 
-def _format_of(path: Path, format: str | None, sep: str | None) -> str:
+def _check_encoding(encoding: str) -> None:
+    try:
+        "a".encode(encoding)
+    except (LookupError, ValueError, TypeError):
+        raise DataError(f"encoding={encoding!r} is not one that Python knows; usual ones are 'utf-8', 'latin-1', "
+                        "'cp1252' and 'utf-16'") from None
+
+
+def _check_no_other(f: IO[bytes], path: Path) -> None:
+    """Raises DataError for a file that is no text."""
+    begin = f.read(64)
+    f.seek(0)
+    what = next((what for magic, what in MAGIC.items() if begin.startswith(magic)), "")
+    if WEB_PAGE.match(begin.removeprefix(b"\xef\xbb\xbf")):
+        what = "a web page: download the file that it leads to"
+    if what:
+        raise DataError(f"{path} is not the text that its name says, but {what}")
+
+
+def _as_lines(f: IO[bytes], encoding: str) -> tuple[IO[bytes], str]:
+    """(the file, its encoding): with lines that end in a line feed, and in UTF-8 where a line feed is not one byte. The
+    encodings of two and four bytes (UTF-16) and lines that end in a carriage return are made so."""
+    if "\n,".encode(encoding) != b"\n," and codecs.lookup(encoding).name != "utf-8-sig":
+        return io.BytesIO(f.read().decode(encoding).removeprefix("\ufeff").replace("\r", "\n").encode()), "utf-8"
+    first = f.readline()
+    f.seek(0)
+    if b"\r" in first.rstrip(b"\r\n"):
+        return io.BytesIO(f.read().replace(b"\r\n", b"\n").replace(b"\r", b"\n")), encoding
+    return f, encoding
+
+
+def _format_of(path: Path, format: str | None, sep: str | None, header: bool | None) -> str:
     if format is not None:
         if format not in FORMATS:
             raise DataError(f"format={format!r} is not one of {', '.join(map(repr, FORMATS))}")
@@ -88,7 +141,8 @@ def _format_of(path: Path, format: str | None, sep: str | None) -> str:
         raise DataError(f"{path}: the ending {name.suffix!r} is not known; known are {', '.join(ENDINGS)} (text "
                         f"also with {', '.join(COMPRESSED)} after it). Say what it is with format=, one of "
                         f"{', '.join(map(repr, FORMATS))}, or with sep=")
-    return kind
+    own = sep in (None, SEPARATORS["recbole"]) and header is not False      # said explicitly, another one wins
+    return "tsv" if kind == "recbole" and not own else kind
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -100,7 +154,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | None, encoding: str) -> pd.DataFrame:
+def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | None, encoding: str,
+               ids: Sequence[Hashable]) -> pd.DataFrame:
     first = b""
     while not first.strip():
         if not (first := f.readline()):
@@ -126,30 +181,54 @@ def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | Non
         options["names"] = [COLUMNS[i] if i < len(COLUMNS) else f"column_{i}" for i in range(len(fields))]
     options |= {"sep": sep, "header": 0 if header else None, "encoding": encoding, "keep_default_na": False,
                 "na_values": [""]}
-    chunks = iter(lambda: b"".join(f.readlines(CHUNK)), b"")
-    if not any(pattern.search(chunk) for chunk in chunks for pattern in UNUSUAL):
-        f.seek(0)
-        table = _parse(f, path, **options)
-        if not any(_lossy(column) for _, column in table.items()):
-            return table.apply(_converted)
-    f.seek(0)       # numbers may not be what was written: read all as text, which is slower, and look at each value
-    return _parse(f, path, dtype="str", **options).apply(_converted)
+    unusual = False
+    for chunk in iter(lambda: b"".join(f.readlines(CHUNK)), b""):
+        if b"\0" in chunk:
+            raise DataError(f"{path} holds bytes of 0, as text does not: it is another kind of file, or written in "
+                            "UTF-16, which encoding='utf-16' (or 'utf-16-le') reads")
+        unusual = unusual or any(pattern.search(chunk) for pattern in UNUSUAL)
+    f.seek(0)
+    table = _parse(f, path, **options, dtype="str" if unusual else None)
+    holds_ids = [_is_id(table, place, ids) for place in range(len(table.columns))]
+    if not unusual and any(_lossy(column, is_id) for (_, column), is_id in zip(table.items(), holds_ids)):
+        f.seek(0)       # numbers may not be what was written: read all as text, which is slower, and look at each value
+        table = _parse(f, path, **options, dtype="str")
+    made = {k: _converted(column, is_id) for k, ((_, column), is_id) in enumerate(zip(table.items(), holds_ids))}
+    return pd.DataFrame(made, index=table.index).set_axis(table.columns, axis=1)
 
 
-def _lossy(column: pd.Series) -> bool:
+def _is_id(table: pd.DataFrame, place: int, ids: Sequence[Hashable]) -> bool | None:
+    """Whether a column holds ids: by its name or as the first one. None for the second, which may do so."""
+    name = table.columns[place]
+    plain = re.sub(r"[\W_]", "", str(name).lower())
+    if name in ids or plain in ID_NAMES or re.search(r"(?:[\W_]id|[a-z]ID|Id)$", str(name)):
+        return True
+    if plain in (*NAMES["rating"], *TIME_NAMES) or place > 1:
+        return False
+    return True if place == 0 else None
+
+
+def _lossy(column: pd.Series, is_id: bool | None) -> bool:
     """Whether what pandas took for booleans or floats may have been written in a way that it lost."""
+    if is_id is not False and column.dtype.kind == "f" and column.notna().any():
+        return True
     return pd.api.types.is_bool_dtype(column) or (column.dtype.kind == "f" and bool(column.abs().max() > 2**53))
 
 
-def _converted(column: pd.Series) -> pd.Series:
+def _converted(column: pd.Series, is_id: bool | None = False) -> pd.Series:
     """Text as integers or floats, where every value is written as a number would be; otherwise as it is, since 007 is
-    not 7 and 12e5 may be an id. Beside numbers, the usual words for a missing one are missing."""
+    not 7 and 12e5 may be an id. Beside numbers, the usual words for a missing one are missing. Ids are no floats, and
+    where they may be ids (None), different texts are not made one."""
     known = column.dropna()
     if not pd.api.types.is_string_dtype(known):
         return column
     if len(known) and known.str.fullmatch(INTEGER).all():
         return column.astype("Int64" if column.hasnans else "int64")
+    if is_id:
+        return column
     numbers = known.str.fullmatch(DECIMAL) & (known.str.len() < 19)
+    if is_id is None and known[numbers].drop_duplicates().astype("float64").duplicated().any():
+        return column
     if numbers.any() and known[~numbers].isin(WORDS).all():
         return pd.to_numeric(column.where(~column.isin(MISSING)), errors="coerce").astype("float64")
     return column

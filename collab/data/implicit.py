@@ -9,23 +9,16 @@ from collections.abc import Hashable
 
 import pandas as pd
 
-from .schema import (
-    NAMES,
-    TIME_NAMES,
-    DataError,
-    Schema,
-    check_column_names,
-    like_times,
-    rating_table,
-    show,
-    warn,
-)
+from ..errors import DataError, warn
+from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times, show
 
 WEIGHT = "weight"       # the column that stands in where a table has no ratings
 STRENGTHS = (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
 WORDS = {"rating", "ratings", "score", "scores", "star", "stars", "weight", "weights", "count", "counts", "play",
          "plays", "click", "clicks", "view", "views", "purchase", "purchases", "listen", "listens", "quantity",
          "strength", "playcount", "viewcount"}
+DEEDS = {"liked", "like", "likes", "clicked", "bought", "purchased", "watched", "viewed", "seen", "read", "played",
+         "listened", "favorite", "favourite", "favorited", "chosen", "consumed", "rated", "thumbs", "upvoted"}
 OTHER_WORDS = {*TIME_NAMES, "at", "ts", "unixtime", "day", "days", "month", "year", "hour", "hours", "minute",
                "minutes", "second", "seconds", "id", "ids", "index", "unnamed", "avg", "average", "mean"}
 
@@ -33,9 +26,10 @@ OTHER_WORDS = {*TIME_NAMES, "at", "ts", "unixtime", "day", "days", "month", "yea
 def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Hashable | None = None,
                        rating: Hashable | None = None, time: Hashable | None = None) -> Schema:
     """As `Schema.of`, but the ratings are optional: without `rating`, the first column beyond user and item is taken
-    whose name says that it holds ratings or weights, or has a word that does ("n_clicks"); without one the schema names
-    a "weight" that need not exist, and numbers in third place that are no times are warned of."""
-    if rating is not None or not isinstance(df, pd.DataFrame):
+    whose name says that it holds ratings or weights, or has a word that does ("n_clicks"; of booleans also "liked");
+    without one the schema names a "weight" that need not exist, and numbers in third place that are no times are warned
+    of, as are booleans anywhere."""
+    if rating is not None:
         return Schema.of(df, user, item, rating, time)
     check_column_names(df)
     if len(df.columns) < 2:
@@ -46,9 +40,12 @@ def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Has
     rating = next((name for name in further if _is_strength(name)),
                   next((name for name in further if _counts(df[name])), WEIGHT))
     schema = Schema.of(with_weights(df, rating), user, item, rating, time)
-    if rating == WEIGHT and WEIGHT not in df and (name := [*df.columns, None][2]) in further and (
-            name != schema.time and _amounts(df[name])):
-        warn(f"column {name!r} is not used; if it is a strength, say rating_name={name!r}")
+    third = [*df.columns, None][2]
+    unused = [name for name in further if name != schema.time and
+              (is_truth(df[name]) or (name == third and _amounts(df[name])))]
+    if rating == WEIGHT and WEIGHT not in df and unused:
+        what = f"column {unused[0]!r} is" if len(unused) == 1 else f"columns {', '.join(map(repr, unused))} are"
+        warn(f"{what} not used, and every row counts as chosen; if it is a strength, say rating_name={unused[0]!r}")
     return schema
 
 
@@ -62,8 +59,11 @@ def _is_strength(name: Hashable) -> bool:
 
 
 def _counts(column: pd.Series) -> bool:
-    """Whether it holds numbers, and a word of its name says that they count something."""
+    """Whether it holds numbers, and a word of its name says that they count something; or booleans, named for a deed or
+    as numbers are."""
     words = _words(column.name)
+    if is_truth(column):
+        return not (WORDS | DEEDS).isdisjoint(words)
     return _amounts(column) and (not WORDS.isdisjoint(words) or (len(words) > 1 and words[0] in ("n", "num")))
 
 
@@ -81,7 +81,7 @@ def with_weights(df: pd.DataFrame, rating: Hashable, threshold: float | None = N
     """The table itself, or where it has no such column and is named "weight", one of ones in third place: in a copy.
 
     Raises DataError where a `threshold` would be compared with these ones."""
-    if rating != WEIGHT or not isinstance(df, pd.DataFrame) or WEIGHT in df:
+    if rating != WEIGHT or WEIGHT in df:
         return df
     if threshold is not None:
         raise DataError(f"threshold={threshold!r} is for a table with ratings, but by their names none of the columns "
@@ -92,15 +92,14 @@ def with_weights(df: pd.DataFrame, rating: Hashable, threshold: float | None = N
     return made
 
 
-def interaction_table(df: pd.DataFrame, schema: Schema, threshold: float | None = None) -> pd.DataFrame:
-    """The checked interactions, columns as in `rating_table`: those with a rating above `threshold` (all for None), a
-    pair as often as it comes (see `add_up`). Rows with a strength of 0 are left out, with a warning.
+def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None = None) -> pd.DataFrame:
+    """The rows of a checked table of ratings that are interactions, under their old index: those above `threshold` (all
+    for None), a pair as often as it comes (see `add_up`). Rows with a strength of 0 are left out, with a warning.
 
-    Raises DataError for what `rating_table` refuses, for negative strengths, and where nothing is left."""
+    Raises DataError for negative strengths, and where nothing is left."""
     check_threshold(threshold)
-    table = rating_table(with_weights(df, schema.rating, threshold), schema, "keep", quiet=True)
     if threshold is not None:
-        kept = table[table["rating"] > threshold].reset_index(drop=True)
+        kept = table[table["rating"] > threshold]
         if not len(kept):
             raise DataError(f"column {schema.rating!r}: none of {len(table):,} ratings is above threshold="
                             f"{threshold:g}; the highest is {table['rating'].max():g}")
@@ -115,17 +114,13 @@ def interaction_table(df: pd.DataFrame, schema: Schema, threshold: float | None 
                             "left to train on")
         warn(f"column {schema.rating!r}: {n:,} of {len(table):,} interactions have a strength of 0 and are left out: "
              "with implicit=True a row says that something was chosen")
-        table = table[~none].reset_index(drop=True)
+        table = table[~none]
     return table
 
 
-def too_weak(df: pd.DataFrame, schema: Schema, threshold: float | None) -> pd.DataFrame:
-    """The checked rows that `interaction_table` leaves out because of the threshold; none without one. The table has
-    the columns of the schema, or user, item and rating."""
-    if threshold is None:
-        return pd.DataFrame({"user": [], "item": [], "rating": []})
-    table = rating_table(df, schema.of_further(df), "keep", quiet=True)
-    return table[~(table["rating"] > threshold)]
+def too_weak(table: pd.DataFrame, threshold: float | None) -> pd.DataFrame:
+    """The rows of a checked table of ratings that a threshold leaves out; none without one."""
+    return table[:0] if threshold is None else table[~(table["rating"] > threshold)]
 
 
 def add_up(table: pd.DataFrame) -> pd.DataFrame:
@@ -134,7 +129,7 @@ def add_up(table: pd.DataFrame) -> pd.DataFrame:
     if not again.any():
         return table
     total = table.groupby(["user", "item"], sort=False)["rating"].transform("sum")
-    return table.assign(rating=total)[~again].reset_index(drop=True)
+    return table.assign(rating=total)[~again]
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from .dataset import RatingSet
-from .download import RECBOLE, RECBOLE_WHEEL, cache_folder, check_recbole_wheel, fetch_recbole, fetch_zip
+from .download import RECBOLE, RECBOLE_WHEEL, cache_folder, check_recbole_wheel, fetch_recbole, fetch_zip, what_is_wrong
 from .movielens_formats import Archive, Tables, parse_100k, parse_csv, parse_dat, parse_recbole, read_archive
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens/"
@@ -80,16 +80,29 @@ Source = tuple[Path, Callable[[Archive], Tables]]
 
 
 def _find(size: str, folder: Path) -> Source | None:
-    """The archive that is in the cache folder already. One that you put there needs no particular checksum."""
+    """The archive that is in the cache folder already. One that you put there needs no particular checksum, but where
+    it is not the official one, every member must fit its own. Raises DataError for a damaged one, and for a folder."""
     if (path := folder / f"ml-{size}.zip").exists():
+        _check_cached(path, EDITIONS[size].digests)
         return path, EDITIONS[size].parse
     if size == "100k":
         if (path := folder / "ml-100k.recbole.zip").exists():
+            _check_cached(path, {})
             return path, parse_recbole
         if (path := folder / RECBOLE_WHEEL).exists():
+            _check_cached(path, {})
             check_recbole_wheel(path)
             return path, parse_recbole
     return None
+
+
+def _check_cached(path: Path, digests: Mapping[str, str]) -> None:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, where an archive is expected; move it elsewhere, and the archive will be "
+                        "fetched")
+    if digests and what_is_wrong(path, digests) and (problem := what_is_wrong(path, {})):
+        raise DataError(f"{path} cannot be read: {problem}. Delete that file, and it will be fetched again (or put a "
+                        "good copy in its place)")
 
 
 def _fetch(size: str, folder: Path) -> Source:

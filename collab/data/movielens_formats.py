@@ -66,6 +66,8 @@ def read_archive(path: Path, parse: Callable[[Archive], Tables], max_bytes: int)
         reason = error.args[0] if isinstance(error, KeyError) else error
         raise DataError(f"{path} cannot be read: {reason}. Delete that file, and it will be fetched again "
                         "(or put a good copy in its place)") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def parse_100k(archive: Archive) -> Tables:

@@ -15,6 +15,7 @@ from ..errors import DataError, warn
 from .files import read_table
 from .implicit import names_strength
 from .schema import Schema, like_times, show
+from .tables import as_frame, is_table
 from .vocab import UNKNOWN
 
 LISTED = list, tuple, set, frozenset, np.ndarray, pd.Index
@@ -37,7 +38,8 @@ def one_person(ratings: Any, schema: Schema, implicit: bool) -> tuple[pd.Series,
     Raises DataError where there are several users, or no items and ratings."""
     if implicit and isinstance(ratings, LISTED):
         ratings = dict.fromkeys(ratings, 1.0)
-    if isinstance(ratings, pd.DataFrame):
+    if is_table(ratings):
+        ratings = as_frame(ratings)
         check_one_person(ratings, schema)
         item, rating = _named(ratings, schema.item, "item", "title"), _named(ratings, schema.rating, "rating")
         if implicit and item is not None and (rating is None or like_times(ratings[rating])):
@@ -85,11 +87,12 @@ def rated_file(data: Any, file: Path, unknown: str = "average", **reading: Any) 
     return pd.DataFrame({"item": data.items.decode(rows[kept]), "rating": ratings[kept].to_numpy()})
 
 
-def further_ratings(data: Any, table: pd.DataFrame, unknown: str = "average") -> pd.DataFrame:
+def further_ratings(data: Any, table: Any, unknown: str = "average") -> pd.DataFrame:
     """The rows of further ratings, with the columns of `data.schema` or else user, item and rating, that can be added:
     those that have a rating, of known items, by their ids. Warns of those left out; raises UnknownId for unknown items
     with unknown="error", or where none is known."""
-    if not isinstance(table, pd.DataFrame) or table.columns.has_duplicates:
+    table = as_frame(table)
+    if table.columns.has_duplicates:
         return table            # `data.table` says what is wrong
     own = data.schema.user, data.schema.item, data.schema.rating
     _, item, rating = next((names for names in (own, ("user", "item", "rating")) if {*names} <= {*table}), own)

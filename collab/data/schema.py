@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import numbers
 from collections.abc import Hashable
@@ -12,13 +13,15 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, warn
+from .tables import without_categories
 
 TIME_NAMES = ("time", "timestamp", "date", "datetime")
 DUPLICATES = ("keep", "mean", "error")
 MAX_RATING = float(np.finfo(np.float32).max)    # models compute in float32
 TIMES_ABOVE = 1e8                               # in seconds since 1970 this is 1973: no rating is so large
 MAX_EXACT = 2**53                               # from here on, a float stands for several whole numbers
-
+DATETIMES = ("datetime", "datetime with a zone")    # a moment without a zone is none of those that have one
+TRUTH = {"true": 1.0, "false": 0.0}
 
 NAMES = {
     "user": ("user", "userid", "users", "uid", "customer", "customerid", "reader", "readerid", "viewer"),
@@ -42,11 +45,8 @@ class Schema:
         """Find the columns: a name that is None stands for column 0 (user), 1 (item) or 2 (rating);
         the time is optional and found by its name (time, timestamp, date, datetime).
 
-        Raises DataError for something that is no DataFrame, too few columns, a name that is not there, a column
-        in two roles, or repeated column names."""
-        if not isinstance(df, pd.DataFrame):
-            raise DataError(f"expected a pandas DataFrame of ratings, got {type(df).__name__}; "
-                            "for a file use CollabDataBunch.from_csv(path)")
+        Raises DataError for too few columns, a name that is not there, a column in two roles, or repeated column
+        names."""
         columns = list(df.columns)
         check_column_names(df)
         given = (user, item, rating)
@@ -118,15 +118,11 @@ def _did_you_mean(name: Hashable, columns: list) -> str:
 
 # The table --------------------------------------------------------------------------------------------------------
 
-def rating_table(df: pd.DataFrame, schema: Schema, duplicates: str = "keep", quiet: bool = False) -> pd.DataFrame:
+def rating_table(df: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """The checked ratings: columns user, item, rating (float64) and perhaps time, then every other column of `df`;
     rows in the order of `df`, indexed from 0. `df` itself stays as it is.
 
-    `duplicates` says what happens to a (user, item) pair that occurs more than once: "keep" every row,
-    "mean" (one row, at the place of the first, with the average rating), or "error". The first two warn, unless "keep"
-    is `quiet`. Raises DataError for anything that would make training meaningless."""
-    if duplicates not in DUPLICATES:
-        raise DataError(f"duplicates={duplicates!r} is not one of {DUPLICATES}")
+    Raises DataError for anything that would make training meaningless."""
     if not len(df):
         raise DataError(f"the table is empty: it has the columns {list(df.columns)} and no row")
     df, names = df.reset_index(drop=True), schema.roles().values()
@@ -135,30 +131,40 @@ def rating_table(df: pd.DataFrame, schema: Schema, duplicates: str = "keep", qui
     if schema.time is not None:
         columns["time"] = df[schema.time]
     columns |= {name: df[name] for name in df.columns if name not in names and name not in columns}
-    made = pd.DataFrame(columns)
-    return made if quiet and duplicates == "keep" else merge_duplicates(made, duplicates)
+    return pd.DataFrame(columns)
 
 
-def merge_duplicates(table: pd.DataFrame, how: str) -> pd.DataFrame:
-    """Keep, average or refuse the rows that rate the same pair again (see `rating_table`)."""
-    again = table.duplicated(["user", "item"])
-    if not (n := int(again.sum())):
-        return table
-    user, item = (show(table[role].iloc[_first(again.to_numpy())]) for role in ("user", "item"))
-    what = f"{n:,} of {len(table):,} rows rate a pair again (first: user {user}, item {item})"
+def check_duplicates(how: str) -> None:
+    """Raises DataError for something else than "keep", "mean" or "error"."""
+    if how not in DUPLICATES:
+        raise DataError(f"duplicates={how!r} is not one of {DUPLICATES}")
+
+
+def merge_duplicates(parts: list[pd.DataFrame], how: str) -> list[pd.DataFrame]:
+    """Of (user, item) pairs that occur more than once in a part, "keep" every row, or keep one row, at the place of the
+    first, with the "mean" rating; both warn. Raises DataError for "error"."""
+    again = [part.duplicated(["user", "item"]).to_numpy() for part in parts]
+    if not (n := sum(int(rows.sum()) for rows in again)):
+        return parts
+    part, rows = next((part, rows) for part, rows in zip(parts, again) if rows.any())
+    user, item = (show(part[role].iloc[_first(rows)]) for role in ("user", "item"))
+    what = f"{n:,} of {sum(map(len, parts)):,} rows rate a pair again (first: user {user}, item {item})"
     if how == "error":
         raise DataError(f"{what}; drop them, or choose duplicates='keep' or duplicates='mean'")
     if how == "keep":
         warn(f"{what}; all rows are kept, and a split may put copies "
-              "on both sides, which makes its error look small. duplicates='mean' averages them, 'error' refuses.")
-        return table
-    warn(f"{what}; each pair now has one row with its average rating.")
-    mean = table.groupby(["user", "item"], sort=False)["rating"].transform("mean")
-    return table.assign(rating=mean)[~again].reset_index(drop=True)
+             "on both sides, which makes its error look small. duplicates='mean' averages them, 'error' refuses.")
+        return parts
+    warn(f"{what}; each pair now has one row with its average rating"
+         + (" in training, and one in validation." if len(parts) > 1 else "."))
+    return [part.assign(rating=part.groupby(["user", "item"], sort=False)["rating"].transform("mean"))[~rows]
+            for part, rows in zip(parts, again)]
 
 
 def check_both_sides(table: pd.DataFrame, schema: Schema) -> None:
-    """Raises DataError where all training ratings are of one user, or of one item."""
+    """Raises DataError where there is no training rating, or all are of one user, or of one item."""
+    if not len(table):
+        raise DataError("nothing is left to train on: the rows that the split puts there are left out by the threshold")
     for role in ("user", "item"):
         ids = table[role]
         if ids.iloc[0] == ids.iloc[-1] and ids.nunique() == 1:
@@ -170,20 +176,35 @@ def check_both_sides(table: pd.DataFrame, schema: Schema) -> None:
 # Ids --------------------------------------------------------------------------------------------------------------
 
 def check_ids(ids: pd.Series) -> pd.Series:
-    """The ids of one kind, with their dtype (see `id_kind`). Raises DataError for missing, mixed or unhashable ones."""
+    """The ids of one kind, with their dtype (see `id_kind`). Raises DataError for missing, mixed or unhashable ones,
+    and for text that no file could hold."""
     ids = without_categories(ids)
-    id_kind(ids, f"column {ids.name!r}")
+    if id_kind(ids, f"column {ids.name!r}") == "string":
+        check_text(ids, f"column {ids.name!r}")
     return ids
+
+
+def check_text(column: pd.Series, where: str) -> None:
+    """Raises DataError where a column of strings has half a character (a lone surrogate), which can neither be printed
+    nor written."""
+    try:
+        "".join(column.unique()).encode()
+    except UnicodeEncodeError as error:
+        half = str(error.object[error.start])
+        bad = np.array([half in value for value in column])
+        raise DataError(f"{where}: {int(bad.sum()):,} of {len(column):,} values hold half a character "
+                        f"(such as {column.iloc[_first(bad)]!r} at row {_first(bad)}), which no file can hold; read "
+                        "them again in their own encoding, without errors='surrogateescape'") from None
 
 
 # What pandas calls the values of a column -> the kind of ids; anything else is looked at value by value.
 _KINDS = {"integer": "number", "floating": "number", "mixed-integer-float": "number", "decimal": "number",
-          "string": "string", "boolean": "boolean", "datetime64": "datetime", "datetime": "datetime", "date": "date",
-          "empty": "empty"}
+          "string": "string", "boolean": "boolean", "empty": "empty"}
 
 
 def id_kind(ids: pd.Series | pd.Index, where: str) -> str:
-    """What the ids are: "number", "string", "boolean", "datetime", or the name of a Python type (such as "tuple").
+    """What the ids are: "number", "string", "boolean", "datetime", "datetime with a zone", or the name of a Python type
+    (such as "tuple" or "date").
 
     Raises DataError where ids are missing, where kinds are mixed, since 5 and "5" are different ids, or where ids
     cannot be hashed."""
@@ -196,6 +217,8 @@ def id_kind(ids: pd.Series | pd.Index, where: str) -> str:
         _check_exact(ids, where)
     if inferred in _KINDS:
         return _KINDS[inferred]
+    if ids.dtype.kind == "M":
+        return DATETIMES[isinstance(ids.dtype, pd.DatetimeTZDtype)]
     groups: dict[str, list] = {}
     for value in ids:
         groups.setdefault(_kind_of(value), []).append(value)
@@ -218,6 +241,8 @@ def _kind_of(value: object) -> str:
         return "boolean"
     if isinstance(value, (int, float, np.number)):
         return "number"
+    if isinstance(value, (datetime.datetime, np.datetime64)):
+        return DATETIMES[getattr(value, "tzinfo", None) is not None]
     return "string" if isinstance(value, str) else type(value).__name__
 
 
@@ -233,15 +258,18 @@ def _check_exact(ids: pd.Series | pd.Index, where: str) -> None:
 # Ratings ----------------------------------------------------------------------------------------------------------
 
 def check_ratings(ratings: pd.Series) -> pd.Series:
-    """The ratings as float64. Raises DataError for whatever is no number (text, also of digits; booleans; times;
-    complex numbers), and for missing and infinite ones."""
+    """The ratings as float64; booleans, and the words True and False where a column has no others, are 1 and 0. Raises
+    DataError for whatever is no number (text, also of digits; times; complex numbers), and for missing and infinite
+    ones."""
     ratings = without_categories(ratings)
     name, n = ratings.name, len(ratings)
+    if ratings.dtype.kind not in "iufb" and is_truth(ratings):
+        ratings = ratings.map(lambda value: TRUTH.get(str(value).casefold(), np.nan)).astype("float64")
     odd = np.zeros(n, dtype=bool)
-    if ratings.dtype.kind not in "iuf":
+    if ratings.dtype.kind not in "iufb":
         odd = np.array([not _is_number(r) for r in ratings]) & ratings.notna().to_numpy()
     if odd.any():
-        digits = pd.to_numeric(ratings[odd].astype(str), errors="coerce").notna().to_numpy()
+        digits = np.array([isinstance(r, str) and _reads_as_number(r) for r in ratings[odd]])
         if not digits.all():
             odd[odd] = ~digits          # of a text column with a word among numbers, the word is what is wrong
         count, first = int(odd.sum()), _first(odd)
@@ -259,6 +287,28 @@ def check_ratings(ratings: pd.Series) -> pd.Series:
     return pd.Series(values, index=ratings.index, name=name)
 
 
+def is_truth(column: pd.Series) -> bool:
+    """Whether a column holds booleans, or nothing but the words True and False in any case."""
+    if pd.api.types.is_bool_dtype(column.dtype):
+        return True
+    known = column.dropna()
+    if not len(known) or column.dtype.kind in "iufcmM" or not _is_truth(known.iloc[0]):
+        return False
+    return all(map(_is_truth, known.unique()))
+
+
+def _is_truth(value: object) -> bool:
+    return isinstance(value, (bool, np.bool_)) or (isinstance(value, str) and value.casefold() in TRUTH)
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_no_times(ratings: pd.Series) -> pd.Series:
     if like_times(ratings):
         raise DataError(f"column {ratings.name!r}: its ratings, such as {ratings.iloc[0]:.16g}, look like times "
@@ -273,17 +323,10 @@ def like_times(column: pd.Series) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (numbers.Real, Decimal)) and not isinstance(value, (bool, np.bool_))
+    return isinstance(value, (numbers.Real, Decimal, np.bool_))
 
 
 # Small things -----------------------------------------------------------------------------------------------------
-
-def without_categories(column: pd.Series) -> pd.Series:
-    """A categorical column as a column of its values."""
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        return column
-    return column.astype(object if column.hasnans else column.cat.categories.dtype)
-
 
 def show(value: object) -> str:
     """A value as a person would type it, numpy's as Python's."""

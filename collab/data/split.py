@@ -1,11 +1,14 @@
 """Splits: callables that take the ratings and return (train rows, valid rows) as positions.
 
 Each takes a frame with the columns user, item, rating and, where there is one, time, as `RatingSet.ratings`
-has them and as `CollabDataBunch.from_df` names them. Any function of this form is a split; one with an attribute
-`by_time` that is true gets every row of implicit data, where others get each pair once."""
+has them and as `CollabDataBunch.from_df` names them. Any function of this form is a split. Where pairs that come again
+are merged or added up, it gets each pair once, unless it has an attribute that is true: `by_time` gets every row, since
+a pair may be in the past and in the future, and `by_position` every row of the table as it was given, also those that a
+`threshold` leaves out, since it counts rows. Each part is then merged by itself."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +16,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, warn
-from .schema import id_kind
+from .schema import DATETIMES, id_kind
+
+ZONE = re.compile(r"[T ]\d\d.*(?:[Zz]|[-+]\d\d(?::?\d\d)?)\s*$")
 
 Rows = np.ndarray
 Split = Callable[[pd.DataFrame], tuple[Rows, Rows]]
@@ -31,8 +36,12 @@ def random_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
 
 
 def _by_time(split: Split) -> Split:
-    """A pair that comes again is in the past and in the future: it can be merged only after the split."""
     vars(split)["by_time"] = True
+    return split
+
+
+def _by_position(split: Split) -> Split:
+    vars(split)["by_position"] = True
     return split
 
 
@@ -99,6 +108,7 @@ def user_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
 
 def rows_split(valid_rows: Sequence[int] | np.ndarray) -> Split:
     """The given positions (0 is the first row), or a boolean mask over all rows, are for validation."""
+    @_by_position
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         rows = np.asarray(valid_rows)
         if rows.dtype == bool:
@@ -130,6 +140,7 @@ def movielens_split(name: str) -> Split:
         raise DataError(f"split {name!r} is not known; choose one of {', '.join(CANONICAL)}, or pass a callable "
                         "such as time_split(0.2) or leave_last(1)")
 
+    @_by_position
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         first = (str(df["user"].iloc[0]), str(df["item"].iloc[0]))
         if len(df) != 100_000 or first != ("196", "242"):
@@ -146,22 +157,33 @@ CANONICAL = ("u1", "u2", "u3", "u4", "u5")
 def apply_split(split: Split | str, table: pd.DataFrame) -> tuple[Rows, Rows]:
     """Call a split (or the name of a canonical one) and check what it returns.
 
-    Raises DataError for something that is no split, rows out of range, rows on both sides, or an empty training
-    part."""
-    split = movielens_split(split) if isinstance(split, str) else split
-    if not callable(split):
-        raise DataError(f"split={split!r} is neither a name nor a callable from ratings to (train rows, valid rows); "
-                        "for a fraction use valid_pct=, for given rows rows_split(rows), of kfold(5) one of the five")
+    Warns of ratings in neither part. Raises DataError for something that is no split, rows out of range, rows on both
+    sides, or an empty training part."""
+    split = named_split(split)
     parts = split(table.copy(deep=False))       # a column that it adds or changes is its own
     if not isinstance(parts, (tuple, list)) or len(parts) != 2:
         raise DataError(f"a split must return (train rows, valid rows), this one returned {type(parts).__name__}")
     train, valid = parts
     train, valid = _check_rows(np.asarray(train), len(table)), _check_rows(np.asarray(valid), len(table))
-    if both := len(np.intersect1d(train, valid)):
+    sides = np.zeros((2, len(table)), dtype=bool)
+    sides[0, train], sides[1, valid] = True, True
+    if both := int((sides[0] & sides[1]).sum()):
         raise DataError(f"the split puts {both:,} rows on both sides; no rating may be trained on and validated on")
     if not len(train):
         raise DataError(f"the split leaves none of the {len(table):,} ratings for training")
+    if neither := int((~sides.any(0)).sum()):
+        warn(f"the split puts {neither:,} of {len(table):,} ratings into neither part: they are left out; return all "
+             "positions, or drop these rows from the table")
     return train, valid
+
+
+def named_split(split: Split | str) -> Split:
+    """The split itself, or the canonical one of this name. Raises DataError for something that is no split."""
+    split = movielens_split(split) if isinstance(split, str) else split
+    if not callable(split):
+        raise DataError(f"split={split!r} is neither a name nor a callable from ratings to (train rows, valid rows); "
+                        "for a fraction use valid_pct=, for given rows rows_split(rows), of kfold(5) one of the five")
+    return split
 
 
 def _by_mask(df: pd.DataFrame, valid: Rows) -> tuple[Rows, Rows]:
@@ -196,7 +218,30 @@ def _times(df: pd.DataFrame) -> np.ndarray:
     times = df["time"]
     if n := int(times.isna().sum()):
         raise DataError(f"column 'time': {n:,} of {len(df):,} times are missing; drop these rows")
-    if (kind := id_kind(times, "column 'time'")) not in ("number", "datetime", "date"):
+    kind = id_kind(times, "column 'time'")
+    if kind == "string":
+        return _parsed(times).to_numpy()
+    if kind not in ("number", "date", *DATETIMES):
         raise DataError(f"column 'time' must hold numbers or dates to be sorted by, but {times.iloc[0]!r} is of kind "
                         f"{kind}; convert it with pd.to_datetime(df[column]) or pd.to_numeric(df[column])")
     return times.to_numpy()
+
+
+def _parsed(times: pd.Series) -> pd.Series:
+    """Times written by ISO 8601 ("2024-05-01", "2024-05-01T12:30:00Z"), in UTC where they have zones. Raises DataError
+    for others, and where only some have one."""
+    times = times.astype(object)
+    parsed = pd.to_datetime(times, format="ISO8601", utc=True, errors="coerce")
+    # All digits may be a date, or seconds; and pandas would take "now" for a time.
+    wrong = (parsed.isna() | times.map(lambda text: text.isdigit() or text.lstrip()[:1].isalpha())).to_numpy()
+    if n := int(wrong.sum()):
+        first = int(np.argmax(wrong))
+        raise DataError(f"column 'time': {n:,} of {len(times):,} times are not written as 2024-05-01 12:30:00 is (ISO "
+                        f"8601), such as {times.iloc[first]!r} at row {first}; correct or drop these rows, or make the "
+                        "times numbers with pd.to_numeric")
+    zoned = times.map(lambda text: ZONE.search(text) is not None).to_numpy()
+    if zoned.any() and not zoned.all():
+        first = int(np.argmax(~zoned))
+        raise DataError(f"column 'time': {int((~zoned).sum()):,} of {len(times):,} times have no zone, such as "
+                        f"{times.iloc[first]!r} at row {first}, and the others have one; give all of them one")
+    return parsed

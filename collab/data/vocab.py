@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .schema import id_kind, show, without_categories
+from .schema import DATETIMES, check_text, id_kind, show
+from .tables import as_column, without_categories
 
 UNKNOWN = 0
 MAX_COMPARED = 100_000      # ids that are searched for near ones when one is unknown: a second at most
@@ -51,8 +52,10 @@ class Vocab:
         index = id_index(ids)
         if not len(index):
             raise DataError(f"a vocab needs at least one {name} id, got none")
-        id_kind(index, f"the {name} ids")       # before `unique`, which would take True and 1 for one id
+        kind = id_kind(index, f"the {name} ids")    # before `unique`, which would take True and 1 for one id
         index = index.unique()
+        if kind == "string":
+            check_text(pd.Series(index, dtype=object), f"the {name} ids")
         with suppress(TypeError):   # ids of this kind have no order: keep that of their first occurrence
             index = index.sort_values()
         self._set(index, name)
@@ -157,7 +160,7 @@ class Vocab:
                 return text
             if self.kind == "number":
                 return type(self._example())(text)
-            if self.kind == "datetime":
+            if self.kind in DATETIMES:
                 return pd.Timestamp(text)
         except (ValueError, ArithmeticError):
             raise DataError(f"{self.name} ids are of kind {self.kind} (such as {self._example()!r}), "
@@ -168,8 +171,9 @@ class Vocab:
         raise self.unknown(text)
 
     def to_state(self) -> dict[str, Any]:
-        """What `from_state` rebuilds the vocab from: plain JSON values."""
-        return {"name": self.name, "dtype": str(self._index.dtype), "ids": [to_json(id) for id in self]}
+        """What `from_state` rebuilds the vocab from: plain JSON values. Raises DataError for ids that have none."""
+        return {"name": self.name, "dtype": dtype_name(self._index.dtype, f"the {self.name} ids"),
+                "ids": [to_json(id) for id in self]}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Vocab:
@@ -186,7 +190,11 @@ class Vocab:
 def id_index(ids: Iterable[Hashable]) -> pd.Index:
     """Ids as a flat index, tuples kept whole. A list of numbers or strings gets the dtype that a column of them has."""
     if not isinstance(ids, (pd.Series, pd.Index, np.ndarray, pd.api.extensions.ExtensionArray)):
-        ids = pd.Series(np.fromiter(ids, dtype=object)).infer_objects()
+        if (column := as_column(ids)) is None:
+            column = pd.Series(np.fromiter(ids, dtype=object), dtype=object)
+            with suppress(UnicodeEncodeError):      # pandas cannot infer what half a character is
+                column = column.infer_objects()
+        ids = column
     return pd.Index(without_categories(pd.Series(ids)), tupleize_cols=False)
 
 
@@ -214,6 +222,19 @@ def to_json(id: Any) -> Any:
             return [tag, encode(id)]
     raise DataError(f"ids of type {type(id).__name__} (such as {id!r}) cannot be written to a file; "
                     "use strings, numbers, dates, UUIDs, or tuples of these")
+
+
+def dtype_name(dtype: Any, where: str) -> str:
+    """The name from which pandas makes the dtype again. Raises DataError where there is none, such as that of times in
+    a zone without a name."""
+    try:
+        again = str(pd.api.types.pandas_dtype(str(dtype)))
+    except (TypeError, NotImplementedError):
+        again = ""
+    if again != str(dtype):
+        raise DataError(f"{where} are of the type {dtype}, which cannot be written to a file; make them plain text, "
+                        "numbers or dates")
+    return str(dtype)
 
 
 def from_json(value: Any) -> Any:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..data.databunch import CollabDataBunch, encode
 from ..data.history import Histories
-from ..data.implicit import check_threshold, names_strength, too_weak
+from ..data.implicit import check_threshold, names_strength
+from ..data.tables import as_frame, is_table
 from ..data.vocab import UNKNOWN, Vocab
 from ..errors import warn
 from ..learner import SEVERAL, Ids
@@ -62,7 +63,8 @@ class HeldOut:
         check_threshold(threshold)
         user, item, rating, key = _columns(data, batches)
         asked = torch.unique(user[user != UNKNOWN]) if users is None else _known(data.users, users)
-        pool = torch.arange(1, data.n_items) if among is None else _known(data.items, data.items.listed(among))
+        rows = np.arange(1, data.n_items) if among is None else data.catalogue.known(among, "in among=")
+        pool = torch.from_numpy(np.unique(rows[rows != UNKNOWN]))
         rest = torch.ones_like(user, dtype=torch.bool) if users is None else torch.isin(user, asked)
         seen, left_out, never = data.histories if exclude else None, {}, torch.zeros_like(user, dtype=torch.bool)
         for name, out in (("ratings_of_unknown_users", user == UNKNOWN),
@@ -114,8 +116,8 @@ def _columns(data: CollabDataBunch, batches: Any) -> tuple[Tensor, Tensor, Tenso
     batches = data.valid if batches is None else batches
     if batches is None:
         raise ValueError("there is no validation part: make the data with valid_pct or split, or pass batches")
-    if isinstance(batches, pd.DataFrame):
-        batches = _with_strengths(data, batches)
+    if is_table(batches):
+        batches = _with_strengths(data, as_frame(batches))
         table, weak = data.table(batches), _too_weak(data, batches)
         user, item, rating = (torch.cat(columns) for columns in zip(encode(table, data.users, data.items), weak))
         codes, ids = pd.factorize(table["item"].to_numpy())
@@ -174,7 +176,7 @@ def _with_strengths(data: CollabDataBunch, table: pd.DataFrame) -> pd.DataFrame:
 
 def _too_weak(data: CollabDataBunch, table: pd.DataFrame) -> tuple[Tensor, Tensor, Tensor]:
     """The rows of a checked table that `data.batches` leaves out, since they are not above `data.threshold`."""
-    users, items, ratings = encode(too_weak(table, data.schema, data.threshold), data.users, data.items)
+    users, items, ratings = encode(data.weak(table), data.users, data.items)
     return users, items, torch.full_like(ratings, TOO_WEAK)
 
 

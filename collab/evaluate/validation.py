@@ -55,8 +55,9 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
         k, ranking = check_request(k, ranking)      # before hours of training rather than after
     splits = [folds] if isinstance(folds, str) else list(folds) if isinstance(folds, Iterable) else kfold(folds, seed)
     if isinstance(data, CollabDataBunch):
-        if any(getattr(split, "by_time", False) for split in splits):
-            raise DataError("the data have kept no times to split by; pass the table of ratings in their place")
+        if any(getattr(split, kind, False) for split in splits for kind in ("by_time", "by_position")):
+            raise DataError("the data have kept neither times nor the order of the table to split by; pass the table "
+                            "of ratings in their place")
         data, kept = _unsplit(data)
         options = kept | options
     rows: list[dict[str, float]] = []
@@ -107,7 +108,8 @@ def _unsplit(data: CollabDataBunch) -> tuple[pd.DataFrame, dict[str, Any]]:
                                           ratings[known].numpy()))))
     options = {"user_name": names[0], "item_name": names[1], "rating_name": names[2], "device": data.device,
                "bs": data.train.bs if data.train.shuffle else "full", "val_bs": data.valid and data.valid.bs,
-               "implicit": data.implicit, "threshold": data.threshold}
+               "implicit": data.implicit, "threshold": data.threshold,
+               "title_name": data.title_name if len(data.item_table) else None}
     for side, known_of, features in (("user", data.user_table, data.user_features),
                                      ("item", data.item_table, data.item_features)):
         options[f"{side}s"] = known_of.reset_index() if len(known_of) else None

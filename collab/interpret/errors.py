@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.batches import TensorBatches
+from ..data.tables import is_table
 from ..errors import DataError
 from ..learner import CollabLearner
 from ..metrics import MAE, RMSE
@@ -24,7 +25,7 @@ def errors(learn: CollabLearner, part: TensorBatches | pd.DataFrame | None = Non
     if learn.ranks:
         raise DataError(f"the scores of {type(learn.model).__name__} only put items in an order, so there is no error "
                         "of ratings; see with evaluate(learn) how well it ranks")
-    part = learn.data.batches(part) if isinstance(part, pd.DataFrame) else learn.data.valid if part is None else part
+    part = learn.data.batches(part) if is_table(part) else learn.data.valid if part is None else part
     preds, targets = learn.get_preds(part)
     users, items, ratings = (t.cpu() for t in learn.data.train.tensors)
     rows = []

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +17,27 @@ from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
 from .solved import check_rows
 
 MAX_ITEMS = 50_000          # at some 30 bytes a pair of items, 75 GB while it is solved
+
+
+@contextmanager
+def _room_for(n_items: int) -> Iterator[None]:
+    """Raises ValueError where memory is too small, in place of torch's error about bytes."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("memory|alloc", str(error)):
+            raise
+        raise ValueError(f"EASE over {n_items:,} items needs some {30 * n_items ** 2 / 1e9:,.0f} GB while it is solved "
+                         f"({4 * n_items ** 2 / 1e9:,.0f} GB after), more than this machine has to give; leave out "
+                         "rarely rated items, or take ALS, which has no table of n_items^2") from None
+
+
+def _in_memory(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def inner(self: EASE, *args: Any) -> Any:
+        with _room_for(len(self.weight)):
+            return method(self, *args)
+    return inner
 
 
 class EASE(RememberingModel):
@@ -28,9 +54,9 @@ class EASE(RememberingModel):
     mean of 1 over ratings, lets users with long histories count less a rating. With both at 0 it is EASE as published.
 
     `weight` (n_items, n_items) is B transposed: row i holds what each item of a history adds to the score of item i.
-    Memory is 4 n_items^2 bytes, and some 8 times that while solving, in float64; above 50,000 items ValueError is
-    raised. `remember` keeps the histories that users are scored from; row 0, the unknown user, has the average history,
-    and so have users without ratings."""
+    Memory is 4 n_items^2 bytes, and some 8 times that while solving, in float64; above 50,000 items, or where memory
+    is too small for fewer, ValueError is raised. `remember` keeps the histories that users are scored from; row 0, the
+    unknown user, has the average history, and so have users without ratings."""
 
     empty_is_average = True
 
@@ -47,7 +73,8 @@ class EASE(RememberingModel):
         self.config = {"n_items": n_items, "reg": reg, "dropout": dropout, "user_power": user_power,
                        "implicit": implicit}
         self.reg, self.dropout, self.user_power, self.implicit = reg, dropout, user_power, implicit
-        self.weight = nn.Parameter(torch.zeros(n_items, n_items), requires_grad=False)
+        with _room_for(n_items):
+            self.weight = nn.Parameter(torch.zeros(n_items, n_items), requires_grad=False)
         nobody = torch.zeros(0, dtype=torch.int64)
         self._keep(nobody, nobody, torch.zeros(0), 1, n_items)
 
@@ -82,6 +109,7 @@ class EASE(RememberingModel):
 
     # Solving -----------------------------------------------------------------------------------------------------
 
+    @_in_memory
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
         """G = X' diag(w) X of rows and ratings of shape (n,), (n_items, n_items) float64, in bounded further memory.
 
@@ -106,6 +134,7 @@ class EASE(RememberingModel):
             gram[:, begin:end] = torch.sparse.mm(table, block)
         return gram
 
+    @_in_memory
     @torch.no_grad()
     def sweep(self, prepared: Tensor) -> None:
         """Solve for the weights, which are replaced at the end."""

@@ -1,0 +1,119 @@
+"""What is known of users and items: tables joined to the ratings by their ids, and the column of titles."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError, warn
+from .schema import NAMES, check_column_names, check_text, show
+from .tables import as_frame
+from .vocab import UNKNOWN, Vocab, id_index
+
+TITLES = ("title", "name", "titel", "titre", "titolo", "titulo", "título")  # in this order, whatever their case
+NAMED = {*NAMES["item"], "song", "track", "album", "game", "show", "series", "anime", "recipe", "article", "course",
+         "restaurant", "business", "place", "artist"}     # what a "..._name" among items must be that of
+
+
+@contextmanager
+def about(what: str) -> Iterator[None]:
+    """Errors in here begin with the name of the table that they are about."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from None
+
+
+def metadata(table: Any, id_name: Hashable, vocab: Vocab) -> pd.DataFrame | None:
+    """The metadata indexed by raw id, one row an id. Raises DataError where they cannot be joined to the ratings."""
+    if table is None:
+        return None
+    with about(f"the table of {vocab.name}s"):
+        table = as_frame(table, f"{vocab.name}s")
+        if not len(table.columns):
+            raise DataError("expected a column of ids, and this table has no column")
+        check_column_names(table)
+        column = next(c for c in (id_name, vocab.name, table.columns[0]) if c in table)
+        for name in table:
+            if pd.api.types.is_string_dtype(table[name].dropna()):
+                check_text(table[name].dropna(), f"column {name!r}")
+        with about(f"column {column!r}"):
+            ids = id_index(table[column])
+            if ids.has_duplicates:
+                again = ids[ids.duplicated()]
+                raise DataError(f"{len(again):,} ids are repeated (such as {again[:1].tolist()[0]!r}); "
+                                f"keep one row an id, with df.drop_duplicates({column!r})")
+            if not (vocab.encode(ids) != UNKNOWN).any():
+                raise DataError(f"it holds none of the rated {vocab.name}s: ids there look like {ids[:1].tolist()}, "
+                                f"in the ratings like {[*vocab][:1]}")
+    return table.drop(columns=column).set_axis(ids.rename(column), axis=0)
+
+
+def with_cold(vocab: Vocab, table: pd.DataFrame | None, features: Iterable[str] | str | None) -> Vocab:
+    """The vocab, and where features are asked for a row for every id of the table. Raises DataError without one."""
+    if features is None:
+        return vocab
+    if table is None:
+        raise DataError(f"{vocab.name}_features need a table of {vocab.name}s: pass {vocab.name}s=...")
+    return vocab.with_more(table.index)
+
+
+def warn_of_lacking(table: pd.DataFrame | None, rated: Vocab, *, features: bool, titles: bool = False) -> None:
+    """Warn of the rated ids that the metadata lack, where `features` or `titles` come from them."""
+    lost = [what for what, used in (("title", titles), ("features", features)) if used]
+    if table is None or not lost:
+        return
+    lacking = np.ones(len(rated), dtype=bool)
+    lacking[[UNKNOWN, *rated.encode(table.index)]] = False
+    if n := int(lacking.sum()):
+        warn(f"the table of {rated.name}s lacks {n:,} of the {len(rated) - 1:,} rated {rated.name}s (such as "
+             f"{show(rated.ids[lacking][0])}): they have no {' and no '.join(lost)}; add a row for each")
+
+
+# Titles -----------------------------------------------------------------------------------------------------------
+
+def guess_title(table: pd.DataFrame) -> Hashable | None:
+    """The column that is called as titles usually are: "title", "name" or the like; or a word for title after others
+    ("Book-Title"); or "name" after a word for items ("movie_name"). None where there is no such column."""
+    words = {column: re.findall(r"[^\W_]+", re.sub(r"(?<=[a-zà-ÿ])(?=[A-Z])", " ", str(column)).lower())
+             for column in table}
+    for word in TITLES:
+        if found := [column for column, own in words.items() if own == [word]]:
+            return next((column for column in found if column == word), found[0])
+    usual = (*(word for word in TITLES if word != "name"), *(f"{item}title" for item in NAMES["item"]))
+    return next((column for column, own in words.items() if own and own[-1] in usual),
+                next((column for column, own in words.items() if own[-1:] == ["name"] and own[-2:-1] and
+                      own[-2] in NAMED), None))
+
+
+def title_column(table: pd.DataFrame | None, given: Hashable | None, features: list[str] | str | None) -> Any:
+    """The name of the column of titles: the `given` one, or a usual one. Where there is none, a table that gives no
+    features either, or has text that tells ids apart, is warned of. Raises DataError for a given one that is not there.
+    """
+    if table is None:
+        if given is not None:
+            raise DataError(f"title_name={given!r} names a column of a table of items: pass it as items=...")
+        return None
+    if given is not None:
+        if given not in table:
+            near = difflib.get_close_matches(str(given).lower(), names := {str(c).lower(): c for c in table}, n=1)
+            raise DataError(f"the table of items has no column {given!r} for the title"
+                            + (f"; did you mean {names[near[0]]!r}?" if near else ".") + f" The columns are {[*table]}")
+        return given
+    name = guess_title(table)
+    taken = [] if features is None or isinstance(features, str) else features
+    text = [column for column in table if column not in (name, *taken) and table[column].nunique() > len(table) / 2
+            and pd.api.types.is_string_dtype(table[column].dropna())]
+    if name is not None and table[name].notna().any():
+        return name
+    if len(table.columns) and (features is None or text):
+        what = "no column that is called as titles are" if name is None else f"no title in the column {name!r}"
+        warn(f"the table of items has {what}, so no titles are shown; its columns are {[*table]}: say which holds them "
+             f"with title_name=...{f', such as {text[0]!r}' if text else ''}")
+    return name

@@ -1,0 +1,46 @@
+"""Ratings far from all others, which would stretch the range that models predict in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+import pandas as pd
+
+from ..errors import warn
+
+LEAST = 10              # of fewer ratings none is said to be far from the others
+SHARE = 100             # one rating in so many may be far from the others
+TIMES = 3               # what is farther than this many times the width of the others is far
+
+
+def warn_of_outliers(ratings: pd.Series, name: Hashable) -> None:
+    """Warn where at most one in a hundred ratings lies beyond a gap of more than three times the width of all others:
+    a 1000 or a -99 among 1 to 5."""
+    n, values = len(ratings), ratings.to_numpy()
+    if n < LEAST:
+        return
+    few = max(1, n // SHARE)
+    low, high = np.partition(values, (few, n - 1 - few))[[few, n - 1 - few]]
+    if values.max() - high <= TIMES * (high - low) >= low - values.min():
+        return                  # nothing is so far away: the usual case, in which nothing is sorted
+    levels, counts = np.unique(values, return_counts=True)
+    at, to = np.searchsorted(levels, [low, high])
+    if at == to:                # nearly all are the same: their width is that to the nearest other
+        nearest = min((k for k in (at - 1, at + 1) if 0 <= k < len(levels)), key=lambda k: abs(levels[k] - low))
+        at, to = min(at, nearest), max(to, nearest)
+    while True:
+        reach = TIMES * (levels[to] - levels[at])
+        if at and levels[at] - levels[at - 1] <= reach:
+            at -= 1
+        elif to + 1 < len(levels) and levels[to + 1] - levels[to] <= reach:
+            to += 1
+        else:
+            break
+    far = [*levels[:at], *levels[to + 1:]]
+    if far:
+        count = n - int(counts[at:to + 1].sum())
+        warn(f"column {name!r}: {count:,} of {n:,} training ratings, such as {far[-1]:g}, "
+             f"{'is' if count == 1 else 'are'} far from the others, which go from {levels[at]:g} to {levels[to]:g}: "
+             "the range of predictions would reach that far; correct or drop such rows, or train without a range, "
+             "with y_range=None")

@@ -1,0 +1,55 @@
+"""A rating far from all others stretches the range of predictions, and is named; usual ratings are not."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from collab import CollabDataBunch, CollabWarning, collab_learner, rows_split
+from collab.data.outliers import warn_of_outliers
+
+FIVE = np.arange(600) % 5 + 1.0
+
+
+def said(values: np.ndarray) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_outliers(pd.Series(np.asarray(values, dtype=float)), "stars")
+    return [str(w.message) for w in caught]
+
+
+@pytest.mark.parametrize("odd, count, such", [([1000], "1 of 601", "1000"), ([-99, -99], "2 of 602", "-99"),
+                                              ([50, 99], "2 of 602", "99"), ([-1000, 1000], "2 of 602", "1000")])
+def test_what_is_far_from_a_scale_is_counted_and_named(odd, count, such):
+    message, = said([*odd, *FIVE])
+    assert message.startswith(f"column 'stars': {count} training ratings, such as {such}, ")
+    assert "which go from 1 to 5" in message and "y_range=None" in message
+
+
+def test_one_of_ten_ratings_may_be_far_from_the_others_but_not_one_of_nine():
+    assert said([1, 2, 3, 4, 5, 1, 2, 3, 4, 1000]) and not said([1, 2, 3, 4, 5, 1, 2, 3, 1000])
+
+
+RNG = np.random.default_rng(0)
+USUAL = {"stars": FIVE, "halves": FIVE / 2, "percent": np.arange(300) % 101, "binary": FIVE > 1,
+         "nearly all the best": [5.0] * 995 + [1, 2, 3, 4, 4], "two levels": [5.0] * 999 + [1], "one level": [3.0] * 50,
+         "J": RNG.choice([1, 2, 3, 4, 5], 3000, p=[.005, .001, .004, .04, .95]), "a ten": [*FIVE, 10],
+         "minus one": [*FIVE, -1], "normal": RNG.normal(size=5000), "jester": RNG.uniform(-10, 10, 999),
+         "many are far": [*FIVE, *[1000] * 20]}
+
+
+@pytest.mark.parametrize("values", USUAL.values(), ids=USUAL.keys())
+def test_usual_ratings_are_not_warned_of(values):
+    assert not said(values)
+
+
+def test_the_warning_is_of_the_training_part_and_not_of_strengths():
+    df = pd.DataFrame({"u": np.arange(600) % 20, "i": np.arange(600) // 20, "r": [1000, *FIVE[1:]]})
+    with pytest.warns(CollabWarning, match="column 'r': 1 of 600 training ratings, such as 1000, is far"):
+        data = CollabDataBunch.from_df(df, valid_pct=0, seed=0)
+    assert data.y_range[1] > 1000 and collab_learner(data, n_factors=2, y_range=None) is not None
+    CollabDataBunch.from_df(df, split=rows_split([0]), seed=0)
+    CollabDataBunch.from_df(df, valid_pct=0, implicit=True, rating_name="r", seed=0)

@@ -1,0 +1,107 @@
+"""Pairs that are rated again are merged where a split lets them, and positions are those of the given table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from collab import (
+    CollabDataBunch,
+    CollabWarning,
+    DataError,
+    cross_validate,
+    kfold,
+    leave_last,
+    rows_split,
+    time_split,
+)
+
+AGAIN = pd.DataFrame({"user": [1, 1, 2, 2, 3, 3], "item": [10, 10, 20, 30, 20, 10], "rating": [1.0, 5, 2, 3, 4, 2],
+                      "time": [1, 100, 2, 3, 4, 5]})
+
+
+def made(df: pd.DataFrame, **options: Any) -> CollabDataBunch:
+    return CollabDataBunch.from_df(df, **{"seed": 0, "device": "cpu", **options})
+
+
+def rows(data: CollabDataBunch, part: str = "train") -> list[tuple[Any, Any, float]]:
+    users, items, ratings = (t.numpy() for t in getattr(data, part).tensors)
+    return list(zip(data.users.decode(users), data.items.decode(items), ratings.tolist()))
+
+
+@pytest.mark.parametrize("split", [time_split(0.17), rows_split([1])], ids=["time", "position"])
+def test_the_mean_of_a_pair_takes_no_rating_from_beyond_the_split(split):
+    data = made(AGAIN, split=split, duplicates="mean")
+    assert rows(data) == [(1, 10, 1.0), (2, 20, 2.0), (2, 30, 3.0), (3, 20, 4.0), (3, 10, 2.0)]
+    assert rows(data, "valid") == [(1, 10, 5.0)]
+
+
+def test_leave_last_keeps_the_last_rating_of_a_pair_for_validation_as_it_is():
+    data = made(AGAIN, split=leave_last(), duplicates="mean")
+    assert (1, 10, 1.0) in rows(data) and (1, 10, 5.0) in rows(data, "valid")
+
+
+def test_each_part_merges_its_own_rows_and_says_so_once():
+    df = pd.concat([AGAIN, AGAIN.assign(rating=AGAIN["rating"] + 1, time=AGAIN["time"] + 0.5)])
+    with pytest.warns(CollabWarning, match=r"6 of 12 rows rate a pair again .*in training, and one in valid") as caught:
+        data = made(df, split=time_split(0.17), duplicates="mean")      # the two latest of twelve: both of (1, 10)
+    assert len(caught) == 1
+    assert rows(data) == [(1, 10, 1.5), (2, 20, 2.5), (2, 30, 3.5), (3, 20, 4.5), (3, 10, 2.5)]
+    assert rows(data, "valid") == [(1, 10, 5.5)]
+
+
+def test_any_other_split_sees_each_pair_once():
+    df = pd.concat([AGAIN] * 3, ignore_index=True)
+    for fold in kfold(3):
+        with pytest.warns(CollabWarning, match="13 of 18 rows rate a pair again"):
+            data = made(df, split=fold, duplicates="mean")
+        assert data.train.n + data.valid.n == 5
+        assert not {pair[:2] for pair in rows(data)} & {pair[:2] for pair in rows(data, "valid")}
+
+
+def test_what_was_held_out_is_found_again_with_the_same_means():
+    data = made(AGAIN, split=time_split(0.17), duplicates="mean")
+    again = data.table(AGAIN, "mean", time_split(0.17))
+    assert again[["user", "item", "rating"]].values.tolist() == [[1, 10, 5.0]] and again.index.tolist() == [0]
+
+
+def test_positions_count_the_rows_that_a_threshold_leaves_out():
+    data = made(AGAIN, split=rows_split([1, 2, 4]), implicit=True, threshold=1)
+    assert rows(data) == [(2, 30, 3.0), (3, 10, 2.0)]                   # row 0 is not above it
+    assert rows(data, "valid") == [(None, 10, 5.0), (2, None, 2.0), (3, None, 4.0)]
+    mask = [False, True, True, False, True, False]
+    assert rows(made(AGAIN, split=rows_split(mask), implicit=True, threshold=1), "valid") == rows(data, "valid")
+
+
+def test_a_split_whose_training_rows_are_all_below_the_threshold_is_refused():
+    with pytest.raises(DataError, match="nothing is left to train on.*threshold"):
+        made(AGAIN, split=rows_split([1, 2, 3, 4]), implicit=True, threshold=2.5)
+
+
+def test_data_that_were_made_are_not_split_anew_by_position():
+    with pytest.raises(DataError, match="neither times nor the order of the table"):
+        cross_validate(lambda data: data, made(AGAIN.drop(index=1), valid_pct=0), [rows_split([0])])
+
+
+def test_interactions_are_added_up_and_not_merged_in_another_way():
+    for how in ("mean", "error"):
+        with pytest.raises(DataError, match=f"duplicates='{how}' is for ratings; with implicit=True.*the sum"):
+            made(AGAIN, implicit=True, duplicates=how)
+
+
+def test_options_that_would_not_be_used_are_not_taken_in_silence():
+    with pytest.warns(CollabWarning, match=r"valid_pct=0\.5 is not used"):
+        assert made(AGAIN.drop(index=1), split=rows_split([1]), valid_pct=0.5).valid.n == 1
+    with pytest.raises(DataError, match="scaling='standard' is of the numbers among"):
+        made(AGAIN, valid_pct=0, scaling="standard")
+
+
+def test_a_split_that_holds_out_nothing_is_warned_of():
+    once = AGAIN.drop(index=1)
+    with pytest.warns(CollabWarning, match="holds out none of 5 ratings.*valid_pct=0"):
+        assert made(once, split=leave_last(5)).valid is None
+    with pytest.warns(CollabWarning, match="holds out none of 5 ratings"):
+        made(once, valid_pct=0.1)
+    assert made(once, valid_pct=0).valid is None
