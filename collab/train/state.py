@@ -98,7 +98,7 @@ def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True,
     """Put a tree from `learner_state` back.
 
     Callbacks are matched by class (and by what they monitor), in order; the state of one that is no longer there is
-    left out, which is warned of.
+    left out, and so are random states of GPUs that are not here, which is warned of.
     Raises ValueError that names the `source`, and changes nothing, where anything in it does not fit."""
     check_state(learn, state, with_opt, source)
     matched, gone = _matched(learn.cbs, state["cbs"])
@@ -125,9 +125,12 @@ def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True,
             generator.set_state(drawn)
         set_random_state(random)
         raise
-    if gone:
-        warn(f"{source} holds the state of {', '.join(gone)}, which this learner does not have: it is left out; to go "
-             "on with it, add such callbacks first (learn.add_cbs, or cbs= where a fit is resumed)")
+    said = [f"the state of {', '.join(gone)}, which this learner does not have: it is left out; to go on with it, add "
+            "such callbacks first (learn.add_cbs, or cbs= where a fit is resumed)"] if gone else []
+    if (absent := len(state["random"]) - 1 - torch.cuda.device_count()) > 0:
+        said.append(f"the random states of {absent} GPUs that are not here: what was drawn on them is drawn otherwise")
+    if said:
+        warn(f"{source} holds {'; and '.join(said)}")
 
 
 def check_state(learn: Learner, state: dict[str, Any], with_opt: bool = True, source: Any = "the saved state") -> None:
