@@ -263,6 +263,16 @@ def test_the_state_of_callbacks_that_are_gone_is_left_out_with_a_warning(tmp_pat
     line_learner([EMA(), EarlyStopping(), SaveBest()]).load(tmp_path / "c")     # all are there: nothing to say
 
 
+def test_random_states_of_gpus_that_are_not_here_are_left_out_with_a_warning(tmp_path):
+    learn = line_learner()
+    learn.save(tmp_path / "s")
+    state = read_tree(tmp_path / "s")
+    state["random"] += [torch.zeros(16, dtype=torch.uint8)] * (torch.cuda.device_count() + 3)
+    write_tree(tmp_path / "s", state)
+    with pytest.warns(CollabWarning, match="s holds the random states of 3 GPUs that are not here"):
+        learn.load(tmp_path / "s")
+
+
 def test_two_of_a_kind_get_each_their_own_state(tmp_path):
     one, other = SaveBest("train_loss"), SaveBest("valid_loss")
     learn = line_learner([one, other])
