@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,8 +32,8 @@ class _Drawing:
     """Which threads are inside of something that draws, how deep, and the random state before the first of them."""
 
     lock = threading.Lock()
-    depth: Counter[int] = Counter()
-    before: list[Tensor] | None = None
+    depth: ClassVar[Counter[int]] = Counter()
+    before: ClassVar[list[Tensor] | None] = None
 
     @classmethod
     def enter(cls, keep: bool) -> list[Tensor]:
