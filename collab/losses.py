@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rows import entries_at, rows_at
+
 
 def mse(pred: Tensor, target: Tensor) -> Tensor:
     """Mean squared error over the batch. Raises ValueError for shapes that differ."""
@@ -41,9 +43,9 @@ def observed_mse(ratings: Tensor, u: Tensor, v: Tensor, how: str = "gather") -> 
                          f"shape ({len(u)}, {len(v)}); got {ratings.layout}, {tuple(ratings.shape)}")
     (users, items), stored = ratings._indices(), ratings._values()     # from one tensor, hence in one order
     if how == "gather":
-        return mse((u[users] * v[items]).sum(1), stored)
+        return mse((rows_at(u, users) * rows_at(v, items)).sum(1), stored)
     if how == "product":
-        return mse((u @ v.T)[users, items], stored)
+        return mse(entries_at(u @ v.T, users, items), stored)
     raise ValueError(f"how={how!r} is neither 'gather' nor 'product'")
 
 

@@ -8,15 +8,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .data.databunch import CollabDataBunch
 from .data.negatives import Negatives
 from .errors import DataError
 from .losses import bpr, log_drawn, positive, sampled_softmax, softmax_in_batch
 from .recommend import CrossScores, cross_scores
+from .rows import entries_at, rows_at
 from .train.callback import Callback
 
-MAX_SCORES = 1 << 22    # scores that a validation batch takes at a time; a training batch is as large as it was asked
+MAX_SCORES = 1 << 22    # scores that a validation batch takes at a time
+MAX_TRAINED = 1 << 25   # scores of all items that a training batch takes at a time: some 1 GiB with their copies
 
 
 class Objective(Callback):
@@ -210,11 +213,12 @@ class InBatchSoftmax(Objective):
 
 
 class FullSoftmax(Objective):
-    """Mean of -log softmax(scores / temperature)[item] over all items that were trained on. Exact, and a batch takes a
-    row of n_items scores for each of its users: for catalogues of up to some ten thousand items. Batches of many rows a
-    user, such as bs=16384 on MovieLens-100K, cost hardly more than small ones: this is then the multinomial likelihood
-    of whole histories (Liang et al. 2018). For `SoftmaxNet` (or what else has
-    `logits(users, items)` -> (bs, n_items)), and for models with a `cross`."""
+    """Mean of -log softmax(scores / temperature)[item] over all items that were trained on. Exact, and a batch makes a
+    row of n_items scores for each of its users, at most MAX_TRAINED at a time: more of them are made twice, once more
+    for the gradient. For catalogues of up to some ten thousand items. Batches of many rows a user, such as bs=16384 on
+    MovieLens-100K, cost hardly more than small ones: this is then the multinomial likelihood of whole histories (Liang
+    et al. 2018). For `SoftmaxNet` (or what else has `logits(users, items)` -> (bs, n_items)), and for models with a
+    `cross`."""
 
     name = "full_softmax"
 
@@ -230,21 +234,36 @@ class FullSoftmax(Objective):
 
     def predict(self) -> None:
         learn, (users, items) = self.learn, self.learn.xb
-        n_items = learn.data.n_items
-        step = len(users) if learn.training else max(1, MAX_SCORES // n_items)
-        preds, losses = zip(*(self._rows(u, i) for u, i in zip(users.split(step), items.split(step))))
-        learn.pred, self.loss = torch.cat(preds), torch.cat(losses).mean()
+        if learn.model.training and getattr(learn.model, "leave_out", False):
+            inputs, row = users, torch.arange(len(users), device=users.device)      # rows have inputs of their own
+        else:
+            inputs, row = torch.unique(users, return_inverse=True)                  # a user is scored once
+        step = max(1, (MAX_TRAINED if learn.training else MAX_SCORES) // learn.data.n_items)
+        if len(inputs) <= step:
+            learn.pred, losses = self._rows(inputs, row, items)
+        else:
+            learn.pred, losses = self._in_pieces(inputs, row, items, step)
+        self.loss = losses.mean()
 
-    def _rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """(score, loss) of each row. A user of several rows is scored once, unless rows have inputs of their own."""
-        model, row = self.learn.model, torch.arange(len(users), device=users.device)
-        if not (model.training and getattr(model, "leave_out", False)):
-            users, row = torch.unique(users, return_inverse=True)
+    def _in_pieces(self, inputs: Tensor, row: Tensor, items: Tensor, step: int) -> tuple[Tensor, ...]:
+        """`_rows` of `step` inputs at a time, whose scores are made again when their gradient is asked for."""
+        order = torch.argsort(row, stable=True)
+        begins = torch.arange(0, len(inputs), step, device=row.device)
+        ends = torch.searchsorted(row[order], begins + step)
+        mine = order.tensor_split(ends[:-1].cpu())
+        parts = [checkpoint(self._rows, inputs[begin:begin + step], row[some] - begin, items[some], use_reentrant=False)
+                 for begin, some in zip(begins.tolist(), mine)]
+        back = torch.argsort(order)
+        return tuple(rows_at(torch.cat(column), back) for column in zip(*parts))
+
+    def _rows(self, inputs: Tensor, row: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """(score, loss) of each of `items` (m,), to which the inputs at `row` (m,) belong."""
+        model, never = self.learn.model, self.negatives.q == 0
         own: CrossScores | None = getattr(model, "logits", None)
-        every, never = torch.arange(self.learn.data.n_items, device=items.device), self.negatives.q == 0
-        logits = cross_scores(model)(users, every) if own is None else own(users, items)
-        scores = logits[row, items]
-        total = (logits / self.temperature).masked_fill(never, -math.inf).logsumexp(1)[row]
+        every = torch.arange(self.learn.data.n_items, device=items.device)
+        logits = cross_scores(model)(inputs, every) if own is None else own(inputs, items)
+        scores = entries_at(logits, row, items)
+        total = rows_at((logits / self.temperature).masked_fill(never, -math.inf).logsumexp(1), row)
         wanted = scores / self.temperature
         return scores, torch.where(never[items], torch.logaddexp(total, wanted), total) - wanted    # a cold one counts
 

@@ -49,6 +49,10 @@ def dense(users: Tensor, items: Tensor, ratings: Tensor, n_users: int, n_items: 
     return table, rated
 
 
+def spread_of(data: tuple[Tensor, Tensor, Tensor]) -> float:
+    return float(data[2].numpy().std()) or 1.0
+
+
 def naive_side(m: ALS, side: str, data: tuple[Tensor, Tensor, Tensor]) -> np.ndarray:
     """All vectors of one side, one dense system after another, the other side fixed."""
     n_users, n_items = m.config["n_users"], m.config["n_items"]
@@ -71,7 +75,8 @@ def naive_side(m: ALS, side: str, data: tuple[Tensor, Tensor, Tensor]) -> np.nda
         else:
             bias = getattr(m, f"{other}_bias").weight.numpy()[:, 0]
             known = np.column_stack([fixed[seen], np.ones(seen.sum())])
-            left = known.T @ known + reg * seen.sum() ** nu * np.eye(known.shape[1])
+            held = [spread_of(data)] * fixed.shape[1] + [1.0]
+            left = known.T @ known + reg * seen.sum() ** nu * np.diag(held)
             right = known.T @ (r[seen] - data[2].numpy().mean() - bias[seen])
         solved.append(np.linalg.solve(left, right))
     return np.array(solved)
@@ -94,7 +99,8 @@ def naive_loss(m: ALS, data: tuple[Tensor, Tensor, Tensor]) -> float:
     for n, tables in ((rated.sum(1), ["u_weight", "u_bias"]), (rated.sum(0), ["i_weight", "i_bias"])):
         for name in tables[:1 if m.implicit else 2]:
             for row, count in zip(getattr(m, name).weight.numpy(), n):
-                total += reg * count ** nu * (row @ row) if count else 0.0
+                held = 1.0 if m.implicit or name.endswith("bias") else spread_of(data)
+                total += reg * count ** nu * held * (row @ row) if count else 0.0
     return total
 
 
@@ -112,8 +118,9 @@ def joined(m: ALS, side: str) -> np.ndarray:
 def test_a_sweep_solves_the_items_and_then_the_users_as_dense_algebra_does(kind: str, n_users: int, n_items: int,
                                                                           n_factors: int, n: int, seed: int):
     m, data = model(kind, n_users, n_items, n_factors, seed), rows(n_users, n_items, n, seed)
+    prepared = m.prepare(*data)
     expected = naive_side(m, "i", data)
-    m.sweep(m.prepare(*data))
+    m.sweep(prepared)
     np.testing.assert_allclose(joined(m, "i")[1:], expected[1:], rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(joined(m, "u")[1:], naive_side(m, "u", data)[1:], rtol=1e-8, atol=1e-10)
     for side in "ui":
@@ -139,7 +146,8 @@ def test_the_solution_of_one_user_and_one_item_by_hand(kind: str):
 @pytest.mark.parametrize("n", [1, 30, 88])
 def test_the_loss_is_the_naive_double_sum(kind: str, n: int):
     m, data = model(kind), rows(n=n)
-    assert m.loss(m.prepare(*data)) == pytest.approx(naive_loss(m, data), rel=1e-12)
+    prepared = m.prepare(*data)
+    assert m.loss(prepared) == pytest.approx(naive_loss(m, data), rel=1e-12)
 
 
 @kinds
@@ -363,3 +371,45 @@ def test_alpha_is_by_default_seven_over_the_mean_strength_so_that_their_unit_doe
         tables.append(m.i_weight.weight.clone())
         assert ALS(**m.config).alpha == m.alpha
     torch.testing.assert_close(tables[0], tables[1])
+
+
+# Scales -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("cg_steps", [0, 3])
+@pytest.mark.parametrize(("times", "plus"), [(1e-3, 0.0), (200.0, 0.0), (1e5, 0.0), (1e12, 0.0), (2.0, -6.0)])
+def test_ratings_on_another_scale_give_the_same_predictions_on_that_scale(times: float, plus: float, cg_steps: int):
+    users, items, ratings = rows(40, 30, 500)
+    new = torch.tensor([1, 4, 9]), torch.tensor([5.0, 1.0, 4.0])
+    scores, losses = [], []
+    for a, b in ((1.0, 0.0), (times, plus)):
+        torch.manual_seed(0)
+        m = ALS(4, 40, 30, implicit=False, cg_steps=cg_steps)
+        prepared = m.prepare(users, items, ratings.float() * a + b)
+        for _ in range(5):
+            m.sweep(prepared)
+        again = ALS(**m.config)         # as a file makes it
+        again.load_state_dict(m.state_dict())
+        every = torch.arange(40), torch.arange(30)
+        scores.append([(m.cross(*every) - b) / a, (again.score_history(new[0], new[1] * a + b) - b) / a])
+        losses.append(m.loss(prepared) / a ** 2)
+    for one, other in zip(*scores):
+        torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-3)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_ratings_that_are_all_equal_are_predicted_as_they_are():
+    users, items, ratings = rows(20, 15, 100)
+    m = ALS(3, 20, 15, implicit=False)
+    m.sweep(m.prepare(users, items, torch.full_like(ratings, 7.0)))
+    torch.testing.assert_close(m.cross(torch.arange(20), torch.arange(15)), torch.full((20, 15), 7.0), atol=0.05, rtol=0)
+
+
+def test_going_on_with_ratings_of_another_spread_begins_where_the_first_ended():
+    """The standardised weights stay; more people have nearly the same spread, and a second fit exactly the same."""
+    users, items, ratings = rows(20, 15, 100)
+    m = ALS(3, 20, 15, implicit=False, dtype="float64")
+    m.sweep(m.prepare(users, items, ratings))
+    before = m._table("u").clone()
+    m.prepare(users, items, ratings * 10)
+    torch.testing.assert_close(m._table("u"), before)
+    assert m.spread.item() == pytest.approx(10 * ratings.numpy().std())

@@ -1,6 +1,7 @@
 """Interpretation: planted structure is found, numbers agree with other libraries, and nothing moves."""
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from collab import (
     synthetic,
 )
 from collab.interpret.asked import names
+from collab.interpret.maps import need
 from collab.interpret.pca import PCA
 from collab.recommend import top_k
 
@@ -337,3 +339,11 @@ def test_errors_of_a_loaded_learner_come_from_a_table_of_ratings_and_a_whole_bun
         loaded.errors()
     with pytest.raises(TypeError, match=r"a part of the data, such as data\.valid"):
         loaded.learn.validate(data)
+
+
+def test_a_package_that_is_imported_for_a_map_leaves_the_filters_of_warnings_alone(tmp_path, monkeypatch):
+    """As scikit-learn, which adds one when it is imported."""
+    (tmp_path / "adds_a_filter.py").write_text("import warnings; warnings.simplefilter('always'); here = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = list(warnings.filters)
+    assert need("adds_a_filter").here == 1 and warnings.filters == before

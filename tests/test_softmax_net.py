@@ -11,12 +11,14 @@ from torch import Tensor
 
 from collab import (
     CollabDataBunch,
+    CollabWarning,
     Index,
     Popularity,
     SoftmaxNet,
     collab_learner,
     evaluate,
     load_learner,
+    objectives,
     per_user_split,
 )
 
@@ -165,7 +167,8 @@ def test_the_reference_settings_learn_two_tastes_and_come_back_from_a_file(data:
     with learn.no_logging():
         learn.fit(15)
     assert evaluate(learn, k=5).summary["recall"] > 1.4 * evaluate(Popularity(data), k=5).summary["recall"]
-    loaded = load_learner(learn.export(tmp_path / "m"), device="cpu")
+    with pytest.warns(CollabWarning, match="does not hold opt_func Adagrad"):
+        loaded = load_learner(learn.export(tmp_path / "m"), device="cpu")
     pd.testing.assert_frame_equal(learn.recommend([0, 1, 2]), loaded.recommend([0, 1, 2]))
     for user in (4, 5):         # somebody new with the history of a known user is that user
         rows, _ = data.histories[data.users[user]]
@@ -181,3 +184,56 @@ def test_unknown_ids_are_the_average_ones(data: CollabDataBunch):
     torch.testing.assert_close(learn.model.i_in.weight[0], learn.model.i_in.weight[1:].mean(0))
     with pytest.warns(UserWarning, match="average"):
         assert len(learn.recommend("nobody" if data.users.kind == "string" else 10**6, n=3)) == 3
+
+
+def gradients(data: CollabDataBunch, most: int, monkeypatch: pytest.MonkeyPatch, **options: object) -> list[Tensor]:
+    """Scores, loss and gradients of a batch of 80 rows, with so many scores at a time; and how many rows were most."""
+    monkeypatch.setattr(objectives, "MAX_TRAINED", most)
+    torch.manual_seed(0)
+    net = SoftmaxNet(4, data.n_users, data.n_items, data.train.tensors[:2], hidden=(4,), **options)
+    objective = (learn := collab_learner(data, net, metrics=[], seed=1)).objective
+    objective.know(data)
+    learn.xb, learn.training = [t[:80] for t in data.train.tensors[:2]], True
+    rows = []
+    net.layers[0].register_forward_hook(lambda m, args, out: rows.append(len(out)))
+    net.train()
+    objective.predict()
+    objective.loss.backward()
+    return [learn.pred.detach(), objective.loss.detach(), *(p.grad for p in net.parameters()), torch.tensor(max(rows))]
+
+
+@pytest.mark.parametrize("leave_out", [False, True])
+def test_training_in_pieces_gives_the_same_loss_and_gradients(leave_out: bool, data: CollabDataBunch,
+                                                               monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "rand", lambda *shape, **options: torch.ones(*shape, **options))     # leaves out nothing
+    *whole, all_rows = gradients(data, 1 << 25, monkeypatch, leave_out=leave_out)
+    *pieces, few_rows = gradients(data, 7 * data.n_items, monkeypatch, leave_out=leave_out)
+    assert all_rows == (80 if leave_out else len(data.train.tensors[0][:80].unique())) and few_rows == 7
+    for one, other in zip(whole, pieces):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_scored_again_for_the_gradient_leaves_out_the_same(data: CollabDataBunch,
+                                                                   monkeypatch: pytest.MonkeyPatch):
+    again = gradients(data, 7 * data.n_items, monkeypatch, leave_out=False, drop=0.5)
+    monkeypatch.setattr(objectives, "checkpoint", lambda function, *args, use_reentrant: function(*args))
+    for one, other in zip(again, gradients(data, 7 * data.n_items, monkeypatch, leave_out=False, drop=0.5)):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_batch_of_many_users_and_items_trains_in_bounded_memory(monkeypatch: pytest.MonkeyPatch):
+    ratings = pd.DataFrame({"user": range(400), "item": [n % 300 for n in range(400)]})
+    data = CollabDataBunch.from_df(ratings, implicit=True, bs=400, valid_pct=0, seed=0, device="cpu")
+    monkeypatch.setattr(objectives, "MAX_TRAINED", 301 * 10)
+    most = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal most
+            out = func(*args, **(kwargs or {}))
+            most = max(most, out.numel() if isinstance(out, torch.Tensor) else 0)
+            return out
+    learn = collab_learner(data, "softmax", n_factors=4, metrics=[])
+    with Watch(), learn.no_logging():
+        learn.fit(1)
+    assert most <= 301 * 10 < 400 * 301

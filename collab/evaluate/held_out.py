@@ -63,8 +63,8 @@ class HeldOut:
         check_threshold(threshold)
         user, item, rating, key = _columns(data, batches)
         asked = torch.unique(user[user != UNKNOWN]) if users is None else _known(data.users, users)
-        rows = np.arange(1, data.n_items) if among is None else data.catalogue.known(among, "in among=")
-        pool = torch.from_numpy(np.unique(rows[rows != UNKNOWN]))
+        chosen = np.arange(1, data.n_items) if among is None else data.catalogue.known(among, "in among=")
+        pool = torch.from_numpy(np.unique(chosen[chosen != UNKNOWN]))
         rest = torch.ones_like(user, dtype=torch.bool) if users is None else torch.isin(user, asked)
         seen, left_out, never = data.histories if exclude else None, {}, torch.zeros_like(user, dtype=torch.bool)
         for name, out in (("ratings_of_unknown_users", user == UNKNOWN),

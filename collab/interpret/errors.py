@@ -25,13 +25,13 @@ def errors(learn: CollabLearner, part: TensorBatches | pd.DataFrame | None = Non
     if learn.ranks:
         raise DataError(f"the scores of {type(learn.model).__name__} only put items in an order, so there is no error "
                         "of ratings; see with evaluate(learn) how well it ranks")
-    part = learn.data.batches(part) if is_table(part) else learn.data.valid if part is None else part
-    preds, targets = learn.get_preds(part)
+    batches: Any = learn.data.batches(part) if is_table(part) else learn.data.valid if part is None else part
+    preds, targets = learn.get_preds(batches)
     users, items, ratings = (t.cpu() for t in learn.data.train.tensors)
     rows = []
     for name, damping in (("mean rating", (math.inf, math.inf)), ("mean and biases", ())):
         baseline = BiasBaseline(learn.data.n_users, learn.data.n_items).fit(users, items, ratings, *damping)
-        parts = [learn.decode(baseline(u.cpu(), i.cpu())) for u, i, _ in part.in_order()]
+        parts = [learn.decode(baseline(u.cpu(), i.cpu())) for u, i, _ in batches.in_order()]
         rows.append(_row(name, torch.cat(parts), targets))
     return pd.DataFrame([*rows, _row(type(learn.model).__name__, preds, targets)])
 

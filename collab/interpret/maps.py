@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +23,12 @@ LEAST = {"tsne": 4, "umap": 4, "pca": 2}        # ids that a map is made of
 
 def need(module: str) -> Any:
     """The optional module, imported. Raises ImportError with the remedy where it is not installed."""
+    if (there := sys.modules.get(module)) is not None:
+        return there
     drawn = random.getstate()       # some of them draw from it while they are imported
     try:
-        return import_module(module)
+        with warnings.catch_warnings():     # and some add filters of warnings for good
+            return import_module(module)
     except ImportError:
         name = module.partition(".")[0]
         package = PACKAGES.get(name, name)

@@ -45,9 +45,11 @@ class ALS(SolvedModel):
 
     Not `implicit` (Zhou et al. 2008, with biases): score = mu + b_u + b_i + p_u . q_i over the rated pairs only,
 
-        sum (r - score)^2 + reg (sum_u n_u^nu (|p_u|^2 + b_u^2) + sum_i n_i^nu (|q_i|^2 + b_i^2))
+        sum (r - score)^2 + reg (sum_u n_u^nu (s |p_u|^2 + b_u^2) + sum_i n_i^nu (s |q_i|^2 + b_i^2))
 
-    with nu = 1 by default. [p_u, b_u] is solved at once against rows [q_i, 1] and targets r - mu - b_i.
+    with nu = 1 by default, mu the mean and s the deviation of the ratings (`spread`), so that ratings on another scale
+    give the same predictions on that scale: with r = mu + s t it is s^2 times the same sum for t and factors and biases
+    of t, p = s^1/2 p_t and b = s b_t, which are what is solved. [p_u, b_u] is solved at once against rows [q_i, 1].
 
     A sweep goes over the items and then the users, with the normal equations of histories of like length summed by
     batched products. By default they are solved by `cg_steps` = 3 steps of conjugate gradients from where the sweep
@@ -57,9 +59,10 @@ class ALS(SolvedModel):
     `solve_user` is always exact.
 
     `u_weight` (n_users, n_factors), `i_weight`, and without `implicit` `u_bias` (n_users, 1), `i_bias` and `mu` hold
-    the solution; row 0 is the average of the others. `dtype` "float64" solves and keeps it in double precision."""
+    the solution, in units of the ratings; row 0 is the average of the others. `dtype` "float64" solves and keeps it in double precision."""
 
     n_sweeps = 15
+    spread: Tensor
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, implicit: bool = True, reg: float | None = None,
                  alpha: float | None = None, reg_power: float | None = None, cg_steps: int = 3, dtype: str = "float32"):
@@ -83,6 +86,7 @@ class ALS(SolvedModel):
         if not implicit:
             self.u_bias, self.i_bias = embedding(n_users, 1), embedding(n_items, 1)
             self.mu = nn.Parameter(torch.zeros(()))
+            self.register_buffer("spread", torch.ones(()))
         self.to(getattr(torch, dtype)).requires_grad_(False)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
@@ -109,8 +113,12 @@ class ALS(SolvedModel):
             pair, ratings = _strengths(pair, ratings)
             if self.config["alpha"] is None:        # kept, for people who are folded in
                 self.alpha = self.config["alpha"] = MEAN_WEIGHT / ratings.double().mean().item()
+        mean = ratings.double().mean().to(ratings)
+        if not self.implicit:
+            self._take_spread(ratings)
+            ratings = self._standard(ratings, mean)
         users, items, width = pair // n_items, pair % n_items, self._width
-        return Interactions(len(pair), ratings.double().mean().item(),
+        return Interactions(len(pair), mean.item(),
                             make_blocks(users, items, ratings, n_users, width),
                             make_blocks(items, users, ratings, n_items, width))
 
@@ -118,8 +126,9 @@ class ALS(SolvedModel):
     def sweep(self, prepared: Interactions) -> None:
         """Solve for all items, then for all users. The weights are replaced at the end, all of them at once."""
         before = (self._table("i"), self._table("u")) if self.cg_steps else (None, None)
-        items = self._solved(prepared.by_item, self._table("u"), len(self.i_weight.weight), prepared.mean, before[0])
-        users = self._solved(prepared.by_user, items, len(self.u_weight.weight), prepared.mean, before[1])
+        items = self._solved(prepared.by_item, self._table("u"), len(self.i_weight.weight), before[0])
+        users = self._solved(prepared.by_user, items, len(self.u_weight.weight), before[1])
+        users, items = self._in_ratings(users), self._in_ratings(items)
         for side, solved in (("u", users), ("i", items)):
             getattr(self, f"{side}_weight").weight.copy_(solved[:, :self.u_weight.embedding_dim])
             if not self.implicit:
@@ -142,8 +151,10 @@ class ALS(SolvedModel):
             pair, order = torch.sort(users * len(weight) + items, stable=True)
             pair, ratings = _strengths(pair, ratings[order])
             users, items = pair // len(weight), pair % len(weight)
+        else:
+            ratings = self._standard(ratings, self.mu)
         blocks = make_blocks(users, items, ratings, n_users, self._width)
-        return self._solved(blocks, self._table("i"), n_users, 0.0 if self.implicit else self.mu.item())
+        return self._in_ratings(self._solved(blocks, self._table("i"), n_users))
 
     @torch.no_grad()
     def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
@@ -157,7 +168,9 @@ class ALS(SolvedModel):
         """The whole objective, summed in float64; that of all pairs through Gram matrices, never users x items."""
         users, items = (_known(self._table(side)).double() for side in "ui")
         total = ((users.T @ users) * (items.T @ items)).sum() if self.implicit else users.new_zeros(())
-        design, offset = self._design(items, self.mu.item() if not self.implicit else 0.0)
+        design, offset = self._design(items)
+        if not self.implicit:
+            offset = offset + (self.mu.double() - prepared.mean) / self.spread      # before a first sweep mu is no mean
         for block in prepared.by_user:
             for _, columns, values in _pieces(block, self._width):
                 score = (gather(columns, design) @ users[block.rows][..., None]).squeeze(-1)
@@ -169,7 +182,7 @@ class ALS(SolvedModel):
         for table, blocks in ((users, prepared.by_user), (items, prepared.by_item)):
             for block in blocks:
                 total += (self._reg(block).double() * table[block.rows].square().sum(1)).sum()
-        return total.item()
+        return total.item() * (1.0 if self.implicit else self.spread.item() ** 2)
 
     # Inside ------------------------------------------------------------------------------------------------------
 
@@ -178,27 +191,46 @@ class ALS(SolvedModel):
         return self.u_weight.embedding_dim + (not self.implicit)
 
     def _table(self, side: str) -> Tensor:
-        """The factors of one side and, without `implicit`, the bias in a last column."""
+        """The factors of one side and, without `implicit`, the bias in a last column, both of standardised ratings."""
         weight = getattr(self, f"{side}_weight").weight
-        return weight if self.implicit else torch.cat([weight, getattr(self, f"{side}_bias").weight], 1)
+        return weight if self.implicit else torch.cat([weight / self.spread.sqrt(),
+                                                       getattr(self, f"{side}_bias").weight / self.spread], 1)
+
+    def _in_ratings(self, table: Tensor) -> Tensor:
+        """What `_table` gives, in units of the ratings."""
+        return table if self.implicit else torch.cat([table[:, :-1] * self.spread.sqrt(),
+                                                      table[:, -1:] * self.spread], 1)
+
+    def _standard(self, ratings: Tensor, mean: Tensor) -> Tensor:
+        return ((ratings.double() - mean) / self.spread).to(ratings)
+
+    @torch.no_grad()
+    def _take_spread(self, ratings: Tensor) -> None:
+        """Go over to the deviation of these ratings (1 where they are all equal), the standardised weights being what
+        they were, those that training begins with too."""
+        spread = ratings.double().std(correction=0)
+        spread = torch.where(spread > 1e-6 * ratings.abs().max(), spread, 1.0).to(self.spread)
+        for name, factor in (("weight", (spread / self.spread).sqrt()), ("bias", spread / self.spread)):
+            for side in "ui":
+                getattr(self, f"{side}_{name}").weight.mul_(factor)
+        self.spread.copy_(spread)
 
     def _reg(self, block: Block) -> Tensor:
         return self.reg * block.counts ** self.reg_power
 
-    def _design(self, known: Tensor, mean: float) -> tuple[Tensor, Tensor]:
+    def _design(self, known: Tensor) -> tuple[Tensor, Tensor]:
         """What the factors of the other side are solved against, and what is subtracted from the ratings before."""
         if self.implicit:
             return known, known.new_zeros(len(known))
         ones = torch.ones_like(known[:, :1])
         ones[0] = 0.0           # row 0 fills up short histories, and must add nothing
-        return torch.cat([known[:, :-1], ones], 1), mean + known[:, -1]
+        return torch.cat([known[:, :-1], ones], 1), known[:, -1]
 
-    def _solved(self, blocks: list[Block], other: Tensor, n_rows: int, mean: float,
-                before: Tensor | None = None) -> Tensor:
+    def _solved(self, blocks: list[Block], other: Tensor, n_rows: int, before: Tensor | None = None) -> Tensor:
         """One side with the `other` one fixed: exactly, or by steps that begin at `before`; zeros where there are no
         ratings, and the average in row 0."""
         known = _known(other)
-        design, offset = self._design(known, mean)
+        design, offset = self._design(known)
         gram = known.T @ known if self.implicit else known.new_zeros(self._width, self._width)
         solved = known.new_zeros(n_rows, self._width)
         failed = torch.zeros((), dtype=torch.int32, device=known.device)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..rows import entries_at
 from .products import MAX_NUMBERS, products
 
 Range = tuple[float, float]
@@ -39,7 +40,7 @@ def dots(u: nn.Embedding, v: nn.Embedding, users: Tensor, items: Tensor) -> Tens
     that are not too sparse, takes its scores from all of them: one product of matrices is many times faster than
     gathering rows and adding up their gradients. Both ways agree to rounding."""
     if len(users) >= LARGE and u.num_embeddings * v.num_embeddings <= 2 * u.embedding_dim * len(users):
-        return (u.weight @ v.weight.T)[users, items]        # whose gradient has the same bits each time, on a GPU too
+        return entries_at(u.weight @ v.weight.T, users, items)
     return (u(users) * v(items)).sum(1)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..rows import rows_at
 from .embedding import Range, embedding, inverse_sigmoid_range, sigmoid_range
 from .products import products
 
 Side = tuple[Tensor, Tensor]        # factors (n, n_factors), bias (n,)
 
-with warnings.catch_warnings():     # torch says once that compressed rows are in a beta state; filters are not for threads
+with warnings.catch_warnings():     # torch says once that compressed rows are in beta; filters are not for threads
     warnings.simplefilter("ignore", UserWarning)
     torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
 
@@ -112,7 +113,7 @@ class SVDpp(nn.Module):
         ids = torch.where(known, rows, 0)
         x = weight(ids)
         if self.history:
-            sums = (self._sums(side) if sums is None else sums)[rows]
+            sums = rows_at(self._sums(side) if sums is None else sums, rows)
             if own is not None:
                 sums, counts = sums - self._partners(side)(own), counts - 1
             x = x + sums * (known / counts.clamp(min=1).sqrt())[:, None]

@@ -33,7 +33,7 @@ class _Drawing:
 
     lock = threading.Lock()
     depth: ClassVar[Counter[int]] = Counter()
-    before: list[Tensor] | None = None
+    before: ClassVar[list[Tensor] | None] = None
 
     @classmethod
     def enter(cls, keep: bool) -> list[Tensor]:
