@@ -5,7 +5,6 @@ import re
 import matplotlib as mpl
 import pandas as pd
 import pytest
-
 from matplotlib.figure import Figure
 
 from collab import (
