@@ -5,13 +5,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 WORKERS ?= -n 2 --dist loadfile
 NUMERIC := index ranking rank_ensemble ensembles recommend saved resume
-# Each of several workers that compute at a time gets one thread.
-export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test numeric lint bench peers nbs docs dist smoke clean
 
 demo: .venv/core
 	$(BIN)/collab demo --out demo $(ARGS)
+
+# Workers that compute side by side get one thread each.
+test numeric: export OMP_NUM_THREADS ?= 1
 
 test: lint
 	$(BIN)/python -m pytest $(WORKERS) --durations=10

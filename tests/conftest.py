@@ -1,14 +1,16 @@
-"""Real data for the tests, where there is any within reach."""
+"""Real data for the tests, where there is any within reach, and the command line as tests call it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from collab import cli, synthetic
 from collab.data.dataset import RatingSet
 from collab.data.download import RECBOLE, RECBOLE_WHEEL, cache_folder, fetch_recbole
 from collab.data.movielens import movielens
@@ -48,3 +50,32 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ratings.csv, films.csv and a model trained on them through the command line."""
+    folder = tmp_path_factory.mktemp("cli")
+    ml = synthetic(n_users=60, n_items=40, n_ratings=900, seed=1)
+    ml.ratings.to_csv(folder / "ratings.csv", index=False)
+    ml.items.to_csv(folder / "films.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["collab", "train", f"{folder}/ratings.csv", "--epochs", "2", "--factors", "4",
+                                    "--items", f"{folder}/films.csv", "--out", f"{folder}/model.safetensors"])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+    return folder
+
+
+@pytest.fixture
+def collab(monkeypatch: pytest.MonkeyPatch,
+           capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command: (exit code, standard output, standard error)."""
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["collab", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        return stop.value.code or 0, printed.out, printed.err
+    return run

@@ -3,6 +3,8 @@ a `CollabWarning`, once, at the caller's line. The register below lists all of t
 
 import ast
 import warnings
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,8 @@ from collab import (
     rows_split,
     synthetic,
 )
+from collab.cli.app import Model, train
+from collab.cli.reading import read_all
 from collab.losses import mse
 
 SOURCE = Path(collab.__file__).parent
@@ -264,6 +268,30 @@ def nothing_has_so_many_ratings_to_be_similar(tmp_path):
 def nothing_has_so_many_ratings_to_be_compared(tmp_path):
     CollabInterpretation(taught()).similar_pairs(by="user", min_ratings=1000)
 
+
+# the command line
+@says("cli/reading.py:_known", "f.csv has no names of columns: the first is taken for the ids, the second for the t")
+def films_without_names_of_columns(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n1,1,5\n2,2,3\n")
+    (tmp_path / "f.csv").write_text("1,Heat (1995)\n2,Up (2009)\n")
+    read_all(str(tmp_path / "r.csv"), tmp_path / "f.csv", None, None)
+
+
+@says("cli/app.py:train", "u.csv is not used: it says nothing that several users have in common")
+def users_of_whom_nothing_is_known(tmp_path):
+    ml = synthetic(20, 20, 200, seed=0)
+    ml.ratings.to_csv(tmp_path / "r.csv", index=False)
+    pd.DataFrame({"user": range(1, 21), "name": map(str, range(20))}).to_csv(tmp_path / "u.csv", index=False)
+    with redirect_stdout(StringIO()):
+        train(str(tmp_path / "r.csv"), model=Model.TWO_TOWER, users=tmp_path / "u.csv", epochs=1, factors=2,
+              out=tmp_path / "m.safetensors")
+
+
+@says("cli/app.py:train", "--threshold 0 leaves out none of the 200 ratings: the lowest is 1; take a higher one, or")
+def a_threshold_below_all_ratings(tmp_path):
+    synthetic(20, 20, 200, seed=0).ratings.to_csv(tmp_path / "r.csv", index=False)
+    with redirect_stdout(StringIO()):
+        train(str(tmp_path / "r.csv"), model=Model.EASE, threshold=0, out=tmp_path / "m.safetensors")
 
 
 # The rule ---------------------------------------------------------------------------------------------------------

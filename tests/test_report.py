@@ -5,8 +5,20 @@ import re
 import matplotlib as mpl
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from collab import CollabDataBunch, CollabInterpretation, collab_learner, load_learner, synthetic
+from collab import (
+    CollabDataBunch,
+    CollabInterpretation,
+    DataError,
+    RankingMetrics,
+    collab_learner,
+    evaluate,
+    load_learner,
+    synthetic,
+    user_split,
+)
+from collab.interpret.curves import panels
 
 pytest.importorskip("altair")
 ML = synthetic(n_users=40, n_items=60, n_ratings=900, seed=0)
@@ -63,6 +75,47 @@ def test_a_model_without_biases_is_reported_with_a_sentence_in_their_place(tmp_p
     page = CollabInterpretation(learn).report(tmp_path / "net.html").read_text()
     for sentence in ("EmbeddingNet has no i_bias", "no history of training", "no error to report"):
         assert sentence in page
+
+
+@pytest.mark.parametrize(("model", "axes"), [
+    ("als", ["training: objective per rating", "validation loss", "ndcg@10", "recall@10"]),
+    ("bpr", ["training loss, smoothed", "validation loss", "ndcg@10", "recall@10"]),
+])
+def test_a_model_that_ranks_is_reported_by_its_ranking_beside_the_most_popular_items(model, axes, tmp_path):
+    learn = collab_learner(CollabDataBunch.from_df(ML.ratings, items=ITEMS, seed=0), model, n_factors=4)
+    with learn.no_logging():
+        learn.fit(3, cbs=RankingMetrics() if model == "als" else None)
+    drawn = {ax.get_title(): ax for ax in (draw(ax=Figure().subplots()) for draw in panels(learn))}
+    assert [*drawn] == axes
+    step = "sweep" if model == "als" else "epoch"
+    assert [ax.get_xlabel() for ax in drawn.values()] == [step if model == "als" else "batch", step, step, step]
+    line, = drawn["ndcg@10"].get_lines()
+    assert line.get_xdata().tolist() == [1, 2, 3]
+    assert line.get_ydata().tolist() == learn.recorder.frame()["ndcg@10"].tolist()
+    page = shown(CollabInterpretation(learn).report(tmp_path / "r.html"))
+    assert page.count("<img ") == 4 + 1 and "<h2>Ranking</h2>" in page
+    assert "<h2>Error</h2>" not in page and "units of the rating" not in page
+    found = evaluate(learn, k=10)
+    for name in ("ndcg", "recall", "mrr"):
+        row = [f"{result.summary[name]:.4f}" for result in (found, found.baseline)]
+        assert re.search(rf"<td>{name}</td>\s*<td>{row[0]}</td>\s*<td>{row[1]}</td>", page)
+    assert ("solved in 3 sweeps on" if model == "als" else "trained for 3 epochs on") in page
+
+
+def test_a_model_that_is_solved_in_one_sweep_or_ranks_nobody_is_reported_with_sentences(tmp_path):
+    data = CollabDataBunch.from_df(ML.ratings, split=user_split(0.2), seed=0)
+    learn = collab_learner(data, "ease")
+    with learn.no_logging():
+        learn.fit()
+    page = shown(CollabInterpretation(learn).report(tmp_path / "r.html"))
+    assert "solved in 1 sweep on" in page and "EASE was solved in one sweep, so there are no curves to draw" in page
+    assert "there is no ranking to report: none of" in page
+
+
+def test_errors_of_ratings_are_refused_for_a_model_that_ranks():
+    data = CollabDataBunch.from_df(ML.ratings, seed=0)
+    with pytest.raises(DataError, match=r"scores of ALS only put items in an order, .*evaluate\(learn\)"):
+        CollabInterpretation(collab_learner(data, "als", n_factors=2)).errors()
 
 
 def small(*n_ratings):

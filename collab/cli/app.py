@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 
 from .. import __version__, interrupt
@@ -153,12 +154,17 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
                         "columns such as genres or age")
     if users is not None and user_features is None:
         warn(f"{users} is not used: it says nothing that several users have in common, such as an age or a group")
+    how = split_of(split, valid_pct, seed)
+    parts: dict[str, Any] = {"split": how} if valid_pct else {"valid_pct": 0.0}
     titled: dict[str, Any] = given(title_name=title_col)
     bunch = CollabDataBunch.from_df(ratings, user_col, item_col, rating_col, time_col, items=known_items,
                                     users=known_users, bs=bs or SIZES.get(model, 64), seed=seed,
-                                    split=split_of(split, valid_pct, seed), duplicates=duplicates or "keep",
-                                    user_features=user_features, item_features=item_features, implicit=implicit,
-                                    threshold=threshold, **titled)
+                                    duplicates=duplicates or "keep", user_features=user_features,
+                                    item_features=item_features, implicit=implicit, threshold=threshold, **parts,
+                                    **titled)
+    if threshold is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > threshold:
+        warn(f"--threshold {threshold:g} leaves out none of the {len(ratings):,} ratings: the lowest is {lowest:g}; "
+             "take a higher one, or say --implicit")
     notes = {"source": data, "split": split, "valid_pct": valid_pct, "seed": seed, "duplicates": duplicates or "keep",
              "reading": {name: v for name, v in reading.items() if not is_set(data)},
              "fingerprint": fingerprint(ratings, bunch.schema)}

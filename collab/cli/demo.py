@@ -52,6 +52,6 @@ def tour(out: Path, bs: int = 64, epochs: int = 5, seed: int = 0) -> bool:
     learn.export(out / "model.safetensors", source="ml-100k", split="u1")
     print(f"\nWrote {out}/loss.png, {out}/schedule.png and {out}/model.safetensors. Ask it for more:")
     program = "collab" if shutil.which("collab") else os.path.relpath(sys.argv[0])     # make runs it from .venv
-    for words in ("recommend --user 42", 'similar "Toy Story"'):
-        print(f"  {program} {words} {out}/model.safetensors")
+    for command, asked in (("recommend", "--user 42"), ("similar", '"Toy Story"')):
+        print(f"  {program} {command} {out}/model.safetensors {asked}")
     return True
