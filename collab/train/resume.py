@@ -9,22 +9,32 @@ from ..loaders import generator_of
 from .callback import Callback
 from .checkpoint import read_tree, write_tree
 from .events import CancelBatch, CancelEpoch
-from .seeded import random_state, set_random_state
+from .seeded import random_state, set_random_state, untouched_randomness
 from .state import learner_state, restore_state
 from .steps import ShortEpoch
 
 
 class EpochStart(Callback):
-    """Remembers the random states in which the epoch began: from them its order of batches can be drawn again."""
+    """Remembers the random states in which the epoch began: from them its order of batches can be drawn again. What
+    validation draws is put back, so that training draws the same with and without it."""
 
     order = -90
 
     def __init__(self) -> None:
         self.drawn: dict[str, Any] = {}
+        self.apart: untouched_randomness | None = None
 
     def before_train(self) -> None:
         generator = generator_of(self.learn.data.train)
         self.drawn = {"random": random_state(), "batches": None if generator is None else generator.get_state()}
+
+    def before_validate(self) -> None:
+        self.apart = untouched_randomness(self.learn.data.valid)
+
+    def cleanup_validate(self) -> None:
+        if self.apart is not None:
+            self.apart.put_back()
+            self.apart = None
 
 
 class Checkpoint(Callback):

@@ -26,19 +26,20 @@ def set_random_state(states: list[Tensor]) -> None:
             torch.cuda.set_rng_state(state, device)
 
 
-class untouched_randomness(AbstractContextManager[None]):
+class untouched_randomness(AbstractContextManager[Any]):
     """Whatever is drawn inside, torch's global random state is afterwards what it was, and so are the generators that
     the batches `drawn` are drawn with. A class, since a generator function that Ctrl-C cuts off on its way out puts
     states back when it is collected, which may be in the middle of another fit."""
 
     def __init__(self, *drawn: Any):
-        self.drawn = drawn
-
-    def __enter__(self) -> None:
-        self.generators = [g for batches in self.drawn if (g := generator_of(batches)) is not None]
+        self.generators = [g for batches in drawn if (g := generator_of(batches)) is not None]
         self.states, self.before = [g.get_state() for g in self.generators], random_state()
 
     def __exit__(self, *error: object) -> None:
+        self.put_back()
+
+    def put_back(self) -> None:
+        """The states are again what they were when this was made."""
         for generator, state in zip(self.generators, self.states):
             generator.set_state(state)
         set_random_state(self.before)
