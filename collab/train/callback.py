@@ -80,8 +80,9 @@ class Dispatch:
     """Event -> the methods to call, built once a fit, so that what nobody listens to costs next to nothing.
 
     The verbs are attributes (`dispatch.predict()` ...): a callback's, where one defines it, else the default; `owners`
-    says whose they are. `callers` are the callbacks whose methods are in `table`, event by event. While cleanups run,
-    `cut_off` is the error or the wider Cancel that ended their scope, None where it ended by itself or its own Cancel.
+    says whose they are. `callers` are the callbacks whose methods are in `table`, event by event; `entered` names the
+    scopes whose `before_` event nothing has cut off. While cleanups run, `cut_off` is the error or the wider Cancel
+    that ended their scope, None where it ended by itself or its own Cancel.
     Raises TypeError where two callbacks define the same verb."""
 
     predict: Callable[[], None]
@@ -94,6 +95,7 @@ class Dispatch:
 
     def __init__(self, cbs: Iterable[Callback], defaults: Callback):
         self.cbs = in_order(cbs)
+        self.entered: set[str] = set()
         self.callers = {event: [cb for cb in self.cbs if callable(getattr(cb, event, None))] for event in EVENTS}
         self.table = {event: [_method(cb, event) for cb in callers] for event, callers in self.callers.items()}
         self.owners: dict[str, Callback] = {}
@@ -188,6 +190,7 @@ def scope(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             try:
                 run.emit(before)
                 entered = True
+                run.entered.add(name)
                 method(self, *args)
                 run.emit_to_all(after)
             except cancel:

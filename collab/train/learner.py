@@ -124,12 +124,13 @@ class Learner:
             self._check_fit(n_epochs)
             cbs = as_list(cbs)
             cbs = [*cbs, *resuming(resume, [*self.cbs, *cbs])]
-            with turn(self.model), own_randomness(), self.added_cbs(cbs), one_fit(self), self.calling(self.cbs):
+            with turn(self.model), own_randomness(), self.added_cbs(cbs), self.calling(self.cbs), one_fit(self):
                 set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
+                self.opt.zero_grad()    # a fit that was cut off may have left gradients
                 self.n_epochs, self.interrupted = int(n_epochs), False
                 self._fit()
         except KeyboardInterrupt:
-            FITTING.pop(self, None)     # it may have come where the fit had just ended
+            FITTING.discard(self)       # it may have come where the fit had just ended
             self.interrupted = True
             if self.progress in self.cbs:
                 print(f"Interrupted in epoch {self.epoch}, batch {self.i}; the history is kept, training can go on.")
@@ -138,8 +139,6 @@ class Learner:
 
     @scope("fit")
     def _fit(self) -> None:
-        FITTING[self] = True        # nothing has refused it
-        self.opt.zero_grad()        # one that was cut off may have left gradients
         for self.epoch in range(self.n_epochs):
             self._epoch()
 
@@ -153,8 +152,7 @@ class Learner:
     def _epoch(self) -> None:
         self._go_over(self.data.train, training=True)
         if self.data.valid is not None:
-            with untouched_randomness(self.data.valid):     # training draws the same with and without a validation
-                self._go_over(self.data.valid, training=False)
+            self._go_over(self.data.valid, training=False)
 
     def _go_over(self, batches: Any, training: bool) -> None:
         self.batches, self.training = batches, training

@@ -12,20 +12,22 @@ from .callback import Callback
 from .checkpoint import not_a_folder, read_tree, write_tree
 from .events import CancelBatch, CancelEpoch
 from .fingerprint import differences, fingerprint
-from .seeded import random_state, set_random_state
+from .seeded import random_state, set_random_state, untouched_randomness
 from .state import check_state, learner_state, restore_state
 from .steps import ShortEpoch
 
 
 class EpochStart(Callback):
     """Remembers what fit this is, where a `Checkpoint` is written or resumed, and the random states in which the epoch
-    began: from them its order of batches can be drawn again."""
+    began: from them its order of batches can be drawn again. What validation draws is put back, so that training draws
+    the same with and without it."""
 
     order = -90
 
     def __init__(self) -> None:
         self.drawn: dict[str, Any] = {}
         self.fit: dict[str, Any] = {}
+        self.apart: untouched_randomness | None = None
 
     def before_fit(self) -> None:
         asked = any(isinstance(cb, Checkpoint | Resume) for cb in self.learn.cbs)
@@ -34,6 +36,15 @@ class EpochStart(Callback):
     def before_train(self) -> None:
         generator = generator_of(self.learn.data.train)
         self.drawn = {"random": random_state(), "batches": None if generator is None else generator.get_state()}
+
+    def before_validate(self) -> None:
+        self.apart = untouched_randomness(self.learn.data.valid)
+        self.apart.__enter__()
+
+    def cleanup_validate(self) -> None:
+        if self.apart is not None:
+            self.apart.__exit__()
+            self.apart = None
 
 
 class Checkpoint(Callback):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import nn
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .learner import Learner
 
 RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", "loss")
-FITTING: WeakKeyDictionary[Learner, bool] = WeakKeyDictionary()
-"""The learners whose fit is running, and whether its first epoch has begun; not theirs, since a copy may be fitted."""
+FITTING: WeakSet[Learner] = WeakSet()
+"""The learners whose fit is running: no attribute of theirs, since a copy that is made meanwhile may be fitted."""
 
 _TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()     # not in the model: it is copied
 _GUARD = threading.Lock()
@@ -58,26 +58,31 @@ def untouched(learn: Learner, weights: bool = False, batches: Any = None) -> Ite
 @contextmanager
 def one_fit(learn: Learner) -> Iterator[None]:
     """Brackets a fit, after which the model is in evaluation mode. A fit that was refused, or cut off before its first
-    epoch began, changes nothing: hyper-parameters and the attributes of callbacks are what they were.
+    epoch began, changes nothing: hyper-parameters, gradients and the attributes of callbacks are what they were.
 
     Raises RuntimeError inside another fit of this learner."""
     if learn in FITTING:
         raise RuntimeError("a fit of this learner is running, and one inside it would break its schedule and stream "
                            "of random numbers; fit again when it is over")
     before = [(now, dict(now)) for now in (*learn.opt.param_groups, *map(vars, learn.cbs))]
-    settings = learn.n_epochs, learn.interrupted
+    run, grads = learn.run, [(p, p.grad) for p in learn.model.parameters()]
+    settings, grad_mode = (learn.n_epochs, learn.interrupted), torch.is_grad_enabled()
     try:
-        FITTING[learn] = False
+        FITTING.add(learn)
         yield
     except BaseException:
-        if not FITTING.get(learn):
+        if "fit" not in run.entered:
             learn.n_epochs, learn.interrupted = settings
             for now, was in before:
                 now.clear()
                 now.update(was)
+            for p, grad in grads:
+                p.grad = grad
         raise
     finally:
-        if FITTING.pop(learn, False):
+        torch.set_grad_enabled(grad_mode)       # Ctrl-C may have come on the way out of a `with` that changed it
+        FITTING.discard(learn)
+        if "fit" in run.entered:
             learn.model.eval()
 
 
