@@ -10,7 +10,16 @@ import torch
 from torch import nn
 
 import collab
-from collab import CollabDataBunch, CollabWarning, DataBunch, Learner, TensorBatches, collab_learner, synthetic
+from collab import (
+    CollabDataBunch,
+    CollabWarning,
+    DataBunch,
+    Learner,
+    MixedPrecision,
+    TensorBatches,
+    collab_learner,
+    synthetic,
+)
 from collab.losses import mse
 
 SOURCE = Path(collab.__file__).parent
@@ -33,7 +42,7 @@ def says(place, message):
 # Models and recipes -----------------------------------------------------------------------------------------------
 
 
-@says("build.py:collab_learner", r"SVDpp multiplies the matrix of all 1,080 training ratings in each of an epoch's 1,080")
+@says("build.py:collab_learner", r"SVDpp multiplies the matrix of all 1,080 training ratings in each")
 def small_batches_for_a_model_that_multiplies_all_ratings(tmp_path):
     ratings = synthetic(n_users=60, n_items=40, n_ratings=1200).ratings
     collab_learner(CollabDataBunch.from_df(ratings, valid_pct=0.1, seed=0, bs=1), "svdpp", 4)
@@ -54,6 +63,14 @@ def groups_of_ones_own(tmp_path):
         return torch.optim.SGD([p for group in groups for p in group["params"]])
     data = CollabDataBunch.from_df(synthetic(n_users=10, n_items=10, n_ratings=50).ratings, seed=0)
     collab_learner(data, "dot_bias", 4, opt_func=flat)
+
+
+@says("train/steps.py:MixedPrecision.predict", r"changes nothing in EmbeddingDot on batches of 40")
+def mixed_precision_without_a_matrix_product(tmp_path):
+    data = CollabDataBunch.from_df(synthetic(n_users=10, n_items=10, n_ratings=50).ratings, seed=0)
+    learn = collab_learner(data, "dot", 4, cbs=MixedPrecision())
+    with learn.no_logging():
+        learn.fit(1)
 
 
 def line_learner(model, loss_func=mse, **options):

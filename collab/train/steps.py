@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
+from ..errors import warn
 from .callback import Callback
 from .events import CancelStep
 
@@ -72,8 +75,12 @@ class GradientAccumulation(Callback):
 
 
 class MixedPrecision(Callback):
-    """Computes scores in bfloat16 (CPU and CUDA) or float16 (CUDA, with a scaled loss: Micikevicius et al. 2018);
-    weights, loss and what is reported stay float32. Applies to validation and `get_preds` too."""
+    """Computes scores under torch's autocast: matrix products, such as the layers of a network, in bfloat16 (CPU and
+    CUDA) or float16 (CUDA, with a scaled loss: Micikevicius et al. 2018); weights, loss and what is reported stay
+    float32. Applies to validation and `get_preds` too.
+
+    A fit warns where its first batch has nothing that is cast: dot models gather, multiply and add, and take a matrix
+    product for batches of 16,384 rows and more alone."""
 
     order = 25      # between accumulation and clipping: gradients are unscaled once a step
     looks = True
@@ -83,8 +90,10 @@ class MixedPrecision(Callback):
             raise ValueError(f"mixed precision is torch.bfloat16 or torch.float16, got {dtype}")
         self.dtype = dtype
         self.scaler = _scaler(dtype)
+        self.checked = False
 
     def before_fit(self) -> None:
+        self.checked = False
         if self.dtype is torch.float16 and self.learn.device.type != "cuda":
             raise ValueError("float16 needs a CUDA device; on a CPU use MixedPrecision(torch.bfloat16)")
         state, self.scaler = self.scaler.state_dict(), _scaler(self.dtype)      # one that was cut off is in mid-step
@@ -92,9 +101,19 @@ class MixedPrecision(Callback):
             self.scaler.load_state_dict(state)
 
     def predict(self) -> None:
-        learn = self.learn
-        with torch.autocast(learn.device.type, dtype=self.dtype):
+        learn, kinds = self.learn, set[torch.dtype]()
+
+        def seen(saved: torch.Tensor) -> torch.Tensor:
+            kinds.add(saved.dtype)
+            return saved
+        check, self.checked = learn.training and not self.checked, self.checked or learn.training
+        with torch.autocast(learn.device.type, dtype=self.dtype), \
+                saved_tensors_hooks(seen, lambda saved: saved) if check else nullcontext():
             learn.pred = learn.model(*learn.xb)
+        if check and self.dtype not in {*kinds, learn.pred.dtype}:
+            warn(f"MixedPrecision changes nothing in {type(learn.model).__name__} on batches of {len(learn.yb):,}: "
+                 f"there is no matrix product, which is what would be cast to {str(self.dtype).partition('.')[2]}; "
+                 "leave the callback out")
         learn.pred = learn.pred.float()
 
     def backward(self) -> None:
