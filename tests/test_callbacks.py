@@ -181,7 +181,7 @@ def test_mixed_precision_computes_in_bfloat16_and_reports_float32():
 def test_mixed_precision_matches_full_precision_on_ratings():
     def rmse(cbs):
         data = CollabDataBunch.from_df(synthetic().ratings, seed=0)
-        learn = collab_learner(data, cbs=cbs)
+        learn = collab_learner(data, "net", cbs=cbs)
         with learn.no_logging():
             learn.fit_one_cycle(3)
         return learn.validate()["rmse"]
@@ -241,7 +241,8 @@ def test_a_fit_that_was_cut_off_in_mid_step_can_go_on_and_its_scale_is_kept(monk
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_mixed_precision_on_a_gpu(dtype):
     data = CollabDataBunch.from_df(synthetic().ratings, seed=0, device="cuda")
-    learn = collab_learner(data, cbs=[MixedPrecision(dtype), GradientClip(1.0), GradientAccumulation(128)])
+    cbs = [MixedPrecision(dtype), GradientClip(1.0), GradientAccumulation(128)]
+    learn = collab_learner(data, "classifier", cbs=cbs)
     with learn.no_logging():
         learn.fit_one_cycle(3)
     assert learn.validate()["rmse"] < 0.9

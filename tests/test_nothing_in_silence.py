@@ -20,6 +20,7 @@ from collab import (
     CollabWarning,
     DataBunch,
     Learner,
+    MixedPrecision,
     RatingSet,
     TensorBatches,
     collab_learner,
@@ -171,6 +172,14 @@ def groups_of_ones_own(tmp_path):
         return torch.optim.SGD([p for group in groups for p in group["params"]])
     data = CollabDataBunch.from_df(synthetic(n_users=10, n_items=10, n_ratings=50).ratings, seed=0)
     collab_learner(data, "dot_bias", 4, opt_func=flat)
+
+
+@says("train/steps.py:MixedPrecision.predict", r"changes nothing in EmbeddingDot on batches of 40")
+def mixed_precision_without_a_matrix_product(tmp_path):
+    data = CollabDataBunch.from_df(synthetic(n_users=10, n_items=10, n_ratings=50).ratings, seed=0)
+    learn = collab_learner(data, "dot", 4, cbs=MixedPrecision())
+    with learn.no_logging():
+        learn.fit(1)
 
 
 def line_learner(model, loss_func=mse, **options):

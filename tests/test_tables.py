@@ -163,7 +163,8 @@ def test_a_type_that_has_no_name_is_refused_when_it_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("thing", [pl.Series([1]), pa.array([1]), pa.chunked_array([[1]]), pd.Series([1]), [1], None,
-                                   np.ones((2, 3)), pl.DataFrame, Capsule(pa.chunked_array([[1]]))], ids=repr)
+                                   np.ones((2, 3)), pl.DataFrame, Capsule(pa.chunked_array([[1]]))],
+                         ids=lambda thing: type(thing).__name__)
 def test_what_is_no_table_is_refused_by_its_name(thing):
     with pytest.raises(DataError, match=f"expected a table of films.*got {type(thing).__name__}"):
         as_frame(thing, "films")

@@ -200,6 +200,7 @@ def test_l2_pulls_norms_and_gravity_all_scores_towards_zero(bs):
     assert small[0] < 0.8 * plain[0] and light[1] < 0.8 * plain[1]
 
 
+@pytest.mark.filterwarnings("ignore:MixedPrecision changes nothing")       # in dot models
 @pytest.mark.parametrize("model", ["dot", "dot_bias", "net", "classifier", "svdpp"])
 def test_every_model_with_factors_takes_terms(model):
     learn = quiet(collab_learner(data(), model, n_factors=4, terms=[L2(0.1), Gravity(1.0)], cbs=MixedPrecision()))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import islice
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 
+from ..errors import warn
 from .callback import Callback
 from .events import CancelBatch, CancelStep, CancelTrain
 
@@ -102,8 +104,12 @@ class GradientAccumulation(Callback):
 
 
 class MixedPrecision(Callback):
-    """Computes scores in bfloat16 (CPU and CUDA) or float16 (CUDA, with a scaled loss: Micikevicius et al. 2018);
-    weights, loss and what is reported stay float32. Applies to validation and `get_preds` too."""
+    """Computes scores under torch's autocast: matrix products, such as the layers of a network, in bfloat16 (CPU and
+    CUDA) or float16 (CUDA, with a scaled loss: Micikevicius et al. 2018); weights, loss and what is reported stay
+    float32. Applies to validation and `get_preds` too.
+
+    A fit warns where its first batch has nothing that is cast: dot models gather, multiply and add, and take a matrix
+    product for batches of 16,384 rows and more alone."""
 
     order = 25      # between accumulation and clipping: gradients are unscaled once a step
     looks = True
@@ -114,16 +120,28 @@ class MixedPrecision(Callback):
         self.dtype = dtype
         self.scaler = _scaler(dtype)
         self.unscaled = False       # whether the gradients are without the scale of the loss
+        self.checked = False        # whether anything is cast in the model
 
     def before_fit(self) -> None:
+        self.checked = False
         if self.dtype is torch.float16 and self.learn.device.type != "cuda":
             raise ValueError("float16 needs a CUDA device; on a CPU use MixedPrecision(torch.bfloat16)")
         self._begin_step()          # the fit before may have been cut off in mid-step
 
     def predict(self) -> None:
-        learn = self.learn
-        with torch.autocast(learn.device.type, dtype=self.dtype):
+        learn, kinds = self.learn, set[torch.dtype]()
+
+        def seen(saved: torch.Tensor) -> torch.Tensor:
+            kinds.add(saved.dtype)
+            return saved
+        check, self.checked = learn.training and not self.checked, self.checked or learn.training
+        with torch.autocast(learn.device.type, dtype=self.dtype), \
+                saved_tensors_hooks(seen, lambda saved: saved) if check else nullcontext():
             learn.pred = learn.model(*learn.xb)
+        if check and self.dtype not in {*kinds, learn.pred.dtype}:
+            warn(f"MixedPrecision changes nothing in {type(learn.model).__name__} on batches of {len(learn.yb):,}: "
+                 f"there is no matrix product, which is what would be cast to {str(self.dtype).partition('.')[2]}; "
+                 "leave the callback out")
         learn.pred = learn.pred.float()
 
     def backward(self) -> None:
