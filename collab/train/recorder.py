@@ -36,6 +36,7 @@ class Recorder(Callback):
         self._waiting: list[tuple[Tensor, dict[str, Tensor], int, float | None, float | None]] = []  # on the device
         self._noted: dict[str, Tensor] = {}     # of the batch that is under way
         self._start = 0                         # the first batch of this epoch
+        self._said = False                      # in this fit, that a loss is not finite
         self.started = time.perf_counter()
         self.lr_find: tuple[Any, dict[str, float]] | None = None
 
@@ -80,7 +81,7 @@ class Recorder(Callback):
         return pd.DataFrame(self.rows)
 
     def before_fit(self) -> None:
-        self._said = False                      # that a loss is not finite
+        self._said = False
 
     def before_epoch(self) -> None:
         self.started = time.perf_counter()
