@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 WORKERS ?= -n 2 --dist loadfile
-NUMERIC := index ranking rank_ensemble ensembles recommend saved resume
+NUMERIC := routes index ranking rank_ensemble ensembles recommend saved resume
 
 .PHONY: demo test numeric lint bench peers nbs docs dist smoke clean
 
