@@ -87,7 +87,7 @@ def a_fraction_beside_a_split(_):
     made(split=rows_split([0]), valid_pct=0.5)
 
 
-@says("data/databunch.py:CollabDataBunch.from_df", "holds out none of 4 ratings")
+@says("data/databunch.py:CollabDataBunch.from_df", r"valid_pct=0\.01 holds out none of 4 ratings")
 def a_fraction_of_less_than_a_rating(_):
     made(valid_pct=0.01)
 
@@ -100,6 +100,11 @@ def ratings_to_test_of_somebody_unknown(_):
 @says("data/split.py:leave_last.split", "the order of the table is taken")
 def the_last_ratings_without_times(_):
     made(pd.DataFrame({"user": [1, 1, 1, 2, 2, 2], "item": [1, 2, 3] * 2, "rating": 1.0}), split=leave_last())
+
+
+@says("data/split.py:_warn_of_few", r"leave_last\(2\) holds out none of 4 ratings: no user has more than 2")
+def the_last_two_ratings_of_users_with_two(_):
+    made(split=leave_last(2))
 
 
 @says("data/split.py:apply_split", "puts 1 of 4 ratings into neither part")

@@ -14,6 +14,7 @@ from collab import (
     cross_validate,
     kfold,
     leave_last,
+    per_user_split,
     rows_split,
     time_split,
 )
@@ -81,7 +82,7 @@ def test_a_split_whose_training_rows_are_all_below_the_threshold_is_refused():
 
 
 def test_data_that_were_made_are_not_split_anew_by_position():
-    with pytest.raises(DataError, match="neither times nor the order of the table"):
+    with pytest.raises(DataError, match="kept no times to split by, and not the order of the table"):
         cross_validate(lambda data: data, made(AGAIN.drop(index=1), valid_pct=0), [rows_split([0])])
 
 
@@ -100,8 +101,11 @@ def test_options_that_would_not_be_used_are_not_taken_in_silence():
 
 def test_a_split_that_holds_out_nothing_is_warned_of():
     once = AGAIN.drop(index=1)
-    with pytest.warns(CollabWarning, match="holds out none of 5 ratings.*valid_pct=0"):
-        assert made(once, split=leave_last(5)).valid is None
-    with pytest.warns(CollabWarning, match="holds out none of 5 ratings"):
-        made(once, valid_pct=0.1)
-    assert made(once, valid_pct=0).valid is None
+    with pytest.warns(CollabWarning, match=r"leave_last\(2\) holds out none of 5 ratings: no user has more than 2"):
+        assert made(once, split=leave_last(2)).valid is None
+    with pytest.warns(CollabWarning, match="per_user_split holds out none of 3 ratings: no user has more than 1"):
+        assert made(once.drop_duplicates("user"), split=per_user_split()).valid is None
+    with pytest.warns(CollabWarning, match=r"valid_pct=0\.1 holds out none of 5 ratings"):
+        assert made(once, valid_pct=0.1).valid is None
+    for options in ({"valid_pct": 0}, {"split": rows_split([])}, {"split": per_user_split(0)}):     # as was said
+        assert made(once, **options).valid is None

@@ -121,7 +121,7 @@ def test_metadata_come_back_with_their_dtypes(tmp_path: Path):
 def test_metadata_that_no_file_can_hold_are_named_and_the_old_file_is_left(tmp_path: Path):
     path = trained().export(tmp_path / "m.safetensors")
     before = path.read_bytes()
-    items = pd.DataFrame({"item": range(1, 16), "genres": [["Drama"]] * 15})
+    items = pd.DataFrame({"item": range(1, 16), "title": "T", "genres": [["Drama"]] * 15})
     with pytest.raises(DataError, match=r"column 'genres' of the table of items: values of type list .*drop"):
         trained(items=items).export(path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == [path.name]

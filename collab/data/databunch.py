@@ -134,9 +134,9 @@ class CollabDataBunch(DataBunch):
         seed = int(torch.randint(2**31, ())) if seed is None else seed
         how = random_split(valid_pct, seed) if split is None else split
         kept, valid = _parts(table, schema, how, duplicates, implicit, threshold)
-        if not len(valid) and (valid_pct > 0 if split is not None else valid_pct not in (0, VALID_PCT)):
-            warn(f"the split holds out none of {len(kept):,} ratings, so there is no validation part; hold out more, "
-                 "or say that there is to be none with valid_pct=0")
+        if split is None and not len(valid) and valid_pct not in (0, VALID_PCT):
+            warn(f"valid_pct={valid_pct} holds out none of {len(kept):,} ratings, so there is no validation part; hold "
+                 "out more, or none with valid_pct=0")
         check_both_sides(kept, schema)
         if not implicit:
             warn_of_outliers(kept["rating"], schema.rating)

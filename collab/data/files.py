@@ -120,7 +120,8 @@ def _as_lines(f: IO[bytes], encoding: str) -> tuple[IO[bytes], str]:
     """(the file, its encoding): with lines that end in a line feed, and in UTF-8 where a line feed is not one byte. The
     encodings of two and four bytes (UTF-16) and lines that end in a carriage return are made so."""
     if "\n,".encode(encoding) != b"\n," and codecs.lookup(encoding).name != "utf-8-sig":
-        return io.BytesIO(f.read().decode(encoding).removeprefix("\ufeff").replace("\r", "\n").encode()), "utf-8"
+        text = f.read().decode(encoding).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        return io.BytesIO(text.encode()), "utf-8"
     first = f.readline()
     f.seek(0)
     if b"\r" in first.rstrip(b"\r\n"):

@@ -108,8 +108,8 @@ def title_column(table: pd.DataFrame | None, given: Hashable | None, features: l
         return given
     name = guess_title(table)
     taken = [] if features is None or isinstance(features, str) else features
-    text = [column for column in table if column not in (name, *taken) and table[column].nunique() > len(table) / 2
-            and pd.api.types.is_string_dtype(table[column].dropna())]
+    text = [column for column in table if column not in (name, *taken)
+            and pd.api.types.is_string_dtype(table[column].dropna()) and table[column].nunique() > len(table) / 2]
     if name is not None and table[name].notna().any():
         return name
     if len(table.columns) and (features is None or text):

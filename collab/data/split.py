@@ -76,6 +76,7 @@ def leave_last(n: int = 1) -> Split:
         users = df["user"].iloc[order]
         from_the_end = users.groupby(users, sort=False, observed=True).cumcount(ascending=False).to_numpy()
         enough = users.groupby(users, sort=False, observed=True).transform("size").to_numpy() > n
+        _warn_of_few(f"leave_last({n})", enough, n)
         return _by_mask(df, order[(from_the_end < n) & enough])
     return split
 
@@ -90,6 +91,8 @@ def per_user_split(valid_pct: float = 0.25, seed: int = 0) -> Split:
         users = df["user"].iloc[order]
         by_user = users.groupby(users, sort=False, observed=True)
         n = by_user.transform("size").to_numpy()
+        if valid_pct > 0:
+            _warn_of_few("per_user_split", n > 1, 1)
         n_valid = np.minimum(-_part(-n, valid_pct), n - 1)
         return _by_mask(df, order[by_user.cumcount().to_numpy() < n_valid])
     return split
@@ -184,6 +187,12 @@ def named_split(split: Split | str) -> Split:
         raise DataError(f"split={split!r} is neither a name nor a callable from ratings to (train rows, valid rows); "
                         "for a fraction use valid_pct=, for given rows rows_split(rows), of kfold(5) one of the five")
     return split
+
+
+def _warn_of_few(split: str, enough: np.ndarray, n: int) -> None:
+    if not enough.any():
+        warn(f"{split} holds out none of {len(enough):,} ratings: no user has more than {n}, so there is no validation "
+             "part; split in another way")
 
 
 def _by_mask(df: pd.DataFrame, valid: Rows) -> tuple[Rows, Rows]:

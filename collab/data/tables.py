@@ -18,7 +18,8 @@ def as_frame(table: Any, what: str = "ratings") -> pd.DataFrame:
     is returned as it is, and none is changed.
 
     Taken are the frames that narwhals knows (polars, pyarrow, modin, cuDF; a lazy one is collected) and anything with
-    `__arrow_c_stream__` or `__dataframe__`. Raises DataError, that says `what` it should hold, for something else."""
+    `__arrow_c_stream__` or `__dataframe__`. Raises DataError, which says `what` it should hold, for anything
+    else."""
     if isinstance(table, pd.DataFrame):
         return _without_arrow(table)
     try:

@@ -56,7 +56,7 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
     splits = [folds] if isinstance(folds, str) else list(folds) if isinstance(folds, Iterable) else kfold(folds, seed)
     if isinstance(data, CollabDataBunch):
         if any(getattr(split, kind, False) for split in splits for kind in ("by_time", "by_position")):
-            raise DataError("the data have kept neither times nor the order of the table to split by; pass the table "
+            raise DataError("the data have kept no times to split by, and not the order of the table; pass the table "
                             "of ratings in their place")
         data, kept = _unsplit(data)
         options = kept | options
