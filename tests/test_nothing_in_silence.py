@@ -6,9 +6,19 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 import collab
-from collab import CollabWarning
+from collab import (
+    L2,
+    CollabDataBunch,
+    CollabWarning,
+    EarlyStopping,
+    average_learners,
+    collab_learner,
+    load_learner,
+    synthetic,
+)
 
 SOURCE = Path(collab.__file__).parent
 
@@ -29,11 +39,44 @@ def says(place, message):
 
 # Models and recipes -----------------------------------------------------------------------------------------------
 
+def spread(model):
+    """A term of one's own."""
+    return model.u_weight.weight.var()
+
+
+def small_learner(model="dot", seed=0, valid_pct=0.2, **options):
+    data = CollabDataBunch.from_df(synthetic(12, 10, 80, seed=1).ratings, seed=seed, valid_pct=valid_pct, device="cpu")
+    return collab_learner(data, model, n_factors=2, **options)
+
+
+@says("fold_in/terms.py:pull_of", r"folded in without 'spread', .*user_form\(V\)")
+def a_term_that_folding_in_knows_nothing_of(tmp_path):
+    small_learner(terms=[L2(0.1), spread]).recommend(ratings={1: 5.0, 2: 4.0})
+
+
+@says("ensembles.py:average_learners", "trained on different rows: what one of them has seen is no test")
+def an_average_over_other_training_rows(tmp_path):
+    average_learners([small_learner(), small_learner(seed=5)])
+
+
+@says("ensembles.py:average_learners", "without the loss mae, the term L2\\(0.1\\), the callback EarlyStopping; set")
+def an_average_of_learners_with_settings_of_their_own(tmp_path):
+    first, other = small_learner(), small_learner(loss_func="mae", terms=[L2(0.1)], cbs=EarlyStopping())
+    other.data = first.data
+    average_learners([first, other])
+
+
 
 # Training and its callbacks ---------------------------------------------------------------------------------------
 
 
 # Files ------------------------------------------------------------------------------------------------------------
+
+@says("build.py:load_learner", "does not hold the loss l1_loss, opt_func SGD, the term 'spread', the callback EarlyStop")
+def a_file_that_cannot_hold_all_of_the_learner(tmp_path):
+    load_learner(small_learner(loss_func=torch.nn.functional.l1_loss, opt_func=torch.optim.SGD, terms=[L2(0.1), spread],
+                               cbs=EarlyStopping()).export(tmp_path / "m"))
+
 
 
 # Out again: recommending, evaluating, interpreting, the command line ----------------------------------------------

@@ -68,7 +68,7 @@ class ALS(SolvedModel):
         super().__init__()
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-        reg = (22.0 if implicit else 0.15) if reg is None else reg
+        reg = (22.0 if implicit else 0.133) if reg is None else reg
         reg_power = (0.2 if implicit else 1.0) if reg_power is None else reg_power
         for name, value in (("reg", reg), ("alpha", alpha)):
             if value is not None and not 0 < value < math.inf:
