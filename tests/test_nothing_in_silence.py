@@ -54,6 +54,15 @@ def a_term_that_folding_in_knows_nothing_of(tmp_path):
     small_learner(terms=[L2(0.1), spread]).recommend(ratings={1: 5.0, 2: 4.0})
 
 
+@says("models/als.py:ALS.prepare", "1 of 80 pairs have a strength of 0, and count as not chosen")
+def a_pair_that_was_chosen_with_a_strength_of_zero(tmp_path):
+    ratings = synthetic(12, 10, 80, seed=1).ratings.assign(rating=[0.0] + [1.0] * 79)
+    data = CollabDataBunch.from_df(ratings, valid_pct=0, seed=0, device="cpu")
+    learn = collab_learner(data, "als", n_factors=2)
+    with learn.no_logging():
+        learn.fit(1)
+
+
 @says("ensembles.py:average_learners", "trained on different rows: what one of them has seen is no test")
 def an_average_over_other_training_rows(tmp_path):
     average_learners([small_learner(), small_learner(seed=5)])
@@ -72,7 +81,7 @@ def an_average_of_learners_with_settings_of_their_own(tmp_path):
 
 # Files ------------------------------------------------------------------------------------------------------------
 
-@says("build.py:load_learner", "does not hold the loss l1_loss, opt_func SGD, the term 'spread', the callback EarlyStop")
+@says("build.py:load_learner", "does not hold the loss l1_loss, opt_func SGD, the term 'spread', the callback Early")
 def a_file_that_cannot_hold_all_of_the_learner(tmp_path):
     load_learner(small_learner(loss_func=torch.nn.functional.l1_loss, opt_func=torch.optim.SGD, terms=[L2(0.1), spread],
                                cbs=EarlyStopping()).export(tmp_path / "m"))

@@ -5,8 +5,9 @@ softmax) are convex in scores: there is one best p, where
 
     sqrt(n) (mean of the objective over the n rows) + ridge / 2 |p - p_0|^2
 
-is least, p_0 being the average user's; terms that the loss was trained with add p' P p / sqrt(n) (`terms`). The root of n is that of `rated`. The objective is exact: where training draws
-negatives, it is the mean over all that could have been drawn."""
+is least, p_0 being the average user's; terms that the loss was trained with add p' P p / sqrt(n) (`terms`). The root of
+n is that of `rated`. The objective is exact: where training draws negatives, it is the mean over all that could have
+been drawn."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ def choose_ranked_ridge(form: DotForm, expected: Expected, users: Tensor, items:
     wanted = form.users[sample].double()
 
     def distance(ridge: float) -> float:
-        off = torch.stack([solve_ranked(form, expected, own, ridge, 1e-3, pull)[:len(spread)] for own in chosen]) - wanted
+        solved = torch.stack([solve_ranked(form, expected, own, ridge, 1e-3, pull)[:len(spread)] for own in chosen])
+        off = solved - wanted
         return ((off @ spread) * off).sum().item()
     best, least, factor = 1.0, distance(1.0), 10.0
     while factor >= FINEST * 0.99:

@@ -4,11 +4,11 @@ With d_j = [q_j, 1] and w = [p, b], somebody with n ratings r_j gets the w that 
 
     sum_j (r_j - range(mu + b_j + w . d_j))^2 + sqrt(n) (factor_ridge |p - p_0|^2 + bias_ridge (b - b_0)^2)
 
-where p_0, b_0 are the average user; terms that the loss was trained with add w' P w (`terms`). Without a range this is linear: (Q'Q + lambda I) p = Q'r. With a sigmoid it is
-solved by damped Newton steps; ratings and range are then taken on a scale of RANGE, so that a ridge means the same for
-stars and for percentages. The ridge grows with sqrt(n) because Adam divides gradients by their root mean square,
-which for a row that occurs in n of N batches is as sqrt(n / N), so that a decay of the weights pulls as if it were
-wd sqrt(n) in the sum of squares."""
+where p_0, b_0 are the average user; terms that the loss was trained with add w' P w (`terms`). Without a range this is
+linear: (Q'Q + lambda I) p = Q'r. With a sigmoid it is solved by damped Newton steps; ratings and range are then taken
+on a scale of RANGE, so that a ridge means the same for stars and for percentages. The ridge grows with sqrt(n) because
+Adam divides gradients by their root mean square, which for a row that occurs in n of N batches is as sqrt(n / N), so
+that a decay of the weights pulls as if it were wd sqrt(n) in the sum of squares."""
 
 from __future__ import annotations
 

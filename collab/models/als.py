@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding as gather
 
+from ..errors import warn
 from .blocks import MAX_NUMBERS, Block, make_blocks
 from .embedding import embedding, rows_of
 from .solved import SolvedModel, check_rows
@@ -58,7 +59,8 @@ class ALS(SolvedModel):
     `solve_user` is always exact.
 
     `u_weight` (n_users, n_factors), `i_weight`, and without `implicit` `u_bias` (n_users, 1), `i_bias` and `mu` hold
-    the solution, in units of the ratings; row 0 is the average of the others. `dtype` "float64" solves and keeps it in double precision."""
+    the solution, in units of the ratings; row 0 is the average of the others. `dtype` "float64" solves and keeps it in
+    double precision."""
 
     n_sweeps = 15
     spread: Tensor
@@ -109,7 +111,11 @@ class ALS(SolvedModel):
         pair, order = torch.sort(users * n_items + items, stable=True)
         ratings = ratings[order]
         if self.implicit:
+            pairs = len(torch.unique_consecutive(pair))
             pair, ratings = _strengths(pair, ratings)
+            if none := pairs - len(pair):
+                warn(f"{none:,} of {pairs:,} pairs have a strength of 0, and count as not chosen; leave out their "
+                     "rows, or take ratings on a scale with ALS(..., implicit=False)")
             if self.config["alpha"] is None:        # kept, for people who are folded in
                 self.alpha = self.config["alpha"] = MEAN_WEIGHT / ratings.double().mean().item()
         mean = ratings.double().mean().to(ratings)
