@@ -16,8 +16,8 @@ def pull_of(terms: Mapping[str, Any], form: DotForm, n_ratings: int) -> Tensor |
     """P (width, width), float64: w' P w is what the terms add to the sum of squared errors over the ratings of a user
     w = [p, b]. None without terms.
 
-    Training adds a term of all n_users to the mean over `n_ratings`. Times n_ratings, with the share p' M p / n_users of
-    each user (`FactorTerm.user_form`), that is n_ratings / n_users p' M p beside the sum over a user's own ratings.
+    Training adds a term of all n_users to the mean over `n_ratings`. Times n_ratings, with the share p' M p / n_users
+    of each user (`FactorTerm.user_form`), that is n_ratings / n_users p' M p beside the sum over a user's own ratings.
     Warns of terms that have no such M."""
     known = form.items[1:].double()
     forms = {name: form_of(known) if callable(form_of := getattr(term, "user_form", None)) else None
