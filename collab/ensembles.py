@@ -17,9 +17,10 @@ from .models.ensemble import Ensemble
 from .models.ensemble import fold as fold_models
 from .models.rank_ensemble import RankEnsemble, moments
 from .models.remembered import RememberingModel
-from .recipe import added_cbs, name_of, terms_of, training_cbs
+from .recipe import added_cbs, name_of, training_cbs
 from .recommend import MAX_SCORES, cross_scores
 from .train.snapshots import Snapshots
+from .train.terms import terms_of
 
 
 class SnapshotEnsemble(Snapshots):
@@ -80,8 +81,8 @@ def _not_taken(learners: Sequence[CollabLearner], loss: Callable) -> list[str]:
     """In words, the losses, terms and callbacks of the learners that are not those of their mean."""
     names = [f"the loss {name_of(learn.loss_func)}" for learn in learners if learn.loss_func is not loss
              and learn.objective is None and not isinstance(learn.loss_func, RatingCrossEntropy)]
-    names += [f"the term {term!r}" for learn in learners for term in terms_of(learn)
-              if repr(term) not in map(repr, terms_of(learners[0]))]
+    names += [f"the term {term!r}" for learn in learners for term in terms_of(learn.cbs).values()
+              if repr(term) not in map(repr, terms_of(learners[0].cbs).values())]
     names += [f"the callback {name}" for learn in learners for name in added_cbs(learn)]
     return list(dict.fromkeys(names))
 

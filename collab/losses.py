@@ -77,6 +77,11 @@ class FactorTerm(ABC):
     def value(self, u: Tensor, v: Tensor) -> Tensor:
         """The term of two tables of factors, before `coeff`."""
 
+    def user_form(self, v: Tensor) -> Tensor | None:
+        """M (n_factors, n_factors) such that the term is the mean over users of p_u' M p_u, and what depends on the
+        factors V of known items alone: how people are folded in who were not trained on. None where it is not such."""
+        return None
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.coeff:g})"
 
@@ -88,6 +93,9 @@ class L2(FactorTerm):
 
     def value(self, u: Tensor, v: Tensor) -> Tensor:
         return u.square().sum() / len(u) + v.square().sum() / len(v)
+
+    def user_form(self, v: Tensor) -> Tensor:
+        return self.coeff * torch.eye(v.shape[1], dtype=v.dtype, device=v.device)
 
 
 class Gravity(FactorTerm):
@@ -101,6 +109,9 @@ class Gravity(FactorTerm):
 
     def value(self, u: Tensor, v: Tensor) -> Tensor:
         return ((u.T @ u / len(u)) * (v.T @ v / len(v))).sum()
+
+    def user_form(self, v: Tensor) -> Tensor:
+        return self.coeff * (v.T @ v) / len(v)
 
 
 class RatingCrossEntropy:

@@ -16,7 +16,7 @@ from .data.extend import extended
 from .data.rated import further_ratings, one_person
 from .data.schema import check_ratings, show
 from .errors import DataError
-from .fold_in import Ridge, choose_ranked_ridge, choose_ridge, solve, solve_ranked
+from .fold_in import Ridge, choose_ranked_ridge, choose_ridge, pull_of, solve, solve_ranked
 from .index import Index
 from .models.als import ALS
 from .models.dot_form import DotForm, dot_form
@@ -27,6 +27,7 @@ from .models.softmax import SoftmaxNet
 from .recommend import check_exclude, check_k
 from .screen import bars_wanted
 from .train.checkpoint import whole_file
+from .train.terms import terms_of
 
 Rated = Mapping[Hashable, float] | pd.Series | pd.DataFrame | list | set
 """What somebody rated: {item: rating}, a Series of ratings indexed by item, or a table with columns item and rating. Of
@@ -155,21 +156,24 @@ def solved_users(self: Any, form: DotForm, users: Tensor, items: Tensor, ratings
     """[p, b] (without biases p) of new people from rows and ratings of shape (n,), float64 (n_users, width): from their
     ratings (`fold_in.solve`) or, of a model that was trained to rank, from what they chose (`solve_ranked`)."""
     users, items, ratings = (t.to(form.items.device) for t in (users, items, ratings))
-    held: Any = ridge(self, form)
+    pull = pull_of(terms_of(self.cbs), form, self.data.train.n)
+    held: Any = ridge(self, form, pull)
     if self.objective is None:
-        return solve(form, users, items, ratings, n_users, held)
-    return torch.stack([solve_ranked(form, self.objective.expected, items[users == k], held) for k in range(n_users)])
+        return solve(form, users, items, ratings, n_users, held, pull=pull)
+    return torch.stack([solve_ranked(form, self.objective.expected, items[users == k], held, pull=pull)
+                        for k in range(n_users)])
 
 
-def ridge(self: Any, form: DotForm) -> Ridge | float:
+def ridge(self: Any, form: DotForm, pull: Tensor | None = None) -> Ridge | float:
     """What `choose_ridge` or `choose_ranked_ridge` says of the training users, kept until the weights are others."""
     if self.objective is not None:
         self.objective.know(self.data)
-    now = *(t.double().square().sum().item() for t in (form.users, form.items)), self.data.train.n, repr(self.objective)
+    tables = [t.double().square().sum().item() for t in (form.users, form.items, pull) if t is not None]
+    now = *tables, self.data.train.n, repr(self.objective)
     if vars(self).get("_ridge", (None, None))[0] != now:
         users, items, ratings = self.data.train.tensors
-        self._ridge = now, (choose_ridge(form, users, items, ratings) if self.objective is None else
-                            choose_ranked_ridge(form, self.objective.expected, users, items))
+        self._ridge = now, (choose_ridge(form, users, items, ratings, pull) if self.objective is None else
+                            choose_ranked_ridge(form, self.objective.expected, users, items, pull))
     return self._ridge[1]
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from collab.errors import CollabWarning
 from collab.models import als as als_module
 from collab.models import blocks as blocks_module
 from collab.models.als import ALS, conjugate_gradients
@@ -258,7 +259,9 @@ def test_a_pair_that_comes_twice_counts_with_its_sum_and_one_of_zero_not_at_all(
     once, twice = model("implicit", 4, 4), model("implicit", 4, 4)
     once.sweep(once.prepare(users, items, torch.tensor([3.0, 1.0, 2.0, 4.0, 5.0])))
     more_users, more_items = torch.cat([torch.tensor([1, 2]), users]), torch.cat([torch.tensor([1, 1]), items])
-    twice.sweep(twice.prepare(more_users, more_items, torch.tensor([1.0, 0.0, 2.0, 1.0, 2.0, 4.0, 5.0])))
+    with pytest.warns(CollabWarning, match="1 of 6 pairs have a strength of 0"):
+        prepared = twice.prepare(more_users, more_items, torch.tensor([1.0, 0.0, 2.0, 1.0, 2.0, 4.0, 5.0]))
+    twice.sweep(prepared)
     for side in "ui":
         np.testing.assert_allclose(joined(twice, side), joined(once, side), rtol=1e-12)
 
@@ -401,7 +404,8 @@ def test_ratings_that_are_all_equal_are_predicted_as_they_are():
     users, items, ratings = rows(20, 15, 100)
     m = ALS(3, 20, 15, implicit=False)
     m.sweep(m.prepare(users, items, torch.full_like(ratings, 7.0)))
-    torch.testing.assert_close(m.cross(torch.arange(20), torch.arange(15)), torch.full((20, 15), 7.0), atol=0.05, rtol=0)
+    every = m.cross(torch.arange(20), torch.arange(15))
+    torch.testing.assert_close(every, torch.full((20, 15), 7.0), atol=0.05, rtol=0)
 
 
 def test_going_on_with_ratings_of_another_spread_begins_where_the_first_ended():

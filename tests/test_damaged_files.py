@@ -43,7 +43,8 @@ def mutants(content, seed):
         begin, end = sorted((at, to))
         yield draw.choice((content[:at] + bytes([content[at] ^ 1 << draw.randrange(8)]) + content[at + 1:],
                            content[:at] + bytes([content[at] ^ other]) + content[at + 1:], content[:at],
-                           content[:begin] + content[end + 1:], content[:end] + content[begin:], content + bytes([other])))
+                           content[:begin] + content[end + 1:], content[:end] + content[begin:],
+                           content + bytes([other])))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,7 +82,7 @@ def test_a_file_of_one_kind_is_refused_by_the_readers_of_the_others(kind, writte
 def test_each_kind_has_a_version(kind, written, load, tmp_path):
     tensors, config = read_tensors(written[kind], kind=kind)
     write_tensors(tmp_path / "later", tensors, config | {"version": 99}, kind=kind)
-    with pytest.raises(DataError, match=r"later has format version 99, but this collab reads version \d; update collab"):
+    with pytest.raises(DataError, match=r"later has format version 99, but this collab reads version \d; update"):
         load[kind](tmp_path / "later")
 
 

@@ -69,7 +69,8 @@ def test_the_file_holds_vectors_and_ids_and_no_rating(tmp_path):
     assert {name: tuple(t.shape) for name, t in tensors.items()} == {"items": (41, 6), "users": (61, 6)}
     assert {*config} == {"items", "titles", "users", "y_range", "scale", "method"}
     alone = Index.load(learn.index(users=False).save(tmp_path / "items"))
-    assert {*read_tensors(tmp_path / "items", kind="index")[0]} == {"items"} and alone.users is None and alone.user_ids is None
+    assert {*read_tensors(tmp_path / "items", kind="index")[0]} == {"items"}
+    assert alone.users is None and alone.user_ids is None
     with pytest.raises(DataError, match="holds no users"):
         alone.recommend(7)
     with pytest.raises(ValueError, match=r"is an index; read it with Index\.load"):

@@ -72,7 +72,8 @@ def test_terms_are_in_the_file_and_a_further_fit_trains_with_them(data, tmp_path
 
 def test_terms_are_those_of_a_learner_with_more_people_and_of_an_average_too(data):
     learn = fitted(data, terms=[L2(0.5), spread])
-    more = learn.add_ratings(pd.DataFrame({"user": [99], "item": [1], "rating": [4.0]}))
+    with pytest.warns(CollabWarning, match="folded in without 'spread'"):
+        more = learn.add_ratings(pd.DataFrame({"user": [99], "item": [1], "rating": [4.0]}))
     for other in (more, average_learners([learn, learn])):
         assert [*next(cb for cb in other.cbs if isinstance(cb, LossTerms)).terms] == ["l2", "spread"]
 

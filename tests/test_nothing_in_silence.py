@@ -15,16 +15,20 @@ from torch import nn
 
 import collab
 from collab import (
+    L2,
     CollabDataBunch,
     CollabInterpretation,
     CollabWarning,
     DataBunch,
+    EarlyStopping,
     Learner,
     MixedPrecision,
     RatingSet,
     TensorBatches,
+    average_learners,
     collab_learner,
     leave_last,
+    load_learner,
     rows_split,
     synthetic,
 )
@@ -134,6 +138,42 @@ def rated_items_that_a_table_leaves_out(_):
 
 # Models and recipes -----------------------------------------------------------------------------------------------
 
+def spread(model):
+    """A term of one's own."""
+    return model.u_weight.weight.var()
+
+
+def small_learner(model="dot", seed=0, valid_pct=0.2, **options):
+    data = CollabDataBunch.from_df(synthetic(12, 10, 80, seed=1).ratings, seed=seed, valid_pct=valid_pct, device="cpu")
+    return collab_learner(data, model, n_factors=2, **options)
+
+
+@says("fold_in/terms.py:pull_of", r"folded in without 'spread', .*user_form\(V\)")
+def a_term_that_folding_in_knows_nothing_of(tmp_path):
+    small_learner(terms=[L2(0.1), spread]).recommend(ratings={1: 5.0, 2: 4.0})
+
+
+@says("models/als.py:ALS.prepare", "1 of 80 pairs have a strength of 0, and count as not chosen")
+def a_pair_that_was_chosen_with_a_strength_of_zero(tmp_path):
+    ratings = synthetic(12, 10, 80, seed=1).ratings.assign(rating=[0.0] + [1.0] * 79)
+    data = CollabDataBunch.from_df(ratings, valid_pct=0, seed=0, device="cpu")
+    learn = collab_learner(data, "als", n_factors=2)
+    with learn.no_logging():
+        learn.fit(1)
+
+
+@says("ensembles.py:average_learners", "trained on different rows: what one of them has seen is no test")
+def an_average_over_other_training_rows(tmp_path):
+    average_learners([small_learner(), small_learner(seed=5)])
+
+
+@says("ensembles.py:average_learners", "without the loss mae, the term L2\\(0.1\\), the callback EarlyStopping; set")
+def an_average_of_learners_with_settings_of_their_own(tmp_path):
+    first, other = small_learner(), small_learner(loss_func="mae", terms=[L2(0.1)], cbs=EarlyStopping())
+    other.data = first.data
+    average_learners([first, other])
+
+
 
 @says("build.py:collab_learner", "SVDpp multiplies the matrix of all 1,080 training ratings in each of an epoch's")
 def small_batches_for_a_model_that_multiplies_all_ratings(tmp_path):
@@ -242,6 +282,12 @@ def a_state_of_a_callback_that_is_gone(tmp_path):
 
 
 # Files ------------------------------------------------------------------------------------------------------------
+
+@says("build.py:load_learner", "does not hold the loss l1_loss, opt_func SGD, the term 'spread', the callback Early")
+def a_file_that_cannot_hold_all_of_the_learner(tmp_path):
+    load_learner(small_learner(loss_func=torch.nn.functional.l1_loss, opt_func=torch.optim.SGD, terms=[L2(0.1), spread],
+                               cbs=EarlyStopping()).export(tmp_path / "m"))
+
 
 
 # Out again: recommending, evaluating, interpreting, the command line ----------------------------------------------

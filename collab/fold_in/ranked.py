@@ -5,8 +5,9 @@ softmax) are convex in scores: there is one best p, where
 
     sqrt(n) (mean of the objective over the n rows) + ridge / 2 |p - p_0|^2
 
-is least, p_0 being the average user's. The root of n is that of `rated`. The objective is exact: where training draws
-negatives, it is the mean over all that could have been drawn."""
+is least, p_0 being the average user's; terms that the loss was trained with add p' P p / sqrt(n) (`terms`). The root of
+n is that of `rated`. The objective is exact: where training draws negatives, it is the mean over all that could have
+been drawn."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ SAMPLE, MAX_HISTORY = 16, 64        # users whose histories choose the ridge, an
 FINEST, WIDEST = 10 ** 0.5, 1e5     # the ridge is found to this factor, between 1 / WIDEST and WIDEST
 
 
-def solve_ranked(form: DotForm, expected: Expected, items: Tensor, ridge: float,
-                 tolerance: float = TOLERANCE) -> Tensor:
+def solve_ranked(form: DotForm, expected: Expected, items: Tensor, ridge: float, tolerance: float = TOLERANCE,
+                 pull: Tensor | None = None) -> Tensor:
     """[p, b] (without biases p) of somebody who chose the rows `items` (n,), float64; b is the average user's, since a
     bias of theirs changes no order. Found by L-BFGS with a line search that never rises."""
     table, centre = form.items.double(), form.users[0].double()
@@ -46,6 +47,9 @@ def solve_ranked(form: DotForm, expected: Expected, items: Tensor, ridge: float,
             part.backward()
             total += part.item()
         held = ridge / 2 * (solved - centre).square().sum()
+        if pull is not None:
+            query = solved / solved.norm().clamp(min=1e-12) if form.unit else solved
+            held = held + query @ pull[:len(query), :len(query)] @ query / len(items) ** 0.5
         held.backward()
         return total + held.item()
     with torch.enable_grad():
@@ -55,7 +59,8 @@ def solve_ranked(form: DotForm, expected: Expected, items: Tensor, ridge: float,
     return found if form.u_bias is None else torch.cat([found, form.u_bias[:1].double()])
 
 
-def choose_ranked_ridge(form: DotForm, expected: Expected, users: Tensor, items: Tensor) -> float:
+def choose_ranked_ridge(form: DotForm, expected: Expected, users: Tensor, items: Tensor,
+                        pull: Tensor | None = None) -> float:
     """The ridge with which users who were trained, folded in from their own training rows, come nearest to what
     training made of them: the least mean squared difference of their scores, apart from what all scores of a user
     have in common. `users`, `items` (n,) are the training rows; SAMPLE of the users are looked at, evenly spaced among
@@ -69,7 +74,8 @@ def choose_ranked_ridge(form: DotForm, expected: Expected, users: Tensor, items:
     wanted = form.users[sample].double()
 
     def distance(ridge: float) -> float:
-        off = torch.stack([solve_ranked(form, expected, own, ridge, 1e-3)[:len(spread)] for own in chosen]) - wanted
+        solved = torch.stack([solve_ranked(form, expected, own, ridge, 1e-3, pull)[:len(spread)] for own in chosen])
+        off = solved - wanted
         return ((off @ spread) * off).sum().item()
     best, least, factor = 1.0, distance(1.0), 10.0
     while factor >= FINEST * 0.99:

@@ -4,10 +4,11 @@ With d_j = [q_j, 1] and w = [p, b], somebody with n ratings r_j gets the w that 
 
     sum_j (r_j - range(mu + b_j + w . d_j))^2 + sqrt(n) (factor_ridge |p - p_0|^2 + bias_ridge (b - b_0)^2)
 
-where p_0, b_0 are the average user. Without a range this is linear: (Q'Q + lambda I) p = Q'r. With a sigmoid it is
-solved by damped Newton steps. The ridge grows with sqrt(n) because Adam divides gradients by their root mean square,
-which for a row that occurs in n of N batches is as sqrt(n / N), so that a decay of the weights pulls as if it were
-wd sqrt(n) in the sum of squares."""
+where p_0, b_0 are the average user; terms that the loss was trained with add w' P w (`terms`). Without a range this is
+linear: (Q'Q + lambda I) p = Q'r. With a sigmoid it is solved by damped Newton steps; ratings and range are then taken
+on a scale of RANGE, so that a ridge means the same for stars and for percentages. The ridge grows with sqrt(n) because
+Adam divides gradients by their root mean square, which for a row that occurs in n of N batches is as sqrt(n / N), so
+that a decay of the weights pulls as if it were wd sqrt(n) in the sum of squares."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from ..models.dot_form import DotForm
 STEPS, HALVINGS = 50, 40
 TOLERANCE, ROUNDING = 1e-9, 1e-13   # of the gradient, relative to that at the average user; of the objective
 SAMPLE, MAX_HISTORY = 32, 128       # users whose ratings choose the ridge, and ratings of each
+RANGE = 5.0                         # that of stars from 1 to 5, with the half beyond that an automatic one has
 FINEST, WIDEST = 10 ** 0.5, 1e4    # the ridge is found to this factor, between 1 / WIDEST and WIDEST
 
 
@@ -44,11 +46,12 @@ class Problem(NamedTuple):
     centre: Tensor      # (width,): the average user
     low: float
     span: float         # of the range; 0 for none
+    pull: Tensor        # (width, width): the terms of the loss
 
     def of(self, rows: Tensor) -> Problem:
         """That of some of the people."""
         return Problem(self.design[rows], self.offset[rows], self.ratings[rows], self.mask[rows], self.weight[rows],
-                       self.centre, self.low, self.span)
+                       self.centre, self.low, self.span, self.pull)
 
     def scores(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score, first and second derivative with respect to what goes into the range, each (B, L)."""
@@ -62,13 +65,14 @@ class Problem(NamedTuple):
     def loss(self, w: Tensor) -> Tensor:
         """The objective of each, (B,)."""
         error = (self.scores(w)[0] - self.ratings) * self.mask
-        return error.square().sum(1) + (self.weight * (w - self.centre).square()).sum(1)
+        held = (self.weight * (w - self.centre).square()).sum(1)
+        return error.square().sum(1) + held + ((w @ self.pull) * w).sum(1)
 
     def gradient(self, w: Tensor) -> Tensor:
         """Half the gradient of `loss`, (B, width)."""
         score, slope, _ = self.scores(w)
         inner = (score - self.ratings) * slope * self.mask
-        return (inner[:, None] @ self.design).squeeze(1) + self.weight * (w - self.centre)
+        return (inner[:, None] @ self.design).squeeze(1) + self.weight * (w - self.centre) + w @ self.pull
 
     def step(self, w: Tensor, gradient: Tensor) -> Tensor:
         """Newton's step; that of Gauss and Newton, which always leads down, where the curvature is not positive."""
@@ -85,23 +89,24 @@ class Problem(NamedTuple):
     def _hessian(self, weights: Tensor) -> Tensor:
         left = (self.design * weights[..., None]).mT @ self.design
         left.diagonal(dim1=1, dim2=2).add_(self.weight)
-        return left
+        return left + self.pull
 
 
 @torch.no_grad()
 def solve(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int, ridge: Ridge,
-          tolerance: float = TOLERANCE) -> Tensor:
-    """[p, b] (without biases p) of `n_users` people from rows and ratings of shape (n,), float64 (n_users, width).
+          tolerance: float = TOLERANCE, pull: Tensor | None = None) -> Tensor:
+    """[p, b] (without biases p) of `n_users` people from rows and ratings of shape (n,), float64 (n_users, width);
+    `pull` is that of the loss' terms (`pull_of`).
 
     Who has no ratings is the average user. Exact to a gradient of `tolerance`."""
     solved = form.average.double().repeat(n_users, 1)
-    for rows, problem in problems(form, users, items, ratings, n_users, ridge):
+    for rows, problem in problems(form, users, items, ratings, n_users, ridge, pull):
         solved[rows] = newton(problem, tolerance)
     return solved
 
 
-def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int,
-             ridge: Ridge) -> Iterator[tuple[Tensor, Problem]]:
+def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int, ridge: Ridge,
+             pull: Tensor | None = None) -> Iterator[tuple[Tensor, Problem]]:
     """(rows of `users`, their problem), people with histories of like length together."""
     centre = form.average.double()
     held = torch.full_like(centre, ridge.factors)
@@ -111,6 +116,8 @@ def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_use
     device = form.items.device
     blocks = make_blocks(users.to(device), items.to(device), ratings.to(device).double(), n_users, len(centre))
     low, high = form.y_range or (0.0, 0.0)
+    unit = (high - low) / RANGE or 1.0
+    pull = centre.new_zeros(len(centre), len(centre)) if pull is None else pull / unit ** 2
     for block in blocks:
         columns = block.columns.long()
         design = form.items[columns].double()
@@ -120,8 +127,8 @@ def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_use
             assert form.i_bias is not None      # a form has both biases or neither
             offset = offset + form.i_bias[columns].double()
         mask = (torch.arange(columns.shape[1], device=device) < block.counts[:, None]).double()
-        yield block.rows, Problem(design * mask[..., None], offset, block.values, mask,
-                                  block.counts.sqrt()[:, None] * held, centre, low, high - low)
+        yield block.rows, Problem(design * mask[..., None], offset, block.values / unit, mask,
+                                  block.counts.sqrt()[:, None] * held, centre, low / unit, (high - low) / unit, pull)
 
 
 def newton(problem: Problem, tolerance: float = TOLERANCE) -> Tensor:
@@ -149,7 +156,7 @@ def newton(problem: Problem, tolerance: float = TOLERANCE) -> Tensor:
 
 
 @torch.no_grad()
-def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor) -> Ridge:
+def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, pull: Tensor | None = None) -> Ridge:
     """The ridge with which users who were trained, folded in from their own training ratings, come nearest to what
     training made of them: the least mean squared difference of their scores of all items before the range, by steps
     up and down, of the factors' ridge and the bias' in turn.
@@ -176,7 +183,7 @@ def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor) -
         wanted = torch.cat([wanted, form.u_bias[rows, None].double()], 1)
 
     def distance(ridge: Ridge) -> float:
-        off = solve(form, users, items, ratings, len(sample), ridge, tolerance=1e-3) - wanted
+        off = solve(form, users, items, ratings, len(sample), ridge, 1e-3, pull) - wanted
         return ((off @ gram) * off).sum().item()
     best, least, factor = Ridge(1.0, 1.0), distance(Ridge(1.0, 1.0)), 10.0
     while factor >= FINEST * 0.99:

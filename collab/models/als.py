@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding as gather
 
+from ..errors import warn
 from .blocks import MAX_NUMBERS, Block, make_blocks
 from .embedding import embedding, rows_of
 from .products import products
@@ -59,7 +60,8 @@ class ALS(SolvedModel):
     `solve_user` is always exact.
 
     `u_weight` (n_users, n_factors), `i_weight`, and without `implicit` `u_bias` (n_users, 1), `i_bias` and `mu` hold
-    the solution, in units of the ratings; row 0 is the average of the others. `dtype` "float64" solves and keeps it in double precision."""
+    the solution, in units of the ratings; row 0 is the average of the others. `dtype` "float64" solves and keeps it in
+    double precision."""
 
     n_sweeps = 15
     spread: Tensor
@@ -69,7 +71,7 @@ class ALS(SolvedModel):
         super().__init__()
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-        reg = (22.0 if implicit else 0.15) if reg is None else reg
+        reg = (22.0 if implicit else 0.133) if reg is None else reg
         reg_power = (0.2 if implicit else 1.0) if reg_power is None else reg_power
         for name, value in (("reg", reg), ("alpha", alpha)):
             if value is not None and not 0 < value < math.inf:
@@ -110,7 +112,11 @@ class ALS(SolvedModel):
         pair, order = torch.sort(users * n_items + items, stable=True)
         ratings = ratings[order]
         if self.implicit:
+            pairs = len(torch.unique_consecutive(pair))
             pair, ratings = _strengths(pair, ratings)
+            if none := pairs - len(pair):
+                warn(f"{none:,} of {pairs:,} pairs have a strength of 0, and count as not chosen; leave out their "
+                     "rows, or take ratings on a scale with ALS(..., implicit=False)")
             if self.config["alpha"] is None:        # kept, for people who are folded in
                 self.alpha = self.config["alpha"] = MEAN_WEIGHT / ratings.double().mean().item()
         mean = ratings.double().mean().to(ratings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -58,6 +58,11 @@ class LossTerms(Callback):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.terms.values()))})"
+
+
+def terms_of(cbs: Iterable[Callback]) -> dict[str, Term]:
+    """What the callbacks add to the loss in training, by name."""
+    return {name: term for cb in cbs if isinstance(cb, LossTerms) for name, term in cb.terms.items()}
 
 
 def _name(term: Term) -> str:
