@@ -79,7 +79,8 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     - `lr`, `wd`: by default the model's recipe for batches of 64 (5e-3 and no decay for a module of your own), times
       sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022), up to batches of some 40,000, from where on
       a step's decay, lr * wd, would be more than the whole weight; `wd` is 0 with an `opt_func` of your own.
-    - `metrics`: by default RMSE and MAE, where scores are ratings, and `RankingMetrics()` where they rank.
+    - `metrics`: by default RMSE and MAE, where scores are ratings, and `RankingMetrics()` where they rank; functions of
+      (predictions, targets) and those of scikit-learn are called once an epoch, with all of them.
     - `cbs`: callbacks that stay with the learner.
     - `seed`: decides initial weights, the order of batches and dropout; by default the data's.
 
