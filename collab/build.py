@@ -82,7 +82,8 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
       a step's decay, lr * wd, would be more than the whole weight. With an `opt_func` of your own, `wd` is 0 by
       default, and what it was given is kept: of `partial(SGD, lr=.5, weight_decay=1e-4)` both, of a function, such as
       `lambda groups: Adam(groups, lr=1e-2)`, everything.
-    - `metrics`: by default RMSE and MAE, where scores are ratings, and `RankingMetrics()` where they rank.
+    - `metrics`: by default RMSE and MAE, where scores are ratings, and `RankingMetrics()` where they rank; functions of
+      (predictions, targets) and those of scikit-learn are called once an epoch, with all of them.
     - `cbs`: callbacks that stay with the learner.
     - `seed`: decides initial weights, the order of batches and dropout; by default the data's.
 

@@ -14,6 +14,7 @@ from collab import cli, synthetic
 from collab.data.dataset import RatingSet
 from collab.data.download import RECBOLE, RECBOLE_WHEEL, cache_folder, fetch_recbole
 from collab.data.movielens import movielens
+from collab.data.synthetic import synthetic
 from collab.errors import DataError
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -41,6 +42,18 @@ def ml100k_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ml100k(ml100k_home: Path) -> RatingSet:
     """MovieLens-100K (see `ml100k_home` for where from)."""
     return movielens("100k", home=ml100k_home)
+
+
+@pytest.fixture(scope="session")
+def ml_small(tmp_path_factory: pytest.TempPathFactory) -> RatingSet:
+    """MovieLens latest-small from the cache folder or from ../shared/data; where it is in neither, synthetic ratings of
+    as many users, since no package index has it."""
+    home = tmp_path_factory.mktemp("small_home")
+    for archive in (cache_folder() / "ml-latest-small.zip", SHARED_DATA / "ml-latest-small.zip"):
+        if archive.exists():
+            shutil.copy(archive, home)
+            return movielens("latest-small", home=home)
+    return synthetic(610, 3000, 50_000, seed=0)
 
 
 @pytest.fixture(scope="module", autouse=True)

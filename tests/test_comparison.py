@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from collab import CollabDataBunch, Popularity, RankingResult, compare, evaluate
+from collab import CollabDataBunch, CollabWarning, Popularity, RankingResult, compare, evaluate
 from collab.data.split import rows_split
 from collab.evaluate import result as result_module
 from collab.evaluate.held_out import _id_keys
@@ -85,7 +85,8 @@ def test_swapping_the_two_swaps_the_signs():
 def test_only_users_and_metrics_that_both_have_are_compared():
     a = result(users=[("x", 1), ("x", 2), ("y", 1)], ndcg=[0.1, 0.2, 0.3], hit=[1.0, 1.0, 0.0])
     b = result(users=[("y", 1), ("z", 1), ("x", 1)], mrr=[0.1, 0.2, 0.3], ndcg=[0.5, 0.0, 0.2])
-    table = compare(a, b)
+    with pytest.warns(CollabWarning, match="^not compared, since a or b alone has them: users 2, metrics hit, mrr"):
+        table = compare(a, b)
     assert table.index.tolist() == ["ndcg"]
     assert table.loc["ndcg", ["a", "b", "difference", "users"]].tolist() == pytest.approx([0.2, 0.35, -0.15, 2])
 

@@ -209,11 +209,20 @@ def test_the_data_of_a_learner_are_split_anew_with_its_options(ratings):
     assert sum(made.valid.n for made in seen[3:]) == whole.train.n == (ratings["rating"] > 3).sum()
 
 
-def test_validation_ratings_whose_ids_the_data_did_not_keep_are_left_out_with_a_warning(ratings):
+def test_all_validation_ratings_are_in_the_folds_also_of_users_without_training_ratings(ratings):
     data = CollabDataBunch.from_df(ratings, split=user_split(0.2), seed=0, device="cpu")
     seen = []
+    cross_validate(lambda made: seen.append(made) or small(made), data, 2, lambda learn: None)
+    assert sum(made.valid.n for made in seen) == 1_200
+    assert all({*made.aside.users.vocab, *(made.aside.users.more or [])} == {*ratings["user"]} for made in seen)
+
+
+def test_validation_ratings_whose_ids_the_data_did_not_keep_are_left_out_with_a_warning(ratings):
+    data = CollabDataBunch.from_df(ratings, split=user_split(0.2), seed=0, device="cpu")
+    nameless = CollabDataBunch(data.train, data.valid, None, data.users, data.items, device="cpu")
+    seen = []
     with pytest.warns(UserWarning, match=f"{data.valid.n} of 1,200 ratings are left out: .* pass the table"):
-        cross_validate(lambda made: seen.append(made) or small(made), data, 2, lambda learn: None)
+        cross_validate(lambda made: seen.append(made) or small(made), nameless, 2, lambda learn: None)
     assert sum(made.valid.n for made in seen) == data.train.n
 
 

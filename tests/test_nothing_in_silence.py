@@ -34,6 +34,7 @@ from collab import (
 )
 from collab.cli.app import Model, train
 from collab.cli.reading import read_all
+from collab.data.split import rows_split
 from collab.losses import mse
 
 SOURCE = Path(collab.__file__).parent
@@ -352,6 +353,59 @@ def a_threshold_below_all_ratings(tmp_path):
     synthetic(20, 20, 200, seed=0).ratings.to_csv(tmp_path / "r.csv", index=False)
     with redirect_stdout(StringIO()):
         train(str(tmp_path / "r.csv"), model=Model.EASE, threshold=0, out=tmp_path / "m.safetensors")
+
+
+RATED = pd.DataFrame([("ann", "A", 5.0), ("ann", "B", 4.0), ("bob", "B", 3.0), ("bob", "C", 5.0), ("bob", "new", 2.0),
+                      ("bob", "newer", 1.0), ("cem", "A", 4.0)], columns=["user", "item", "rating"])
+
+
+def two_known_people(**options):
+    """Of whom bob has two items that were not trained on, held out with all that cem rated."""
+    return collab.CollabDataBunch.from_df(RATED, split=rows_split(range(4, 7)), seed=0, device="cpu", **options)
+
+
+def without_ids():
+    data = two_known_people()
+    return collab.CollabDataBunch(data.train, data.valid, None, data.users, data.items, device="cpu")
+
+
+@says("evaluate/validation.py:cross_validate", "^interrupted in fold 1 of 3: the table has the 1 before it")
+def cross_validation_interrupted(tmp_path):
+    fits = iter(range(3))
+
+    def fit(learn):
+        learn.interrupted = next(fits) == 1
+    assert len(collab.cross_validate(collab.collab_learner, collab.synthetic(20, 15, 200).ratings, 3, fit)) == 1
+
+
+@says("evaluate/validation.py:_unsplit", "^3 of 7 ratings are left out: the data did not keep their ids")
+def cross_validation_over_data_without_ids(tmp_path):
+    collab.cross_validate(collab.collab_learner, without_ids(), [rows_split([3])], lambda learn: None)
+
+
+@says("evaluate/held_out.py:HeldOut.of", "^1 further held-out ratings are of unknown items whose ids these batches")
+def missed_items_without_ids(tmp_path):
+    data = two_known_people()
+    batches = [(data.users.encode(["bob"] * 3), [0, 0, 1], [2.0, 1, 5])]
+    batches = [tuple(map(torch.as_tensor, batch)) for batch in batches]
+    collab.evaluate(collab.Popularity(data), batches, unknown_items="miss")
+
+
+@says("evaluate/held_out.py:say_unknown", "^3 of 4 held-out ratings are of users or items that were not trained on")
+def ranking_metrics_of_few(tmp_path):
+    rated = pd.concat([RATED, pd.DataFrame([("ann", "C", 1.0)], columns=[*RATED])], ignore_index=True)
+    data = collab.CollabDataBunch.from_df(rated, split=rows_split(range(4, 8)), seed=0, device="cpu")
+    learn = collab.collab_learner(data, n_factors=2, cbs=collab.RankingMetrics())
+    with learn.no_logging():
+        learn.fit(1)
+
+
+@says("evaluate/result.py:compare", "^not compared, since a or b alone has them: users 1, metrics hit; evaluate both")
+def a_comparison_of_different_results(tmp_path):
+    learn = collab.Popularity(two_known_people())
+    rows = pd.DataFrame([("ann", "C", 1.0), ("bob", "A", 1.0)], columns=[*RATED])
+    both = collab.evaluate(learn, rows, metrics=("ndcg", "hit"))
+    collab.compare(both, collab.evaluate(learn, rows[:1], metrics="ndcg"))
 
 
 # The rule ---------------------------------------------------------------------------------------------------------

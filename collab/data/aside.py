@@ -28,7 +28,8 @@ class Wide:
     @classmethod
     def of(cls, vocab: Vocab, *several: Iterable[Hashable]) -> Wide:
         """A vocab, and what it lacks of several columns of ids. Raises DataError for ids of another kind."""
-        new = [id for ids in map(id_index, several) for id in ids[vocab.encode(ids) == UNKNOWN].unique().tolist()]
+        each = [id_index(ids).unique() for ids in several]
+        new = [id for ids in each for id in ids[vocab.encode(ids) == UNKNOWN].tolist()]
         if not new:
             return cls(vocab)
         every = vocab.with_more(new)            # in its order, and of its type

@@ -9,7 +9,7 @@ from ..data.databunch import CollabDataBunch
 from ..data.implicit import check_threshold
 from ..train.callback import Callback
 from .evaluation import check_request, columns, measure
-from .held_out import HeldOut
+from .held_out import HeldOut, say_unknown
 
 
 class RankingMetrics(Callback):
@@ -39,6 +39,7 @@ class RankingMetrics(Callback):
             raise TypeError(f"RankingMetrics needs a CollabDataBunch, got {type(self.learn.data).__name__}")
         with self.learn.untouched():
             self.held_out = HeldOut.of(self.learn.data, threshold=self.threshold)
+        say_unknown(self.held_out.left_out, int(self.held_out.n_relevant.sum()))
 
     def after_validate(self) -> None:
         learn, due = self.learn, (self.learn.epoch + 1) % self.every == 0 or self.learn.epoch + 1 == self.learn.n_epochs

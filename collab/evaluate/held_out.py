@@ -35,6 +35,15 @@ class NobodyToRank(ValueError):
         self.why = why
 
 
+def say_unknown(left_out: dict[str, int], n_found: int) -> None:
+    """Warn where most held-out ratings are of users or items that were not trained on: `n_found` of them counted."""
+    unknown = left_out["ratings_of_unknown_users"] + left_out["ratings_of_unknown_items"]
+    n = n_found + sum(count for name, count in left_out.items() if name.startswith("ratings"))
+    if 2 * unknown > n:
+        warn(f"{unknown:,} of {n:,} held-out ratings are of users or items that were not trained on, and are left out "
+             "of the ranking metrics; hold out ratings of known ones, such as with per_user_split()")
+
+
 @dataclass(frozen=True, eq=False)
 class HeldOut:
     """The relevant items of each of `users` (m,), rows ascending: `n_relevant` (m,) of them, `relevant` by user row.

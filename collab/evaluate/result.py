@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from ..errors import warn
+
 MAX_WEIGHTS = 1 << 22       # weights of users that are held at a time
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 
@@ -98,6 +100,10 @@ def compare(a: RankingResult, b: RankingResult, n: int = 10_000, seed: int = 0, 
     if both.empty or not metrics:
         raise ValueError(f"a and b share {len(both)} users and {len(metrics)} metrics; evaluate both on the same "
                          "batches with the same metrics")
+    n_users, alone = len(a.per_user) + len(b.per_user) - 2 * len(both), sorted({*a.metrics} ^ {*b.metrics})
+    if n_users or alone:
+        warn(f"not compared, since a or b alone has them: users {n_users:,}, metrics {', '.join(alone) or 'none'}; "
+             "evaluate both on the same batches with the same metrics")
     named = ~(both["nameless_a"] | both["nameless_b"])
     other = (both["n_relevant_a"] != both["n_relevant_b"]) | (named & (both["relevant_a"] != both["relevant_b"]))
     if n_other := int(other.sum()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..models.ensemble import Ensemble
 from ..models.rank_ensemble import RankEnsemble
 from ..models.solved import SolvedModel
 from .evaluation import check_request, evaluate
+from .held_out import say_unknown
 
 
 def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], data: pd.DataFrame | CollabDataBunch,
@@ -61,6 +63,8 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
         data, kept = _unsplit(data)
         options = kept | options
     rows: list[dict[str, float]] = []
+    left_out: Counter[str] = Counter()
+    n_found = 0
     for number, split in enumerate(splits):
         learn = make_learner(CollabDataBunch.from_df(data, split=split, seed=seed, **options))
         start = time.perf_counter()
@@ -77,11 +81,15 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
         row = {} if ranks_alone else learn.validate()
         if ranking:
             result = evaluate(learn, k=k, metrics=ranking)
+            left_out.update(result.left_out)
+            n_found += int(result.per_user["n_relevant"].sum())
             for name in map(str, result.summary.index):
                 row[name] = result.summary[name]
                 if result.baseline is not None:
                     row[f"{name} of popularity"] = result.baseline.summary[name]
         rows.append(row | {"seconds": seconds})
+    if n_found:
+        say_unknown(left_out, n_found)
     names = [split if isinstance(split, str) else number for number, split in enumerate(splits[:len(rows)])]
     return pd.DataFrame(rows, index=pd.Index(names, name="fold"))
 
