@@ -19,6 +19,7 @@ class GradientClip(Callback):
     """Scales the gradients down so that their joint 2-norm is at most `max_norm`, before each step."""
 
     order = 30      # after accumulation has decided that there is a step
+    looks = True    # a range test is of the steps that training takes
 
     def __init__(self, max_norm: float):
         self.max_norm = max_norm
@@ -33,6 +34,7 @@ class GradientAccumulation(Callback):
     The rows that are left at the end of an epoch make a step of their own."""
 
     order = 20
+    looks = True        # a range test is of the steps that training takes
 
     def __init__(self, n: int):
         if n < 1:
