@@ -16,6 +16,8 @@ from collab import (
     CollabDataBunch,
     CollabWarning,
     DataBunch,
+    GradientAccumulation,
+    GradientClip,
     Learner,
     TensorBatches,
     collab_learner,
@@ -171,6 +173,19 @@ def test_the_loss_is_that_of_the_batches_kept_apart_after_the_steps_at_a_rate():
     assert curve.before == 100.0 and curve.noise.tolist() == [0.0] * 4          # all twelve have lost the same
     assert curve.losses.tolist() == [95.0, 85.0, 70.0, 50.0]
     assert found.valley == pytest.approx(math.exp(np.interp(25, [15, 30], np.log([2, 3]))))
+
+
+def test_steps_are_those_that_training_takes():
+    """As above, with gradients of all five batches of a rate in one step, and clipped to half of their size."""
+    def losses(*cbs):
+        learn = Learner(DataBunch([(torch.ones(1, 1), torch.ones(1, 1))] * 20, device="cpu"),
+                        nn.Linear(1, 1, bias=False), lambda pred, _: 100 - pred.sum(),
+                        opt_func=torch.optim.SGD, cbs=cbs)
+        nn.init.zeros_(learn.model.weight)
+        learn.lr_find(start_lr=1.0, end_lr=4.0, num_it=4, linear=True)
+        return learn.recorder.lr_find[0].losses
+    assert losses(GradientAccumulation(5)).tolist() == [99.0, 97.0, 94.0, 90.0]
+    assert losses(GradientAccumulation(5), GradientClip(0.5)).tolist() == pytest.approx([99.5, 98.5, 97.0, 95.0])
 
 
 def test_what_is_by_chance_is_the_standard_error_over_the_batches_kept_apart():

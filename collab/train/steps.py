@@ -24,6 +24,7 @@ class GradientClip(Callback):
     Raises ValueError for a `max_norm` that is not above 0."""
 
     order = 30      # after accumulation has decided that there is a step
+    looks = True    # a range test is of the steps that training takes
 
     def __init__(self, max_norm: float):
         self.max_norm = number("max_norm", max_norm)
@@ -40,6 +41,7 @@ class GradientAccumulation(Callback):
     that is not a whole number above 0."""
 
     order = 20
+    looks = True        # a range test is of the steps that training takes
 
     def __init__(self, n: int):
         self.n = whole("n", n)
