@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from collab import cli, synthetic
+from collab import cli
 from collab.data.dataset import RatingSet
 from collab.data.download import RECBOLE, RECBOLE_WHEEL, cache_folder, fetch_recbole
 from collab.data.movielens import movielens

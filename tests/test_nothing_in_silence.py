@@ -34,7 +34,6 @@ from collab import (
 )
 from collab.cli.app import Model, train
 from collab.cli.reading import read_all
-from collab.data.split import rows_split
 from collab.losses import mse
 
 SOURCE = Path(collab.__file__).parent
