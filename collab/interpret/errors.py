@@ -22,9 +22,7 @@ def errors(learn: CollabLearner, part: TensorBatches | pd.DataFrame | None = Non
     two baselines fitted to the training ratings: their mean, and the mean with damped biases. All are clipped to the
     rating scale. Raises ValueError where nothing was held out, as in a learner that was loaded, and DataError for a
     model that ranks."""
-    if learn.ranks:
-        raise DataError(f"the scores of {type(learn.model).__name__} only put items in an order, so there is no error "
-                        "of ratings; see with evaluate(learn) how well it ranks")
+    check_rates(learn)
     batches: Any = learn.data.batches(part) if is_table(part) else learn.data.valid if part is None else part
     preds, targets = learn.get_preds(batches)
     users, items, ratings = (t.cpu() for t in learn.data.train.tensors)
@@ -34,6 +32,13 @@ def errors(learn: CollabLearner, part: TensorBatches | pd.DataFrame | None = Non
         parts = [learn.decode(baseline(u.cpu(), i.cpu())) for u, i, _ in batches.in_order()]
         rows.append(_row(name, torch.cat(parts), targets))
     return pd.DataFrame([*rows, _row(type(learn.model).__name__, preds, targets)])
+
+
+def check_rates(learn: CollabLearner) -> None:
+    """Raises DataError for a model that ranks: its scores cannot be compared with ratings."""
+    if learn.ranks:
+        raise DataError(f"the scores of {type(learn.model).__name__} only put items in an order, so there is no error "
+                        "of ratings; see with evaluate(learn) how well it ranks")
 
 
 def _row(name: str, preds: Tensor, targets: Tensor) -> dict[str, Any]:
