@@ -16,8 +16,8 @@ from .train.terms import LossTerms, terms_of
 LOSSES = {"mse": mse, "mae": mae, "huber": huber}
 DEFAULTS = ("no_loss", "preference_error")      # what models that are not trained have in place of a loss
 TERMS: dict[str, type[FactorTerm]] = {term.name: term for term in (L2, Gravity)}
-STANDARD = frozenset(("Seeded", "EpochStart", "Scores", "Recorder", "Progress", "AverageUnknown", "Threads",
-                      "RankingMetrics"))
+STANDARD = frozenset(("Seeded", "EpochStart", "Scores", "Recorder", "Progress", "AverageUnknown", "MeanYardstick",
+                      "Threads", "RankingMetrics"))
 """The classes of callbacks that a learner has by itself, or that mean nothing without a validation part."""
 
 

@@ -77,30 +77,35 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
     Raises FileNotFoundError, DataError where the file is of another kind or damaged, or ValueError where the model is
     not to be had."""
     tensors, config = read_tensors(path)
-    device = default_device() if device is None else torch.device(device)
     with reading(path):
-        users, items = Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
-        rows = [tensors[f"train.{name}"] for name in TRAIN]
-        _check_rows(path, rows, {"n_users": len(users), "n_items": len(items)}, config["model_config"] or {})
-        train = TensorBatches(*rows, bs=config["bs"], seed=config["seed"], shuffle=config["shuffle"], device=device,
-                              shape=(len(users), len(items)))
-        more = {side: state and Vocab.from_state(state) for side, state in config["beyond"].items()}
-        wide = Wide(users, more["users"]), Wide(items, more["items"])
-        known: Any = tuple(tensors[f"aside.{name}"] for name in TRAIN)
-        _check_rows(path, known, {"n_users": len(wide[0]), "n_items": len(wide[1])}, {})
-        data = CollabDataBunch(train, None, None, users, items,
-                               _unpack(config["item_table"]), seed=config["seed"], device=device,
-                               title_name=from_json(config["title_name"]),
-                               implicit=config["implicit"], threshold=config["threshold"],
-                               schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}),
-                               aside=Aside(*wide, {"file": known}))
-        weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-        model = _rebuild(path, config, train.tensors, len(users)) if model is None else model
-        _take_types(model, weights)
-        load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
-        history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
-        history["parts"] = {name.removeprefix("part."): t for name, t in tensors.items() if name.startswith("part.")}
-        return Parts(data, model, weights, config["recipe"], config["notes"], history)
+        return _parts(path, tensors, config, model, device)
+
+
+def _parts(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any], model: nn.Module | None,
+           device: torch.device | str | None) -> Parts:
+    device = default_device() if device is None else torch.device(device)
+    users, items = Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
+    rows = [tensors[f"train.{name}"] for name in TRAIN]
+    _check_rows(path, rows, {"n_users": len(users), "n_items": len(items)}, config["model_config"] or {})
+    train = TensorBatches(*rows, bs=config["bs"], seed=config["seed"], shuffle=config["shuffle"], device=device,
+                          shape=(len(users), len(items)))
+    more = {side: state and Vocab.from_state(state) for side, state in config["beyond"].items()}
+    wide = Wide(users, more["users"]), Wide(items, more["items"])
+    known: Any = tuple(tensors[f"aside.{name}"] for name in TRAIN)
+    _check_rows(path, known, {"n_users": len(wide[0]), "n_items": len(wide[1])}, {})
+    data = CollabDataBunch(train, None, None, users, items,
+                           _unpack(config["item_table"]), seed=config["seed"], device=device,
+                           title_name=from_json(config["title_name"]),
+                           implicit=config["implicit"], threshold=config["threshold"],
+                           schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}),
+                           aside=Aside(*wide, {"file": known}))
+    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    model = _rebuild(path, config, train.tensors, len(users)) if model is None else model
+    _take_types(model, weights)
+    load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
+    history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
+    history["parts"] = {name.removeprefix("part."): t for name, t in tensors.items() if name.startswith("part.")}
+    return Parts(data, model, weights, config["recipe"], config["notes"], history)
 
 
 def _check_rows(path: str | Path, rows: list[Tensor], sizes: dict[str, int], model: dict[str, Any]) -> None:
