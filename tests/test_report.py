@@ -114,8 +114,10 @@ def test_a_model_that_is_solved_in_one_sweep_or_ranks_nobody_is_reported_with_se
 
 def test_errors_of_ratings_are_refused_for_a_model_that_ranks():
     data = CollabDataBunch.from_df(ML.ratings, seed=0)
-    with pytest.raises(DataError, match=r"scores of ALS only put items in an order, .*evaluate\(learn\)"):
-        CollabInterpretation(collab_learner(data, "als", n_factors=2)).errors()
+    interp = CollabInterpretation(collab_learner(data, "als", n_factors=2))
+    for ask in (interp.errors, interp.plot_predictions):
+        with pytest.raises(DataError, match=r"scores of ALS only put items in an order, .*evaluate\(learn\)"):
+            ask()
 
 
 def small(*n_ratings):

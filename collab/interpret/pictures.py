@@ -57,8 +57,9 @@ def plot_predictions(self: CollabInterpretation, part: TensorBatches | pd.DataFr
     """What was predicted for the ratings of `part` (batches or a table of ratings; by default the validation part), as
     a box for each true rating, and the diagonal.
 
-    Ratings on more than twelve levels are put into ten classes of equal width. Raises DataError without a `part` and
-    without a validation part, as in a learner that was loaded."""
+    Ratings on more than twelve levels are put into ten classes of equal width. Raises DataError for a model that
+    ranks, and without a `part` and without a validation part, as in a learner that was loaded."""
+    check_rates(self.learn)
     if part is None and self.data.valid is None:
         raise DataError("there is no validation part, as in every learner that was loaded; name ratings that were held "
                         "out, batches or a table, with part=")
