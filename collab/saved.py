@@ -13,7 +13,8 @@ from .data.aside import Aside, Wide
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, default_device
 from .data.schema import Schema
-from .data.vocab import Vocab, from_json, to_json
+from .data.tables import plain
+from .data.vocab import Vocab, dtype_name, from_json, to_json
 from .errors import DataError
 from .models.als import ALS
 from .models.classifier import RatingClassifier
@@ -177,28 +178,15 @@ def _pack_column(column: pd.Series, where: str) -> dict[str, Any]:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return {"categories": _pack_column(column.cat.categories.to_series(), where),
                 "ordered": bool(column.cat.ordered), "values": column.cat.codes.tolist()}
-    column = _without_arrow(column)
+    if isinstance(column.dtype, pd.ArrowDtype):     # a file is read without pyarrow too
+        column = plain(column)
     try:
         values = [None if missing else to_json(value) for value, missing in zip(column, column.isna())]
     except DataError:
         odd = next(value for value in column.dropna() if not _storable(value))
         raise DataError(f"{where} of the table of items: values of type {type(odd).__name__} (such as {odd!r}) cannot "
                         "be written to a file; drop the column, or make it text, numbers or dates") from None
-    packed = {"dtype": str(column.dtype), "values": values}
-    try:
-        _unpack_column(packed)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise DataError(f"{where} of the table of items: its type {column.dtype} could not be read from a file again "
-                        f"({error}); drop the column, or make it text, numbers or dates") from None
-    return packed
-
-
-def _without_arrow(column: pd.Series) -> pd.Series:
-    """A column of an Arrow type as one of numpy's or pandas' own: a file is read without pyarrow too."""
-    if not isinstance(column.dtype, pd.ArrowDtype):
-        return column
-    plain = column.astype(object).mask(column.isna(), None)
-    return plain.convert_dtypes() if column.dtype.kind in "iub" and column.hasnans else plain.infer_objects()
+    return {"dtype": dtype_name(column.dtype, f"{where} of the table of items"), "values": values}
 
 
 def _storable(value: Any) -> bool:

@@ -157,6 +157,17 @@ def test_columns_of_other_names_are_told_beside_those_of_training(collab, traine
     assert code == 2 and "['reader', 'book'," in err and "trained on user, item, rating: give them these names" in err
 
 
+def test_ids_stay_as_they_are_written_in_columns_of_any_name(collab, tmp_path):
+    rows = [f"{k % 5 + 1},1,{reader},{k}" for reader in ("1.10", "1.1", "2.5") for k in range(20)]
+    (tmp_path / "r.csv").write_text("\n".join(["stars,place,who,book", *rows]) + "\n")
+    words = ["--user-col", "who", "--item-col", "book", "--rating-col", "stars", "--epochs", 1]
+    code, out, err = collab("train", tmp_path / "r.csv", *words, "--out", tmp_path / "m")
+    assert code == 0 and "3 users" in out and not err, err
+    assert sorted(load_learner(tmp_path / "m").data.users) == ["1.1", "1.10", "2.5"]
+    code, again, err = collab("evaluate", tmp_path / "m")
+    assert code == 0 and again.strip() in out, err
+
+
 # What rows say ----------------------------------------------------------------------------------------------------
 
 def test_titles_may_stand_in_a_column_of_any_name(collab, trained, tmp_path):

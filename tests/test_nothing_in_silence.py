@@ -379,7 +379,7 @@ def cross_validation_interrupted(tmp_path):
 
 @says("evaluate/validation.py:_unsplit", "^3 of 7 ratings are left out: the data did not keep their ids")
 def cross_validation_over_data_without_ids(tmp_path):
-    collab.cross_validate(collab.collab_learner, without_ids(), [rows_split([3])], lambda learn: None)
+    collab.cross_validate(collab.collab_learner, without_ids(), [lambda table: ([0, 1, 2], [3])], lambda learn: None)
 
 
 @says("evaluate/held_out.py:HeldOut.of", "^1 further held-out ratings are of unknown items whose ids these batches")

@@ -55,11 +55,11 @@ def lists(learn, **options):
 
 
 def test_a_user_gets_one_list_alone_among_others_and_in_other_blocks(learn, monkeypatch):
-    alone = lists(learn, exclude_seen=False)
-    together = learn.recommend(list(learn.data.users), n=200, exclude_seen=False)
+    alone = lists(learn, exclude=None)
+    together = learn.recommend(list(learn.data.users), n=200, exclude=None)
     with monkeypatch.context() as patch:
         patch.setattr(collab.recommend, "MAX_SCORES", 7 * 31)       # blocks of 31 items for 7 users at most
-        in_blocks = learn.recommend(list(learn.data.users), n=200, exclude_seen=False)
+        in_blocks = learn.recommend(list(learn.data.users), n=200, exclude=None)
     scale = together["score"].abs().max()
     for other in (alone, in_blocks):
         pd.testing.assert_series_equal(other["score"], together["score"], rtol=0, atol=ROUNDING * scale)
@@ -76,8 +76,8 @@ def assert_same_order(left: pd.DataFrame, right: pd.DataFrame, rounding: float) 
 
 
 def test_items_that_are_the_same_come_in_the_order_of_their_ids(learn):
-    for table in (lists(learn, exclude_seen=False),
-                  learn.recommend(list(learn.data.users), n=200, exclude_seen=False)):
+    for table in (lists(learn, exclude=None),
+                  learn.recommend(list(learn.data.users), n=200, exclude=None)):
         alike = table[table["item"].isin(ALIKE)]
         assert len(alike) == len(ALIKE) * (learn.data.n_users - 1)
         assert (alike.groupby("user")["item"].agg(list).map(lambda ids: ids == ALIKE)).all()
@@ -90,7 +90,7 @@ def test_an_index_gives_the_learners_lists(learn, tmp_path):
             learn.index()
         return
     index, users = learn.index(), list(learn.data.users)
-    alone = lists(learn, exclude_seen=False)
+    alone = lists(learn, exclude=None)
     found = pd.concat([index.recommend(user, n=200).assign(user=user) for user in users], ignore_index=True)
     scale = alone["score"].abs().max()
     pd.testing.assert_series_equal(found["score"], alone["score"], rtol=0, atol=ROUNDING * scale)

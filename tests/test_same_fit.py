@@ -3,6 +3,7 @@
 import copy
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from test_loop import fit_quietly, line_learner
@@ -55,6 +56,13 @@ def frozen():
     return learn
 
 
+def half_of_the_validation_rows():
+    train, valid = first_split()
+    kept = np.sort(np.concatenate([train, valid[:50]]))
+    return learner(RATINGS.iloc[kept], data={"split": lambda df: (np.flatnonzero(np.isin(kept, train)),
+                                                                  np.flatnonzero(np.isin(kept, valid)))})
+
+
 OTHERS = {
     "rows": (lambda: learner(RATINGS[:-100]), {}, "400 training rows, this one has 320"),
     "bs": (lambda: learner(bs=60), {}, "batch size 64, this one has 60"),
@@ -62,8 +70,7 @@ OTHERS = {
     "ratings": (lambda: learner(RATINGS.assign(rating=RATINGS["rating"].iloc[::-1].to_numpy())), {},
                 "other training data"),
     "order": (lambda: learner(RATINGS.iloc[::-1]), {}, "other training data"),
-    "validation": (lambda: learner(data={"split": lambda df: (first_split()[0], first_split()[1][:50])}), {},
-                   "other validation data"),
+    "validation": (half_of_the_validation_rows, {}, "other validation data"),
     "rate": (learner, {"lr_max": 0.02}, "lr 0.0004 ... 0.01 .*, this one has lr 0.0008 ... 0.02"),
     "momentum": (learner, {"moms": None}, "schedule .*momentum 0.95 .*, this one has lr"),
     "decay": (learner, {"wd": 0.2}, r"weight_decay \[0.1, 0.0\], this one has \[0.2, 0.0\]"),

@@ -146,7 +146,7 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
         raise DataError("--title-col names a column of the file that --items gives, and there is none")
     valid_pct, seed = 0.2 if valid_pct is None else valid_pct, seed or 0
     reading = given(sep=sep, format=format, header=header, encoding=encoding)
-    ratings, known_items, known_users = read_all(data, items, users, table_sep, **reading)
+    ratings, known_items, known_users = read_all(data, items, users, table_sep, (user_col, item_col), **reading)
     user_features, item_features = ("auto" if model in able and known is not None and telling(known.iloc[:, 1:])
                                     else None for able, known in ((KNOW_USERS, known_users), (KNOW_ITEMS, known_items)))
     if model is Model.HYBRID and user_features is None and item_features is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,10 @@ def takes(source: str | Path, format: str | None = None, sep: str | None = None)
     return ("format",) if kind == "parquet" else OPTIONS
 
 
-def read(source: str, **reading: Any) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
-    """(ratings, items, users) of a MovieLens set or a file. Raises DataError for options that it has no use for."""
+def read(source: str, ids: Iterable[Any] = (), **reading: Any,
+         ) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
+    """(ratings, items, users) of a MovieLens set or a file, whose columns `ids` hold ids. Raises DataError for options
+    that it has no use for."""
     idle = [name for name in reading if name not in takes(source, reading.get("format"), reading.get("sep"))]
     if idle:
         raise DataError(f"{source} {'is a set of its own' if is_set(source) else 'has that in itself'}, and takes no "
@@ -57,11 +60,11 @@ def read(source: str, **reading: Any) -> tuple[pd.DataFrame, pd.DataFrame | None
     if is_set(source):
         ml = movielens(source)
         return ml.ratings, ml.items, ml.users
-    return read_table(source, **reading), None, None
+    return read_table(source, ids=[name for name in ids if name is not None], **reading), None, None
 
 
-def read_all(source: str, items: Path | None, users: Path | None, table_sep: str | None, **reading: Any,
-             ) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
+def read_all(source: str, items: Path | None, users: Path | None, table_sep: str | None, ids: Iterable[Any] = (),
+             **reading: Any) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
     """As `read`, with files of items and of users: --encoding holds for all of them, and --sep where there is no
     --table-sep."""
     beside = {"item": items, "user": users}
@@ -72,7 +75,8 @@ def read_all(source: str, items: Path | None, users: Path | None, table_sep: str
                for by, file in beside.items() if file is not None}
     elsewhere = {name for by in options for name in options[by]} - ({"sep"} if table_sep else set())
     own = takes(source, reading.get("format"), reading.get("sep"))
-    ratings, *known = read(source, **{name: v for name, v in reading.items() if name in own or name not in elsewhere})
+    used = {name: value for name, value in reading.items() if name in own or name not in elsewhere}
+    ratings, *known = read(source, ids, **used)
     of_items, of_users = (before if file is None else _known(file, by, **options[by])
                           for before, (by, file) in zip(known, beside.items()))
     return ratings, of_items, of_users
@@ -121,7 +125,8 @@ def held_out(learn: CollabLearner, model: Path, data: str | None = None, split: 
         raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
                         "ratings which another split holds out are ratings it has seen")
     split = split or (learn.notes.get("split", "none") if same else "none")
-    raw, *_ = read(source, **({**given(**learn.notes.get("reading", {})), **reading} if same else reading))
+    ids = learn.data.schema.user, learn.data.schema.item
+    raw, *_ = read(source, ids, **({**given(**learn.notes.get("reading", {})), **reading} if same else reading))
     _check_columns(raw, source, learn.data.schema, learn.data.implicit)
     known = learn.notes.get("fingerprint")
     if same and split != "none" and known is not None and known != fingerprint(raw, learn.data.schema):

@@ -11,6 +11,7 @@ import torch
 from ..data.batches import TensorBatches
 from ..errors import DataError
 from .asked import check_count, names
+from .errors import check_rates
 from .plots import axes, scatter_with_labels
 
 if TYPE_CHECKING:
