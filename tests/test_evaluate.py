@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from collab import (
     CollabDataBunch,
     CollabLearner,
+    CollabWarning,
     DataError,
     EmbeddingDotBias,
     Learner,
@@ -187,7 +188,7 @@ def test_an_unknown_item_that_comes_again_is_missed_once(batches):
     held_out = [("bob", "S", 5.0), ("bob", "new", 5.0), ("bob", "new", 4.0)]
     table = pd.DataFrame(held_out, columns=["user", "item", "rating"])
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*rate a pair again")
+        warnings.filterwarnings("ignore", ".*(rate a pair again|test ratings are of a user or an item)")
         data = bunch(TRAIN + held_out, len(TRAIN), test=table)
         learn = CollabLearner(data, Table(-torch.arange(data.n_items).expand(data.n_users, -1)))
         part = {"valid": None, "in order": data.valid.in_order(), "table": table, "test": data.test}[batches]
@@ -269,8 +270,11 @@ def test_only_the_items_among_are_ranked_and_relevant():
     assert evaluate(learn, among="V", users="bob").summary["mrr"] == 1
     everything = evaluate(learn, among=learn.data.items, metrics=NAMES)
     pd.testing.assert_frame_equal(everything.per_user, evaluate(learn, metrics=NAMES).per_user)
-    with pytest.raises(UnknownId, match="item 'new' is not among the"):
-        evaluate(learn, among=["V", "new"])
+    with pytest.warns(CollabWarning, match="1 of 2 items in among= were not trained on .*new.. and are left"):
+        some = evaluate(learn, among=["V", "new"])
+    pd.testing.assert_frame_equal(some.per_user, evaluate(learn, among=["V"]).per_user)
+    with pytest.raises(UnknownId, match="none of the 2 items in among= is known"):
+        evaluate(learn, among=["newer", "new"])
     with pytest.raises(ValueError, match="nobody with a relevant item.*ratings of items not among"):
         evaluate(learn, among=["X"])
     with pytest.raises(ValueError, match="among other items; evaluate both with the same `among`"):

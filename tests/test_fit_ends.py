@@ -359,7 +359,8 @@ def test_a_static_or_class_method_or_a_function_of_the_instance_may_be_an_event(
     calls = []
     one, other = odd_callbacks(lambda: calls.append(1))[k], odd_callbacks(lambda: calls.append(2))[k]
     learn = line_learner([one, other])
-    assert f"before_fit: {type(one).__name__}, {type(one).__name__}" in learn.show_training_loop()
+    shown = learn.show_training_loop()
+    assert f"{type(one).__name__}, {type(one).__name__}, Progress" in shown.splitlines()[0]
     fit_quietly(learn)
     assert calls == [1, 2]
 

@@ -183,6 +183,7 @@ def test_a_recipe_fills_in_what_the_optimizer_was_not_given(data):
 
 def test_a_learner_from_a_file_takes_what_its_optimizer_is_given(data, tmp_path):
     learn = collab_learner(data, "dot", 4, opt_func=partial(torch.optim.SGD, lr=0.5, weight_decay=1e-4))
-    loaded = load_learner(learn.export(tmp_path / "model"))
+    with pytest.warns(CollabWarning, match="does not hold opt_func SGD"):
+        loaded = load_learner(learn.export(tmp_path / "model"))
     loaded.opt_func = learn.opt_func
     assert hypers(loaded) == hypers(learn) == [(0.5, 1e-4, 0)]

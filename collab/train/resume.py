@@ -12,9 +12,21 @@ from .callback import Callback
 from .checkpoint import not_a_folder, read_tree, write_tree
 from .events import CancelBatch, CancelEpoch
 from .fingerprint import differences, fingerprint
-from .seeded import random_state, set_random_state, untouched_randomness
+from .seeded import random_state, set_random_state
 from .state import check_state, learner_state, restore_state
 from .steps import ShortEpoch
+
+
+def _drawn(batches: Any) -> dict[str, Any]:
+    """The random states that batches are drawn with: torch's, and that of their own generator."""
+    generator = generator_of(batches)
+    return {"random": random_state(), "batches": None if generator is None else generator.get_state()}
+
+
+def _draw_again(batches: Any, states: dict[str, Any]) -> None:
+    set_random_state(states["random"])
+    if (generator := generator_of(batches)) is not None and states["batches"] is not None:
+        generator.set_state(states["batches"])
 
 
 class EpochStart(Callback):
@@ -27,23 +39,21 @@ class EpochStart(Callback):
     def __init__(self) -> None:
         self.drawn: dict[str, Any] = {}
         self.fit: dict[str, Any] = {}
-        self.apart: untouched_randomness | None = None
+        self.apart: dict[str, Any] | None = None        # before a validation
 
     def before_fit(self) -> None:
         asked = any(isinstance(cb, Checkpoint | Resume) for cb in self.learn.cbs)
         self.fit = fingerprint(self.learn) if asked else {}
 
     def before_train(self) -> None:
-        generator = generator_of(self.learn.data.train)
-        self.drawn = {"random": random_state(), "batches": None if generator is None else generator.get_state()}
+        self.drawn = _drawn(self.learn.data.train)
 
     def before_validate(self) -> None:
-        self.apart = untouched_randomness(self.learn.data.valid)
-        self.apart.__enter__()
+        self.apart = _drawn(self.learn.data.valid)
 
     def cleanup_validate(self) -> None:
         if self.apart is not None:
-            self.apart.__exit__()
+            _draw_again(self.learn.data.valid, self.apart)
             self.apart = None
 
 
@@ -135,10 +145,7 @@ class Resume(Callback):
             if (n := self.state["per_epoch"]) != len(self.learn.batches):
                 raise ValueError(f"{self.path} was written in a fit with {n} batches an epoch, this one has "
                                  f"{len(self.learn.batches)}; resume with the same ShortEpoch")
-            set_random_state(self.state["start"]["random"])
-            generator = generator_of(self.learn.data.train)
-            if generator is not None and self.state["start"]["batches"] is not None:
-                generator.set_state(self.state["start"]["batches"])
+            _draw_again(self.learn.data.train, self.state["start"])
 
     def before_batch(self) -> None:
         if self.state and self.learn.training:

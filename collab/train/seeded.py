@@ -31,7 +31,7 @@ def set_random_state(states: list[Tensor]) -> None:
 class _Drawing:
     """Which threads are inside of something that draws, how deep, and the random state before the first of them."""
 
-    lock = threading.Lock()
+    lock = threading.RLock()        # Ctrl-C may leave it locked, and its thread must still get in
     depth: ClassVar[Counter[int]] = Counter()
     before: ClassVar[list[Tensor] | None] = None
 

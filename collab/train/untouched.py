@@ -23,13 +23,11 @@ FITTING: WeakSet[Learner] = WeakSet()
 """The learners whose fit is running: no attribute of theirs, since a copy that is made meanwhile may be fitted."""
 
 _TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()     # not in the model: it is copied
-_GUARD = threading.Lock()
 
 
 def turn(model: nn.Module) -> threading.RLock:
     """The lock that a thread holds while it trains a model or looks at it: both switch its mode."""
-    with _GUARD:
-        return _TURNS.setdefault(model, threading.RLock())
+    return _TURNS.setdefault(model, threading.RLock())      # one call of a dict: two threads get the same lock
 
 
 @contextmanager
