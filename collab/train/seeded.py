@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -29,31 +28,29 @@ def set_random_state(states: list[Tensor]) -> None:
 
 
 class _Drawing:
-    """Which threads are inside of something that draws, how deep, and the random state before the first of them."""
+    """Which threads are inside of something that draws, how deep, and the random state before the first of them. Every
+    step is one operation of a dict: a lock might stay locked after Ctrl-C, and other threads would wait for ever."""
 
-    lock = threading.RLock()        # Ctrl-C may leave it locked, and its thread must still get in
-    depth: ClassVar[Counter[int]] = Counter()
+    depth: ClassVar[dict[int, int]] = {}
     before: ClassVar[list[Tensor] | None] = None
 
     @classmethod
     def enter(cls, keep: bool) -> list[Tensor]:
         """The random state of now, which the last to leave puts back if whoever is first wants to `keep` it."""
-        with cls.lock:
-            now = random_state()
-            if not cls.depth:
-                cls.before = now if keep else None
-            cls.depth[threading.get_ident()] += 1
-            return now
+        me, now = threading.get_ident(), random_state()
+        if not cls.depth:
+            cls.before = now if keep else None
+        cls.depth[me] = cls.depth.get(me, 0) + 1
+        return now
 
     @classmethod
     def leave(cls, own: list[Tensor] | None) -> None:
         """Put back the state that this thread found, or nothing while others draw from it."""
         me = threading.get_ident()
-        with cls.lock:
-            cls.depth[me] -= 1
-            cls.depth += Counter()      # without zeros
-            if not set(cls.depth) - {me} and own is not None:
-                set_random_state(own if cls.depth or cls.before is None else cls.before)
+        if (left := cls.depth.pop(me, 1) - 1) > 0:
+            cls.depth[me] = left
+        if own is not None and len(cls.depth) == (left > 0):        # no other thread is inside
+            set_random_state(own if left > 0 or cls.before is None else cls.before)
 
 
 class untouched_randomness(AbstractContextManager[None]):
