@@ -49,18 +49,20 @@ class Curve(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether the loss falls: halfway down, where the valley is, by more than noise, and in all by enough to show
-        a valley. Trained weights gain next to nothing at any rate, though they may gain it at every seed."""
+        """Whether the loss falls: halfway down by more than noise, and in all by enough to show a valley. Trained
+        weights gain next to nothing at any rate, though they may gain it at every seed."""
         half = int((self.fallen >= 0.5).argmax())
         return bool(self.before - self.losses[half] > NOISE * self.noise[half]
                     and self.before - self.losses.min() > WORTH * abs(self.before))
 
 
 def valley(curve: Curve) -> float:
-    """The rate halfway down the valley: by which the loss has done half of its whole fall."""
+    """In the valley, midway in the logarithm between its two slopes: the rate by which the loss has done half of its
+    whole fall, and the `slide` before it climbs again. A wide valley bears a higher rate than a narrow one."""
     fallen = curve.fallen
     k = int((fallen >= 0.5).argmax())
-    return float(np.exp(np.interp(0.5, fallen[max(k - 1, 0):k + 1], np.log(curve.lrs[max(k - 1, 0):k + 1]))))
+    half = np.interp(0.5, fallen[max(k - 1, 0):k + 1], np.log(curve.lrs[max(k - 1, 0):k + 1]))
+    return math.sqrt(math.exp(half) * slide(curve))
 
 
 def steep(curve: Curve) -> float:
