@@ -46,20 +46,23 @@ def test_steep_is_where_the_loss_falls_fastest_before_its_least():
     assert steep(curve_of([5, 5, 4, 2, 1, 1, 9, 9, 4, 4], lrs)) == pytest.approx(lrs[2])
 
 
-def test_valley_is_where_half_of_the_whole_fall_is_done():
-    # from 5 down to 1: half is done at 3, which is two thirds of the way, in the logarithm, from 1e-4 (4) to 1e-3 (2.5)
-    assert valley(curve_of([5, 4, 2.5, 1, 2, 9])) == pytest.approx(10 ** (-4 + 2 / 3))
+def test_valley_is_midway_between_half_of_the_fall_and_the_slide():
+    # from 5 down to 1: half is done at 3, two thirds of the way, in the logarithm, from 1e-4 (4) to 1e-3 (2.5);
+    # it climbs again after 1e-1, a fifth of which is the slide
+    assert valley(curve_of([5, 4, 2.5, 1, 2, 9])) == pytest.approx((10 ** (-4 + 2 / 3) * 1e-1 / 5) ** 0.5)
     # neither a bump on the way down nor how far it rises afterwards makes a difference
     assert valley(curve_of([5, 4, 2.5, 2.7, 1, 99])) == valley(curve_of([5, 4, 2.5, 2.4, 1, 6]))
 
 
-def test_valley_at_the_first_rate_where_half_is_done_at_once():
-    assert valley(curve_of([2, 1, 1, 9])) == pytest.approx(LRS[0])
+def test_valley_where_half_is_done_at_the_first_rate():
+    assert valley(curve_of([2, 1, 1, 9])) == pytest.approx((LRS[0] * LRS[2] / 5) ** 0.5)
 
 
 def test_slide_goes_down_from_the_high_end_until_the_loss_has_come_back_to_its_least():
-    # a tenth of the fall from 5 to 1 is 0.4: at 1e-1 the loss is within that of its least, at 1 it is not
-    assert slide(curve_of([5, 4, 1.0, 1.5, 1.3, 1.5])) == pytest.approx(1e-1 / 5)
+    # a quarter of the fall from 5 to 1 is 1: at 1e-1 the loss is within that of its least, at 1 it is not
+    assert slide(curve_of([5, 4, 1, 1, 1.5, 9])) == pytest.approx(1e-1 / 5)
+    # a single loss that is out of line is not where it climbs
+    assert slide(curve_of([5, 1, 1, 9, 1, 1, 9, 9], np.logspace(-7, 0, 8))) == pytest.approx(1e-2 / 5)
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
@@ -172,7 +175,7 @@ def test_the_loss_is_that_of_the_batches_kept_apart_after_the_steps_at_a_rate():
     curve = learn.recorder.lr_find[0]
     assert curve.before == 100.0 and curve.noise.tolist() == [0.0] * 4          # all twelve have lost the same
     assert curve.losses.tolist() == [95.0, 85.0, 70.0, 50.0]
-    assert found.valley == pytest.approx(math.exp(np.interp(25, [15, 30], np.log([2, 3]))))
+    assert found.valley == pytest.approx((math.exp(np.interp(25, [15, 30], np.log([2, 3]))) * 4.0 / 5) ** 0.5)
 
 
 def test_steps_are_those_that_training_takes():

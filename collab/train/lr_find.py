@@ -49,28 +49,34 @@ class Curve(NamedTuple):
         return fall / fall[-1] if fall[-1] > 0 else np.zeros_like(fall)
 
     @property
+    def smooth(self) -> np.ndarray:
+        """The median of each loss and its two neighbours."""
+        threes = np.lib.stride_tricks.sliding_window_view(np.pad(self.losses, 1, mode="edge"), 3)
+        return np.median(threes, axis=1)
+
+    @property
     def clear(self) -> bool:
-        """Whether the loss falls: halfway down, where the valley is, by more than noise, and in all by enough to show
-        a valley. Trained weights gain next to nothing at any rate, though they may gain it at every seed."""
+        """Whether the loss falls: halfway down by more than noise, and in all by enough to show a valley. Trained
+        weights gain next to nothing at any rate, though they may gain it at every seed."""
         half = int((self.fallen >= 0.5).argmax())
         return bool(self.before - self.losses[half] > NOISE * self.noise[half]
                     and self.before - self.losses.min() > WORTH * abs(self.before))
 
 
 def valley(curve: Curve) -> float:
-    """The rate halfway down the valley: by which the loss has done half of its whole fall."""
+    """In the valley, midway in the logarithm between its two slopes: the rate by which the loss has done half of its
+    whole fall, and the `slide` before it climbs again. A wide valley bears a higher rate than a narrow one."""
     fallen = curve.fallen
     k = int((fallen >= 0.5).argmax())
-    return float(np.exp(np.interp(0.5, fallen[max(k - 1, 0):k + 1], np.log(curve.lrs[max(k - 1, 0):k + 1]))))
+    half = np.interp(0.5, fallen[max(k - 1, 0):k + 1], np.log(curve.lrs[max(k - 1, 0):k + 1]))
+    return math.sqrt(math.exp(half) * slide(curve))
 
 
 def steep(curve: Curve) -> float:
-    """The rate before the least loss where the losses, each the median of three, fall fastest over the logarithm of
-    the rate."""
+    """The rate before the least loss where the `smooth` loss falls fastest over the logarithm of the rate."""
     if len(curve.lrs) < 2:
         return float(curve.lrs[0])
-    threes = np.lib.stride_tricks.sliding_window_view(np.pad(curve.losses, 1, mode="edge"), 3)
-    slopes = np.gradient(np.median(threes, axis=1), np.log(curve.lrs))
+    slopes = np.gradient(curve.smooth, np.log(curve.lrs))
     return float(curve.lrs[slopes[:curve.losses.argmin() + 1].argmin()])
 
 
@@ -79,11 +85,11 @@ def minimum(curve: Curve) -> float:
     return float(curve.lrs[curve.losses.argmin()]) / 10
 
 
-def slide(curve: Curve, rise: float = 0.1) -> float:
-    """Slides down from the highest rate to the first where the loss is above its least by no more than `rise` of the
-    whole fall: beyond it, it diverges. A fifth of that rate."""
-    least = curve.losses.min()
-    return float(curve.lrs[curve.losses <= least + rise * (curve.before - least)][-1]) / 5
+def slide(curve: Curve, rise: float = 0.25) -> float:
+    """Slides down from the highest rate to the first where the `smooth` loss is above its least by no more than `rise`
+    of the whole fall: beyond it, it diverges. A fifth of that rate."""
+    losses, least = curve.smooth, curve.smooth.min()
+    return float(curve.lrs[losses <= least + rise * max(curve.before - least, 0.0)][-1]) / 5
 
 
 SUGGESTIONS: dict[str, Callable[[Curve], float]] = {f.__name__: f for f in (valley, steep, minimum, slide)}
