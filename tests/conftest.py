@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -57,10 +58,11 @@ def ml_small(tmp_path_factory: pytest.TempPathFactory) -> RatingSet:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The data of tests is small: with several threads they mostly wait for each other."""
+def few_threads() -> Iterator[None]:
+    """One thread, or as many as OMP_NUM_THREADS says: the data of tests is small, and several mostly wait for each
+    other."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     yield
     torch.set_num_threads(threads)
 
