@@ -141,7 +141,7 @@ def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
     items, ratings = items.to(self.device), ratings.to(self.device)
     for name in ("fold_in", "score_history"):
         if callable(own := getattr(self.model, name, None)):
-            return self._looking(lambda: own(items, ratings))
+            return self._looking(lambda: own(items, ratings)).float()
     if self.objective is None and "predicts_ratings" in vars(self.model):      # see `load_learner`
         raise DataError(f"{type(self.model).__name__} was trained to rank with an objective that is not collab's own; "
                         "add it, and people can be folded in: learn.add_cbs(...)")
@@ -149,7 +149,7 @@ def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
                        "fold_in(item_rows, ratings); train again with their ratings")
     solved = solved_users(self, form, torch.zeros_like(items), items, ratings, 1)
     with torch.no_grad():
-        return sigmoid_range(products(form.queries(solved.float()), form.item_vectors())[0], form.y_range)
+        return sigmoid_range(products(form.queries(solved.float()), form.item_vectors())[0], form.y_range).float()
 
 
 def solved_users(self: Any, form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Tensor:

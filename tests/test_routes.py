@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import collab.recommend
-from collab import CollabDataBunch, collab_learner, synthetic
+from collab import CollabDataBunch, CollabInterpretation, collab_learner, synthetic
 from collab.models.products import products
 
 ALIKE = list(range(901, 914))           # items that the same people rated alike, with weights that are the same
@@ -126,3 +126,15 @@ def test_products_are_those_of_float64_in_blocks_of_any_size(monkeypatch):
     trained = products(left, right, rows)
     assert trained.dtype == torch.float32 and trained.requires_grad
     torch.testing.assert_close(trained.detach(), torch.from_numpy(expected).float()[:, rows], rtol=1e-4, atol=1e-5)
+
+
+def test_neighbours_that_are_the_same_come_in_the_order_of_their_ids(learn):
+    if learn.model.__class__.__name__ in ("EASE", "InfiniteAE", "SoftmaxNet"):
+        return                          # they have no factors of items, or others than those that score
+    found = learn.similar_items(1, n=200, min_ratings=0)
+    alike = found[found["item"].isin(ALIKE)]
+    assert alike["item"].tolist() == ALIKE and alike["score"].nunique() == 1
+    if learn.model.__class__.__name__ != "TwoTower":
+        for measure in ("cosine", "dot", 0.5):
+            near = CollabInterpretation(learn).neighbors(1, k=200, measure=measure, min_ratings=0)
+            assert near[near["id"].isin(ALIKE)]["id"].tolist() == ALIKE

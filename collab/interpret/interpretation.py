@@ -15,6 +15,7 @@ from ..data.vocab import Vocab
 from ..errors import warn
 from ..frames import Table
 from ..learner import CollabLearner
+from ..models.products import products
 from ..recommend import top_k
 from . import maps
 from .asked import check_count
@@ -97,7 +98,8 @@ class CollabInterpretation:
         chosen = torch.from_numpy(self._rated(by, min_ratings))
         chosen = chosen[chosen != row - 1]
         asked = torch.zeros(1, dtype=torch.int64)
-        found, scores = top_k(lambda _, rows: (scaled[rows] @ query)[None], asked, chosen, min(k, max(len(chosen), 1)))
+        found, scores = top_k(lambda _, rows: products(query[None], scaled, rows), asked, chosen,
+                              min(k, max(len(chosen), 1)))
         here = found[0] >= 0
         return self._labels(by, found[0][here].numpy()).assign(score=scores[0][here].numpy())
 

@@ -166,8 +166,8 @@ class ALS(SolvedModel):
     def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
         solved, factors = self.solve_user(items, ratings), self.i_weight.weight
         if self.implicit:
-            return factors @ solved
-        return factors @ solved[:-1] + solved[-1] + self.i_bias.weight[:, 0] + self.mu
+            return products(solved[None], factors)[0]
+        return products(solved[None, :-1], factors)[0] + solved[-1] + self.i_bias.weight[:, 0] + self.mu
 
     @torch.no_grad()
     def loss(self, prepared: Interactions) -> float:

@@ -140,7 +140,7 @@ class SoftmaxNet(nn.Module):
         bag[0, items.to(bag.device)] = 1.0
         bag[0, 0] = 0.0
         hidden = self.encode(bag / bag.sum().clamp(min=1) ** self.bag_power)
-        return (hidden @ self.i_out.weight.T)[0] + self.i_bias.weight[:, 0]
+        return products(hidden, self.i_out.weight)[0].to(hidden) + self.i_bias.weight[:, 0]
 
     def learned(self, name: str) -> Tensor | None:
         """h of every user ("u_weight"), O ("i_weight") or b ("i_bias"), as tables; None for another name."""
