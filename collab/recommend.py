@@ -63,7 +63,8 @@ def check_exclude(exclude: str | None) -> None:
     """Raises ValueError for what is neither None nor the name of ratings to leave out."""
     if exclude is not None and exclude not in ("known", "train"):
         raise ValueError(f"exclude={exclude!r} is none of 'known' (what a user is known to have rated, held out or "
-                         "not), 'train' (what was trained on) and None (nothing)")
+                         "not), 'train' (what was trained on) and None (nothing); items that are not to be "
+                         "recommended are without=...")
 
 
 @torch.no_grad()

@@ -369,3 +369,10 @@ def test_what_is_excluded_from_an_index_holds_for_all_users_or_for_each_by_name(
         index.recommend([42, 43], exclude={"43": [3]})
     with pytest.raises(DataError, match="holds a list of items for each user, got 5.0"):
         index.recommend([42, 43], exclude={3: 5.0})
+
+
+def test_titles_that_hold_what_was_typed_are_named_before_those_that_look_like_it():
+    titles = ["Star Wars (1977)", "Star Maps (1997)", "Style Wars (1983)", "Return to Star Wars (1999)"]
+    catalogue = Catalogue(Vocab([1, 2, 3, 4], "item"), titles)
+    said = str(catalogue.unknown("Star Wars"))
+    assert "Star Wars (1977)" in said and "Return to Star Wars (1999)" in said and "Star Maps" not in said

@@ -273,3 +273,15 @@ def test_no_message_installs_what_somebody_else_calls_collab():
             with open(os.path.join(folder, name)) as file:
                 found = re.findall(r"pip install ['\"]?collab(?!-torch)|`collab\[\w+\]", file.read())
             assert not found, (name, found)
+
+
+def test_similar_without_an_item_asks_for_one(collab, trained):
+    code, _, err = collab("similar", trained / "model.safetensors")
+    assert code == 2 and "say which item: collab similar" in err
+
+
+def test_ratings_of_users_that_are_not_trained_on_are_counted_where_the_error_is(collab, trained, tmp_path):
+    code, out, err = collab("train", trained / "ratings.csv", "--split", "users", "--epochs", 1, "--factors", 2,
+                            "--out", tmp_path / "m")
+    assert code == 0, err
+    assert re.search(r"(\d+) of the \1 ratings held out are of users or items that are not trained on", out)

@@ -113,7 +113,7 @@ def test_recbole_ids_that_integers_would_spell_in_another_way_stay_text(write):
 
 def test_other_encodings_can_be_said(write):
     path = write("m.csv", "item,title\n1,Misérables\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"not written in utf-8.*0xe9.*encoding='latin-1'"):
+    with pytest.raises(DataError, match=r"not written in UTF-8.*0xe9.*encoding='latin-1'"):
         read_table(path)
     assert read_table(path, encoding="latin-1")["title"].tolist() == ["Misérables"]
 
@@ -128,7 +128,7 @@ def test_every_encoding_that_is_said_is_read_also_where_a_line_feed_is_not_one_b
 
 def test_an_encoding_that_is_not_said_or_not_known_is_refused_with_a_likely_one(write):
     path = write("m.csv", "item,title\n1,Up\n".encode("utf-16"))
-    with pytest.raises(DataError, match="not written in utf-8.*encoding='utf-16'"):
+    with pytest.raises(DataError, match="not written in UTF-8.*encoding='utf-16'"):
         read_table(path)
     with pytest.raises(DataError, match="holds bytes of 0.*encoding='utf-16'"):
         read_table(write("n.csv", "item,title\n1,Up\n".encode("utf-16-le")))

@@ -198,3 +198,20 @@ def test_negative_strengths_are_refused_unless_a_threshold_leaves_them_out():
     with pytest.raises(DataError, match="negative strength"):
         made(frame)
     assert len(rows(made(frame, threshold=0))) == 5
+
+
+@pytest.mark.parametrize("values", [["yes", "no"], ["ja", "nein"], ["1", "0"]])
+def test_text_of_two_values_that_is_not_used_is_warned_of(values):
+    df = pd.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 1, 3], "liked": values * 2})
+    with pytest.warns(CollabWarning, match="column 'liked' is not used, and every row counts as chosen"):
+        data = CollabDataBunch.from_df(df, implicit=True, valid_pct=0, seed=0)
+    assert data.train.n == 4
+
+
+def test_zeros_and_ones_that_are_named_for_a_deed_are_what_booleans_are():
+    df = pd.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 1, 3], "liked": [1, 0, 1, 1]})
+    with pytest.warns(CollabWarning, match="column 'liked': 1 of 4 interactions have a strength of 0"):
+        data = CollabDataBunch.from_df(df, implicit=True, valid_pct=0, seed=0)
+    assert data.train.n == 3
+    with pytest.warns(CollabWarning, match="column 'minutes' is not used"):
+        CollabDataBunch.from_df(df.rename(columns={"liked": "minutes"}), implicit=True, valid_pct=0, seed=0)

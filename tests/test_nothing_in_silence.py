@@ -71,7 +71,7 @@ def repeated_pairs_that_are_averaged(_):
     made(AGAIN, duplicates="mean")
 
 
-@says("data/outliers.py:warn_of_outliers", "1 of 100 training ratings, such as 1000, is far .*y_range=")
+@says("data/outliers.py:warn_of_outliers", "1 of 100 ratings, such as 1000, is far .*y_range=")
 def a_rating_far_from_all_others(_):
     made(pd.DataFrame({"user": np.arange(100) % 10, "item": np.arange(100) // 10, "rating": [1000.0, *[1, 2, 3] * 33]}))
 

@@ -187,3 +187,9 @@ def test_a_learner_from_a_file_takes_what_its_optimizer_is_given(data, tmp_path)
         loaded = load_learner(learn.export(tmp_path / "model"))
     loaded.opt_func = learn.opt_func
     assert hypers(loaded) == hypers(learn) == [(0.5, 1e-4, 0)]
+
+
+def test_all_suggestions_of_the_range_test_at_once_are_no_rate(data):
+    learn = collab_learner(data, "dot", 4)
+    with pytest.raises(ValueError, match=r"one rate is needed, not all of Suggestions.*pass \.valley, say"):
+        learn.fit_one_cycle(1, lr_max=learn.lr_find())

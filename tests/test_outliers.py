@@ -25,7 +25,7 @@ def said(values: np.ndarray) -> list[str]:
                                               ([50, 99], "2 of 602", "99"), ([-1000, 1000], "2 of 602", "1000")])
 def test_what_is_far_from_a_scale_is_counted_and_named(odd, count, such):
     message, = said([*odd, *FIVE])
-    assert message.startswith(f"column 'stars': {count} training ratings, such as {such}, ")
+    assert message.startswith(f"column 'stars': {count} ratings, such as {such}, ")
     assert "which go from 1 to 5" in message and "y_range=None" in message
 
 
@@ -46,10 +46,11 @@ def test_usual_ratings_are_not_warned_of(values):
     assert not said(values)
 
 
-def test_the_warning_is_of_the_training_part_and_not_of_strengths():
+def test_the_warning_is_of_all_ratings_and_not_of_strengths():
     df = pd.DataFrame({"u": np.arange(600) % 20, "i": np.arange(600) // 20, "r": [1000, *FIVE[1:]]})
-    with pytest.warns(CollabWarning, match="column 'r': 1 of 600 training ratings, such as 1000, is far"):
+    with pytest.warns(CollabWarning, match="column 'r': 1 of 600 ratings, such as 1000, is far"):
         data = CollabDataBunch.from_df(df, valid_pct=0, seed=0)
     assert data.y_range[1] > 1000 and collab_learner(data, n_factors=2, y_range=None) is not None
-    CollabDataBunch.from_df(df, split=rows_split([0]), seed=0)
+    with pytest.warns(CollabWarning, match="1 of 600 ratings, such as 1000, .* or the error where they are held out"):
+        CollabDataBunch.from_df(df, split=rows_split([0]), seed=0)
     CollabDataBunch.from_df(df, valid_pct=0, implicit=True, rating_name="r", seed=0)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from collab import CollabDataBunch, DataError
-from collab.data.schema import Schema, merge_duplicates, rating_table
+from collab.data.schema import Schema, check_ratings, merge_duplicates, rating_table
 
 
 def frame(**columns: object) -> pd.DataFrame:
@@ -340,3 +340,8 @@ def test_times_in_the_place_of_ratings_are_refused(name: str):
     refused(times, *says, "implicit=True")
     refused(times, *says, implicit=True, rating_name=name)
     CollabDataBunch.from_df(frame(r=[1.0, 2.0, 3.0, 9e8]), valid_pct=0, seed=0, device="cpu")      # one large rating
+
+
+def test_a_decimal_comma_is_named_as_such():
+    with pytest.raises(DataError, match=r"such as '4,5' at row 0\); they have a decimal comma: .*decimal=','"):
+        check_ratings(pd.Series(["4,5", "3,0"], name="Note"))

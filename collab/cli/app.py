@@ -168,8 +168,12 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     notes = {"source": data, "split": split, "valid_pct": valid_pct, "seed": seed, "duplicates": duplicates or "keep",
              "reading": {name: v for name, v in reading.items() if not is_set(data)},
              "fingerprint": fingerprint(ratings, bunch.schema)}
-    columns = ", ".join(f"{role} = {name}" for role, name in bunch.schema.roles().items())
+    columns = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"
+                        for role, name in bunch.schema.roles().items())
     print(f"{bunch}\nColumns: {columns}\n")
+    if bunch.valid is not None and (n := int(bunch.summary()["ratings_with_unseen"]["valid"])):
+        print(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: the "
+              "average one stands for these.\n")
     learn = collab_learner(bunch, model.value, n_factors=factors or 50, lr=lr, wd=wd)
     if isinstance(learn, ClosedFormLearner):
         learn.fit(epochs)
@@ -255,7 +259,8 @@ def recommend(model: ModelFile = OUT,
         return
     lists = [learn.recommend(id, n=n, exclude=exclude, unknown="error") for id in ids]
     for k, (id, recommended) in enumerate(zip(ids, lists)):
-        print("\n" * (k > 0) + f"Rated highest by user {id}:\n\n{table(learn.rated(id, n=5))}\n\nRecommended:\n")
+        liked, part = ("Chosen by", "train") if learn.data.implicit else ("Rated highest by", "known")
+        print("\n" * (k > 0) + f"{liked} user {id}:\n\n{table(learn.rated(id, n=5, part=part))}\n\nRecommended:\n")
         print_table(recommended, as_, "nothing: this user has rated every item")
 
 
@@ -350,6 +355,8 @@ def _model_and_item(words: list[str]) -> tuple[Path, str]:
     if len(words) > 2:
         raise DataError(f"similar takes a model file and one item, got {len(words)} words; put a title in quotation "
                         f"marks: collab similar {words[0]} {' '.join(words[1:])!r}")
+    if len(words) == 1 and Path(words[0]).is_file():
+        raise DataError(f"say which item: collab similar {words[0]} ITEM, an id, a title or a part of one")
     model, item = words if len(words) == 2 else (str(OUT), words[0])
     return (Path(item), model) if Path(item).is_file() and not Path(model).is_file() else (Path(model), item)
 

@@ -94,7 +94,8 @@ class Catalogue:
         lower, plain = self._lower
         near = dict(zip([*plain.str.replace(YEAR, "", regex=True), *lower], self.titles * 2))
         ids = {id.casefold(): id for id in self.vocab if isinstance(id, str)}
-        return self.vocab.unknown(item, {**ids, **near})
+        with_it = {text: title for text, title in near.items() if item and item.casefold() in text}
+        return self.vocab.unknown(item, with_it or {**ids, **near})
 
     def _rows(self, asked: pd.Index) -> np.ndarray:
         """Rows, 0 for whatever is neither an id nor a title."""

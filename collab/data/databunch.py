@@ -139,7 +139,7 @@ class CollabDataBunch(DataBunch):
                  "out more, or none with valid_pct=0")
         check_both_sides(kept, schema)
         if not implicit:
-            warn_of_outliers(kept["rating"], schema.rating)
+            warn_of_outliers(table["rating"], schema.rating)      # held out or not
         rated = Vocab(kept["user"], "user"), Vocab(kept["item"], "item")
         tables = metadata(users, schema.user, rated[0]), metadata(items, schema.item, rated[1])
         wanted = [names if names is None or isinstance(names, str) else [*names]

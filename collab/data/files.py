@@ -75,7 +75,8 @@ def read_table(path: str | os.PathLike, format: str | None = None, sep: str | No
             return _read_text(f, path, kind, sep or SEPARATORS[kind], header, read_as, ids)
     except UnicodeDecodeError as error:
         likely = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
-        raise DataError(f"{path} is not written in {encoding} ({error.reason}, byte {error.object[error.start]:#04x}); "
+        said = "UTF-8" if codecs.lookup(encoding).name == "utf-8-sig" else encoding
+        raise DataError(f"{path} is not written in {said} ({error.reason}, byte {error.object[error.start]:#04x}); "
                         f"say what it is written in, for example encoding={likely!r}") from error
     except csv.Error as error:
         raise DataError(f"{path} cannot be parsed: {error}") from error

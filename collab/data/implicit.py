@@ -19,16 +19,16 @@ WORDS = {"rating", "ratings", "score", "scores", "star", "stars", "weight", "wei
          "strength", "playcount", "viewcount"}
 DEEDS = {"liked", "like", "likes", "clicked", "bought", "purchased", "watched", "viewed", "seen", "read", "played",
          "listened", "favorite", "favourite", "favorited", "chosen", "consumed", "rated", "thumbs", "upvoted"}
-OTHER_WORDS = {*TIME_NAMES, "at", "ts", "unixtime", "day", "days", "month", "year", "hour", "hours", "minute",
-               "minutes", "second", "seconds", "id", "ids", "index", "unnamed", "avg", "average", "mean"}
+OTHER_WORDS = {*TIME_NAMES, "at", "ts", "unixtime", "day", "days", "month", "year", "hour", "minute", "second", "id",
+               "ids", "index", "unnamed", "avg", "average", "mean"}
 
 
 def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Hashable | None = None,
                        rating: Hashable | None = None, time: Hashable | None = None) -> Schema:
     """As `Schema.of`, but the ratings are optional: without `rating`, the first column beyond user and item is taken
     whose name says that it holds ratings or weights, or has a word that does ("n_clicks"; of booleans also "liked");
-    without one the schema names a "weight" that need not exist, and numbers in third place that are no times are warned
-    of, as are booleans anywhere."""
+    without one the schema names a "weight" that need not exist. Numbers in third place that are not times, booleans,
+    and text of two values such as yes and no are then warned of."""
     if rating is not None:
         return Schema.of(df, user, item, rating, time)
     check_column_names(df)
@@ -42,7 +42,7 @@ def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Has
     schema = Schema.of(with_weights(df, rating), user, item, rating, time)
     third = [*df.columns, None][2]
     unused = [name for name in further if name != schema.time and
-              (is_truth(df[name]) or (name == third and _amounts(df[name])))]
+              (is_truth(df[name]) or _yes_or_no(df[name]) or (name == third and _amounts(df[name])))]
     if rating == WEIGHT and WEIGHT not in df and unused:
         what = f"column {unused[0]!r} is" if len(unused) == 1 else f"columns {', '.join(map(repr, unused))} are"
         warn(f"{what} not used, and every row counts as chosen; if it is a strength, say rating_name={unused[0]!r}")
@@ -59,12 +59,17 @@ def _is_strength(name: Hashable) -> bool:
 
 
 def _counts(column: pd.Series) -> bool:
-    """Whether it holds numbers, and a word of its name says that they count something; or booleans, named for a deed or
-    as numbers are."""
+    """Whether it holds numbers or booleans, and a word of its name says that they count something or names a deed."""
     words = _words(column.name)
-    if is_truth(column):
+    if is_truth(column) or (_amounts(column) and column.isin([0, 1]).all()):
         return not (WORDS | DEEDS).isdisjoint(words)
     return _amounts(column) and (not WORDS.isdisjoint(words) or (len(words) > 1 and words[0] in ("n", "num")))
+
+
+def _yes_or_no(column: pd.Series) -> bool:
+    """Whether it holds text of two values, not each of which stands for a row of its own."""
+    known = column.dropna()
+    return pd.api.types.is_string_dtype(known) and known.nunique() == 2 < len(known)
 
 
 def _amounts(column: pd.Series) -> bool:

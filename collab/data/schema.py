@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import numbers
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -274,6 +275,8 @@ def check_ratings(ratings: pd.Series) -> pd.Series:
             odd[odd] = ~digits          # of a text column with a word among numbers, the word is what is wrong
         count, first = int(odd.sum()), _first(odd)
         remedy = (f"they are written as text: convert them with pd.to_numeric(df[{name!r}])" if digits.all() else
+                  "they have a decimal comma: read the file with pd.read_csv(path, decimal=',')"
+                  if re.fullmatch(r"\d+,\d+", str(ratings.iloc[first])) else
                   "correct or drop them, or say which column holds the ratings with rating_name=...")
         raise DataError(f"column {name!r}: ratings must be numbers, but {count:,} of {n:,} are not "
                         f"(such as {show(ratings.iloc[first])} at row {first}); {remedy}")

@@ -134,8 +134,10 @@ def _map(self: CollabInterpretation) -> str:
 
 def _recommendations(self: CollabInterpretation, user: Hashable) -> str:
     rated, found = self.learn.rated(user), self.learn.recommend(user, n=8, unknown="error")
-    return (f"<h3>User {escape(str(user))}, {len(rated):,} known ratings</h3><div class=row><div><h4>Rated highest</h4>"
-            f"{_table(rated[:8])}</div><div><h4>Recommended, of what is not among them</h4>{_table(found)}</div></div>")
+    liked, part = ("Chosen", "train") if self.data.implicit else ("Rated highest", "known")
+    chosen = self.learn.rated(user, n=8, part=part)
+    return (f"<h3>User {escape(str(user))}, {len(rated):,} known ratings</h3><div class=row><div><h4>{liked}</h4>"
+            f"{_table(chosen)}</div><div><h4>Recommended, of what is not among them</h4>{_table(found)}</div></div>")
 
 
 def _three_users(self: CollabInterpretation) -> list[Hashable]:

@@ -210,7 +210,7 @@ class Learner:
         return pred
 
     def untouched(self, weights: bool = False) -> AbstractContextManager[None]:
-        """Whatever happens inside this `with`, the learner is afterwards what it was (see `state.untouched`)."""
+        """Whatever happens inside this `with`, the learner is afterwards what it was (see `untouched.untouched`)."""
         return untouched(self, weights)
 
     def _look(self, batches: Any, cb: Callback) -> None:

@@ -148,6 +148,8 @@ def per_group(opt: torch.optim.Optimizer, value: Any) -> list[Any]:
         if set(value) != set(names):
             raise ValueError(f"a value for each of the groups {names} is needed, got {dict(value)}")
         return [value[name] for name in names]
+    if hasattr(value, "_fields"):       # such as the suggestions of lr_find
+        raise ValueError(f"one rate is needed, not all of {value}: pass .{value._fields[0]}, say")
     if len(value) != len(groups):
         raise ValueError(f"a value for each of the {len(groups)} groups {names} is needed, got {list(value)}")
     return list(value)
