@@ -42,5 +42,5 @@ def warn_of_outliers(ratings: pd.Series, name: Hashable) -> None:
         count = n - int(counts[at:to + 1].sum())
         warn(f"column {name!r}: {count:,} of {n:,} ratings, such as {far[-1]:g}, "
              f"{'is' if count == 1 else 'are'} far from the others, which go from {levels[at]:g} to {levels[to]:g}: "
-             "the range of predictions would reach that far, or the error where they are held out; correct or drop them, "
-             "or train without a range, with y_range=None")
+             "the range of predictions would reach that far, or the error where they are held out; correct or drop "
+             "them, or train without a range, with y_range=None")
