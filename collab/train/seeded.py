@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
+from weakref import ref
 
 import torch
 from torch import Tensor
 
 from ..loaders import generator_of
 from .callback import Callback
+from .whole import whole
 
 
 def random_state() -> list[Tensor]:
@@ -28,61 +30,85 @@ def set_random_state(states: list[Tensor]) -> None:
 
 
 class _Drawing:
-    """Which threads are inside of something that draws, how deep, and the random state before the first of them. Every
-    step is one operation of a dict: a lock might stay locked after Ctrl-C, and other threads would wait for ever."""
+    """Which scopes that draw are open, in which threads, and the random state before the first of them. Every step is
+    one operation of a dict: a lock might stay locked after Ctrl-C, and other threads would wait for ever."""
 
-    depth: ClassVar[dict[int, int]] = {}
+    inside: ClassVar[dict[ref[own_randomness], int]] = {}
     before: ClassVar[list[Tensor] | None] = None
 
     @classmethod
-    def enter(cls, keep: bool) -> list[Tensor]:
+    def enter(cls, scope: own_randomness, keep: bool) -> list[Tensor]:
         """The random state of now, which the last to leave puts back if whoever is first wants to `keep` it."""
-        me, now = threading.get_ident(), random_state()
-        if not cls.depth:
+        now = random_state()
+        if not cls.threads():
             cls.before = now if keep else None
-        cls.depth[me] = cls.depth.get(me, 0) + 1
+        cls.inside[ref(scope)] = threading.get_ident()
         return now
 
     @classmethod
-    def leave(cls, own: list[Tensor] | None) -> None:
-        """Put back the state that this thread found, or nothing while others draw from it."""
-        me = threading.get_ident()
-        if (left := cls.depth.pop(me, 1) - 1) > 0:
-            cls.depth[me] = left
-        if own is not None and len(cls.depth) == (left > 0):        # no other thread is inside
-            set_random_state(own if left > 0 or cls.before is None else cls.before)
+    def leave(cls, scope: own_randomness, own: list[Tensor] | None) -> None:
+        """Put back the state that this thread found, or nothing while others draw from it. May be called again."""
+        cls.inside.pop(ref(scope), None)
+        left = cls.threads()
+        if own is not None and all(thread == threading.get_ident() for thread in left):
+            set_random_state(own if left or cls.before is None else cls.before)
+
+    @classmethod
+    def threads(cls) -> list[int]:
+        """The thread of each open scope; one that Ctrl-C kept from leaving is forgotten once it is collected."""
+        for scope in list(cls.inside):
+            if scope() is None:
+                cls.inside.pop(scope, None)
+        return list(cls.inside.values())
 
 
-class untouched_randomness(AbstractContextManager[None]):
-    """Whatever is drawn inside, torch's global random state is afterwards what it was, and so are the generators that
-    the batches `drawn` are drawn with. All threads share the global one: where several are inside, the last to leave
-    puts it back, and while another one trains it is left to that.
+class own_randomness(AbstractContextManager[None]):
+    """For what draws, such as a fit: other threads that look meanwhile leave the random state to it.
 
     A class, since a generator function that Ctrl-C cuts off on its way out puts states back when it is collected,
-    which may be in the middle of another fit."""
+    which may be in the middle of another fit. Ctrl-C within the first instruction of `__exit__` comes before anything
+    can catch it: the random state stays, and the scope counts as open until it is collected."""
+
+    keep = False
+
+    def __enter__(self) -> None:
+        self.before: list[Tensor] | None = None
+        try:
+            now = _Drawing.enter(self, self.keep)
+            self.before = now if self.keep else None
+        except BaseException:
+            whole(self._leave)
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._leave()
+        except KeyboardInterrupt:
+            whole(self._leave)
+            raise
+
+    def _leave(self) -> None:
+        _Drawing.leave(self, self.before)
+
+
+class untouched_randomness(own_randomness):
+    """Whatever is drawn inside, torch's global random state is afterwards what it was, and so are the generators that
+    the batches `drawn` are drawn with. All threads share the global one: where several are inside, the last to leave
+    puts it back, and while another one trains it is left to that."""
+
+    keep = True
 
     def __init__(self, *drawn: Any):
         self.drawn = drawn
 
     def __enter__(self) -> None:
-        self.generators = [g for batches in self.drawn if (g := generator_of(batches)) is not None]
-        self.states = [g.get_state() for g in self.generators]
-        self.before = _Drawing.enter(keep=True)
+        self.states = [(g, g.get_state()) for batches in self.drawn if (g := generator_of(batches)) is not None]
+        super().__enter__()
 
-    def __exit__(self, *error: object) -> None:
-        for generator, state in zip(self.generators, self.states):
+    def _leave(self) -> None:
+        for generator, state in self.states:
             generator.set_state(state)
-        _Drawing.leave(self.before)
-
-
-class own_randomness(AbstractContextManager[None]):
-    """For what draws, such as a fit: other threads that look meanwhile leave the random state to it."""
-
-    def __enter__(self) -> None:
-        _Drawing.enter(keep=False)
-
-    def __exit__(self, *error: object) -> None:
-        _Drawing.leave(None)
+        super()._leave()
 
 
 class Seeded(Callback):
@@ -106,10 +132,20 @@ class Seeded(Callback):
             generator.manual_seed(self.seed)
 
     def cleanup_fit(self) -> None:
-        if self.outer is not None:
-            self.inner = self._now()
-            self._put_back(self.outer)
-            self.outer = None
+        now: list[dict[str, Any]] = []      # taken once, also where Ctrl-C makes the rest begin anew
+
+        def end() -> None:
+            if self.outer is not None:
+                if not now:
+                    now.append(self._now())
+                self.inner = now[0]
+                self._put_back(self.outer)
+                self.outer = None
+        try:
+            end()
+        except KeyboardInterrupt:
+            whole(end)
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         return {"inner": self.inner if self.outer is None else self._now()}

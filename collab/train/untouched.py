@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from .callback import Callback
 from .seeded import untouched_randomness
+from .whole import whole
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -36,21 +37,32 @@ def untouched(learn: Learner, weights: bool = False, batches: Any = None) -> Ite
     batches and of `batches`, and the learner's running attributes are what they were; with `weights`, so are the
     model's weights and buffers, its gradients, the optimizer and the callbacks that look.
 
-    One thread at a time looks at a model; others wait for their turn, also for the end of a fit."""
+    One thread at a time looks at a model; others wait for their turn, also for the end of a fit. Ctrl-C is raised when
+    all is put back: the first attempt is made in the frame itself, since Ctrl-C may come as a function is entered."""
     parts = (learn.data.train, learn.data.valid, getattr(learn.data, "test", None), batches)
-    with turn(learn.model), untouched_randomness(*parts), ExitStack() as stack:
+    with turn(learn.model), untouched_randomness(*parts):
         modes = {module: module.training for module in learn.model.modules()}
         running = {name: value for name, value in vars(learn).items() if name in RUNNING}
-        if weights:
-            stack.enter_context(_untouched_weights(learn))
-        try:
-            yield
-        finally:
+        put_weights_back = remember(learn, [cb for cb in learn.cbs if cb.looks]) if weights else None
+
+        def put_back() -> None:
+            if put_weights_back is not None:
+                put_weights_back()
             for module, mode in modes.items():
                 module.training = mode
-            for name in RUNNING:
-                vars(learn).pop(name, None)
             vars(learn).update(running)
+            for name in set(RUNNING) - running.keys():
+                vars(learn).pop(name, None)
+        try:
+            for p in learn.model.parameters() if weights else ():
+                p.grad = None
+            yield
+        finally:
+            try:
+                put_back()
+            except KeyboardInterrupt:
+                whole(put_back)
+                raise
 
 
 @contextmanager
@@ -65,17 +77,22 @@ def one_fit(learn: Learner) -> Iterator[None]:
     before = [(now, dict(now)) for now in (*learn.opt.param_groups, *map(vars, learn.cbs))]
     run, grads = learn.run, [(p, p.grad) for p in learn.model.parameters()]
     settings, grad_mode = (learn.n_epochs, learn.interrupted), torch.is_grad_enabled()
+
+    def put_back() -> None:
+        learn.n_epochs, learn.interrupted = settings
+        for now, was in before:
+            _take(now, was)
+        for p, grad in grads:
+            p.grad = grad
     try:
         FITTING.add(learn)
         yield
     except BaseException:
         if "fit" not in run.entered:
-            learn.n_epochs, learn.interrupted = settings
-            for now, was in before:
-                now.clear()
-                now.update(was)
-            for p, grad in grads:
-                p.grad = grad
+            try:
+                put_back()
+            except KeyboardInterrupt:
+                whole(put_back)
         raise
     finally:
         torch.set_grad_enabled(grad_mode)       # Ctrl-C may have come on the way out of a `with` that changed it
@@ -84,15 +101,11 @@ def one_fit(learn: Learner) -> Iterator[None]:
             learn.model.eval()
 
 
-@contextmanager
-def _untouched_weights(learn: Learner) -> Iterator[None]:
-    put_back = remember(learn, [cb for cb in learn.cbs if cb.looks])
-    for p in learn.model.parameters():
-        p.grad = None
-    try:
-        yield
-    finally:
-        put_back()
+def _take(now: dict[str, Any], was: dict[str, Any]) -> None:
+    """Make `now` what it was; what both have is there all the time, should Ctrl-C come in between."""
+    now.update(was)
+    for name in now.keys() - was.keys():
+        del now[name]
 
 
 def remember(learn: Learner, cbs: Iterable[Callback]) -> Callable[[], None]:
@@ -110,7 +123,6 @@ def remember(learn: Learner, cbs: Iterable[Callback]) -> Callable[[], None]:
             p.grad = grad
         learn.opt.load_state_dict(opt)
         for cb, attributes, state in states:
-            vars(cb).clear()
-            vars(cb).update(attributes)
+            _take(vars(cb), attributes)
             cb.load_state_dict(state)
     return put_back
