@@ -13,6 +13,7 @@ from ..loaders import generator_of
 from .callback import Callback
 from .seeded import Seeded, random_state, set_random_state
 from .untouched import remember
+from .whole import whole
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -61,7 +62,7 @@ def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True,
             generator.set_state(state["batches"])
         set_random_state(state["random"])
     except BaseException:
-        put_back()
+        whole(put_back)
         if generator is not None:
             generator.set_state(drawn)
         set_random_state(random)
