@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,8 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
     """One learner that predicts with the mean of copies of the learners' models, which differ in their seed, say.
 
     Where one of them ranks (it was trained with an objective, or is an "als", say), so does the mean: a `RankEnsemble`
-    of standardised scores, or, of dot models that all have one objective, the mean of their scores.
+    of standardised scores, or, of dot models that all have one objective, the mean of their scores. An objective
+    that a file did not hold is not known to be that of the others.
     Over the data of the first, which the others must share: a rating that one of them trained on is no test of the
     whole, and other training rows are warned of. Its settings are those of the first too, without its history; its
     loss is the mean squared error where the models are of several classes. Another loss, other terms and callbacks are
@@ -65,15 +67,27 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
                                 "these; train them over one CollabDataBunch")
             warn("the learners were trained on different rows: what one of them has seen is no test of their "
                  "mean; train them over one CollabDataBunch")
+    learn = _mean(learners, models, fold)
+    learn.lost = list(dict.fromkeys(what for other in learners for what in other.lost))
+    learn.model.eval()      # nothing is to be switched where several threads look
+    return learn
+
+
+def _mean(learners: Sequence[CollabLearner], models: list[nn.Module], fold: bool | None) -> CollabLearner:
+    first, ranks = learners[0], any(learn.ranks for learn in learners)
     objectives = {None if learn.objective is None else repr(learn.objective) for learn in learners}
-    folds = _all_dot(models) and len(objectives) == 1 if fold is None else fold
-    if not folds and any(learn.ranks for learn in learners):
+    lost = any(learn.ranks and learn.objective is None for learn in learners)
+    folds = _all_dot(models) and len(objectives) == 1 and not lost if fold is None else fold
+    if not folds and ranks:
         return CollabLearner(first.data, _standardised(models, first), no_loss, metrics=[], seed=first.seed)
     loss = first.loss_func if len({type(model) for model in models}) == 1 else mse
-    if lost := _not_taken(learners, loss):
-        warn(f"the mean of the learners is trained further without {', '.join(lost)}; set its loss_func, and add the "
+    if left := _not_taken(learners, loss):
+        warn(f"the mean of the learners is trained further without {', '.join(left)}; set its loss_func, and add the "
              "others: learn.add_cbs(...)")
-    return CollabLearner(first.data, combine(models, folds), loss, first.opt_func, first.lr, first.wd,
+    mean: Any = combine(models, folds)
+    if ranks and first.objective is None:
+        mean.predicts_ratings = False       # as `load_learner` marks one whose objective is not known
+    return CollabLearner(first.data, mean, loss, first.opt_func, first.lr, first.wd,
                          copy.deepcopy(first.scores.metrics), seed=first.seed, cbs=training_cbs(first))
 
 

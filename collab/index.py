@@ -14,7 +14,7 @@ from torch import Tensor
 from .data.catalogue import Catalogue, average_rows
 from .data.databunch import CollabDataBunch
 from .data.history import Histories
-from .data.vocab import SEVERAL, Ids, Vocab
+from .data.vocab import Ids, Vocab, asked_ids, several
 from .errors import DataError
 from .models.dot_form import DotForm
 from .models.embedding import Range, sigmoid_range
@@ -108,7 +108,7 @@ class Index:
         unknown="error". Raises DataError for an index without users."""
         if self.users is None or self.user_ids is None:
             raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
-        asked: list[Any] = list(user) if isinstance(user, SEVERAL) else [user]
+        asked = asked_ids(user)
         if isinstance(exclude, Mapping):
             self.user_ids.encode(list(exclude)[:1])         # refuses '5' where 5 is a user
             if odd := [ids for ids in exclude.values() if isinstance(ids, str) or not isinstance(ids, Iterable)][:1]:
@@ -118,7 +118,7 @@ class Index:
             lists = [self.item_ids.listed(exclude)] * len(asked)
         found = self.search(self.users[average_rows(self.user_ids, asked, unknown)], n, lists)
         query = found.pop("query").to_numpy()
-        if isinstance(user, SEVERAL):
+        if several(user):
             found.insert(0, "user", pd.Index(asked, tupleize_cols=False).take(query))
         return found
 

@@ -16,7 +16,7 @@ from .data.catalogue import Catalogue, average_rows
 from .data.databunch import CollabDataBunch, DataBunch
 from .data.history import Histories
 from .data.tables import is_table
-from .data.vocab import SEVERAL, UNKNOWN, Ids, Vocab
+from .data.vocab import UNKNOWN, Ids, Vocab, asked_ids, several
 from .errors import DataError, warn
 from .frames import Table
 from .models.ensemble import Ensemble
@@ -90,13 +90,15 @@ class CollabLearner(Learner):
         An id that was not trained on stands for the average one, with a warning; with unknown="error" it raises
         UnknownId, and so does text that is no title where ids are no text."""
         _check_one(user, ratings)
+        if item is None:
+            raise DataError("give an item, or several")
         if ratings is not None:
             items = self._rows(self.data.items, item, unknown)
             scores = self.decode(scores_of(self, *rated_rows(self, ratings, unknown)))[items].cpu().numpy()
-            return scores if _several(item) else float(scores[0])
+            return scores if several(item) else float(scores[0])
         users, items = self._pairs(user, item, unknown)
         scores = self.decode(self._looking(lambda: pair_scores(self.model, users, items))).cpu().numpy()
-        return scores if _several(user) or _several(item) else float(scores[0])
+        return scores if several(user) or several(item) else float(scores[0])
 
     def probabilities(self, user: Ids, item: Ids, unknown: str = "average") -> pd.DataFrame:
         """How probable each rating is, for the pairs that `predict` takes: user, item, a column a level named by its
@@ -112,8 +114,7 @@ class CollabLearner(Learner):
         table = pd.DataFrame(shares.numpy(), columns=levels.tolist()).assign(
             most_likely=levels[shares.argmax(1)].numpy())
         for vocab, ids, rows in ((self.data.items, item, items), (self.data.users, user, users)):
-            listed: Any = ids if _several(ids) else [ids]
-            asked = list(listed)
+            asked = asked_ids(ids)
             found = vocab.ids[rows.cpu().numpy()]                   # ids, where titles were asked for
             named = [asked[k % len(asked)] if id is None else id for k, id in enumerate(found)]
             table.insert(0, vocab.name, pd.Index(named, tupleize_cols=False))
@@ -139,7 +140,7 @@ class CollabLearner(Learner):
         check_exclude(exclude)
         if ratings is None:
             rows = self._rows(self.data.users, user, unknown)
-            return self._recommended(rows, pool, n, exclude, user if _several(user) else [user], _several(user))
+            return self._recommended(rows, pool, n, exclude, asked_ids(user), several(user))
         seen, values = rated_rows(self, ratings, unknown)
         scores = scores_of(self, seen, values)
         kept = pool if exclude is None else pool[~torch.isin(pool, seen.to(pool.device))]
@@ -229,7 +230,7 @@ class CollabLearner(Learner):
         return torch.broadcast_tensors(users, items)
 
     def _rows(self, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
-        listed: Any = ids if _several(ids) else [ids]
+        listed: Any = ids if several(ids) else [ids]
         has_average = getattr(self.model, "unknown_row", False) or bool(id_tables(self.model, self.data))
         return torch.from_numpy(average_rows(self._names(vocab), listed, unknown, has_average)).to(self.device)
 
@@ -244,7 +245,9 @@ class CollabLearner(Learner):
             return look()
 
     def _over(self, data: CollabDataBunch, model: nn.Module) -> CollabLearner:
-        """A learner like this one over other data and another model."""
+        """A learner like this one over other data and another model, which ranks where this one's does."""
+        if "predicts_ratings" in vars(self.model):      # see `load_learner`
+            vars(model)["predicts_ratings"] = self.model.predicts_ratings
         return type(self)(data, model, self.loss_func, self.opt_func, lr=self.lr, wd=self.wd, seed=self.seed,
                           metrics=copy.deepcopy(self.scores.metrics),
                           cbs=training_cbs(self))
@@ -312,7 +315,7 @@ class CollabLearner(Learner):
         if ids is None:
             return table[1:].cpu().clone()
         rows = self._rows(vocab, ids, "error")
-        return table[rows if _several(ids) else rows[0]].cpu().clone()
+        return table[rows if several(ids) else rows[0]].cpu().clone()
 
 
 class AverageUnknown(Callback):
@@ -370,12 +373,10 @@ def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:
 def _check_one(user: Any, ratings: Any) -> None:
     if user is not None and ratings is not None:
         raise TypeError("give either a user, or the ratings= of somebody new")
+    if user is None and ratings is None:
+        raise DataError("give a user, or the ratings= of somebody new")
 
 
 def no_data(data: Any) -> DataError:
     return DataError(f"expected a CollabDataBunch, got {type(data).__name__}; make one from a table of ratings with "
                      "CollabDataBunch.from_df(ratings)")
-
-
-def _several(ids: Ids) -> bool:
-    return isinstance(ids, SEVERAL)

@@ -11,6 +11,7 @@ from .metrics import MAE, RMSE
 from .objectives import Objective, objective_name
 from .train.callback import Callback
 from .train.optim import adamw, per_group
+from .train.steps import Threads
 from .train.terms import LossTerms, terms_of
 
 LOSSES = {"mse": mse, "mae": mae, "huber": huber}
@@ -37,10 +38,10 @@ def recipe_of(learn: Any) -> dict[str, Any]:
 
 
 def training_cbs(learn: Any) -> list[Callback]:
-    """Callbacks that train another learner as this one is: by its objective and its terms."""
+    """Callbacks that train another learner as this one is: by its objective, its terms, with its threads."""
     objective, terms = learn.objective, terms_of(learn.cbs).values()
     return [*([] if objective is None else [type(objective)(**objective.config)]),
-            *([LossTerms(*terms)] if terms else [])]
+            *([LossTerms(*terms)] if terms else []), *(Threads(cb.n) for cb in learn.cbs if isinstance(cb, Threads))]
 
 
 def added_cbs(learn: Any) -> list[str]:

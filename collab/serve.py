@@ -40,21 +40,22 @@ MAX_ROWS = 1 << 16      # recommendations that are made at a time
 
 def recommend_all(self: Any, n: int = 10, users: Any = None, *, exclude: str | None = "known",
                   among: Hashable | Iterable[Hashable] | None = None, path: str | Path | None = None,
-                  without: Hashable | Iterable[Hashable] | None = None) -> Iterator[pd.DataFrame] | Path:
+                  without: Hashable | Iterable[Hashable] | None = None,
+                  unknown: str = "average") -> Iterator[pd.DataFrame] | Path:
     """`recommend` for many `users` (one id or several), by default all that were trained on: an iterator over tables of
-    some 65,000 rows (user, rank, item, title, score), in the order of the users, never all at a time; `exclude` is that
-    of `recommend`.
+    some 65,000 rows (user, rank, item, title, score), in the order of the users, never all at a time; `exclude`,
+    `among`, `without` and `unknown` are those of `recommend`.
 
     With `path` the rows are written to that file, .parquet (which needs pyarrow) or .csv, as they come, with
     a bar where somebody watches, and the path is returned. The file takes its name when it is whole: Ctrl-C leaves the
     old one. Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
     check_k(n)
     check_exclude(exclude)
-    pool = self._pool(among, without)
+    pool = self._pool(among, without, unknown)
     vocab = self.data.users
     asked = (vocab.decode(np.arange(1, len(vocab))) if users is None else
              pd.Index(vocab.listed(users), tupleize_cols=False))
-    rows = self._rows(vocab, asked, "average")
+    rows = self._rows(vocab, asked, unknown)
     size = max(1, MAX_ROWS // min(n, max(1, len(pool))))
 
     def tables() -> Iterator[pd.DataFrame]:
@@ -127,12 +128,13 @@ def rated_rows(self: Any, ratings: Rated, unknown: str = "average") -> tuple[Ten
 
 
 def _on_scale(self: Any, items: pd.Series, values: pd.Series) -> Tensor:
-    if self.scale is not None and (outside := ~values.between(*self.scale).to_numpy()).any():
+    given = values.to_numpy(dtype=np.float32)       # as those are that the scale was taken from
+    if self.scale is not None and (outside := (given < self.scale[0]) | (given > self.scale[1])).any():
         first = int(np.argmax(outside))
         raise DataError(f"{int(outside.sum()):,} of {len(values):,} ratings lie outside the scale of "
                         f"{self.scale[0]:g} to {self.scale[1]:g}, such as {values.iloc[first]:g} of item "
                         f"{show(items.iloc[first])}")
-    return torch.tensor(values.to_numpy(), dtype=torch.float32)
+    return torch.tensor(given)
 
 
 def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
@@ -142,14 +144,19 @@ def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
     for name in ("fold_in", "score_history"):
         if callable(own := getattr(self.model, name, None)):
             return self._looking(lambda: own(items, ratings)).float()
-    if self.objective is None and "predicts_ratings" in vars(self.model):      # see `load_learner`
-        raise DataError(f"{type(self.model).__name__} was trained to rank with an objective that is not collab's own; "
-                        "add it, and people can be folded in: learn.add_cbs(...)")
+    _check_objective(self)
     form = _form(self, "takes no new users: its score is no product of a user and an item, and it has no "
                        "fold_in(item_rows, ratings); train again with their ratings")
     solved = solved_users(self, form, torch.zeros_like(items), items, ratings, 1)
     with torch.no_grad():
         return sigmoid_range(products(form.queries(solved.float()), form.item_vectors())[0], form.y_range).float()
+
+
+def _check_objective(self: Any) -> None:
+    """Raises DataError where nobody can be solved for: the model ranks, by an objective that its file did not hold."""
+    if self.objective is None and "predicts_ratings" in vars(self.model):      # see `load_learner`
+        raise DataError(f"{type(self.model).__name__} was trained to rank with an objective that is not collab's own; "
+                        "add it, and people can be folded in: learn.add_cbs(...)")
 
 
 def solved_users(self: Any, form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Tensor:
@@ -204,12 +211,14 @@ def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep", *, u
     Items are named by id or title. Rows without a rating, and those of unknown items, are left out, with a warning that
     counts them; with unknown="error", or where no item is known, these raise UnknownId.
 
-    Raises DataError for what `from_df` refuses, ratings outside the scale, and models
-    without a vector a user that is theirs alone (of `SVDpp`, items too depend on who rated them; a `TwoTower` reads
-    metadata): those recommend with `ratings=`."""
+    Raises DataError for what `from_df` refuses, ratings outside the scale, a ranker whose objective its file did not
+    hold, until it is added, and models without a vector a user that is theirs alone (of `SVDpp`, items too depend on
+    who rated them; a `TwoTower` reads metadata): those recommend with `ratings=`."""
     if type(self.model) not in (EmbeddingDot, EmbeddingDotBias, ALS, EASE, SoftmaxNet):
         raise DataError(f"{type(self.model).__name__} cannot take in users: it has no table of vectors that are theirs "
                         "alone; use recommend(ratings=...) for one of them, or train again")
+    if type(self.model) in (EmbeddingDot, EmbeddingDotBias):
+        _check_objective(self)
     ratings = further_ratings(self.data, ratings, unknown)
     table = self.data.table(ratings, duplicates)
     _on_scale(self, table["item"], table["rating"])
@@ -218,8 +227,9 @@ def add_ratings(self: Any, ratings: pd.DataFrame, duplicates: str = "keep", *, u
     model, kept = _with_users(self, data, old, fresh)
     learn = self._over(data, model)
     learn.model.load_state_dict(kept, strict=False)         # the items' row 0 too is what it was
-    learn.notes = copy.deepcopy(self.notes)
+    learn.notes, learn.lost = copy.deepcopy(self.notes), [*self.lost]
     learn.recorder.load_state_dict(self.recorder.state_dict())
+    learn.model.eval()      # nothing is to be switched where several threads look
     return learn
 
 

@@ -167,7 +167,7 @@ def an_average_over_other_training_rows(tmp_path):
     average_learners([small_learner(), small_learner(seed=5)])
 
 
-@says("ensembles.py:average_learners", "without the loss mae, the term L2\\(0.1\\), the callback EarlyStopping; set")
+@says("ensembles.py:_mean", "without the loss mae, the term L2\\(0.1\\), the callback EarlyStopping; set")
 def an_average_of_learners_with_settings_of_their_own(tmp_path):
     first, other = small_learner(), small_learner(loss_func="mae", terms=[L2(0.1)], cbs=EarlyStopping())
     other.data = first.data

@@ -188,3 +188,24 @@ def test_a_bar_is_drawn_where_somebody_watches(learn: CollabLearner, monkeypatch
     learn.recommend_all(n=2, path=tmp_path / "b.csv")
     assert "%" in capsys.readouterr().out
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_unknown_users_among_all_are_the_average_one_or_refused(learn: CollabLearner):
+    with pytest.warns(UserWarning, match=r"1 of 2 user ids were not trained on \(such as 999\)"):
+        table, = learn.recommend_all(2, [7, 999])
+    assert {*table["user"]} == {7, 999}
+    with pytest.raises(UnknownId, match="user 999 is not among"):
+        learn.recommend_all(2, [7, 999], unknown="error")
+    with pytest.raises(UnknownId, match="item 12345 is not among"):
+        learn.recommend_all(2, among=[3, 12345], unknown="error")
+    with pytest.raises(ValueError, match="neither 'average' nor 'error'"):
+        learn.recommend_all(2, unknown="drop")
+
+
+def test_asking_for_nobody_says_what_to_give(learn: CollabLearner):
+    for ask in (lambda: learn.recommend(), lambda: learn.predict(), lambda: learn.predict(item=3)):
+        with pytest.raises(DataError, match="give a user, or the ratings= of somebody new"):
+            ask()
+    for ask in (lambda: learn.predict(7), lambda: learn.predict(ratings={1: 4.0})):
+        with pytest.raises(DataError, match="give an item"):
+            ask()

@@ -12,16 +12,14 @@ from torch import Tensor
 from .batches import TensorBatches
 from .databunch import CollabDataBunch, encode
 from .features import Features
-from .vocab import UNKNOWN, Vocab
 
 
 def extended(data: CollabDataBunch, ratings: pd.DataFrame, weak: pd.DataFrame) -> tuple[CollabDataBunch, Tensor]:
     """(data with the checked `ratings` of `data.table` after its training rows, the old row of each of its user rows).
     Those that are too `weak` for the threshold are known, and not trained on.
 
-    The vocab of users has the new ones too, and 0 is the old row of those; that of items stays. Raises UnknownId for an
-    item that was not trained on, DataError for user ids of another kind."""
-    check_items(data.items, ratings["item"])
+    The vocab of users has the new ones too, and 0 is the old row of those; that of items stays, and has all that are
+    rated. Raises DataError for user ids of another kind."""
     users = data.users.with_more(ratings["user"])       # refuses ids of another kind
     old, moved = (torch.from_numpy(np.append(0, one.encode([*other])))
                   for one, other in ((data.users, users), (users, data.users)))
@@ -45,11 +43,3 @@ def extended(data: CollabDataBunch, ratings: pd.DataFrame, weak: pd.DataFrame) -
     if (features := data.user_features) is not None:
         new.user_features = Features(features.codes[old], features.weights[old], features.labels, features.scaling)
     return new, old
-
-
-def check_items(vocab: Vocab, ids: pd.Series) -> np.ndarray:
-    """The rows of items. Raises UnknownId for the first that is not known."""
-    rows = vocab.encode(ids)
-    if (rows == UNKNOWN).any():
-        raise vocab.unknown(ids.iloc[int(np.argmax(rows == UNKNOWN))])
-    return rows

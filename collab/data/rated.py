@@ -16,7 +16,7 @@ from .files import read_table
 from .implicit import names_strength
 from .schema import Schema, like_times, show
 from .tables import as_frame, is_table
-from .vocab import UNKNOWN
+from .vocab import UNKNOWN, asked_ids, several
 
 LISTED = list, tuple, set, frozenset, np.ndarray, pd.Index
 
@@ -36,8 +36,8 @@ def one_person(ratings: Any, schema: Schema, implicit: bool) -> tuple[pd.Series,
     ratings, each weighs 1.
 
     Raises DataError where there are several users, or no items and ratings."""
-    if implicit and isinstance(ratings, LISTED):
-        ratings = dict.fromkeys(ratings, 1.0)
+    if implicit and (isinstance(ratings, LISTED) or (several(ratings) and not isinstance(ratings, pd.Series))):
+        ratings = dict.fromkeys(asked_ids(ratings) if several(ratings) else ratings, 1.0)
     if is_table(ratings):
         ratings = as_frame(ratings)
         check_one_person(ratings, schema)

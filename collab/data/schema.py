@@ -225,14 +225,14 @@ def id_kind(ids: pd.Series | pd.Index, where: str) -> str:
         groups.setdefault(_kind_of(value), []).append(value)
     if len(groups) > 1:
         found = ", ".join(f"{len(v):,} of kind {k} (such as {show(v[0])})" for k, v in groups.items())
-        raise DataError(f"{where} mixes ids of several kinds: {found}. 5 and '5' are different ids: "
+        raise DataError(f"{where}: ids of several kinds: {found}. 5 and '5' are different ids: "
                         "make them all one kind, for example text with .astype(str)")
     kind, values = next(iter(groups.items()))
     for value in values:
         try:
             hash(value)
         except TypeError:
-            raise DataError(f"{where} has ids of kind {kind}, which cannot be looked up (such as {value!r}); "
+            raise DataError(f"{where}: ids of kind {kind} cannot be looked up (such as {value!r}); "
                             "use numbers, strings or tuples of these") from None
     return kind
 

@@ -23,7 +23,7 @@ MAX_COMPARED = 100_000      # ids that are searched for near ones when one is un
 
 SEVERAL = (list, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
 Ids = Hashable | list | range | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
-"""One raw id, or several; a tuple is one id."""
+"""One raw id, or several, of which columns of polars and pyarrow are some too; a tuple is one id."""
 
 
 class UnknownId(DataError, KeyError):
@@ -107,7 +107,7 @@ class Vocab:
         """Ids as a list, a single one as a list of one: text, whatever is no iterable, a tuple that is a known id."""
         if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable) or (isinstance(ids, tuple) and ids in self):
             return [ids]
-        return list(ids)
+        return asked_ids(ids) if several(ids) else list(ids)
 
     def __getitem__(self, id: Hashable) -> int:
         """The row of a known id. Raises UnknownId, with the nearest known ids, or DataError for another kind."""
@@ -185,6 +185,18 @@ class Vocab:
 
     def _example(self) -> Any:
         return self._index[:1].tolist()[0]
+
+
+def several(ids: Any) -> bool:
+    """Whether these are several ids: a list, range, array or column, also one of polars or pyarrow."""
+    return isinstance(ids, SEVERAL) or as_column(ids) is not None
+
+
+def asked_ids(ids: Any) -> list:
+    """One id, or several, as a list of plain ones."""
+    if isinstance(ids, SEVERAL):
+        return list(ids)
+    return [ids] if (column := as_column(ids)) is None else list(column)
 
 
 def id_index(ids: Iterable[Hashable]) -> pd.Index:

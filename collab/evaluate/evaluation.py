@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.databunch import CollabDataBunch
-from ..learner import Ids
+from ..data.vocab import Ids
 from ..models.baseline import MostPopular
 from ..recommend import MAX_SCORES, cross_scores, top_k
 from ..train.seeded import untouched_randomness

@@ -17,9 +17,8 @@ from ..data.databunch import CollabDataBunch, encode
 from ..data.history import Histories
 from ..data.implicit import check_threshold, names_strength
 from ..data.tables import as_frame, is_table
-from ..data.vocab import UNKNOWN, Vocab
+from ..data.vocab import UNKNOWN, Ids, Vocab, asked_ids
 from ..errors import warn
-from ..learner import SEVERAL, Ids
 from .result import Question, said
 
 NAMELESS = 0                # the key of an item whose raw id is not known
@@ -191,7 +190,7 @@ def _too_weak(data: CollabDataBunch, table: pd.DataFrame) -> tuple[Tensor, Tenso
 
 def _known(vocab: Vocab, ids: Ids) -> Tensor:
     """The rows of one id or several, each once, ascending."""
-    listed: list[Any] = list(ids) if isinstance(ids, SEVERAL) else [ids]
+    listed = asked_ids(ids)
     rows = vocab.encode(listed)
     if (rows == UNKNOWN).any():
         raise vocab.unknown(listed[int(np.argmax(rows == UNKNOWN))])
