@@ -142,7 +142,7 @@ def test_what_cannot_be_ranked_is_refused_before_training(ratings, data):
 @pytest.mark.parametrize("model", ["dot_bias", "als"])
 @pytest.mark.parametrize("metrics", [[RankingMetrics(k=5)], RankingMetrics, EMA()])
 def test_a_callback_among_the_metrics_is_sent_to_cbs(data, model, metrics):
-    with pytest.raises(TypeError, match=r"(RankingMetrics|EMA) is a callback and no metric: pass it as cbs=\1\("):
+    with pytest.raises(TypeError, match=r"(RankingMetrics|EMA) is a callback, not a metric: pass it as cbs=\1\("):
         collab_learner(data, model, metrics=metrics)
 
 

@@ -275,6 +275,12 @@ def no_batch_is_one_to_write_at(tmp_path):
     tiny_learner().fit(1, cbs=collab.Checkpoint(tmp_path / "c", every=100))
 
 
+@says("train/resume.py:Resume._put_back", "c was written after the last batch of a fit of 1 epoch: nothing was left")
+def a_fit_that_was_over_is_resumed(tmp_path):
+    for _ in range(2):
+        tiny_learner().fit(1, cbs=collab.Checkpoint(tmp_path / "c"), resume="auto")
+
+
 @says("train/state.py:restore_state", "c holds the state of EMA, which this learner does not have: it is left out")
 def a_state_of_a_callback_that_is_gone(tmp_path):
     tiny_learner().fit(1, cbs=[collab.EMA(), collab.Checkpoint(tmp_path / "c")])

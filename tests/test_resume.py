@@ -1,9 +1,11 @@
 """Saving, loading, and going on after a kill with the same bits as a run that was never stopped."""
 
+import copy
 import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -17,6 +19,7 @@ from collab import (
     Callback,
     Checkpoint,
     CollabDataBunch,
+    CollabWarning,
     DataBunch,
     EarlyStopping,
     GradientAccumulation,
@@ -124,7 +127,9 @@ def test_every_batch_is_a_place_to_go_on_from(at, tmp_path):
     fit_quietly(cut, 2, cbs=interrupted_at("cleanup_batch", at if at <= 3 else at + 2))
     assert cut.interrupted
     resumed = learner()
-    fit_quietly(resumed, 2, resume=tmp_path / "c")
+    over = pytest.warns(CollabWarning, match="nothing was left to train") if at == 6 else nullcontext()
+    with over:
+        fit_quietly(resumed, 2, resume=tmp_path / "c")
     assert torch.equal(resumed.model.weight, whole.model.weight)
     assert resumed.recorder.losses.tolist() == whole.recorder.losses.tolist()
     assert resumed.recorder.frame().drop(columns="seconds").equals(whole.recorder.frame().drop(columns="seconds"))
@@ -234,7 +239,7 @@ def test_a_checkpoint_of_every_epoch_is_written_at_its_last_training_batch(tmp_p
     (lambda learn, path: line_learner(Checkpoint(path), bs=2).fit(2), "5 batches an epoch, this one has 3"),
     (lambda learn, path: None, "there is no file"),
 ])
-def test_resuming_from_what_is_no_checkpoint_of_this_fit_is_refused(make, says, tmp_path):
+def test_resuming_from_what_is_not_a_checkpoint_of_this_fit_is_refused(make, says, tmp_path):
     learn = line_learner()
     with learn.no_logging():
         make(learn, tmp_path / "c")
@@ -282,3 +287,79 @@ def test_trees_come_back_as_they_were(tmp_path):
         assert sorted(file.keys())
     with pytest.raises(TypeError, match="cannot be written"):
         write_tree(tmp_path / "t", {"set": {1, 2}})
+
+
+# What a learner has trained since is not thrown away ----------------------------------------------------------------
+
+def cut_at(n, error=KeyboardInterrupt):
+    """Ends a fit in the n-th training batch of its learner's history."""
+    class Cut(Callback):
+        def after_loss(self):
+            if self.learn.recorder.n_batches == n:
+                raise error
+    return Cut()
+
+
+def auto(learn, path, n=2, every=2, cbs=(), resume="auto"):
+    fit_quietly(learn, n, cbs=[Checkpoint(path, every=every), *cbs], resume=resume)
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_a_second_fit_is_not_taken_back_to_the_checkpoint_of_the_first(more, tmp_path):
+    learn = line_learner(seed=1)
+    auto(learn, tmp_path / "c")
+    fit_quietly(learn, more)
+    before, rows = copy.deepcopy(learn.model.state_dict()), len(learn.recorder.rows)
+    file = (tmp_path / "c").read_bytes()
+    says = f"c was written by a fit that began after 0 batches; this learner has trained {6 + 3 * more}, which would be"
+    for resume in ("auto", tmp_path / "c"):
+        with pytest.raises(ValueError, match=says):
+            auto(learn, tmp_path / "c", resume=resume)
+    assert same(before, learn.model.state_dict()) and len(learn.recorder.rows) == rows
+    assert (tmp_path / "c").read_bytes() == file
+    auto(learn, tmp_path / "other")
+    assert len(learn.recorder.rows) == rows + 2
+
+
+def test_a_script_of_two_fits_goes_on_in_the_second(tmp_path):
+    def script(stop=(), first=True):
+        learn = line_learner(seed=1)
+        if first:
+            fit_quietly(learn, 1)
+        auto(learn, tmp_path / "c", 3, cbs=stop)
+        return learn
+    whole = line_learner(seed=1)
+    fit_quietly(whole, 1)
+    fit_quietly(whole, 3)
+    script([cut_at(6)])
+    assert read_tree(tmp_path / "c")["began"] == 3
+    script([cut_at(9)], first=False)      # resumed by a learner that has not trained before
+    assert read_tree(tmp_path / "c")["began"] == 3
+    for learn in (script(), script(first=False)):
+        assert torch.equal(learn.model.weight, whole.model.weight) and len(learn.recorder.rows) == 4
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError("out of memory")])
+def test_a_learner_whose_fit_was_cut_off_goes_on_in_it(error, tmp_path):
+    whole, learn = line_learner(seed=1), line_learner(seed=1)
+    fit_quietly(whole, 3)
+    for at in (4, 8):                                           # and again, in the fit that goes on
+        try:
+            auto(learn, tmp_path / "c", 3, cbs=[cut_at(at, error)])
+        except RuntimeError as raised:
+            assert raised is error
+    auto(learn, tmp_path / "c", 3)
+    assert torch.equal(learn.model.weight, whole.model.weight)
+    assert learn.recorder.losses.tolist() == whole.recorder.losses.tolist()
+
+
+def test_what_was_trained_or_loaded_after_a_fit_that_was_cut_off_is_kept(tmp_path):
+    other = line_learner(seed=1)
+    fit_quietly(other, 4)
+    other.save(tmp_path / "s")
+    for further in (fit_quietly, lambda learn: learn.load(tmp_path / "s")):
+        learn = line_learner(seed=1)
+        auto(learn, tmp_path / "c", 3, cbs=[cut_at(5)], resume=None)
+        further(learn)
+        with pytest.raises(ValueError, match="began after 0 batches; this learner has trained"):
+            auto(learn, tmp_path / "c", 3)

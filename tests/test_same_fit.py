@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from test_loop import fit_quietly, line_learner
-from test_resume import interrupted_at, same
+from test_resume import cut_at, interrupted_at, same
 
 from collab import (
     EMA,
@@ -133,7 +133,7 @@ def test_batches_of_other_kinds_are_compared_too(kind, tmp_path):
         torch.manual_seed(0)
         return Learner(DataBunch(batches, device="cpu"), torch.nn.Linear(2, 1), seed=0)
     x = torch.arange(40.0).view(20, 2)
-    fit_quietly(made(x, 5), 2, cbs=Checkpoint(tmp_path / "c"))
+    fit_quietly(made(x, 5), 2, cbs=Checkpoint(tmp_path / "c", every=5))
     fit_quietly(made(x, 5), 2, resume=tmp_path / "c")
     with pytest.raises(ValueError, match="other training data"):
         fit_quietly(made(x + 1, 5), 2, resume=tmp_path / "c")
@@ -152,16 +152,18 @@ def test_a_script_that_is_run_again_goes_on_where_it_was_cut_off(tmp_path):
     fit_quietly(whole, 3)
     first = script(interrupted_at("cleanup_batch", 8))          # there is no file yet: from the beginning
     assert first.interrupted and len(first.recorder.losses) < 9
-    second, third = script(), script()                          # and once more when all is done
+    second = script()
+    with pytest.warns(CollabWarning, match="c was written after the last batch of a fit of 3 epochs: nothing was left"):
+        third = script()                                        # once more when all is done
     for learn in (second, third):
         assert torch.equal(learn.model.weight, whole.model.weight)
         assert learn.recorder.losses.tolist() == whole.recorder.losses.tolist()
 
 
 def test_the_checkpoint_may_be_given_to_the_fit_itself(tmp_path):
-    for _ in range(2):
+    for stop in ([interrupted_at("before_validate", 1)], []):
         learn = line_learner(seed=1)
-        fit_quietly(learn, 2, cbs=iter([Checkpoint(tmp_path / "c")]), resume="auto")
+        fit_quietly(learn, 2, cbs=iter([Checkpoint(tmp_path / "c", every=2), *stop]), resume="auto")
     assert len(learn.recorder.rows) == 2
 
 
@@ -308,6 +310,14 @@ def test_a_checkpoint_that_was_never_written_is_said(tmp_path):
     fit_quietly(line_learner(Checkpoint(tmp_path / "c", every=6)), 2)
     with pytest.raises(IsADirectoryError):
         fit_quietly(line_learner(Checkpoint(tmp_path)), 2)
+
+
+def test_a_checkpoint_that_is_there_is_not_said_to_be_missing(tmp_path):
+    """Where a resumed fit has too little left to come to the next place to write at."""
+    for stop in ([cut_at(9)], []):       # after 8 of 9 batches; 1 is left
+        fit_quietly(line_learner(), 3, cbs=[Checkpoint(tmp_path / "c", every=4), *stop], resume="auto")
+    with pytest.warns(CollabWarning, match="no checkpoint was written to .*other: every 4 batches did not come in the"):
+        fit_quietly(line_learner(), 3, cbs=Checkpoint(tmp_path / "other", every=4), resume=tmp_path / "c")
 
 
 def test_data_are_hashed_by_their_values_and_shapes():

@@ -22,7 +22,7 @@ class Callback:
     and `run_after`, tuples of callback classes, come before either.
     `looks` says whether it is also called by `validate` and `get_preds`, which otherwise call no callback.
     An error in `before_fit` refuses the fit: the callbacks before clean up, and all have the attributes they had.
-    A method that is named like an event, but is none, raises TypeError when the class is made."""
+    A method that is named like an event, but is not one, raises TypeError when the class is made."""
 
     order: float = 0
     run_before: tuple[type[Callback], ...] = ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .schedule import ParamScheduler, _at
+from .schedule import ParamScheduler, value_at
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -67,7 +67,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _schedule(learn: Learner) -> dict[str, list[Any]]:
     """Hyper-parameter -> its values along the fit, of every scheduler."""
-    return {name: [_at(sched, k / POSITIONS) for k in range(POSITIONS)]
+    return {name: [value_at(sched, k / POSITIONS) for k in range(POSITIONS)]
             for cb in learn.cbs if isinstance(cb, ParamScheduler) for name, sched in cb.scheds.items()}
 
 

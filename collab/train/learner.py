@@ -265,8 +265,8 @@ class Learner:
     # Callbacks ---------------------------------------------------------------------------------------------------
 
     def add_cbs(self, cbs: Iterable[Callback] | Callback | None) -> None:
-        """Add callbacks for good; a fit that is running does not call them. Raises TypeError for what is no callback,
-        ValueError for one that is there, and adds none of them then."""
+        """Add callbacks for good; a fit that is running does not call them. Raises TypeError for something that is
+        not a callback, ValueError for one that is there, and adds none of them then."""
         added = self._checked(cbs)
         if added and self in FITTING:
             warn(f"{', '.join(map(repr, added))} came in the middle of a fit, which goes on without; the next calls "
@@ -350,5 +350,5 @@ def _no_callbacks(metrics: Any) -> Any:
     for m in several:
         cls = m if isinstance(m, type) else type(m)
         if issubclass(cls, Callback):
-            raise TypeError(f"{cls.__name__} is a callback and no metric: pass it as cbs={cls.__name__}(...)")
+            raise TypeError(f"{cls.__name__} is a callback, not a metric: pass it as cbs={cls.__name__}(...)")
     return None if metrics is None else several

@@ -70,7 +70,7 @@ def _parsed(text: str, path: Path) -> list[dict[str, Any]]:
     header, *lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line] or [[]]
     if long := next((line for line in lines if len(line) > len(header)), None):
         raise DataError(f"{path} has a line of {len(long)} cells under {len(header)} columns "
-                        f"({', '.join(long[:3])} ...): it is no log to append to; log to another file")
+                        f"({', '.join(long[:3])} ...): it is not a log to append to; log to another file")
     if twice := next((name for name in header if header.count(name) > 1), None):
         raise DataError(f"{path} has two columns {twice!r}; log to another file")
     return [dict(zip(header, line)) for line in lines]

@@ -32,7 +32,8 @@ def _draw_again(batches: Any, states: dict[str, Any]) -> None:
 class EpochStart(Callback):
     """Remembers what fit this is, where a `Checkpoint` is written or resumed, and the random states in which the epoch
     began: from them its order of batches can be drawn again. What validation draws is put back, so that training draws
-    the same with and without it."""
+    the same with and without it. `began` is how many training batches the learner had behind it when the fit began;
+    `cut_off`, where the last fit ended by Ctrl-C or an error, that and how many it had then."""
 
     order = -90
 
@@ -40,8 +41,11 @@ class EpochStart(Callback):
         self.drawn: dict[str, Any] = {}
         self.fit: dict[str, Any] = {}
         self.apart: dict[str, Any] | None = None        # before a validation
+        self.began = 0
+        self.cut_off: tuple[int, int] | None = None
 
     def before_fit(self) -> None:
+        self.began = self.learn.recorder.n_batches
         asked = any(isinstance(cb, Checkpoint | Resume) for cb in self.learn.cbs)
         self.fit = fingerprint(self.learn) if asked else {}
 
@@ -56,12 +60,15 @@ class EpochStart(Callback):
             _draw_again(self.learn.data.valid, self.apart)
             self.apart = None
 
+    def cleanup_fit(self) -> None:
+        self.cut_off = None if self.learn.run.cut_off is None else (self.began, self.learn.recorder.n_batches)
+
 
 class Checkpoint(Callback):
     """Writes the whole state to `path` every `every` training batches (None: at the end of every epoch's), so that
     `fit(..., resume=path)` can go on from there. The write is atomic: there is always one whole file. A batch that was
-    cancelled is no place to go on from: an epoch whose last batch was cancelled is not written at its end. A fit that
-    trained without coming to any such place is warned of."""
+    cancelled is not a place to go on from: an epoch whose last batch was cancelled is not written at its end. A fit
+    that trained without coming to any such place is warned of."""
 
     order = 100
 
@@ -85,11 +92,13 @@ class Checkpoint(Callback):
             per_epoch = len(learn.batches)
             if done == per_epoch if self.every is None else (learn.epoch * per_epoch + done) % self.every == 0:
                 write_tree(self.path, {**learner_state(learn), "done": done, "per_epoch": per_epoch,
-                                       "start": learn.epoch_start.drawn, "fit": learn.epoch_start.fit})
+                                       "start": learn.epoch_start.drawn, "fit": learn.epoch_start.fit,
+                                       "began": learn.epoch_start.began})
                 self.written += 1
 
     def after_fit(self) -> None:
-        if self.trained and not self.written:
+        resumed = any(isinstance(cb, Resume) and Path(cb.path) == self.path for cb in self.learn.cbs)
+        if self.trained and not self.written and not resumed:      # resumed from it: the file is there
             when = "the last batch of an epoch" if self.every is None else f"every {self.every} batches"
             warn(f"no checkpoint was written to {self.path}: {when} did not come in the {self.trained:,} batches of "
                  "this fit, or was cancelled; give Checkpoint a smaller every=")
@@ -112,7 +121,9 @@ class Resume(Callback):
 
     Epochs and batches that were done are skipped, not trained again; the order of the interrupted epoch's batches is
     drawn again from the state in which it began. Raises ValueError, before anything is changed, for a file of another
-    kind, or one of a fit that differs in its data, batches, schedule, hyper-parameters, model or optimizer."""
+    kind, for one of a fit that differs in its data, batches, schedule, hyper-parameters, model or optimizer, and where
+    this learner has trained since that fit began, which would be lost: unless it did so in that fit alone, and was cut
+    off. A checkpoint of a fit's last batch leaves nothing to train, which is warned of."""
 
     order = -80
 
@@ -124,7 +135,7 @@ class Resume(Callback):
 
     def before_fit(self) -> None:
         state = read_tree(self.path)
-        if not isinstance(state, dict) or not {"done", "per_epoch", "start", "fit"} <= set(state):
+        if not isinstance(state, dict) or not {"done", "per_epoch", "start", "fit", "began"} <= set(state):
             raise ValueError(f"{self.path} was not written by a Checkpoint in the middle of a fit; load it with "
                              "learn.load(path)")
         if (n := state["n_epochs"]) != self.learn.n_epochs:
@@ -133,8 +144,13 @@ class Resume(Callback):
         if others := differences(state["fit"], self.learn.epoch_start.fit):
             raise ValueError(f"{self.path} was written in a fit with {'; '.join(others)}. Resume with the same, or "
                              "begin anew with a Checkpoint at another path")
+        start, began, trained = self.learn.epoch_start, state["began"], self.learn.recorder.n_batches
+        if trained > began and (began, trained) != start.cut_off:
+            raise ValueError(f"{self.path} was written by a fit that began after {began:,} batches; this learner has "
+                             f"trained {trained:,}, which would be lost. Resume with a new learner, or begin another "
+                             "fit with a Checkpoint at another path")
         check_state(self.learn, state, source=self.path)
-        self.state = state
+        self.state, start.began = state, began
 
     def before_epoch(self) -> None:
         if self.state and self.learn.epoch < self.state["epoch"]:
@@ -157,4 +173,7 @@ class Resume(Callback):
         assert self.state is not None
         restore_state(self.learn, self.state, source=self.path)
         self.learn.epoch_start.drawn = self.state["start"]
-        self.state = None
+        self.state, n = None, self.learn.n_epochs
+        if self.learn.epoch + 1 == n and self.learn.i + 1 == len(self.learn.batches):
+            warn(f"{self.path} was written after the last batch of a fit of {n} epoch{'s' * (n > 1)}: nothing was left "
+                 "to train, and its state was put back; to train further, fit with a Checkpoint at another path")

@@ -83,10 +83,11 @@ class ParamScheduler(Callback):
         if learn.training:
             per_epoch = len(learn.batches)
             pos = (learn.epoch * per_epoch + learn.i) / (learn.n_epochs * per_epoch)
-            set_hyper(learn.opt, **{name: _at(sched, pos) for name, sched in self.scheds.items()})
+            set_hyper(learn.opt, **{name: value_at(sched, pos) for name, sched in self.scheds.items()})
 
 
-def _at(sched: Schedules, pos: float) -> Hyper:
+def value_at(sched: Schedules, pos: float) -> Hyper:
+    """The value at a position, or one a parameter group: a list or a dict, as the schedules are."""
     if isinstance(sched, Mapping):
         return {group: one(pos) for group, one in sched.items()}
     return sched(pos) if callable(sched) else [one(pos) for one in sched]

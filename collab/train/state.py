@@ -92,7 +92,7 @@ def check_state(learn: Learner, state: dict[str, Any], with_opt: bool = True, so
 
 
 def _check_random(learn: Learner, states: dict[str, Any]) -> None:
-    """Raises RuntimeError or TypeError for what are no states of torch's generator and that of the batches."""
+    """Raises RuntimeError or TypeError for states that are not those of torch's generator and the batches'."""
     torch.Generator().set_state(states["random"][0])
     generator, before = generator_of(learn.data.train), _generator_state(learn)
     if generator is not None and states["batches"] is not None:
