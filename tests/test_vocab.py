@@ -152,6 +152,11 @@ def test_a_vocab_of_mixed_ids_is_refused(ids):
         Vocab(ids)
 
 
+def test_ids_without_a_hash_are_refused_by_their_kind():
+    with pytest.raises(DataError, match=r"^the user ids: ids of kind list cannot be looked up \(such as \[1\]\)"):
+        Vocab([[1], [2]], "user")
+
+
 def test_timestamps_and_datetimes_are_of_one_kind_in_every_zone():
     ids = [pd.Timestamp(2020, 1, 1), MOMENT]
     vocab = Vocab(pd.Series(ids, dtype=object))
