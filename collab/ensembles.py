@@ -48,7 +48,7 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
     Where one of them ranks (it was trained with an objective, or is an "als", say), so does the mean: a `RankEnsemble`
     of standardised scores, or, of dot models that all have one objective, the mean of their scores. An objective
     that a file did not hold is not known to be that of the others.
-    Over the data of the first, which the others must share: a rating that one of them trained on is no test of the
+    Over the data of the first, which the others must share: a rating that one of them trained on says nothing about the
     whole, and other training rows are warned of. Its settings are those of the first too, without its history; its
     loss is the mean squared error where the models are of several classes. Another loss, other terms and callbacks are
     not taken along, which is warned of. `fold` as in `combine`.
@@ -65,7 +65,7 @@ def average_learners(learners: Sequence[CollabLearner], fold: bool | None = None
             if any(isinstance(m, RememberingModel) or getattr(m, "needs_interactions", False) for m in models):
                 raise DataError("the learners were trained on different rows, and some of their models score from "
                                 "these; train them over one CollabDataBunch")
-            warn("the learners were trained on different rows: what one of them has seen is no test of their "
+            warn("the learners were trained on different rows: what one of them has seen says nothing about their "
                  "mean; train them over one CollabDataBunch")
     learn = _mean(learners, models, fold)
     learn.lost = list(dict.fromkeys(what for other in learners for what in other.lost))

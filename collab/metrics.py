@@ -149,7 +149,7 @@ def as_metrics(metrics: Iterable[Metric | Callable[[Tensor, Tensor], Tensor | fl
     made = [m() if isinstance(m, type) else m for m in several]
     for m in made:
         if not isinstance(m, Metric) and not callable(m):
-            raise TypeError(f"{m!r} is no metric; give RMSE(), MAE() or a function of (predictions, targets)")
+            raise TypeError(f"{m!r} is not a metric; give RMSE(), MAE() or a function of (predictions, targets)")
     ready = [m if isinstance(m, Metric) else WholeSet(m) for m in made]
     names = [m.name for m in ready]
     if twice := [name for name in names if names.count(name) > 1]:

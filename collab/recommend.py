@@ -54,7 +54,7 @@ def cosine_scores(weight: Tensor) -> CrossScores:
 
 
 def check_k(k: int) -> None:
-    """Raises ValueError for what is no whole number from 1 on."""
+    """Raises ValueError for something else than a whole number from 1 on."""
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
         raise ValueError(f"the number of recommendations must be a whole number, at least 1, got {k!r}")
 

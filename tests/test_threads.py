@@ -110,8 +110,9 @@ class Pause(Callback):
         time.sleep(0.002)
 
 
-def test_who_looks_while_the_model_is_trained_waits_for_the_end_and_changes_no_bit(data):
-    alone, learn, reached = fitted(data, epochs=2), collab_learner(data, "net", n_factors=4), threading.Event()
+def in_training(learn):
+    """A thread that trains for two epochs, and has done its first batch."""
+    reached = threading.Event()
 
     def train():
         with learn.no_logging():
@@ -119,6 +120,12 @@ def test_who_looks_while_the_model_is_trained_waits_for_the_end_and_changes_no_b
     thread = threading.Thread(target=train)
     thread.start()
     assert reached.wait(10)
+    return thread
+
+
+def test_who_looks_while_the_model_is_trained_waits_for_the_end_and_changes_no_bit(data):
+    alone, learn = fitted(data, epochs=2), collab_learner(data, "net", n_factors=4)
+    thread = in_training(learn)
     table = learn.recommend(1, 3)
     thread.join()
     pd.testing.assert_frame_equal(table, alone.recommend(1, 3), check_exact=True)
@@ -128,14 +135,7 @@ def test_who_looks_while_the_model_is_trained_waits_for_the_end_and_changes_no_b
 def test_looking_at_one_model_changes_no_bit_of_another_that_is_trained_meanwhile(data):
     alone, learn, other = fitted(data, epochs=2), collab_learner(data, "net", n_factors=4), fitted(data, seed=5)
     slow(other.model)
-    reached = threading.Event()
-
-    def train():
-        with learn.no_logging():
-            learn.fit(2, cbs=Pause(reached))
-    thread = threading.Thread(target=train)
-    thread.start()
-    assert reached.wait(10)
+    thread = in_training(learn)
     while thread.is_alive():
         other.recommend(1, 3)
     thread.join()

@@ -73,7 +73,7 @@ def _yes_or_no(column: pd.Series) -> bool:
 
 
 def _amounts(column: pd.Series) -> bool:
-    """Whether it holds numbers that by the words of its name are no times, ids or averages."""
+    """Whether it holds numbers that, by the words of its name, are not times, ids or averages."""
     return column.dtype.kind in "iuf" and OTHER_WORDS.isdisjoint(_words(column.name))
 
 
@@ -138,7 +138,7 @@ def add_up(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_threshold(threshold: float | None) -> None:
-    """Raises DataError for what is no finite number."""
+    """Raises DataError for something else than a finite number."""
     real = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
     if threshold is not None and not (real and math.isfinite(threshold)):
         raise DataError(f"threshold must be a finite number or None, got {threshold!r}")

@@ -160,8 +160,8 @@ CANONICAL = ("u1", "u2", "u3", "u4", "u5")
 def apply_split(split: Split | str, table: pd.DataFrame) -> tuple[Rows, Rows]:
     """Call a split (or the name of a canonical one) and check what it returns.
 
-    Warns of ratings in neither part. Raises DataError for something that is no split, rows out of range, rows on both
-    sides, or an empty training part."""
+    Warns of ratings in neither part. Raises DataError for something that is not a split, rows out of range, rows on
+    both sides, or an empty training part."""
     split = named_split(split)
     parts = split(table.copy(deep=False))       # a column that it adds or changes is its own
     if not isinstance(parts, (tuple, list)) or len(parts) != 2:
@@ -181,7 +181,7 @@ def apply_split(split: Split | str, table: pd.DataFrame) -> tuple[Rows, Rows]:
 
 
 def named_split(split: Split | str) -> Split:
-    """The split itself, or the canonical one of this name. Raises DataError for something that is no split."""
+    """The split itself, or the canonical one of this name. Raises DataError for something that is not a split."""
     split = movielens_split(split) if isinstance(split, str) else split
     if not callable(split):
         raise DataError(f"split={split!r} is neither a name nor a callable from ratings to (train rows, valid rows); "

@@ -12,7 +12,7 @@ from ..data.schema import show
 
 
 def check_count(**given: int | None) -> None:
-    """Raises ValueError, with the argument's name, for what is no whole number from 1 on; None stands for all."""
+    """Raises ValueError, with the argument's name, for something else than a whole number from 1 on; None is all."""
     for name, n in given.items():
         if n is not None and (not isinstance(n, Integral) or n < 1):
             raise ValueError(f"{name} must be a whole number, at least 1, got {n!r}")

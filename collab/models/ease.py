@@ -167,7 +167,7 @@ class EASE(RememberingModel):
         return (fit + (self._ridge(prepared)[1:, None] * b.square()).sum()).item()
 
     def remember(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> None:
-        """Keep the histories of users 1 to n_users - 1; they are no part of the state dict, as they are the data."""
+        """Keep the histories of users 1 to n_users - 1; they are not part of the state dict, as they are the data."""
         users, items, ratings = users.to(self.weight.device), items.to(self.weight.device), ratings.to(self.weight)
         self._keep(*self._histories_of(users, items, ratings), n_users, len(self.weight))
 

@@ -139,7 +139,7 @@ class InfiniteAE(RememberingModel):
         return total
 
     def remember(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> None:
-        """Keep who rated each item; it is no part of the state dict, as it is the data."""
+        """Keep who rated each item; it is not part of the state dict, as it is the data."""
         items, users, values = unique_pairs(items.to(self.weight.device), users.to(self.weight.device),
                                             ratings.to(self.weight), n_users)
         self._keep(items, users, torch.ones_like(values), self.n_items, n_users)

@@ -74,7 +74,7 @@ class SoftmaxNet(nn.Module):
     others: Tensor
 
     def remember(self, users: Tensor, items: Tensor, n_users: int) -> None:
-        """Keep the histories of users 1 to n_users - 1 from rows of shape (n,); they are no part of the state dict."""
+        """Keep the histories of users 1 to n_users - 1 from rows of shape (n,); they are not part of the state dict."""
         n_items, device = self.i_in.num_embeddings, self.i_in.weight.device
         pairs = torch.unique(users.to(device) * n_items + items.to(device))
         ends = torch.bincount(pairs // n_items, minlength=n_users).cumsum(0)

@@ -36,7 +36,7 @@ class SolvedModel(nn.Module, ABC):
         """The scores of all items, shape (n_items,), for somebody new who rated `items`: nothing is solved again."""
 
     def remember(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> None:
-        """Keep the histories, in a model that scores from them. They are no part of the state dict."""
+        """Keep the histories, in a model that scores from them. They are not part of the state dict."""
 
 
 def check_rows(users: Tensor, items: Tensor, ratings: Tensor, n_users: int, n_items: int) -> None:
