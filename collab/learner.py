@@ -97,7 +97,7 @@ class CollabLearner(Learner):
             scores = self.decode(scores_of(self, *rated_rows(self, ratings, unknown)))[items].cpu().numpy()
             return scores if several(item) else float(scores[0])
         users, items = self._pairs(user, item, unknown)
-        scores = self.decode(self._looking(lambda: pair_scores(self.model, users, items))).cpu().numpy()
+        scores = self.decode(self.looking(lambda: pair_scores(self.model, users, items))).cpu().numpy()
         return scores if several(user) or several(item) else float(scores[0])
 
     def probabilities(self, user: Ids, item: Ids, unknown: str = "average") -> pd.DataFrame:
@@ -108,7 +108,7 @@ class CollabLearner(Learner):
             raise DataError(f"{type(model).__name__} gives scores and no probabilities; train a classifier: "
                             "collab_learner(data, 'classifier')")
         users, items = self._pairs(user, item, unknown)
-        shares = self._looking(lambda: torch.cat([own(*pair) for pair in zip(users.split(MAX_PAIRS),
+        shares = self.looking(lambda: torch.cat([own(*pair) for pair in zip(users.split(MAX_PAIRS),
                                                                              items.split(MAX_PAIRS))])).cpu()
         levels = model.levels.cpu()
         table = pd.DataFrame(shares.numpy(), columns=levels.tolist()).assign(
@@ -190,7 +190,7 @@ class CollabLearner(Learner):
         users, items, ratings = (t[:n].cpu() for t in self.data.valid.tensors)
         table = self._titled(pd.DataFrame({"user": self.data.users.decode(users.numpy()),
                                            "item": self.data.items.decode(items.numpy())}))
-        scores = self._looking(lambda: pair_scores(self.model, users.to(self.device), items.to(self.device)))
+        scores = self.looking(lambda: pair_scores(self.model, users.to(self.device), items.to(self.device)))
         return table.assign(rating=ratings.numpy(), predicted=self.decode(scores).cpu().numpy())
 
     # What was learned --------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class CollabLearner(Learner):
         """What finds the rows of ids, and of items those of titles too."""
         return self.data.catalogue if vocab is self.data.items else vocab
 
-    def _looking(self, look: Callable[[], Any]) -> Any:
+    def looking(self, look: Callable[[], Any]) -> Any:
         """Call `look` in evaluation mode and without gradients."""
         with self.untouched(), torch.no_grad():
             self.model.eval()
@@ -275,7 +275,7 @@ class CollabLearner(Learner):
              seen_by: Tensor | None = None) -> Any:
         check_k(n)
         n = min(n, max(len(pool), 1))       # whoever asks for a million gets all there are, without room for a million
-        return self._looking(lambda: top_k(scores(), rows, pool.to(self.device), n, seen, seen_by))
+        return self.looking(lambda: top_k(scores(), rows, pool.to(self.device), n, seen, seen_by))
 
     def _similar(self, vocab: Vocab, id: Hashable, n: int, min_ratings: int, is_item: bool) -> pd.DataFrame:
         row, likeness = self._names(vocab)[id], self._likeness(is_item)
@@ -304,7 +304,7 @@ class CollabLearner(Learner):
             return effect(is_item).detach()
         name = f"{'i' if is_item else 'u'}_{kind}"
         if callable(learned := getattr(self.model, "learned", None)):
-            return self._looking(lambda: learned(name))
+            return self.looking(lambda: learned(name))
         if not isinstance(table := getattr(self.model, name, None), nn.Embedding):
             raise DataError(f"{type(self.model).__name__} has no {name}: it learns no "
                             f"{'biases' if kind == 'bias' else 'factors'} for {'items' if is_item else 'users'}")

@@ -143,7 +143,7 @@ def scores_of(self: Any, items: Tensor, ratings: Tensor) -> Tensor:
     items, ratings = items.to(self.device), ratings.to(self.device)
     for name in ("fold_in", "score_history"):
         if callable(own := getattr(self.model, name, None)):
-            return self._looking(lambda: own(items, ratings)).float()
+            return self.looking(lambda: own(items, ratings)).float()
     _check_objective(self)
     form = _form(self, "takes no new users: its score is no product of a user and an item, and it has no "
                        "fold_in(item_rows, ratings); train again with their ratings")
@@ -185,7 +185,7 @@ def ridge(self: Any, form: DotForm, pull: Tensor | None = None) -> Ridge | float
 
 
 def _form(self: Any, otherwise: str) -> DotForm:
-    form = self._looking(lambda: dot_form(self.model))
+    form = self.looking(lambda: dot_form(self.model))
     if form is None:
         raise DataError(f"{type(self.model).__name__} {otherwise}")
     return form

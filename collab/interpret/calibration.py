@@ -35,7 +35,7 @@ def calibration(self: CollabInterpretation, bins: int = 10, part: TensorBatches 
     levels = model.levels.tolist()
     classes = RatingCrossEntropy(levels).classes
     batches = ((own(users, items), classes(ratings)) for users, items, ratings in part.in_order())
-    return learn._looking(lambda: calibration_table(batches, levels, bins))
+    return learn.looking(lambda: calibration_table(batches, levels, bins))
 
 
 def calibration_table(batches: Iterable[tuple[Tensor, Tensor]], levels: list[float], bins: int = 10) -> pd.DataFrame:

@@ -58,7 +58,7 @@ def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int
     item = learn.data.items.ids[i]
     model = learn.model
     rows = [torch.tensor([row], device=learn.device) for row in (u, i)]
-    raw = learn._looking(lambda: pair_scores(model, *rows))
+    raw = learn.looking(lambda: pair_scores(model, *rows))
     score = learn.decode(raw)
     parts = logit = None
     if type(model) in SUMS and getattr(model, "layers", None) is None:
