@@ -162,7 +162,7 @@ def a_pair_that_was_chosen_with_a_strength_of_zero(tmp_path):
         learn.fit(1)
 
 
-@says("ensembles.py:average_learners", "trained on different rows: what one of them has seen is no test")
+@says("ensembles.py:average_learners", "trained on different rows: what one of them has seen says nothing")
 def an_average_over_other_training_rows(tmp_path):
     average_learners([small_learner(), small_learner(seed=5)])
 
