@@ -4,7 +4,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 WORKERS ?= -n 2 --dist loadfile
-NUMERIC := routes index ranking rank_ensemble ensembles recommend saved resume
+NUMERIC := retrieval/test_routes retrieval/test_index evaluate/test_ranking models/test_rank_ensemble learner/test_ensembles \
+           retrieval/test_recommend learner/test_saved train/test_resume
 
 .PHONY: demo test numeric lint bench peers nbs docs dist smoke clean
 
@@ -19,7 +20,7 @@ test: lint
 
 # The files whose tests depend on the last bits of sums, on the plainest kernels that torch has.
 numeric: .venv/dev
-	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(WORKERS) $(NUMERIC:%=tests/test_%.py)
+	ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest $(WORKERS) $(NUMERIC:%=tests/%.py)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

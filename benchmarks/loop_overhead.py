@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 from collab import CollabDataBunch, EmbeddingDotBias, collab_learner, synthetic
-from collab.train import progress
+from collab.train.callbacks import progress
 
 
 def cosine(start: float, end: float, pos: float) -> float:

@@ -6,14 +6,9 @@
 """
 
 from . import interrupt as interrupt  # before torch loads
-from .build import collab_learner, load_learner
-from .closed_form import ClosedFormLearner
 from .data.batches import TensorBatches
 from .data.databunch import CollabDataBunch, DataBunch
-from .data.dataset import RatingSet
 from .data.features import Features
-from .data.files import read_table
-from .data.movielens import movielens
 from .data.negatives import Negatives
 from .data.split import (
     kfold,
@@ -25,14 +20,19 @@ from .data.split import (
     time_split,
     user_split,
 )
-from .data.synthetic import synthetic
+from .data.tables import read_table
 from .data.vocab import UnknownId, Vocab
-from .ensembles import SnapshotEnsemble, average_learners
+from .datasets.movielens import movielens
+from .datasets.rating_set import RatingSet
+from .datasets.synthetic import synthetic
 from .errors import CollabWarning, DataError
 from .evaluate import Popularity, RankingMetrics, RankingResult, compare, cross_validate, evaluate
-from .index import Index
 from .interpret import CollabInterpretation, chart_counts, chart_norms
-from .learner import CollabLearner
+from .learner.closed_form import ClosedFormLearner
+from .learner.collab_learner import CollabLearner
+from .learner.ensembles import SnapshotEnsemble, average_learners
+from .learner.factory import collab_learner, load_learner
+from .learner.objectives import BPR, FullSoftmax, InBatchSoftmax, SampledSoftmax
 from .losses import (
     L2,
     Gravity,
@@ -60,18 +60,18 @@ from .models.softmax import SoftmaxNet
 from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
 from .models.two_tower import TwoTower
-from .objectives import BPR, FullSoftmax, InBatchSoftmax, SampledSoftmax
-from .train.averaging import EMA, SWA
+from .retrieval.index import Index
 from .train.callback import Callback
+from .train.callbacks.averaging import EMA, SWA
+from .train.callbacks.loggers import CSVLogger, ShowGraph, TensorBoard
+from .train.callbacks.loss_terms import LossTerms
+from .train.callbacks.record_every import RecordEvery
+from .train.callbacks.resume import Checkpoint
+from .train.callbacks.steps import GradientAccumulation, GradientClip, MixedPrecision, ShortEpoch, Threads
+from .train.callbacks.trackers import EarlyStopping, ReduceLROnPlateau, SaveBest, TerminateOnNaN
 from .train.events import CancelBatch, CancelEpoch, CancelFit, CancelStep, CancelTrain, CancelValidate
-from .train.every import RecordEvery
 from .train.learner import Learner
-from .train.loggers import CSVLogger, ShowGraph, TensorBoard
-from .train.resume import Checkpoint
 from .train.schedule import ParamScheduler, combine_scheds, sched_cos, sched_exp, sched_lin, sched_no, sched_poly
-from .train.steps import GradientAccumulation, GradientClip, MixedPrecision, ShortEpoch, Threads
-from .train.terms import LossTerms
-from .train.trackers import EarlyStopping, ReduceLROnPlateau, SaveBest, TerminateOnNaN
 
 __version__ = "0.1.0"
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .rows import entries_at, rows_at
+from .numerics import entries_at, rows_at
 
 
 def mse(pred: Tensor, target: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from collab import cli
-from collab.data.dataset import RatingSet
-from collab.data.download import RECBOLE, RECBOLE_WHEEL, cache_folder, fetch_recbole
-from collab.data.movielens import movielens
-from collab.data.synthetic import synthetic
+from collab.datasets.download import RECBOLE, RECBOLE_WHEEL, cache_folder, fetch_recbole
+from collab.datasets.movielens import movielens
+from collab.datasets.rating_set import RatingSet
+from collab.datasets.synthetic import synthetic
 from collab.errors import DataError
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -6,7 +6,7 @@ from PIL import Image
 
 from collab import BiasBaseline, CollabDataBunch, CollabInterpretation, collab_learner
 from collab.cli import demo
-from collab.interpret.errors import errors
+from collab.evaluate.accuracy import errors
 
 
 @pytest.fixture(scope="module")

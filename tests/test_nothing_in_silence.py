@@ -33,7 +33,7 @@ from collab import (
     synthetic,
 )
 from collab.cli.app import Model, train
-from collab.cli.reading import read_all
+from collab.cli.inputs import read_all
 from collab.losses import mse
 
 SOURCE = Path(collab.__file__).parent
@@ -131,7 +131,7 @@ def infinite_features(_):
     made(items=FILMS.assign(year=[np.inf, 1]), item_features=["year"])
 
 
-@says("data/explore.py:_with_counts", "1 of 2 rated items are not in the table of items")
+@says("datasets/explore.py:_with_counts", "1 of 2 rated items are not in the table of items")
 def rated_items_that_a_table_leaves_out(_):
     RatingSet(FEW, FILMS.iloc[:1], FEW[["user"]].drop_duplicates(), "few", "").top_items()
 
@@ -148,7 +148,7 @@ def small_learner(model="dot", seed=0, valid_pct=0.2, **options):
     return collab_learner(data, model, n_factors=2, **options)
 
 
-@says("fold_in/terms.py:pull_of", r"folded in without 'spread', .*user_form\(V\)")
+@says("retrieval/fold_in_terms.py:pull_of", r"folded in without 'spread', .*user_form\(V\)")
 def a_term_that_folding_in_knows_nothing_of(tmp_path):
     small_learner(terms=[L2(0.1), spread]).recommend(ratings={1: 5.0, 2: 4.0})
 
@@ -162,12 +162,12 @@ def a_pair_that_was_chosen_with_a_strength_of_zero(tmp_path):
         learn.fit(1)
 
 
-@says("ensembles.py:average_learners", "trained on different rows: what one of them has seen says nothing")
+@says("learner/ensembles.py:average_learners", "trained on different rows: what one of them has seen says nothing")
 def an_average_over_other_training_rows(tmp_path):
     average_learners([small_learner(), small_learner(seed=5)])
 
 
-@says("ensembles.py:_mean", "without the loss mae, the term L2\\(0.1\\), the callback EarlyStopping; set")
+@says("learner/ensembles.py:_mean", "without the loss mae, the term L2\\(0.1\\), the callback EarlyStopping; set")
 def an_average_of_learners_with_settings_of_their_own(tmp_path):
     first, other = small_learner(), small_learner(loss_func="mae", terms=[L2(0.1)], cbs=EarlyStopping())
     other.data = first.data
@@ -175,7 +175,8 @@ def an_average_of_learners_with_settings_of_their_own(tmp_path):
 
 
 
-@says("build.py:collab_learner", "SVDpp multiplies the matrix of all 1,080 training ratings in each of an epoch's")
+@says("learner/factory.py:collab_learner",
+      "SVDpp multiplies the matrix of all 1,080 training ratings in each of an epoch's")
 def small_batches_for_a_model_that_multiplies_all_ratings(tmp_path):
     ratings = synthetic(n_users=60, n_items=40, n_ratings=1200).ratings
     collab_learner(CollabDataBunch.from_df(ratings, valid_pct=0.1, seed=0, bs=1), "svdpp", 4)
@@ -200,7 +201,7 @@ def a_callback_is_added_in_the_middle_of_a_fit(tmp_path):
     line(Adds()).fit(1)
 
 
-@says("train/averaging.py:SWA.before_fit", "SWA averages from epoch 5 on, counted from 0, and this fit has 2")
+@says("train/callbacks/averaging.py:SWA.before_fit", "SWA averages from epoch 5 on, counted from 0, and this fit has 2")
 def an_average_begins_after_the_last_epoch(tmp_path):
     line().fit(2, cbs=collab.SWA(start=5))
 
@@ -219,7 +220,7 @@ def groups_of_ones_own(tmp_path):
     collab_learner(data, "dot_bias", 4, opt_func=flat)
 
 
-@says("train/steps.py:MixedPrecision.predict", r"changes nothing in EmbeddingDot on batches of 40")
+@says("train/callbacks/steps.py:MixedPrecision.predict", r"changes nothing in EmbeddingDot on batches of 40")
 def mixed_precision_without_a_matrix_product(tmp_path):
     data = CollabDataBunch.from_df(synthetic(n_users=10, n_items=10, n_ratings=50).ratings, seed=0)
     learn = collab_learner(data, "dot", 4, cbs=MixedPrecision())
@@ -245,14 +246,16 @@ def tiny_learner(model="dot_bias", **options):
     return learn
 
 
-@says("train/recorder.py:Recorder.after_epoch", "the training loss of epoch 1 is nan: .* a lower learning rate")
+@says("train/callbacks/recorder.py:Recorder.after_epoch",
+      "the training loss of epoch 1 is nan: .* a lower learning rate")
 def a_loss_becomes_nan(tmp_path):
     learn = tiny_learner()
     learn.loss_func = lambda pred, target: (pred - target).square().mean() * (float("nan") if learn.epoch else 1.0)
     learn.fit(4)
 
 
-@says("train/yardstick.py:MeanYardstick.after_epoch", "and predicting the mean for all rows has .* learn.lr_find")
+@says("train/callbacks/yardstick.py:MeanYardstick.after_epoch",
+      "and predicting the mean for all rows has .* learn.lr_find")
 def a_model_learns_less_than_the_mean(tmp_path):
     data = tiny_data(bs=8)
     learn = collab.collab_learner(data, collab.EmbeddingDot(2, data.n_users, data.n_items), lr=1e-6)
@@ -260,22 +263,26 @@ def a_model_learns_less_than_the_mean(tmp_path):
     learn.fit(10)
 
 
-@says("train/trackers.py:Tracker.after_fit", "SaveBest watches 'rmse', which no epoch of this fit has measured")
+@says("train/callbacks/trackers.py:Tracker.after_fit",
+      "SaveBest watches 'rmse', which no epoch of this fit has measured")
 def nothing_that_is_watched_is_measured(tmp_path):
     tiny_learner().fit(2, cbs=[collab.RecordEvery(100), collab.SaveBest("rmse")])
 
 
-@says("train/every.py:RecordEvery.before_fit", r"RankingMetrics work after a validation, and RecordEvery\(100\)")
+@says("train/callbacks/record_every.py:RecordEvery.before_fit",
+      r"RankingMetrics work after a validation, and RecordEvery\(100\)")
 def ranking_metrics_beside_record_every(tmp_path):
     tiny_learner("bpr").fit(1, cbs=collab.RecordEvery(100))
 
 
-@says("train/resume.py:Checkpoint.after_fit", "no checkpoint was written to .*c: every 100 batches did not come in")
+@says("train/callbacks/resume.py:Checkpoint.after_fit",
+      "no checkpoint was written to .*c: every 100 batches did not come in")
 def no_batch_is_one_to_write_at(tmp_path):
     tiny_learner().fit(1, cbs=collab.Checkpoint(tmp_path / "c", every=100))
 
 
-@says("train/resume.py:Resume._put_back", "c was written after the last batch of a fit of 1 epoch: nothing was left")
+@says("train/callbacks/resume.py:Resume._put_back",
+      "c was written after the last batch of a fit of 1 epoch: nothing was left")
 def a_fit_that_was_over_is_resumed(tmp_path):
     for _ in range(2):
         tiny_learner().fit(1, cbs=collab.Checkpoint(tmp_path / "c"), resume="auto")
@@ -289,7 +296,8 @@ def a_state_of_a_callback_that_is_gone(tmp_path):
 
 # Files ------------------------------------------------------------------------------------------------------------
 
-@says("build.py:load_learner", "does not hold the loss l1_loss, opt_func SGD, the term 'spread', the callback Early")
+@says("learner/factory.py:load_learner",
+      "does not hold the loss l1_loss, opt_func SGD, the term 'spread', the callback Early")
 def a_file_that_cannot_hold_all_of_the_learner(tmp_path):
     load_learner(small_learner(loss_func=torch.nn.functional.l1_loss, opt_func=torch.optim.SGD, terms=[L2(0.1), spread],
                                cbs=EarlyStopping()).export(tmp_path / "m"))
@@ -320,12 +328,13 @@ def a_misspelt_title_leaves_out_nothing(tmp_path):
     taught().recommend(7, without=[3, 999, "Filmm"])
 
 
-@says("data/rated.py:further_ratings", "1 of 2 rows have no rating in column 'rating', and are left out")
+@says("data/new_user.py:further_ratings", "1 of 2 rows have no rating in column 'rating', and are left out")
 def rows_of_new_people_without_a_rating_are_left_out(tmp_path):
     taught().add_ratings(pd.DataFrame({"user": [900, 900], "item": [3, 4], "rating": [4.0, None]}))
 
 
-@says("learner.py:CollabLearner._similar", "no item has 1000 training ratings; min_ratings=0 compares all of them")
+@says("learner/collab_learner.py:CollabLearner._similar",
+      "no item has 1000 training ratings; min_ratings=0 compares all of them")
 def nothing_has_so_many_ratings_to_be_similar(tmp_path):
     taught().similar_items(7, min_ratings=1000)
 
@@ -336,7 +345,7 @@ def nothing_has_so_many_ratings_to_be_compared(tmp_path):
 
 
 # the command line
-@says("cli/reading.py:_known", "f.csv has no names of columns: the first is taken for the ids, the second for the t")
+@says("cli/inputs.py:_known", "f.csv has no names of columns: the first is taken for the ids, the second for the t")
 def films_without_names_of_columns(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n1,1,5\n2,2,3\n")
     (tmp_path / "f.csv").write_text("1,Heat (1995)\n2,Up (2009)\n")

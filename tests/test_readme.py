@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from collab import synthetic
-from collab.build import NAMES
 from collab.cli.app import Model
+from collab.learner.factory import NAMES
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -15,18 +15,18 @@ import pandas as pd
 import typer
 
 from .. import __version__, interrupt
-from ..build import collab_learner, load_learner
-from ..closed_form import ClosedFormLearner
 from ..data.databunch import CollabDataBunch
 from ..data.features import telling
-from ..data.rated import rated_file
+from ..data.new_user import rated_file
 from ..errors import DataError, warn
 from ..interpret import CollabInterpretation
-from ..interpret.asked import whom
-from ..learner import CollabLearner
+from ..interpret.labels import whom
+from ..learner.closed_form import ClosedFormLearner
+from ..learner.collab_learner import CollabLearner
+from ..learner.factory import collab_learner, load_learner
 from . import demo as demo_module
 from .command import Command, as_options
-from .reading import (
+from .inputs import (
     WITHOUT_CHANCE,
     WITHOUT_FRACTION,
     fingerprint,
@@ -38,7 +38,7 @@ from .reading import (
     seen,
     split_of,
 )
-from .tables import Output, print_report, print_table, table
+from .output import Output, print_report, print_table, table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Recommendations from a table of ratings.\n\n"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..build import collab_learner
 from ..data.databunch import CollabDataBunch
-from ..data.movielens import movielens
+from ..datasets.movielens import movielens
+from ..evaluate.accuracy import errors
 from ..interpret import CollabInterpretation
-from ..interpret.errors import errors
-from .tables import table
+from ..learner.factory import collab_learner
+from .output import table
 
 STAR_WARS, SOMEONE = 50, 196
 

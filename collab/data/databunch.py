@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, warn
-from ..frames import Table
 from .aside import Aside
 from .batches import TensorBatches, on_device
 from .catalogue import Catalogue, titles
 from .features import Features
-from .files import read_table
-from .history import Histories
+from .frames import Table, as_frame
+from .histories import Histories
 from .implicit import add_up, interaction_schema, interactions_of, too_weak, with_weights
+from .interactions import Interactions
 from .metadata import about, guess_title, metadata, title_column, warn_of_lacking, with_cold
 from .outliers import warn_of_outliers
 from .schema import Schema, check_both_sides, check_duplicates, merge_duplicates, rating_table
 from .split import Split, apply_split, named_split, random_split
-from .tables import as_frame
+from .tables import read_table
 from .vocab import UNKNOWN, Vocab
 
 MAX_LEVELS = 101            # more distinct ratings than this are no scale (0 to 100 is one)
@@ -92,7 +92,7 @@ class CollabDataBunch(DataBunch):
                 implicit: bool = False, threshold: float | None = None, *,
                 title_name: Hashable | None = None) -> CollabDataBunch:
         """Check, split and encode a table of ratings. Tables are of pandas, polars or pyarrow, or anything else that
-        speaks Arrow (see `collab.data.tables`).
+        speaks Arrow (see `collab.data.frames`).
 
         - `ratings`: a table with a row a rating; booleans are ratings of 0 and 1. `user_name`, `item_name`,
           `rating_name` name its columns, by default the first three; `time_name`, which only some splits need, defaults
@@ -181,7 +181,7 @@ class CollabDataBunch(DataBunch):
     def from_csv(cls, path: str | Path, format: str | None = None, sep: str | None = None,
                  header: bool | None = None, encoding: str = "utf-8-sig", **options: Any) -> CollabDataBunch:
         """`from_df` for a file: CSV, TSV, `::`-separated, Parquet or a RecBole atomic file, by its ending or
-        `format` (see `collab.data.files.read_table`); `options` are those of `from_df`."""
+        `format` (see `collab.data.tables.read_table`); `options` are those of `from_df`."""
         ids = [options[name] for name in ("user_name", "item_name") if options.get(name) is not None]
         return cls.from_df(read_table(path, format, sep, header, encoding, ids=ids), **options)
 
@@ -223,6 +223,11 @@ class CollabDataBunch(DataBunch):
     def _levels(self) -> Tensor:
         """The different training ratings, ascending."""
         return torch.unique(self.train.tensors[2])
+
+    @property
+    def interactions(self) -> Interactions:
+        """The training part as rows and sizes."""
+        return Interactions(*self.train.tensors, self.n_users, self.n_items)
 
     @cached_property
     def histories(self) -> Histories:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, warn
-from .explore import split_groups
-from .metadata import guess_title
+from .metadata import guess_title, split_groups
 
 NAMES = ("title", "name")       # columns that tell ids apart
 COUNT = "popularity"            # the name of the feature that counts training ratings

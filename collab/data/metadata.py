@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, warn
+from .frames import as_frame
 from .schema import NAMES, check_column_names, check_text, show
-from .tables import as_frame
 from .vocab import UNKNOWN, Vocab, id_index
 
 TITLES = ("title", "name", "titel", "titre", "titolo", "titulo", "título")  # in this order, whatever their case
@@ -117,3 +117,13 @@ def title_column(table: pd.DataFrame | None, given: Hashable | None, features: l
         warn(f"the table of items has {what}, so no titles are shown; its columns are {[*table]}: say which holds them "
              f"with title_name=...{f', such as {text[0]!r}' if text else ''}")
     return name
+
+
+def split_groups(column: pd.Series) -> list[list[str]]:
+    """The groups of every row of a column that joins them by "|", none for an empty or missing cell. Raises DataError
+    for a column of lists."""
+    for cell in column:
+        if not pd.api.types.is_scalar(cell):
+            raise DataError(f"column {column.name!r} holds {type(cell).__name__}s (such as {cell!r}) where text is "
+                            f"expected, groups joined by '|'; join them with df[{column.name!r}].map('|'.join)")
+    return [str(cell).split("|") if pd.notna(cell) and str(cell) else [] for cell in column]

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .history import Histories
+from .histories import Histories
 
 TRIES = 16              # rounds of drawing again what was seen; what is left is then drawn from what is unseen
 MAX_NUMBERS = 1 << 22   # probabilities that are held at a time

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, warn
-from .tables import without_categories
+from .frames import without_categories
 
 TIME_NAMES = ("time", "timestamp", "date", "datetime")
 DUPLICATES = ("keep", "mean", "error")

@@ -1,126 +1,278 @@
-"""Any table in: pandas, polars, pyarrow and whatever speaks Arrow become a DataFrame of plain columns."""
+"""A file into a table: CSV and its relatives, Parquet, and RecBole's atomic files."""
 
 from __future__ import annotations
 
-import importlib.util
+import bz2
+import codecs
+import csv
+import difflib
+import gzip
+import io
+import lzma
+import os
+import re
 import warnings
-from typing import Any, Literal
+import zlib
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import IO, Any
 
-import narwhals as nw
 import pandas as pd
 
 from ..errors import DataError
+from .schema import NAMES, TIME_NAMES
+
+ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".data": "tsv", ".dat": "::", ".parquet": "parquet",
+           ".pq": "parquet", ".inter": "recbole", ".user": "recbole", ".item": "recbole"}
+SEPARATORS = {"csv": ",", "tsv": "\t", "::": "::", "recbole": "\t"}
+FORMATS = (*SEPARATORS, "parquet")
+COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+COLUMNS = ("user", "item", "rating", "time")  # the names where a file has none
+ID_NAMES = {name for side in ("user", "item") for name in NAMES[side]} | {"isbn", "asin", "sku", "ean", "code", "key"}
+NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+INTEGER = r"0|-?[1-9]\d{0,17}"  # as int64 would write it: nothing, such as a leading zero, is lost by converting
+
+UNUSUAL = re.compile(rb"(?<![\d.])0\d"), re.compile(rb"[eE]\d"), re.compile(rb"[+]")     # 007, 12e5, +7
+CHUNK = 1 << 24
+DECIMAL = r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?"
+MISSING = ("NaN", "nan", "NA", "N/A", "null", "NULL", "None")
+WORDS = (*MISSING, "inf", "-inf", "Inf", "-Inf")
+# What a file that is no text begins with: saying so is better than a table of nonsense.
+MAGIC = {b"PK\x03\x04": "a zip archive, as Excel's .xlsx is: save the sheet as CSV, or unpack the archive",
+         b"\xd0\xcf\x11\xe0": "a sheet of an old Excel: save it as CSV", b"\x1f\x8b": "compressed: name it .gz",
+         b"\xfd7zXZ": "compressed: name it .xz", b"PAR1\x15": "Parquet: name it .parquet",
+         b"ARROW1\0": "an Arrow file: save it as Parquet", b"\x89HDF": "HDF5: save the table as Parquet or CSV",
+         b"SQLite format 3\0": "a database: save the table as CSV", b"%PDF-": "a PDF: find the table it was made of"}
+WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 
 
-def as_frame(table: Any, what: str = "ratings") -> pd.DataFrame:
-    """`table` as a pandas DataFrame whose columns are of numpy's and pandas' own types: Arrow's dictionaries become
-    their values, decimals, dates and bytes Python's objects, integers with gaps Int64. A DataFrame without Arrow types
-    is returned as it is, and none is changed.
+def read_table(path: str | os.PathLike, format: str | None = None, sep: str | None = None,
+               header: bool | None = None, encoding: str = "utf-8-sig", *,
+               ids: Sequence[Hashable] = ()) -> pd.DataFrame:
+    """The table in the file at `path`.
 
-    Taken are the frames that narwhals knows (polars, pyarrow, modin, cuDF; a lazy one is collected) and anything with
-    `__arrow_c_stream__` or `__dataframe__`. Raises DataError, which says `what` it should hold, for anything
-    else."""
-    if isinstance(table, pd.DataFrame):
-        return _without_arrow(table)
+    The format is known by the ending (also before .gz, .bz2 or .xz), or given as `format`: "csv", "tsv", "::",
+    "parquet" or "recbole"; `sep` is any other separator. Without `header`, a first line in which any field is a
+    number counts as data, and the columns are called user, item, rating, time, column_4 and so on.
+    In RecBole's files the type after the colon goes into the dtype: token (integers if all are, else text), float.
+    A `sep` of one's own, or header=False, makes a file with RecBole's ending plain text.
+
+    Numbers become numbers, but ids must stay what is written: 1.10 is not 1.1. The first column, those with the name of
+    an id (user, item, "..._id") and those in `ids` are text unless all are integers as they are printed; of the second
+    column too no two different texts become one number.
+
+    Raises DataError for a file that is missing, empty, of an unknown kind, or not what its format says."""
+    path = Path(path).expanduser().absolute()
+    _check_exists(path)
+    kind = _format_of(path, format, sep, header)
+    if kind == "parquet":
+        return _read_parquet(path)
+    _check_encoding(encoding)
     try:
-        frame = _known(table)
-    except nw.exceptions.DuplicateError as error:
-        said = " ".join(str(error).split())
-        raise DataError(f"the table of {what} has a column name more than once ({said}); rename all but one") from None
-    if frame is table and _speaks(table, "__arrow_c_stream__"):
-        readers: tuple[Literal["pyarrow", "polars"], ...] = ("pyarrow", "polars")
-        backend = next((name for name in readers if importlib.util.find_spec(name)), None)
-        if backend is None:
-            raise DataError(f"reading {what} from a {type(table).__name__}, by the Arrow interface, needs pyarrow: "
-                            "pip install pyarrow")
-        try:
-            frame = nw.from_arrow(table, backend=backend)
-        except (TypeError, ValueError) as error:        # a stream of single values, such as an array
-            raise DataError(f"expected a table of {what}, got {type(table).__name__} ({error})") from None
-    if isinstance(frame, nw.LazyFrame):
-        frame = frame.collect()
-    if isinstance(frame, nw.DataFrame):
-        columns = [_column(frame[:, k]) for k in range(len(frame.columns))]
-        return pd.DataFrame(dict(enumerate(columns))).set_axis([*frame.columns], axis=1)
-    if frame is table and _speaks(table, "__dataframe__"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")     # pandas would have everybody use Arrow, which this table does not speak
-            return _without_arrow(pd.api.interchange.from_dataframe(table))
-    hint = "; pass its .ratings" if isinstance(getattr(table, "ratings", None), pd.DataFrame) else ""
-    raise DataError(f"expected a table of {what} (a pandas DataFrame, or any other that speaks Arrow), got "
-                    f"{type(table).__name__}{hint}; a file is read with CollabDataBunch.from_csv(path)")
+        with COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as f:
+            _check_no_other(f, path)
+            f, read_as = _as_lines(f, encoding)
+            return _read_text(f, path, kind, sep or SEPARATORS[kind], header, read_as, ids)
+    except UnicodeDecodeError as error:
+        likely = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
+        said = "UTF-8" if codecs.lookup(encoding).name == "utf-8-sig" else encoding
+        raise DataError(f"{path} is not written in {said} ({error.reason}, byte {error.object[error.start]:#04x}); "
+                        f"say what it is written in, for example encoding={likely!r}") from error
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be parsed: {error}") from error
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} cannot be decompressed: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def is_table(thing: Any) -> bool:
-    """Whether `as_frame` takes it: a table, not one column."""
-    if isinstance(thing, pd.DataFrame):
+def _check_exists(path: Path) -> None:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the file in it that holds the table")
+    if not path.exists():
+        if not path.parent.is_dir():
+            raise DataError(f"there is no file {path}: not even the folder {path.parent} is there")
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
+        raise DataError(f"there is no file {path}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty")
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        "a".encode(encoding)
+    except (LookupError, ValueError, TypeError):
+        raise DataError(f"encoding={encoding!r} is not one that Python knows; usual ones are 'utf-8', 'latin-1', "
+                        "'cp1252' and 'utf-16'") from None
+
+
+def _check_no_other(f: IO[bytes], path: Path) -> None:
+    """Raises DataError for a file that is no text."""
+    begin = f.read(64)
+    f.seek(0)
+    what = next((what for magic, what in MAGIC.items() if begin.startswith(magic)), "")
+    if WEB_PAGE.match(begin.removeprefix(b"\xef\xbb\xbf")):
+        what = "a web page: download the file that it leads to"
+    if what:
+        raise DataError(f"{path} is not the text that its name says, but {what}")
+
+
+def _as_lines(f: IO[bytes], encoding: str) -> tuple[IO[bytes], str]:
+    """(the file, its encoding): with lines that end in a line feed, and in UTF-8 where a line feed is not one byte. The
+    encodings of two and four bytes (UTF-16) and lines that end in a carriage return are made so."""
+    if "\n,".encode(encoding) != b"\n," and codecs.lookup(encoding).name != "utf-8-sig":
+        text = f.read().decode(encoding).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        return io.BytesIO(text.encode()), "utf-8"
+    first = f.readline()
+    f.seek(0)
+    if b"\r" in first.rstrip(b"\r\n"):
+        return io.BytesIO(f.read().replace(b"\r\n", b"\n").replace(b"\r", b"\n")), encoding
+    return f, encoding
+
+
+def _format_of(path: Path, format: str | None, sep: str | None, header: bool | None) -> str:
+    if format is not None:
+        if format not in FORMATS:
+            raise DataError(f"format={format!r} is not one of {', '.join(map(repr, FORMATS))}")
+        return format
+    name = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    kind = ENDINGS.get(name.suffix.lower())
+    if kind is None and sep is not None:
+        return "csv"
+    if kind is None:
+        raise DataError(f"{path}: the ending {name.suffix!r} is not known; known are {', '.join(ENDINGS)} (text "
+                        f"also with {', '.join(COMPRESSED)} after it). Say what it is with format=, one of "
+                        f"{', '.join(map(repr, FORMATS))}, or with sep=")
+    own = sep in (None, SEPARATORS["recbole"]) and header is not False      # said explicitly, another one wins
+    return "tsv" if kind == "recbole" and not own else kind
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except ImportError as error:
+        raise DataError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from error
+    except (ValueError, OSError) as error:  # pyarrow's own errors are of these two kinds
+        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | None, encoding: str,
+               ids: Sequence[Hashable]) -> pd.DataFrame:
+    first = b""
+    while not first.strip():
+        if not (first := f.readline()):
+            raise DataError(f"{path} is empty: there is nothing in it but blank lines")
+    f.seek(0)
+    line = first.decode(encoding).rstrip("\r\n")
+    options: dict[str, Any] = {}
+    if len(sep) > 1 and sep != r"\s+":
+        # pandas would take a separator of several characters for a pattern and read ten times as slowly, so it
+        # becomes one control character that no text has.
+        f = io.BytesIO(f.read().replace(sep.encode(), b"\x1f"))
+        line, sep = line.replace(sep, "\x1f"), "\x1f"
+    if sep == "\x1f" or kind == "recbole":
+        options["quoting"] = csv.QUOTE_NONE  # there, a quotation mark is part of a title
+    fields = line.split() if sep == r"\s+" else next(csv.reader([line], delimiter=sep, **options))
+    if kind == "recbole":
+        return _read_recbole(f, path, sep, fields, encoding, options)
+    if header is None:
+        header = not any(NUMBER.fullmatch(field) for field in fields)
+    if len(fields) == 1 and (other := next((s for s in (",", ";", "\t", "::", "|") if s in line), None)):
+        raise DataError(f"{path} has a single column {fields[0]!r} when split at {sep!r}; say sep={other!r}")
+    if not header:
+        options["names"] = [COLUMNS[i] if i < len(COLUMNS) else f"column_{i}" for i in range(len(fields))]
+    options |= {"sep": sep, "header": 0 if header else None, "encoding": encoding, "keep_default_na": False,
+                "na_values": [""]}
+    unusual = False
+    for chunk in iter(lambda: b"".join(f.readlines(CHUNK)), b""):
+        if b"\0" in chunk:
+            raise DataError(f"{path} holds bytes of 0, as text does not: it is another kind of file, or written in "
+                            "UTF-16, which encoding='utf-16' (or 'utf-16-le') reads")
+        unusual = unusual or any(pattern.search(chunk) for pattern in UNUSUAL)
+    f.seek(0)
+    table = _parse(f, path, **options, dtype="str" if unusual else None)
+    holds_ids = [_is_id(table, place, ids) for place in range(len(table.columns))]
+    if not unusual and any(_lossy(column, is_id) for (_, column), is_id in zip(table.items(), holds_ids)):
+        f.seek(0)       # numbers may not be what was written: read all as text, which is slower, and look at each value
+        table = _parse(f, path, **options, dtype="str")
+    made = {k: _converted(column, is_id) for k, ((_, column), is_id) in enumerate(zip(table.items(), holds_ids))}
+    return pd.DataFrame(made, index=table.index).set_axis(table.columns, axis=1)
+
+
+def _is_id(table: pd.DataFrame, place: int, ids: Sequence[Hashable]) -> bool | None:
+    """Whether a column holds ids: by its name or as the first one. None for the second, which may do so."""
+    name = table.columns[place]
+    plain = re.sub(r"[\W_]", "", str(name).lower())
+    if name in ids or plain in ID_NAMES or re.search(r"(?:[\W_]id|[a-z]ID|Id)$", str(name)):
         return True
-    known = _known(thing)
-    return isinstance(known, nw.DataFrame | nw.LazyFrame) or (
-        known is thing and (_speaks(thing, "__arrow_c_stream__") or _speaks(thing, "__dataframe__")))
+    if plain in (*NAMES["rating"], *TIME_NAMES) or place > 1:
+        return False
+    return True if place == 0 else None
 
 
-def as_column(values: Any) -> pd.Series | None:
-    """One column of polars or pyarrow as a pandas one of plain values; None for anything else."""
-    known = _known(values)
-    if isinstance(known, nw.Series):
-        return _column(known)
-    return pd.Series(values.to_pylist(), dtype=object).infer_objects() if hasattr(values, "to_pylist") else None
+def _lossy(column: pd.Series, is_id: bool | None) -> bool:
+    """Whether what pandas took for booleans or floats may have been written in a way that it lost."""
+    if is_id is not False and column.dtype.kind == "f" and column.notna().any():
+        return True
+    return pd.api.types.is_bool_dtype(column) or (column.dtype.kind == "f" and bool(column.abs().max() > 2**53))
 
 
-def plain(column: pd.Series) -> pd.Series:
-    """A column without Arrow types and float16, which cannot be looked up, in the types nearest to them; a categorical
-    one keeps its categories, made plain."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        categories = plain(pd.Series(column.cat.categories))
-        same = categories.dtype == column.cat.categories.dtype
-        return column if same else column.cat.rename_categories(pd.Index(categories, tupleize_cols=False))
-    if isinstance(column.dtype, pd.ArrowDtype):
-        values = _column(nw.from_native(column, series_only=True))
-        return pd.Series(values.array, index=column.index, name=column.name)
-    return column.astype("float32") if column.dtype == "float16" else column
-
-
-def without_categories(column: pd.Series) -> pd.Series:
-    """A column as its `plain` values, also where it is categorical."""
-    column = plain(column)
-    if not isinstance(column.dtype, pd.CategoricalDtype):
+def _converted(column: pd.Series, is_id: bool | None = False) -> pd.Series:
+    """Text as integers or floats, where every value is written as a number would be; otherwise as it is, since 007 is
+    not 7 and 12e5 may be an id. Beside numbers, the usual words for a missing one are missing. Ids are no floats, and
+    where they may be ids (None), different texts are not made one."""
+    known = column.dropna()
+    if not pd.api.types.is_string_dtype(known):
         return column
-    return column.astype(object if column.hasnans else column.cat.categories.dtype)
+    if len(known) and known.str.fullmatch(INTEGER).all():
+        return column.astype("Int64" if column.hasnans else "int64")
+    if is_id:
+        return column
+    numbers = known.str.fullmatch(DECIMAL) & (known.str.len() < 19)
+    if is_id is None and known[numbers].drop_duplicates().astype("float64").duplicated().any():
+        return column
+    if numbers.any() and known[~numbers].isin(WORDS).all():
+        return pd.to_numeric(column.where(~column.isin(MISSING)), errors="coerce").astype("float64")
+    return column
 
 
-# Inside -----------------------------------------------------------------------------------------------------------
-
-def _known(thing: Any) -> Any:
-    """A frame or series of narwhals, or the thing itself."""
-    return thing if isinstance(thing, type) else nw.from_native(thing, pass_through=True, allow_series=True)
-
-
-def _speaks(thing: Any, way: str) -> bool:
-    return not isinstance(thing, type) and callable(getattr(thing, way, None))
-
-
-def _without_arrow(table: pd.DataFrame) -> pd.DataFrame:
-    columns = [column for _, column in table.items()]
-    made = [plain(column) if isinstance(column.dtype, pd.ArrowDtype | pd.CategoricalDtype) else column
-            for column in columns]
-    if all(new is old for new, old in zip(made, columns)):
-        return table
-    frame = pd.DataFrame(dict(enumerate(made)), index=table.index)
-    return frame.set_axis(table.columns, axis=1)
+def _read_recbole(f: IO[bytes], path: Path, sep: str, fields: list[str], encoding: str,
+                  options: dict[str, Any]) -> pd.DataFrame:
+    names, _, kinds = zip(*(field.strip().rpartition(":") for field in fields), strict=True)
+    known = ("token", "token_seq", "float", "float_seq")
+    if not all(names) or not set(kinds) <= set(known):
+        raise DataError(f"{path}, line 1: expected RecBole's typed headers such as 'user_id:token' (types: "
+                        f"{', '.join(known)}), found {', '.join(map(repr, fields))}; for another table say format=")
+    table = _parse(f, path, sep=sep, header=0, names=list(names), encoding=encoding, keep_default_na=False,
+                   na_values=[""], dtype={n: "float64" if k == "float" else "str"
+                                          for n, k in zip(names, kinds, strict=True)}, **options)
+    for name, kind in zip(names, kinds, strict=True):
+        known_ones = table[name].dropna()
+        if kind == "token" and len(known_ones) and known_ones.str.fullmatch(INTEGER).all():
+            table[name] = _converted(table[name])
+    return table
 
 
-def _column(series: nw.Series[Any]) -> pd.Series:
-    """One column, indexed from 0."""
-    kind, gaps = series.dtype, series.null_count() > 0
-    if kind.is_integer():
-        return pd.Series(series.to_list(), dtype=str(kind)) if gaps else pd.Series(series.to_numpy())
-    if kind == nw.Boolean:
-        return pd.Series(series.to_list(), dtype="boolean") if gaps else pd.Series(series.to_numpy(), dtype=bool)
-    if kind in (nw.Float32, nw.Float64):
-        return pd.Series(series.to_numpy())
-    if isinstance(kind, nw.Datetime):
-        zone = kind.time_zone       # numpy's times have none: they are those of UTC
-        times = pd.DatetimeIndex((series if zone is None else series.dt.convert_time_zone("UTC")).to_numpy())
-        return pd.Series(times if zone is None else times.tz_localize("UTC").tz_convert(zone))
-    return pd.Series(series.to_list(), dtype=object).infer_objects()
+def _parse(f: IO[bytes], path: Path, **options: Any) -> pd.DataFrame:
+    if options["sep"] == r"\s+":
+        options["skipinitialspace"] = True
+    try:
+        with warnings.catch_warnings():
+            # Without index_col=False, pandas would take surplus fields for an index; with it, it warns.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(f, index_col=False, low_memory=False, **options)
+    except pd.errors.ParserWarning as error:
+        raise DataError(f"{path}: the rows have more fields than the first line has columns; if that line is data, "
+                        "say header=False; if the separator is another, say sep=") from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path} is empty") from error
+    except pd.errors.ParserError as error:
+        told = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if told:
+            raise DataError(f"{path}, line {told[2]}: {told[3]} fields, where the lines before have {told[1]}; correct "
+                            "that line, or put fields that hold the separator in quotation marks") from error
+        raise DataError(f"{path} cannot be parsed: {error}") from error
+    except UnicodeDecodeError:
+        raise  # read_table says what to do about it
+    except ValueError as error:
+        raise DataError(f"{path} cannot be parsed: {error}") from error

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from .frames import as_column, without_categories
 from .schema import DATETIMES, check_text, id_kind, show
-from .tables import as_column, without_categories
 
 UNKNOWN = 0
 MAX_COMPARED = 100_000      # ids that are searched for near ones when one is unknown: a second at most

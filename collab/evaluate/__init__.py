@@ -1,7 +1,7 @@
 """Evaluation: how good the top of every user's list is, with what certainty, and beside what."""
 
-from .callback import RankingMetrics
 from .evaluation import Popularity, evaluate
+from .ranking_metrics import RankingMetrics
 from .result import RankingResult, compare
 from .validation import cross_validate
 

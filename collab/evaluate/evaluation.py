@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ..data.databunch import CollabDataBunch
 from ..data.vocab import Ids
 from ..models.baseline import MostPopular
-from ..recommend import MAX_SCORES, cross_scores, top_k
-from ..train.seeded import untouched_randomness
+from ..retrieval.topk import MAX_SCORES, cross_scores, top_k
+from ..train.callbacks.seeded import untouched_randomness
 from . import ranking
 from .held_out import HeldOut, pair_keys
 from .result import RankingResult

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ..data.databunch import CollabDataBunch, encode
-from ..data.history import Histories
+from ..data.frames import as_frame, is_table
+from ..data.histories import Histories
 from ..data.implicit import check_threshold, names_strength
-from ..data.tables import as_frame, is_table
 from ..data.vocab import UNKNOWN, Ids, Vocab, asked_ids
 from ..errors import warn
 from .result import Question, said

@@ -14,7 +14,7 @@ from ..data.databunch import CollabDataBunch
 from ..data.split import Split, kfold
 from ..data.vocab import UNKNOWN
 from ..errors import DataError, warn
-from ..learner import CollabLearner
+from ..learner.collab_learner import CollabLearner
 from ..models.ensemble import Ensemble
 from ..models.rank_ensemble import RankEnsemble
 from ..models.solved import SolvedModel

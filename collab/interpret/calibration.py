@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.batches import TensorBatches
 from ..errors import DataError
 from ..losses import RatingCrossEntropy
-from .plots import axes
+from .style import axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

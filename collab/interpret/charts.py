@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..data.dataset import RatingSet
-from ..data.explore import item_table, split_groups, user_table
+from ..data.metadata import split_groups
+from ..datasets.explore import item_table, user_table
+from ..datasets.rating_set import RatingSet
 from ..errors import DataError
 from .maps import need
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DataError
-from ..learner import CollabLearner
+from ..learner.collab_learner import CollabLearner
 from ..models.solved import SolvedModel
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 
 from ..errors import DataError
-from ..learner import CollabLearner
+from ..learner.collab_learner import CollabLearner
 from ..models.als import ALS
 from ..models.embedding import EmbeddingDot, EmbeddingDotBias
 from ..models.hybrid import HybridNet
 from ..models.svdpp import SVDpp
-from ..recommend import pair_scores
+from ..retrieval.topk import pair_scores
 
 SUMS = (EmbeddingDot, EmbeddingDotBias, SVDpp, HybridNet, ALS)      # the models, not what others derive from them
 

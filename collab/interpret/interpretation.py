@@ -11,18 +11,18 @@ import pandas as pd
 import torch
 
 from ..data.batches import TensorBatches
+from ..data.frames import Table
 from ..data.vocab import Vocab
 from ..errors import warn
-from ..frames import Table
-from ..learner import CollabLearner
-from ..models.products import products
-from ..recommend import top_k
+from ..evaluate.accuracy import errors
+from ..learner.collab_learner import CollabLearner
+from ..numerics import products
+from ..retrieval.topk import top_k
 from . import maps
-from .asked import check_count
 from .calibration import calibration, plot_calibration
 from .charts import chart_map
-from .errors import errors
 from .explanation import Explanation, explain
+from .labels import check_count
 from .pca import PCA
 from .pictures import plot_biases, plot_counts, plot_cross, plot_map, plot_norms, plot_predictions
 from .report import report

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .asked import check_count, names
+from .labels import check_count, names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ class PCA:
 
     def plot(self, x: int = 0, y: int = 1, ax: Axes | None = None, top: int | None = 100) -> Axes:
         """A scatter of two components, the points labelled where there is room; `top` takes the most rated only."""
-        from .plots import axes, scatter_with_labels
+        from .style import axes, scatter_with_labels
         self._check(x)
         self._check(y)
         check_count(top=top)

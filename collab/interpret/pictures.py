@@ -10,9 +10,9 @@ import torch
 
 from ..data.batches import TensorBatches
 from ..errors import DataError
-from .asked import check_count, names
-from .errors import check_rates
-from .plots import axes, scatter_with_labels
+from ..evaluate.accuracy import check_rates
+from .labels import check_count, names
+from .style import axes, scatter_with_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

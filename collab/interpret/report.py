@@ -20,8 +20,8 @@ from ..errors import DataError
 from ..evaluate import evaluate
 from ..evaluate.held_out import NobodyToRank
 from ..evaluate.result import said
+from ..files import write_bytes
 from ..models.solved import SolvedModel
-from ..train.checkpoint import write_bytes
 from .curves import panels
 from .maps import need
 

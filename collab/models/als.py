@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding as gather
 
 from ..errors import warn
+from ..numerics import products
 from .blocks import MAX_NUMBERS, Block, make_blocks
 from .embedding import embedding, rows_of
-from .products import products
 from .solved import SolvedModel, check_rows
 
 MEAN_WEIGHT = 7.0       # alpha times the mean rating

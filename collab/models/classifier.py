@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..numerics import products
 from .embedding import embedding
-from .products import products
 
 
 class RatingClassifier(nn.Module):

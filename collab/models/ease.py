@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .products import products
+from ..numerics import products
 from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
 from .solved import check_rows
 

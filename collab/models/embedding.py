@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..rows import entries_at
-from .products import MAX_NUMBERS, products
+from ..numerics import MAX_NUMBERS, entries_at, products
 
 Range = tuple[float, float]
 LARGE = 1 << 14     # smaller batches always gather the rows of their pairs

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .products import products
+from ..numerics import products
 from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
 from .solved import check_rows
 

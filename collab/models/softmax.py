@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..numerics import products
 from .embedding import embedding
 from .hybrid import Known, Metadata, Size, metadata
-from .products import products
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "none": lambda x: x}
 MAX_NUMBERS = 1 << 22   # numbers of a table of histories at a time

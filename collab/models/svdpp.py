@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..rows import rows_at
+from ..numerics import products, rows_at
 from .embedding import Range, embedding, inverse_sigmoid_range, sigmoid_range
-from .products import products
 
 Side = tuple[Tensor, Tensor]        # factors (n, n_factors), bias (n,)
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..numerics import products
 from .embedding import embedding
 from .hybrid import Known, Size, metadata
-from .products import products
 
 
 class Tower(nn.Module):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .callback import Callback, as_list
+from .callbacks.steps import number
 from .optim import Hyper, per_group
 from .schedule import ParamScheduler, Schedule, combine_scheds, sched_cos, sched_no
-from .steps import number
 
 if TYPE_CHECKING:
     from .learner import Learner

@@ -14,21 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import warn
+from ..files import read_tree, write_tree
 from ..loaders import count
 from ..losses import mse
 from ..metrics import as_metrics
 from .callback import Callback, Dispatch, as_list, scope
-from .checkpoint import read_tree, write_tree
+from .callbacks.progress import Progress
+from .callbacks.recorder import Recorder
+from .callbacks.resume import EpochStart, resuming
+from .callbacks.scores import Collect, Scores
+from .callbacks.seeded import Seeded, own_randomness, untouched_randomness
 from .events import Cancel, CancelStep
 from .fitting import fit_flat_cos, fit_one_cycle, fit_sgdr
 from .inspection import show_training_loop, summary
 from .lr_find import lr_find
 from .optim import Hyper, OptFunc, adamw, make_optimizer, set_hyper
-from .progress import Progress
-from .recorder import Recorder
-from .resume import EpochStart, resuming
-from .scores import Collect, Scores
-from .seeded import Seeded, own_randomness, untouched_randomness
 from .state import learner_state, restore_state
 from .untouched import FITTING, one_fit, turn, untouched
 

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..environment import in_notebook
 from ..errors import warn
 from ..loaders import count
-from ..screen import in_notebook
 from .callback import Callback
+from .callbacks.seeded import random_state, set_random_state
 from .events import CancelBatch
 from .optim import set_hyper
 from .schedule import sched_exp, sched_lin
-from .seeded import random_state, set_random_state
 
 if TYPE_CHECKING:
     from .learner import Learner

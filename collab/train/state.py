@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import warn
 from ..loaders import generator_of
 from .callback import Callback
-from .seeded import Seeded, random_state, set_random_state
+from .callbacks.seeded import Seeded, random_state, set_random_state
 from .untouched import remember
 from .whole import whole
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .callback import Callback
-from .seeded import untouched_randomness
+from .callbacks.seeded import untouched_randomness
 from .whole import whole
 
 if TYPE_CHECKING:

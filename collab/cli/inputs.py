@@ -1,0 +1,158 @@
+"""What commands read: ratings, what is known of users and items, and the ratings that were held out of training."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from ..data.batches import TensorBatches
+from ..data.schema import Schema
+from ..data.split import CANONICAL, Split, leave_last, per_user_split, random_split, time_split, user_split
+from ..data.tables import ENDINGS, read_table
+from ..datasets.movielens import movielens
+from ..errors import DataError, warn
+from ..learner.collab_learner import CollabLearner
+
+OPTIONS = ("sep", "format", "header", "encoding")
+WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
+WITHOUT_CHANCE = ("time", *WITHOUT_FRACTION)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were said."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def named(options: Any) -> str:
+    """"--lr and no --wd": what follows "takes no"."""
+    return " and no ".join(f"--{name.replace('_', '-')}" for name in options)
+
+
+def is_set(source: str | Path) -> bool:
+    """Whether it is the name of a MovieLens set, and no file."""
+    return str(source).startswith("ml-") and not Path(source).exists()
+
+
+def takes(source: str | Path, format: str | None = None, sep: str | None = None) -> tuple[str, ...]:
+    """Which of OPTIONS mean something to what is read there."""
+    if is_set(source):
+        return ()
+    kind = format or ENDINGS.get(Path(source).suffix.lower())
+    if kind == "recbole" and (format or not sep):
+        return "sep", "format", "encoding"
+    return ("format",) if kind == "parquet" else OPTIONS
+
+
+def read(source: str, ids: Iterable[Any] = (), **reading: Any,
+         ) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
+    """(ratings, items, users) of a MovieLens set or a file, whose columns `ids` hold ids. Raises DataError for options
+    that it has no use for."""
+    idle = [name for name in reading if name not in takes(source, reading.get("format"), reading.get("sep"))]
+    if idle:
+        raise DataError(f"{source} {'is a set of its own' if is_set(source) else 'has that in itself'}, and takes no "
+                        f"{named(idle)}")
+    if is_set(source):
+        ml = movielens(source)
+        return ml.ratings, ml.items, ml.users
+    return read_table(source, ids=[name for name in ids if name is not None], **reading), None, None
+
+
+def read_all(source: str, items: Path | None, users: Path | None, table_sep: str | None, ids: Iterable[Any] = (),
+             **reading: Any) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
+    """As `read`, with files of items and of users: --encoding holds for all of them, and --sep where there is no
+    --table-sep."""
+    beside = {"item": items, "user": users}
+    if table_sep is not None and items is None and users is None:
+        raise DataError("--table-sep is the separator of --items and --users; for the ratings say --sep")
+    shared = given(sep=table_sep or reading.get("sep"), encoding=reading.get("encoding"))
+    options = {by: {name: value for name, value in shared.items() if name in takes(file, sep=shared.get("sep"))}
+               for by, file in beside.items() if file is not None}
+    elsewhere = {name for by in options for name in options[by]} - ({"sep"} if table_sep else set())
+    own = takes(source, reading.get("format"), reading.get("sep"))
+    used = {name: value for name, value in reading.items() if name in own or name not in elsewhere}
+    ratings, *known = read(source, ids, **used)
+    of_items, of_users = (before if file is None else _known(file, by, **options[by])
+                          for before, (by, file) in zip(known, beside.items()))
+    return ratings, of_items, of_users
+
+
+def _known(file: Path, by: str, **reading: Any) -> pd.DataFrame:
+    """What is known of items (or users). Where a file has no names, its first column has the ids."""
+    try:
+        table = read_table(file, **reading)
+        unnamed = [*table.columns[:2]] == ["user", "item"] and len(table) == len(
+            read_table(file, header=False, **reading))
+    except DataError as error:
+        said = re.sub(r"with format=.* or with sep=", "with --table-sep", str(error))
+        said = said.replace("if that line is data, say header=False; ", "")
+        raise DataError(re.sub(r"\bsep=", "--table-sep ", said)) from error
+    if not unnamed:
+        return table
+    names = [by, *(["title"] if by == "item" else []), *(f"column_{k}" for k in range(1, len(table.columns)))]
+    if by == "item":
+        names = [*names[:2], *names[3:]]
+        warn(f"{file} has no names of columns: the first is taken for the ids, the second for the titles")
+    return table.set_axis(names[:len(table.columns)], axis=1)
+
+
+def split_of(name: str, valid_pct: float, seed: int) -> Split | str:
+    """What --split stands for."""
+    known: dict[str, Split | str] = {"random": random_split(valid_pct, seed), "time": time_split(valid_pct),
+                                     "per-user": per_user_split(valid_pct, seed), "last": leave_last(1),
+                                     "users": user_split(valid_pct, seed), **{fold: fold for fold in CANONICAL}}
+    if name not in known:
+        raise DataError(f"--split {name} is not one of {', '.join(known)}")
+    return known[name]
+
+
+# What was held out ------------------------------------------------------------------------------------------------
+
+def held_out(learn: CollabLearner, model: Path, data: str | None = None, split: str | None = None,
+             **reading: Any) -> TensorBatches | None:
+    """The ratings that were held out when the model was trained, read and split again, or those of other data."""
+    trained = learn.notes.get("source")
+    source = trained if data is None else data
+    if source is None:
+        raise DataError(f"{model} does not say what it was trained on; name the ratings with --data")
+    same = source == trained
+    if same and split not in (None, "none", learn.notes.get("split")):
+        raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
+                        "ratings which another split holds out are ratings it has seen")
+    split = split or (learn.notes.get("split", "none") if same else "none")
+    ids = learn.data.schema.user, learn.data.schema.item
+    raw, *_ = read(source, ids, **({**given(**learn.notes.get("reading", {})), **reading} if same else reading))
+    _check_columns(raw, source, learn.data.schema, learn.data.implicit)
+    known = learn.notes.get("fingerprint")
+    if same and split != "none" and known is not None and known != fingerprint(raw, learn.data.schema):
+        raise DataError(f"{source} is not what the model was trained on any more, so the ratings that were held out "
+                        "cannot be told from the others; train again, or see all rows with --split none")
+    part = None if split == "none" else split_of(split, learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0))
+    ratings = learn.data.table(raw, learn.notes.get("duplicates", "keep"), part)
+    return learn.data.batches(ratings) if len(ratings) else None
+
+
+def seen(learn: CollabLearner, part: TensorBatches) -> int:
+    """How many ratings of a part are of a pair that was trained on."""
+    pairs = [users * learn.data.n_items + items for users, items, _ in (learn.data.train.tensors, part.tensors)]
+    return int(torch.isin(pairs[1], pairs[0]).sum())
+
+
+def fingerprint(ratings: pd.DataFrame, schema: Schema) -> str:
+    """The same for the same ratings in the same order."""
+    columns = [name for name in (schema.user, schema.item, schema.rating) if name in ratings]
+    hashed = pd.util.hash_pandas_object(ratings[columns], index=False).to_numpy()
+    return hashlib.sha256(hashed.tobytes()).hexdigest()[:16]
+
+
+def _check_columns(ratings: pd.DataFrame, source: str, schema: Schema, implicit: bool) -> None:
+    """Raises DataError where the columns have neither the names that they had in training nor the usual ones."""
+    wanted = [str(name) for name in (schema.user, schema.item, *(() if implicit else (schema.rating,)))]
+    if not ({*wanted} <= {*ratings.columns} or {"user", "item", "rating"} <= {*ratings.columns}):
+        raise DataError(f"{source} has the columns {[*ratings.columns]}, and the model was trained on "
+                        f"{', '.join(wanted)}: give them these names, or user, item and rating")

@@ -1,0 +1,154 @@
+"""Any table in: pandas, polars, pyarrow and whatever speaks Arrow become a DataFrame of plain columns."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+import narwhals as nw
+import pandas as pd
+
+from ..errors import DataError
+
+
+def as_frame(table: Any, what: str = "ratings") -> pd.DataFrame:
+    """`table` as a pandas DataFrame whose columns are of numpy's and pandas' own types: Arrow's dictionaries become
+    their values, decimals, dates and bytes Python's objects, integers with gaps Int64. A DataFrame without Arrow types
+    is returned as it is, and none is changed.
+
+    Taken are the frames that narwhals knows (polars, pyarrow, modin, cuDF; a lazy one is collected) and anything with
+    `__arrow_c_stream__` or `__dataframe__`. Raises DataError, which says `what` it should hold, for anything
+    else."""
+    if isinstance(table, pd.DataFrame):
+        return _without_arrow(table)
+    try:
+        frame = _known(table)
+    except nw.exceptions.DuplicateError as error:
+        said = " ".join(str(error).split())
+        raise DataError(f"the table of {what} has a column name more than once ({said}); rename all but one") from None
+    if frame is table and _speaks(table, "__arrow_c_stream__"):
+        readers: tuple[Literal["pyarrow", "polars"], ...] = ("pyarrow", "polars")
+        backend = next((name for name in readers if importlib.util.find_spec(name)), None)
+        if backend is None:
+            raise DataError(f"reading {what} from a {type(table).__name__}, by the Arrow interface, needs pyarrow: "
+                            "pip install pyarrow")
+        try:
+            frame = nw.from_arrow(table, backend=backend)
+        except (TypeError, ValueError) as error:        # a stream of single values, such as an array
+            raise DataError(f"expected a table of {what}, got {type(table).__name__} ({error})") from None
+    if isinstance(frame, nw.LazyFrame):
+        frame = frame.collect()
+    if isinstance(frame, nw.DataFrame):
+        columns = [_column(frame[:, k]) for k in range(len(frame.columns))]
+        return pd.DataFrame(dict(enumerate(columns))).set_axis([*frame.columns], axis=1)
+    if frame is table and _speaks(table, "__dataframe__"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")     # pandas would have everybody use Arrow, which this table does not speak
+            return _without_arrow(pd.api.interchange.from_dataframe(table))
+    hint = "; pass its .ratings" if isinstance(getattr(table, "ratings", None), pd.DataFrame) else ""
+    raise DataError(f"expected a table of {what} (a pandas DataFrame, or any other that speaks Arrow), got "
+                    f"{type(table).__name__}{hint}; a file is read with CollabDataBunch.from_csv(path)")
+
+
+def is_table(thing: Any) -> bool:
+    """Whether `as_frame` takes it: a table, not one column."""
+    if isinstance(thing, pd.DataFrame):
+        return True
+    known = _known(thing)
+    return isinstance(known, nw.DataFrame | nw.LazyFrame) or (
+        known is thing and (_speaks(thing, "__arrow_c_stream__") or _speaks(thing, "__dataframe__")))
+
+
+def as_column(values: Any) -> pd.Series | None:
+    """One column of polars or pyarrow as a pandas one of plain values; None for anything else."""
+    known = _known(values)
+    if isinstance(known, nw.Series):
+        return _column(known)
+    return pd.Series(values.to_pylist(), dtype=object).infer_objects() if hasattr(values, "to_pylist") else None
+
+
+def plain(column: pd.Series) -> pd.Series:
+    """A column without Arrow types and float16, which cannot be looked up, in the types nearest to them; a categorical
+    one keeps its categories, made plain."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        categories = plain(pd.Series(column.cat.categories))
+        same = categories.dtype == column.cat.categories.dtype
+        return column if same else column.cat.rename_categories(pd.Index(categories, tupleize_cols=False))
+    if isinstance(column.dtype, pd.ArrowDtype):
+        values = _column(nw.from_native(column, series_only=True))
+        return pd.Series(values.array, index=column.index, name=column.name)
+    return column.astype("float32") if column.dtype == "float16" else column
+
+
+def without_categories(column: pd.Series) -> pd.Series:
+    """A column as its `plain` values, also where it is categorical."""
+    column = plain(column)
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return column
+    return column.astype(object if column.hasnans else column.cat.categories.dtype)
+
+
+# Inside -----------------------------------------------------------------------------------------------------------
+
+def _known(thing: Any) -> Any:
+    """A frame or series of narwhals, or the thing itself."""
+    return thing if isinstance(thing, type) else nw.from_native(thing, pass_through=True, allow_series=True)
+
+
+def _speaks(thing: Any, way: str) -> bool:
+    return not isinstance(thing, type) and callable(getattr(thing, way, None))
+
+
+def _without_arrow(table: pd.DataFrame) -> pd.DataFrame:
+    columns = [column for _, column in table.items()]
+    made = [plain(column) if isinstance(column.dtype, pd.ArrowDtype | pd.CategoricalDtype) else column
+            for column in columns]
+    if all(new is old for new, old in zip(made, columns)):
+        return table
+    frame = pd.DataFrame(dict(enumerate(made)), index=table.index)
+    return frame.set_axis(table.columns, axis=1)
+
+
+def _column(series: nw.Series[Any]) -> pd.Series:
+    """One column, indexed from 0."""
+    kind, gaps = series.dtype, series.null_count() > 0
+    if kind.is_integer():
+        return pd.Series(series.to_list(), dtype=str(kind)) if gaps else pd.Series(series.to_numpy())
+    if kind == nw.Boolean:
+        return pd.Series(series.to_list(), dtype="boolean") if gaps else pd.Series(series.to_numpy(), dtype=bool)
+    if kind in (nw.Float32, nw.Float64):
+        return pd.Series(series.to_numpy())
+    if isinstance(kind, nw.Datetime):
+        zone = kind.time_zone       # numpy's times have none: they are those of UTC
+        times = pd.DatetimeIndex((series if zone is None else series.dt.convert_time_zone("UTC")).to_numpy())
+        return pd.Series(times if zone is None else times.tz_localize("UTC").tz_convert(zone))
+    return pd.Series(series.to_list(), dtype=object).infer_objects()
+
+
+# Frames out ------------------------------------------------------------------------------------------------------
+
+class AnyFrame(type):
+    """Every DataFrame counts as one, so that `pandas.testing` finds a plain one equal to a Table."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, pd.DataFrame)
+
+
+class Table(pd.DataFrame, metaclass=AnyFrame):
+    """A DataFrame in all but one thing: as text it keeps its columns and their titles whole.
+
+    pandas fits a printed frame to the terminal, or to 80 characters in a pipe, and leaves out the columns in the
+    middle, which is where titles stand. Where `display.max_columns` was set to a number, that is obeyed."""
+
+    @property
+    def _constructor(self) -> Callable[..., Table]:
+        return Table        # what is made of a table, such as its first rows, is one
+
+    def __repr__(self) -> str:
+        if pd.get_option("display.max_columns"):
+            return super().__repr__()
+        with pd.option_context("display.max_columns", None, "display.max_colwidth", None,
+                               "display.expand_frame_repr", False):
+            return super().__repr__()

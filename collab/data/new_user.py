@@ -1,0 +1,133 @@
+"""Ratings that people give, by ids or titles and with blanks: one person's, as a table, a file or, of implicit data, a
+list of items, and those of many that are added to a learner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError, warn
+from .frames import as_frame, is_table
+from .implicit import names_strength
+from .schema import Schema, like_times, show
+from .tables import read_table
+from .vocab import UNKNOWN, asked_ids, several
+
+LISTED = list, tuple, set, frozenset, np.ndarray, pd.Index
+
+
+def check_one_person(table: pd.DataFrame, schema: Schema) -> None:
+    """Raises DataError for a table with a column of users, of whom there are several."""
+    name = _named(table, schema.user, "user")
+    if name is None or len(users := table[name].drop_duplicates()) < 2:
+        return
+    raise DataError(f"the ratings of somebody new: column {name!r} holds {len(users):,} users (such as "
+                    f"{show(users.iloc[0])} and {show(users.iloc[1])}): add_ratings takes several, or pass one "
+                    "person's rows")
+
+
+def one_person(ratings: Any, schema: Schema, implicit: bool) -> tuple[pd.Series, pd.Series]:
+    """(items, by id or title, ratings), in one order, without items that have no rating. Of implicit data without
+    ratings, each weighs 1.
+
+    Raises DataError where there are several users, or no items and ratings."""
+    if implicit and (isinstance(ratings, LISTED) or (several(ratings) and not isinstance(ratings, pd.Series))):
+        ratings = dict.fromkeys(asked_ids(ratings) if several(ratings) else ratings, 1.0)
+    if is_table(ratings):
+        ratings = as_frame(ratings)
+        check_one_person(ratings, schema)
+        item, rating = _named(ratings, schema.item, "item", "title"), _named(ratings, schema.rating, "rating")
+        if implicit and item is not None and (rating is None or like_times(ratings[rating])):
+            return ratings[item].reset_index(drop=True), pd.Series(1.0, range(len(ratings)))
+        if item is None or rating is None:
+            raise DataError(f"there is no column {'item' if item is None else 'rating'!r} in the ratings; the columns "
+                            f"are {[*ratings.columns]}, and item and rating are needed")
+        return _without_blanks(ratings[item], ratings[rating])
+    if isinstance(ratings, (pd.Series, Mapping)):
+        items, values = zip(*ratings.items()) if len(ratings) else ((), ())
+        return _without_blanks(_column(items), _column(values))
+    raise DataError("ratings are {item: rating}, a Series indexed by item or a table with columns item and rating, "
+                    f"{'or a list of items, ' if implicit else ''}got {type(ratings).__name__}")
+
+
+def rated_file(data: Any, file: Path, unknown: str = "average", **reading: Any) -> pd.DataFrame:
+    """The columns item, as ids, and rating of a file about one person: those of these names or of the training ratings,
+    or else the first two. Items are ids or titles. Those without a rating are left out; of implicit data all ratings
+    may be missing. `reading` are options of `read_table`.
+
+    Items that are not known are left out, with a warning that counts them; with unknown="error", or where none is
+    known, they raise UnknownId. Raises DataError where there are several users, or too few columns."""
+    raw, schema = read_table(file, **reading), data.schema
+    if len(raw.columns) == 1 and data.implicit:
+        raw = raw.set_axis(["item"], axis=1)
+    elif [*raw.columns] == ["user", "item"] and len(
+            read_table(file, **{**reading, "header": False})) == len(raw):
+        raw = raw.set_axis(["item", "rating"], axis=1)      # it has no names: these stand for the first two of ratings
+    check_one_person(raw, schema)
+    user, item, rating = (_named(raw, getattr(schema, role), role, *also)
+                          for role, *also in (("user",), ("item", "title"), ("rating",)))
+    if data.implicit and item is not None:
+        rating = rating or next((name for name in raw if name not in (user, item) and names_strength(raw[name])), None)
+        raw, rating = (raw.assign(rating=1.0), "rating") if rating is None or like_times(raw[rating]) else (raw, rating)
+    others = [name for name in raw if name not in (user, item, rating)]
+    if len(others) < (item is None) + (rating is None):
+        raise DataError(f"{file} needs two columns, item and rating; it has {[*raw.columns]}")
+    item = others.pop(0) if item is None else item
+    items, ratings = _without_blanks(raw[item], raw[others[0] if rating is None else rating])
+    if not len(items):
+        raise DataError(f"{file} holds no ratings: all {len(raw):,} are blank")
+    rows = data.catalogue.known([id if pd.isna(id) else data.catalogue.typed(str(id)) for id in items],
+                                f"in {file}", unknown)
+    kept = rows != UNKNOWN
+    return pd.DataFrame({"item": data.items.decode(rows[kept]), "rating": ratings[kept].to_numpy()})
+
+
+def further_ratings(data: Any, table: Any, unknown: str = "average") -> pd.DataFrame:
+    """The rows of further ratings, with the columns of `data.schema` or else user, item and rating, that can be added:
+    those that have a rating, of known items, by their ids. Warns of those left out; raises UnknownId for unknown items
+    with unknown="error", or where none is known."""
+    table = as_frame(table)
+    if table.columns.has_duplicates:
+        return table            # `data.table` says what is wrong
+    own = data.schema.user, data.schema.item, data.schema.rating
+    _, item, rating = next((names for names in (own, ("user", "item", "rating")) if {*names} <= {*table}), own)
+    if item not in table:
+        return table
+    if rating in table and (n := int((blank := _blank(table[rating])).sum())) and n < len(table):
+        warn(f"{n:,} of {len(table):,} rows have no rating in column {rating!r}, and are left out")
+        table = table[~blank]
+    rows = data.catalogue.known(table[item], f"in column {item!r}", unknown)
+    table, rows = table[rows != UNKNOWN].copy(deep=False), rows[rows != UNKNOWN]
+    table[item] = data.items.decode(rows)
+    return table
+
+
+def _without_blanks(items: pd.Series, ratings: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """The items that have a rating, and these."""
+    given = ~_blank(ratings).to_numpy()
+    return _column(items[given]), _column(ratings[given])
+
+
+def _column(values: Iterable[Any]) -> pd.Series:
+    """Values as a column of the dtype that fits them, or of objects: tuples, and text that is no valid Unicode."""
+    column = pd.Series(np.fromiter(values, dtype=object), dtype=object)
+    with suppress(UnicodeEncodeError):
+        return column.infer_objects()
+    return column
+
+
+def _blank(ratings: pd.Series) -> pd.Series:
+    """Which are missing, or text without a sign in it."""
+    if ratings.dtype.kind in "iuf":
+        return ratings.isna()
+    return ratings.isna() | np.array([isinstance(rating, str) and not rating.strip() for rating in ratings], dtype=bool)
+
+
+def _named(table: pd.DataFrame, *names: Any) -> Any:
+    """The first of these columns that the table has, or None."""
+    return next((name for name in names if name in table), None)

@@ -1,0 +1,1 @@
+"""Named sets of ratings: MovieLens, fetched and read, and synthetic ones."""

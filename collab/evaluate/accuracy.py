@@ -1,0 +1,48 @@
+"""How good a learner is, beside what needs no learning."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..data.batches import TensorBatches
+from ..data.frames import is_table
+from ..errors import DataError
+from ..learner.collab_learner import CollabLearner
+from ..metrics import MAE, RMSE
+from ..models.baseline import BiasBaseline
+
+
+def errors(learn: CollabLearner, part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
+    """RMSE and MAE of the learner on `part` (batches, or a table of ratings; by default the validation part), beside
+    two baselines fitted to the training ratings: their mean, and the mean with damped biases. All are clipped to the
+    rating scale. Raises ValueError where nothing was held out, as in a learner that was loaded, and DataError for a
+    model that ranks."""
+    check_rates(learn)
+    batches: Any = learn.data.batches(part) if is_table(part) else learn.data.valid if part is None else part
+    preds, targets = learn.get_preds(batches)
+    users, items, ratings = (t.cpu() for t in learn.data.train.tensors)
+    rows = []
+    for name, damping in (("mean rating", (math.inf, math.inf)), ("mean and biases", ())):
+        baseline = BiasBaseline(learn.data.n_users, learn.data.n_items).fit(users, items, ratings, *damping)
+        parts = [learn.decode(baseline(u.cpu(), i.cpu())) for u, i, _ in batches.in_order()]
+        rows.append(_row(name, torch.cat(parts), targets))
+    return pd.DataFrame([*rows, _row(type(learn.model).__name__, preds, targets)])
+
+
+def check_rates(learn: CollabLearner) -> None:
+    """Raises DataError for a model that ranks: its scores cannot be compared with ratings."""
+    if learn.ranks:
+        raise DataError(f"the scores of {type(learn.model).__name__} only put items in an order, so there is no error "
+                        "of ratings; see with evaluate(learn) how well it ranks")
+
+
+def _row(name: str, preds: Tensor, targets: Tensor) -> dict[str, Any]:
+    metrics = [RMSE(), MAE()]
+    for metric in metrics:
+        metric.update(preds, targets)
+    return {"model": name, **{metric.name: metric.value() for metric in metrics}}

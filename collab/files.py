@@ -1,0 +1,225 @@
+"""Files of tensors and JSON: written whole or not at all, and read without executing anything.
+
+A file is a safetensors file whose header holds the SHA-256 of all its bytes, those of the checksum itself taken as
+zeros. What is read is copied: a file that is overwritten or cut off later changes nothing that was read from it."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from .errors import DataError
+
+if sys.platform != "win32":
+    import fcntl
+
+CONFIG, CHECKSUM, BLANK = "config.json", "collab.sha256", "0" * 64
+VERSIONS = {"model": 3, "index": 2, "checkpoint": 2}
+READERS = {"model": "a model that was exported; read it with load_learner(path)", "index": "an index; read it with "
+           "Index.load(path)", "checkpoint": "a checkpoint of a learner; put it back with learn.load(path)"}
+
+
+def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any], kind: str = "model") -> Path:
+    """One safetensors file of `tensors`, and `config` as JSON: a killed process leaves the old file or the new one.
+    `kind` is "model", "index" or "checkpoint", and is kept with its version.
+
+    Folders that are missing are made. Raises OSError where the file cannot be written, TypeError before that for a
+    configuration that JSON does not know."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
+    packed = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}    # tied ones part
+    config = {"kind": kind, "version": VERSIONS[kind], **config}
+    packed[CONFIG] = torch.frombuffer(bytearray(json.dumps(config, default=_plain).encode()), dtype=torch.uint8)
+    content = save(packed, metadata={CHECKSUM: BLANK})
+    at = content.index(BLANK.encode(), content.index(CHECKSUM.encode()))
+    with whole_file(path) as file:
+        for part in (content[:at], _checksum(content, at).encode(), memoryview(content)[at + len(BLANK):]):
+            file.write(part)
+    return path
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all; folders that are missing are made. Raises OSError where it cannot be."""
+    with whole_file(path) as file:
+        file.write(content)
+    return path
+
+
+def not_a_folder(path: Path) -> None:
+    """Raises IsADirectoryError where no file can be written because there is a folder of that name."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written piece by piece that takes its name when all of it is there: after an error or Ctrl-C the
+    old file, if any, is what it was. What a process that was killed has left of an earlier write to this path is
+    removed. Folders that are missing are made. Raises OSError where it cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left(path)
+    with ExitStack() as stack:
+        while True:
+            part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+            file = stack.enter_context(open(part, "xb"))
+            _lock(file)
+            if part.exists():               # or another writer took it for one that was left, before it was locked
+                break
+            file.close()
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if sys.platform == "win32":
+                file.close()                # it renames no open file, and lets nobody remove one
+            os.replace(part, path)          # elsewhere still locked, so that nobody takes it for one that was left
+        except BaseException:
+            file.close()
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock a file for as long as it is open: the system ends the lock with the process. On a file system without locks
+    it stays unlocked, and nobody removes what is left there."""
+    if sys.platform != "win32":
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _remove_left(path: Path) -> None:
+    """Remove the unfinished files of this path that no process has open any more."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"):
+        with suppress(OSError):             # one that is locked, open (on Windows) or gone
+            if sys.platform == "win32":
+                part.unlink()
+            else:
+                with open(part, "rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    part.unlink()
+
+
+def read_tensors(path: str | Path, kind: str = "model") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, config) of a file of that kind that `write_tensors` wrote.
+
+    Raises FileNotFoundError, or DataError for a file of another kind or version, or one of which a byte is missing or
+    is not what was written."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path.absolute()}")
+    content = path.read_bytes()
+    _check_written(path, content)
+    with reading(path):
+        loaded = load(content)
+        del content
+        tensors = {name: loaded.pop(name).clone() for name in list(loaded)}     # aligned as all other tensors are
+        config = json.loads(tensors.pop(CONFIG).numpy().tobytes())
+        found, version = config.pop("kind"), config.pop("version")
+    if found != kind:
+        raise DataError(f"{path} is {READERS.get(found, f'a file of the kind {found!r}')}")
+    if version != VERSIONS[kind]:
+        newer = isinstance(version, int) and version > VERSIONS[kind]
+        raise DataError(f"{path} has format version {version}, but this collab reads version {VERSIONS[kind]}"
+                        + ("; update collab" if newer else "; export it again, with this one"))
+    return tensors, config
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Whatever is wrong with the content of a file that is taken apart inside, as a DataError that names the file."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if str(path) in str(error):
+            raise
+        raise DataError(f"{path} does not hold what such a file must ({type(error).__name__}: {error}); it was written "
+                        "by something else, or changed since; export it again") from error
+
+
+def _check_written(path: Path, content: bytes) -> None:
+    """Raises DataError for what `write_tensors` did not write, byte by byte."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    try:
+        header = json.loads(content[8:end])
+    except (RecursionError, ValueError):
+        header = None
+    if not isinstance(header, dict):
+        raise DataError(f"{path} is not a model file, index or checkpoint, or it was cut off")
+    marks = header.get("__metadata__")
+    if not isinstance(marks, dict) or not isinstance(mark := marks.get(CHECKSUM), str):
+        raise DataError(f"{path} is a safetensors file, but it was not written by collab, or not by this version")
+    at = content.find(mark.encode(errors="replace"), 0, end)
+    if len(mark) != len(BLANK) or at < 0 or _checksum(content, at) != mark:
+        raise DataError(f"{path} is damaged, or it was cut off: its bytes are not those that were written (their "
+                        "checksum differs); copy or export it again")
+
+
+def _checksum(content: bytes, at: int) -> str:
+    """SHA-256 of the content with zeros in place of the checksum that begins `at` there."""
+    digest = hashlib.sha256(memoryview(content)[:at])
+    digest.update(BLANK.encode())
+    digest.update(memoryview(content)[at + len(BLANK):])
+    return digest.hexdigest()
+
+
+def write_tree(path: str | Path, tree: Any) -> Path:
+    """Write nested dicts, lists and tuples of tensors, arrays and plain values. Raises TypeError for anything else."""
+    tensors: dict[str, Tensor] = {}
+    return write_tensors(path, tensors, {"tree": _pack(tree, tensors)}, kind="checkpoint")
+
+
+def read_tree(path: str | Path) -> Any:
+    """What `write_tree` wrote; arrays come back as tensors. Raises as `read_tensors` does."""
+    tensors, config = read_tensors(path, kind="checkpoint")
+    with reading(path):
+        return _unpack(config["tree"], tensors)
+
+
+# JSON has lists and text keys only, and no tensors: what it lacks is written as {"type": ..., ...}.
+
+
+def _pack(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, np.ndarray):
+        node = torch.from_numpy(node)
+    if isinstance(node, Tensor):
+        tensors[name := f"tensor.{len(tensors)}"] = node
+        return {"type": "tensor", "name": name}
+    if isinstance(node, dict):
+        return {"type": "dict", "items": [[_pack(k, tensors), _pack(v, tensors)] for k, v in node.items()]}
+    if isinstance(node, tuple):
+        return {"type": "tuple", "items": [_pack(v, tensors) for v in node]}
+    return [_pack(v, tensors) for v in node] if isinstance(node, list) else node
+
+
+def _unpack(node: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(node, list):
+        return [_unpack(v, tensors) for v in node]
+    if not isinstance(node, dict):
+        return node
+    if node["type"] == "tensor":
+        return tensors[node["name"]]
+    if node["type"] == "tuple":
+        return tuple(_unpack(v, tensors) for v in node["items"])
+    return {_unpack(k, tensors): _unpack(v, tensors) for k, v in node["items"]}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of numpy and torch as what JSON knows."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{value!r} of type {type(value).__name__} cannot be written to a file; use text, numbers or lists")
+

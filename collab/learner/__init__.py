@@ -1,0 +1,1 @@
+"""CollabLearner: where ratings, models and training meet."""

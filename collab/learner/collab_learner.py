@@ -1,0 +1,390 @@
+"""CollabLearner: where ratings and training meet. Raw ids in, raw ids out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ..data.catalogue import Catalogue, average_rows
+from ..data.databunch import CollabDataBunch, DataBunch
+from ..data.frames import Table, is_table
+from ..data.histories import Histories
+from ..data.vocab import UNKNOWN, Ids, Vocab, asked_ids, several
+from ..errors import DataError, warn
+from ..models.ensemble import Ensemble
+from ..retrieval.topk import (
+    MAX_PAIRS,
+    CrossScores,
+    check_exclude,
+    check_k,
+    cosine_scores,
+    cross_scores,
+    pair_scores,
+    top_k,
+)
+from ..train.callback import Callback
+from ..train.callbacks.yardstick import MeanYardstick
+from ..train.learner import Learner
+from .export import save_parts
+from .objectives import Objective
+from .serve import Rated, add_ratings, index, rated_rows, recommend_all, scores_of
+from .settings import recipe_of, training_cbs
+
+
+class CollabLearner(Learner):
+    """A Learner over a CollabDataBunch that speaks raw ids: predicts, recommends, compares and explains.
+
+    What it reports is clipped to the scale of the training ratings, where they are on one (`data.scale`).
+    Unknown ids are scored as the average of what was trained. `notes` are kept in the file that `export` writes.
+
+    Raises DataError for data of another kind, or a model that was built for other numbers of users and items."""
+
+    data: CollabDataBunch
+
+    def __init__(self, data: CollabDataBunch, model: nn.Module, *args: Any, **kwargs: Any):
+        _check_parts(data, model)
+        self.scale = data.scale if getattr(model, "predicts_ratings", True) else None
+        self.notes: dict[str, Any] = {}
+        self.lost: list[str] = []       # what the file it was loaded from does not keep (see `recipe`)
+        super().__init__(data, model, *args, **kwargs)
+        self.add_cbs([AverageUnknown(), MeanYardstick()])
+        fill_unknown(self.model, data)
+
+    def set_model(self, model: nn.Module) -> None:
+        """Go on with another model of as many users and items (see `Learner.set_model`)."""
+        _check_parts(self.data, model)
+        super().set_model(model)
+        fill_unknown(model, self.data)
+
+    def decode(self, pred: Tensor) -> Tensor:
+        """Clip to the rating scale, unless the model ranks; what is (rows, classes) becomes expected
+        ratings before that, where the model has a method `expected`."""
+        if pred.dim() == 2 and callable(expected := getattr(self.model, "expected", None)):
+            pred = expected(pred)
+        return pred if self.scale is None or self.objective is not None else pred.clamp(*self.scale)
+
+    @property
+    def objective(self) -> Objective | None:
+        """The ranking objective that it is trained with, if any."""
+        return next((cb for cb in self.cbs if isinstance(cb, Objective)), None)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether its scores only put items in an order; otherwise they are ratings."""
+        return self.objective is not None or not getattr(self.model, "predicts_ratings", True)
+
+    def _look(self, batches: Any, cb: Callback) -> None:
+        if is_table(batches):
+            batches = self.data.batches(batches)
+        if isinstance(batches, DataBunch):
+            raise TypeError("pass a part of the data, such as data.valid, or a table of ratings")
+        super()._look(batches, cb)
+
+    # Scores ------------------------------------------------------------------------------------------------------
+
+    def predict(self, user: Ids | None = None, item: Ids | None = None, unknown: str = "average",
+                ratings: Rated | None = None) -> float | np.ndarray:
+        """The predicted rating: a float for one user and one item; for lists, arrays or Series (one of the two may
+        stay single) an array. An item is named by its id or, here as everywhere, by its title (see `Catalogue`). In
+        place of a user, the `ratings` of somebody new (see `recommend`).
+
+        An id that was not trained on stands for the average one, with a warning; with unknown="error" it raises
+        UnknownId, and so does text that is no title where ids are no text."""
+        _check_one(user, ratings)
+        if item is None:
+            raise DataError("give an item, or several")
+        if ratings is not None:
+            items = self._rows(self.data.items, item, unknown)
+            scores = self.decode(scores_of(self, *rated_rows(self, ratings, unknown)))[items].cpu().numpy()
+            return scores if several(item) else float(scores[0])
+        users, items = self._pairs(user, item, unknown)
+        scores = self.decode(self.looking(lambda: pair_scores(self.model, users, items))).cpu().numpy()
+        return scores if several(user) or several(item) else float(scores[0])
+
+    def probabilities(self, user: Ids, item: Ids, unknown: str = "average") -> pd.DataFrame:
+        """How probable each rating is, for the pairs that `predict` takes: user, item, a column a level named by its
+        rating, and most_likely, the level of the largest. Raises DataError for a model that is no classifier."""
+        model: Any = self.model
+        if not callable(own := getattr(model, "probabilities", None)):
+            raise DataError(f"{type(model).__name__} gives scores and no probabilities; train a classifier: "
+                            "collab_learner(data, 'classifier')")
+        users, items = self._pairs(user, item, unknown)
+        shares = self.looking(lambda: torch.cat([own(*pair) for pair in zip(users.split(MAX_PAIRS),
+                                                                             items.split(MAX_PAIRS))])).cpu()
+        levels = model.levels.cpu()
+        table = pd.DataFrame(shares.numpy(), columns=levels.tolist()).assign(
+            most_likely=levels[shares.argmax(1)].numpy())
+        for vocab, ids, rows in ((self.data.items, item, items), (self.data.users, user, users)):
+            asked = asked_ids(ids)
+            found = vocab.ids[rows.cpu().numpy()]                   # ids, where titles were asked for
+            named = [asked[k % len(asked)] if id is None else id for k, id in enumerate(found)]
+            table.insert(0, vocab.name, pd.Index(named, tupleize_cols=False))
+        return table
+
+    def recommend(self, user: Ids | None = None, n: int = 10, *, exclude: str | None = "known",
+                  among: Hashable | Iterable[Hashable] | None = None, unknown: str = "average",
+                  without: Hashable | Iterable[Hashable] | None = None, ratings: Rated | None = None) -> pd.DataFrame:
+        """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
+
+        For several users (a list, array or Series), one table under another with the column user in front. In place of
+        a user, the `ratings` of somebody new, {item: rating}, a Series or table of them or, on implicit data, a list
+        of items: they are folded in, and nothing is trained (see `FoldIn`); DataError for a model that cannot.
+        What the user is known to have rated is left out, held out or not (`exclude` "known"; "train": the training
+        ratings alone; None: nothing), and so is what is in `ratings` (but with None). `among` is the list of items
+        to choose from, by default all, and `without` a list that is not to be recommended (of both, a single id
+        or title is a list of one). Unknown items `among` these and in `ratings` are left out, with a warning that
+        counts them; where no other is there, or with unknown="error", they raise UnknownId. Items without a rating
+        (None, NaN, blank) are not rated. Ranked before scores are clipped to the scale; equal scores by the order of
+        ids. Fewer than `n` where no more are left."""
+        pool = self._pool(among, without, unknown)
+        _check_one(user, ratings)
+        check_exclude(exclude)
+        if ratings is None:
+            rows = self._rows(self.data.users, user, unknown)
+            return self._recommended(rows, pool, n, exclude, asked_ids(user), several(user))
+        seen, values = rated_rows(self, ratings, unknown)
+        scores = scores_of(self, seen, values)
+        kept = pool if exclude is None else pool[~torch.isin(pool, seen.to(pool.device))]
+        rows = torch.zeros(1, dtype=torch.int64, device=self.device)
+        found, best = self._top(lambda: lambda _, items: scores[None, items], rows, kept, n)
+        return self._ranked(self.data.items, found, self.decode(best), titled=True)
+
+    recommend_all = recommend_all
+    add_ratings = add_ratings
+    index = index
+
+    def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
+        """The `n` items whose factors point most nearly in the same direction: rank, item, title, score (cosine).
+
+        Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance."""
+        return self._similar(self.data.items, item, n, min_ratings, is_item=True)
+
+    def similar_users(self, user: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
+        """The `n` users whose factors point most nearly in the same direction: rank, user, score (cosine).
+
+        Users with fewer than `min_ratings` training ratings are left out."""
+        return self._similar(self.data.users, user, n, min_ratings, is_item=False)
+
+    def rated(self, user: Hashable, n: int | None = None, *, part: str = "known") -> pd.DataFrame:
+        """What a user is known to have rated, held out or not, best first: item, title, rating; with part="train", what
+        was trained on. It is what `recommend` leaves out, and holds items without training ratings too. An item that
+        was rated again comes once, with its mean rating, or the sum of its strengths in implicit data.
+
+        Raises UnknownId for a user of whom nothing is known, or who was not trained on."""
+        if part not in ("known", "train"):
+            raise ValueError(f"part={part!r} is neither 'known' nor 'train'")
+        histories, vocab, known = self.data.histories, self.data.users, self.data.aside
+        row = int(known.users.encode([user])[0]) if part == "known" else vocab[user]
+        if row == UNKNOWN:
+            raise vocab.unknown(user)
+        items, ratings = (self.data.known if part == "known" else histories)[row]
+        again = pd.Series(ratings.numpy()).groupby(items.numpy(), sort=False)
+        own = (again.sum() if self.data.implicit else again.mean()).sort_values(ascending=False, kind="stable").iloc[:n]
+        return self._titled(pd.DataFrame({"item": known.items.decode(torch.tensor(own.index.to_numpy()))})).assign(
+            rating=own.to_numpy(np.float32))
+
+    def show_results(self, n: int = 10) -> pd.DataFrame:
+        """The first `n` validation ratings beside what is predicted for them: user, item, title, rating, predicted.
+        An id that was not trained on shows as None."""
+        if self.data.valid is None:
+            raise DataError("there is no validation part to show; make the data with valid_pct or split")
+        users, items, ratings = (t[:n].cpu() for t in self.data.valid.tensors)
+        table = self._titled(pd.DataFrame({"user": self.data.users.decode(users.numpy()),
+                                           "item": self.data.items.decode(items.numpy())}))
+        scores = self.looking(lambda: pair_scores(self.model, users.to(self.device), items.to(self.device)))
+        return table.assign(rating=ratings.numpy(), predicted=self.decode(scores).cpu().numpy())
+
+    # What was learned --------------------------------------------------------------------------------------------
+
+    def bias(self, ids: Ids | None = None, is_item: bool = True) -> Tensor:
+        """The biases of raw ids, or titles, shape (len(ids),), or () for a single one; of all known ids for None."""
+        return self._learned("bias", ids, is_item).squeeze(-1)
+
+    def weight(self, ids: Ids | None = None, is_item: bool = True) -> Tensor:
+        """The factors of raw ids, or titles, shape (len(ids), n_factors), or (n_factors,) for a single one."""
+        return self._learned("weight", ids, is_item)
+
+    # Files -------------------------------------------------------------------------------------------------------
+
+    def export(self, path: str | Path, **notes: Any) -> Path:
+        """Write one safetensors file with weights, configuration, vocabs, item metadata, the history of training, the
+        training ratings, and those that were held out (all of which `recommend` leaves out). `notes` are JSON values to
+        keep.
+
+        Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
+        return save_parts(path, self.model, self.data, recipe_of(self), {**self.notes, **notes},
+                          self.recorder.state_dict())
+
+    def load(self, path: str | Path, with_opt: bool = True) -> None:
+        """Take back what `save` or a `Checkpoint` wrote (see `Learner.load`)."""
+        super().load(path, with_opt)
+        fill_unknown(self.model, self.data)     # a checkpoint from the middle of an epoch has it from before
+
+    # Inside ------------------------------------------------------------------------------------------------------
+
+    def _pairs(self, user: Ids, item: Ids, unknown: str) -> tuple[Tensor, ...]:
+        """The rows of users and of items, equally many."""
+        users = self._rows(self.data.users, user, unknown)
+        items = self._rows(self.data.items, item, unknown)
+        if len(users) != len(items) and 1 not in (len(users), len(items)):
+            raise ValueError(f"{len(users)} users and {len(items)} items cannot be paired; give as many, or one")
+        return torch.broadcast_tensors(users, items)
+
+    def _rows(self, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
+        listed: Any = ids if several(ids) else [ids]
+        has_average = getattr(self.model, "unknown_row", False) or bool(id_tables(self.model, self.data))
+        return torch.from_numpy(average_rows(self._names(vocab), listed, unknown, has_average)).to(self.device)
+
+    def _names(self, vocab: Vocab) -> Vocab | Catalogue:
+        """What finds the rows of ids, and of items those of titles too."""
+        return self.data.catalogue if vocab is self.data.items else vocab
+
+    def looking(self, look: Callable[[], Any]) -> Any:
+        """Call `look` in evaluation mode and without gradients."""
+        with self.untouched(), torch.no_grad():
+            self.model.eval()
+            return look()
+
+    def _over(self, data: CollabDataBunch, model: nn.Module) -> CollabLearner:
+        """A learner like this one over other data and another model, which ranks where this one's does."""
+        if "predicts_ratings" in vars(self.model):      # see `load_learner`
+            vars(model)["predicts_ratings"] = self.model.predicts_ratings
+        return type(self)(data, model, self.loss_func, self.opt_func, lr=self.lr, wd=self.wd, seed=self.seed,
+                          metrics=copy.deepcopy(self.scores.metrics),
+                          cbs=training_cbs(self))
+
+    def _pool(self, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
+              unknown: str = "average") -> Tensor:
+        """The rows to choose from, ascending."""
+        items = self.data.catalogue
+        pool = np.arange(1, self.data.n_items) if among is None else np.unique(items.known(among, "in among=", unknown))
+        return torch.from_numpy(np.setdiff1d(pool, [UNKNOWN, *([] if without is None else items.excluded(without))]))
+
+    def _recommended(self, rows: Tensor, pool: Tensor, n: int, exclude: str | None, ids: Any,
+                     several: bool = True) -> pd.DataFrame:
+        """A table of the best of the pool for each row; for several, with their `ids` in front."""
+        known = exclude == "known"
+        seen = self.data.known if known else self.data.histories if exclude == "train" else None
+        found, scores = self._top(lambda: cross_scores(self.model), rows, pool, n, seen,
+                                  self.data.aside.users.encode(ids) if known else None)
+        table = self._ranked(self.data.items, found, self.decode(scores.ravel()).view_as(scores), titled=True)
+        if several:
+            table.insert(0, "user", pd.Index(list(ids), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
+        return table
+
+    def _top(self, scores: Callable[[], CrossScores], rows: Tensor, pool: Tensor, n: int, seen: Histories | None = None,
+             seen_by: Tensor | None = None) -> Any:
+        check_k(n)
+        n = min(n, max(len(pool), 1))       # whoever asks for a million gets all there are, without room for a million
+        return self.looking(lambda: top_k(scores(), rows, pool.to(self.device), n, seen, seen_by))
+
+    def _similar(self, vocab: Vocab, id: Hashable, n: int, min_ratings: int, is_item: bool) -> pd.DataFrame:
+        row, likeness = self._names(vocab)[id], self._likeness(is_item)
+        others = torch.arange(1, len(vocab))[self.data.counts(vocab.name)[1:] >= min_ratings]
+        if not len(others):
+            warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them")
+        found, scores = self._top(lambda: likeness, torch.tensor([row], device=self.device),
+                                  others[others != row], n)
+        return self._ranked(vocab, found, scores, titled=is_item)
+
+    def _likeness(self, is_item: bool) -> CrossScores:
+        return cosine_scores(self._table("weight", is_item))
+
+    def _ranked(self, vocab: Vocab, found: Tensor, scores: Tensor, titled: bool) -> pd.DataFrame:
+        here = found >= 0
+        rank = torch.arange(1, found.shape[1] + 1).expand_as(found)[here].numpy()
+        table = pd.DataFrame({"rank": rank, vocab.name: vocab.decode(found[here].numpy())})
+        return (self._titled(table) if titled else table).assign(score=scores[here].numpy())
+
+    def _titled(self, table: pd.DataFrame) -> pd.DataFrame:
+        titles = self.data.titles(table["item"])
+        return table if titles is None else Table(table.assign(title=titles))
+
+    def _table(self, kind: str, is_item: bool) -> Tensor:
+        if kind == "bias" and callable(effect := getattr(self.model, "bias_effect", None)):
+            return effect(is_item).detach()
+        name = f"{'i' if is_item else 'u'}_{kind}"
+        if callable(learned := getattr(self.model, "learned", None)):
+            return self.looking(lambda: learned(name))
+        if not isinstance(table := getattr(self.model, name, None), nn.Embedding):
+            raise DataError(f"{type(self.model).__name__} has no {name}: it learns no "
+                            f"{'biases' if kind == 'bias' else 'factors'} for {'items' if is_item else 'users'}")
+        return table.weight.detach()
+
+    def _learned(self, kind: str, ids: Ids | None, is_item: bool) -> Tensor:
+        table, vocab = self._table(kind, is_item), self.data.items if is_item else self.data.users
+        if ids is None:
+            return table[1:].cpu().clone()
+        rows = self._rows(vocab, ids, "error")
+        return table[rows if several(ids) else rows[0]].cpu().clone()
+
+
+class AverageUnknown(Callback):
+    """Keeps row 0 of every user and item embedding at the average of the trained rows, also when the weights that are
+    validated or kept are an average or an earlier epoch's."""
+
+    order = 90      # after whoever puts other weights into the model
+
+    def cleanup_train(self) -> None:
+        fill_unknown(self.learn.model, self.learn.data)
+
+    def before_validate(self) -> None:
+        fill_unknown(self.learn.model, self.learn.data)
+
+    def cleanup_fit(self) -> None:
+        fill_unknown(self.learn.model, self.learn.data)
+
+
+def id_tables(model: nn.Module, data: CollabDataBunch) -> list[Tensor]:
+    """The parameters with a row a user or a row an item: those that the model's own `id_tables()` lists, or the
+    embeddings with as many rows as there are users or items. None of a model that trains its own `unknown_row`."""
+    if getattr(model, "unknown_row", False):
+        return []
+    if isinstance(model, Ensemble):
+        return [table for member in model.members for table in id_tables(member, data)]
+    if own := getattr(model, "id_tables", None):
+        return own()
+    return [module.weight for module in model.modules()
+            if isinstance(module, nn.Embedding) and module.num_embeddings in (data.n_users, data.n_items)]
+
+
+@torch.no_grad()
+def fill_unknown(model: nn.Module, data: CollabDataBunch) -> None:
+    """Set row 0 of every table of ids, and the rows of cold ids, to the mean of the rows that were trained. Where there
+    are as many users as items, tables cannot be told apart by their length, and cold ids are left as they are."""
+    for table in id_tables(model, data):
+        trained = data.trained["item" if len(table) == data.n_items else "user"].to(table.device)
+        if data.n_users == data.n_items:
+            trained = torch.arange(len(table), device=table.device) != UNKNOWN
+        table[~trained] = table[trained].mean(0)
+
+
+def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:
+    if not isinstance(data, CollabDataBunch):
+        raise no_data(data)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"the model must be an nn.Module that has been built, got {model!r}")
+    config = getattr(model, "config", None)
+    for name, n in (("n_users", data.n_users), ("n_items", data.n_items)):
+        if isinstance(config, dict) and config.get(name, n) != n:
+            raise DataError(f"the model was built with {name}={config[name]:,}, but the data have {n:,} rows, the "
+                            f"unknown one included; build it with data.{name}")
+
+
+def _check_one(user: Any, ratings: Any) -> None:
+    if user is not None and ratings is not None:
+        raise TypeError("give either a user, or the ratings= of somebody new")
+    if user is None and ratings is None:
+        raise DataError("give a user, or the ratings= of somebody new")
+
+
+def no_data(data: Any) -> DataError:
+    return DataError(f"expected a CollabDataBunch, got {type(data).__name__}; make one from a table of ratings with "
+                     "CollabDataBunch.from_df(ratings)")

@@ -1,0 +1,212 @@
+"""The one-file form of a trained learner: its parts to a safetensors file and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ..data.aside import Aside, Wide
+from ..data.batches import TensorBatches
+from ..data.databunch import CollabDataBunch, default_device
+from ..data.frames import plain
+from ..data.schema import Schema
+from ..data.vocab import Vocab, dtype_name, from_json, to_json
+from ..errors import DataError
+from ..files import read_tensors, reading, write_tensors
+from ..models.als import ALS
+from ..models.classifier import RatingClassifier
+from ..models.ease import EASE
+from ..models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
+from ..models.ensemble import Ensemble
+from ..models.hybrid import HybridNet
+from ..models.infinite_ae import InfiniteAE
+from ..models.rank_ensemble import RankEnsemble
+from ..models.softmax import SoftmaxNet
+from ..models.solved import SolvedModel
+from ..models.svdpp import SVDpp
+from ..models.two_tower import TwoTower
+
+MODELS: dict[str, type[nn.Module]] = {
+    cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, RatingClassifier, SVDpp, HybridNet,
+                                  ALS, EASE, InfiniteAE, SoftmaxNet, TwoTower)}
+ENSEMBLES: dict[str, type[Ensemble]] = {cls.__name__: cls for cls in (Ensemble, RankEnsemble)}
+TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms")
+
+
+class Parts(NamedTuple):
+    """What a file holds; `weights` are not yet in the `model`."""
+
+    data: CollabDataBunch       # the training part, and what is known beside it, which is no validation part
+    model: nn.Module
+    weights: dict[str, Tensor]
+    recipe: dict[str, Any]      # lr, wd, seed
+    notes: dict[str, Any]
+    history: dict[str, Any]     # what the recorder takes back
+
+
+def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe: dict[str, Any],
+               notes: dict[str, Any], history: dict[str, Any]) -> Path:
+    """Write the model's state and configuration, the vocabs, the item metadata, the training ratings, those that
+    were held out, and the recorder's state but for seconds: the same seed gives the same file."""
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
+    name = type(model).__name__
+    config = {"model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
+              "shuffle": data.train.shuffle, "model_config": _config(model), "seed": data.seed,
+              "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
+              "title_name": to_json(data.title_name),
+              "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
+              "implicit": data.implicit, "threshold": data.threshold,
+              "beyond": {side: wide.more and wide.more.to_state()       # ids that only held-out ratings have
+                         for side, wide in (("users", data.aside.users), ("items", data.aside.items))},
+              "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0}}
+    tensors = {f"model.{key}": t for key, t in model.state_dict().items()}
+    tensors |= {f"train.{key}": t for key, t in zip(TRAIN, data.train.tensors)}
+    tensors |= {f"aside.{key}": t for key, t in zip(TRAIN, data.aside.joined())}
+    tensors |= {f"history.{key}": history[key] for key in HISTORY}
+    tensors |= {f"part.{name}": t for name, t in history["parts"].items()}
+    return write_tensors(path, tensors, config)
+
+
+def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.device | str | None = None) -> Parts:
+    """The parts in a file that `save_parts` wrote, with the model it names or the one that is given, whose weights take
+    the types of the file's.
+
+    Raises FileNotFoundError, DataError where the file is of another kind or damaged, or ValueError where the model is
+    not to be had."""
+    tensors, config = read_tensors(path)
+    with reading(path):
+        return _parts(path, tensors, config, model, device)
+
+
+def _parts(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any], model: nn.Module | None,
+           device: torch.device | str | None) -> Parts:
+    device = default_device() if device is None else torch.device(device)
+    users, items = Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
+    rows = [tensors[f"train.{name}"] for name in TRAIN]
+    _check_rows(path, rows, {"n_users": len(users), "n_items": len(items)}, config["model_config"] or {})
+    train = TensorBatches(*rows, bs=config["bs"], seed=config["seed"], shuffle=config["shuffle"], device=device,
+                          shape=(len(users), len(items)))
+    more = {side: state and Vocab.from_state(state) for side, state in config["beyond"].items()}
+    wide = Wide(users, more["users"]), Wide(items, more["items"])
+    known: Any = tuple(tensors[f"aside.{name}"] for name in TRAIN)
+    _check_rows(path, known, {"n_users": len(wide[0]), "n_items": len(wide[1])}, {})
+    data = CollabDataBunch(train, None, None, users, items,
+                           _unpack(config["item_table"]), seed=config["seed"], device=device,
+                           title_name=from_json(config["title_name"]),
+                           implicit=config["implicit"], threshold=config["threshold"],
+                           schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}),
+                           aside=Aside(*wide, {"file": known}))
+    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    model = _rebuild(path, config, train.tensors, len(users)) if model is None else model
+    _take_types(model, weights)
+    load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
+    history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
+    history["parts"] = {name.removeprefix("part."): t for name, t in tensors.items() if name.startswith("part.")}
+    return Parts(data, model, weights, config["recipe"], config["notes"], history)
+
+
+def _check_rows(path: str | Path, rows: list[Tensor], sizes: dict[str, int], model: dict[str, Any]) -> None:
+    """Raises DataError where ratings have rows, or a model's configuration has sizes, of other users and items."""
+    for (name, n), some in zip(sizes.items(), rows):
+        if some.dtype != torch.int64 or (len(some) and not 0 <= int(some.min()) <= int(some.max()) < n):
+            raise DataError(f"{path} is damaged: its ratings have rows outside its {n:,} {name[2:]}")
+        if model.get(name, n) != n:
+            raise DataError(f"{path} is damaged: its model has {name}={model[name]!r}, but it holds {n:,} ids")
+
+
+def _take_types(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Make the model's weights double or half where those that are to be put into it are."""
+    floats = {name: t.dtype for name, t in weights.items() if t.is_floating_point()}
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    other = {name: dtype for name, dtype in floats.items() if name in own and own[name].dtype != dtype}
+    if other and len(set(floats.values())) == 1:        # what is not in the file, such as counts, goes with the rest
+        model.to(next(iter(other.values())))
+    for name, dtype in other.items():
+        own[name].data = own[name].data.to(dtype)
+
+
+def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Put the weights that were read from `path` into the model. Raises ValueError where they do not fit."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {path} do not fit {type(model).__name__}: {error}") from None
+
+
+def _rebuild(path: str | Path, config: dict[str, Any], train: tuple[Tensor, ...], n_users: int) -> nn.Module:
+    name = config["model"]
+    if config["model_config"] is None or name not in (*MODELS, *ENSEMBLES):
+        raise ValueError(f"{path} holds a model of the class {name}, which is not collab's own; "
+                         f"build it and pass it: load_learner(path, model={name}(...))")
+    with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
+        return _made(name, config["model_config"], train, n_users)
+
+
+def _config(model: Any) -> dict[str, Any] | None:
+    """What `_made` builds the model from; None for a class that is not collab's own, an ensemble of one too."""
+    own = type(model) in ENSEMBLES.values() and all(_config(member) for member in model.members)
+    return model.config if own or type(model) is MODELS.get(type(model).__name__) else None
+
+
+def _made(name: str, config: dict[str, Any], train: tuple[Tensor, ...], n_users: int) -> nn.Module:
+    if name in ENSEMBLES:
+        members = [_made(**member, train=train, n_users=n_users) for member in config["members"]]
+        return RankEnsemble(members, n_users) if name == RankEnsemble.__name__ else Ensemble(members)
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    if getattr(MODELS[name], "needs_interactions", False):
+        options["interactions"] = train[:2]
+    model: Any = MODELS[name](**options)
+    if isinstance(model, SolvedModel):
+        users, items, ratings = train
+        model.remember(users, items, ratings, n_users)
+    return model
+
+
+# Tables as JSON: each column with its dtype, categories too. ------------------------------------------------------
+
+def _pack(table: pd.DataFrame) -> dict[str, Any]:
+    return {"index": _pack_column(table.index.to_series(), "the ids"), "index_name": to_json(table.index.name),
+            "columns": [[to_json(name), _pack_column(column, f"column {name!r}")] for name, column in table.items()]}
+
+
+def _pack_column(column: pd.Series, where: str) -> dict[str, Any]:
+    """Raises DataError for a column that could not be read again."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return {"categories": _pack_column(column.cat.categories.to_series(), where),
+                "ordered": bool(column.cat.ordered), "values": column.cat.codes.tolist()}
+    if isinstance(column.dtype, pd.ArrowDtype):     # a file is read without pyarrow too
+        column = plain(column)
+    try:
+        values = [None if missing else to_json(value) for value, missing in zip(column, column.isna())]
+    except DataError:
+        odd = next(value for value in column.dropna() if not _storable(value))
+        raise DataError(f"{where} of the table of items: values of type {type(odd).__name__} (such as {odd!r}) cannot "
+                        "be written to a file; drop the column, or make it text, numbers or dates") from None
+    return {"dtype": dtype_name(column.dtype, f"{where} of the table of items"), "values": values}
+
+
+def _storable(value: Any) -> bool:
+    try:
+        to_json(value)
+    except DataError:
+        return False
+    return True
+
+
+def _unpack(packed: dict[str, Any]) -> pd.DataFrame:
+    index = pd.Index(_unpack_column(packed["index"]), tupleize_cols=False, name=from_json(packed["index_name"]))
+    columns = [_unpack_column(column).set_axis(index) for _, column in packed["columns"]]
+    table = pd.DataFrame(dict(enumerate(columns)), index=index)
+    table.columns = pd.Index([from_json(name) for name, _ in packed["columns"]], tupleize_cols=False)
+    return table
+
+
+def _unpack_column(packed: dict[str, Any]) -> pd.Series:
+    if "categories" in packed:
+        categories = pd.Index(_unpack_column(packed["categories"]), tupleize_cols=False)
+        return pd.Series(pd.Categorical.from_codes(packed["values"], categories, ordered=packed["ordered"]))
+    return pd.Series([from_json(value) for value in packed["values"]], dtype=object).astype(packed["dtype"])

@@ -1,0 +1,300 @@
+"""Ranking objectives: callbacks that replace what the loop predicts and what it calls a loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ..data.databunch import CollabDataBunch
+from ..data.negatives import Negatives
+from ..errors import DataError
+from ..losses import bpr, log_drawn, positive, sampled_softmax, softmax_in_batch
+from ..numerics import entries_at, rows_at
+from ..retrieval.topk import CrossScores, cross_scores
+from ..train.callback import Callback
+
+MAX_SCORES = 1 << 22    # scores that a validation batch takes at a time
+MAX_TRAINED = 1 << 25   # scores of all items that a training batch takes at a time: some 1 GiB with their copies
+
+
+class Objective(Callback):
+    """Trains a model to rank what a user chose above what they did not; the ratings of a batch are not looked at, and
+    scores are raw: a learner with an objective clips none of them. `valid_loss` is the same objective over the
+    validation rows, in evaluation mode, with negatives from a generator that begins at the same seed each time: it may
+    be compared from epoch to epoch. What is random in training comes from the learner's stream.
+
+    `config` holds the arguments that make the objective again. Raises DataError for data of another kind."""
+
+    looks = True
+    name: str
+    config: dict[str, Any]
+    negatives: Negatives
+    generator: torch.Generator | None = None
+    data: CollabDataBunch | None = None
+
+    def make_negatives(self, data: CollabDataBunch) -> Negatives:
+        """What is drawn from, and how often; by popularity, and whatever was seen."""
+        return Negatives(data.counts().to(data.device), 1.0)
+
+    def before_train(self) -> None:
+        self._begin(None)
+
+    def before_validate(self) -> None:
+        self._begin(torch.Generator().manual_seed(0))
+
+    def cleanup_validate(self) -> None:
+        self.generator = None           # training may go on in the middle of its epoch
+
+    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        """What training takes samples of, exactly: the mean over rows `items` (m,) of one user, out of their `history`
+        (n,), given the scores of all items (n_items,). New people are folded in by it, after `know`. An objective of
+        your own that does not say it takes in nobody: DataError."""
+        raise DataError(f"{self} has no expected(scores, items, history), by which new people are folded in; take "
+                        "one of collab's own, or train again with them")
+
+    def _begin(self, generator: torch.Generator | None) -> None:
+        self.generator = generator
+        self.know(self.learn.data)
+
+    def know(self, data: Any) -> None:
+        """Be ready for these data."""
+        if not isinstance(data, CollabDataBunch):
+            raise DataError(f"{self} needs a CollabDataBunch, got {type(data).__name__}")
+        if data is not self.data:
+            negatives = self.make_negatives(data)
+            rarest = -math.log(data.train.n)        # of what is only in the validation part, and never drawn
+            self.log_q = negatives.log_q.masked_fill(negatives.q == 0, rarest)
+            self.negatives, self.data = negatives, data     # last: another thread may ask meanwhile
+
+    def _one_input(self, model: Any) -> None:
+        """Raises TypeError for a model that in training gives each row an input of its own, whose scores of other
+        items would be those of another input."""
+        if callable(getattr(model, "logits", None)):
+            raise TypeError(f"{type(model).__name__} leaves things out of the input of each row, and {self} would "
+                            "compare scores of different inputs; train it with loss_func='full_softmax'")
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{key}={value!r}" for key, value in self.config.items())
+        return f"{type(self).__name__}({options})"
+
+
+class Sampled(Objective):
+    """An objective with negatives of its own for every row."""
+
+    def __init__(self, n_negatives: int, beta: float, exclude_seen: bool):
+        if n_negatives < 1 or n_negatives != int(n_negatives):
+            raise ValueError(f"n_negatives must be a whole number, at least 1, got {n_negatives!r}")
+        if not math.isfinite(beta):
+            raise ValueError(f"beta must be a finite number (0 draws uniformly, 1 by popularity), got {beta!r}")
+        self.n_negatives, self.beta, self.exclude_seen = int(n_negatives), beta, exclude_seen
+        self.config = {"n_negatives": n_negatives, "beta": beta, "exclude_seen": exclude_seen}
+
+    def before_fit(self) -> None:
+        self._one_input(self.learn.model)
+
+    def make_negatives(self, data: CollabDataBunch) -> Negatives:
+        return Negatives(data.counts().to(data.device), self.beta, data.histories if self.exclude_seen else None)
+
+    def drawn(self) -> tuple[Tensor, Tensor]:
+        """Items (bs, n_negatives) and their scores."""
+        users, n = self.learn.xb[0], self.n_negatives
+        items = self.negatives.draw(users, n, self.generator)
+        return items, self.learn.model(users.repeat_interleave(n), items.flatten()).view(len(users), n)
+
+
+class BPR(Sampled):
+    """`bpr`: the score of each row's item against those of `n_negatives` drawn ones (Rendle et al. 2009). They are
+    drawn by popularity^beta, and with `exclude_seen` never from the user's training history. For any model but
+    `SoftmaxNet`."""
+
+    name = "bpr"
+
+    def __init__(self, n_negatives: int = 1, beta: float = 0.0, exclude_seen: bool = True):
+        super().__init__(n_negatives, beta, exclude_seen)
+
+    def get_loss(self) -> None:
+        self.learn.loss = bpr(self.learn.pred, self.drawn()[1])
+
+    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        share = self.negatives.q.to(scores)
+        if self.exclude_seen:
+            share = share.index_fill(0, history, 0.0)
+        lost = F.softplus(scores - scores[items, None])
+        return (lost @ share).mean() / share.sum().clamp(min=1e-12)
+
+
+class SampledSoftmax(Sampled):
+    """`sampled_softmax`: each row's item among `n_negatives` drawn by popularity^beta, corrected for how often each is
+    drawn (`log_q`), and not compared with itself. For any model but `SoftmaxNet`.
+
+    With `exclude_seen` the user's other items are not drawn, and the softmax is over the rest."""
+
+    name = "sampled_softmax"
+
+    def __init__(self, n_negatives: int = 50, beta: float = 0.0, temperature: float = 1.0, log_q: bool = True,
+                 exclude_seen: bool = False):
+        super().__init__(n_negatives, beta, exclude_seen)
+        self.temperature, self.corrected = positive(temperature), log_q
+        self.config |= {"temperature": temperature, "log_q": log_q}
+
+    def get_loss(self) -> None:
+        target = self.learn.xb[1]
+        items, scores = self.drawn()
+        log_q_pos, log_q_neg = None, None
+        if self.corrected:
+            log_q_neg = self.log_q[items] + math.log(self.n_negatives)
+            if self.exclude_seen:       # the others are drawn more often, and the target never: it is there once
+                rest = 1 - self.negatives.seen_share[self.learn.xb[0]]
+                log_q_pos = torch.zeros_like(self.learn.pred)
+                log_q_neg = log_q_neg - rest.clamp(min=1e-12).log().to(log_q_neg)[:, None]
+            else:
+                log_q_pos = log_drawn(self.log_q[target], self.n_negatives)
+        self.learn.loss = sampled_softmax(self.learn.pred, scores, log_q_pos, log_q_neg, self.temperature,
+                                          hits=items == target[:, None])
+
+    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None,
+                        None if self.corrected else self.n_negatives / self._rest(history))
+
+    def _rest(self, history: Tensor) -> float:
+        """The share of what is drawn that is none of the history."""
+        return max(1e-12, 1 - self.negatives.q[history].sum().item()) if self.exclude_seen else 1.0
+
+
+class InBatchSoftmax(Objective):
+    """`softmax_in_batch`: each row's item among those of the other rows, corrected (`log_q`) for their popularity
+    in the training rows (Yi et al. 2019). The same item in another row is masked; with `exclude_seen`
+    whatever the user has in their training history is. For models with a `cross`: those of dot products, `TwoTower`.
+
+    It learns from the batch: take large ones. Validation rows are compared in groups of a training batch."""
+
+    name = "softmax"
+
+    def __init__(self, temperature: float = 1.0, log_q: bool = True, exclude_seen: bool = False):
+        self.temperature, self.corrected, self.exclude_seen = positive(temperature), log_q, exclude_seen
+        self.config = {"temperature": temperature, "log_q": log_q, "exclude_seen": exclude_seen}
+
+    def before_fit(self) -> None:
+        if not callable(getattr(self.learn.model, "cross", None)):
+            raise TypeError(f"{type(self.learn.model).__name__} has no cross(users, items), which {self} needs; take "
+                            "loss_func='sampled_softmax'")
+        self._one_input(self.learn.model)
+
+    def make_negatives(self, data: CollabDataBunch) -> Negatives:
+        return Negatives(data.counts().to(data.device), 1.0, data.histories if self.exclude_seen else None)
+
+    def predict(self) -> None:
+        learn, (users, items) = self.learn, self.learn.xb
+        cross = cross_scores(learn.model)
+        step = len(users) if learn.training else max(1, min(learn.data.train.bs, math.isqrt(MAX_SCORES)))
+        preds, losses = [], []
+        for u, i in zip(users.split(step), items.split(step)):
+            logits = cross(u, i)
+            hits = i == i[:, None]
+            if self.exclude_seen:
+                hits = hits | self.negatives.seen(u.repeat_interleave(len(i)), i.repeat(len(u))).view(len(u), -1)
+            log_q = self.log_q[i] if self.corrected else None
+            losses.append(softmax_in_batch(logits, log_q, hits, self.temperature) * len(u))
+            preds.append(logits.diagonal())
+        learn.pred, self.loss = torch.cat(preds), torch.stack(losses).sum() / len(users)
+
+    def get_loss(self) -> None:
+        self.learn.loss = self.loss
+
+    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        assert self.data is not None        # `know` has been told
+        return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None,
+                        None if self.corrected else max(1, min(self.data.train.bs, self.data.train.n) - 1))
+
+
+class FullSoftmax(Objective):
+    """Mean of -log softmax(scores / temperature)[item] over all items that were trained on. Exact, and a batch makes a
+    row of n_items scores for each of its users, at most MAX_TRAINED at a time: more of them are made twice, once more
+    for the gradient. For catalogues of up to some ten thousand items. Batches of many rows a user, such as bs=16384 on
+    MovieLens-100K, cost hardly more than small ones: this is then the multinomial likelihood of whole histories (Liang
+    et al. 2018). For `SoftmaxNet` (or what else has `logits(users, items)` -> (bs, n_items)), and for models with a
+    `cross`."""
+
+    name = "full_softmax"
+
+    def __init__(self, temperature: float = 1.0):
+        self.temperature = positive(temperature)
+        self.config = {"temperature": temperature}
+
+    def before_fit(self) -> None:
+        model = self.learn.model
+        if not callable(getattr(model, "logits", None) or getattr(model, "cross", None)):
+            raise TypeError(f"{type(model).__name__} has neither logits(users, items) nor cross(users, items), one of "
+                            f"which {self} needs; take loss_func='sampled_softmax'")
+
+    def predict(self) -> None:
+        learn, (users, items) = self.learn, self.learn.xb
+        if learn.model.training and getattr(learn.model, "leave_out", False):
+            inputs, row = users, torch.arange(len(users), device=users.device)      # rows have inputs of their own
+        else:
+            inputs, row = torch.unique(users, return_inverse=True)                  # a user is scored once
+        step = max(1, (MAX_TRAINED if learn.training else MAX_SCORES) // learn.data.n_items)
+        if len(inputs) <= step:
+            learn.pred, losses = self._rows(inputs, row, items)
+        else:
+            learn.pred, losses = self._in_pieces(inputs, row, items, step)
+        self.loss = losses.mean()
+
+    def _in_pieces(self, inputs: Tensor, row: Tensor, items: Tensor, step: int) -> tuple[Tensor, ...]:
+        """`_rows` of `step` inputs at a time, whose scores are made again when their gradient is asked for."""
+        order = torch.argsort(row, stable=True)
+        begins = torch.arange(0, len(inputs), step, device=row.device)
+        ends = torch.searchsorted(row[order], begins + step)
+        mine = order.tensor_split(ends[:-1].cpu())
+        parts = [checkpoint(self._rows, inputs[begin:begin + step], row[some] - begin, items[some], use_reentrant=False)
+                 for begin, some in zip(begins.tolist(), mine)]
+        back = torch.argsort(order)
+        return tuple(rows_at(torch.cat(column), back) for column in zip(*parts))
+
+    def _rows(self, inputs: Tensor, row: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """(score, loss) of each of `items` (m,), to which the inputs at `row` (m,) belong."""
+        model, never = self.learn.model, self.negatives.q == 0
+        own: CrossScores | None = getattr(model, "logits", None)
+        every = torch.arange(self.learn.data.n_items, device=items.device)
+        logits = cross_scores(model)(inputs, every) if own is None else own(inputs, items)
+        scores = entries_at(logits, row, items)
+        total = rows_at((logits / self.temperature).masked_fill(never, -math.inf).logsumexp(1), row)
+        wanted = scores / self.temperature
+        return scores, torch.where(never[items], torch.logaddexp(total, wanted), total) - wanted    # a cold one counts
+
+    def get_loss(self) -> None:
+        self.learn.loss = self.loss
+
+    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        return _softmax(self, scores / self.temperature, items, None, None)
+
+
+def _softmax(of: Objective, scores: Tensor, items: Tensor, hidden: Tensor | None, draws: float | None) -> Tensor:
+    """Mean over `items` of -log softmax over what can be drawn, without the `hidden` rest of a history. The item itself
+    is in the sum once; the others are too or, where the number of `draws` is not corrected for, as often as drawn."""
+    q, own = of.negatives.q, scores[items]
+    logits = scores.masked_fill(q == 0, -math.inf) if draws is None else scores + (draws * q).log().to(scores)
+    if hidden is None:
+        total = logits.logsumexp(0)
+        rest = total + torch.log1p(-(logits[items] - total).exp().clamp(max=1 - 1e-12))
+    else:
+        rest = logits.index_fill(0, hidden, -math.inf).logsumexp(0).expand(len(items))
+    return (torch.logaddexp(rest, own) - own).mean()
+
+
+OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (BPR, InBatchSoftmax, SampledSoftmax, FullSoftmax)}
+
+
+def objective(name: str, **config: Any) -> Objective:
+    """The objective of that name, with these arguments. Raises KeyError for another name."""
+    return OBJECTIVES[name](**config)
+
+
+def objective_name(of: Objective) -> str | None:
+    """The name by which `objective` makes it again; None for a class that is not collab's own."""
+    return of.name if type(of) is OBJECTIVES.get(of.name) else None

@@ -1,0 +1,78 @@
+"""What a file keeps of how a learner was trained, and the names of what it cannot keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..losses import L2, FactorTerm, Gravity, RatingCrossEntropy, huber, mae, mse
+from ..metrics import MAE, RMSE
+from ..train.callback import Callback
+from ..train.callbacks.loss_terms import LossTerms, terms_of
+from ..train.callbacks.steps import Threads
+from ..train.optim import adamw, per_group
+from .objectives import Objective, objective_name
+
+LOSSES = {"mse": mse, "mae": mae, "huber": huber}
+DEFAULTS = ("no_loss", "preference_error")      # what models that are not trained have in place of a loss
+TERMS: dict[str, type[FactorTerm]] = {term.name: term for term in (L2, Gravity)}
+STANDARD = frozenset(("Seeded", "EpochStart", "Scores", "Recorder", "Progress", "AverageUnknown", "MeanYardstick",
+                      "Threads", "RankingMetrics"))
+"""The classes of callbacks that a learner has by itself, or that mean nothing without a validation part."""
+
+
+def recipe_of(learn: Any) -> dict[str, Any]:
+    """What `load_learner` makes a learner with: rates, seed, loss, objective and terms as JSON values, and in "lost"
+    the names of what is neither data nor collab's own."""
+    terms = terms_of(learn.cbs).values()
+    recipe = {"lr": per_group(learn.opt, learn.lr) if isinstance(learn.lr, slice) else learn.lr, "wd": learn.wd,
+              "seed": learn.seed, "loss_func": name_of(learn.loss_func) if _is_known(learn.loss_func) else None,
+              "terms": [[t.name, t.coeff] for t in terms if isinstance(t, FactorTerm) and _is_data(t)],
+              "lost": _lost(learn)}
+    if learn.objective is not None:
+        recipe["objective"] = {"name": objective_name(learn.objective), **learn.objective.config}
+    elif "predicts_ratings" in vars(learn.model):       # an objective that was not in the file it came from
+        recipe["objective"] = {"name": None}
+    return recipe
+
+
+def training_cbs(learn: Any) -> list[Callback]:
+    """Callbacks that train another learner as this one is: by its objective, its terms, with its threads."""
+    objective, terms = learn.objective, terms_of(learn.cbs).values()
+    return [*([] if objective is None else [type(objective)(**objective.config)]),
+            *([LossTerms(*terms)] if terms else []), *(Threads(cb.n) for cb in learn.cbs if isinstance(cb, Threads))]
+
+
+def added_cbs(learn: Any) -> list[str]:
+    """The class names of callbacks that somebody added, objectives and terms aside."""
+    return [type(cb).__name__ for cb in learn.cbs
+            if not isinstance(cb, (LossTerms, Objective)) and type(cb).__name__ not in STANDARD]
+
+
+def _lost(learn: Any) -> list[str]:
+    """In words, what a file does not keep, and what was not kept by the one that the learner came from."""
+    own = [] if _is_known(learn.loss_func) or learn.objective is not None else [f"the loss {name_of(learn.loss_func)}"]
+    own += [] if learn.opt_func is adamw else [f"opt_func {name_of(learn.opt_func)}"]
+    own += [f"the term {name!r}" for name, term in terms_of(learn.cbs).items() if not _is_data(term)]
+    own += [f"the metric {m.name}" for m in learn.scores.metrics if type(m) not in (RMSE, MAE)]
+    own += [f"the callback {name}" for name in added_cbs(learn)]
+    if learn.objective is not None and objective_name(learn.objective) is None:
+        own.append(f"the objective {type(learn.objective).__name__}")
+    return list(dict.fromkeys([*own, *learn.lost]))
+
+
+def _is_known(loss: Callable) -> bool:
+    """Whether a loss is collab's own, which a file keeps by its name, or the default of the model."""
+    name = name_of(loss)
+    return isinstance(loss, RatingCrossEntropy) or LOSSES.get(name) is loss or (
+        name in DEFAULTS and loss.__module__.startswith(f"{__package__}."))
+
+
+def _is_data(term: Any) -> bool:
+    return type(term) in TERMS.values()
+
+
+def name_of(of: Callable) -> str:
+    of = of.func if isinstance(of, partial) else of
+    return str(getattr(of, "__name__", type(of).__name__))

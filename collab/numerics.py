@@ -1,0 +1,40 @@
+"""Operations on tensors whose results have the same bits each time: products that are ranked, rows of a table."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MAX_NUMBERS = 1 << 22       # numbers of the right-hand side that are held in float64 at a time: 32 MiB
+
+
+def products(left: Tensor, right: Tensor, rows: Tensor | None = None) -> Tensor:
+    """left (m, width) @ right (n, width).T, shape (m, n); with `rows` (n,) of the rows right[rows].
+
+    Without gradients it is summed in float64. In float32 the last bits of a sum depend on how many rows and columns a
+    matrix has, on the place of a column, on threads and on the CPU's instructions, so that equal items would get
+    different scores, and one user another list than the same user among others. Rounded once at the end, to float32
+    by whoever ranks, they agree. With gradients, in training, nothing is ranked: it is the plain product."""
+    n = len(right) if rows is None else len(rows)
+    if torch.is_grad_enabled():
+        return left @ (right if rows is None else right[rows]).T
+    scores = torch.empty(len(left), n, dtype=torch.float64, device=left.device)
+    wide, step = left.double(), max(1, MAX_NUMBERS // max(1, right.shape[1]))
+    for begin in range(0, n, step):
+        some = slice(begin, begin + step)
+        torch.mm(wide, right[some if rows is None else rows[some]].double().T, out=scores[:, some])
+    return scores
+
+
+def rows_at(table: Tensor, rows: Tensor) -> Tensor:
+    """table[rows] along the first dimension, for rows (n,).
+
+    The gradient adds up what goes to one row. On a CPU with several threads that of `[]` does so in any order, by
+    atomic additions, once there are 32,768 numbers; that of `index_select` goes row by row, and is faster. On a GPU it
+    is the other way round."""
+    return table[rows] if table.is_cuda else table.index_select(0, rows)
+
+
+def entries_at(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """table[rows, columns] (n,) of a table (m, k), likewise."""
+    return table[rows, columns] if table.is_cuda else rows_at(table.flatten(), rows * table.shape[1] + columns)

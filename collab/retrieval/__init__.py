@@ -1,0 +1,1 @@
+"""Finding: exact top-k, the index, and the vectors of new people."""

@@ -1,0 +1,188 @@
+"""Index: items as vectors and ids, and what is nearest to a query: what is served, without the ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..data.catalogue import Catalogue, average_rows
+from ..data.databunch import CollabDataBunch
+from ..data.histories import Histories
+from ..data.vocab import Ids, Vocab, asked_ids, several
+from ..errors import DataError
+from ..files import read_tensors, reading, write_tensors
+from ..models.dot_form import DotForm
+from ..models.embedding import Range, sigmoid_range
+from ..numerics import products
+from .topk import check_k, top_k
+
+METHODS = ("exact", "usearch")
+WIDER = 8       # an approximate search asks for so many times as many, and scores them exactly
+
+
+class Index:
+    """The best items for a query vector, by the inner product with the items' vectors.
+
+    `items` (n_items, width) are the vectors by row of the vocab `item_ids`; row 0, the unknown one, is never found.
+    `users` (n_users, width) are the queries of known users, row 0 of the average one; None for an index of items
+    alone. A model's biases are further dimensions ([q, b_i + mu, 1] times [p, 1, b_u]), so that the order is the
+    model's; its range and the rating scale (`y_range`, `scale`) are applied to the scores that are shown.
+
+    `method` "exact" compares all items; "usearch" walks a graph (HNSW: Malkov and Yashunin 2018) over vectors that a
+    further dimension gives one length (Bachrach et al. 2014), which needs the package usearch, and scores what it
+    finds exactly: what is far down a list may be missing. An index holds no ratings: it does not know who saw what.
+
+    Raises DataError for another method, ImportError without usearch."""
+
+    def __init__(self, items: Tensor, item_ids: Vocab, titles: list[str] | None = None, users: Tensor | None = None,
+                 user_ids: Vocab | None = None, y_range: Range | None = None, scale: Range | None = None,
+                 method: str = "exact"):
+        if method not in METHODS:
+            raise DataError(f"method={method!r} is not one of {', '.join(METHODS)}")
+        if len(items) != len(item_ids) or (users is not None and (user_ids is None or len(users) != len(user_ids))):
+            raise DataError("there must be a vector for every row of the ids, the unknown row included")
+        self.items, self.item_ids, self.titles = _copy(items), item_ids, titles
+        self.users = None if users is None else _copy(users)
+        self.user_ids, self.y_range, self.scale, self.method = user_ids, y_range, scale, method
+        self.catalogue = Catalogue(item_ids, titles)
+        self._graph = _graph(self.items) if method == "usearch" else None
+
+    @classmethod
+    def of(cls, form: DotForm, data: CollabDataBunch, scale: Range | None, users: bool = True,
+           method: str = "exact") -> Index:
+        """The index of a model's tables over its data's ids; without `users`, of the items alone."""
+        return cls(form.item_vectors(), data.items, data.titles([*data.items]), form.user_vectors() if users else None,
+                   data.users if users else None, form.y_range, scale, method)
+
+    def __len__(self) -> int:
+        """The number of items."""
+        return len(self.item_ids) - 1
+
+    def __repr__(self) -> str:
+        known = "" if self.user_ids is None else f", {len(self.user_ids) - 1:,} users"
+        return f"Index({len(self):,} items{known}, {self.items.shape[1]} dimensions, {self.method})"
+
+    def search(self, vectors: Tensor | np.ndarray, k: int = 10,
+               exclude: Iterable[Hashable | Iterable[Hashable]] | None = None) -> pd.DataFrame:
+        """The `k` best items for each of `vectors` (m, width), or for one (width,): query (its position), rank, item,
+        title (where known), score. Equal scores by the order of ids; fewer than k where no more are left.
+
+        `exclude` holds a list of items, ids or titles, for each query that it must not get; unknown ids exclude
+        nothing. Raises ValueError for vectors of another width, numbers that are none, or another number of lists."""
+        queries = torch.as_tensor(vectors).float().cpu()
+        queries = queries[None] if queries.dim() == 1 else queries
+        if queries.dim() != 2 or queries.shape[1] != self.items.shape[1]:
+            raise ValueError(f"vectors must have the shape (m, {self.items.shape[1]}), got {tuple(queries.shape)}")
+        if not queries.isfinite().all():
+            raise ValueError("vectors must be finite numbers")
+        lists = [[] for _ in queries] if exclude is None else [self.item_ids.listed(ids) for ids in exclude]
+        if len(lists) != len(queries):
+            raise ValueError(f"exclude must hold a list for each of {len(queries)} queries, got {len(lists)}")
+        lengths = torch.tensor([len(ids) for ids in lists], dtype=torch.int64)
+        position = torch.repeat_interleave(torch.arange(len(lists)), lengths)
+        out = torch.from_numpy(self.catalogue.excluded([id for ids in lists for id in ids]))
+        found, scores = self._find(queries, k, Histories.of(position, out, torch.ones(len(out)), len(lists)))
+        here = found >= 0
+        ids = found[here].numpy()
+        table = pd.DataFrame({"query": torch.nonzero(here)[:, 0].numpy(), "rank": torch.nonzero(here)[:, 1].numpy() + 1,
+                              "item": self.item_ids.decode(ids)})
+        if self.titles is not None:
+            table["title"] = [self.titles[row - 1] for row in ids]
+        shown = sigmoid_range(scores[here], self.y_range)
+        return table.assign(score=(shown if self.scale is None else shown.clamp(*self.scale)).numpy())
+
+    def recommend(self, user: Ids, n: int = 10,
+                  exclude: Hashable | Iterable[Hashable] | Mapping[Hashable, Iterable[Hashable]] = (),
+                  unknown: str = "average") -> pd.DataFrame:
+        """The `n` best items for a user: rank, item, title, score. For several users (a list, array or Series), one
+        table under another with the column user in front.
+
+        `exclude` are items, ids or titles, that nobody gets or, as {user: items}, that each does not get; unknown ids
+        exclude nothing. An unknown user stands for the average one, with a warning, or raises UnknownId with
+        unknown="error". Raises DataError for an index without users."""
+        if self.users is None or self.user_ids is None:
+            raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
+        asked = asked_ids(user)
+        if isinstance(exclude, Mapping):
+            self.user_ids.encode(list(exclude)[:1])         # refuses '5' where 5 is a user
+            if odd := [ids for ids in exclude.values() if isinstance(ids, str) or not isinstance(ids, Iterable)][:1]:
+                raise DataError(f"exclude={{user: items}} holds a list of items for each user, got {odd[0]!r}")
+            lists = [self.item_ids.listed(exclude.get(one, ())) for one in asked]
+        else:
+            lists = [self.item_ids.listed(exclude)] * len(asked)
+        found = self.search(self.users[average_rows(self.user_ids, asked, unknown)], n, lists)
+        query = found.pop("query").to_numpy()
+        if several(user):
+            found.insert(0, "user", pd.Index(asked, tupleize_cols=False).take(query))
+        return found
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file with vectors, ids and titles, and no rating; whole, or not at all."""
+        users = {} if self.users is None else {"users": self.users}
+        config = {"items": self.item_ids.to_state(), "titles": self.titles, "y_range": self.y_range,
+                  "users": self.user_ids and self.user_ids.to_state(), "scale": self.scale,
+                  "method": self.method}
+        return write_tensors(path, {"items": self.items, **users}, config, kind="index")
+
+    @classmethod
+    def load(cls, path: str | Path, method: str | None = None) -> Index:
+        """What `save` wrote: the same answers, to the bit, with the file's `method` unless another is given. Raises
+        FileNotFoundError, or DataError for another file or a damaged one."""
+        tensors, config = read_tensors(path, kind="index")
+        with reading(path):
+            users, items = config["users"] and Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
+            y_range, scale = (r and (float(r[0]), float(r[1])) for r in (config["y_range"], config["scale"]))
+            titles, vectors, queries = config["titles"], tensors["items"], tensors.get("users")
+            if len(vectors) != len(items) or (titles is not None and len(titles) != len(items) - 1) or (
+                    (None if users is None else len(users)) != (None if queries is None else len(queries))):
+                raise DataError(f"{path} is damaged: it has not as many vectors and titles as ids")
+            kind = config["method"]
+        return cls(vectors, items, titles, queries, users, y_range, scale, method or kind)
+
+    def _find(self, queries: Tensor, k: int, seen: Histories) -> tuple[Tensor, Tensor]:
+        check_k(k)
+        every, k = torch.arange(1, len(self.items)), min(k, len(self))
+        if self._graph is None:
+            def scores(rows: Tensor, items: Tensor) -> Tensor:
+                return products(queries[rows], self.items[items[0]:items[-1] + 1])      # they are consecutive
+            return top_k(scores, torch.arange(len(queries)), every, k, seen)
+        most = int(seen.starts.diff().max()) if len(queries) else 0
+        found = [_nearest(self._graph, query, min(WIDER * k + most, len(self))) for query in queries]
+        parts = []
+        for row, near in enumerate(found):
+            def scored(rows: Tensor, items: Tensor) -> Tensor:
+                return products(queries[rows], self.items, items)
+            parts.append(top_k(scored, torch.tensor([row]), near, k, seen))
+        empty = torch.zeros(0, k)
+        return torch.cat([empty.long(), *(p[0] for p in parts)]), torch.cat([empty, *(p[1] for p in parts)])
+
+
+def _copy(vectors: Tensor) -> Tensor:
+    """Vectors of the index' own: a model whose weights they were may be trained further."""
+    return vectors.detach().to("cpu", torch.float32, copy=True).contiguous()
+
+
+def _graph(items: Tensor) -> Any:
+    """A graph over the items, all made of one length, so that the nearest by cosine are the largest products."""
+    try:
+        from usearch.index import Index as Graph
+    except ImportError:
+        raise ImportError("method='usearch' needs usearch: pip install usearch, or take method='exact'") from None
+    norms = items[1:].norm(dim=1)
+    longer = (norms.max().square() - norms.square()).clamp(min=0).sqrt()
+    graph = Graph(ndim=items.shape[1] + 1, metric="cos", dtype="f32", connectivity=32, expansion_add=256,
+                  expansion_search=512)
+    graph.add(np.arange(1, len(items)), torch.cat([items[1:], longer[:, None]], 1).numpy(), threads=1)
+    return graph
+
+
+def _nearest(graph: Any, query: Tensor, k: int) -> Tensor:
+    """The rows of about the k best, ascending."""
+    keys = graph.search(np.append(query.numpy(), np.float32(0)), k).keys
+    return torch.from_numpy(np.sort(keys.astype(np.int64)))

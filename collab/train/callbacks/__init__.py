@@ -1,0 +1,1 @@
+"""Callbacks: what happens in a fit, beside the loop itself."""

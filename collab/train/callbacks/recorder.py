@@ -1,0 +1,232 @@
+"""Recorder: what happened in training, batch by batch and epoch by epoch, and its plots."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...errors import warn
+from ..callback import Callback
+from ..optim import get_hyper
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Batch = tuple[float, dict[str, float], int, float | None, float | None]     # loss, its parts, rows, lr, momentum
+FLUSH = 1024    # losses wait on the device in groups of this size, so that no batch waits for the device
+
+
+class Recorder(Callback):
+    """`losses`, `lrs` and `moms` of every training batch; `rows`, a dict an epoch: epoch, train_loss, what was noted of
+    its parts, valid_loss, the metrics, and the seconds it took. The history runs on from fit to fit."""
+
+    order = -10     # callbacks of the usual order 0 find its row after an epoch
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.ends: list[int] = []               # batches that were done at the end of each epoch
+        self._batches: list[Batch] = []
+        self._waiting: list[tuple[Tensor, dict[str, Tensor], int, float | None, float | None]] = []  # on the device
+        self._noted: dict[str, Tensor] = {}     # of the batch that is under way
+        self._start = 0                         # the first batch of this epoch
+        self._said = False                      # in this fit, that a loss is not finite
+        self.started = time.perf_counter()
+        self.lr_find: tuple[Any, dict[str, float]] | None = None
+
+    @property
+    def n_batches(self) -> int:
+        """How many training batches there were, that under way among them; asking does not wait for the device."""
+        return len(self._batches) + len(self._waiting)
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The loss of every training batch, float32, shape (batches,)."""
+        return np.array([loss for loss, *_ in self._flushed()], dtype=np.float32)
+
+    @property
+    def lrs(self) -> list[float | None]:
+        """The learning rate of every training batch, that of the last parameter group."""
+        return [lr for *_, lr, _ in self._flushed()]
+
+    @property
+    def moms(self) -> list[float | None]:
+        """The momentum (beta 1 where there are betas) of every training batch; None where there is none."""
+        return [mom for *_, mom in self._flushed()]
+
+    @property
+    def parts(self) -> pd.DataFrame:
+        """What was noted of the loss of every training batch, such as the terms of `LossTerms`: a row a batch and a
+        column a name; NaN where there was none."""
+        return pd.DataFrame([parts for _, parts, *_ in self._flushed()], dtype=np.float32)
+
+    def note(self, **parts: Tensor) -> None:
+        """Numbers of the training batch that is under way, detached and of shape (), to be kept beside its loss: to be
+        called before the Recorder's own `after_loss`. The epoch's row has their means over its rows."""
+        self._noted |= parts
+
+    def smooth_losses(self, beta: float = 0.98) -> np.ndarray:
+        """Exponentially weighted mean of the losses, divided by 1 - beta^t for the start at zero."""
+        losses = pd.Series(self.losses.astype(np.float64))
+        return losses.ewm(alpha=1 - beta, adjust=True).mean().to_numpy()
+
+    def frame(self) -> pd.DataFrame:
+        """One row an epoch."""
+        return pd.DataFrame(self.rows)
+
+    def before_fit(self) -> None:
+        self._said = False
+
+    def before_epoch(self) -> None:
+        self.started = time.perf_counter()
+
+    def before_train(self) -> None:
+        self.learn.scores.values = {}
+        self._noted = {}
+        self._start = len(self._flushed())
+
+    def after_loss(self) -> None:
+        learn = self.learn
+        if learn.training:
+            opt = learn.opt
+            noted, self._noted = self._noted, {}
+            self._waiting.append((learn.loss.detach(), noted, len(learn.yb), get_hyper(opt, "lr"),
+                                  get_hyper(opt, "momentum")))
+            if len(self._waiting) >= FLUSH:
+                self._flushed()
+
+    def after_epoch(self) -> None:
+        batches = self._flushed()[self._start:]
+        means = _means(batches)
+        row = {"epoch": len(self.rows), "train_loss": means.pop("loss", math.nan)} | means
+        row |= {"valid_loss" if name == "loss" else name: v for name, v in self.learn.scores.values.items()}
+        self.rows.append(row | {"seconds": time.perf_counter() - self.started})
+        self.ends.append(len(self._batches))
+        name, loss = "training", row["train_loss"]
+        if math.isfinite(loss) and self.learn.scores.n:
+            name, loss = "validation", row.get("valid_loss", loss)      # the last step may have been the one too many
+        if batches and not math.isfinite(loss) and not self._said:
+            self._said = True
+            warn(f"the {name} loss of epoch {row['epoch']} is {loss}: the weights are of no use any more; begin again "
+                 "with a lower learning rate")
+
+    def state_dict(self) -> dict[str, Any]:
+        losses, _, sizes, lrs, moms = zip(*self._flushed()) if self._flushed() else ([], [], [], [], [])
+        return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(losses), "sizes": torch.tensor(sizes),
+                "lrs": _or_nan(lrs), "moms": _or_nan(moms), "start": self._start,
+                "parts": {name: torch.tensor(part.to_numpy()) for name, part in self.parts.items()},
+                "seconds": time.perf_counter() - self.started}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows, self.ends, self._waiting = list(state["rows"]), list(state["ends"]), []
+        parts: list[dict[str, float]] = [{} for _ in state["sizes"]]
+        for name, values in state.get("parts", {}).items():
+            for k in torch.nonzero(~values.isnan()).flatten().tolist():
+                parts[k][name] = values[k].item()
+        self._batches = list(zip(state["losses"].tolist(), parts, state["sizes"].tolist(), _or_none(state["lrs"]),
+                                 _or_none(state["moms"])))
+        self._start, self.started = state["start"], time.perf_counter() - state["seconds"]
+
+    def _flushed(self) -> list[Batch]:
+        """All batches, those that waited on the device too."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            flat = [t for loss, parts, *_ in waiting for t in (loss, *parts.values())]
+            values = iter(torch.stack(flat).float().tolist())       # in one go: each read waits for the device
+            self._batches += [(next(values), {name: next(values) for name in parts}, *rest)
+                              for _, parts, *rest in waiting]
+        return self._batches
+
+    def plot_loss(self, ax: Axes | None = None, skip: int = 0, beta: float = 0.98) -> Axes:
+        """The smoothed training loss a batch, without the first `skip`, and the validation loss an epoch."""
+        ax = _axes(ax)
+        smooth = self.smooth_losses(beta)
+        ax.plot(np.arange(skip, len(smooth)), smooth[skip:], label="training, smoothed")
+        valid = [(end, row["valid_loss"]) for end, row in zip(self.ends, self.rows) if "valid_loss" in row]
+        if valid:
+            ax.plot(*zip(*valid), "o-", label="validation")
+        ax.set(xlabel="batch", ylabel="loss")
+        ax.legend()
+        return ax
+
+    def plot_sched(self, ax: Axes | None = None) -> Axes:
+        """The learning rate a batch and, on an axis of its own, the momentum."""
+        ax = _axes(ax)
+        lines = ax.plot(np.asarray(self.lrs, dtype=float), label="learning rate")
+        ax.set(xlabel="batch", ylabel="learning rate")
+        if any(m is not None for m in self.moms):
+            right: Any = ax.twinx()
+            lines += right.plot(np.asarray(self.moms, dtype=float), color="tab:orange", label="momentum")
+            right.set_ylabel("momentum")
+        ax.legend(handles=lines, loc="lower center")
+        return ax
+
+    def plot_metrics(self, ax: Axes | None = None) -> Axes:
+        """Every metric over the epochs (not the losses: see `plot_loss`). Raises ValueError where none was recorded."""
+        from matplotlib.ticker import MaxNLocator
+        frame = self.frame()
+        names = [c for c in frame if c not in ("epoch", "train_loss", "valid_loss", "seconds", *self.parts)]
+        if not names:
+            raise ValueError("no metric was recorded after an epoch: it takes metrics and a validation part; what a "
+                             "RecordEvery has recorded in place of that is drawn by its own plot()")
+        ax = _axes(ax)
+        for name in names:
+            ax.plot(frame["epoch"], frame[name], "o-", label=name)
+        ax.set(xlabel="epoch", ylabel="metric")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.legend()
+        return ax
+
+    def plot_lr_find(self, ax: Axes | None = None) -> Axes:
+        """The loss over the learning rate in the last `lr_find`, its suggestions marked and one standard error shaded.
+        What lies far above where it began is cut off, so that the valley fills the picture."""
+        if self.lr_find is None:
+            raise ValueError("there is no range test to plot; call learn.lr_find() first")
+        curve, found = self.lr_find
+        ax = _axes(ax)
+        ax.plot(curve.lrs, curve.losses)
+        noise = np.where(np.isfinite(curve.noise), curve.noise, 0.0)
+        ax.fill_between(curve.lrs, curve.losses - noise, curve.losses + noise, alpha=0.2, linewidth=0)
+        rising = np.diff(curve.lrs)
+        linear = len(rising) > 1 and np.allclose(rising, rising[0])
+        low, top = min(curve.losses.min(), curve.before), curve.before
+        height = max(top - low, 0.01 * abs(top)) or 1.0
+        ax.set(xscale="linear" if linear else "log", xlabel="learning rate", ylabel="loss of the batches kept apart",
+               ylim=(low - 0.1 * height, top + 0.4 * height))
+        marks = {name: lr for name, lr in found.items() if lr is not None}
+        for k, (name, lr) in enumerate(marks.items(), start=1):
+            ax.plot(lr, np.interp(lr, curve.lrs, curve.losses), "o", color=f"C{k}", label=f"{name} {lr:.1e}")
+        if marks:
+            ax.legend()
+        return ax
+
+
+def _means(batches: list[Batch]) -> dict[str, float]:
+    """The means over rows of the loss and of its parts."""
+    sums: dict[str, tuple[float, int]] = {}
+    for loss, parts, rows, *_ in batches:
+        for name, value in (("loss", loss), *parts.items()):
+            total, n = sums.get(name, (0.0, 0))
+            sums[name] = total + value * rows, n + rows
+    return {name: total / n for name, (total, n) in sums.items()}
+
+
+def _or_nan(values: Sequence[float | None]) -> Tensor:
+    return torch.tensor([math.nan if v is None else v for v in values], dtype=torch.float64)
+
+
+def _or_none(values: Tensor) -> list[float | None]:
+    return [None if math.isnan(v) else v for v in values.tolist()]
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot as plt  # late, since it takes longer to import than all of collab
+    return plt.subplots()[1]

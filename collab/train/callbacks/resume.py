@@ -1,0 +1,179 @@
+"""Checkpoints in the middle of a fit, and going on from one as if nothing had happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ...errors import warn
+from ...files import not_a_folder, read_tree, write_tree
+from ...loaders import generator_of
+from ..callback import Callback
+from ..events import CancelBatch, CancelEpoch
+from ..fingerprint import differences, fingerprint
+from ..state import check_state, learner_state, restore_state
+from .seeded import random_state, set_random_state
+from .steps import ShortEpoch
+
+
+def _drawn(batches: Any) -> dict[str, Any]:
+    """The random states that batches are drawn with: torch's, and that of their own generator."""
+    generator = generator_of(batches)
+    return {"random": random_state(), "batches": None if generator is None else generator.get_state()}
+
+
+def _draw_again(batches: Any, states: dict[str, Any]) -> None:
+    set_random_state(states["random"])
+    if (generator := generator_of(batches)) is not None and states["batches"] is not None:
+        generator.set_state(states["batches"])
+
+
+class EpochStart(Callback):
+    """Remembers what fit this is, where a `Checkpoint` is written or resumed, and the random states in which the epoch
+    began: from them its order of batches can be drawn again. What validation draws is put back, so that training draws
+    the same with and without it. `began` is how many training batches the learner had behind it when the fit began;
+    `cut_off`, where the last fit ended by Ctrl-C or an error, that and how many it had then."""
+
+    order = -90
+
+    def __init__(self) -> None:
+        self.drawn: dict[str, Any] = {}
+        self.fit: dict[str, Any] = {}
+        self.apart: dict[str, Any] | None = None        # before a validation
+        self.began = 0
+        self.cut_off: tuple[int, int] | None = None
+
+    def before_fit(self) -> None:
+        self.began = self.learn.recorder.n_batches
+        asked = any(isinstance(cb, Checkpoint | Resume) for cb in self.learn.cbs)
+        self.fit = fingerprint(self.learn) if asked else {}
+
+    def before_train(self) -> None:
+        self.drawn = _drawn(self.learn.data.train)
+
+    def before_validate(self) -> None:
+        self.apart = _drawn(self.learn.data.valid)
+
+    def cleanup_validate(self) -> None:
+        if self.apart is not None:
+            _draw_again(self.learn.data.valid, self.apart)
+            self.apart = None
+
+    def cleanup_fit(self) -> None:
+        self.cut_off = None if self.learn.run.cut_off is None else (self.began, self.learn.recorder.n_batches)
+
+
+class Checkpoint(Callback):
+    """Writes the whole state to `path` every `every` training batches (None: at the end of every epoch's), so that
+    `fit(..., resume=path)` can go on from there. The write is atomic: there is always one whole file. A batch that was
+    cancelled is not a place to go on from: an epoch whose last batch was cancelled is not written at its end. A fit
+    that trained without coming to any such place is warned of."""
+
+    order = 100
+
+    def __init__(self, path: str | Path, every: int | None = None):
+        if every is not None and every < 1:
+            raise ValueError(f"a checkpoint is written every 1 or more batches, got {every}")
+        self.path, self.every = Path(path), every
+        self.trained = self.written = 0         # batches and checkpoints of this fit
+
+    def before_fit(self) -> None:
+        not_a_folder(self.path)
+        self.trained = self.written = 0
+
+    def before_batch(self) -> None:
+        self.trained += self.learn.training
+
+    def after_batch(self) -> None:
+        learn = self.learn
+        if learn.training:
+            done = learn.i + 1
+            per_epoch = len(learn.batches)
+            if done == per_epoch if self.every is None else (learn.epoch * per_epoch + done) % self.every == 0:
+                write_tree(self.path, {**learner_state(learn), "done": done, "per_epoch": per_epoch,
+                                       "start": learn.epoch_start.drawn, "fit": learn.epoch_start.fit,
+                                       "began": learn.epoch_start.began})
+                self.written += 1
+
+    def after_fit(self) -> None:
+        resumed = any(isinstance(cb, Resume) and Path(cb.path) == self.path for cb in self.learn.cbs)
+        if self.trained and not self.written and not resumed:      # resumed from it: the file is there
+            when = "the last batch of an epoch" if self.every is None else f"every {self.every} batches"
+            warn(f"no checkpoint was written to {self.path}: {when} did not come in the {self.trained:,} batches of "
+                 "this fit, or was cancelled; give Checkpoint a smaller every=")
+
+
+def resuming(resume: str | Path | None, cbs: Iterable[Callback]) -> list[Resume]:
+    """What a fit with these callbacks goes on from: the checkpoint at the path `resume`; with "auto" the one of the
+    `Checkpoint` among them, if its file is there. Raises ValueError for "auto" without exactly one Checkpoint."""
+    if resume != "auto":
+        return [] if resume is None else [Resume(resume)]
+    checkpoints = [cb for cb in cbs if isinstance(cb, Checkpoint)]
+    if len(checkpoints) != 1:
+        raise ValueError(f'resume="auto" goes on from the file of the one Checkpoint among the callbacks, and there '
+                         f"are {len(checkpoints)}; add cbs=Checkpoint(path), or give resume=path")
+    return [Resume(checkpoints[0].path)] if checkpoints[0].path.exists() else []
+
+
+class Resume(Callback):
+    """Skips to where the checkpoint at `path` was written, puts its state back there, and then does nothing more.
+
+    Epochs and batches that were done are skipped, not trained again; the order of the interrupted epoch's batches is
+    drawn again from the state in which it began. Raises ValueError, before anything is changed, for a file of another
+    kind, for one of a fit that differs in its data, batches, schedule, hyper-parameters, model or optimizer, and where
+    this learner has trained since that fit began, which would be lost: unless it did so in that fit alone, and was cut
+    off. A checkpoint of a fit's last batch leaves nothing to train, which is warned of."""
+
+    order = -80
+
+    def __init__(self, path: str | Path):
+        self.path = path
+        self.state: dict[str, Any] | None = None
+
+    run_after = (ShortEpoch,)       # so that the number of batches is known
+
+    def before_fit(self) -> None:
+        state = read_tree(self.path)
+        if not isinstance(state, dict) or not {"done", "per_epoch", "start", "fit", "began"} <= set(state):
+            raise ValueError(f"{self.path} was not written by a Checkpoint in the middle of a fit; load it with "
+                             "learn.load(path)")
+        if (n := state["n_epochs"]) != self.learn.n_epochs:
+            raise ValueError(f"{self.path} was written in a fit of {n} epochs; resume with as many, not "
+                             f"{self.learn.n_epochs}, or begin anew with a Checkpoint at another path")
+        if others := differences(state["fit"], self.learn.epoch_start.fit):
+            raise ValueError(f"{self.path} was written in a fit with {'; '.join(others)}. Resume with the same, or "
+                             "begin anew with a Checkpoint at another path")
+        start, began, trained = self.learn.epoch_start, state["began"], self.learn.recorder.n_batches
+        if trained > began and (began, trained) != start.cut_off:
+            raise ValueError(f"{self.path} was written by a fit that began after {began:,} batches; this learner has "
+                             f"trained {trained:,}, which would be lost. Resume with a new learner, or begin another "
+                             "fit with a Checkpoint at another path")
+        check_state(self.learn, state, source=self.path)
+        self.state, start.began = state, began
+
+    def before_epoch(self) -> None:
+        if self.state and self.learn.epoch < self.state["epoch"]:
+            raise CancelEpoch
+
+    def before_train(self) -> None:
+        if self.state:
+            if (n := self.state["per_epoch"]) != len(self.learn.batches):
+                raise ValueError(f"{self.path} was written in a fit with {n} batches an epoch, this one has "
+                                 f"{len(self.learn.batches)}; resume with the same ShortEpoch")
+            _draw_again(self.learn.data.train, self.state["start"])
+
+    def before_batch(self) -> None:
+        if self.state and self.learn.training:
+            if self.learn.i + 1 == self.state["done"]:
+                self._put_back()        # before the next batch is drawn, as it was when the checkpoint was written
+            raise CancelBatch
+
+    def _put_back(self) -> None:
+        assert self.state is not None
+        restore_state(self.learn, self.state, source=self.path)
+        self.learn.epoch_start.drawn = self.state["start"]
+        self.state, n = None, self.learn.n_epochs
+        if self.learn.epoch + 1 == n and self.learn.i + 1 == len(self.learn.batches):
+            warn(f"{self.path} was written after the last batch of a fit of {n} epoch{'s' * (n > 1)}: nothing was left "
+                 "to train, and its state was put back; to train further, fit with a Checkpoint at another path")

@@ -1,0 +1,64 @@
+"""Scores: the loss and the metrics over a whole set; Collect: its predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...metrics import Metric
+from ..callback import Callback
+
+
+class Scores(Callback):
+    """After each pass over validation rows, `values` holds {"loss": ..., metric: ...} over all of them.
+
+    Raises TypeError at a batch, of training too, whose loss is not a tensor of shape ()."""
+
+    order = -20
+
+    def __init__(self, metrics: list[Metric]):
+        self.metrics = metrics
+        self.values: dict[str, float] = {}
+        self.n = 0
+
+    @property
+    def modes(self) -> dict[str, str | None]:
+        """Column -> which values of it are better, "min" or "max"."""
+        return {"valid_loss": "min", "train_loss": "min"} | {metric.name: metric.mode for metric in self.metrics}
+
+    def before_validate(self) -> None:
+        self.total, self.n = torch.zeros((), dtype=torch.float64, device=self.learn.device), 0
+        for metric in self.metrics:
+            metric.reset()
+
+    def after_loss(self) -> None:
+        loss: Any = self.learn.loss
+        if not isinstance(loss, Tensor) or loss.dim():
+            raise TypeError("a loss must be one number, a tensor of shape (), but that of this batch is "
+                            f"{f'of shape {tuple(loss.shape)}' if isinstance(loss, Tensor) else repr(loss)}; take its "
+                            "mean over the rows of the batch, such as loss.mean()")
+        if not self.learn.training:
+            bs = len(self.learn.yb)
+            self.total += loss.detach().double() * bs
+            self.n += bs
+            pred = self.learn.decode(self.learn.pred)
+            for metric in self.metrics:
+                metric.update(pred, self.learn.yb)
+
+    def after_validate(self) -> None:
+        self.values = {"loss": self.total.item() / self.n if self.n else float("nan")}
+        self.values |= {metric.name: metric.value() for metric in self.metrics}
+
+
+class Collect(Callback):
+    """Keeps what is reported for every batch, and its targets, on the CPU."""
+
+    def __init__(self) -> None:
+        self.preds: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    def after_pred(self) -> None:
+        self.preds.append(self.learn.decode(self.learn.pred).detach().cpu())
+        self.targets.append(self.learn.yb.cpu())

@@ -1,0 +1,269 @@
+"""Files into tables: every format, and what is said of a file that is not one."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import sys
+import warnings
+
+import pandas as pd
+import pytest
+
+from collab import CollabDataBunch
+from collab.data.tables import read_table
+from collab.errors import DataError
+
+RATINGS = pd.DataFrame({"user": [7, 3], "item": [2, 1], "rating": [4.5, 1.0]})
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name: str, content: str | bytes):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+    return write
+
+
+@pytest.mark.parametrize("name, content", [
+    ("r.csv", "user,item,rating\n7,2,4.5\n3,1,1\n"),
+    ("R.CSV", "user,item,rating\r\n7,2,4.5\r\n3,1,1\r\n"),
+    ("bom.csv", "\ufeffuser,item,rating\n7,2,4.5\n3,1,1\n"),
+    ("blank.csv", "\n\nuser,item,rating\n7,2,4.5\n\n3,1,1\n"),
+    ("r.tsv", "user\titem\trating\n7\t2\t4.5\n3\t1\t1\n"),
+    ("u.data", "7\t2\t4.5\n3\t1\t1\n"),
+    ("ratings.dat", "7::2::4.5\n3::1::1\n"),
+    ("r.inter", "user:token\titem:token\trating:float\n7\t2\t4.5\n3\t1\t1\n")])
+def test_the_same_ratings_in_every_text_format(write, name, content):
+    pd.testing.assert_frame_equal(read_table(write(name, content)), RATINGS)
+    pd.testing.assert_frame_equal(read_table(str(write(name, content))), RATINGS)
+
+
+@pytest.mark.parametrize("ending, compress", [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
+def test_compressed_text(write, ending, compress):
+    for name, content in (("r.csv", b"user,item,rating\n7,2,4.5\n3,1,1\n"), ("r.dat", b"7::2::4.5\n3::1::1\n")):
+        path = write(name + ending, compress(content))
+        pd.testing.assert_frame_equal(read_table(path), RATINGS)
+        path.write_bytes(compress(content)[:-9])
+        with pytest.raises(DataError, match="cannot be decompressed"):
+            read_table(path)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "pq"])
+def test_parquet(tmp_path, ending):
+    pytest.importorskip("pyarrow")
+    RATINGS.to_parquet(tmp_path / f"r.{ending}")
+    pd.testing.assert_frame_equal(read_table(tmp_path / f"r.{ending}"), RATINGS)
+
+
+def test_a_first_line_with_a_number_is_data(write):
+    table = read_table(write("r.csv", "ann,Alien,5,880000000,mobile\nbob,Brazil,3,880000001,web\n"))
+    assert list(table) == ["user", "item", "rating", "time", "column_4"]
+    assert table["user"].tolist() == ["ann", "bob"]
+
+
+def test_a_first_line_of_words_is_a_header(write):
+    table = read_table(write("r.csv", "who,what,nan,inf\nann,Alien,5,1\n"))
+    assert list(table) == ["who", "what", "nan", "inf"] and len(table) == 1
+
+
+def test_header_can_be_said(write):
+    path = write("r.csv", "user,item,2024\nann,Alien,5\n")
+    assert list(read_table(path, header=True)) == ["user", "item", "2024"]
+    words = write("w.csv", "ann,Alien,good\nbob,Brazil,bad\n")
+    assert read_table(words, header=False).values.tolist() == [["ann", "Alien", "good"], ["bob", "Brazil", "bad"]]
+
+
+def test_format_and_separator_can_be_said(write):
+    assert read_table(write("r.txt", "7\t2\t4.5\n3\t1\t1\n"), format="tsv").equals(RATINGS)
+    assert read_table(write("s.txt", "user|item|rating\n7|2|4.5\n3|1|1\n"), sep="|").equals(RATINGS)
+    assert read_table(write("s.csv", "user;item;rating\n7;2;4.5\n3;1;1\n"), sep=";").equals(RATINGS)
+    assert read_table(write("b.txt", "7  2 4.5\n3 1   1\n"), sep=r"\s+").equals(RATINGS)
+    assert read_table(write("h.txt", "7##2##4.5\n3##1##1\n"), sep="##").equals(RATINGS)
+
+
+def test_single_colons_and_quotation_marks_belong_to_the_title(write):
+    table = read_table(write("movies.dat", '1::Alien: "Resurrection (1997)::Horror|Sci-Fi\n2::Up::Comedy\n'))
+    assert table.values.tolist() == [[1, 'Alien: "Resurrection (1997)', "Horror|Sci-Fi"], [2, "Up", "Comedy"]]
+
+
+def test_quoted_fields_hold_separators(write):
+    table = read_table(write("movies.csv", 'item,title\n1,"President, The ""Real"" One"\n'))
+    assert table["title"].tolist() == ['President, The "Real" One']
+
+
+def test_recbole_types(write):
+    table = read_table(write("ml.user", "user_id:token\tzip:token\tage:token\ttags:token_seq\tv:float\tw:float_seq\n"
+                                        "1\t02139\t24\t7\t3\t1 2\n2\tT8H1N\t\tnull\t\t3\n"))
+    assert list(table) == ["user_id", "zip", "age", "tags", "v", "w"]
+    assert table["user_id"].tolist() == [1, 2] and table["user_id"].dtype == "int64"
+    assert table["zip"].tolist() == ["02139", "T8H1N"]
+    assert table["age"].tolist() == [24, pd.NA]
+    assert table["tags"].tolist() == ["7", "null"]  # a sequence stays text
+    assert table["v"].dtype == "float64" and table["v"].isna().tolist() == [False, True]
+    assert table["w"].tolist() == ["1 2", "3"]
+
+
+def test_recbole_ids_that_integers_would_spell_in_another_way_stay_text(write):
+    table = read_table(write("ml.item", "item_id:token\n007\n7\n"))
+    assert table["item_id"].tolist() == ["007", "7"]
+
+
+def test_other_encodings_can_be_said(write):
+    path = write("m.csv", "item,title\n1,Misérables\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"not written in UTF-8.*0xe9.*encoding='latin-1'"):
+        read_table(path)
+    assert read_table(path, encoding="latin-1")["title"].tolist() == ["Misérables"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8", "utf-8-sig", "cp037"])
+@pytest.mark.parametrize("name, sep", [("m.csv", ","), ("m.dat", "::")])
+def test_every_encoding_that_is_said_is_read_also_where_a_line_feed_is_not_one_byte(write, name, sep, encoding):
+    text = f"item{sep}title\r\n1{sep}Misérables\n2{sep}Up\n"
+    table = read_table(write(name, text.encode(encoding)), encoding=encoding)
+    assert list(table) == ["item", "title"] and table.values.tolist() == [[1, "Misérables"], [2, "Up"]]
+
+
+def test_an_encoding_that_is_not_said_or_not_known_is_refused_with_a_likely_one(write):
+    path = write("m.csv", "item,title\n1,Up\n".encode("utf-16"))
+    with pytest.raises(DataError, match="not written in UTF-8.*encoding='utf-16'"):
+        read_table(path)
+    with pytest.raises(DataError, match="holds bytes of 0.*encoding='utf-16'"):
+        read_table(write("n.csv", "item,title\n1,Up\n".encode("utf-16-le")))
+    for unknown in ("klingon", "hex", "", None):
+        with pytest.raises(DataError, match=f"encoding={unknown!r} is not one that Python knows.*'latin-1'"):
+            read_table(path, encoding=unknown)
+
+
+@pytest.mark.parametrize("name, content", [
+    ("r.csv", "user,item,rating\r7,2,4.5\r3,1,1\r"), ("r.csv", "7,2,4.5\r3,1,1"), ("u.data", "7\t2\t4.5\r3\t1\t1\r"),
+    ("r.inter", "user:token\titem:token\trating:float\r7\t2\t4.5\r3\t1\t1\r"), ("r.dat", "7::2::4.5\r3::1::1\r")])
+def test_lines_may_end_in_a_carriage_return(write, name, content):
+    pd.testing.assert_frame_equal(read_table(write(name, content)), RATINGS)
+
+
+@pytest.mark.parametrize("begin, says", [
+    (b"PK\x03\x04\x14\0", "zip archive, as Excel's .xlsx is: save the sheet as CSV"),
+    (b"\x1f\x8b\x08\0", "name it .gz"), (b"PAR1\x15\x04", "name it .parquet"), (b"%PDF-1.7\n", "a PDF"),
+    (b"\xd0\xcf\x11\xe0\xa1", "old Excel"),
+    (b"<!DOCTYPE html>\n<html>", "a web page"), (b"\n <HTML lang='en'>", "a web page"),
+    (b"SQLite format 3\0", "a database")])
+@pytest.mark.parametrize("name", ["r.csv", "r.inter", "r.dat"])
+def test_a_file_that_is_no_text_is_told_by_what_it_is(write, name, begin, says):
+    with pytest.raises(DataError, match=f"r[.].* is not the text that its name says, but .*{says}"):
+        read_table(write(name, begin + b"1,2,3\n" * 20))
+
+
+def test_words_that_other_files_begin_with_may_be_columns(write):
+    assert list(read_table(write("r.csv", "PAR1,PK,BZh\n1,2,3\n"))) == ["PAR1", "PK", "BZh"]
+
+
+@pytest.mark.parametrize("options", [{"sep": "|"}, {"sep": "|", "header": False}])
+def test_a_separator_that_is_said_wins_over_the_ending(write, options):
+    path = write("u.item", "1|Misérables (1995)|Drama\n2|Up|\n".encode("latin-1"))
+    table = read_table(path, encoding="latin-1", **options)
+    assert table.iloc[:, :2].values.tolist() == [[1, "Misérables (1995)"], [2, "Up"]]
+    tabs = write("u.user", "1\t24\n2\t53\n")
+    assert read_table(tabs, header=False).values.tolist() == [[1, 24], [2, 53]]
+    assert list(read_table(write("r.inter", "user:token\titem:token\n1\t2\n"), sep="\t")) == ["user", "item"]
+
+
+def test_missing_file_is_named_in_full_with_one_that_is_near(write, tmp_path, monkeypatch):
+    write("ratings.csv", "1,2,3\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as caught:
+        read_table("rating.csv")
+    assert str(caught.value) == f"there is no file {tmp_path / 'rating.csv'}; did you mean 'ratings.csv'?"
+    with pytest.raises(DataError, match=r"not even the folder .*nowhere"):
+        read_table("nowhere/ratings.csv")
+
+
+@pytest.mark.parametrize("name, content, said", [
+    ("r.csv", "", "r.csv is empty"),
+    ("r.csv", "\n \n\n", "nothing in it but blank lines"),
+    ("r.xlsx", "x", r"'.xlsx' is not known; known are .csv, .*\.inter.*format=, one of 'csv'"),
+    ("ratings", "x", "ending '' is not known"),
+    ("r.csv", "a,b,c\n1,2,3\n4,5,6,7\n", "r.csv, line 3: 4 fields, where the lines before have 3"),
+    ("r.csv", "a,b,c\n1,2,3,4\n", "more fields than the first line has columns"),
+    ("r.csv", 'a,b,c\n1,"2,3\n', "cannot be parsed"),
+    ("r.csv", "user;item;rating\n1;2;3\n", "single column .*sep=';'"),
+    ("r.inter", "user\titem\n1\t2\n", "line 1: expected RecBole's typed headers"),
+    ("r.inter", "user:word\titem:token\n1\t2\n", "types: token, token_seq, float, float_seq"),
+    ("r.inter", "user:token\trating:float\n1\tgood\n", "cannot be parsed: .*good"),
+    ("r.csv.gz", "not compressed", "cannot be decompressed"),
+    ("r.parquet", "no parquet", "cannot be read as Parquet")])
+def test_what_is_wrong_is_said(write, name, content, said):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match=said):
+            read_table(write(name, content))
+
+
+def test_folder_and_unknown_format(tmp_path, write):
+    with pytest.raises(DataError, match="is a folder"):
+        read_table(tmp_path)
+    with pytest.raises(DataError, match="format='excel' is not one of 'csv', 'tsv', '::', 'recbole', 'parquet'"):
+        read_table(write("r.csv", "1,2,3\n"), format="excel")
+
+
+def test_parquet_without_pyarrow_says_how_to_install_it(write, monkeypatch):
+    def fail(*args: object, **kwargs: object) -> None:
+        raise ImportError("Unable to find a usable engine")
+    monkeypatch.setattr(pd, "read_parquet", fail)
+    with pytest.raises(DataError, match="pip install pyarrow$"):
+        read_table(write("r.parquet", "x"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions work in another way there")
+def test_file_that_may_not_be_read(write, monkeypatch):
+    path = write("r.csv", "1,2,3\n")
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        read_table(path)
+
+
+@pytest.mark.parametrize(("ids", "expected"), [
+    (["007", "7"], ["007", "7"]), (["1e3", "1000"], ["1e3", "1000"]), (["True", "TRUE"], ["True", "TRUE"]),
+    (["NA", "None"], ["NA", "None"]), (["1.50", "x"], ["1.50", "x"]), (["7", "-12"], [7, -12]),
+    (["9" * 20, "1"], [int("9" * 20), 1]),
+])
+def test_ids_of_a_csv_stay_different_when_they_are_written_differently(tmp_path, ids, expected):
+    (tmp_path / "r.csv").write_text("user,item,rating\n" + "".join(f"{id},a,3\n" for id in ids))
+    assert read_table(tmp_path / "r.csv")["user"].tolist() == expected
+
+
+@pytest.mark.parametrize("ids", [["1.10", "1.1"], ["0.1234567890123456789", "0.1234567890123456788"], ["1.0", "2.0"],
+                                 ["1", "1.0"], ["2.5", "NaN"]])
+@pytest.mark.parametrize("header", ["user,item,rating", "who,what,rating", "rating,user_id,x", "x,y,userId",
+                                    "a,b,movieId"])
+def test_ids_are_text_unless_all_are_integers(write, ids, header):
+    name = next(c for c in ("user", "who", "user_id", "userId", "movieId") if c in header.split(","))
+    rows = [[id if c == name else f"{k}{k}" for c in header.split(",")] for k, id in enumerate(ids, 1)]
+    table = read_table(write("r.csv", "\n".join([header, *map(",".join, rows)]) + "\n"))
+    assert table[name].tolist() == ids
+
+
+def test_a_column_that_is_said_to_hold_ids_does(write):
+    path = write("r.csv", "when,stars,version,rating\n1,2,1.10,4.50\n2,1,1.1,4.5\n")
+    assert read_table(path)["version"].tolist() == [1.1, 1.1]
+    assert read_table(path, ids=["version"])["version"].tolist() == ["1.10", "1.1"]
+    data = CollabDataBunch.from_csv(path, user_name="version", item_name="stars", rating_name="rating", valid_pct=0,
+                                    seed=0, device="cpu")
+    assert [*data.users] == ["1.1", "1.10"] and data.train.tensors[2].tolist() == [4.5, 4.5]
+
+
+def test_the_second_column_holds_ids_or_prices_and_nothing_is_lost_either_way(write):
+    assert read_table(write("i.csv", "item,price\n1,9.50\n2,12.00\n"))["price"].tolist() == [9.5, 12.0]
+    assert read_table(write("j.csv", "who,version,stars\n1,1.10,4.0\n1,1.1,5\n"))["version"].tolist() == ["1.10", "1.1"]
+    assert read_table(write("k.csv", "who,rating\n1,4.50\n1,4.5\n"))["rating"].tolist() == [4.5, 4.5]
+
+
+def test_numbers_of_a_csv_are_numbers_and_its_words_for_missing_are_missing(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n1,a,4\n2,b,4.5\n3,c,NaN\n4,d,\n5,e,1e-05\n6,f,inf\n")
+    ratings = read_table(tmp_path / "r.csv")["rating"]
+    assert ratings.dtype == "float64" and ratings.isna().tolist() == [False, False, True, True, False, False]
+    assert ratings[[0, 1, 4, 5]].tolist() == [4.0, 4.5, 1e-05, float("inf")]

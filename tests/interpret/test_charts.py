@@ -1,0 +1,293 @@
+"""Interactive charts and the report in a real browser: what is drawn follows the clicks, and nothing is fetched."""
+
+import json
+import shutil
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from collab import (
+    CollabDataBunch,
+    CollabInterpretation,
+    DataError,
+    chart_counts,
+    chart_norms,
+    collab_learner,
+    synthetic,
+)
+from collab.datasets.rating_set import RatingSet
+from collab.interpret.charts import COLOUR, encode_groups, rarest
+from collab.interpret.maps import need
+
+alt = pytest.importorskip("altair")
+GENRES = ["Drama", "Comedy|Drama", "R&B (soul)|Comedy", ""]
+
+
+@pytest.fixture(scope="module")
+def ml():
+    """Eighty films whose genres go round, and forty users whose jobs do."""
+    made = synthetic(n_users=40, n_items=80, n_ratings=1500, seed=0)
+    items = made.items.assign(title=[f"<i>Film</i> {k}" for k in range(len(made.items))], year=1990,
+                              genres=[GENRES[k % 4] for k in range(len(made.items))])
+    users = made.users.assign(occupation=[("artist", "none", "student")[k % 3] for k in range(len(made.users))])
+    return RatingSet(made.ratings, items, users, "made", "")
+
+
+@pytest.fixture(scope="module")
+def interp(ml):
+    data = CollabDataBunch.from_df(ml.ratings, items=ml.items, users=ml.users, seed=0)
+    learn = collab_learner(data, n_factors=8)
+    with learn.no_logging():
+        learn.fit_one_cycle(2)
+    return CollabInterpretation(learn)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    programs = shutil.which("chromium"), shutil.which("chromedriver")
+    if None in programs:
+        pytest.skip("there is no chromium and chromedriver to open pages with")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "window-size=1400,1000",
+                 f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    yield driver
+    driver.quit()
+
+
+def opened(browser, path):
+    """Open a page and wait until its chart is drawn, and can be asked as window.view."""
+    for log in ("performance", "browser"):
+        browser.get_log(log)
+    browser.get(path.as_uri())
+    end = time.monotonic() + 30
+    while not browser.execute_script("return typeof (window.view || {}).scenegraph === 'function'"):
+        assert time.monotonic() < end, "no chart was drawn"
+        time.sleep(0.1)
+
+
+def requests_and_errors(browser):
+    """(addresses that were asked for beyond the page and what it holds, what the console says)."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert asked                                            # the page itself is one: the log is really kept
+    return [url for url in asked if not url.startswith(("file:", "data:", "blob:"))], browser.get_log("browser")
+
+
+def drawn(browser, kind):
+    """The marks of a kind (symbol, rect) that the view shows: id, x, y, area on the screen, colour, panel."""
+    return browser.execute_script(f"""
+        const found = [], visit = (item, panel) => {{
+            if (item.marktype === '{kind}' && item.role === 'mark')
+                item.items.forEach(i => found.push([i.datum.id, i.x, i.y, i.bounds.width() * i.bounds.height(), i.fill,
+                                                    panel]));
+            (item.items || []).forEach(i => visit(i, item.marktype === 'group' ? item.name || panel : panel));
+        }};
+        visit(window.view.scenegraph().root, '');
+        return found;""")
+
+
+def act(browser, actions):
+    """Do it, and wait until what follows is drawn."""
+    actions.perform()
+    browser.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => window.view.runAsync()"
+                                 ".then(() => done()));")
+
+
+def corner(browser):
+    """Where the upper left corner of the first panel is, on the screen."""
+    return browser.execute_script("""
+        const view = window.view, canvas = view.container().querySelector('canvas, svg.marks');
+        canvas.scrollIntoView({block: 'center'});
+        const box = canvas.getBoundingClientRect(), origin = view.origin(), padding = view.padding();
+        return [box.x + origin[0] + padding.left, box.y + origin[1] + padding.top];""")
+
+
+def click_group(browser, name, shift=False):
+    """A real click in the middle of the bar of a group."""
+    from selenium.webdriver import ActionChains, Keys
+    x, y = browser.execute_script(f"""
+        let at = null;
+        const visit = (item, dx, dy) => {{
+            if (item.datum && item.datum.group === '{name}' && item.mark && item.mark.marktype === 'rect')
+                at = [dx + (item.bounds.x1 + item.bounds.x2) / 2, dy + (item.bounds.y1 + item.bounds.y2) / 2];
+            const [gx, gy] = item.mark && item.mark.marktype === 'group' ? [item.x || 0, item.y || 0] : [0, 0];
+            (item.items || []).forEach(i => visit(i, dx + gx, dy + gy));
+        }};
+        visit(window.view.scenegraph().root, 0, 0);
+        return at;""")
+    left, top = corner(browser)
+    actions = ActionChains(browser)
+    actions.w3c_actions.pointer_action.move_to_location(int(left + x), int(top + y))
+    if shift:
+        actions.key_down(Keys.SHIFT)
+    actions.click()
+    if shift:
+        actions.key_up(Keys.SHIFT)
+    act(browser, actions)
+
+
+def test_a_click_on_a_genre_of_the_map_leaves_its_items_as_they_are_and_nothing_leaves_the_report(interp, browser,
+                                                                                                  tmp_path):
+    opened(browser, interp.report(tmp_path / "report.html"))
+    genres = interp.map("pca")["genres"]
+    before = {id: rest for id, *rest in drawn(browser, "symbol")}
+    assert len(before) == len(genres)
+    for name, shift, pattern in (("Drama", False, "Drama"), ("R&B (soul)", True, "Drama|soul")):
+        click_group(browser, name, shift)
+        after = {id: rest for id, *rest in drawn(browser, "symbol")}
+        assert len(after) == genres.str.contains(pattern).sum()
+        assert after == {id: before[id] for id in after}        # neither place nor size nor colour has changed
+    assert requests_and_errors(browser) == ([], [])
+
+
+def saved(chart, path):
+    """The chart as a page of its own whose view the test can ask."""
+    chart.save(path, inline=True)
+    page = path.read_text()
+    call = "vegaEmbed('#vis', spec, embedOpt)"
+    assert page.count(call) == 1
+    path.write_text(page.replace(call, f"{call}.then(result => {{ window.view = result.view; }})"))
+    return path
+
+
+@pytest.mark.parametrize(("by", "name"), [("item", "Comedy"), ("user", "artist")])
+def test_a_click_on_a_group_recounts_the_histograms(ml, by, name, browser, tmp_path):
+    opened(browser, saved(chart_counts(ml, by), tmp_path / "counts.html"))
+    before = drawn(browser, "rect")
+    click_group(browser, name)
+    after = drawn(browser, "rect")
+    assert sum(area for *_, area, _, _ in after) < sum(area for *_, area, _, _ in before) and len(after) <= len(before)
+    counted = browser.execute_script("""
+        return Object.keys(window.view.getState({data: (n, d) => true}).data).map(name => window.view.data(name))
+            .filter(rows => rows.length && 'sum_n' in rows[0]).map(rows => rows.reduce((s, r) => s + r.sum_n, 0));""")
+    table = (ml.item_table() if by == "item" else ml.user_table()).query("n_ratings > 0")
+    column = table["genres" if by == "item" else "occupation"]
+    assert sorted(set(counted)) == [column.str.contains(name).sum(), len(table)]
+    assert requests_and_errors(browser) == ([], [])
+
+
+def test_the_norms_of_several_models_open_without_a_word_on_the_console(interp, browser, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chart = chart_norms({"one": interp, "wd=0.1 [two]": interp})
+    opened(browser, saved(chart, tmp_path / "norms.html"))
+    assert len(drawn(browser, "symbol")) == 2 * len(interp.norms(min_ratings=1))
+    assert requests_and_errors(browser) == ([], [])
+
+
+def test_a_brush_over_one_panel_marks_the_same_items_in_both(interp, browser, tmp_path):
+    from selenium.webdriver import ActionChains
+    opened(browser, saved(chart_norms({"one": interp, "two": interp}), tmp_path / "norms.html"))
+    x, y = corner(browser)
+    actions = ActionChains(browser)
+    pointer = actions.w3c_actions.pointer_action.move_to_location(int(x) + 3, int(y) + 3).pointer_down()
+    for right, down in ((20, 20), (145, 270)):
+        pointer.move_to_location(int(x) + right, int(y) + down)
+    pointer.pointer_up()
+    act(browser, actions)
+    marked = {panel: {id for id, *_, fill, of in drawn(browser, "symbol") if of == panel and fill == COLOUR}
+              for *_, panel in drawn(browser, "symbol")}
+    left, right = marked.values()
+    assert left == right and 0 < len(left) < len(interp.norms(min_ratings=1))
+
+
+# Without a browser ------------------------------------------------------------------------------------------------
+
+def test_a_group_may_have_any_name_and_a_row_several_or_none():
+    codes, groups = encode_groups(pd.Series(["a|b", "b", "", None, "b|(c|d"]))
+    assert groups.to_numpy().tolist()[0] == [0, "b", 3] and set(groups["group"]) == {"a", "b", "(c", "d"}
+    number = dict(zip(groups["group"], groups["code"]))
+    assert codes == [f"|{number['a']}|0|", "|0|", "|", "|", f"|0|{number['(c']}|{number['d']}|"]
+    assert rarest(pd.Series(["a|b", "b", ""]), groups) == ["a", "b", "none"]
+
+
+def test_histograms_without_groups_have_nothing_to_pick(ml):
+    bare = RatingSet(ml.ratings, ml.items.drop(columns="genres"), ml.users.drop(columns="occupation"), "bare", "")
+    for by in ("user", "item"):
+        spec = json.dumps(chart_counts(bare, by).to_dict())
+        assert "pick" not in spec
+
+
+def test_histograms_count_every_user_and_item_once(ml):
+    for by, table in (("user", ml.user_table()), ("item", ml.item_table())):
+        spec = chart_counts(ml, by).to_dict()
+        for histogram in spec["hconcat"][1:]:
+            assert sum(bar["n"] for bar in histogram["data"]["values"]) == (table["n_ratings"] > 0).sum()
+
+
+def test_charts_say_what_is_missing(ml, interp):
+    with pytest.raises(DataError, match=r"no column 'zodiac' in ml.users; its columns are"):
+        chart_counts(ml, group="zodiac")
+    with pytest.raises(ValueError, match="neither 'item' nor 'user'"):
+        chart_counts(ml, by="film")
+    with pytest.raises(ValueError, match="no models to compare"):
+        chart_norms({})
+    with pytest.raises(ValueError, match="'tsne', 'pca' or 'umap'"):
+        interp.map("som")
+
+
+def test_the_map_repeats_and_lays_neighbours_side_by_side(interp):
+    one, other = interp.tsne(), interp.tsne()
+    pd.testing.assert_frame_equal(one, other)
+    assert [*one] == ["id", "title", "n_ratings", "year", "genres", "x", "y"]
+    places = one[["x", "y"]].to_numpy()
+    unit = interp.learn.weight(one["id"].tolist()).numpy()
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    nearest = np.argsort(-(unit @ unit.T), axis=1)[:, 1]
+    apart = np.linalg.norm(places - places[nearest], axis=1).mean()
+    assert apart < 0.8 * np.linalg.norm(places[:, None] - places[None], axis=2).mean()
+
+
+def test_the_map_is_scikit_learn_s_t_sne_on_cosines(interp):
+    from sklearn.manifold import TSNE
+    found = interp.map(top=30, seed=7)
+    weight = interp.learn.weight(found["id"].tolist()).double().numpy()
+    expected = TSNE(metric="cosine", init="random", random_state=7, perplexity=29 / 3).fit_transform(weight)
+    np.testing.assert_allclose(found[["x", "y"]], expected, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("end", ["</script>", "</SCRIPT >"])
+def test_a_title_a_group_and_a_name_cannot_end_the_script_of_a_saved_page(interp, ml, end, tmp_path):
+    items = ml.items.assign(title=f"{end}<script>throw 1</script>", genres=f"{end}|x")
+    learn = collab_learner(CollabDataBunch.from_df(ml.ratings, items=items, seed=0), n_factors=4)
+    evil = CollabInterpretation(learn)
+    odd = RatingSet(ml.ratings, items.rename(columns={"genres": end}), ml.users, "odd", "")
+    for k, (chart, tame) in enumerate((
+            (evil.chart_map("pca"), interp.chart_map("pca")), (chart_norms({end: evil}), chart_norms({"a": interp})),
+            (chart_counts(odd, "item", end), chart_counts(ml, "item")))):
+        pages = [saved(c, tmp_path / f"{name}{k}.html").read_text().lower() for name, c in (("a", chart), ("b", tame))]
+        assert pages[0].count("</script") == pages[1].count("</script")
+
+
+def test_genres_in_lists_are_refused_with_the_way_to_join_them(ml):
+    listed = RatingSet(ml.ratings, ml.items.assign(genres=[["a", "b"]] * len(ml.items)), ml.users, "", "")
+    for ask in (lambda: chart_counts(listed, "item"), listed.genre_counts):
+        with pytest.raises(DataError, match=r"'genres' holds lists \(such as \['a', 'b'\]\).* '\|'; join them with"):
+            ask()
+
+
+def test_what_is_not_installed_is_named_as_it_is_installed(monkeypatch):
+    import sys
+    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
+    with pytest.raises(ImportError, match="this needs scikit-learn, .*: pip install scikit-learn; all that charts"):
+        need("sklearn.manifold")
+    for module, package in (("vl_convert", "vl-convert-python"), ("umap", "umap-learn")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(ImportError, match=f"this needs {package}, .*: pip install {package}"):
+            need(module)
+
+
+@pytest.mark.parametrize(("method", "least"), [("tsne", 4), ("pca", 2)])
+def test_a_map_says_how_many_items_it_needs(interp, method, least):
+    assert len(interp.map(method, top=least)) == least and interp.map.__name__ == "map"
+    with pytest.raises(DataError, match=f"by {method} needs at least {least} items, got {least - 1}; lower"):
+        interp.map(method, top=least - 1)
