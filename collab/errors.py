@@ -19,8 +19,19 @@ class CollabWarning(UserWarning):
 
 def warn(message: str) -> None:
     """Warn with a `CollabWarning` at the line outside this package that led here, however deep the calls between."""
+    warnings.warn(message, CollabWarning, stacklevel=_outside())
+
+
+def renamed(old: str, new: str) -> None:
+    """Warn with a DeprecationWarning, at the line outside this package, that `old` is called `new` from now on."""
+    warnings.warn(f"{old} is called {new} now; the old name goes with the next version", DeprecationWarning,
+                  stacklevel=_outside())
+
+
+def _outside() -> int:
+    """How many frames above the caller the first one outside this package is, as `warnings.warn` counts."""
     between = __name__.partition(".")[0], "functools", "contextlib"     # the latter call ours for others of ours
-    level, frame = 1, sys._getframe()
+    level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in between:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, CollabWarning, stacklevel=level)
+    return level

@@ -123,7 +123,7 @@ def _fill_dense(rng: np.random.Generator, pairs: np.ndarray, user_weight: np.nda
     key = np.add.outer(np.log(user_weight), np.log(item_weight)).ravel() + rng.gumbel(size=user_weight.size
                                                                                         * item_weight.size)
     key[pairs] = np.inf
-    return np.argpartition(-key, n - 1)[:n]
+    return np.sort(np.argpartition(-key, n - 1)[:n])       # which are found in an order of the CPU's own
 
 
 def _fill_sparse(rng: np.random.Generator, pairs: np.ndarray, user_weight: np.ndarray, item_weight: np.ndarray,

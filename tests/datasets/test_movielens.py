@@ -19,8 +19,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from collab.data import movielens as module
 from collab.datasets import download, movielens_formats
+from collab.datasets import movielens as module
 from collab.datasets.movielens import EDITIONS, movielens
 from collab.datasets.rating_set import RatingSet
 from collab.errors import DataError

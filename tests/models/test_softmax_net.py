@@ -18,9 +18,9 @@ from collab import (
     collab_learner,
     evaluate,
     load_learner,
-    objectives,
     per_user_split,
 )
+from collab.learner import objectives
 
 PAIRS = torch.tensor([[1, 1, 1, 2, 3, 3], [1, 2, 4, 3, 2, 5]])      # (users, items)
 CODES = torch.tensor([[0, 0], [0, 1], [1, 0], [2, 0], [0, 2], [2, 0]])
