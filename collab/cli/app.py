@@ -21,7 +21,6 @@ from ..data.new_user import rated_file
 from ..errors import DataError, warn
 from ..interpret import CollabInterpretation
 from ..interpret.labels import whom
-from ..learner.closed_form import ClosedFormLearner
 from ..learner.collab_learner import CollabLearner
 from ..learner.factory import collab_learner, load_learner
 from . import demo as demo_module
@@ -175,7 +174,7 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
         print(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: the "
               "average one stands for these.\n")
     learn = collab_learner(bunch, model.value, n_factors=factors or 50, lr=lr, wd=wd)
-    if isinstance(learn, ClosedFormLearner):
+    if learn.collab_model.solved:
         learn.fit(epochs)
     else:
         learn.fit_one_cycle(epochs or EPOCHS.get(model, 5))

@@ -227,7 +227,8 @@ class CollabDataBunch(DataBunch):
     @property
     def interactions(self) -> Interactions:
         """The training part as rows and sizes."""
-        return Interactions(*self.train.tensors, self.n_users, self.n_items)
+        users, items, ratings = self.train.tensors
+        return Interactions(users, items, ratings, self.n_users, self.n_items)
 
     @cached_property
     def histories(self) -> Histories:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data.interactions import Interactions
 from ..numerics import products
+from .base import CollabModel, Scorer, Side
 from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
 from .solved import check_rows
 
@@ -55,8 +58,8 @@ class EASE(RememberingModel):
 
     `weight` (n_items, n_items) is B transposed: row i holds what each item of a history adds to the score of item i.
     Memory is 4 n_items^2 bytes, and some 8 times that while solving, in float64; above 50,000 items, or where memory
-    is too small for fewer, ValueError is raised. `remember` keeps the histories that users are scored from; row 0, the
-    unknown user, has the average history, and so have users without ratings."""
+    is too small for fewer, ValueError is raised. `set_interactions` keeps the histories that users are scored from;
+    row 0, the unknown user, has the average history, and so have users without ratings."""
 
     empty_is_average = True
 
@@ -70,17 +73,15 @@ class EASE(RememberingModel):
             raise ValueError(f"reg must be a finite number above 0, got {reg!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
-        self.config = {"n_items": n_items, "reg": reg, "dropout": dropout, "user_power": user_power,
-                       "implicit": implicit}
         self.reg, self.dropout, self.user_power, self.implicit = reg, dropout, user_power, implicit
         with _room_for(n_items):
             self.weight = nn.Parameter(torch.zeros(n_items, n_items), requires_grad=False)
         nobody = torch.zeros(0, dtype=torch.int64)
         self._keep(nobody, nobody, torch.zeros(0), 1, n_items)
 
-    def id_tables(self) -> list[Tensor]:
+    def id_tables(self) -> dict[Side, list[Tensor]]:
         """Row i of the weights is that of item i."""
-        return [self.weight]
+        return {"item": [self.weight]}
 
     # Scores ------------------------------------------------------------------------------------------------------
 
@@ -97,15 +98,23 @@ class EASE(RememberingModel):
                          products(histories, self.weight, items))
         return torch.cat(parts)
 
-    def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
+    def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
         items, ratings = items.to(self.weight.device), ratings.to(self.weight)
         check_rows(torch.ones_like(items), items, ratings, 2, len(self.weight))
         _, items, values = self._histories_of(torch.zeros_like(items), items, ratings)
         return products(values[None], self.weight[:, items])[0]
 
-    def similarity(self, left: Tensor, right: Tensor) -> Tensor:
+    def similarity(self, side: Side) -> Scorer:
         """What a rated item of `left` (m,) adds to the scores of items `right` (n,): B, shape (m, n)."""
-        return self.weight[right][:, left].T
+        if side == "user":
+            return super().similarity(side)
+        return lambda left, right: self.weight[right][:, left].T
+
+    def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
+                   solved: Callable[[], Tensor]) -> CollabModel:
+        made = copy.deepcopy(self)
+        made.set_interactions(interactions)
+        return made
 
     # Solving -----------------------------------------------------------------------------------------------------
 
@@ -113,7 +122,7 @@ class EASE(RememberingModel):
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
         """G = X' diag(w) X of rows and ratings of shape (n,), (n_items, n_items) float64, in bounded further memory.
 
-        Raises ValueError for rows that the model does not have. The histories are kept too, see `remember`."""
+        Raises ValueError for rows that the model does not have. The histories are kept too, see `set_interactions`."""
         users, items, ratings = users.to(self.weight.device), items.to(self.weight.device), ratings.to(self.weight)
         check_rows(users, items, ratings, int(users.max()) + 1 if len(users) else 0, len(self.weight))
         users, items, values = self._histories_of(users, items, ratings)
@@ -153,8 +162,9 @@ class EASE(RememberingModel):
         self.weight[0] = self.weight[1:].mean(0)
 
     def solve(self, users: Tensor, items: Tensor, ratings: Tensor) -> EASE:
-        """`remember` and solve, for use without a learner."""
-        self.remember(users, items, ratings, int(users.max()) + 1 if len(users) else 1)
+        """`set_interactions` and solve, for use without a learner."""
+        n_users = int(users.max()) + 1 if len(users) else 1
+        self.set_interactions(Interactions(users, items, ratings, n_users, len(self.weight)))
         self.sweep(self.prepare(users, items, ratings))
         return self
 
@@ -166,10 +176,10 @@ class EASE(RememberingModel):
         fit = (rest * (prepared[1:, 1:] @ rest)).sum()
         return (fit + (self._ridge(prepared)[1:, None] * b.square()).sum()).item()
 
-    def remember(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> None:
+    def set_interactions(self, interactions: Interactions) -> None:
         """Keep the histories of users 1 to n_users - 1; they are not part of the state dict, as they are the data."""
-        users, items, ratings = users.to(self.weight.device), items.to(self.weight.device), ratings.to(self.weight)
-        self._keep(*self._histories_of(users, items, ratings), n_users, len(self.weight))
+        users, items, ratings = (t.to(self.weight.device) for t in interactions[:3])
+        self._keep(*self._histories_of(users, items, ratings.to(self.weight)), interactions.n_users, len(self.weight))
 
     # Inside ------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..data.interactions import Interactions
 from ..numerics import products
+from .base import Scorer, Side
 from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
 from .solved import check_rows
 
@@ -41,8 +43,9 @@ class InfiniteAE(RememberingModel):
 
     `weight` (n_users, n_users) is K (K + reg I)^-1: row u holds what each user's history adds to the scores of u, who
     are the neighbours of u. The unknown user and those without ratings have the average row. Memory is 4 n_users^2
-    bytes, and some 10 times that while solving, in float64; above 50,000 users ValueError is raised. `remember` keeps
-    who rated each item. The defaults were chosen on parts of MovieLens-100K's training rows."""
+    bytes, and some 10 times that while solving, in float64; above 50,000 users ValueError is raised.
+    `set_interactions` keeps who rated each item. The defaults were chosen on parts of MovieLens-100K's training
+    rows."""
 
     unknown_row = True          # and those of cold users: `sweep` makes them
 
@@ -58,7 +61,6 @@ class InfiniteAE(RememberingModel):
             raise ValueError(f"depth must be a whole number, at least 0, got {depth!r}")
         if not math.isfinite(item_power):
             raise ValueError(f"item_power must be a finite number, got {item_power!r}")
-        self.config = {"n_users": n_users, "n_items": n_items, "reg": reg, "depth": depth, "item_power": item_power}
         self.reg, self.depth, self.item_power, self.n_items = reg, depth, item_power, n_items
         self.weight = nn.Parameter(torch.zeros(n_users, n_users), requires_grad=False)
         nobody = torch.zeros(0, dtype=torch.int64)
@@ -73,7 +75,7 @@ class InfiniteAE(RememberingModel):
         return self._summed(self.weight[users], items)
 
     @torch.no_grad()
-    def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
+    def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
         """The kernel ridge for somebody new, k (K + reg I)^-1 X: nothing is solved again."""
         items = torch.unique(items.to(self.weight.device))
         check_rows(torch.ones_like(items), items, torch.ones(len(items)), 2, self.n_items)
@@ -85,20 +87,25 @@ class InfiniteAE(RememberingModel):
         dual = (kernel - kernel @ self.weight.double()) / self.reg      # (K + reg I)^-1 = (I - weight) / reg
         return self._summed(dual[None].float(), torch.arange(self.n_items, device=items.device))[0]
 
-    def user_similarity(self, left: Tensor, right: Tensor) -> Tensor:
+    def similarity(self, side: Side) -> Scorer:
         """How much users `right` (n,) add to the scores of users `left` (m,), (m, n)."""
-        return self.weight[left][:, right]
+        if side == "item":
+            return super().similarity(side)
+        return lambda left, right: self.weight[left][:, right]
+
+    def id_tables(self) -> dict[Side, list[Tensor]]:
+        return {}
 
     # Solving -----------------------------------------------------------------------------------------------------
 
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
         """K of rows and ratings of shape (n,), (n_users, n_users) float64; zeros for users without ratings.
 
-        Raises ValueError for rows that the model does not have. Who rated what is kept too, see `remember`."""
+        Raises ValueError for rows that the model does not have. Who rated what is kept too, see `set_interactions`."""
         users, items = users.to(self.weight.device), items.to(self.weight.device)
         n_users = len(self.weight)
         check_rows(users, items, ratings, n_users, self.n_items)
-        self.remember(users, items, ratings, n_users)
+        self.set_interactions(Interactions(users, items, ratings, n_users, self.n_items))
         scale, lengths = self._scale(), self._lengths()
         gram = torch.zeros(n_users, n_users, dtype=torch.float64, device=users.device)
         for some in torch.arange(1, self.n_items, device=users.device).split(max(1, MAX_NUMBERS // n_users)):
@@ -138,11 +145,11 @@ class InfiniteAE(RememberingModel):
             total += (x.double() * (x - x @ self.weight.T).double()).sum().item()
         return total
 
-    def remember(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> None:
+    def set_interactions(self, interactions: Interactions) -> None:
         """Keep who rated each item; it is not part of the state dict, as it is the data."""
-        items, users, values = unique_pairs(items.to(self.weight.device), users.to(self.weight.device),
-                                            ratings.to(self.weight), n_users)
-        self._keep(items, users, torch.ones_like(values), self.n_items, n_users)
+        users, items, ratings = (t.to(self.weight.device) for t in interactions[:3])
+        items, users, values = unique_pairs(items, users, ratings.to(self.weight), interactions.n_users)
+        self._keep(items, users, torch.ones_like(values), self.n_items, interactions.n_users)
 
     # Inside ------------------------------------------------------------------------------------------------------
 

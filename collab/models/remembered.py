@@ -1,4 +1,4 @@
-"""RememberingModel: a solved model that scores from who rated what, and is told it anew wherever it is loaded."""
+"""RememberingModel: a solved model that scores from who rated what, and is told it wherever it is loaded."""
 
 from __future__ import annotations
 
