@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.histories import Histories
 from ..numerics import products
+from ..ragged import Ragged
 
 MAX_SCORES = 1 << 22        # scores that are held at a time; with their keys and copies some 200 MiB
 MAX_PAIRS = 1 << 16         # pairs that a model scores one by one at a time; its layers may be wide
@@ -68,7 +68,7 @@ def check_exclude(exclude: str | None) -> None:
 
 
 @torch.no_grad()
-def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen: Histories | None = None,
+def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen: Ragged | None = None,
           seen_by: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The `k` best candidates of each query: (rows int64, scores float32), both (len(queries), k), on the CPU.
 
@@ -95,7 +95,7 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen
     return torch.cat(rows), torch.cat(best)
 
 
-def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Histories | None) -> Tensor:
+def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Ragged | None) -> Tensor:
     scores = scores.float()
     if seen is not None:
         scores = scores.clone()         # the model may keep what it gave
