@@ -233,8 +233,8 @@ class CollabDataBunch(DataBunch):
     @cached_property
     def histories(self) -> Histories:
         """What each user rated in the training part."""
-        users, items, ratings = self.train.tensors
-        return Histories.of(users, items, ratings, self.n_users)
+        x = self.interactions
+        return Histories.of(x.users.cpu(), x.items.cpu(), x.ratings.cpu(), x.n_users)
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -8,8 +8,8 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from ..data.histories import Histories
 from ..models.base import Scorer, as_collab
+from ..ragged import Ragged
 
 MAX_SCORES = 1 << 22        # scores that are held at a time; with their keys and copies some 200 MiB
 MIN_GROUP = 8               # smaller groups of columns are not worth their while
@@ -38,7 +38,7 @@ def check_exclude(exclude: str | None) -> None:
 
 
 @torch.no_grad()
-def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen: Histories | None = None,
+def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen: Ragged | None = None,
           seen_by: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The `k` best candidates of each query: (rows int64, scores float32), both (len(queries), k), on the CPU.
 
@@ -65,7 +65,7 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen
     return torch.cat(rows), torch.cat(best)
 
 
-def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Histories | None) -> Tensor:
+def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Ragged | None) -> Tensor:
     scores = scores.float()
     if seen is not None:
         scores = scores.clone()         # the model may keep what it gave

@@ -20,6 +20,7 @@ from collab.data.vocab import UnknownId
 from collab.datasets.rating_set import RatingSet
 from collab.datasets.synthetic import synthetic
 from collab.errors import DataError
+from collab.models.base import CollabModel
 from collab.learner.collab_learner import CollabLearner
 from collab.learner.factory import collab_learner, load_learner
 from collab.losses import mae

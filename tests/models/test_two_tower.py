@@ -15,6 +15,7 @@ from collab import (
     InBatchSoftmax,
     Index,
     TwoTower,
+    Unsupported,
     collab_learner,
     load_learner,
     per_user_split,
