@@ -30,6 +30,7 @@ from ..retrieval.topk import (
     top_k,
 )
 from ..train.callback import Callback
+from ..train.callbacks.order import Order
 from ..train.callbacks.yardstick import MeanYardstick
 from ..train.learner import Learner
 from .export import save_parts
@@ -330,7 +331,7 @@ class AverageUnknown(Callback):
     """Keeps row 0 of every user and item embedding at the average of the trained rows, also when the weights that are
     validated or kept are an average or an earlier epoch's."""
 
-    order = 90      # after whoever puts other weights into the model
+    order = Order.AVERAGE_UNKNOWN
 
     def cleanup_train(self) -> None:
         fill_unknown(self.learn.model, self.learn.data)

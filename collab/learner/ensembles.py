@@ -18,7 +18,7 @@ from ..models.ensemble import fold as fold_models
 from ..models.rank_ensemble import RankEnsemble, moments
 from ..models.remembered import RememberingModel
 from ..retrieval.topk import MAX_SCORES, cross_scores
-from ..train.callbacks.loss_terms import terms_of
+from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.snapshots import Snapshots
 from .collab_learner import CollabLearner
 from .settings import added_cbs, name_of, training_cbs
@@ -30,7 +30,7 @@ class SnapshotEnsemble(Snapshots):
     `learn.fit_sgdr(4, cycle_len=3, cycle_mult=1, cbs=SnapshotEnsemble())` has four of three epochs each."""
 
     def __init__(self, n: int | None = None, every: int | None = None, fold: bool | None = None):
-        super().__init__(partial(combine, fold=fold), n, every)
+        super().__init__(partial(combine, fold=fold), n, every=every)
 
 
 def combine(models: Sequence[nn.Module], fold: bool | None = None) -> nn.Module:
@@ -95,8 +95,8 @@ def _not_taken(learners: Sequence[CollabLearner], loss: Callable) -> list[str]:
     """In words, the losses, terms and callbacks of the learners that are not those of their mean."""
     names = [f"the loss {name_of(learn.loss_func)}" for learn in learners if learn.loss_func is not loss
              and learn.objective is None and not isinstance(learn.loss_func, RatingCrossEntropy)]
-    names += [f"the term {term!r}" for learn in learners for term in terms_of(learn.cbs).values()
-              if repr(term) not in map(repr, terms_of(learners[0].cbs).values())]
+    names += [f"the term {term!r}" for learn in learners for term in loss_terms_of(learn.cbs).values()
+              if repr(term) not in map(repr, loss_terms_of(learners[0].cbs).values())]
     names += [f"the callback {name}" for learn in learners for name in added_cbs(learn)]
     return list(dict.fromkeys(names))
 

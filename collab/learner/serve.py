@@ -29,7 +29,7 @@ from ..retrieval.fold_in_ratings import Ridge, choose_ridge, solve
 from ..retrieval.fold_in_terms import pull_of
 from ..retrieval.index import Index
 from ..retrieval.topk import check_exclude, check_k
-from ..train.callbacks.loss_terms import terms_of
+from ..train.callbacks.loss_terms import loss_terms_of
 
 Rated = Mapping[Hashable, float] | pd.Series | pd.DataFrame | list | set
 """What somebody rated: {item: rating}, a Series of ratings indexed by item, or a table with columns item and rating. Of
@@ -165,7 +165,7 @@ def solved_users(self: Any, form: DotForm, users: Tensor, items: Tensor, ratings
     """[p, b] (without biases p) of new people from rows and ratings of shape (n,), float64 (n_users, width): from their
     ratings (`fold_in.solve`) or, of a model that was trained to rank, from what they chose (`solve_ranked`)."""
     users, items, ratings = (t.to(form.items.device) for t in (users, items, ratings))
-    pull = pull_of(terms_of(self.cbs), form, self.data.train.n)
+    pull = pull_of(loss_terms_of(self.cbs), form, self.data.train.n)
     held: Any = ridge(self, form, pull)
     if self.objective is None:
         return solve(form, users, items, ratings, n_users, held, pull=pull)

@@ -9,7 +9,7 @@ from typing import Any
 from ..losses import L2, FactorTerm, Gravity, RatingCrossEntropy, huber, mae, mse
 from ..metrics import MAE, RMSE
 from ..train.callback import Callback
-from ..train.callbacks.loss_terms import LossTerms, terms_of
+from ..train.callbacks.loss_terms import LossTerms, loss_terms_of
 from ..train.callbacks.steps import Threads
 from ..train.optim import adamw, per_group
 from .objectives import Objective, objective_name
@@ -25,7 +25,7 @@ STANDARD = frozenset(("Seeded", "EpochStart", "Scores", "Recorder", "Progress", 
 def recipe_of(learn: Any) -> dict[str, Any]:
     """What `load_learner` makes a learner with: rates, seed, loss, objective and terms as JSON values, and in "lost"
     the names of what is neither data nor collab's own."""
-    terms = terms_of(learn.cbs).values()
+    terms = loss_terms_of(learn.cbs).values()
     recipe = {"lr": per_group(learn.opt, learn.lr) if isinstance(learn.lr, slice) else learn.lr, "wd": learn.wd,
               "seed": learn.seed, "loss_func": name_of(learn.loss_func) if _is_known(learn.loss_func) else None,
               "terms": [[t.name, t.coeff] for t in terms if isinstance(t, FactorTerm) and _is_data(t)],
@@ -39,7 +39,7 @@ def recipe_of(learn: Any) -> dict[str, Any]:
 
 def training_cbs(learn: Any) -> list[Callback]:
     """Callbacks that train another learner as this one is: by its objective, its terms, with its threads."""
-    objective, terms = learn.objective, terms_of(learn.cbs).values()
+    objective, terms = learn.objective, loss_terms_of(learn.cbs).values()
     return [*([] if objective is None else [type(objective)(**objective.config)]),
             *([LossTerms(*terms)] if terms else []), *(Threads(cb.n) for cb in learn.cbs if isinstance(cb, Threads))]
 
@@ -54,7 +54,7 @@ def _lost(learn: Any) -> list[str]:
     """In words, what a file does not keep, and what was not kept by the one that the learner came from."""
     own = [] if _is_known(learn.loss_func) or learn.objective is not None else [f"the loss {name_of(learn.loss_func)}"]
     own += [] if learn.opt_func is adamw else [f"opt_func {name_of(learn.opt_func)}"]
-    own += [f"the term {name!r}" for name, term in terms_of(learn.cbs).items() if not _is_data(term)]
+    own += [f"the term {name!r}" for name, term in loss_terms_of(learn.cbs).items() if not _is_data(term)]
     own += [f"the metric {m.name}" for m in learn.scores.metrics if type(m) not in (RMSE, MAE)]
     own += [f"the callback {name}" for name in added_cbs(learn)]
     if learn.objective is not None and objective_name(learn.objective) is None:

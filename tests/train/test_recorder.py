@@ -12,7 +12,7 @@ from test_loop import X, Y, fit_quietly, line_learner
 
 from collab import RMSE, Callback
 from collab.losses import mse
-from collab.train import recorder as recorder_module
+from collab.train.callbacks import recorder as recorder_module
 
 
 def test_the_loss_of_every_batch_is_kept_in_order(monkeypatch):
