@@ -25,7 +25,7 @@ from ..retrieval.fold_in_terms import pull_of
 from ..retrieval.index import Index
 from ..retrieval.topk import CrossScores, check_exclude, check_k, cross_scores, top_k
 from ..train.callback import Callback
-from ..train.callbacks.loss_terms import terms_of
+from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.yardstick import MeanYardstick
 from ..train.learner import Learner
 from ..train.optim import Hyper, OptFunc, adamw
@@ -206,7 +206,7 @@ class CollabLearner(Learner):
         Unsupported where the score is not a product, DataError for a ranker whose objective its file did not hold."""
         self.check_objective()
         form = self._dot_form("takes no new users: its score is not a product of vectors")
-        pull = pull_of(terms_of(self.cbs), form, self.data.train.n)
+        pull = pull_of(loss_terms_of(self.cbs), form, self.data.train.n)
         if self.objective is not None:
             self.objective.setup(self.data)
         sums = [t.double().square().sum().item() for t in (form.users, form.items, pull) if t is not None]

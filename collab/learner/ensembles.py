@@ -16,7 +16,7 @@ from ..models.embedding import EmbeddingDot, EmbeddingDotBias
 from ..models.ensemble import Ensemble, merge_dot_models
 from ..models.rank_ensemble import RankEnsemble, moments
 from ..retrieval.topk import MAX_SCORES, cross_scores
-from ..train.callbacks.loss_terms import terms_of
+from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.snapshots import Snapshots
 from .collab_learner import CollabLearner
 from .settings import added_cbs, name_of, training_cbs
@@ -29,7 +29,7 @@ class SnapshotEnsemble(Snapshots):
 
     def __init__(self, n: int | None = None, every: int | None = None, *, merge: bool | None = None,
                  fold: bool | None = None):
-        super().__init__(partial(combine, merge=_merge(merge, fold)), n, every)
+        super().__init__(partial(combine, merge=_merge(merge, fold)), n, every=every)
 
 
 def combine(models: Sequence[nn.Module], *, merge: bool | None = None) -> nn.Module:
@@ -101,8 +101,8 @@ def _not_taken(learners: Sequence[CollabLearner], loss: Callable) -> list[str]:
     """In words, the losses, terms and callbacks of the learners that are not those of their mean."""
     names = [f"the loss {name_of(learn.loss_func)}" for learn in learners if learn.loss_func is not loss
              and learn.objective is None and not isinstance(learn.loss_func, RatingCrossEntropy)]
-    names += [f"the term {term!r}" for learn in learners for term in terms_of(learn.cbs).values()
-              if repr(term) not in map(repr, terms_of(learners[0].cbs).values())]
+    names += [f"the term {term!r}" for learn in learners for term in loss_terms_of(learn.cbs).values()
+              if repr(term) not in map(repr, loss_terms_of(learners[0].cbs).values())]
     names += [f"the callback {name}" for learn in learners for name in added_cbs(learn)]
     return list(dict.fromkeys(names))
 

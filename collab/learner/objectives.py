@@ -30,7 +30,7 @@ class Objective(Callback):
 
     `config` holds the arguments that make the objective again. Raises DataError for data of another kind."""
 
-    looks = True
+    in_eval = True
     name: str
     config: dict[str, Any]
     negatives: Negatives

@@ -13,7 +13,7 @@ from ..metrics import MAE, RMSE
 from ..models.base import CollabModel
 from ..models.penalties import L2, FactorTerm, Gravity
 from ..train.callback import Callback
-from ..train.callbacks.loss_terms import LossTerms, terms_of
+from ..train.callbacks.loss_terms import LossTerms, loss_terms_of
 from ..train.callbacks.steps import Threads
 from ..train.optim import adamw, per_group
 from .objectives import Objective, objective_name
@@ -41,7 +41,7 @@ def default_loss(model: CollabModel) -> Loss:
 def settings_of(learn: CollabLearner) -> dict[str, Any]:
     """What `load_learner` makes a learner with: rates, seed, loss, objective and terms as JSON values, and in "lost"
     the names of what is neither data nor collab's own."""
-    terms = terms_of(learn.cbs).values()
+    terms = loss_terms_of(learn.cbs).values()
     settings: dict[str, Any] = {
         "lr": per_group(learn.opt, learn.lr) if isinstance(learn.lr, slice) else learn.lr, "wd": learn.wd,
         "seed": learn.seed, "loss_func": name_of(learn.loss_func) if _is_known(learn.loss_func) else None,
@@ -56,7 +56,7 @@ def settings_of(learn: CollabLearner) -> dict[str, Any]:
 
 def training_cbs(learn: CollabLearner) -> list[Callback]:
     """Callbacks that train another learner as this one is: by its objective, its terms, with its threads."""
-    objective, terms = learn.objective, terms_of(learn.cbs).values()
+    objective, terms = learn.objective, loss_terms_of(learn.cbs).values()
     return [*([] if objective is None else [type(objective)(**objective.config)]),
             *([LossTerms(*terms)] if terms else []), *(Threads(cb.n) for cb in learn.cbs if isinstance(cb, Threads))]
 
@@ -71,7 +71,7 @@ def _lost(learn: CollabLearner) -> list[str]:
     """In words, what a file does not keep, and what was not kept by the one that the learner came from."""
     own = [] if _is_known(learn.loss_func) or learn.objective is not None else [f"the loss {name_of(learn.loss_func)}"]
     own += [] if learn.opt_func is adamw else [f"opt_func {name_of(learn.opt_func)}"]
-    own += [f"the term {name!r}" for name, term in terms_of(learn.cbs).items() if not _is_data(term)]
+    own += [f"the term {name!r}" for name, term in loss_terms_of(learn.cbs).items() if not _is_data(term)]
     own += [f"the metric {m.name}" for m in learn.scores.metrics if type(m) not in (RMSE, MAE)]
     own += [f"the callback {name}" for name in added_cbs(learn)]
     if learn.objective is not None and objective_name(learn.objective) is None:

@@ -23,7 +23,7 @@ class Sweeps(Callback):
     `train_loss` is the model's objective divided by the number of training ratings. Ctrl-C leaves the weights of the
     last whole sweep. Whatever schedules a learning rate has nothing to act on: Unsupported, before the fit."""
 
-    looks = True        # a range test is refused too
+    in_eval = True        # a range test is refused too
 
     def __init__(self) -> None:
         self.prepared: Any = None       # the training rows as the model wants them, while a fit runs

@@ -10,6 +10,7 @@ from torch import nn
 from ..data.databunch import CollabDataBunch
 from ..models.base import as_collab
 from ..train.callback import Callback
+from ..train.callbacks.order import Order
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -19,7 +20,7 @@ class AverageUnknown(Callback):
     """Keeps row 0 of every user and item embedding at the average of the trained rows, also when the weights that are
     validated or kept are an average or an earlier epoch's."""
 
-    order = 90      # after callbacks that put other weights into the model
+    order = Order.AVERAGE_UNKNOWN
     learn: CollabLearner
 
     def cleanup_train(self) -> None:

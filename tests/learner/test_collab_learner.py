@@ -20,11 +20,11 @@ from collab.data.vocab import UnknownId
 from collab.datasets.rating_set import RatingSet
 from collab.datasets.synthetic import synthetic
 from collab.errors import DataError
-from collab.models.base import CollabModel
 from collab.learner.collab_learner import CollabLearner
 from collab.learner.factory import collab_learner, load_learner
 from collab.losses import mae
 from collab.metrics import RMSE
+from collab.models.base import CollabModel
 from collab.models.baseline import BiasBaseline
 from collab.models.embedding import EmbeddingDot, EmbeddingDotBias
 from collab.models.net import EmbeddingNet

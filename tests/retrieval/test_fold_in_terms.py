@@ -11,7 +11,7 @@ from collab.models.dot_form import DotForm
 from collab.retrieval.fold_in_ranking import solve_ranked
 from collab.retrieval.fold_in_ratings import Ridge, solve
 from collab.retrieval.fold_in_terms import pull_of
-from collab.train.callbacks.loss_terms import terms_of
+from collab.train.callbacks.loss_terms import loss_terms_of
 
 TERMS = {"l2": L2(0.3), "gravity": Gravity(0.7)}
 
@@ -105,7 +105,7 @@ def test_a_loaded_learner_folds_in_as_the_one_that_was_exported(learn, tmp_path)
     loaded = load_learner(learn.export(tmp_path / "m"), device="cpu")
     rated = dict.fromkeys(list(learn.data.items)[:5], 1.0)
     pd.testing.assert_frame_equal(loaded.recommend(ratings=rated), learn.recommend(ratings=rated))
-    assert [repr(t) for t in terms_of(loaded.cbs).values()] == ["L2(0.02)", "Gravity(2)"]
+    assert [repr(t) for t in loss_terms_of(loaded.cbs).values()] == ["L2(0.02)", "Gravity(2)"]
 
 
 def test_another_term_is_left_out_with_one_warning_that_names_it(learn):
@@ -118,7 +118,7 @@ def test_another_term_is_left_out_with_one_warning_that_names_it(learn):
     assert len(said) == 1
     only = pull_of({"l2": L2(0.02)}, other.model.dot_form(), 10)
     with pytest.warns(CollabWarning):
-        assert torch.equal(pull_of(terms_of(other.cbs), other.model.dot_form(), 10), only)
+        assert torch.equal(pull_of(loss_terms_of(other.cbs), other.model.dot_form(), 10), only)
 
 
 def test_ratings_on_another_scale_are_folded_in_alike():
