@@ -24,7 +24,7 @@ from ..models.dot_form import DotForm
 from ..retrieval.fold_in_terms import pull_of
 from ..retrieval.index import Index
 from ..retrieval.topk import CrossScores, check_exclude, check_k, cross_scores, top_k
-from ..train.callback import Callback
+from ..train.callback import Callback, Cbs
 from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.yardstick import MeanYardstick
 from ..train.learner import Learner
@@ -48,9 +48,9 @@ class CollabLearner(Learner):
 
     data: CollabDataBunch
 
-    def __init__(self, data: CollabDataBunch, model: nn.Module, loss_func: Loss | None = None,
+    def __init__(self, data: CollabDataBunch, model: nn.Module, loss_func: Loss | None = None, *,
                  opt_func: OptFunc = adamw, lr: Hyper | None = None, wd: Hyper | None = None, metrics: Any = None,
-                 cbs: Iterable[Callback] | Callback | None = None, seed: int | None = None):
+                 cbs: Cbs = None, seed: int | None = None):
         _check_parts(data, model)
         part = as_collab(model)
         self.scale = None if part.ranks else data.scale
@@ -60,7 +60,8 @@ class CollabLearner(Learner):
         self.unknown_objective = False  # whether that file did not hold the objective that it was trained with
         if part.solved:
             lr = wd = 0.0
-        super().__init__(data, model, loss_func or default_loss(part), opt_func, lr, wd, metrics, cbs, seed)
+        super().__init__(data, model, loss_func or default_loss(part), opt_func=opt_func, lr=lr, wd=wd,
+                         metrics=metrics, cbs=cbs, seed=seed)
         self.add_cbs([AverageUnknown(), MeanYardstick(), *([Sweeps()] if part.solved else [])])
         part.set_interactions(data.interactions)
         fill_unknown(self.model, data)
@@ -69,6 +70,7 @@ class CollabLearner(Learner):
         """Go on with another model of as many users and items (see `Learner.set_model`)."""
         _check_parts(self.data, model)
         super().set_model(model)
+        self.collab_model.set_interactions(self.data.interactions)
         fill_unknown(model, self.data)
 
     @property
@@ -81,8 +83,8 @@ class CollabLearner(Learner):
         """As for every `Learner`; a solved model has a stand-in that takes no steps."""
         return Solved.of(self.model) if self.collab_model.solved else super().opt
 
-    def fit(self, n_epochs: int | None = None, lr: Hyper | None = None, wd: Hyper | None = None,
-            cbs: Iterable[Callback] | Callback | None = None, resume: str | Path | None = None) -> None:
+    def fit(self, n_epochs: int | None = None, lr: Hyper | None = None, *, wd: Hyper | None = None, cbs: Cbs = None,
+            resume: str | Path | None = None) -> None:
         """As `Learner.fit`. A solved model is fitted in `n_epochs` sweeps, by default as many as it says (`n_sweeps`),
         and not in more than one where one solves it, as for EASE; a further fit goes on from there. It has no `lr` and
         no `wd`: Unsupported."""
@@ -93,7 +95,7 @@ class CollabLearner(Learner):
             if not model.n_sweeps:
                 raise TypeError("say for how many epochs: fit(5)")
             n_epochs = model.n_sweeps
-        super().fit(min(n_epochs, 1) if model.n_sweeps == 1 else n_epochs, lr, wd, cbs, resume)
+        super().fit(min(n_epochs, 1) if model.n_sweeps == 1 else n_epochs, lr, wd=wd, cbs=cbs, resume=resume)
 
     def freeze_to(self, n: int) -> None:
         """As `Learner.freeze_to`; Unsupported for a solved model."""
@@ -322,7 +324,7 @@ class CollabLearner(Learner):
 
     def over(self, data: CollabDataBunch, model: nn.Module) -> CollabLearner:
         """A learner like this one over other data and another model, which ranks where this one's does."""
-        learn = type(self)(data, model, self.loss_func, self.opt_func, lr=self.lr, wd=self.wd, seed=self.seed,
+        learn = type(self)(data, model, self.loss_func, opt_func=self.opt_func, lr=self.lr, wd=self.wd, seed=self.seed,
                            metrics=copy.deepcopy(self.scores.metrics), cbs=training_cbs(self))
         learn.unknown_objective = self.unknown_objective
         return learn

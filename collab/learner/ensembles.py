@@ -91,8 +91,9 @@ def _mean(learners: Sequence[CollabLearner], models: list[nn.Module], merge: boo
     if left := _not_taken(learners, loss):
         warn(f"the mean of the learners is trained further without {', '.join(left)}; set its loss_func, and add the "
              "others: learn.add_cbs(...)")
-    learn = CollabLearner(first.data, combine(models, merge=merges), loss, first.opt_func, first.lr, first.wd,
-                          copy.deepcopy(first.scores.metrics), seed=first.seed, cbs=training_cbs(first))
+    learn = CollabLearner(first.data, combine(models, merge=merges), loss, opt_func=first.opt_func, lr=first.lr,
+                          wd=first.wd, metrics=copy.deepcopy(first.scores.metrics), seed=first.seed,
+                          cbs=training_cbs(first))
     learn.unknown_objective = ranks and first.objective is None
     return learn
 

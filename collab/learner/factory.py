@@ -99,7 +99,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", *
         lr = recipe.lr * times
     if wd is None and not sets(opt_func, "weight_decay"):
         wd = recipe.wd * times if opt_func is adamw else 0.0
-    learn = CollabLearner(data, module, loss, opt_func, lr=lr, wd=wd,
+    learn = CollabLearner(data, module, loss, opt_func=opt_func, lr=lr, wd=wd,
                           metrics=watched, cbs=cbs, seed=seed)
     if ranking is not None:
         learn.add_cbs([ranking, *([RankingMetrics()] if metrics is None and _can_rank(data) else [])])
