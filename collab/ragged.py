@@ -98,10 +98,14 @@ class Ragged:
 
     # A few of its rows -------------------------------------------------------------------------------------------
 
+    def lengths(self, rows: Tensor) -> Tensor:
+        """The number of entries of a few rows, int64 (m,)."""
+        return self.starts[rows + 1] - self.starts[rows]
+
     def entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """All entries of a few rows, int64 (m,): (position in `rows`, place in `columns` and `values`), in order; a
         row that is asked for twice comes twice."""
-        counts = self.starts[rows + 1] - self.starts[rows]
+        counts = self.lengths(rows)
         position = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
         within = torch.arange(len(position), device=rows.device) - (counts.cumsum(0) - counts)[position]
         return position, self.starts[rows][position] + within

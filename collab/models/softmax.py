@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from ..data.interactions import Interactions
 from ..numerics import products
+from ..ragged import Ragged
 from .base import CollabModel, Side
 from .dot_form import DotForm
 from .hybrid import Known, Metadata, Size, metadata
+from .kept_rows import MAX_NUMBERS, KeptRows
 from .layers import embedding
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "none": lambda x: x}
-MAX_NUMBERS = 1 << 22   # numbers of a table of histories at a time
 
 
 class SoftmaxNet(CollabModel):
@@ -65,22 +66,17 @@ class SoftmaxNet(CollabModel):
         self.i_out = self.i_in if self.tied else embedding(n_items, sizes[-1], init_std)
         self.i_bias = embedding(n_items, 1)
         self.config |= {"items": [kind.size for kind in self.kinds if isinstance(kind, Metadata)]}
+        self.histories = KeptRows()
         self.set_interactions(Interactions.of(interactions, n_users, n_items))
         with torch.no_grad():
-            counts = torch.bincount(self.others, minlength=n_items).float().clamp(min=0.5)
+            counts = torch.bincount(self.histories.columns, minlength=n_items).float().clamp(min=0.5)
             self.i_bias.weight.copy_((counts / counts.mean()).log()[:, None])
-
-    starts: Tensor
-    others: Tensor
 
     def set_interactions(self, interactions: Interactions) -> None:
         """Keep the histories of users 1 to n_users - 1; they are not part of the state dict."""
-        n_items, device = self.i_in.num_embeddings, self.i_in.weight.device
-        users, items, n_users = interactions.users.to(device), interactions.items.to(device), interactions.n_users
-        pairs = torch.unique(users * n_items + items)
-        ends = torch.bincount(pairs // n_items, minlength=n_users).cumsum(0)
-        self.register_buffer("starts", torch.cat([ends.new_zeros(1), ends]), persistent=False)
-        self.register_buffer("others", pairs % n_items, persistent=False)
+        users, items = (t.to(self.i_in.weight.device) for t in interactions[:2])
+        n_users, n_items = interactions.n_users, self.i_in.num_embeddings
+        self.histories.keep(Ragged.unique(users, items, None, n_users, n_items))
         self.config["n_users"] = n_users
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
@@ -119,11 +115,7 @@ class SoftmaxNet(CollabModel):
     def bags(self, users: Tensor, targets: Tensor | None = None) -> Tensor:
         """What of each user's history goes in, as weights of items, (bs, n_items). With the `targets` (bs,) of a batch
         in training, these and what is dropped are left out."""
-        counts = self.starts.diff()[users]
-        place = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
-        at = torch.arange(len(place), device=users.device) - (counts.cumsum(0) - counts)[place]
-        bags = self.i_bias.weight.new_zeros(len(users), self.i_in.num_embeddings)
-        bags[place, self.others[self.starts[users][place] + at]] = 1.0
+        bags = self.histories.rows.dense(users, self.i_in.num_embeddings)
         if targets is not None:
             if self.leave_out:
                 bags = bags.scatter(1, targets[:, None], 0.0)
@@ -146,7 +138,7 @@ class SoftmaxNet(CollabModel):
         """h of every user, or O."""
         if side == "item":
             return self.i_out.weight
-        users = torch.arange(len(self.starts) - 1, device=self.starts.device)
+        users = torch.arange(len(self.histories.rows), device=self.i_in.weight.device)
         step = max(1, MAX_NUMBERS // self.i_in.num_embeddings)
         return torch.cat([self.encode(self.bags(some)) for some in users.split(step)])
 

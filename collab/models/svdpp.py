@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -10,15 +9,13 @@ from torch import Tensor, nn
 
 from ..data.interactions import Interactions
 from ..numerics import products, rows_at
+from ..ragged import Ragged
 from .base import SIDES, CollabModel, Scorer, Side, named_tables
 from .dot_form import DotForm
+from .kept_rows import KeptRows
 from .layers import Range, embedding, inverse_sigmoid_range, sigmoid_range
 
 Half = tuple[Tensor, Tensor]        # factors (n, n_factors), bias (n,)
-
-with warnings.catch_warnings():     # torch says once that compressed rows are in beta; filters are not for threads
-    warnings.simplefilter("ignore", UserWarning)
-    torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
 
 
 class SVDpp(CollabModel):
@@ -45,24 +42,18 @@ class SVDpp(CollabModel):
         self.i_weight, self.i_bias = embedding(n_items, n_factors), embedding(n_items, 1)
         self.mu = nn.Parameter(torch.tensor(0.0 if mean is None else inverse_sigmoid_range(mean, y_range)))
         self.drop = nn.Dropout(drop)
+        self.u_partners, self.i_partners = KeptRows(), KeptRows()
         self.set_interactions(Interactions.of(interactions, n_users, n_items))
         if history:
             self.u_rated, self.i_raters = embedding(n_items, n_factors), embedding(n_users, n_factors)
 
     def set_interactions(self, interactions: Interactions) -> None:
-        """Keep who rated what, each pair once, as the sparse matrices of both sides; they are not part of the state."""
+        """Keep who rated what, each pair once, by user and by item; it is not part of the state dict."""
         n_users, n_items = self.u_weight.num_embeddings, self.i_weight.num_embeddings
-        pairs = torch.unique(interactions[0].cpu() * n_items + interactions[1].cpu())
-        self._matrix("u", pairs // n_items, pairs % n_items, (n_users, n_items))
-        self._matrix("i", pairs % n_items, pairs // n_items, (n_items, n_users))
-
-    def _matrix(self, side: str, rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> None:
-        """Which columns occur with every row: a sparse matrix of ones in the buffers of `side`, not in the state."""
-        order = torch.argsort(rows, stable=True)
-        counts = torch.bincount(rows, minlength=shape[0])
-        starts = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-        for name, tensor in (("starts", starts), ("others", columns[order]), ("counts", counts.float())):
-            self.register_buffer(f"{side}_{name}", tensor.to(self.mu.device), persistent=False)
+        users, items = (t.cpu() for t in interactions[:2])
+        rated = Ragged.unique(users, items, None, n_users, n_items)
+        self.u_partners.keep(rated.to(self.mu.device))
+        self.i_partners.keep(rated.transposed(n_items).to(self.mu.device))
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Factors, which get all of the weight decay, and biases, which get a tenth."""
@@ -109,8 +100,8 @@ class SVDpp(CollabModel):
     def side(self, side: str, rows: Tensor, own: Tensor | None = None, sums: Tensor | None = None) -> Half:
         """Factors (n, n_factors) and biases (n,) of rows of the side "u" or "i"; `own` are partners to leave out, and
         `sums` what `_sums` gave, where it is known."""
-        weight, bias = getattr(self, f"{side}_weight"), getattr(self, f"{side}_bias")
-        counts = getattr(self, f"{side}_counts")[rows]
+        weight, bias = (self.u_weight, self.u_bias) if side == "u" else (self.i_weight, self.i_bias)
+        counts = (self.u_partners if side == "u" else self.i_partners).rows.lengths(rows).float()
         known = counts > 0
         if own is not None and self.id_drop:
             known = known & (torch.rand(len(rows), device=rows.device) >= self.id_drop)
@@ -145,16 +136,11 @@ class SVDpp(CollabModel):
     def _sums(self, side: str) -> Tensor:
         """The sum over its partners for every row of the side."""
         table = self._partners(side).weight
-        matrices = [_csr(self, name, table.dtype) for name in (("u", "i") if side == "u" else ("i", "u"))]
+        n_users, n_items = self.u_weight.num_embeddings, self.i_weight.num_embeddings
+        by_user = self.u_partners.rows.csr(n_items, table.dtype)
+        by_item = self.i_partners.rows.csr(n_users, table.dtype)
         with torch.autocast(table.device.type, enabled=False):      # sparse products are not for half precision
-            return _Product.apply(*matrices, table)
-
-
-def _csr(model: nn.Module, side: str, dtype: torch.dtype) -> Tensor:
-    starts, others = getattr(model, f"{side}_starts"), getattr(model, f"{side}_others")
-    n = len(getattr(model, f"{'i' if side == 'u' else 'u'}_counts"))
-    return torch.sparse_csr_tensor(starts, others, others.new_ones(len(others), dtype=dtype), (len(starts) - 1, n),
-                                   check_invariants=False)
+            return _Product.apply(*((by_user, by_item) if side == "u" else (by_item, by_user)), table)
 
 
 class _Product(torch.autograd.Function):

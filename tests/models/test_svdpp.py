@@ -116,7 +116,7 @@ def test_ratings_that_occur_twice_count_once():
     for side in "ui":
         for name in ("starts", "others", "counts"):
             assert torch.equal(getattr(again, f"{side}_{name}").double(), getattr(model(), f"{side}_{name}").double())
-    assert again.u_counts.tolist() == [0, 2, 2, 1, 0, 3] and again.i_counts.tolist() == [0, 2, 3, 1, 2, 0]
+    assert again.u_partners.rows.counts.tolist() == [0, 2, 2, 1, 0, 3] and again.i_partners.rows.counts.tolist() == [0, 2, 3, 1, 2, 0]
 
 
 def test_rows_without_interactions_are_row_0():
@@ -293,8 +293,8 @@ def test_the_interactions_are_no_weights_and_the_file_does_not_hold_them_twice(t
 def test_only_the_training_part_is_seen():
     data = small_data()
     made = collab_learner(data, "svdpp", n_factors=4).model
-    assert torch.equal(made.u_counts, data.counts("user").float()) and len(made.u_others) == data.train.n
-    assert torch.equal(made.i_counts, data.counts("item").float())
+    assert torch.equal(made.u_partners.rows.counts, data.counts("user")) and len(made.u_partners.columns) == data.train.n
+    assert torch.equal(made.i_partners.rows.counts, data.counts("item"))
 
 
 def test_row_0_is_trained_and_left_alone_or_else_the_average():
