@@ -20,13 +20,14 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from collab import (
     ALS,
     BPR,
     CollabDataBunch,
     CollabLearner,
+    CollabModel,
     EmbeddingDotBias,
     Popularity,
     SoftmaxNet,
@@ -92,7 +93,7 @@ def fitted(learn: CollabLearner, n_epochs: int | None = None, **options: Any) ->
     try:
         with learn.no_logging():
             if n_epochs is None:
-                learn.fit()     # type: ignore[call-arg]    # a model that is solved knows its sweeps
+                learn.fit()             # a solved model knows its sweeps
             else:
                 learn.fit_one_cycle(n_epochs, **options)
     finally:
@@ -112,8 +113,10 @@ def sweep_seconds(data: CollabDataBunch, n_factors: int, n_sweeps: int) -> float
     return (time.process_time() - start) / n_sweeps
 
 
-class Given(nn.Module):
+class Given(CollabModel):
     """Recommendations that were read from a file, as a model: the first of a user's list has the highest score."""
+
+    ranks = True
 
     def __init__(self, recs: pd.DataFrame, data: CollabDataBunch):
         super().__init__()

@@ -14,6 +14,7 @@ from ..environment import bars_wanted
 from ..errors import DataError
 from ..files import whole_file
 from ..retrieval.topk import check_exclude, check_k
+from .recommendations import pool_of, ranked_rows, rows_of
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -34,20 +35,21 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
     old one. Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
     check_k(n)
     check_exclude(exclude)
-    pool = self.pool(among, without, unknown)
+    pool = pool_of(self, among, without, unknown)
     vocab = self.data.users
     asked = (vocab.decode(np.arange(1, len(vocab))) if users is None else
              pd.Index(vocab.listed(users), tupleize_cols=False))
-    rows = self.rows_of(vocab, asked, unknown)
+    rows = rows_of(self, vocab, asked, unknown)
     size = max(1, MAX_ROWS // min(n, max(1, len(pool))))
 
     def tables() -> Iterator[pd.DataFrame]:
         for begin in range(0, len(rows), size):
-            yield self.ranked_rows(rows[begin:begin + size], pool, n, exclude, asked[begin:begin + size])
+            some = slice(begin, begin + size)
+            yield ranked_rows(self, rows[some], pool, n=n, exclude=exclude, ids=asked[some])
     if path is None:
         return tables()
     path, total = Path(path), -(-len(rows) // size)
-    first = self.ranked_rows(rows[:0], pool, n, None, asked[:0])      # no rows, but the columns and their types
+    first = ranked_rows(self, rows[:0], pool, n=n, exclude=None, ids=asked[:0])     # the columns and their types
     {".parquet": _write_parquet, ".pq": _write_parquet, ".csv": _write_csv}.get(path.suffix.lower(), _no_ending)(
         path, first, _with_bar(tables(), total))
     return path

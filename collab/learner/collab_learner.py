@@ -6,24 +6,22 @@ import copy
 from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..data.catalogue import Catalogue, average_rows
 from ..data.databunch import CollabDataBunch, DataBunch
-from ..data.frames import Table, is_table
-from ..data.histories import Histories
-from ..data.vocab import UNKNOWN, Ids, Vocab, asked_ids, several
-from ..errors import DataError, warn
+from ..data.frames import is_table
+from ..data.vocab import UNKNOWN, Ids, asked_ids, several
+from ..errors import DataError
 from ..models.base import MAX_PAIRS, CollabModel, Side, as_collab
 from ..models.dot_form import DotForm
 from ..retrieval.fold_in_terms import pull_of
 from ..retrieval.index import Index
-from ..retrieval.topk import CrossScores, check_exclude, check_k, cross_scores, top_k
+from ..retrieval.topk import check_exclude
 from ..train.callback import Callback, Cbs
 from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.yardstick import MeanYardstick
@@ -33,9 +31,12 @@ from .batch_output import recommend_all
 from .export import save_parts
 from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
 from .objectives import Objective
+from .recommendations import best_rows, pairs_of, pool_of, ranked, ranked_rows, rows_of, similar, titled
 from .settings import Loss, default_loss, settings_of, training_cbs
 from .sweeps import NO_RATES, Solved, Sweeps
 from .unknown_rows import AverageUnknown, fill_unknown
+
+T = TypeVar("T")
 
 
 class CollabLearner(Learner):
@@ -142,10 +143,10 @@ class CollabLearner(Learner):
         if item is None:
             raise DataError("give an item, or several")
         if ratings is not None:
-            items = self.rows_of(self.data.items, item, unknown)
+            items = rows_of(self, self.data.items, item, unknown)
             scores = self.clip(scores_of(self, *rated_rows(self, ratings, unknown)))[items].cpu().numpy()
             return scores if several(item) else float(scores[0])
-        users, items = self._pairs(user, item, unknown)
+        users, items = pairs_of(self, user, item, unknown)
         scores = self.clip(self.looking(lambda: self.collab_model.scores(users, items))).cpu().numpy()
         return scores if several(user) or several(item) else float(scores[0])
 
@@ -153,7 +154,7 @@ class CollabLearner(Learner):
         """How probable each rating is, for the pairs that `predict` takes: user, item, a column a level named by its
         rating, and most_likely, the level of the largest. Raises DataError for a model that is no classifier."""
         model = self.collab_model
-        users, items = self._pairs(user, item, unknown)
+        users, items = pairs_of(self, user, item, unknown)
         pairs = zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS))
         shares = self.looking(lambda: torch.cat([model.probabilities(*pair) for pair in pairs])).cpu()
         levels = model.rating_levels().cpu()
@@ -181,18 +182,18 @@ class CollabLearner(Learner):
         counts them; where no other is there, or with unknown="error", they raise UnknownId. Items without a rating
         (None, NaN, blank) are not rated. Ranked before scores are clipped to the scale; equal scores by the order of
         ids. Fewer than `n` where no more are left."""
-        pool = self.pool(among, without, unknown)
+        pool = pool_of(self, among, without, unknown)
         _check_one(user, ratings)
         check_exclude(exclude)
         if ratings is None:
-            rows = self.rows_of(self.data.users, user, unknown)
-            return self.ranked_rows(rows, pool, n, exclude, asked_ids(user), several(user))
+            rows = rows_of(self, self.data.users, user, unknown)
+            return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=asked_ids(user), column=several(user))
         seen, values = rated_rows(self, ratings, unknown)
         scores = scores_of(self, seen, values)
         kept = pool if exclude is None else pool[~torch.isin(pool, seen.to(pool.device))]
         rows = torch.zeros(1, dtype=torch.int64, device=self.device)
-        found, best = self._top(lambda: lambda _, items: scores[None, items], rows, kept, n)
-        return self._ranked(self.data.items, found, self.clip(best), titled=True)
+        found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n)
+        return ranked(self, self.data.items, found, self.clip(best))
 
     recommend_all = recommend_all
     add_ratings = add_ratings
@@ -234,13 +235,13 @@ class CollabLearner(Learner):
         """The `n` items whose factors point most nearly in the same direction: rank, item, title, score (cosine).
 
         Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance."""
-        return self._similar(self.data.items, item, n, min_ratings, is_item=True)
+        return similar(self, "item", item, n, min_ratings)
 
     def similar_users(self, user: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
         """The `n` users whose factors point most nearly in the same direction: rank, user, score (cosine).
 
         Users with fewer than `min_ratings` training ratings are left out."""
-        return self._similar(self.data.users, user, n, min_ratings, is_item=False)
+        return similar(self, "user", user, n, min_ratings)
 
     def rated(self, user: Hashable, n: int | None = None, *, part: str = "known") -> pd.DataFrame:
         """What a user is known to have rated, held out or not, best first: item, title, rating; with part="train", what
@@ -257,7 +258,7 @@ class CollabLearner(Learner):
         items, ratings = (self.data.known if part == "known" else histories)[row]
         again = pd.Series(ratings.numpy()).groupby(items.numpy(), sort=False)
         own = (again.sum() if self.data.implicit else again.mean()).sort_values(ascending=False, kind="stable").iloc[:n]
-        return self._titled(pd.DataFrame({"item": known.items.decode(torch.tensor(own.index.to_numpy()))})).assign(
+        return titled(self, pd.DataFrame({"item": known.items.decode(torch.tensor(own.index.to_numpy()))})).assign(
             rating=own.to_numpy(np.float32))
 
     def show_results(self, n: int = 10) -> pd.DataFrame:
@@ -266,7 +267,7 @@ class CollabLearner(Learner):
         if self.data.valid is None:
             raise DataError("there is no validation part to show; make the data with valid_pct or split")
         users, items, ratings = (t[:n].cpu() for t in self.data.valid.tensors)
-        table = self._titled(pd.DataFrame({"user": self.data.users.decode(users.numpy()),
+        table = titled(self, pd.DataFrame({"user": self.data.users.decode(users.numpy()),
                                            "item": self.data.items.decode(items.numpy())}))
         scores = self.looking(lambda: self.collab_model.scores(users.to(self.device), items.to(self.device)))
         return table.assign(rating=ratings.numpy(), predicted=self.clip(scores).cpu().numpy())
@@ -297,26 +298,9 @@ class CollabLearner(Learner):
         super().load(path, with_opt)
         fill_unknown(self.model, self.data)     # a checkpoint from the middle of an epoch has it from before
 
-    # Inside ------------------------------------------------------------------------------------------------------
+    # For other rooms -----------------------------------------------------------------------------------------------
 
-    def _pairs(self, user: Ids, item: Ids, unknown: str) -> tuple[Tensor, ...]:
-        """The rows of users and of items, equally many."""
-        users = self.rows_of(self.data.users, user, unknown)
-        items = self.rows_of(self.data.items, item, unknown)
-        if len(users) != len(items) and 1 not in (len(users), len(items)):
-            raise ValueError(f"{len(users)} users and {len(items)} items cannot be paired; give as many, or one")
-        return torch.broadcast_tensors(users, items)
-
-    def rows_of(self, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
-        listed: Any = ids if several(ids) else [ids]
-        has_average = self.collab_model.unknown_row or any(self.collab_model.id_tables().values())
-        return torch.from_numpy(average_rows(self._names(vocab), listed, unknown, has_average)).to(self.device)
-
-    def _names(self, vocab: Vocab) -> Vocab | Catalogue:
-        """What finds the rows of ids, and of items those of titles too."""
-        return self.data.catalogue if vocab is self.data.items else vocab
-
-    def looking(self, look: Callable[[], Any]) -> Any:
+    def looking(self, look: Callable[[], T]) -> T:
         """Call `look` in evaluation mode and without gradients."""
         with self.untouched(), torch.no_grad():
             self.model.eval()
@@ -329,69 +313,19 @@ class CollabLearner(Learner):
         learn.unknown_objective = self.unknown_objective
         return learn
 
-    def pool(self, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
-              unknown: str = "average") -> Tensor:
-        """The rows to choose from, ascending."""
-        items = self.data.catalogue
-        pool = np.arange(1, self.data.n_items) if among is None else np.unique(items.known(among, "in among=", unknown))
-        return torch.from_numpy(np.setdiff1d(pool, [UNKNOWN, *([] if without is None else items.excluded(without))]))
-
-    def ranked_rows(self, rows: Tensor, pool: Tensor, n: int, exclude: str | None, ids: Any,
-                     several: bool = True) -> pd.DataFrame:
-        """A table of the best of the pool for each row; for several, with their `ids` in front."""
-        known = exclude == "known"
-        seen = self.data.known if known else self.data.histories if exclude == "train" else None
-        found, scores = self._top(lambda: cross_scores(self.model), rows, pool, n, seen,
-                                  self.data.aside.users.encode(ids) if known else None)
-        table = self._ranked(self.data.items, found, self.clip(scores.ravel()).view_as(scores), titled=True)
-        if several:
-            table.insert(0, "user", pd.Index(list(ids), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
-        return table
-
-    def _top(self, scores: Callable[[], CrossScores], rows: Tensor, pool: Tensor, n: int, seen: Histories | None = None,
-             seen_by: Tensor | None = None) -> Any:
-        check_k(n)
-        n = min(n, max(len(pool), 1))       # whoever asks for a million gets all there are, without room for a million
-        return self.looking(lambda: top_k(scores(), rows, pool.to(self.device), n, seen, seen_by))
-
-    def _similar(self, vocab: Vocab, id: Hashable, n: int, min_ratings: int, is_item: bool) -> pd.DataFrame:
-        row = self._names(vocab)[id]
-        likeness = self.looking(lambda: self.collab_model.similarity("item" if is_item else "user"))
-        others = torch.arange(1, len(vocab))[self.data.counts(vocab.name)[1:] >= min_ratings]
-        if not len(others):
-            warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them")
-        found, scores = self._top(lambda: likeness, torch.tensor([row], device=self.device),
-                                  others[others != row], n)
-        return self._ranked(vocab, found, scores, titled=is_item)
-
-    def _ranked(self, vocab: Vocab, found: Tensor, scores: Tensor, titled: bool) -> pd.DataFrame:
-        here = found >= 0
-        rank = torch.arange(1, found.shape[1] + 1).expand_as(found)[here].numpy()
-        table = pd.DataFrame({"rank": rank, vocab.name: vocab.decode(found[here].numpy())})
-        return (self._titled(table) if titled else table).assign(score=scores[here].numpy())
-
-    def _titled(self, table: pd.DataFrame) -> pd.DataFrame:
-        titles = self.data.titles(table["item"])
-        return table if titles is None else Table(table.assign(title=titles))
-
-    def _table(self, kind: str, is_item: bool) -> Tensor:
+    def _learned(self, kind: str, ids: Ids | None, is_item: bool) -> Tensor:
         side: Side = "item" if is_item else "user"
         own = self.collab_model.biases if kind == "bias" else self.collab_model.factors
-        return self.looking(lambda: own(side)).detach()
-
-    def _learned(self, kind: str, ids: Ids | None, is_item: bool) -> Tensor:
-        table, vocab = self._table(kind, is_item), self.data.items if is_item else self.data.users
+        table = self.looking(lambda: own(side)).detach()
         if ids is None:
             return table[1:].cpu().clone()
-        rows = self.rows_of(vocab, ids, "error")
+        rows = rows_of(self, self.data.items if is_item else self.data.users, ids, "error")
         return table[rows if several(ids) else rows[0]].cpu().clone()
 
 
 def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:
     if not isinstance(data, CollabDataBunch):
         raise no_data(data)
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"the model must be an nn.Module that has been built, got {model!r}")
     config = as_collab(model).config
     for name, n in (("n_users", data.n_users), ("n_items", data.n_items)):
         if config.get(name, n) != n:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +43,7 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
     were held out, and the recorder's state but for seconds: the same seed gives the same file."""
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
     config = {"model": class_name(type(model)), "recipe": recipe, "notes": notes, "bs": data.train.bs,
-              "shuffle": data.train.shuffle, "model_config": _config(model), "seed": data.seed,
+              "shuffle": data.train.shuffle, "model_config": as_collab(model).stored_config(), "seed": data.seed,
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
               "title_name": to_json(data.title_name),
               "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
@@ -138,21 +137,6 @@ def _rebuild(path: str | Path, config: dict[str, Any], n_users: int) -> nn.Modul
 
 def _is_known(name: str) -> bool:
     return name in CollabModel.registry
-
-
-def _config(model: nn.Module) -> dict[str, Any] | None:
-    """What `_made` builds the model from; None for a class that is not registered, an ensemble of one too, and for
-    arguments that are not JSON."""
-    if isinstance(model, Ensemble):
-        return model.config if all(_config(member) is not None for member in model.members) else None
-    if CollabModel.registry.get(class_name(type(model))) is not type(model):
-        return None
-    config = as_collab(model).config
-    try:
-        json.dumps(config)
-    except TypeError:
-        return None
-    return config
 
 
 def _made(path: str | Path, name: str, config: dict[str, Any], n_users: int) -> nn.Module:

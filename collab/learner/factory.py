@@ -172,16 +172,16 @@ def _can_rank(data: CollabDataBunch) -> bool:
     return data.valid is not None and bool(((data.valid.tensors[0] > 0) & (data.valid.tensors[1] > 0)).any())
 
 
-def _model(data: CollabDataBunch, model: str | nn.Module, n_factors: int, y_range: Range | str | None, ranks: bool,
+def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int, y_range: Range | str | None, ranks: bool,
            seed: int, options: dict[str, Any]) -> tuple[nn.Module, Recipe]:
     """The model that is given, or built by its name, and the recipe that it is trained by."""
-    if not isinstance(model, str):
+    if not isinstance(given, str):
         if options:
             raise TypeError(f"{', '.join(options)}: options are for a model that is built by its name; "
-                            f"{type(model).__name__} is there already")
-        part = as_collab(model)
-        return model, recipe_of(part, ranks or part.ranks or part.default_loss in OBJECTIVES)
-    recipe = recipe_named(model)
+                            f"{type(given).__name__} is there already")
+        part = as_collab(given)
+        return given, recipe_of(part, ranks or part.ranks or part.default_loss in OBJECTIVES)
+    recipe = recipe_named(given)
     if not isinstance(n_factors, numbers.Integral) or n_factors < 1:
         raise ValueError(f"n_factors must be a whole number, at least 1, got {n_factors!r}")
     limits = None if (ranks or recipe.ranks) and isinstance(y_range, str) else _check_range(data, y_range)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -30,9 +30,7 @@ class Sweeps(Callback):
 
     @property
     def model(self) -> SolvedModel:
-        model = self.learn.model
-        assert isinstance(model, SolvedModel)
-        return model
+        return cast(SolvedModel, self.learn.model)      # the learner has this callback for no other
 
     def before_fit(self) -> None:
         scheduled = any(isinstance(cb, ParamScheduler | RangeTest) for cb in self.learn.run.cbs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -83,6 +84,15 @@ class CollabModel(nn.Module):
         if isinstance(value, nn.Module) and callable(getattr(CollabModel, name, None)):
             raise TypeError(f"{type(self).__name__}.{name} is a method of every model; give the layer another name")
         super().__setattr__(name, value)
+
+    def stored_config(self) -> dict[str, Any] | None:
+        """What a file holds of `config`; None where the model cannot be built from it: its class is not importable by
+        name, or its arguments are not JSON values."""
+        try:
+            json.dumps(self.config)
+        except TypeError:
+            return None
+        return self.config if CollabModel.registry.get(class_name(type(self))) is type(self) else None
 
     @property
     def kind(self) -> str:
@@ -226,6 +236,9 @@ class PlainModel(CollabModel):
     def kind(self) -> str:
         return type(self.module).__name__
 
+    def stored_config(self) -> None:
+        return None
+
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         return self.module(users, items)
 
@@ -264,7 +277,9 @@ class PlainModel(CollabModel):
 
 
 def as_collab(model: nn.Module) -> CollabModel:
-    """The model itself, or a plain module wrapped for the length of a call."""
+    """The model itself, or a plain module wrapped for the length of a call. Raises TypeError for something else."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"the model must be an nn.Module that has been built, got {model!r}")
     return model if isinstance(model, CollabModel) else PlainModel(model)
 
 

@@ -47,6 +47,9 @@ class Ensemble(CollabModel):
         members = [{"name": class_name(type(m)), "config": as_collab(m).config} for m in self.members]
         return {"members": members, **sizes}
 
+    def stored_config(self) -> dict[str, Any] | None:
+        return None if any(part.stored_config() is None for part in self.parts) else self.config
+
     def param_groups(self) -> list[dict[str, Any]]:
         """The members' groups, joined by name."""
         joined: dict[str, dict[str, Any]] = {}

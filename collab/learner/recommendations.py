@@ -1,0 +1,100 @@
+"""Ids in, rows out, and back: what recommendations and predictions are made of. Functions of a learner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..data.catalogue import Catalogue, average_rows
+from ..data.frames import Table
+from ..data.vocab import UNKNOWN, Ids, Vocab, asked_ids
+from ..errors import warn
+from ..models.base import Scorer, Side
+from ..ragged import Ragged
+from ..retrieval.topk import check_k, cross_scores, top_k
+
+if TYPE_CHECKING:
+    from .collab_learner import CollabLearner
+
+
+def rows_of(learn: CollabLearner, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
+    """The rows of one id or several: unknown ones are row 0, or raise UnknownId with `unknown` "error" or where the
+    model has no average."""
+    model = learn.collab_model
+    has_average = model.unknown_row or any(model.id_tables().values())
+    rows = average_rows(names_of(learn, vocab), asked_ids(ids), unknown, has_average)
+    return torch.from_numpy(rows).to(learn.device)
+
+
+def pairs_of(learn: CollabLearner, user: Ids, item: Ids, unknown: str) -> tuple[Tensor, ...]:
+    """The rows of users and of items, equally many. Raises ValueError where they cannot be paired."""
+    users, items = rows_of(learn, learn.data.users, user, unknown), rows_of(learn, learn.data.items, item, unknown)
+    if len(users) != len(items) and 1 not in (len(users), len(items)):
+        raise ValueError(f"{len(users)} users and {len(items)} items cannot be paired; give as many, or one")
+    return torch.broadcast_tensors(users, items)
+
+
+def names_of(learn: CollabLearner, vocab: Vocab) -> Vocab | Catalogue:
+    """What finds the rows of ids; of items by their titles too."""
+    return learn.data.catalogue if vocab is learn.data.items else vocab
+
+
+def pool_of(learn: CollabLearner, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
+            unknown: str = "average") -> Tensor:
+    """The rows of the items to choose from, ascending."""
+    items = learn.data.catalogue
+    pool = np.arange(1, learn.data.n_items) if among is None else np.unique(items.known(among, "in among=", unknown))
+    return torch.from_numpy(np.setdiff1d(pool, [UNKNOWN, *([] if without is None else items.excluded(without))]))
+
+
+def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, pool: Tensor, *, n: int,
+              seen: Ragged | None = None, seen_by: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`top_k` of the pool, as the learner is now; fewer than `n` columns where the pool is smaller."""
+    check_k(n)
+    n = min(n, max(len(pool), 1))
+    return learn.looking(lambda: top_k(scores(), rows, pool.to(learn.device), n, seen, seen_by))
+
+
+def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor, *, n: int, exclude: str | None,
+                ids: Iterable[Hashable], column: bool = True) -> pd.DataFrame:
+    """A table of the best of the pool for each user row; with their `ids` as a `column` in front."""
+    known = exclude == "known"
+    seen = learn.data.known if known else learn.data.histories if exclude == "train" else None
+    found, scores = best_rows(learn, lambda: cross_scores(learn.model), rows, pool, n=n, seen=seen,
+                              seen_by=learn.data.aside.users.encode(ids) if known else None)
+    table = ranked(learn, learn.data.items, found, learn.clip(scores.ravel()).view_as(scores))
+    if column:
+        table.insert(0, "user", pd.Index(list(ids), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
+    return table
+
+
+def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings: int) -> pd.DataFrame:
+    """The `n` rows of a side most like one of them, as a table."""
+    vocab = learn.data.items if side == "item" else learn.data.users
+    row = names_of(learn, vocab)[id]
+    likeness = learn.looking(lambda: learn.collab_model.similarity(side))
+    others = torch.arange(1, len(vocab))[learn.data.counts(vocab.name)[1:] >= min_ratings]
+    if not len(others):
+        warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them")
+    found, scores = best_rows(learn, lambda: likeness, torch.tensor([row], device=learn.device), others[others != row],
+                              n=n)
+    return ranked(learn, vocab, found, scores)
+
+
+def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor) -> pd.DataFrame:
+    """What `top_k` found as a table: rank, id, title (of items, where known), score."""
+    here = found >= 0
+    rank = torch.arange(1, found.shape[1] + 1).expand_as(found)[here].numpy()
+    table = pd.DataFrame({"rank": rank, vocab.name: vocab.decode(found[here].numpy())})
+    return (titled(learn, table) if vocab is learn.data.items else table).assign(score=scores[here].numpy())
+
+
+def titled(learn: CollabLearner, table: pd.DataFrame) -> pd.DataFrame:
+    """A table with a column item, and the titles of these."""
+    titles = learn.data.titles(table["item"])
+    return table if titles is None else Table(table.assign(title=titles))
