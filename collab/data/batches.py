@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -68,8 +68,7 @@ class TensorBatches:
         """The same rows, not shuffled: looking at them draws no random number."""
         return self.with_(shuffle=False)
 
-    def with_(self, bs: int | None = None, shuffle: bool | None = None,
-              seed: int | None = None) -> TensorBatches:
+    def with_(self, bs: int | None = None, *, shuffle: bool | None = None, seed: int | None = None) -> TensorBatches:
         """The same tensors, batched in another way; with the same seed, from its beginning, if none is given."""
         return TensorBatches(*self.tensors, bs=self.bs if bs is None else bs, device=self.device, shape=self.shape,
                              shuffle=self.shuffle if shuffle is None else shuffle,
@@ -85,7 +84,7 @@ class TensorBatches:
             raise DataError("these batches have no shape (n_users, n_items), so they are not a table of ratings; take "
                             "those of a CollabDataBunch, or give them one with TensorBatches(..., shape=...)")
         users, items, ratings = (t.to(self.device) for t in self.tensors)
-        ratings = ratings.float()           # the mean of booleans is none
+        ratings = ratings.float()           # booleans have no mean
         with torch.sparse.check_sparse_tensor_invariants():
             counted = torch.stack([ratings, torch.ones_like(ratings)], dim=1)
             stored = torch.sparse_coo_tensor(torch.stack([users, items]), counted, (*self.shape, 2)).coalesce()
@@ -103,10 +102,18 @@ def _fits(tensors: tuple[Tensor, ...], device: torch.device) -> bool:
     return sum(t.nbytes for t in tensors) < free / 2
 
 
+class Batches(Protocol):
+    """Anything with a length that gives tuples of tensors: TensorBatches, a torch DataLoader, a list."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 class OnDevice:
     """Batches of any kind, each moved to a device as it comes."""
 
-    def __init__(self, batches: Any, device: torch.device):
+    def __init__(self, batches: Batches, device: torch.device):
         self.batches, self.device = batches, device
 
     @property
@@ -128,6 +135,32 @@ class OnDevice:
 
 
 def on_device(batches: Any, device: torch.device) -> Any:
-    """The batches themselves where they are on the device (or None), or else `OnDevice`."""
+    """The batches themselves where they are on the device already, or None; otherwise `OnDevice`."""
     there = isinstance(batches, (TensorBatches, OnDevice)) and batches.device == device
     return batches if batches is None or there else OnDevice(batches, device)
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class DataBunch:
+    """Training, validation and test batches on one device: TensorBatches, a torch DataLoader, or any iterable with
+    a length whose batches are (x, ..., y). Batches that are elsewhere are moved to `device` one by one."""
+
+    def __init__(self, train: Batches, valid: Batches | None = None, test: Batches | None = None,
+                 device: torch.device | str | None = None):
+        self.device = default_device() if device is None else torch.device(device)
+        self.train, self.valid, self.test = (on_device(b, self.device) for b in (train, valid, test))
+
+    def one_batch(self) -> tuple[Tensor, ...]:
+        """The first batch of the training part, in the order of its rows if it is TensorBatches. Torch's random state,
+        and that of a DataLoader's own generator, stay as they were."""
+        generator = self.train.generator
+        state = None if generator is None else generator.get_state()
+        with torch.random.fork_rng(devices=[]):
+            batch = next(iter(self.train.in_order()))
+        if generator is not None:
+            generator.set_state(state)
+        return batch

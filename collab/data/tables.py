@@ -46,8 +46,8 @@ MAGIC = {b"PK\x03\x04": "a zip archive, as Excel's .xlsx is: save the sheet as C
 WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 
 
-def read_table(path: str | os.PathLike, format: str | None = None, sep: str | None = None,
-               header: bool | None = None, encoding: str = "utf-8-sig", *,
+def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str | None = None,
+               header: bool | None = None, encoding: str = "utf-8-sig",
                ids: Sequence[Hashable] = ()) -> pd.DataFrame:
     """The table in the file at `path`.
 

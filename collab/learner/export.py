@@ -95,7 +95,7 @@ def _parts(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any],
     known: Any = tuple(tensors[f"aside.{name}"] for name in TRAIN)
     _check_rows(path, known, {"n_users": len(wide[0]), "n_items": len(wide[1])}, {})
     data = CollabDataBunch(train, None, None, users, items,
-                           _unpack(config["item_table"]), seed=config["seed"], device=device,
+                           item_table=_unpack(config["item_table"]), seed=config["seed"], device=device,
                            title_name=from_json(config["title_name"]),
                            implicit=config["implicit"], threshold=config["threshold"],
                            schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}),
