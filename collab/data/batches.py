@@ -1,4 +1,4 @@
-"""TensorBatches: encode once, permute, slice."""
+"""Batches over tensors, permuted and sliced; and a training, validation and test set of any kind of batches."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor
 from ..errors import DataError
 from ..loaders import Generators, generator_of
 
-CHUNK = 1 << 20     # rows that are permuted at a time, so that an epoch needs little memory beyond the data
+CHUNK = 1 << 20     # rows permuted at a time, so that an epoch needs little memory beyond the data
 
 
 class TensorBatches:
-    """Batches over tensors that share their first dimension: tuples of slices, the last short one kept.
-    Unshuffled batches are views of the tensors: what is changed in them in place is changed in the data.
+    """Batches over tensors that share their first dimension: tuples of slices, the last, shorter one included.
+    Unshuffled batches are views of the tensors: changing them in place changes the data.
 
-    With `shuffle`, every epoch draws one permutation from a generator of its own, seeded by `seed`, and no
-    other randomness is touched. The tensors move to `device` when they take less than half of its free memory;
-    otherwise each batch is moved as it is asked for.
+    With `shuffle`, every epoch draws one permutation from the generator of these batches, seeded by `seed`; no other
+    randomness is touched. The tensors move to `device` if they take less than half of its free memory; otherwise each
+    batch is moved when it is drawn.
 
-    `shape` is (n_users, n_items) where the tensors are users, items and ratings: it is what `to_sparse` needs.
+    `shape`, which `to_sparse` needs, is (n_users, n_items) where the tensors are users, items and ratings.
 
     Raises DataError for tensors of different lengths or a batch size below 1.
 
@@ -53,7 +53,7 @@ class TensorBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if not self.n:
-            return                  # `split` would make one batch of no rows
+            return                  # `split` would give one empty batch
         if not self.shuffle:
             pieces = iter([self.tensors])
         else:
@@ -65,20 +65,20 @@ class TensorBatches:
                 yield batch if batch[0].device == self.device else tuple(t.to(self.device) for t in batch)
 
     def in_order(self) -> TensorBatches:
-        """The same rows, not shuffled: looking at them draws no random number."""
+        """The same rows, unshuffled: iterating draws no random number."""
         return self.with_(shuffle=False)
 
     def with_(self, bs: int | None = None, *, shuffle: bool | None = None, seed: int | None = None) -> TensorBatches:
-        """The same tensors, batched in another way; with the same seed, from its beginning, if none is given."""
+        """The same tensors batched differently, drawn from the start of `seed`, by default the seed they have."""
         return TensorBatches(*self.tensors, bs=self.bs if bs is None else bs, device=self.device, shape=self.shape,
                              shuffle=self.shuffle if shuffle is None else shuffle,
                              seed=self.generator.initial_seed() if seed is None else seed)
 
     def to_sparse(self) -> Tensor:
-        """The ratings as a coalesced sparse COO tensor, float32, shape (n_users, n_items), on the batches' device; a
-        pair that was rated several times has the mean. Ids that were not trained on are in row or column 0.
+        """The ratings as a coalesced sparse COO tensor, float32 (n_users, n_items), on the batches' device; a pair that
+        was rated several times has the mean. Ids that were not trained on are in row or column 0.
 
-        Indices and values are in the order of `indices()`, which is not that of the rows here: take both from it.
+        Its entries are sorted by index, not in the order of the rows here: take indices and values from it together.
         Raises DataError for batches without a `shape`."""
         if self.shape is None:
             raise DataError("these batches have no shape (n_users, n_items), so they are not a table of ratings; take "
@@ -88,7 +88,7 @@ class TensorBatches:
         with torch.sparse.check_sparse_tensor_invariants():
             counted = torch.stack([ratings, torch.ones_like(ratings)], dim=1)
             stored = torch.sparse_coo_tensor(torch.stack([users, items]), counted, (*self.shape, 2)).coalesce()
-            total, times = stored.values().unbind(1)        # of the ratings of each pair
+            total, times = stored.values().unbind(1)        # sum and number of the ratings of each pair
             return torch.sparse_coo_tensor(stored.indices(), total / times, self.shape, is_coalesced=True)
 
     def __repr__(self) -> str:

@@ -119,7 +119,7 @@ def rated_rows(self: Any, ratings: Rated, unknown: str = "average") -> tuple[Ten
     """(item rows, ratings float32) of what somebody new rated. Unknown items are left out, with a warning, or raise
     UnknownId: all of them, or with unknown="error". Raises DataError for nothing, several people, an item that comes
     twice, and ratings that are no numbers or outside the scale."""
-    items, values = one_person(ratings, self.data.schema, self.data.implicit)
+    items, values = one_person(ratings, self.data.schema, implicit=self.data.implicit)
     if not len(items):
         raise DataError("there are no ratings to fold in; somebody of whom nothing is known is an unknown user")
     values, rows = check_ratings(values.rename("rating")), self.data.catalogue.known(items, "that are rated", unknown)
