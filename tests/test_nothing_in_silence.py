@@ -96,7 +96,7 @@ def a_fraction_of_less_than_a_rating(_):
     made(valid_pct=0.01)
 
 
-@says("data/databunch.py:_warn_of_unseen", "1 of 4 test ratings are of a user or an item that was not trained on")
+@says("data/summary.py:warn_of_unseen", "1 of 4 test ratings are of a user or an item that was not trained on")
 def ratings_to_test_of_somebody_unknown(_):
     made(test=FEW.assign(user=[1, 2, 1, 3]))
 

@@ -133,7 +133,7 @@ def held_out(learn: CollabLearner, model: Path, data: str | None = None, split: 
         raise DataError(f"{source} is not what the model was trained on any more, so the ratings that were held out "
                         "cannot be told from the others; train again, or see all rows with --split none")
     part = None if split == "none" else split_of(split, learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0))
-    ratings = learn.data.table(raw, learn.notes.get("duplicates", "keep"), part)
+    ratings = learn.data.table(raw, learn.notes.get("duplicates", "keep"), split=part)
     return learn.data.batches(ratings) if len(ratings) else None
 
 

@@ -1,10 +1,10 @@
-"""TensorBatches: encode once, permute, slice."""
+"""Batches over tensors, permuted and sliced; and a training, validation and test set of any kind of batches."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,18 +12,18 @@ from torch import Tensor
 from ..errors import DataError
 from ..loaders import Generators, generator_of
 
-CHUNK = 1 << 20     # rows that are permuted at a time, so that an epoch needs little memory beyond the data
+CHUNK = 1 << 20     # rows permuted at a time, so that an epoch needs little memory beyond the data
 
 
 class TensorBatches:
-    """Batches over tensors that share their first dimension: tuples of slices, the last short one kept.
-    Unshuffled batches are views of the tensors: what is changed in them in place is changed in the data.
+    """Batches over tensors that share their first dimension: tuples of slices, the last, shorter one included.
+    Unshuffled batches are views of the tensors: changing them in place changes the data.
 
-    With `shuffle`, every epoch draws one permutation from a generator of its own, seeded by `seed`, and no
-    other randomness is touched. The tensors move to `device` when they take less than half of its free memory;
-    otherwise each batch is moved as it is asked for.
+    With `shuffle`, every epoch draws one permutation from the generator of these batches, seeded by `seed`; no other
+    randomness is touched. The tensors move to `device` if they take less than half of its free memory; otherwise each
+    batch is moved when it is drawn.
 
-    `shape` is (n_users, n_items) where the tensors are users, items and ratings: it is what `to_sparse` needs.
+    `shape`, which `to_sparse` needs, is (n_users, n_items) where the tensors are users, items and ratings.
 
     Raises DataError for tensors of different lengths or a batch size below 1.
 
@@ -53,7 +53,7 @@ class TensorBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if not self.n:
-            return                  # `split` would make one batch of no rows
+            return                  # `split` would give one empty batch
         if not self.shuffle:
             pieces = iter([self.tensors])
         else:
@@ -65,31 +65,30 @@ class TensorBatches:
                 yield batch if batch[0].device == self.device else tuple(t.to(self.device) for t in batch)
 
     def in_order(self) -> TensorBatches:
-        """The same rows, not shuffled: looking at them draws no random number."""
+        """The same rows, unshuffled: iterating draws no random number."""
         return self.with_(shuffle=False)
 
-    def with_(self, bs: int | None = None, shuffle: bool | None = None,
-              seed: int | None = None) -> TensorBatches:
-        """The same tensors, batched in another way; with the same seed, from its beginning, if none is given."""
+    def with_(self, bs: int | None = None, *, shuffle: bool | None = None, seed: int | None = None) -> TensorBatches:
+        """The same tensors batched differently, drawn from the start of `seed`, by default the seed they have."""
         return TensorBatches(*self.tensors, bs=self.bs if bs is None else bs, device=self.device, shape=self.shape,
                              shuffle=self.shuffle if shuffle is None else shuffle,
                              seed=self.generator.initial_seed() if seed is None else seed)
 
     def to_sparse(self) -> Tensor:
-        """The ratings as a coalesced sparse COO tensor, float32, shape (n_users, n_items), on the batches' device; a
-        pair that was rated several times has the mean. Ids that were not trained on are in row or column 0.
+        """The ratings as a coalesced sparse COO tensor, float32 (n_users, n_items), on the batches' device; a pair that
+        was rated several times has the mean. Ids that were not trained on are in row or column 0.
 
-        Indices and values are in the order of `indices()`, which is not that of the rows here: take both from it.
+        Its entries are sorted by index, not in the order of the rows here: take indices and values from it together.
         Raises DataError for batches without a `shape`."""
         if self.shape is None:
             raise DataError("these batches have no shape (n_users, n_items), so they are not a table of ratings; take "
                             "those of a CollabDataBunch, or give them one with TensorBatches(..., shape=...)")
         users, items, ratings = (t.to(self.device) for t in self.tensors)
-        ratings = ratings.float()           # the mean of booleans is none
+        ratings = ratings.float()           # booleans have no mean
         with torch.sparse.check_sparse_tensor_invariants():
             counted = torch.stack([ratings, torch.ones_like(ratings)], dim=1)
             stored = torch.sparse_coo_tensor(torch.stack([users, items]), counted, (*self.shape, 2)).coalesce()
-            total, times = stored.values().unbind(1)        # of the ratings of each pair
+            total, times = stored.values().unbind(1)        # sum and number of the ratings of each pair
             return torch.sparse_coo_tensor(stored.indices(), total / times, self.shape, is_coalesced=True)
 
     def __repr__(self) -> str:
@@ -103,10 +102,18 @@ def _fits(tensors: tuple[Tensor, ...], device: torch.device) -> bool:
     return sum(t.nbytes for t in tensors) < free / 2
 
 
+class Batches(Protocol):
+    """Anything with a length that gives tuples of tensors: TensorBatches, a torch DataLoader, a list."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 class OnDevice:
     """Batches of any kind, each moved to a device as it comes."""
 
-    def __init__(self, batches: Any, device: torch.device):
+    def __init__(self, batches: Batches, device: torch.device):
         self.batches, self.device = batches, device
 
     @property
@@ -128,6 +135,32 @@ class OnDevice:
 
 
 def on_device(batches: Any, device: torch.device) -> Any:
-    """The batches themselves where they are on the device (or None), or else `OnDevice`."""
+    """The batches themselves where they are on the device already, or None; otherwise `OnDevice`."""
     there = isinstance(batches, (TensorBatches, OnDevice)) and batches.device == device
     return batches if batches is None or there else OnDevice(batches, device)
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class DataBunch:
+    """Training, validation and test batches on one device: TensorBatches, a torch DataLoader, or any iterable with
+    a length whose batches are (x, ..., y). Batches that are elsewhere are moved to `device` one by one."""
+
+    def __init__(self, train: Batches, valid: Batches | None = None, test: Batches | None = None,
+                 device: torch.device | str | None = None):
+        self.device = default_device() if device is None else torch.device(device)
+        self.train, self.valid, self.test = (on_device(b, self.device) for b in (train, valid, test))
+
+    def one_batch(self) -> tuple[Tensor, ...]:
+        """The first batch of the training part, in the order of its rows if it is TensorBatches. Torch's random state,
+        and that of a DataLoader's own generator, stay as they were."""
+        generator = self.train.generator
+        state = None if generator is None else generator.get_state()
+        with torch.random.fork_rng(devices=[]):
+            batch = next(iter(self.train.in_order()))
+        if generator is not None:
+            generator.set_state(state)
+        return batch

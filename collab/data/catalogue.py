@@ -1,10 +1,10 @@
-"""Catalogue: which item is meant. Items by their ids and titles: one rule for programs, and a search for people."""
+"""Catalogue: items by id and title, with one strict rule for programs and a search for people."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -32,10 +32,10 @@ def titles(data: CollabDataBunch, ids: Iterable[Hashable]) -> list[str] | None:
 
 
 class Catalogue:
-    """The items of a vocab by id and by title. An item is meant by its id, or else by its title: all of it, upper and
-    lower case alike, where only one item has it. Text that is both means the id.
+    """The items of a vocab by id and by title. An item is named by its id, or by its whole title (case does not matter)
+    where only one item has that title. Text that is both an id and a title is the id.
 
-    `titles` are those of rows 1..n, "" where an item has none; None where no item has one. Then ids alone are known."""
+    `titles` are those of rows 1..n, "" where an item has none; None where no item has one, and only ids are known."""
 
     def __init__(self, vocab: Vocab, titles: list[str] | None):
         self.vocab, self.titles, self.name = vocab, titles, vocab.name
@@ -43,52 +43,52 @@ class Catalogue:
     # One rule for programs ---------------------------------------------------------------------------------------
 
     def __getitem__(self, item: Hashable) -> int:
-        """The row of a known item. Raises UnknownId, with near ids or titles, DataError for a title of several."""
+        """The row of a known item. Raises UnknownId, with near ids or titles, and DataError for a title that several
+        items have."""
         row = int(self.encode([item])[0])
         if row == UNKNOWN:
             raise self.unknown(item)
         return row
 
     def encode(self, items: Iterable[Hashable]) -> np.ndarray:
-        """Rows (int64) of items, 0 for ids that are not known. Raises UnknownId for text that is no title where ids
-        are no text, and DataError for a title of several items and for ids of another kind."""
-        asked = id_index(items)
-        rows = self._rows(asked)
-        if self.vocab.kind != "string" and (wrong := _texts(asked) & (rows == UNKNOWN)).any():
-            raise self.unknown(asked[int(np.argmax(wrong))])
+        """Rows of n items, int64 (n,), 0 for unknown ids. Raises UnknownId for text that is not a title where ids are
+        not text, and DataError for a title of several items and for ids of another kind."""
+        given = id_index(items)
+        rows = self._rows(given)
+        if self.vocab.kind != "string" and (wrong := _texts(given) & (rows == UNKNOWN)).any():
+            raise self.unknown(given[int(np.argmax(wrong))])
         return rows
 
     def known(self, items: Hashable | Iterable[Hashable], where: str, unknown: str = "average") -> np.ndarray:
-        """Rows (int64) of the items named `where`, 0 for unknown ones: these are left out, with one warning that counts
-        them. Raises UnknownId where there is no other, or with unknown="error"."""
+        """Rows of n items, int64 (n,), 0 for unknown ones, which the caller leaves out: one warning counts them and
+        says `where` they were given. Raises UnknownId where none is known, or with unknown="error"."""
         check_unknown(unknown)
-        asked = id_index(items if isinstance(items, pd.Series) else self.vocab.listed(items))
-        rows = self._rows(asked)
+        given = id_index(items if isinstance(items, pd.Series) else self.vocab.listed(items))
+        rows = self._rows(given)
         if n := int((lost := rows == UNKNOWN).sum()):
-            first = asked[int(np.argmax(lost))]
+            first = given[int(np.argmax(lost))]
             if unknown == "error" or n == len(rows) == 1:
                 raise self.unknown(first)
             if n == len(rows):
                 raise UnknownId(f"none of the {n:,} items {where} is known: {self.unknown(first)}")
-            title = isinstance(first, str) and self.vocab.kind != "string"      # of ids, what is near costs too much
+            title = isinstance(first, str) and self.vocab.kind != "string"      # near ids would take too long to find
             warn(f"{n:,} of {len(rows):,} items {where} were not trained on (such as {show(first)}) and are left out; "
                  f"correct them, or train with ratings of them{f' ({self.unknown(first)})' if title else ''}")
         return rows
 
     def excluded(self, items: Hashable | Iterable[Hashable]) -> np.ndarray:
-        """Rows (int64) of items that are not to be recommended; an unknown id gets 0 and leaves out nothing, since it
-        is not recommended anyway. Text that is neither id nor title may be a title that is misspelt: a warning says
-        how many there are."""
-        asked = id_index(self.vocab.listed(items))
-        rows = self._rows(asked)
-        if n := int((lost := (rows == UNKNOWN) & _texts(asked)).sum() if self.titles is not None else 0):
+        """Rows of n items that must not be recommended, int64 (n,); an unknown id gets 0 and excludes nothing, since it
+        is never recommended. Text that is neither an id nor a title may be a misspelt title: a warning counts these."""
+        given = id_index(self.vocab.listed(items))
+        rows = self._rows(given)
+        if n := int((lost := (rows == UNKNOWN) & _texts(given)).sum() if self.titles is not None else 0):
             warn(f"{n:,} of {len(rows):,} items that are not to be recommended (such as "
-                 f"{show(asked[int(np.argmax(lost))])}) are neither the id nor the title of an item that was trained "
+                 f"{show(given[int(np.argmax(lost))])}) are neither the id nor the title of an item that was trained "
                  "on, and leave out nothing")
         return rows
 
     def unknown(self, item: Hashable) -> UnknownId:
-        """The error that names an item and the titles, or the ids, that are near it."""
+        """The error that names an item and the nearest titles or ids."""
         if self.titles is None or not isinstance(item, str):
             return self.vocab.unknown(item)
         lower, plain = self._lower
@@ -97,21 +97,21 @@ class Catalogue:
         with_it = {text: title for text, title in near.items() if item and item.casefold() in text}
         return self.vocab.unknown(item, with_it or {**ids, **near})
 
-    def _rows(self, asked: pd.Index) -> np.ndarray:
-        """Rows, 0 for whatever is neither an id nor a title."""
-        texts = _texts(asked)
-        if self.titles is None or not texts.any() or asked.hasnans:
-            return self.vocab.encode(asked)         # which refuses missing ids
-        rows = np.zeros(len(asked), dtype=np.int64)
+    def _rows(self, given: pd.Index) -> np.ndarray:
+        """Rows, 0 for what is neither an id nor a title."""
+        texts = _texts(given)
+        if self.titles is None or not texts.any() or given.hasnans:
+            return self.vocab.encode(given)         # which refuses missing ids
+        rows = np.zeros(len(given), dtype=np.int64)
         ids = slice(None) if self.vocab.kind == "string" else ~texts
-        rows[ids] = self.vocab.encode(asked[ids])
+        rows[ids] = self.vocab.encode(given[ids])
         for k in np.flatnonzero(texts & (rows == UNKNOWN)).tolist():
-            rows[k] = self._titled(asked[k])
+            rows[k] = self._titled(given[k])
         return rows
 
     def _titled(self, text: str) -> int:
         rows = self._by_title.get(text.casefold(), [])
-        if len(rows) > 1 and self.titles is not None:       # upper and lower case may tell them apart
+        if len(rows) > 1 and self.titles is not None:       # their case may tell them apart
             rows = [row for row in rows if self.titles[row - 1] == text] or rows
         if len(rows) > 1:
             raise DataError(f"{len(rows):,} {self.name}s have the title {show(text)}: "
@@ -131,12 +131,13 @@ class Catalogue:
     # A search for people -----------------------------------------------------------------------------------------
 
     def typed(self, text: str) -> Hashable:
-        """The id that reads like `text`, or where none does the text, which may be a title."""
+        """The id that reads like `text`, or the text itself, which may be a title."""
         id = self._typed(text)
         return text if id is None else id
 
     def find(self, text: str, counts: Tensor) -> list[Hashable]:
-        """The ids that a person may mean by `text`: see `CollabDataBunch.find_items`; `counts` are those of rows."""
+        """The ids that a person may mean by `text`: see `CollabDataBunch.find_items`. `counts` (n + 1,) are the numbers
+        of ratings by row, the unknown one included."""
         id = self._typed(text)
         if id is None:
             return self.find_titles(text, counts)
@@ -148,9 +149,9 @@ class Catalogue:
         if self.titles is None or not text:
             raise self.vocab.unknown(text)
         lower, plain = self._lower
-        rated, asked = counts[1:].numpy(), text.casefold()
-        for fits in ((lower == asked) | (plain == asked),
-                     lower.str.contains(asked, regex=False) | plain.str.contains(asked, regex=False)):
+        rated, wanted = counts[1:].numpy(), text.casefold()
+        for fits in ((lower == wanted) | (plain == wanted),
+                     lower.str.contains(wanted, regex=False) | plain.str.contains(wanted, regex=False)):
             if fits.any():
                 found = np.flatnonzero(fits)
                 return list(self.vocab.ids[1:][found[np.argsort(-rated[found], kind="stable")]])
@@ -158,11 +159,12 @@ class Catalogue:
 
     @cached_property
     def _lower(self) -> tuple[pd.Series, pd.Series]:
-        """The titles in lower case, as they are, and as they are said: "the matrix (1999)" of "matrix, the (1999)"."""
+        """The titles in lower case, as written and with the article in front: "the matrix (1999)" for "matrix, the
+        (1999)"."""
         lower = pd.Series(self.titles, dtype=object).str.casefold()
         return lower, lower.str.replace(ARTICLE_LAST, r"\2 \1", regex=True)
 
-    def _typed(self, text: str) -> Any:
+    def _typed(self, text: str) -> Hashable | None:
         try:
             id = self.vocab.parse(text)
         except DataError:
@@ -172,13 +174,13 @@ class Catalogue:
 
 def average_rows(names: Vocab | Catalogue, ids: Iterable[Hashable], unknown: str,
                  has_average: bool = True) -> np.ndarray:
-    """Rows (int64) of ids, 0, the average one's, for those that were not trained on, with one warning that counts them.
-    Raises UnknownId for these with unknown="error", or where a model has no average one."""
+    """Rows of n ids, int64 (n,); ids that were not trained on get row 0, that of the average, with one warning that
+    counts them. Raises UnknownId for these with unknown="error", or where the model has no average row."""
     check_unknown(unknown)
-    asked = id_index(ids)
-    rows = names.encode(asked)
+    given = id_index(ids)
+    rows = names.encode(given)
     if n := int((lost := rows == UNKNOWN).sum()):
-        first = asked[int(np.argmax(lost))]
+        first = given[int(np.argmax(lost))]
         if unknown == "error" or not has_average:
             raise names.unknown(first)
         warn(f"{n:,} of {len(rows):,} {names.name} ids were not trained on (such as {show(first)}); they stand for the "
@@ -187,13 +189,13 @@ def average_rows(names: Vocab | Catalogue, ids: Iterable[Hashable], unknown: str
 
 
 def check_unknown(unknown: str) -> None:
-    """Raises ValueError for what says nothing of unknown ids."""
+    """Raises ValueError unless `unknown` is "average" or "error"."""
     if unknown not in ("average", "error"):
         raise ValueError(f"unknown={unknown!r} is neither 'average' nor 'error'")
 
 
 def _texts(ids: pd.Index) -> np.ndarray:
-    """Which of them are text."""
+    """Which ids are text, bool (n,)."""
     kind = pd.api.types.infer_dtype(ids, skipna=False)
     if kind == "string" or not kind.startswith("mixed"):
         return np.full(len(ids), kind == "string")

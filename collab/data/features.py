@@ -1,4 +1,4 @@
-"""Features: what is known of users and items, encoded once an id and never once a rating."""
+"""Features: metadata of users and items, encoded once per id instead of once per rating."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..errors import DataError, warn
 from .metadata import guess_title, split_groups
 
 NAMES = ("title", "name")       # columns that tell ids apart
-COUNT = "popularity"            # the name of the feature that counts training ratings
+COUNT = "popularity"            # the feature that counts training ratings
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
     """The metadata of the n rows of a vocab as sparse rows: row r has the features `codes[r]` with `weights[r]`.
 
-    codes: int64 (n, width), numbers of `labels`; weights: float32 (n, width), 0 where a place is not used.
-    labels: (column, value) of each of the features, the value of a number being "". A category weighs 1, each of the
-    m members of a bag 1 / m, a number its scaled value. Row 0, and an id that the table lacks, has nothing."""
+    codes: int64 (n, width), positions in `labels`; weights: float32 (n, width), 0 where a place is not used.
+    labels: (column, value) of each feature; the value of a number is "". A category weighs 1, each of the m members of
+    a bag 1 / m, a number its scaled value. Row 0, and an id that the table lacks, has no features."""
 
     codes: Tensor
     weights: Tensor
@@ -35,13 +35,14 @@ class Features:
            scaling: str = "quantile") -> Features:
         """Encode `columns` of `table` (indexed by raw id) for rows 0 (unknown) to n - 1 of `ids`.
 
-        Text with "|" in it is a bag (genres), other text, booleans and categories are categories, numbers numbers.
-        "auto" takes numbers, and text with fewer different words than a tenth of the rows, but no titles. "popularity"
-        is, unless the table has a column of that name, the logarithm of one plus the number of training ratings
-        (`counts`, one a row); it is taken only where it is asked for, since an id without ratings has none. Values that
-        no id with training ratings has are left out. Numbers are scaled over the ids with training ratings to mean 0:
-        by their rank, uniform between -sqrt(3) and sqrt(3) ("quantile"), or by their standard deviation ("standard").
-        Raises DataError for columns that are not there, or nothing to encode."""
+        Text with "|" in it is a bag (genres); other text, booleans and categories are categories; numbers are numbers.
+        "auto" takes numbers, and text with fewer different words than a tenth of the rows, but no titles. "popularity",
+        unless the table has a column of that name, is log(1 + the number of training ratings), of `counts` (n,); "auto"
+        does not take it, since it says nothing of an id without ratings. Values that no id with training ratings has
+        are left out. Numbers are scaled over the ids with training ratings to mean 0: by their rank, uniform between
+        -sqrt(3) and sqrt(3) ("quantile"), or by their standard deviation ("standard").
+
+        Raises DataError for columns that are not there, and where there is nothing to encode."""
         if scaling not in ("quantile", "standard"):
             raise DataError(f"scaling {scaling!r} is neither 'quantile' nor 'standard'")
         if isinstance(columns, str) and columns != "auto":
@@ -63,12 +64,12 @@ class Features:
             raise DataError(f"the metadata hold nothing to make features of in the columns {wanted or [*table.columns]}"
                             "; name columns that say what ids have in common, such as item_features=['genres']")
         codes, weights = (np.concatenate(part, axis=1) for part in zip(*parts))
-        weights[0] = 0      # of popularity, which is known of every row
+        weights[0] = 0      # popularity has a value in every row
         return cls(torch.from_numpy(codes * (weights != 0)), torch.from_numpy(weights.astype(np.float32)), labels,
                    scaling)
 
     def by_column(self) -> list[tuple[Tensor, Tensor, int]]:
-        """(codes, weights, number of features) of each column by itself, in their order."""
+        """(codes, weights, number of features) of each column separately, in their order."""
         columns = list(dict.fromkeys(column for column, _ in self.labels))
         of = torch.tensor([columns.index(column) for column, _ in self.labels])
         parts = []
@@ -92,7 +93,7 @@ def _number(column: pd.Series, trained: np.ndarray, scaling: str) -> Encoded:
     known = np.sort(values[trained & np.isfinite(values)])
     scaled = np.zeros(len(values))
     if len(known) > 1 and known[0] < known[-1]:
-        if scaling == "quantile":       # the middle of the ranks of equal values, made uniform on +- sqrt(3)
+        if scaling == "quantile":       # mid-rank of equal values, uniform on +- sqrt(3)
             rank = (np.searchsorted(known, values, "left") + np.searchsorted(known, values, "right")) / 2 / len(known)
             scaled = (2 * rank - 1) * np.sqrt(3)
         else:
@@ -113,12 +114,12 @@ def _words(column: pd.Series, trained: np.ndarray, _: str) -> Encoded:
 
 
 def telling(table: pd.DataFrame) -> list[Hashable]:
-    """The columns of metadata that "auto" takes."""
+    """The columns of metadata that "auto" encodes."""
     return [c for c in table if c not in (*NAMES, guess_title(table)) and _tells(table[c])]
 
 
 def _tells(column: pd.Series) -> bool:
-    """Whether a column groups rows: it is numeric, or its words come back."""
+    """Whether a column groups rows: it is numeric, or its words repeat."""
     if _is_number(column):
         return True
     words = column.dropna().astype(str).str.split("|").explode()

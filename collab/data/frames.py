@@ -12,19 +12,22 @@ import pandas as pd
 
 from ..errors import DataError
 
+TableLike = object
+"""A DataFrame of pandas, polars, pyarrow, or anything else that speaks Arrow: `as_frame` raises for the rest."""
 
-def as_frame(table: Any, what: str = "ratings") -> pd.DataFrame:
-    """`table` as a pandas DataFrame whose columns are of numpy's and pandas' own types: Arrow's dictionaries become
+
+def as_frame(table: TableLike, what: str = "ratings") -> pd.DataFrame:
+    """Convert `table` to a pandas DataFrame with columns of numpy's and pandas' own types: Arrow's dictionaries become
     their values, decimals, dates and bytes Python's objects, integers with gaps Int64. A DataFrame without Arrow types
     is returned as it is, and none is changed.
 
-    Taken are the frames that narwhals knows (polars, pyarrow, modin, cuDF; a lazy one is collected) and anything with
-    `__arrow_c_stream__` or `__dataframe__`. Raises DataError, which says `what` it should hold, for anything
+    Takes the frames that narwhals knows (polars, pyarrow, modin, cuDF; a lazy one is collected) and anything with
+    `__arrow_c_stream__` or `__dataframe__`. Raises DataError, which says `what` the table should hold, for anything
     else."""
     if isinstance(table, pd.DataFrame):
         return _without_arrow(table)
     try:
-        frame = _known(table)
+        frame = _with_narwhals(table)
     except nw.exceptions.DuplicateError as error:
         said = " ".join(str(error).split())
         raise DataError(f"the table of {what} has a column name more than once ({said}); rename all but one") from None
@@ -45,33 +48,34 @@ def as_frame(table: Any, what: str = "ratings") -> pd.DataFrame:
         return pd.DataFrame(dict(enumerate(columns))).set_axis([*frame.columns], axis=1)
     if frame is table and _speaks(table, "__dataframe__"):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")     # pandas would have everybody use Arrow, which this table does not speak
+            warnings.simplefilter("ignore")     # pandas recommends Arrow instead, which this table does not speak
             return _without_arrow(pd.api.interchange.from_dataframe(table))
     hint = "; pass its .ratings" if isinstance(getattr(table, "ratings", None), pd.DataFrame) else ""
     raise DataError(f"expected a table of {what} (a pandas DataFrame, or any other that speaks Arrow), got "
                     f"{type(table).__name__}{hint}; a file is read with CollabDataBunch.from_csv(path)")
 
 
-def is_table(thing: Any) -> bool:
+def is_table(thing: object) -> bool:
     """Whether `as_frame` takes it: a table, not one column."""
     if isinstance(thing, pd.DataFrame):
         return True
-    known = _known(thing)
+    known = _with_narwhals(thing)
     return isinstance(known, nw.DataFrame | nw.LazyFrame) or (
         known is thing and (_speaks(thing, "__arrow_c_stream__") or _speaks(thing, "__dataframe__")))
 
 
-def as_column(values: Any) -> pd.Series | None:
-    """One column of polars or pyarrow as a pandas one of plain values; None for anything else."""
-    known = _known(values)
+def as_column(values: object) -> pd.Series | None:
+    """Convert a column of polars or pyarrow to a pandas one of plain values; None for anything else."""
+    known = _with_narwhals(values)
     if isinstance(known, nw.Series):
         return _column(known)
-    return pd.Series(values.to_pylist(), dtype=object).infer_objects() if hasattr(values, "to_pylist") else None
+    to_list = getattr(values, "to_pylist", None)        # an array of pyarrow, which narwhals does not take for a column
+    return None if to_list is None else pd.Series(to_list(), dtype=object).infer_objects()
 
 
 def plain(column: pd.Series) -> pd.Series:
-    """A column without Arrow types and float16, which cannot be looked up, in the types nearest to them; a categorical
-    one keeps its categories, made plain."""
+    """Replace Arrow types and float16, which cannot be looked up, by the types nearest to them; a categorical column
+    keeps its categories, themselves made plain."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         categories = plain(pd.Series(column.cat.categories))
         same = categories.dtype == column.cat.categories.dtype
@@ -83,7 +87,7 @@ def plain(column: pd.Series) -> pd.Series:
 
 
 def without_categories(column: pd.Series) -> pd.Series:
-    """A column as its `plain` values, also where it is categorical."""
+    """Replace categories by their values, and all of them by `plain` ones."""
     column = plain(column)
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return column
@@ -92,12 +96,12 @@ def without_categories(column: pd.Series) -> pd.Series:
 
 # Inside -----------------------------------------------------------------------------------------------------------
 
-def _known(thing: Any) -> Any:
-    """A frame or series of narwhals, or the thing itself."""
+def _with_narwhals(thing: object) -> object:
+    """A frame or series of narwhals, or the thing itself where narwhals does not know it."""
     return thing if isinstance(thing, type) else nw.from_native(thing, pass_through=True, allow_series=True)
 
 
-def _speaks(thing: Any, way: str) -> bool:
+def _speaks(thing: object, way: str) -> bool:
     return not isinstance(thing, type) and callable(getattr(thing, way, None))
 
 
@@ -129,18 +133,12 @@ def _column(series: nw.Series[Any]) -> pd.Series:
 
 # Frames out ------------------------------------------------------------------------------------------------------
 
-class AnyFrame(type):
-    """Every DataFrame counts as one, so that `pandas.testing` finds a plain one equal to a Table."""
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, pd.DataFrame)
-
-
-class Table(pd.DataFrame, metaclass=AnyFrame):
-    """A DataFrame in all but one thing: as text it keeps its columns and their titles whole.
+class Table(pd.DataFrame):
+    """A DataFrame that prints all of its columns, and whole titles.
 
     pandas fits a printed frame to the terminal, or to 80 characters in a pipe, and leaves out the columns in the
-    middle, which is where titles stand. Where `display.max_columns` was set to a number, that is obeyed."""
+    middle, where the titles are. A number in `display.max_columns` is obeyed. `pandas.testing.assert_frame_equal`
+    takes it as the first frame, or with check_frame_type=False."""
 
     @property
     def _constructor(self) -> Callable[..., Table]:

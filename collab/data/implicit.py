@@ -1,4 +1,4 @@
-"""Interactions in place of ratings: a table with or without strengths, the weak ones left out, repeats added up."""
+"""Interactions instead of ratings: columns with or without strengths, a threshold, and repeated pairs added up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import DataError, warn
 from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times, show
 
-WEIGHT = "weight"       # the column that stands in where a table has no ratings
+WEIGHT = "weight"       # the column of ones that a table without ratings gets
 STRENGTHS = (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
 WORDS = {"rating", "ratings", "score", "scores", "star", "stars", "weight", "weights", "count", "counts", "play",
          "plays", "click", "clicks", "view", "views", "purchase", "purchases", "listen", "listens", "quantity",
@@ -25,10 +25,10 @@ OTHER_WORDS = {*TIME_NAMES, "at", "ts", "unixtime", "day", "days", "month", "yea
 
 def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Hashable | None = None,
                        rating: Hashable | None = None, time: Hashable | None = None) -> Schema:
-    """As `Schema.of`, but the ratings are optional: without `rating`, the first column beyond user and item is taken
-    whose name says that it holds ratings or weights, or has a word that does ("n_clicks"; of booleans also "liked");
-    without one the schema names a "weight" that need not exist. Numbers in third place that are not times, booleans,
-    and text of two values such as yes and no are then warned of."""
+    """Like `Schema.of`, but ratings are optional. Without `rating`, the first column beyond user and item is taken
+    whose name is that of ratings or weights, or has a word for them ("n_clicks"; for booleans also "liked"). Where
+    there is none, the schema names a column "weight" that need not exist, and a warning tells of columns that may hold
+    strengths: numbers in third place that are not times, booleans, and text of two values such as yes and no."""
     if rating is not None:
         return Schema.of(df, user, item, rating, time)
     check_column_names(df)
@@ -50,7 +50,7 @@ def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Has
 
 
 def names_strength(column: pd.Series) -> bool:
-    """Whether a column's name says that it holds ratings or weights, or has a word that does."""
+    """Whether a column has the name of ratings or weights, or a name with a word for them."""
     return not like_times(column) and (_is_strength(column.name) or _counts(column))
 
 
@@ -59,7 +59,7 @@ def _is_strength(name: Hashable) -> bool:
 
 
 def _counts(column: pd.Series) -> bool:
-    """Whether it holds numbers or booleans, and a word of its name says that they count something or names a deed."""
+    """Whether it holds numbers or booleans whose name has a word for counts or, if all are 0 or 1, for a deed."""
     words = _words(column.name)
     if is_truth(column) or (_amounts(column) and column.isin([0, 1]).all()):
         return not (WORDS | DEEDS).isdisjoint(words)
@@ -67,7 +67,7 @@ def _counts(column: pd.Series) -> bool:
 
 
 def _yes_or_no(column: pd.Series) -> bool:
-    """Whether it holds text of two values, not each of which stands for a row of its own."""
+    """Whether it holds text of two values, at least one of them repeated."""
     known = column.dropna()
     return pd.api.types.is_string_dtype(known) and known.nunique() == 2 < len(known)
 
@@ -78,12 +78,12 @@ def _amounts(column: pd.Series) -> bool:
 
 
 def _words(name: Hashable) -> list[str]:
-    """Of "n_clicks", "nClicks" and "N clicks": n, clicks."""
+    """The words of a name in lower case: n and clicks for "n_clicks", "nClicks" and "N clicks"."""
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", str(name))]
 
 
 def with_weights(df: pd.DataFrame, rating: Hashable, threshold: float | None = None) -> pd.DataFrame:
-    """The table itself, or where it has no such column and is named "weight", one of ones in third place: in a copy.
+    """The table itself or, where `rating` is "weight" and there is no such column, a copy with ones in third place.
 
     Raises DataError where a `threshold` would be compared with these ones."""
     if rating != WEIGHT or WEIGHT in df:
@@ -98,8 +98,8 @@ def with_weights(df: pd.DataFrame, rating: Hashable, threshold: float | None = N
 
 
 def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None = None) -> pd.DataFrame:
-    """The rows of a checked table of ratings that are interactions, under their old index: those above `threshold` (all
-    for None), a pair as often as it comes (see `add_up`). Rows with a strength of 0 are left out, with a warning.
+    """The rows of a checked table that are interactions, under their old index: those above `threshold`, or all for
+    None; repeated pairs stay repeated (see `add_up`). Rows with a strength of 0 are left out, with a warning.
 
     Raises DataError for negative strengths, and where nothing is left."""
     check_threshold(threshold)
@@ -124,12 +124,12 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
 
 
 def too_weak(table: pd.DataFrame, threshold: float | None) -> pd.DataFrame:
-    """The rows of a checked table of ratings that a threshold leaves out; none without one."""
+    """The rows of a checked table that a threshold leaves out; none without a threshold."""
     return table[:0] if threshold is None else table[~(table["rating"] > threshold)]
 
 
 def add_up(table: pd.DataFrame) -> pd.DataFrame:
-    """Every pair once, at the place of its first row, with the sum of its ratings: the count, where all are 1."""
+    """Keep every pair once, at the place of its first row, with the sum of its ratings (the count, if all are 1)."""
     again = table.duplicated(["user", "item"])
     if not again.any():
         return table
@@ -138,7 +138,7 @@ def add_up(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_threshold(threshold: float | None) -> None:
-    """Raises DataError for something else than a finite number."""
+    """Raises DataError unless `threshold` is None or a finite number."""
     real = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool)
     if threshold is not None and not (real and math.isfinite(threshold)):
         raise DataError(f"threshold must be a finite number or None, got {threshold!r}")

@@ -1,4 +1,4 @@
-"""What is known of users and items: tables joined to the ratings by their ids, and the column of titles."""
+"""Metadata of users and items: tables joined to the ratings by id, and the column of titles."""
 
 from __future__ import annotations
 
@@ -6,32 +6,31 @@ import difflib
 import re
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import DataError, warn
-from .frames import as_frame
+from .frames import TableLike, as_frame
 from .schema import NAMES, check_column_names, check_text, show
 from .vocab import UNKNOWN, Vocab, id_index
 
-TITLES = ("title", "name", "titel", "titre", "titolo", "titulo", "título")  # in this order, whatever their case
+TITLES = ("title", "name", "titel", "titre", "titolo", "titulo", "título")  # in this order, in any case
 NAMED = {*NAMES["item"], "song", "track", "album", "game", "show", "series", "anime", "recipe", "article", "course",
-         "restaurant", "business", "place", "artist"}     # what a "..._name" among items must be that of
+         "restaurant", "business", "place", "artist"}     # a "..._name" of one of these is a title
 
 
 @contextmanager
 def about(what: str) -> Iterator[None]:
-    """Errors in here begin with the name of the table that they are about."""
+    """Prefix the errors raised inside with the name of the table."""
     try:
         yield
     except DataError as error:
         raise DataError(f"{what}: {error}") from None
 
 
-def metadata(table: Any, id_name: Hashable, vocab: Vocab) -> pd.DataFrame | None:
-    """The metadata indexed by raw id, one row an id. Raises DataError where they cannot be joined to the ratings."""
+def metadata(table: TableLike | None, id_name: Hashable, vocab: Vocab) -> pd.DataFrame | None:
+    """The metadata indexed by raw id, one row per id. Raises DataError where they cannot be joined to the ratings."""
     if table is None:
         return None
     with about(f"the table of {vocab.name}s"):
@@ -56,7 +55,7 @@ def metadata(table: Any, id_name: Hashable, vocab: Vocab) -> pd.DataFrame | None
 
 
 def with_cold(vocab: Vocab, table: pd.DataFrame | None, features: Iterable[str] | str | None) -> Vocab:
-    """The vocab, and where features are asked for a row for every id of the table. Raises DataError without one."""
+    """The vocab, extended by every id of the table if `features` are wanted. Raises DataError if there is no table."""
     if features is None:
         return vocab
     if table is None:
@@ -65,7 +64,7 @@ def with_cold(vocab: Vocab, table: pd.DataFrame | None, features: Iterable[str] 
 
 
 def warn_of_lacking(table: pd.DataFrame | None, rated: Vocab, *, features: bool, titles: bool = False) -> None:
-    """Warn of the rated ids that the metadata lack, where `features` or `titles` come from them."""
+    """Warn of rated ids without metadata, where `features` or `titles` are taken from these."""
     lost = [what for what, used in (("title", titles), ("features", features)) if used]
     if table is None or not lost:
         return
@@ -79,7 +78,7 @@ def warn_of_lacking(table: pd.DataFrame | None, rated: Vocab, *, features: bool,
 # Titles -----------------------------------------------------------------------------------------------------------
 
 def guess_title(table: pd.DataFrame) -> Hashable | None:
-    """The column that is called as titles usually are: "title", "name" or the like; or a word for title after others
+    """The column with a usual name for titles: "title", "name" or the like; a name that ends in such a word
     ("Book-Title"); or "name" after a word for items ("movie_name"). None where there is no such column."""
     words = {column: re.findall(r"[^\W_]+", re.sub(r"(?<=[a-zà-ÿ])(?=[A-Z])", " ", str(column)).lower())
              for column in table}
@@ -92,10 +91,10 @@ def guess_title(table: pd.DataFrame) -> Hashable | None:
                       own[-2] in NAMED), None))
 
 
-def title_column(table: pd.DataFrame | None, given: Hashable | None, features: list[str] | str | None) -> Any:
-    """The name of the column of titles: the `given` one, or a usual one. Where there is none, a table that gives no
-    features either, or has text that tells ids apart, is warned of. Raises DataError for a given one that is not there.
-    """
+def title_column(table: pd.DataFrame | None, given: Hashable | None,
+                 features: list[str] | str | None) -> Hashable | None:
+    """The name of the column of titles: the `given` one, or a usual one. Where there is none, warns if the table gives
+    no features either, or has text that tells ids apart. Raises DataError for a given one that is not there."""
     if table is None:
         if given is not None:
             raise DataError(f"title_name={given!r} names a column of a table of items: pass it as items=...")
@@ -120,8 +119,7 @@ def title_column(table: pd.DataFrame | None, given: Hashable | None, features: l
 
 
 def split_groups(column: pd.Series) -> list[list[str]]:
-    """The groups of every row of a column that joins them by "|", none for an empty or missing cell. Raises DataError
-    for a column of lists."""
+    """Split every cell of a column at "|"; an empty or missing cell has no groups. Raises DataError for lists."""
     for cell in column:
         if not pd.api.types.is_scalar(cell):
             raise DataError(f"column {column.name!r} holds {type(cell).__name__}s (such as {cell!r}) where text is "

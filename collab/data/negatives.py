@@ -1,4 +1,4 @@
-"""Negatives: items to compare with the chosen ones, drawn uniformly or by popularity."""
+"""Negative sampling: items to compare with the chosen ones, drawn uniformly or by popularity."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from torch import Tensor
 
 from ..ragged import Ragged
 
-TRIES = 16              # rounds of drawing again what was seen; what is left is then drawn from what is unseen
-MAX_NUMBERS = 1 << 22   # probabilities that are held at a time
+TRIES = 16              # rounds of redrawing seen items, before the rest are drawn from the unseen ones
+MAX_NUMBERS = 1 << 22   # probabilities held at a time: 32 MiB
 
 
 class Negatives:
-    """Draws items i with q_i proportional to counts_i^beta: 0 is uniform, 1 by popularity. Only items with training
-    interactions are drawn. `counts` (n_items,) are numbers of interactions by row; row 0 is never drawn.
+    """Draws items i with probability q_i proportional to counts_i^beta: 0 is uniform, 1 by popularity. Only items with
+    training interactions are drawn. `counts` (n_items,) are the numbers of interactions by row; row 0 is never drawn.
 
-    With `seen` a user gets no item of their own history: draws that are in it are repeated, which leaves q as it is
-    over the others, and after 16 rounds what is left is drawn from those others directly. A user who has seen all that
-    can be drawn gets any. Looking a pair up is a binary search among sorted keys, user * n_items + item.
+    With `seen`, histories by user row, users get no item of their own history: such draws are repeated, which leaves
+    the proportions of q over the other items, and after 16 rounds the rest are drawn from those items directly. A user
+    who has seen every item gets any. A pair is looked up by binary search among sorted keys, user * n_items + item.
 
-    `log_q` (n_items,) is the logarithm of q, -inf for what is never drawn; `seen_share` (n_users,) is what of q each
-    user's history has, where it is not drawn.
-    Raises ValueError for a beta that is not finite, or counts that leave nothing to draw."""
+    `log_q` (n_items,) is the logarithm of q, -inf for items that are never drawn; with `seen`, `seen_share` (n_users,)
+    is the sum of q over each user's history.
+    Raises ValueError for a beta that is not finite, and counts that leave nothing to draw."""
 
     def __init__(self, counts: Tensor, beta: float = 0.0, seen: Ragged | None = None):
         if not math.isfinite(beta):
@@ -50,7 +50,8 @@ class Negatives:
             self.can = (seen_by_user < len(self.rows)).to(counts.device)
 
     def draw(self, users: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Item rows (len(users), n) for user rows, on their device. `generator` is by default torch's global one."""
+        """Draw item rows, (len(users), n), for user rows, on their device. `generator` is by default torch's global
+        one."""
         flat = users.repeat_interleave(n)
         items = self._any(len(flat), flat.device, generator)
         if self.keys is not None:
@@ -70,7 +71,7 @@ class Negatives:
         return self.rows[torch.searchsorted(self.cdf, at, right=True).clamp(max=len(self.rows) - 1)]
 
     def seen(self, users: Tensor, items: Tensor) -> Tensor:
-        """Which of the pairs are in the histories, bool, of the shape of `users` (n,) and `items` (n,)."""
+        """Whether each pair of `users` (n,) and `items` (n,) is in the histories, bool (n,)."""
         assert self.keys is not None
         if not len(self.keys):
             return torch.zeros_like(users, dtype=torch.bool)
@@ -78,7 +79,7 @@ class Negatives:
         return self.keys[torch.searchsorted(self.keys, pair).clamp(max=len(self.keys) - 1)] == pair
 
     def _wrong(self, users: Tensor, items: Tensor) -> Tensor:
-        """The places that are to be drawn again."""
+        """The places to draw again."""
         return torch.nonzero(self.seen(users, items) & self.can[users])[:, 0]
 
     def _unseen(self, users: Tensor, generator: torch.Generator | None) -> Tensor:

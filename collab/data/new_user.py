@@ -1,9 +1,9 @@
-"""Ratings that people give, by ids or titles and with blanks: one person's, as a table, a file or, of implicit data, a
-list of items, and those of many that are added to a learner."""
+"""Ratings of new people, by id or title and with blanks: one person's, as a table, a file or (implicit data) a list of
+items, and those of several people that are added to a learner."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,18 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, warn
-from .frames import as_frame, is_table
+from .databunch import CollabDataBunch
+from .frames import TableLike, as_frame, is_table
 from .implicit import names_strength
 from .schema import Schema, like_times, show
 from .tables import read_table
-from .vocab import UNKNOWN, asked_ids, several
+from .vocab import UNKNOWN, labels, several
 
 LISTED = list, tuple, set, frozenset, np.ndarray, pd.Index
 
 
 def check_one_person(table: pd.DataFrame, schema: Schema) -> None:
-    """Raises DataError for a table with a column of users, of whom there are several."""
+    """Raises DataError for a table with ratings of several users."""
     name = _named(table, schema.user, "user")
     if name is None or len(users := table[name].drop_duplicates()) < 2:
         return
@@ -31,13 +32,15 @@ def check_one_person(table: pd.DataFrame, schema: Schema) -> None:
                     "person's rows")
 
 
-def one_person(ratings: Any, schema: Schema, implicit: bool) -> tuple[pd.Series, pd.Series]:
-    """(items, by id or title, ratings), in one order, without items that have no rating. Of implicit data without
-    ratings, each weighs 1.
+def one_person(ratings: object, schema: Schema, *, implicit: bool) -> tuple[pd.Series, pd.Series]:
+    """(items, by id or title, ratings), each (n,) in the order given, without items that have no rating. In implicit
+    data without ratings, each weighs 1.
 
     Raises DataError where there are several users, or no items and ratings."""
-    if implicit and (isinstance(ratings, LISTED) or (several(ratings) and not isinstance(ratings, pd.Series))):
-        ratings = dict.fromkeys(asked_ids(ratings) if several(ratings) else ratings, 1.0)
+    if implicit and several(ratings) and not isinstance(ratings, pd.Series):
+        ratings = dict.fromkeys(labels(ratings), 1.0)
+    elif implicit and isinstance(ratings, LISTED):
+        ratings = dict.fromkeys(ratings, 1.0)
     if is_table(ratings):
         ratings = as_frame(ratings)
         check_one_person(ratings, schema)
@@ -55,19 +58,19 @@ def one_person(ratings: Any, schema: Schema, implicit: bool) -> tuple[pd.Series,
                     f"{'or a list of items, ' if implicit else ''}got {type(ratings).__name__}")
 
 
-def rated_file(data: Any, file: Path, unknown: str = "average", **reading: Any) -> pd.DataFrame:
-    """The columns item, as ids, and rating of a file about one person: those of these names or of the training ratings,
-    or else the first two. Items are ids or titles. Those without a rating are left out; of implicit data all ratings
-    may be missing. `reading` are options of `read_table`.
+def rated_file(data: CollabDataBunch, file: Path, unknown: str = "average", **reading: Any) -> pd.DataFrame:
+    """The columns item (ids) and rating of a file with one person's ratings: those called so here or in the training
+    ratings, or else the first two. Items are ids or titles. Those without a rating are left out; in implicit data all
+    ratings may be missing. `reading` are options of `read_table`.
 
-    Items that are not known are left out, with a warning that counts them; with unknown="error", or where none is
-    known, they raise UnknownId. Raises DataError where there are several users, or too few columns."""
+    Unknown items are left out, with a warning that counts them; with unknown="error", or where no item is known, they
+    raise UnknownId. Raises DataError where there are several users, or too few columns."""
     raw, schema = read_table(file, **reading), data.schema
     if len(raw.columns) == 1 and data.implicit:
         raw = raw.set_axis(["item"], axis=1)
     elif [*raw.columns] == ["user", "item"] and len(
             read_table(file, **{**reading, "header": False})) == len(raw):
-        raw = raw.set_axis(["item", "rating"], axis=1)      # it has no names: these stand for the first two of ratings
+        raw = raw.set_axis(["item", "rating"], axis=1)      # a file without a header: `read_table` named the columns
     check_one_person(raw, schema)
     user, item, rating = (_named(raw, getattr(schema, role), role, *also)
                           for role, *also in (("user",), ("item", "title"), ("rating",)))
@@ -87,34 +90,34 @@ def rated_file(data: Any, file: Path, unknown: str = "average", **reading: Any) 
     return pd.DataFrame({"item": data.items.decode(rows[kept]), "rating": ratings[kept].to_numpy()})
 
 
-def further_ratings(data: Any, table: Any, unknown: str = "average") -> pd.DataFrame:
-    """The rows of further ratings, with the columns of `data.schema` or else user, item and rating, that can be added:
-    those that have a rating, of known items, by their ids. Warns of those left out; raises UnknownId for unknown items
+def further_ratings(data: CollabDataBunch, table: TableLike, unknown: str = "average") -> pd.DataFrame:
+    """The rows of further ratings that can be added: those with a rating, of known items, by their ids. The columns are
+    those of `data.schema`, or else user, item and rating. Warns of rows left out; raises UnknownId for unknown items
     with unknown="error", or where none is known."""
-    table = as_frame(table)
-    if table.columns.has_duplicates:
-        return table            # `data.table` says what is wrong
+    frame = as_frame(table)
+    if frame.columns.has_duplicates:
+        return frame            # `data.table` raises what is wrong
     own = data.schema.user, data.schema.item, data.schema.rating
-    _, item, rating = next((names for names in (own, ("user", "item", "rating")) if {*names} <= {*table}), own)
-    if item not in table:
-        return table
-    if rating in table and (n := int((blank := _blank(table[rating])).sum())) and n < len(table):
-        warn(f"{n:,} of {len(table):,} rows have no rating in column {rating!r}, and are left out")
-        table = table[~blank]
-    rows = data.catalogue.known(table[item], f"in column {item!r}", unknown)
-    table, rows = table[rows != UNKNOWN].copy(deep=False), rows[rows != UNKNOWN]
-    table[item] = data.items.decode(rows)
-    return table
+    _, item, rating = next((names for names in (own, ("user", "item", "rating")) if {*names} <= {*frame}), own)
+    if item not in frame:
+        return frame
+    if rating in frame and (n := int((blank := _blank(frame[rating])).sum())) and n < len(frame):
+        warn(f"{n:,} of {len(frame):,} rows have no rating in column {rating!r}, and are left out")
+        frame = frame[~blank]
+    rows = data.catalogue.known(frame[item], f"in column {item!r}", unknown)
+    frame, rows = frame[rows != UNKNOWN].copy(deep=False), rows[rows != UNKNOWN]
+    frame[item] = data.items.decode(rows)
+    return frame
 
 
 def _without_blanks(items: pd.Series, ratings: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """The items that have a rating, and these."""
+    """(the items that have a rating, their ratings)."""
     given = ~_blank(ratings).to_numpy()
     return _column(items[given]), _column(ratings[given])
 
 
-def _column(values: Iterable[Any]) -> pd.Series:
-    """Values as a column of the dtype that fits them, or of objects: tuples, and text that is no valid Unicode."""
+def _column(values: Iterable[object]) -> pd.Series:
+    """Values as a column of the dtype that fits them, or of objects: tuples, and text that is not valid Unicode."""
     column = pd.Series(np.fromiter(values, dtype=object), dtype=object)
     with suppress(UnicodeEncodeError):
         return column.infer_objects()
@@ -122,12 +125,12 @@ def _column(values: Iterable[Any]) -> pd.Series:
 
 
 def _blank(ratings: pd.Series) -> pd.Series:
-    """Which are missing, or text without a sign in it."""
+    """Which ratings are missing or blank text."""
     if ratings.dtype.kind in "iuf":
         return ratings.isna()
     return ratings.isna() | np.array([isinstance(rating, str) and not rating.strip() for rating in ratings], dtype=bool)
 
 
-def _named(table: pd.DataFrame, *names: Any) -> Any:
+def _named(table: pd.DataFrame, *names: Hashable) -> Hashable | None:
     """The first of these columns that the table has, or None."""
     return next((name for name in names if name in table), None)

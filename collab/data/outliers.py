@@ -9,9 +9,9 @@ import pandas as pd
 
 from ..errors import warn
 
-LEAST = 10              # of fewer ratings none is said to be far from the others
-SHARE = 100             # one rating in so many may be far from the others
-TIMES = 3               # what is farther than this many times the width of the others is far
+LEAST = 10              # with fewer ratings, none counts as far from the others
+SHARE = 100             # at most one rating in so many is an outlier
+TIMES = 3               # farther than so many times the width of the others is far
 
 
 def warn_of_outliers(ratings: pd.Series, name: Hashable) -> None:
@@ -23,10 +23,10 @@ def warn_of_outliers(ratings: pd.Series, name: Hashable) -> None:
     few = max(1, n // SHARE)
     low, high = np.partition(values, (few, n - 1 - few))[[few, n - 1 - few]]
     if values.max() - high <= TIMES * (high - low) >= low - values.min():
-        return                  # nothing is so far away: the usual case, in which nothing is sorted
+        return                  # nothing is far: the usual case, in which nothing is sorted
     levels, counts = np.unique(values, return_counts=True)
     at, to = np.searchsorted(levels, [low, high])
-    if at == to:                # nearly all are the same: their width is that to the nearest other
+    if at == to:                # nearly all are equal: take the distance to the nearest other as their width
         nearest = min((k for k in (at - 1, at + 1) if 0 <= k < len(levels)), key=lambda k: abs(levels[k] - low))
         at, to = min(at, nearest), max(to, nearest)
     while True:

@@ -1,4 +1,4 @@
-"""Which column is what, and whether the table can be trained on: everything wrong with it is said here."""
+"""The roles of columns, and the checks that a table can be trained on: errors about a table are raised here."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .frames import without_categories
 TIME_NAMES = ("time", "timestamp", "date", "datetime")
 DUPLICATES = ("keep", "mean", "error")
 MAX_RATING = float(np.finfo(np.float32).max)    # models compute in float32
-TIMES_ABOVE = 1e8                               # in seconds since 1970 this is 1973: no rating is so large
-MAX_EXACT = 2**53                               # from here on, a float stands for several whole numbers
-DATETIMES = ("datetime", "datetime with a zone")    # a moment without a zone is none of those that have one
+TIMES_ABOVE = 1e8                               # seconds since 1970, up to 1973: no rating is so large
+MAX_EXACT = 2**53                               # from here on, floats do not tell whole numbers apart
+DATETIMES = ("datetime", "datetime with a zone")    # two kinds: one without a zone equals none with a zone
 TRUTH = {"true": 1.0, "false": 0.0}
 
 NAMES = {
@@ -43,8 +43,8 @@ class Schema:
     @classmethod
     def of(cls, df: pd.DataFrame, user: Hashable | None = None, item: Hashable | None = None,
            rating: Hashable | None = None, time: Hashable | None = None) -> Schema:
-        """Find the columns: a name that is None stands for column 0 (user), 1 (item) or 2 (rating);
-        the time is optional and found by its name (time, timestamp, date, datetime).
+        """Find the columns: a name of None stands for column 0 (user), 1 (item) or 2 (rating); the time is optional and
+        found by its name (time, timestamp, date, datetime).
 
         Raises DataError for too few columns, a name that is not there, a column in two roles, or repeated column
         names."""
@@ -89,7 +89,7 @@ class Schema:
 
 
 def _other_role(name: Hashable, role: str) -> str:
-    """What a column is by its name, if that is something else than `role`; "" if there is no saying."""
+    """The role that a column has by its name, if it is another than `role`; "" if the name does not tell."""
     plain = str(name).lower().replace("_", "").replace(" ", "")
     if plain.startswith("unnamed:") or plain == "index":
         return "the index of a table"
@@ -120,8 +120,8 @@ def _did_you_mean(name: Hashable, columns: list) -> str:
 # The table --------------------------------------------------------------------------------------------------------
 
 def rating_table(df: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """The checked ratings: columns user, item, rating (float64) and perhaps time, then every other column of `df`;
-    rows in the order of `df`, indexed from 0. `df` itself stays as it is.
+    """Check the ratings: a new table with the columns user, item, rating (float64) and perhaps time, then the other
+    columns of `df`; rows in the order of `df`, indexed from 0.
 
     Raises DataError for anything that would make training meaningless."""
     if not len(df):
@@ -136,13 +136,13 @@ def rating_table(df: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 
 def check_duplicates(how: str) -> None:
-    """Raises DataError for something else than "keep", "mean" or "error"."""
+    """Raises DataError unless `how` is "keep", "mean" or "error"."""
     if how not in DUPLICATES:
         raise DataError(f"duplicates={how!r} is not one of {DUPLICATES}")
 
 
 def merge_duplicates(parts: list[pd.DataFrame], how: str) -> list[pd.DataFrame]:
-    """Of (user, item) pairs that occur more than once in a part, "keep" every row, or keep one row, at the place of the
+    """Where a (user, item) pair occurs more than once in a part, "keep" every row, or keep one row, at the place of the
     first, with the "mean" rating; both warn. Raises DataError for "error"."""
     again = [part.duplicated(["user", "item"]).to_numpy() for part in parts]
     if not (n := sum(int(rows.sum()) for rows in again)):
@@ -163,7 +163,7 @@ def merge_duplicates(parts: list[pd.DataFrame], how: str) -> list[pd.DataFrame]:
 
 
 def check_both_sides(table: pd.DataFrame, schema: Schema) -> None:
-    """Raises DataError where there is no training rating, or all are of one user, or of one item."""
+    """Raises DataError where there are no training ratings, or all are of one user or of one item."""
     if not len(table):
         raise DataError("nothing is left to train on: the rows that the split puts there are left out by the threshold")
     for role in ("user", "item"):
@@ -177,8 +177,8 @@ def check_both_sides(table: pd.DataFrame, schema: Schema) -> None:
 # Ids --------------------------------------------------------------------------------------------------------------
 
 def check_ids(ids: pd.Series) -> pd.Series:
-    """The ids of one kind, with their dtype (see `id_kind`). Raises DataError for missing, mixed or unhashable ones,
-    and for text that no file could hold."""
+    """The ids, all of one kind (see `id_kind`), with their dtype. Raises DataError for missing, mixed or unhashable
+    ids, and for text that cannot be written to a file."""
     ids = without_categories(ids)
     if id_kind(ids, f"column {ids.name!r}") == "string":
         check_text(ids, f"column {ids.name!r}")
@@ -186,8 +186,8 @@ def check_ids(ids: pd.Series) -> pd.Series:
 
 
 def check_text(column: pd.Series, where: str) -> None:
-    """Raises DataError where a column of strings has half a character (a lone surrogate), which can neither be printed
-    nor written."""
+    """Raises DataError for strings with half a character (a lone surrogate), which can be neither printed nor
+    written."""
     try:
         "".join(column.unique()).encode()
     except UnicodeEncodeError as error:
@@ -198,14 +198,14 @@ def check_text(column: pd.Series, where: str) -> None:
                         "them again in their own encoding, without errors='surrogateescape'") from None
 
 
-# What pandas calls the values of a column -> the kind of ids; anything else is looked at value by value.
+# pandas' name for the values of a column -> the kind of ids; other columns are checked value by value.
 _KINDS = {"integer": "number", "floating": "number", "mixed-integer-float": "number", "decimal": "number",
           "string": "string", "boolean": "boolean", "empty": "empty"}
 
 
 def id_kind(ids: pd.Series | pd.Index, where: str) -> str:
-    """What the ids are: "number", "string", "boolean", "datetime", "datetime with a zone", or the name of a Python type
-    (such as "tuple" or "date").
+    """The kind of the ids: "number", "string", "boolean", "datetime", "datetime with a zone", or the name of a Python
+    type (such as "tuple" or "date").
 
     Raises DataError where ids are missing, where kinds are mixed, since 5 and "5" are different ids, or where ids
     cannot be hashed."""
@@ -248,7 +248,7 @@ def _kind_of(value: object) -> str:
 
 
 def _check_exact(ids: pd.Series | pd.Index, where: str) -> None:
-    """A column of long integers that once had a gap was read as floats, and its ids were rounded onto each other."""
+    """Raises DataError for large floats: long integers in a column that had a gap, which were rounded to each other."""
     large = np.abs(ids.to_numpy(dtype=np.float64)) >= MAX_EXACT
     if n := int(large.sum()):
         raise DataError(f"{where}: {n:,} of {len(ids):,} ids are floats of 2**53 or more (such as "
@@ -259,9 +259,9 @@ def _check_exact(ids: pd.Series | pd.Index, where: str) -> None:
 # Ratings ----------------------------------------------------------------------------------------------------------
 
 def check_ratings(ratings: pd.Series) -> pd.Series:
-    """The ratings as float64; booleans, and the words True and False where a column has no others, are 1 and 0. Raises
-    DataError for whatever is no number (text, also of digits; times; complex numbers), and for missing and infinite
-    ones."""
+    """The ratings as float64; booleans are 1 and 0, and so are the words True and False where a column has no others.
+    Raises DataError for values that are not numbers (text, even of digits; times; complex numbers), and for missing and
+    infinite ones."""
     ratings = without_categories(ratings)
     name, n = ratings.name, len(ratings)
     if ratings.dtype.kind not in "iufb" and is_truth(ratings):
@@ -272,7 +272,7 @@ def check_ratings(ratings: pd.Series) -> pd.Series:
     if odd.any():
         digits = np.array([isinstance(r, str) and _reads_as_number(r) for r in ratings[odd]])
         if not digits.all():
-            odd[odd] = ~digits          # of a text column with a word among numbers, the word is what is wrong
+            odd[odd] = ~digits          # where a word stands among numbers written as text, report the word
         count, first = int(odd.sum()), _first(odd)
         remedy = (f"they are written as text: convert them with pd.to_numeric(df[{name!r}])" if digits.all() else
                   "they have a decimal comma: read the file with pd.read_csv(path, decimal=',')"
@@ -291,7 +291,7 @@ def check_ratings(ratings: pd.Series) -> pd.Series:
 
 
 def is_truth(column: pd.Series) -> bool:
-    """Whether a column holds booleans, or nothing but the words True and False in any case."""
+    """Whether a column holds only booleans, or the words True and False in any case."""
     if pd.api.types.is_bool_dtype(column.dtype):
         return True
     known = column.dropna()
@@ -321,7 +321,7 @@ def _check_no_times(ratings: pd.Series) -> pd.Series:
 
 
 def like_times(column: pd.Series) -> bool:
-    """Whether it holds numbers most of which are too large for anything but times."""
+    """Whether most of its values are numbers too large for anything but times."""
     return column.dtype.kind in "iuf" and bool(column.notna().any()) and bool(column.median() > TIMES_ABOVE)
 
 
@@ -332,7 +332,7 @@ def _is_number(value: object) -> bool:
 # Small things -----------------------------------------------------------------------------------------------------
 
 def show(value: object) -> str:
-    """A value as a person would type it, numpy's as Python's."""
+    """A value as a person would type it; numpy's values as Python's."""
     return repr(value.item() if isinstance(value, np.generic) else value)
 
 

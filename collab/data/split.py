@@ -1,16 +1,16 @@
 """Splits: callables that take the ratings and return (train rows, valid rows) as positions.
 
-Each takes a frame with the columns user, item, rating and, where there is one, time, as `RatingSet.ratings`
-has them and as `CollabDataBunch.from_df` names them. Any function of this form is a split. Where pairs that come again
-are merged or added up, it gets each pair once, unless it has an attribute that is true: `by_time` gets every row, since
-a pair may be in the past and in the future, and `by_position` every row of the table as it was given, also those that a
-`threshold` leaves out, since it counts rows. Each part is then merged by itself."""
+Each takes a frame with the columns user, item, rating and, where there is one, time, as `RatingSet.ratings` has them
+and as `CollabDataBunch.from_df` names them. Any function of this form is a split. Where repeated pairs are merged or
+added up, it gets each pair once, unless it has one of two attributes that is true: with `by_time` it gets every row,
+since a pair may be both in the past and in the future, and with `by_position` every row of the table as it was given,
+including those below the `threshold`, since it counts rows. Each part is then merged separately."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import overload
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ Split = Callable[[pd.DataFrame], tuple[Rows, Rows]]
 
 
 def random_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
-    """A random fraction of the ratings, rounded down to whole ratings, is for validation."""
+    """Hold out a random fraction of the ratings, rounded down to whole ratings."""
     _check_fraction(valid_pct)
 
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
@@ -46,7 +46,7 @@ def _by_position(split: Split) -> Split:
 
 
 def time_split(valid_pct: float = 0.2) -> Split:
-    """The latest fraction of the ratings is for validation; ratings of one moment keep the order of the table."""
+    """Hold out the latest fraction of the ratings; ratings of the same time keep the order of the table."""
     _check_fraction(valid_pct)
 
     @_by_time
@@ -58,8 +58,8 @@ def time_split(valid_pct: float = 0.2) -> Split:
 
 
 def leave_last(n: int = 1) -> Split:
-    """The last `n` ratings of each user by time are for validation; where there is no column of times, by order in
-    the table, with a warning.
+    """Hold out the last `n` ratings of each user by time or, without a column of times, by the order of the table, with
+    a warning.
 
     A user with `n` ratings or fewer stays in training."""
     if n < 1:
@@ -69,7 +69,7 @@ def leave_last(n: int = 1) -> Split:
     @_by_time
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         if "time" not in df and not told:
-            told.append(True)       # a split that is used again says it once
+            told.append(True)       # a split that is reused warns once
             warn(f"leave_last: no column of times among {[*df.columns]}: the order of the table is taken; name it with "
                  "time_name=...")
         order = np.argsort(_times(df), kind="stable") if "time" in df else np.arange(len(df))
@@ -82,8 +82,8 @@ def leave_last(n: int = 1) -> Split:
 
 
 def per_user_split(valid_pct: float = 0.25, seed: int = 0) -> Split:
-    """A random fraction of each user's ratings is for validation, rounded up to whole ones as scikit-learn's
-    `train_test_split` does it: whoever has two ratings or more is tested, and nobody is without any in training."""
+    """Hold out a random fraction of each user's ratings, rounded up as in scikit-learn's `train_test_split`: every user
+    with two or more ratings is tested, and every user keeps at least one in training."""
     _check_fraction(valid_pct)
 
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
@@ -99,7 +99,7 @@ def per_user_split(valid_pct: float = 0.25, seed: int = 0) -> Split:
 
 
 def user_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
-    """All ratings of a random fraction of the users are for validation: nobody is on both sides."""
+    """Hold out all ratings of a random fraction of the users: no user is on both sides."""
     _check_fraction(valid_pct)
 
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
@@ -110,7 +110,7 @@ def user_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
 
 
 def rows_split(valid_rows: Sequence[int] | np.ndarray) -> Split:
-    """The given positions (0 is the first row), or a boolean mask over all rows, are for validation."""
+    """Hold out the given positions (0 is the first row), or the rows of a boolean mask over all of them."""
     @_by_position
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         rows = np.asarray(valid_rows)
@@ -123,7 +123,7 @@ def rows_split(valid_rows: Sequence[int] | np.ndarray) -> Split:
 
 
 def kfold(n_folds: int = 5, seed: int = 0) -> list[Split]:
-    """`n_folds` splits: each rating is for validation in exactly one of them; their sizes differ by at most one."""
+    """`n_folds` splits, each rating held out by exactly one of them; their sizes differ by at most one."""
     if n_folds < 2:
         raise DataError(f"kfold needs at least 2 folds, got {n_folds}")
 
@@ -216,9 +216,14 @@ def _check_fraction(valid_pct: float) -> None:
         raise DataError(f"valid_pct is a fraction of the ratings, at least 0 and below 1, got {valid_pct}")
 
 
-def _part(n: Any, fraction: float) -> Any:
+@overload
+def _part(n: int, fraction: float) -> int: ...
+@overload
+def _part(n: np.ndarray, fraction: float) -> np.ndarray: ...
+def _part(n: int | np.ndarray, fraction: float) -> int | np.ndarray:
     """`fraction` of `n`, rounded down: 29 for 0.29 of 100, although the product of these floats is 28.999..."""
-    return np.floor(np.round(n * fraction, 6)).astype(int)
+    part = np.floor(np.round(n * fraction, 6)).astype(int)
+    return int(part) if isinstance(n, int) else part
 
 
 def _times(df: pd.DataFrame) -> np.ndarray:
@@ -237,11 +242,11 @@ def _times(df: pd.DataFrame) -> np.ndarray:
 
 
 def _parsed(times: pd.Series) -> pd.Series:
-    """Times written by ISO 8601 ("2024-05-01", "2024-05-01T12:30:00Z"), in UTC where they have zones. Raises DataError
-    for others, and where only some have one."""
+    """Parse times in ISO 8601 ("2024-05-01", "2024-05-01T12:30:00Z"), to UTC where they have zones. Raises DataError
+    for other text, and where only some times have a zone."""
     times = times.astype(object)
     parsed = pd.to_datetime(times, format="ISO8601", utc=True, errors="coerce")
-    # All digits may be a date, or seconds; and pandas would take "now" for a time.
+    # Digits alone may be a date or seconds, and pandas would read "now" as a time.
     wrong = (parsed.isna() | times.map(lambda text: text.isdigit() or text.lstrip()[:1].isalpha())).to_numpy()
     if n := int(wrong.sum()):
         first = int(np.argmax(wrong))

@@ -1,4 +1,4 @@
-"""A file into a table: CSV and its relatives, Parquet, and RecBole's atomic files."""
+"""Tables from files: CSV and its relatives, Parquet, and RecBole's atomic files."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".data": "tsv", ".dat": 
 SEPARATORS = {"csv": ",", "tsv": "\t", "::": "::", "recbole": "\t"}
 FORMATS = (*SEPARATORS, "parquet")
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-COLUMNS = ("user", "item", "rating", "time")  # the names where a file has none
+COLUMNS = ("user", "item", "rating", "time")  # the names for a file without a header
 ID_NAMES = {name for side in ("user", "item") for name in NAMES[side]} | {"isbn", "asin", "sku", "ean", "code", "key"}
 NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
-INTEGER = r"0|-?[1-9]\d{0,17}"  # as int64 would write it: nothing, such as a leading zero, is lost by converting
+INTEGER = r"0|-?[1-9]\d{0,17}"  # as int64 prints it: converting loses nothing, such as a leading zero
 
 UNUSUAL = re.compile(rb"(?<![\d.])0\d"), re.compile(rb"[eE]\d"), re.compile(rb"[+]")     # 007, 12e5, +7
 CHUNK = 1 << 24
 DECIMAL = r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?"
 MISSING = ("NaN", "nan", "NA", "N/A", "null", "NULL", "None")
 WORDS = (*MISSING, "inf", "-inf", "Inf", "-Inf")
-# What a file that is no text begins with: saying so is better than a table of nonsense.
+# First bytes of files that are not text, so that an error can name the remedy.
 MAGIC = {b"PK\x03\x04": "a zip archive, as Excel's .xlsx is: save the sheet as CSV, or unpack the archive",
          b"\xd0\xcf\x11\xe0": "a sheet of an old Excel: save it as CSV", b"\x1f\x8b": "compressed: name it .gz",
          b"\xfd7zXZ": "compressed: name it .xz", b"PAR1\x15": "Parquet: name it .parquet",
@@ -46,20 +46,20 @@ MAGIC = {b"PK\x03\x04": "a zip archive, as Excel's .xlsx is: save the sheet as C
 WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 
 
-def read_table(path: str | os.PathLike, format: str | None = None, sep: str | None = None,
-               header: bool | None = None, encoding: str = "utf-8-sig", *,
+def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str | None = None,
+               header: bool | None = None, encoding: str = "utf-8-sig",
                ids: Sequence[Hashable] = ()) -> pd.DataFrame:
-    """The table in the file at `path`.
+    """Read the table in the file at `path`.
 
-    The format is known by the ending (also before .gz, .bz2 or .xz), or given as `format`: "csv", "tsv", "::",
-    "parquet" or "recbole"; `sep` is any other separator. Without `header`, a first line in which any field is a
-    number counts as data, and the columns are called user, item, rating, time, column_4 and so on.
-    In RecBole's files the type after the colon goes into the dtype: token (integers if all are, else text), float.
-    A `sep` of one's own, or header=False, makes a file with RecBole's ending plain text.
+    The format follows from the ending (also before .gz, .bz2 or .xz), or is given as `format`: "csv", "tsv", "::",
+    "parquet" or "recbole"; `sep` is any other separator. Without `header`, a first line in which any field is a number
+    is data, and the columns are called user, item, rating, time, column_4 and so on. In RecBole's files the type after
+    the colon gives the dtype: token (integers if all are, else text) or float; another `sep`, or header=False, makes
+    such a file plain text.
 
-    Numbers become numbers, but ids must stay what is written: 1.10 is not 1.1. The first column, those with the name of
-    an id (user, item, "..._id") and those in `ids` are text unless all are integers as they are printed; of the second
-    column too no two different texts become one number.
+    Numbers become numbers, but ids stay as written: 1.10 is not 1.1. The first column, those with the name of an id
+    (user, item, "..._id") and those in `ids` are text unless all values are integers as they print; in the second
+    column, no two different texts become one number.
 
     Raises DataError for a file that is missing, empty, of an unknown kind, or not what its format says."""
     path = Path(path).expanduser().absolute()
@@ -107,7 +107,7 @@ def _check_encoding(encoding: str) -> None:
 
 
 def _check_no_other(f: IO[bytes], path: Path) -> None:
-    """Raises DataError for a file that is no text."""
+    """Raises DataError for a file that is not text."""
     begin = f.read(64)
     f.seek(0)
     what = next((what for magic, what in MAGIC.items() if begin.startswith(magic)), "")
@@ -118,8 +118,8 @@ def _check_no_other(f: IO[bytes], path: Path) -> None:
 
 
 def _as_lines(f: IO[bytes], encoding: str) -> tuple[IO[bytes], str]:
-    """(the file, its encoding): with lines that end in a line feed, and in UTF-8 where a line feed is not one byte. The
-    encodings of two and four bytes (UTF-16) and lines that end in a carriage return are made so."""
+    """(the file, its encoding) with lines that end in a line feed of one byte: UTF-16 and UTF-32 become UTF-8, and
+    carriage returns become line feeds."""
     if "\n,".encode(encoding) != b"\n," and codecs.lookup(encoding).name != "utf-8-sig":
         text = f.read().decode(encoding).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
         return io.BytesIO(text.encode()), "utf-8"
@@ -143,7 +143,7 @@ def _format_of(path: Path, format: str | None, sep: str | None, header: bool | N
         raise DataError(f"{path}: the ending {name.suffix!r} is not known; known are {', '.join(ENDINGS)} (text "
                         f"also with {', '.join(COMPRESSED)} after it). Say what it is with format=, one of "
                         f"{', '.join(map(repr, FORMATS))}, or with sep=")
-    own = sep in (None, SEPARATORS["recbole"]) and header is not False      # said explicitly, another one wins
+    own = sep in (None, SEPARATORS["recbole"]) and header is not False      # an explicit choice wins
     return "tsv" if kind == "recbole" and not own else kind
 
 
@@ -166,8 +166,8 @@ def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | Non
     line = first.decode(encoding).rstrip("\r\n")
     options: dict[str, Any] = {}
     if len(sep) > 1 and sep != r"\s+":
-        # pandas would take a separator of several characters for a pattern and read ten times as slowly, so it
-        # becomes one control character that no text has.
+        # pandas takes a separator of several characters for a pattern and reads ten times as slowly: replace it by a
+        # control character that no text has.
         f = io.BytesIO(f.read().replace(sep.encode(), b"\x1f"))
         line, sep = line.replace(sep, "\x1f"), "\x1f"
     if sep == "\x1f" or kind == "recbole":
@@ -193,14 +193,14 @@ def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | Non
     table = _parse(f, path, **options, dtype="str" if unusual else None)
     holds_ids = [_is_id(table, place, ids) for place in range(len(table.columns))]
     if not unusual and any(_lossy(column, is_id) for (_, column), is_id in zip(table.items(), holds_ids)):
-        f.seek(0)       # numbers may not be what was written: read all as text, which is slower, and look at each value
+        f.seek(0)       # numbers may differ from what was written: read text, which is slower, and check each value
         table = _parse(f, path, **options, dtype="str")
     made = {k: _converted(column, is_id) for k, ((_, column), is_id) in enumerate(zip(table.items(), holds_ids))}
     return pd.DataFrame(made, index=table.index).set_axis(table.columns, axis=1)
 
 
 def _is_id(table: pd.DataFrame, place: int, ids: Sequence[Hashable]) -> bool | None:
-    """Whether a column holds ids: by its name or as the first one. None for the second, which may do so."""
+    """Whether a column holds ids, by its name or as the first one; None for the second, which may."""
     name = table.columns[place]
     plain = re.sub(r"[\W_]", "", str(name).lower())
     if name in ids or plain in ID_NAMES or re.search(r"(?:[\W_]id|[a-z]ID|Id)$", str(name)):
@@ -211,16 +211,16 @@ def _is_id(table: pd.DataFrame, place: int, ids: Sequence[Hashable]) -> bool | N
 
 
 def _lossy(column: pd.Series, is_id: bool | None) -> bool:
-    """Whether what pandas took for booleans or floats may have been written in a way that it lost."""
+    """Whether reading booleans or floats may have lost how they were written."""
     if is_id is not False and column.dtype.kind == "f" and column.notna().any():
         return True
     return pd.api.types.is_bool_dtype(column) or (column.dtype.kind == "f" and bool(column.abs().max() > 2**53))
 
 
 def _converted(column: pd.Series, is_id: bool | None = False) -> pd.Series:
-    """Text as integers or floats, where every value is written as a number would be; otherwise as it is, since 007 is
-    not 7 and 12e5 may be an id. Beside numbers, the usual words for a missing one are missing. Ids are no floats, and
-    where they may be ids (None), different texts are not made one."""
+    """Convert text to integers or floats where every value is written as a number prints; 007 is not 7, and 12e5 may be
+    an id. Among numbers, the usual words for a missing one are missing values. Ids never become floats, and where
+    values may be ids (None), different texts never become one number."""
     known = column.dropna()
     if not pd.api.types.is_string_dtype(known):
         return column
@@ -258,7 +258,7 @@ def _parse(f: IO[bytes], path: Path, **options: Any) -> pd.DataFrame:
         options["skipinitialspace"] = True
     try:
         with warnings.catch_warnings():
-            # Without index_col=False, pandas would take surplus fields for an index; with it, it warns.
+            # Without index_col=False, pandas takes surplus fields for an index; with it, it warns.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             return pd.read_csv(f, index_col=False, low_memory=False, **options)
     except pd.errors.ParserWarning as error:
@@ -273,6 +273,6 @@ def _parse(f: IO[bytes], path: Path, **options: Any) -> pd.DataFrame:
                             "that line, or put fields that hold the separator in quotation marks") from error
         raise DataError(f"{path} cannot be parsed: {error}") from error
     except UnicodeDecodeError:
-        raise  # read_table says what to do about it
+        raise  # `read_table` explains it
     except ValueError as error:
         raise DataError(f"{path} cannot be parsed: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import uuid
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import cached_property
@@ -19,11 +19,11 @@ from .frames import as_column, without_categories
 from .schema import DATETIMES, check_text, id_kind, show
 
 UNKNOWN = 0
-MAX_COMPARED = 100_000      # ids that are searched for near ones when one is unknown: a second at most
+MAX_COMPARED = 100_000      # ids to compare an unknown one with, to suggest near ones: a second at most
 
 SEVERAL = (list, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
 Ids = Hashable | list | range | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
-"""One raw id, or several, of which columns of polars and pyarrow are some too; a tuple is one id."""
+"""One raw id, or several; columns of polars and pyarrow are several too, and a tuple is one id."""
 
 
 class UnknownId(DataError, KeyError):
@@ -79,7 +79,7 @@ class Vocab:
         try:
             return bool(self.encode([id])[0] != UNKNOWN)
         except DataError:
-            return False            # of another kind, or no id at all
+            return False            # of another kind, or not an id
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocab) and self.name == other.name and self._index.equals(other._index)
@@ -96,18 +96,18 @@ class Vocab:
         return ids
 
     def with_more(self, ids: Iterable[Hashable]) -> Vocab:
-        """A vocab of these ids and more; they keep their type: 5 stays 5 where 7.0 is added."""
+        """A vocab of these ids and more. Ids keep their type: 5 stays 5 where 7.0 is added."""
         more = id_index(ids)
         every = np.fromiter([*self, *more[self.encode(more) == UNKNOWN].tolist()], dtype=object)
-        with suppress(TypeError, ValueError, OverflowError):        # one of the new ids is not of that type, like 7.5
+        with suppress(TypeError, ValueError, OverflowError):        # a new id that does not fit the type, like 7.5
             return Vocab(pd.Index(every, dtype=self._index.dtype, tupleize_cols=False), self.name)
         return Vocab(every.tolist(), self.name)
 
-    def listed(self, ids: Hashable | Iterable[Hashable]) -> list:
-        """Ids as a list, a single one as a list of one: text, whatever is no iterable, a tuple that is a known id."""
+    def listed(self, ids: Hashable | Iterable[Hashable]) -> list[Hashable]:
+        """Ids as a list, a single one as a list of one: text, anything not iterable, or a tuple that is a known id."""
         if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable) or (isinstance(ids, tuple) and ids in self):
             return [ids]
-        return asked_ids(ids) if several(ids) else list(ids)
+        return labels(ids) if several(ids) else list(ids)
 
     def __getitem__(self, id: Hashable) -> int:
         """The row of a known id. Raises UnknownId, with the nearest known ids, or DataError for another kind."""
@@ -117,44 +117,46 @@ class Vocab:
         return row
 
     def unknown(self, id: Hashable, among: Mapping[str, object] | None = None) -> UnknownId:
-        """The error that names `id` and what is near it `among` names (in lower case, with what is shown for each), by
-        default the ids, unless they are numbers or times, of which none is like another."""
+        """The error that names `id` and the nearest names: keys of `among`, in lower case, each with the value to show.
+        By default these are the ids, unless ids are numbers or times, where near spelling means nothing."""
         alike = self.kind not in ("number", "boolean", "datetime", "date")
         known = among or {str(known).casefold(): known for known in self if alike and len(self) <= MAX_COMPARED}
         names = {} if len(self) > MAX_COMPARED else {name: show(shown) for name, shown in known.items()}
-        asked = str(id).casefold()
-        near = [names[name] for name in difflib.get_close_matches(asked, names, n=3) or
-                [name for name in names if asked and asked in name]]
+        text = str(id).casefold()
+        near = [names[name] for name in difflib.get_close_matches(text, names, n=3) or
+                [name for name in names if text and text in name]]
         hint = f"; near it are {', '.join([*dict.fromkeys(near)][:3])}" if near else ""
         return UnknownId(f"{self.name} {show(id)} is not among the {len(self) - 1:,} {self.name}s "
                          f"that were trained on{hint}")
 
     def encode(self, ids: Iterable[Hashable]) -> np.ndarray:
-        """Rows (int64) of many ids; those that are not known get row 0.
+        """Rows of n ids, int64 (n,); unknown ids get row 0.
 
-        Raises DataError where the ids are of another kind than the vocab's, such as "5" for 5, or missing."""
-        asked = id_index(ids)
-        if not len(asked):
+        Raises DataError for missing ids and ids of another kind than the vocab's, such as "5" for 5."""
+        index = id_index(ids)
+        if not len(index):
             return np.empty(0, dtype=np.int64)
-        kind = id_kind(asked, f"the {self.name} ids")
+        kind = id_kind(index, f"the {self.name} ids")
         if kind != self.kind:
             raise DataError(f"{self.name} ids are of kind {self.kind} here (such as {self._example()!r}), but "
-                            f"{asked[:1].tolist()[0]!r} is of kind {kind}; convert it, since 5 and '5' are "
+                            f"{index[:1].tolist()[0]!r} is of kind {kind}; convert it, since 5 and '5' are "
                             "different ids")
-        return self._index.get_indexer(asked).astype(np.int64) + 1
+        return self._index.get_indexer(index).astype(np.int64) + 1
 
     def decode(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Raw ids of many rows, in the type they came in; where a row is 0, an object array with None there."""
+        """Raw ids of n rows, (n,), in the type they came in; if any row is 0, an object array with None there.
+
+        Raises IndexError for rows that the vocab does not have."""
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"rows must lie between 0 and {len(self) - 1}, got {rows.min()} to {rows.max()}")
         if (rows == UNKNOWN).any() or self._index.dtype == object:
             return self.ids[rows]
-        return self._index.take(rows - 1).to_numpy(copy=True)      # an index lends its own only to read
+        return self._index.take(rows - 1).to_numpy(copy=True)      # an index gives out its own array read-only
 
     def parse(self, text: str) -> Hashable:
-        """The id that a person typed: the text itself where ids are text, a number or a time where they are that,
-        and of any other kind the id that prints as `text`. Raises DataError where it cannot be one."""
+        """The id that a person typed: the text itself where ids are text, a number or a time where ids are that, and
+        for any other kind the id that prints as `text`. Raises DataError where it cannot be an id."""
         try:
             if self.kind == "string":
                 return text
@@ -171,13 +173,13 @@ class Vocab:
         raise self.unknown(text)
 
     def to_state(self) -> dict[str, Any]:
-        """What `from_state` rebuilds the vocab from: plain JSON values. Raises DataError for ids that have none."""
+        """The vocab as plain JSON values, for `from_state`. Raises DataError for ids that JSON cannot hold."""
         return {"name": self.name, "dtype": dtype_name(self._index.dtype, f"the {self.name} ids"),
                 "ids": [to_json(id) for id in self]}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Vocab:
-        """The inverse of `to_state`."""
+        """Rebuild a vocab from `to_state`."""
         ids = np.fromiter(map(from_json, state["ids"]), dtype=object)
         vocab = cls.__new__(cls)
         vocab._set(pd.Index(ids, dtype=state["dtype"], tupleize_cols=False), state["name"])
@@ -187,20 +189,23 @@ class Vocab:
         return self._index[:1].tolist()[0]
 
 
-def several(ids: Any) -> bool:
-    """Whether these are several ids: a list, range, array or column, also one of polars or pyarrow."""
+def several(ids: object) -> bool:
+    """Whether these are several ids: a list, range, array or column, including those of polars and pyarrow."""
     return isinstance(ids, SEVERAL) or as_column(ids) is not None
 
 
-def asked_ids(ids: Any) -> list:
-    """One id, or several, as a list of plain ones."""
+def labels(ids: object) -> list[Hashable]:
+    """One id, or several, as a list of the ids as they were given."""
     if isinstance(ids, SEVERAL):
         return list(ids)
     return [ids] if (column := as_column(ids)) is None else list(column)
 
 
+asked_ids = labels      # the name it had
+
+
 def id_index(ids: Iterable[Hashable]) -> pd.Index:
-    """Ids as a flat index, tuples kept whole. A list of numbers or strings gets the dtype that a column of them has."""
+    """Ids as a flat index, tuples kept whole; numbers and strings in a list get the dtype that their column would."""
     if not isinstance(ids, (pd.Series, pd.Index, np.ndarray, pd.api.extensions.ExtensionArray)):
         if (column := as_column(ids)) is None:
             column = pd.Series(np.fromiter(ids, dtype=object), dtype=object)
@@ -210,9 +215,9 @@ def id_index(ids: Iterable[Hashable]) -> pd.Index:
     return pd.Index(without_categories(pd.Series(ids)), tupleize_cols=False)
 
 
-# JSON knows numbers, strings and booleans; other ids travel as [type, text]. The first type that fits is taken:
-# a Timestamp is a datetime, and that is a date.
-_CODECS: dict[str, tuple[type, Any, Any]] = {
+# JSON has numbers, strings and booleans; other ids are written as [type, text]. The first type that fits is taken:
+# a Timestamp is also a datetime, and a datetime a date.
+_CODECS: dict[str, tuple[type, Callable[..., object], Callable[..., Hashable]]] = {
     "timestamp": (pd.Timestamp, pd.Timestamp.isoformat, pd.Timestamp),
     "datetime": (datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat),
     "date": (datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
@@ -223,8 +228,8 @@ _CODECS: dict[str, tuple[type, Any, Any]] = {
 }
 
 
-def to_json(id: Any) -> Any:
-    """A raw id as a JSON value. Raises DataError for a type that has no such form."""
+def to_json(id: object) -> object:
+    """Convert a raw id to a JSON value. Raises DataError for a type that has no such form."""
     if isinstance(id, np.generic):
         id = id.item()
     if id is None or isinstance(id, (str, int, float, bool)):
@@ -236,9 +241,9 @@ def to_json(id: Any) -> Any:
                     "use strings, numbers, dates, UUIDs, or tuples of these")
 
 
-def dtype_name(dtype: Any, where: str) -> str:
-    """The name from which pandas makes the dtype again. Raises DataError where there is none, such as that of times in
-    a zone without a name."""
+def dtype_name(dtype: object, where: str) -> str:
+    """The name from which pandas can make the dtype again. Raises DataError where there is none: times in a zone
+    without a name, for one."""
     try:
         again = str(pd.api.types.pandas_dtype(str(dtype)))
     except (TypeError, NotImplementedError):
@@ -250,5 +255,5 @@ def dtype_name(dtype: Any, where: str) -> str:
 
 
 def from_json(value: Any) -> Any:
-    """The inverse of `to_json`."""
+    """Convert what `to_json` gave back to the raw id."""
     return _CODECS[value[0]][2](value[1]) if isinstance(value, list) else value

@@ -17,7 +17,7 @@ from ..data.databunch import CollabDataBunch, encode
 from ..data.frames import as_frame, is_table
 from ..data.histories import Histories
 from ..data.implicit import check_threshold, names_strength
-from ..data.vocab import UNKNOWN, Ids, Vocab, asked_ids
+from ..data.vocab import UNKNOWN, Ids, Vocab, labels
 from ..errors import warn
 from .result import Question, said
 
@@ -190,7 +190,7 @@ def _too_weak(data: CollabDataBunch, table: pd.DataFrame) -> tuple[Tensor, Tenso
 
 def _known(vocab: Vocab, ids: Ids) -> Tensor:
     """The rows of one id or several, each once, ascending."""
-    listed = asked_ids(ids)
+    listed = labels(ids)
     rows = vocab.encode(listed)
     if (rows == UNKNOWN).any():
         raise vocab.unknown(listed[int(np.argmax(rows == UNKNOWN))])

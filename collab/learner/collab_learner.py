@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..data.databunch import CollabDataBunch, DataBunch
 from ..data.frames import is_table
-from ..data.vocab import UNKNOWN, Ids, asked_ids, several
+from ..data.vocab import UNKNOWN, Ids, labels, several
 from ..errors import DataError
 from ..models.base import MAX_PAIRS, CollabModel, Side, as_collab
 from ..models.dot_form import DotForm
@@ -161,7 +161,7 @@ class CollabLearner(Learner):
         table = pd.DataFrame(shares.numpy(), columns=levels.tolist()).assign(
             most_likely=levels[shares.argmax(1)].numpy())
         for vocab, ids, rows in ((self.data.items, item, items), (self.data.users, user, users)):
-            asked = asked_ids(ids)
+            asked = labels(ids)
             found = vocab.ids[rows.cpu().numpy()]                   # ids, where titles were asked for
             named = [asked[k % len(asked)] if id is None else id for k, id in enumerate(found)]
             table.insert(0, vocab.name, pd.Index(named, tupleize_cols=False))
@@ -187,7 +187,7 @@ class CollabLearner(Learner):
         check_exclude(exclude)
         if ratings is None:
             rows = rows_of(self, self.data.users, user, unknown)
-            return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=asked_ids(user), column=several(user))
+            return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user))
         seen, values = rated_rows(self, ratings, unknown)
         scores = scores_of(self, seen, values)
         kept = pool if exclude is None else pool[~torch.isin(pool, seen.to(pool.device))]

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..data.aside import Aside, Wide
+from ..data.aside import Aside, WiderVocab
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch, default_device
 from ..data.frames import plain
@@ -79,11 +79,11 @@ def _parts(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any],
     train = TensorBatches(*rows, bs=config["bs"], seed=config["seed"], shuffle=config["shuffle"], device=device,
                           shape=(len(users), len(items)))
     more = {side: state and Vocab.from_state(state) for side, state in config["beyond"].items()}
-    wide = Wide(users, more["users"]), Wide(items, more["items"])
+    wide = WiderVocab(users, more["users"]), WiderVocab(items, more["items"])
     known: Any = tuple(tensors[f"aside.{name}"] for name in TRAIN)
     _check_rows(path, known, {"n_users": len(wide[0]), "n_items": len(wide[1])}, {})
     data = CollabDataBunch(train, None, None, users, items,
-                           _unpack(config["item_table"]), seed=config["seed"], device=device,
+                           item_table=_unpack(config["item_table"]), seed=config["seed"], device=device,
                            title_name=from_json(config["title_name"]),
                            implicit=config["implicit"], threshold=config["threshold"],
                            schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}),

@@ -73,7 +73,7 @@ def rated_rows(learn: CollabLearner, ratings: Rated, unknown: str = "average") -
     """(item rows, ratings float32) of what a new user rated. Unknown items are left out with a warning, or raise
     UnknownId: all of them, or with unknown="error". Raises DataError for nothing, several users, an item that comes
     twice, and ratings that are not numbers or lie outside the scale."""
-    items, values = one_person(ratings, learn.data.schema, learn.data.implicit)
+    items, values = one_person(ratings, learn.data.schema, implicit=learn.data.implicit)
     if not len(items):
         raise DataError("there are no ratings to fold in; a user of whom nothing is known is an unknown user")
     values, rows = check_ratings(values.rename("rating")), learn.data.catalogue.known(items, "that are rated", unknown)

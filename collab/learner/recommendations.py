@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..data.catalogue import Catalogue, average_rows
 from ..data.frames import Table
-from ..data.vocab import UNKNOWN, Ids, Vocab, asked_ids
+from ..data.vocab import UNKNOWN, Ids, Vocab, labels
 from ..errors import warn
 from ..models.base import Scorer, Side
 from ..ragged import Ragged
@@ -27,7 +27,7 @@ def rows_of(learn: CollabLearner, vocab: Vocab, ids: Ids, unknown: str) -> Tenso
     model has no average."""
     model = learn.collab_model
     has_average = model.unknown_row or any(model.id_tables().values())
-    rows = average_rows(names_of(learn, vocab), asked_ids(ids), unknown, has_average)
+    rows = average_rows(names_of(learn, vocab), labels(ids), unknown, has_average)
     return torch.from_numpy(rows).to(learn.device)
 
 

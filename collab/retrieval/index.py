@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.catalogue import Catalogue, average_rows
 from ..data.databunch import CollabDataBunch
 from ..data.histories import Histories
-from ..data.vocab import Ids, Vocab, asked_ids, several
+from ..data.vocab import Ids, Vocab, labels, several
 from ..errors import DataError
 from ..files import read_tensors, reading, write_tensors
 from ..models.dot_form import DotForm
@@ -108,7 +108,7 @@ class Index:
         unknown="error". Raises DataError for an index without users."""
         if self.users is None or self.user_ids is None:
             raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
-        asked = asked_ids(user)
+        asked = labels(user)
         if isinstance(exclude, Mapping):
             self.user_ids.encode(list(exclude)[:1])         # refuses '5' where 5 is a user
             if odd := [ids for ids in exclude.values() if isinstance(ids, str) or not isinstance(ids, Iterable)][:1]:

@@ -22,6 +22,7 @@ from collab import (
     synthetic,
     time_split,
 )
+from collab.data.extend import extended
 
 SMALL = pd.DataFrame({"who": ["ann", "bob", "ann", "cid", "bob", "dan"], "film": [10, 10, 30, 30, 20, 40],
                       "stars": [1.0, 2.0, 5.0, 4.0, 3.0, 5.0], "time": [1, 2, 3, 4, 5, 6]})
@@ -341,3 +342,16 @@ def test_counts_are_those_of_pandas():
     for by, vocab in (("user", data.users), ("item", data.items)):
         expected = df[by].value_counts()
         assert data.counts(by).tolist() == [0, *(expected[id] for id in vocab)]
+
+
+def test_users_of_the_validation_part_that_are_added_to_training_are_no_longer_unseen():
+    def part(users: list[int], items: list[int]) -> pd.DataFrame:
+        return pd.DataFrame({"user": users, "item": items, "rating": 3.0})
+
+    table = part([1, 1, 2, 7, 7, 8], [1, 2, 1, 1, 2, 2])
+    data = CollabDataBunch.from_df(table, split=rows_split([3, 4, 5]), seed=0)
+    more = data.table(part([7], [2]))
+    added, _ = extended(data, more, more[:0])
+    assert data.unseen["valid"] == {"unseen_users": 2, "unseen_items": 0}
+    assert added.unseen["valid"] == {"unseen_users": 1, "unseen_items": 0}
+    assert added.summary().loc["valid", "users"] == data.summary().loc["valid", "users"] == 2

@@ -1,4 +1,4 @@
-"""Tables are printed whole, also in a pipe, where pandas would leave out their titles."""
+"""Tables print whole rows in a pipe too, where pandas would leave out the titles."""
 
 import pickle
 
@@ -10,8 +10,8 @@ from collab.data.frames import Table
 LONG = "Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb (1963)"
 
 
-def test_tables_with_titles_are_printed_whole_where_nobody_watches(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")         # as wide as a pipe is taken to be
+def test_tables_with_titles_print_whole_rows_in_a_pipe(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")         # the width that pandas assumes for a pipe
     ml = synthetic(30, 20, 300, seed=0)
     data = CollabDataBunch.from_df(ml.ratings, items=ml.items.assign(title=f"{LONG} again"), seed=0)
     learn = collab_learner(data, n_factors=2)
@@ -25,13 +25,13 @@ def test_tables_with_titles_are_printed_whole_where_nobody_watches(monkeypatch):
         assert all(f"{LONG} again" in line for line in lines[1:])
 
 
-def test_a_table_is_a_frame_in_all_but_that(monkeypatch):
+def test_a_table_is_otherwise_an_ordinary_frame(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     plain = pd.DataFrame({"item": [1], "title": [LONG], "score": [0.5]})
     made = Table(plain)
     pd.testing.assert_frame_equal(made, plain)
-    pd.testing.assert_frame_equal(plain, made)
+    pd.testing.assert_frame_equal(plain, made, check_frame_type=False)
     pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(made)), plain)
     assert LONG in repr(made) and LONG not in repr(plain)
     with pd.option_context("display.max_columns", 2):
-        assert repr(made) == repr(plain)        # what was asked for is done
+        assert repr(made) == repr(plain)        # the user's own setting is obeyed

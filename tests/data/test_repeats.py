@@ -64,7 +64,7 @@ def test_any_other_split_sees_each_pair_once():
 
 def test_what_was_held_out_is_found_again_with_the_same_means():
     data = made(AGAIN, split=time_split(0.17), duplicates="mean")
-    again = data.table(AGAIN, "mean", time_split(0.17))
+    again = data.table(AGAIN, "mean", split=time_split(0.17))
     assert again[["user", "item", "rating"]].values.tolist() == [[1, 10, 5.0]] and again.index.tolist() == [0]
 
 

@@ -146,7 +146,7 @@ def test_a_file_holds_what_the_tables_hold(learn: CollabLearner, monkeypatch, tm
     path = learn.recommend_all(n=5, path=tmp_path / "new" / f"recs.{ending}")
     written = (pd.read_parquet if ending == "parquet" else pd.read_csv)(path)
     expected = pd.concat(learn.recommend_all(n=5), ignore_index=True)
-    pd.testing.assert_frame_equal(written, expected, check_exact=ending == "parquet", check_dtype=ending == "parquet")
+    pd.testing.assert_frame_equal(expected, written, check_exact=ending == "parquet", check_dtype=ending == "parquet")
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     empty = learn.recommend_all(users=[], path=tmp_path / f"none.{ending}")
     assert [*(pd.read_parquet if ending == "parquet" else pd.read_csv)(empty)] == [*expected]

@@ -1,0 +1,73 @@
+"""From a table of ratings to its parts: checked, cut into training and validation, repeated pairs merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError
+from .frames import TableLike, as_frame
+from .implicit import add_up, interactions_of, too_weak, with_weights
+from .schema import Schema, check_duplicates, merge_duplicates, rating_table
+from .split import Split, apply_split, named_split
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How tables of ratings are read: the names of their columns, and what `CollabDataBunch.from_df` says of
+    `duplicates`, `implicit` and `threshold`."""
+
+    schema: Schema
+    duplicates: str = "keep"
+    implicit: bool = False
+    threshold: float | None = None
+
+    def checked(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table as `rating_table` gives it. Raises DataError for what cannot be trained on."""
+        check_duplicates(self.duplicates)
+        if self.implicit and self.duplicates != "keep":
+            raise DataError(f"duplicates={self.duplicates!r} is for ratings; with implicit=True a pair that comes "
+                            "again is one interaction with the sum of the strengths")
+        if self.implicit:
+            table = with_weights(table, self.schema.rating, self.threshold)
+        return rating_table(table, self.schema)
+
+    def further(self, table: TableLike) -> tuple[pd.DataFrame, Rules]:
+        """(a further table, checked, the rules with its columns): those of `schema`, or else user, item and rating."""
+        table = as_frame(table)
+        table = with_weights(table, self.schema.rating, self.threshold) if self.implicit else table
+        found = replace(self, schema=self.schema.of_further(table))
+        return found.checked(table), found
+
+    def parts(self, table: pd.DataFrame, split: Split | str | None = None) -> list[pd.DataFrame]:
+        """[train, valid] of a checked table, or without a split [all of it]: only interactions where it is `implicit`,
+        and repeated pairs merged, before the split, or after one by time or by position."""
+        chosen = interactions_of(table, self.schema, self.threshold) if self.implicit else table
+        split = None if split is None else named_split(split)
+        by_position = getattr(split, "by_position", False)
+        late = (self.implicit or self.duplicates == "mean") and (by_position or getattr(split, "by_time", False))
+        if not late:
+            chosen, = self._merged([chosen])
+        if split is None:
+            return [chosen]
+        if by_position:         # positions are those of the table as it was given
+            sides = [np.isin(np.arange(len(table)), side) for side in apply_split(split, table)]
+            parts = [chosen[side[chosen.index]] for side in sides]
+        else:
+            chosen = chosen.reset_index(drop=True)
+            parts = [chosen.iloc[side] for side in apply_split(split, chosen)]
+        return self._merged(parts) if late else parts
+
+    def further_part(self, table: TableLike, split: Split | str | None = None) -> pd.DataFrame:
+        """The rows of a further table that would be trained on or, with `split`, held out."""
+        checked, found = self.further(table)
+        return found.parts(checked, split)[-1].reset_index(drop=True)
+
+    def too_weak(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a checked table that the threshold leaves out."""
+        return too_weak(table, self.threshold)
+
+    def _merged(self, parts: list[pd.DataFrame]) -> list[pd.DataFrame]:
+        return [add_up(part) for part in parts] if self.implicit else merge_duplicates(parts, self.duplicates)

@@ -1,0 +1,61 @@
+"""What the parts of a databunch hold, and which of their users and items were not trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..errors import warn
+from .vocab import UNKNOWN
+
+if TYPE_CHECKING:
+    from .databunch import CollabDataBunch
+
+PARTS = ("train", "valid", "test")
+
+
+def summary(data: CollabDataBunch) -> pd.DataFrame:
+    """See `CollabDataBunch.summary`."""
+    rows: list[dict[str, object]] = []
+    for name in PARTS:
+        if (part := getattr(data, name)) is None:
+            continue
+        users, items, ratings = (t.cpu() for t in part.tensors)
+        known_user, known_item = data.trained["user"][users], data.trained["item"][items]
+        unseen = {"unseen_users": 0, "unseen_items": 0, **data.unseen.get(name, {})}
+        rows.append({"part": name, "ratings": part.n,
+                     "users": len(torch.unique(users[known_user])) + unseen["unseen_users"],
+                     "items": len(torch.unique(items[known_item])) + unseen["unseen_items"],
+                     "mean": ratings.double().mean().item(), **unseen,
+                     "ratings_with_unseen": int((~known_user | ~known_item).sum())})
+    return pd.DataFrame(rows).set_index("part")
+
+
+def count_unseen(data: CollabDataBunch) -> dict[str, dict[str, int]]:
+    """See `CollabDataBunch.unseen`."""
+    found = {}
+    for name in PARTS[1:]:
+        if name in data.aside.parts:
+            users, items, _ = data.aside.parts[name]
+            found[name] = {"unseen_users": _untrained(users, data.trained["user"]),
+                           "unseen_items": _untrained(items, data.trained["item"])}
+    return found
+
+
+def warn_of_unseen(data: CollabDataBunch) -> None:
+    """Warn of test ratings whose user or item has row 0."""
+    users, items, _ = data.test.tensors
+    if n := int(((users == UNKNOWN) | (items == UNKNOWN)).sum()):
+        warn(f"{n:,} of {data.test.n:,} test ratings are of a user or an item that was not trained on (see summary()): "
+             "the average one stands for these, and evaluate(...) leaves them out; drop them, or train on all ids")
+
+
+def _untrained(rows: Tensor, trained: Tensor) -> int:
+    """The number of distinct rows that are not trained, bool (n,), or beyond n. Row 0 is not counted: it stands for ids
+    that were not kept."""
+    found = torch.unique(rows[rows != UNKNOWN])
+    beyond = found >= len(trained)
+    return int(beyond.sum()) + int((~trained[found[~beyond]]).sum())
