@@ -75,7 +75,7 @@ def test_looking_keeps_the_recorded_losses_and_the_log(learn, tmp_path):
 
 def test_ctrl_c_in_the_range_test_leaves_the_weights(learn):
     class Stop(Callback):
-        looks = True
+        in_eval = True
 
         def after_step(self):
             if self.learn.i >= 5:

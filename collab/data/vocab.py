@@ -201,8 +201,6 @@ def labels(ids: object) -> list[Hashable]:
     return [ids] if (column := as_column(ids)) is None else list(column)
 
 
-asked_ids = labels      # the name it had
-
 
 def id_index(ids: Iterable[Hashable]) -> pd.Index:
     """Ids as a flat index, tuples kept whole; numbers and strings in a list get the dtype that their column would."""

@@ -200,9 +200,8 @@ def _joined(first: BaseException | None, raised: BaseException, where: str) -> B
 
 
 def scope(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Bracket a method of the learner: emit before_, call it, emit after_. A Cancel of this scope ends it from
-    anywhere; one in after_ waits for the other callbacks. cleanup_ always runs, for every callback that before_
-    reached."""
+    """Bracket a method of the learner: emit before_, call it, emit after_. A Cancel of this scope ends it wherever
+    it is raised; one in after_ waits for the other callbacks. cleanup_ always runs, for all that before_ reached."""
     cancel, before, after, cleanup = CANCEL[name], f"before_{name}", f"after_{name}", f"cleanup_{name}"
 
     def bracket(method: Callable[..., None]) -> Callable[..., None]:

@@ -76,8 +76,8 @@ class Learner:
     pred: Tensor
     loss: Tensor
 
-    def __init__(self, data: Data, model: nn.Module, loss_func: Callable[[Tensor, Tensor], Tensor] = mse, *,
-                 opt_func: OptFunc = adamw, lr: Hyper | None = None, wd: Hyper | None = None,
+    def __init__(self, data: Data, model: nn.Module, loss_func: Callable[[Tensor, Tensor], Tensor] = mse,
+                 opt_func: OptFunc = adamw, *, lr: Hyper | None = None, wd: Hyper | None = None,
                  metrics: Iterable[MetricLike] | MetricLike | None = None, cbs: Cbs = None, seed: int | None = None):
         if not callable(loss_func):
             raise TypeError(f"loss_func must be a function of (predictions, targets), got {loss_func!r}")

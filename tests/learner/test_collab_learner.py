@@ -541,7 +541,7 @@ def test_looking_at_a_random_or_broken_model_changes_nothing(broken: bool):
 
 def test_looking_changes_nothing_when_a_callback_or_a_metric_raises():
     class Breaks(Callback):
-        looks = True
+        in_eval = True
 
         def after_pred(self) -> None:
             raise RuntimeError("broken callback")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import dense, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from collab.data.interactions import Interactions
 from collab.models import ease as ease_module
@@ -19,20 +19,6 @@ from collab.models.ease import EASE
 OPTIONS: list[dict[str, Any]] = [{"reg": 2.0}, {"reg": 0.5, "implicit": False}, {"reg": 1.0, "dropout": 0.3},
                                  {"reg": 1.0, "user_power": 0.5}]
 every_option = pytest.mark.parametrize("options", OPTIONS, ids=[", ".join(o) for o in OPTIONS])
-
-
-def rows(n_users: int = 9, n_items: int = 12, n: int = 40, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    rng = np.random.default_rng(seed)
-    pairs = rng.choice((n_users - 1) * (n_items - 1), size=min(n, (n_users - 1) * (n_items - 1)), replace=False)
-    users, items = 1 + pairs // (n_items - 1), 1 + pairs % (n_items - 1)
-    return torch.from_numpy(users), torch.from_numpy(items), torch.from_numpy(rng.integers(1, 6, len(pairs)) * 1.0)
-
-
-def dense(data: tuple[Tensor, Tensor, Tensor], n_users: int, n_items: int, implicit: bool = True) -> np.ndarray:
-    """X of the known users and items."""
-    x = np.zeros((n_users, n_items))
-    x[data[0], data[1]] = 1.0 if implicit else data[2]
-    return x[1:, 1:]
 
 
 def naive(x: np.ndarray, reg: float, dropout: float = 0.0, user_power: float = 0.0,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import dense, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_ease import dense, rows
 from torch import nn
 
 from collab.data.interactions import Interactions

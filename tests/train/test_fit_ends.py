@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_loop import X, Y, fit_quietly, line_learner, raise_at
+from helpers import X, Y, fit_quietly, line_learner, raise_at, some_cb
 from torch import nn
 
 from collab import (
@@ -34,11 +34,6 @@ from collab.train.learner import Learner
 @pytest.fixture(scope="module")
 def data():
     return CollabDataBunch.from_df(synthetic(30, 20, 300, seed=1).ratings, seed=0, bs=32, device="cpu")
-
-
-def some_cb(name="Some", order=0.0, **methods):
-    """A callback with these methods, functions of itself."""
-    return type(name, (Callback,), {"order": order, **methods})()
 
 
 def failing(event, error, name="Failing", order=0.0):
@@ -392,5 +387,3 @@ def test_a_loss_that_is_not_one_number_is_refused_at_the_first_batch(loss, said)
     with pytest.raises(TypeError, match=r"loss\.mean\(\)"):
         learn.validate()
     assert learn.model.weight.item() == before
-
-

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import RATINGS, X, Y, fit_quietly, line_learner
+from helpers import small_data as data
 from matplotlib.figure import Figure
-from test_loop import X, Y, fit_quietly, line_learner
 from torch import Tensor, nn
 
 from collab import (
@@ -31,18 +32,10 @@ from collab import (
     load_learner,
     mse,
     observed_mse,
-    synthetic,
 )
 from collab.learner.recipes import RECIPES
 from collab.losses import huber
 from collab.models import embedding as module
-
-RATINGS = synthetic(30, 20, 300, seed=2).ratings
-
-
-def data(bs: int | str = "full", **options) -> CollabDataBunch:
-    return CollabDataBunch.from_df(RATINGS, seed=0, bs=bs, device="cpu", **options)
-
 
 # Sparse tensors ---------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from test_loop import line_learner
+from helpers import line_learner
 
 from collab import CollabDataBunch, GradientClip, MixedPrecision, collab_learner, synthetic
 

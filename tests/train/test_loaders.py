@@ -4,8 +4,7 @@ import types
 
 import pytest
 import torch
-from test_fit_ends import some_cb
-from test_loop import X, Y, fit_quietly
+from helpers import X, Y, fit_quietly, some_cb
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Subset, TensorDataset
 

@@ -1,9 +1,8 @@
 """Logs: nothing that was written is lost, nothing is written twice, and a fit that is refused writes nothing."""
 
-import csv
 
 import pytest
-from test_loop import fit_quietly, line_learner
+from helpers import fit_quietly, line_learner, rows_of
 
 from collab import (
     L2,
@@ -15,16 +14,12 @@ from collab import (
     CSVLogger,
     DataError,
     LossTerms,
+    ShowGraph,
     TensorBoard,
     collab_learner,
     synthetic,
 )
 from collab.metrics import WholeSet
-
-
-def rows_of(path):
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 class Stop(Callback):
@@ -168,3 +163,75 @@ def test_a_fit_that_is_refused_writes_no_events(tmp_path):
     assert not (tmp_path / "board").exists()
     with pytest.raises(ValueError, match="every must be at least 1"):
         TensorBoard(every=0)
+
+
+# What each logger writes --------------------------------------------------------------------------------------------
+
+def test_the_csv_log_is_the_frame(tmp_path):
+    learn = line_learner(CSVLogger(tmp_path / "logs" / "h.csv"), metrics=RMSE())
+    fit_quietly(learn, 2)
+    fit_quietly(learn, 1)                                   # goes on in the same file
+    learn.validate()                                        # looking writes nothing
+    learn.get_preds()
+    logged = rows_of(tmp_path / "logs" / "h.csv")
+    frame = learn.recorder.frame()
+    assert [list(row) for row in logged] == [list(frame)] * 3
+    for name in frame:
+        assert [float(row[name]) for row in logged] == frame[name].tolist()
+
+
+def test_the_csv_log_begins_anew_or_goes_on(tmp_path):
+    for append, n in ((False, 1), (False, 1), (True, 2)):
+        fit_quietly(line_learner(CSVLogger(tmp_path / "h.csv", append=append)), 1)
+        assert len(rows_of(tmp_path / "h.csv")) == n
+
+
+def test_tensorboard_has_every_epoch(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    learn = line_learner(TensorBoard(tmp_path, every=2))
+    fit_quietly(learn, 2)
+    events = reader.EventAccumulator(str(tmp_path)).Reload()
+    losses = [event.value for event in events.Scalars("epoch/valid_loss")]
+    assert losses == pytest.approx(learn.recorder.frame()["valid_loss"].tolist())
+    assert [event.step for event in events.Scalars("batch/loss")] == [0, 2, 4]
+
+
+def test_tensorboard_without_its_package_says_what_to_install(monkeypatch):
+    import sys
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="pip install tensorboard$"):
+        fit_quietly(line_learner(TensorBoard()), 1)
+
+
+def test_the_graph_holds_both_losses():
+    learn = line_learner(graph := ShowGraph(always=True))
+    fit_quietly(learn, 3)
+    training, valid = graph.figure.axes[0].get_lines()
+    assert len(training.get_xdata()) == 9
+    assert valid.get_ydata().tolist() == learn.recorder.frame()["valid_loss"].tolist()
+
+
+def test_the_csv_log_of_a_resumed_fit_has_every_epoch(tmp_path):
+    class Stop(Callback):
+        order = 101
+
+        def after_batch(self):
+            if self.learn.training and (self.learn.epoch, self.learn.i) == (2, 1):
+                raise KeyboardInterrupt
+    log, state = tmp_path / "h.csv", tmp_path / "c"
+    fit_quietly(line_learner([CSVLogger(log), Checkpoint(state, every=1)]), 4, cbs=Stop())
+    fit_quietly(resumed := line_learner(CSVLogger(log)), 4, resume=state)
+    assert [int(row["epoch"]) for row in rows_of(log)] == [0, 1, 2, 3] == resumed.recorder.frame()["epoch"].tolist()
+
+
+def test_the_csv_log_leaves_a_cell_empty_and_never_joins_two_rows(tmp_path):
+    class NoValidation(Callback):
+        def before_validate(self):
+            if self.learn.epoch == 1:
+                raise CancelValidate
+    fit_quietly(line_learner([NoValidation(), CSVLogger(tmp_path / "h.csv")]), 3)
+    assert [row["valid_loss"] == "" for row in rows_of(tmp_path / "h.csv")] == [False, True, False]
+    text = (tmp_path / "h.csv").read_text()
+    (tmp_path / "h.csv").write_text(text.rstrip("\n"))          # as an editor may leave it
+    fit_quietly(line_learner(CSVLogger(tmp_path / "h.csv", append=True)), 1)
+    assert (tmp_path / "h.csv").read_text().startswith(text) and len(rows_of(tmp_path / "h.csv")) == 4

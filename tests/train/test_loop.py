@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from helpers import X, Y, fit_quietly, line_learner, raise_at
 from torch import nn
 
 from collab import (
@@ -23,18 +24,6 @@ from collab.losses import mse
 from collab.train.events import EVENTS, SCOPES
 from collab.train.learner import Learner
 
-X = torch.linspace(-1, 1, 10).unsqueeze(1)
-Y = 3 * X + 1
-
-
-def line_learner(cbs=None, bs=4, valid=True, **options):
-    """A line through ten points on y = 3 x + 1: three batches of training, two of validation."""
-    batches = [(X[i:i + bs], Y[i:i + bs]) for i in range(0, 10, bs)]
-    torch.manual_seed(0)
-    options = {"lr": 0.1, **options}
-    return Learner(DataBunch(batches, batches[:2] if valid else None, device="cpu"), nn.Linear(1, 1), mse, cbs=cbs,
-                   **options)
-
 
 class Log(Callback):
     """Writes down every event."""
@@ -45,22 +34,6 @@ class Log(Callback):
 
 for _event in EVENTS:
     setattr(Log, _event, lambda self, name=_event: self.seen.append(name))
-
-
-def fit_quietly(learn, n=1, **options):
-    with learn.no_logging():
-        learn.fit(n, **options)
-
-
-def raise_at(event, error, at=0, order=-1):
-    """A callback that raises `error` in `event` from the `at`-th call on, once."""
-    calls = []
-
-    def method(self):
-        calls.append(1)
-        if len(calls) == at + 1:
-            raise error
-    return type("RaiseAt", (Callback,), {event: method, "order": order})()
 
 
 BATCH = ["before_batch", "after_pred", "after_loss", "after_backward", "after_step", "after_batch", "cleanup_batch"]
@@ -158,7 +131,7 @@ def test_callbacks_are_called_by_order_and_then_as_added():
 
 def test_a_callback_may_change_the_batch_before_the_model_sees_it():
     class Shift(Callback):
-        looks = True
+        in_eval = True
 
         def before_batch(self):
             self.learn.xb[0] = self.learn.xb[0] + 1
@@ -172,8 +145,8 @@ def test_a_callback_replaces_a_verb():
             self.learn.loss = 2 * self.learn.loss_func(self.learn.pred, self.learn.yb)
 
     plain, doubled = line_learner(), line_learner(Doubled())
-    assert doubled.validate() == plain.validate()           # it is not asked when looking, since looks is False
-    Doubled.looks = True
+    assert doubled.validate() == plain.validate()           # it is not asked when looking, since in_eval is False
+    Doubled.in_eval = True
     assert doubled.validate()["valid_loss"] == pytest.approx(2 * plain.validate()["valid_loss"])
 
 
@@ -349,7 +322,7 @@ def test_looking_changes_nothing_also_when_it_fails(look, error):
     modes, names, rng = [m.training for m in learn.model.modules()], dict(vars(learn)), torch.get_rng_state()
     if error:
         bad = raise_at("after_loss", error())
-        bad.looks = True
+        bad.in_eval = True
         with pytest.raises(error), learn.added_cbs(bad):
             getattr(learn, look)()
     else:

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import fit_quietly, line_learner, raise_at
 from matplotlib.figure import Figure
-from test_loop import fit_quietly, line_learner, raise_at
 from torch import nn
 
 from collab import (
@@ -126,7 +126,7 @@ def test_nothing_is_left_behind(learn, tmp_path, monkeypatch):
 @pytest.mark.parametrize("event", ["before_batch", "after_loss", "after_backward", "after_step"])
 def test_nothing_is_left_behind_when_it_is_cut_off(learn, event, error):
     bad = raise_at(event, error(), at=7)
-    bad.looks = True
+    bad.in_eval = True
     before = checksum(learn)
     with pytest.raises(error), learn.added_cbs(bad):
         learn.lr_find()
@@ -240,7 +240,7 @@ def test_losses_stay_at_their_rates_where_batches_are_cancelled(event):
         self.n = getattr(self, "n", 0) + 1
         if self.n % 3 == 0:
             raise CancelBatch
-    cancels = type("Cancels", (Callback,), {event: method, "order": 0, "looks": True})()
+    cancels = type("Cancels", (Callback,), {event: method, "order": 0, "in_eval": True})()
     learn = line_learner(cancels)
     learn.loss_func = rate_as_loss(learn)
     curve = find(learn, start_lr=0.1, end_lr=0.12, num_it=9)
@@ -249,7 +249,7 @@ def test_losses_stay_at_their_rates_where_batches_are_cancelled(event):
 
 
 def test_where_every_batch_is_cancelled_there_is_no_curve():
-    cancels = type("Cancels", (Callback,), {"before_batch": lambda self: cancel(), "looks": True})()
+    cancels = type("Cancels", (Callback,), {"before_batch": lambda self: cancel(), "in_eval": True})()
     with pytest.raises(ValueError, match="no finite loss"):
         line_learner(cancels).lr_find(num_it=5)
 
@@ -269,7 +269,7 @@ def test_a_loss_that_is_never_finite_is_said():
                                      {"num_it": 1}, {"num_it": 30.0}, {"num_it": "30"}])
 def test_impossible_ranges_are_refused_before_the_test(options):
     learn = line_learner(stop := raise_at("before_fit", RuntimeError("it has begun")))
-    stop.looks = True
+    stop.in_eval = True
     with pytest.raises(ValueError, match="0 < start_lr < end_lr and num_it, a whole number"):
         learn.lr_find(**options)
 
@@ -326,7 +326,7 @@ def test_learners_that_differ_in_their_seed_are_told_much_the_same():
 
 def test_callbacks_that_look_are_put_back_too():
     class Counts(Callback):
-        looks = True
+        in_eval = True
         n = 0
 
         def after_step(self):

@@ -6,8 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_loop import X, Y, fit_quietly, line_learner
-from test_schedule import two_layer_learner
+from helpers import X, Y, fit_quietly, line_learner, two_layer_learner
 
 from collab import Callback, CollabDataBunch, CollabWarning, collab_learner, load_learner, synthetic
 from collab.losses import mse

@@ -3,10 +3,10 @@
 import math
 
 import pytest
+from helpers import fit_quietly, line_learner
+from helpers import small_data as data
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from test_full_batch import data
-from test_loop import fit_quietly, line_learner
 
 from collab import MAE, RMSE, RecordEvery, collab_learner
 

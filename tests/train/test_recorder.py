@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers import X, Y, fit_quietly, line_learner
 from matplotlib.figure import Figure
-from test_loop import X, Y, fit_quietly, line_learner
 
 from collab import RMSE, Callback
 from collab.losses import mse

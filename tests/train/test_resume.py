@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import cut_at, fit_quietly, interrupted_at, line_learner, same
 from safetensors import safe_open
-from test_loop import fit_quietly, line_learner
 
 from collab import (
     EMA,
@@ -64,17 +64,6 @@ def run(path, kill=-1, resume=False):
         assert done.returncode == 0, done.stderr
 
 
-def same(one, other, path=""):
-    """Whether two trees hold the same bits; times, which nobody can repeat, are left out."""
-    if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[k], other[k], k) for k in one if k != "seconds")
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """How a run ends that nobody stops."""
@@ -101,20 +90,6 @@ def test_other_schedules_are_resumed_too(method, n, tmp_path):
         with learn.no_logging():
             getattr(learn, method)(n, **options)
     assert torch.equal(whole.model.weight, resumed.model.weight) and whole.recorder.lrs == resumed.recorder.lrs
-
-
-def interrupted_at(event, at, **options):
-    """A line learner that stops itself with Ctrl-C, and one that does not, both from the same start."""
-    class Stop(Callback):
-        order = 101                                         # after the checkpoint of this batch
-        calls = 0
-
-        def count(self):
-            self.calls += 1
-            if self.calls == at:
-                raise KeyboardInterrupt
-    setattr(Stop, event, Stop.count)
-    return Stop()
 
 
 @pytest.mark.parametrize("at", range(1, 7))
@@ -290,15 +265,6 @@ def test_trees_come_back_as_they_were(tmp_path):
 
 
 # What a learner has trained since is not thrown away ----------------------------------------------------------------
-
-def cut_at(n, error=KeyboardInterrupt):
-    """Ends a fit in the n-th training batch of its learner's history."""
-    class Cut(Callback):
-        def after_loss(self):
-            if self.learn.recorder.n_batches == n:
-                raise error
-    return Cut()
-
 
 def auto(learn, path, n=2, every=2, cbs=(), resume="auto"):
     fit_quietly(learn, n, cbs=[Checkpoint(path, every=every), *cbs], resume=resume)

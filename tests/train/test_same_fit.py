@@ -6,8 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from test_loop import fit_quietly, line_learner
-from test_resume import cut_at, interrupted_at, same
+from helpers import cut_at, fit_quietly, interrupted_at, line_learner, same
 
 from collab import (
     EMA,

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_loop import X, Y, fit_quietly, line_learner
+from helpers import X, Y, fit_quietly, line_learner, two_layer_learner
 
 from collab import Callback, ReduceLROnPlateau
 from collab.train.optim import get_hyper, make_optimizer, set_hyper
@@ -134,7 +134,7 @@ def test_schedules_at_their_ends_and_between(sched, values):
 
 @pytest.mark.parametrize(("start", "end"), [(0, 1), (1, 0), (-1, 1)])
 def test_an_exponential_through_zero_is_refused(start, end):
-    with pytest.raises(ValueError, match="one sign"):
+    with pytest.raises(ValueError, match="of the same sign"):
         sched_exp(start, end)
 
 
@@ -165,7 +165,7 @@ def test_sgdr_with_equal_cycles_begins_each_at_the_top(n_cycles, cycle_len):
 @pytest.mark.parametrize("bad", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
 def test_sgdr_without_cycles_is_refused(bad):
     with pytest.raises(ValueError, match="at least 1"):
-        line_learner().fit_sgdr(*bad)
+        line_learner().fit_sgdr(bad[0], bad[1], cycle_mult=bad[2])
 
 
 def test_flat_cos_is_flat_and_then_falls():
@@ -194,22 +194,6 @@ def test_phases_put_together_by_hand_for_any_hyper_parameter():
         learn.fit(2, cbs=[ParamScheduler({"lr": phases, "weight_decay": sched_lin(0, 1)}), Watch()])
     assert learn.recorder.lrs == pytest.approx([0.1, 0.15, 0.05, 0.05])
     assert decay == pytest.approx([0, 0.25, 0.5, 0.75])
-
-
-class TwoLayers(torch.nn.Sequential):
-    """A line of two layers, a group each."""
-
-    def __init__(self):
-        super().__init__(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1))
-
-    def param_groups(self):
-        return [{"name": name, "params": list(layer.parameters())} for name, layer in zip(("first", "last"), self)]
-
-
-def two_layer_learner(**options):
-    learn = line_learner(**options)
-    learn.model = TwoLayers()
-    return learn
 
 
 @pytest.mark.parametrize(("lr", "expected"), [

@@ -5,24 +5,26 @@ import math
 
 import pytest
 import torch
-from test_callbacks import scaled_on_a_cpu
-from test_fit_ends import some_cb
-from test_loop import X, Y, fit_quietly, line_learner, raise_at
+from helpers import X, Y, fit_quietly, line_learner, raise_at, scaled_on_a_cpu, some_cb
 from torch import nn
 
 from collab import (
     EMA,
     SWA,
+    Callback,
     CancelBatch,
     CancelEpoch,
     CancelStep,
     CancelTrain,
+    DataBunch,
     EarlyStopping,
     GradientAccumulation,
     GradientClip,
+    Learner,
     MixedPrecision,
     ReduceLROnPlateau,
     ShortEpoch,
+    TensorBatches,
     Threads,
 )
 from collab.losses import mse
@@ -188,3 +190,93 @@ def test_a_learner_trains_on_targets_of_any_number_type(loss, dtype):
         return [*(row[key] for row in learn.recorder.rows for key in ("train_loss", "valid_loss")),
                 model[0].weight.item()]
     assert fitted(y) == pytest.approx(fitted(y.float()), rel=1e-6)
+
+
+# What each callback of single steps does ----------------------------------------------------------------------------
+
+def test_accumulated_steps_equal_those_of_the_large_batch():
+    def weights(bs, cbs):
+        torch.manual_seed(0)
+        x, y = torch.randn(50, 4), torch.randn(50, 1)
+        learn = Learner(DataBunch(TensorBatches(x, y, bs=bs), device="cpu"), nn.Linear(4, 1).double().float(),
+                        opt_func=torch.optim.SGD, lr=0.1, cbs=cbs)
+        torch.manual_seed(1)
+        for p in learn.model.parameters():
+            nn.init.normal_(p)
+        fit_quietly(learn, 3)
+        return torch.cat([p.flatten() for p in learn.model.parameters()]), learn.recorder.rows[-1]["train_loss"]
+    # steps of 16 rows from batches of 4; from batches of 7 they would be of 21: 50 rows leave a shorter last step
+    for small, large in ((4, 16), (7, 21)):
+        (one, loss), (many, mean) = weights(large, None), weights(small, GradientAccumulation(large))
+        torch.testing.assert_close(one, many, rtol=1e-5, atol=1e-6)
+        assert loss == pytest.approx(mean, rel=1e-5)        # what is recorded is the loss, not its weighted form
+
+
+def test_accumulation_and_clipping_work_together():
+    norms = []
+
+    class Watch(Callback):
+        def after_step(self):
+            norms.append(torch.cat([p.grad.flatten() for p in self.learn.model.parameters()]).norm().item())
+    fit_quietly(line_learner([Watch(), GradientClip(0.5), GradientAccumulation(8)], lr=0.0), 1)
+    assert norms == pytest.approx([0.5, 0.5])               # ten rows in steps of eight and two; both gradients larger
+
+
+def test_clipping_leaves_small_gradients_alone():
+    def weight(cbs):
+        learn = line_learner(cbs, opt_func=torch.optim.SGD)
+        fit_quietly(learn, 1)
+        return learn.model.weight.item()
+    assert weight(GradientClip(1e6)) == weight(None) != weight(GradientClip(0.01))
+
+
+@pytest.mark.parametrize(("n", "batches"), [(2, 2), (0.5, 2), (0.01, 1), (99, 3)])
+def test_a_short_epoch_has_its_first_batches_only(n, batches):
+    learn = line_learner(ShortEpoch(n))
+    fit_quietly(learn, 2)
+    assert len(learn.recorder.losses) == 2 * batches and len(learn.recorder.rows) == 2
+
+
+def test_a_schedule_over_short_epochs_goes_to_its_end():
+    learn = line_learner(ShortEpoch(2), bs=1)
+    with learn.no_logging():
+        learn.fit_flat_cos(4, lr=1.0, pct_start=0.5, div_final=10)
+    assert learn.recorder.lrs[:5] == [1.0] * 5 and learn.recorder.lrs[-1] < 0.3 and len(learn.recorder.lrs) == 8
+
+
+def test_accumulated_gradients_end_with_their_epoch():
+    whole = line_learner([GradientAccumulation(8), ShortEpoch(1)], opt_func=torch.optim.SGD)
+    fit_quietly(whole, 2)                                   # one batch of 4 rows an epoch: a step of its own each
+    plain = line_learner(ShortEpoch(1), opt_func=torch.optim.SGD)
+    fit_quietly(plain, 2)
+    torch.testing.assert_close(whole.model.weight, plain.model.weight)
+
+
+def test_training_uses_the_threads_it_was_told_and_gives_them_back():
+    seen, before = [], torch.get_num_threads()
+
+    class Look(Callback):
+        def after_batch(self):
+            seen.append(torch.get_num_threads())
+    torch.set_num_threads(2)
+    try:
+        fit_quietly(line_learner([Threads(1), Look()]), 1)
+        assert set(seen) == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_rows_count_towards_a_step_also_when_another_callback_leaves_the_step_out():
+    class SkipFirst(Callback):
+        def after_backward(self):
+            if self.learn.i == 0:
+                raise CancelStep
+    grads = []
+
+    class Watch(Callback):
+        def after_step(self):
+            grads.append(self.learn.model.weight.grad.item())
+    learn = line_learner([SkipFirst(), GradientAccumulation(4), Watch()], opt_func=torch.optim.SGD, lr=0.0)
+    fit_quietly(learn, 1)
+    whole = torch.autograd.grad(learn.loss_func(learn.model(X[:8]), Y[:8]), learn.model.weight)[0].item()
+    assert grads[0] == pytest.approx(whole)                     # the mean over both batches, not over one

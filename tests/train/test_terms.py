@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_loop import X, Y, fit_quietly, line_learner
+from helpers import X, Y, fit_quietly, line_learner
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves

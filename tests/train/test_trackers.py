@@ -1,12 +1,12 @@
 """What watches a number: in which direction, over which fits, and what of it a refused fit leaves alone."""
 
 import math
+import warnings
 
 import pytest
 import torch
+from helpers import Scripted, fit_quietly, line_learner, scripted
 from sklearn.metrics import log_loss, max_error, mean_absolute_error, r2_score
-from test_callbacks import Scripted, scripted
-from test_loop import fit_quietly, line_learner
 from torch import nn
 
 from collab import (
@@ -15,6 +15,7 @@ from collab import (
     Callback,
     CancelEpoch,
     CancelTrain,
+    CancelValidate,
     CollabDataBunch,
     CollabWarning,
     EarlyStopping,
@@ -23,6 +24,7 @@ from collab import (
     ReduceLROnPlateau,
     SaveBest,
     SnapshotEnsemble,
+    TerminateOnNaN,
     collab_learner,
     synthetic,
 )
@@ -280,3 +282,90 @@ def test_an_epoch_that_is_cancelled_is_in_no_average():
                 raise CancelEpoch
     fit_quietly(line_learner([swa := SWA(), Cancel()], metrics=RMSE()), 3)
     assert swa.n == 2
+
+
+# What each tracker does ---------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("patience", "min_delta", "epochs"), [(1, 0, 4), (2, 0, 6), (9, 0, 6), (2, 0.5, 5)])
+def test_early_stopping_waits_as_long_as_it_was_told(patience, min_delta, epochs):
+    # better at 0, 1, 2 and 4; with min_delta 0.5 only at 0, 1 and 2
+    learn = scripted([5, 4, 3, 3.2, 2.9, 3.1], EarlyStopping(patience=patience, min_delta=min_delta))
+    assert len(learn.recorder.rows) == epochs
+
+
+def test_a_new_fit_begins_to_wait_anew():
+    stop = EarlyStopping(patience=1)
+    learn = scripted([1, 2, 3], stop)
+    assert len(learn.recorder.rows) == 2
+    fit_quietly(learn, 3)
+    assert len(learn.recorder.rows) == 4 and stop.best == 1
+
+
+def test_watching_what_is_not_recorded_says_what_is():
+    with pytest.raises(ValueError, match="EarlyStopping watches 'ndcg', but what is recorded is epoch, train_loss"):
+        fit_quietly(line_learner(EarlyStopping("ndcg")), 1)
+
+
+@pytest.mark.parametrize(("restore", "weight"), [(True, 2), (False, 4)])
+def test_the_best_weights_come_back_at_the_end_if_asked_for(restore, weight):
+    learn = scripted([5, 4, 3, 3.2, 3.1], SaveBest(restore=restore))
+    assert learn.model.weight.item() == weight
+
+
+def test_the_best_weights_are_in_the_file(tmp_path):
+    learn = scripted([5, 3, 4], SaveBest(path=tmp_path / "best", restore=False))
+    assert learn.model.weight.item() == 2
+    learn.load(tmp_path / "best")
+    assert learn.model.weight.item() == 1 and len(learn.recorder.rows) == 2
+
+
+def test_the_rate_falls_on_a_plateau_and_not_below_its_floor():
+    lrs = []
+
+    class Watch(Callback):
+        def before_epoch(self):
+            lrs.append(self.learn.opt.param_groups[0]["lr"])
+    learn = line_learner([Scripted([5, 5, 5, 4, 4, 4, 4]), ReduceLROnPlateau(patience=2, factor=0.1, min_lr=0.005),
+                          Watch()], lr=1.0)
+    fit_quietly(learn, 7)
+    assert lrs == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+    assert learn.opt.param_groups[0]["lr"] == pytest.approx(0.01)
+    fit_quietly(line := line_learner([Scripted([1] * 9), ReduceLROnPlateau(patience=1, min_lr=0.005)], lr=1.0), 9)
+    assert line.opt.param_groups[0]["lr"] == 0.005
+
+
+def test_training_ends_at_a_loss_that_is_not_finite_before_it_reaches_the_weights(capsys):
+    losses = iter([1.0, 1.0, math.nan])
+    learn = line_learner(stop := TerminateOnNaN())
+    learn.loss_func = lambda pred, target: pred.mean() * 0 + pred.mean() * next(losses)
+    fit_quietly(learn, 3)
+    assert stop.stopped and torch.isfinite(learn.model.weight).all() and not learn.recorder.rows
+    assert "nan in epoch 0, batch 2" in capsys.readouterr().out
+
+
+def test_a_falling_rate_on_a_plateau_is_not_for_schedules():
+    with pytest.raises(TypeError, match="use it with fit"):
+        line_learner(ReduceLROnPlateau()).fit_one_cycle(1)
+
+
+def test_nan_is_looked_for_in_every_nth_batch_only():
+    for every, stopped in ((1, True), (2, False)):
+        losses = iter([1.0, math.nan, 1.0])                     # of the three batches, the second
+        learn = line_learner(stop := TerminateOnNaN(every), valid=False, lr=0.0)
+        learn.loss_func = lambda pred, target, losses=losses: pred.mean() * 0 + next(losses)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit_quietly(learn, 1)
+        assert stop.stopped is stopped
+    with pytest.raises(ValueError, match="at least 1"):
+        TerminateOnNaN(0)
+
+
+def test_an_epoch_without_validation_is_passed_over():
+    class NoValidation(Callback):
+        def before_validate(self):
+            if self.learn.epoch == 1:
+                raise CancelValidate
+    learn = line_learner([NoValidation(), best := SaveBest(), EarlyStopping(patience=1)])
+    fit_quietly(learn, 3)
+    assert len(learn.recorder.rows) == 3 and "valid_loss" not in learn.recorder.rows[1] and best.weights is not None

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from test_loop import fit_quietly, line_learner
+from helpers import fit_quietly, line_learner
 from torch import nn
 
 from collab import (
