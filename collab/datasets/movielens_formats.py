@@ -29,7 +29,7 @@ OCCUPATIONS_1M = ("other", "academic/educator", "artist", "clerical/admin", "col
                   "doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer",
                   "programmer", "retired", "sales/marketing", "scientist", "self-employed", "technician/engineer",
                   "tradesman/craftsman", "unemployed", "writer")
-RECBOLE = "recbole/dataset_example/ml-100k/ml-100k."
+RECBOLE_TABLES = "recbole/dataset_example/ml-100k/ml-100k."
 # Titles that the copy in RecBole's wheel spells in another way than u.item does.
 RECBOLE_TITLES = {"unkonwn (unkonwn)": "unknown"}
 # "(1995)"; some series have a span, of which the first year counts: "(2006-2007)", "(2009- )".
@@ -84,12 +84,12 @@ def parse_recbole(archive: Archive) -> Tables:
     """The copy of 100k in RecBole's wheel: three tables with tabs and one line of typed headers, UTF-8.
 
     A title and its `release_year` are what stood before and inside the last brackets of the official title."""
-    films = [line.split("\t") for line in archive.lines(RECBOLE + "item", "utf-8")[1:]]
+    films = [line.split("\t") for line in archive.lines(RECBOLE_TABLES + "item", "utf-8")[1:]]
     titles = [f"{title} ({year})" for _, title, year, _ in films]
     items = _items([film[0] for film in films], [RECBOLE_TITLES.get(t, t) for t in titles],
                    [film[3].replace(" ", "|") for film in films])
-    people = [line.split("\t") for line in archive.lines(RECBOLE + "user", "utf-8")[1:]]
-    return _ratings(archive, RECBOLE + "inter", sep="\t", skiprows=1), items, _users(people)
+    people = [line.split("\t") for line in archive.lines(RECBOLE_TABLES + "user", "utf-8")[1:]]
+    return _ratings(archive, RECBOLE_TABLES + "inter", sep="\t", skiprows=1), items, _users(people)
 
 
 def parse_dat(archive: Archive, folder: str, encoding: str, with_users: bool) -> Tables:
