@@ -1,4 +1,4 @@
-"""The MovieLens sets: from the cache folder, from GroupLens, or for 100k from a package index."""
+"""The MovieLens sets: from the cache folder, from GroupLens or, for 100k, from a package index."""
 
 from __future__ import annotations
 
