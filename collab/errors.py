@@ -1,9 +1,11 @@
-"""What is raised, and what is warned of: `DataError`, `CollabWarning`, and the one function that warns."""
+"""What is raised and warned of: `DataError`, `CollabWarning`, and the functions that warn."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+
+OURS = __name__.partition(".")[0], "functools", "contextlib"    # the latter two call our functions for us
 
 
 class DataError(ValueError):
@@ -13,25 +15,30 @@ class DataError(ValueError):
 class CollabWarning(UserWarning):
     """Something was dropped, ignored, averaged or guessed: the message says what, how much of it, and the remedy.
 
-    All warnings of this library are of this class, so that a script that wants none of them stops at the first with
-    `warnings.simplefilter("error", CollabWarning)`."""
+    All warnings of this library that are not about a renamed argument or attribute are of this class, so that a script
+    that wants none of them stops at the first with `warnings.simplefilter("error", CollabWarning)`."""
 
 
 def warn(message: str) -> None:
     """Warn with a `CollabWarning` at the line outside this package that led here, however deep the calls between."""
-    warnings.warn(message, CollabWarning, stacklevel=_outside())
+    _at_the_caller(message, CollabWarning)
 
 
 def renamed(old: str, new: str) -> None:
-    """Warn with a DeprecationWarning, at the line outside this package, that `old` is called `new` from now on."""
-    warnings.warn(f"{old} is called {new} now; the old name goes with the next version", DeprecationWarning,
-                  stacklevel=_outside())
+    """Warn with a `DeprecationWarning`, at the caller's line as `warn` does, that `old` still works under its new name.
+
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     renamed("Callback.looks", "Callback.in_eval")
+    >>> print(caught[0].message)
+    Callback.looks is now called Callback.in_eval; the old name will go with the next version
+    """
+    _at_the_caller(f"{old} is now called {new}; the old name will go with the next version", DeprecationWarning)
 
 
-def _outside() -> int:
-    """How many frames above the caller the first one outside this package is, as `warnings.warn` counts."""
-    between = __name__.partition(".")[0], "functools", "contextlib"     # the latter call ours for others of ours
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in between:
+def _at_the_caller(message: str, category: type[Warning]) -> None:
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
         frame, level = frame.f_back, level + 1
-    return level
+    warnings.warn(message, category, stacklevel=level)

@@ -1,7 +1,7 @@
 """Files of tensors and JSON: written whole or not at all, and read without executing anything.
 
-A file is a safetensors file whose header holds the SHA-256 of all its bytes, those of the checksum itself taken as
-zeros. What is read is copied: a file that is overwritten or cut off later changes nothing that was read from it."""
+Each is a safetensors file whose header holds the SHA-256 of all its bytes, with zeros in place of the checksum itself.
+Tensors are copied as they are read: overwriting or truncating the file later does not change them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,19 +28,20 @@ if sys.platform != "win32":
 
 CONFIG, CHECKSUM, BLANK = "config.json", "collab.sha256", "0" * 64
 VERSIONS = {"model": 3, "index": 2, "checkpoint": 2}
+Config = dict[str, Any]
+Tree = Any          # nested dicts, lists and tuples of tensors, arrays and plain values
 READERS = {"model": "a model that was exported; read it with load_learner(path)", "index": "an index; read it with "
            "Index.load(path)", "checkpoint": "a checkpoint of a learner; put it back with learn.load(path)"}
 
 
-def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any], kind: str = "model") -> Path:
-    """One safetensors file of `tensors`, and `config` as JSON: a killed process leaves the old file or the new one.
-    `kind` is "model", "index" or "checkpoint", and is kept with its version.
+def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: Config, *, kind: str = "model") -> Path:
+    """Write `tensors`, and `config` as JSON, to one safetensors file: a killed process leaves the old file or the new.
+    `kind` is "model", "index" or "checkpoint", and is written together with the version of its format.
 
-    Folders that are missing are made. Raises OSError where the file cannot be written, TypeError before that for a
-    configuration that JSON does not know."""
+    Missing folders are made. Raises OSError if the file cannot be written and, before that, TypeError for a
+    configuration that JSON cannot hold."""
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
+    not_a_folder(path)
     packed = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}    # tied ones part
     config = {"kind": kind, "version": VERSIONS[kind], **config}
     packed[CONFIG] = torch.frombuffer(bytearray(json.dumps(config, default=_plain).encode()), dtype=torch.uint8)
@@ -53,23 +54,24 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: dict[str
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all; folders that are missing are made. Raises OSError where it cannot be."""
+    """Write a file whole or not at all, and make missing folders. Raises OSError if it cannot be written."""
     with whole_file(path) as file:
         file.write(content)
     return path
 
 
 def not_a_folder(path: Path) -> None:
-    """Raises IsADirectoryError where no file can be written because there is a folder of that name."""
+    """Raise IsADirectoryError if `path` is a folder, and so cannot be written as a file."""
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to be written piece by piece that takes its name when all of it is there: after an error or Ctrl-C the
-    old file, if any, is what it was. What a process that was killed has left of an earlier write to this path is
-    removed. Folders that are missing are made. Raises OSError where it cannot be written."""
+    """Open a file to be written piece by piece, which takes its name once it is complete: after an error or Ctrl-C the
+    old file, if any, is still there. Removes what a killed process has left of an earlier write to this path.
+
+    Missing folders are made. Raises OSError if the file cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left(path)
     with ExitStack() as stack:
@@ -77,7 +79,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
             file = stack.enter_context(open(part, "xb"))
             _lock(file)
-            if part.exists():               # or another writer took it for one that was left, before it was locked
+            if part.exists():               # or else another writer removed it as abandoned, before it was locked
                 break
             file.close()
         try:
@@ -85,8 +87,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             if sys.platform == "win32":
-                file.close()                # it renames no open file, and lets nobody remove one
-            os.replace(part, path)          # elsewhere still locked, so that nobody takes it for one that was left
+                file.close()                # Windows neither renames nor removes open files
+            os.replace(part, path)          # elsewhere still locked, so that no other writer removes it as abandoned
         except BaseException:
             file.close()
             part.unlink(missing_ok=True)
@@ -95,14 +97,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 def _lock(file: BinaryIO) -> None:
     """Lock a file for as long as it is open: the system ends the lock with the process. On a file system without locks
-    it stays unlocked, and nobody removes what is left there."""
+    it stays unlocked, and unfinished files stay there."""
     if sys.platform != "win32":
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _remove_left(path: Path) -> None:
-    """Remove the unfinished files of this path that no process has open any more."""
+    """Remove unfinished files of this path that no process has open."""
     for part in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"):
         with suppress(OSError):             # one that is locked, open (on Windows) or gone
             if sys.platform == "win32":
@@ -113,11 +115,10 @@ def _remove_left(path: Path) -> None:
                     part.unlink()
 
 
-def read_tensors(path: str | Path, kind: str = "model") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, config) of a file of that kind that `write_tensors` wrote.
+def read_tensors(path: str | Path, *, kind: str = "model") -> tuple[dict[str, Tensor], Config]:
+    """Read (tensors, config) from a file of that kind that `write_tensors` wrote.
 
-    Raises FileNotFoundError, or DataError for a file of another kind or version, or one of which a byte is missing or
-    is not what was written."""
+    Raises FileNotFoundError; DataError for a file of another kind or version, or with a byte missing or changed."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path.absolute()}")
@@ -126,7 +127,7 @@ def read_tensors(path: str | Path, kind: str = "model") -> tuple[dict[str, Tenso
     with reading(path):
         loaded = load(content)
         del content
-        tensors = {name: loaded.pop(name).clone() for name in list(loaded)}     # aligned as all other tensors are
+        tensors = {name: loaded.pop(name).clone() for name in list(loaded)}     # aligned like all others
         config = json.loads(tensors.pop(CONFIG).numpy().tobytes())
         found, version = config.pop("kind"), config.pop("version")
     if found != kind:
@@ -140,7 +141,7 @@ def read_tensors(path: str | Path, kind: str = "model") -> tuple[dict[str, Tenso
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Whatever is wrong with the content of a file that is taken apart inside, as a DataError that names the file."""
+    """Raise whatever goes wrong inside, where a file's content is taken apart, as a DataError that names the file."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -151,7 +152,7 @@ def reading(path: str | Path) -> Iterator[None]:
 
 
 def _check_written(path: Path, content: bytes) -> None:
-    """Raises DataError for what `write_tensors` did not write, byte by byte."""
+    """Raise DataError unless every byte is as `write_tensors` wrote it."""
     end = 8 + int.from_bytes(content[:8], "little")
     try:
         header = json.loads(content[8:end])
@@ -169,30 +170,30 @@ def _check_written(path: Path, content: bytes) -> None:
 
 
 def _checksum(content: bytes, at: int) -> str:
-    """SHA-256 of the content with zeros in place of the checksum that begins `at` there."""
+    """SHA-256 of the content, with zeros in place of the checksum that begins at byte `at`."""
     digest = hashlib.sha256(memoryview(content)[:at])
     digest.update(BLANK.encode())
     digest.update(memoryview(content)[at + len(BLANK):])
     return digest.hexdigest()
 
 
-def write_tree(path: str | Path, tree: Any) -> Path:
+def write_tree(path: str | Path, tree: Tree) -> Path:
     """Write nested dicts, lists and tuples of tensors, arrays and plain values. Raises TypeError for anything else."""
     tensors: dict[str, Tensor] = {}
     return write_tensors(path, tensors, {"tree": _pack(tree, tensors)}, kind="checkpoint")
 
 
-def read_tree(path: str | Path) -> Any:
-    """What `write_tree` wrote; arrays come back as tensors. Raises as `read_tensors` does."""
+def read_tree(path: str | Path) -> Tree:
+    """Read what `write_tree` wrote; arrays come back as tensors. Raises what `read_tensors` raises."""
     tensors, config = read_tensors(path, kind="checkpoint")
     with reading(path):
         return _unpack(config["tree"], tensors)
 
 
-# JSON has lists and text keys only, and no tensors: what it lacks is written as {"type": ..., ...}.
+# JSON has only lists and text keys, and no tensors: everything else is written as {"type": ..., ...}.
 
 
-def _pack(node: Any, tensors: dict[str, Tensor]) -> Any:
+def _pack(node: Tree, tensors: dict[str, Tensor]) -> object:
     if isinstance(node, np.ndarray):
         node = torch.from_numpy(node)
     if isinstance(node, Tensor):
@@ -205,7 +206,7 @@ def _pack(node: Any, tensors: dict[str, Tensor]) -> Any:
     return [_pack(v, tensors) for v in node] if isinstance(node, list) else node
 
 
-def _unpack(node: Any, tensors: dict[str, Tensor]) -> Any:
+def _unpack(node: Tree, tensors: dict[str, Tensor]) -> Tree:
     if isinstance(node, list):
         return [_unpack(v, tensors) for v in node]
     if not isinstance(node, dict):
@@ -217,9 +218,13 @@ def _unpack(node: Any, tensors: dict[str, Tensor]) -> Any:
     return {_unpack(k, tensors): _unpack(v, tensors) for k, v in node["items"]}
 
 
-def _plain(value: Any) -> Any:
-    """Numbers and arrays of numpy and torch as what JSON knows."""
-    if hasattr(value, "tolist"):
+@runtime_checkable
+class _Listable(Protocol):
+    def tolist(self) -> object: ...
+
+
+def _plain(value: object) -> object:
+    """Numbers and arrays of numpy and torch as numbers and lists."""
+    if isinstance(value, _Listable):
         return value.tolist()
     raise TypeError(f"{value!r} of type {type(value).__name__} cannot be written to a file; use text, numbers or lists")
-

@@ -1,25 +1,108 @@
-"""What is asked of batches of any kind, a DataLoader's too: how many they are, and what they are drawn with."""
+"""Batches of any kind, and what they tell of themselves: their number, their rows, their order, their generators.
+
+Batches are anything that has a length and can be iterated over: TensorBatches, a torch DataLoader, a list. What else
+they can do is asked here, and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-PARTS = ("batches", "sampler", "batch_sampler", "dataset")
+MADE_OF = ("batches", "sampler", "batch_sampler", "dataset")    # attributes in which other generators may lie
 DEPTH = 4       # such as the dataset of a subset, in a loader, on a device
+PARTS = ("train", "valid", "test")
 
 
-def count(batches: Any, name: str) -> int:
-    """How many batches there are. Raises TypeError where they have no length, by which bars, schedules and checkpoints
-    go."""
+class Batches(Protocol):
+    """What can be trained on: batches (x, ..., y) of tensors that share their first dimension, the rows."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Sequence[Tensor]]: ...
+
+
+class Data(Protocol):
+    """What a learner is fitted to: batches to train on and, unless None, to validate on, such as a DataBunch.
+
+    It may have a `test` part of the same kind, a `device` (by default the CPU), and the `seed` that split it."""
+
+    @property
+    def train(self) -> Batches: ...
+
+    @property
+    def valid(self) -> Batches | None: ...
+
+
+def parts_of(data: Data) -> dict[str, Batches]:
+    """The parts that are there, by name: "train", "valid" and "test"."""
+    found = {name: getattr(data, name, None) for name in PARTS}
+    return {name: batches for name, batches in found.items() if batches is not None}
+
+
+def device_of(data: Data) -> torch.device:
+    """The device that the batches come on: `data.device`, or the CPU."""
+    return torch.device(getattr(data, "device", "cpu"))
+
+
+def seed_of(data: Data) -> int | None:
+    """The seed that the data were split and shuffled with, if they say one."""
+    return getattr(data, "seed", None)
+
+
+def count(batches: Batches, name: str) -> int:
+    """The number of batches. Raises TypeError where they have no length: bars, schedules and checkpoints need it."""
     try:
         return len(batches)
     except TypeError as error:
         raise TypeError(f"the {name} have no length ({error}); give the dataset of a DataLoader, or your own batches, "
                         "a __len__, or pass a list of them") from None
+
+
+def unshuffled(batches: Batches) -> Batches:
+    """The batches with their rows in order where they have a method `in_order`, as TensorBatches do; else themselves.
+    A DataLoader has none."""
+    own = _in_order(batches)
+    return batches if own is None else own()
+
+
+def _in_order(batches: object) -> Callable[[], Batches] | None:
+    method = getattr(batches, "in_order", None)
+    return method if callable(method) else None         # a DataLoader has a flag of that name
+
+
+def columns_of(batches: object) -> Sequence[Tensor] | None:
+    """The tensors that the batches are slices of, if they are such (TensorBatches, a TensorDataset)."""
+    tensors = getattr(batches, "tensors", None)
+    return tensors if isinstance(tensors, list | tuple) else None
+
+
+@dataclass(frozen=True)
+class Description:
+    """What batches tell of themselves; None for what they do not: all their `tensors`, the number of their rows
+    `n_rows`, and their batch size `bs`."""
+
+    tensors: Sequence[Tensor] | None = None
+    n_rows: int | None = None
+    bs: int | None = None
+
+    @classmethod
+    def of(cls, batches: object) -> Description:
+        """Describe TensorBatches, a DataLoader or a list of batches, also where something stands around them that moves
+        them to a device."""
+        inner = getattr(batches, "batches", batches)
+        dataset, bs = getattr(inner, "dataset", None), getattr(inner, "bs", getattr(inner, "batch_size", None))
+        tensors, n = columns_of(inner) or columns_of(dataset), getattr(inner, "n", None)
+        if isinstance(inner, list | tuple):
+            flat = [t for batch in inner for t in batch]
+            tensors = flat if tensors is None and all(isinstance(t, Tensor) for t in flat) else tensors
+            n = sum(len(batch[-1]) for batch in inner)
+        elif not isinstance(n, int):
+            n = len(dataset) if isinstance(dataset, Sized) else None
+        return cls(tensors, n, bs if isinstance(bs, int) else None)
 
 
 class Generators:
@@ -29,10 +112,11 @@ class Generators:
         self.generators = generators
 
     def get_state(self) -> Tensor:
+        """The states of all generators, joined."""
         return torch.cat([g.get_state() for g in self.generators])
 
     def set_state(self, state: Tensor) -> None:
-        """Raises ValueError for the state of others."""
+        """Put back what `get_state` gave. Raises ValueError for a state of another length."""
         sizes = [len(g.get_state()) for g in self.generators]
         if len(state) != sum(sizes):
             raise ValueError(f"a state of {len(state)} bytes is not that of these {len(sizes)} generators, which take "
@@ -41,24 +125,25 @@ class Generators:
             g.set_state(part.clone())
 
     def manual_seed(self, seed: int) -> None:
+        """Seed every generator with the same number."""
         for g in self.generators:
             g.manual_seed(seed)
 
 
-def generator_of(batches: Any) -> torch.Generator | Generators | None:
-    """What the batches are drawn with: their own `generator`, and those of what they are made of (a DataLoader's
-    samplers, its dataset); None where they have none, and draw from torch's global state if at all."""
-    if callable(getattr(batches, "in_order", None)):        # such as TensorBatches: they know themselves
+def generator_of(batches: object) -> torch.Generator | Generators | None:
+    """The generator that the batches are drawn with: their own, and those of their parts (the samplers and the dataset
+    of a DataLoader). None where there are none, and they draw from torch's global state if at all."""
+    if _in_order(batches) is not None:          # TensorBatches and their like name all of theirs
         return getattr(batches, "generator", None)
     found = list({id(g): g for g in _generators(batches, DEPTH)}.values())
     return Generators(found) if len(found) > 1 else found[0] if found else None
 
 
-def _generators(of: Any, depth: int) -> Iterator[torch.Generator]:
+def _generators(of: object, depth: int) -> Iterator[torch.Generator]:
     own = getattr(of, "generator", None)
     if isinstance(own, torch.Generator):
         yield own
     elif isinstance(own, Generators):
         yield from own.generators
-    for part in (getattr(of, name, None) for name in PARTS) if depth and of is not None else ():
+    for part in (getattr(of, name, None) for name in MADE_OF) if depth and of is not None else ():
         yield from _generators(part, depth - 1)

@@ -1,15 +1,13 @@
-"""Losses: predictions and targets in, one number out; both of shape (bs,) where nothing else is said. And terms of a
-model's factors to add to one."""
+"""Losses: predictions and targets in, one number out; both of shape (bs,) where nothing else is said."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .numerics import entries_at, rows_at
 
@@ -49,71 +47,6 @@ def observed_mse(ratings: Tensor, u: Tensor, v: Tensor, how: str = "gather") -> 
     raise ValueError(f"how={how!r} is neither 'gather' nor 'product'")
 
 
-class FactorTerm(ABC):
-    """A term `coeff * value(U, V)` of the factors of known users, U (n_users, n_factors), and known items, V: called
-    with a model, it reads the embeddings `u_weight` and `i_weight` but for row 0, the unknown one; of a model whose
-    factors are more than that, such as `SVDpp`, what its `learned` gives under these names. It is added to a loss by
-    `collab_learner(..., terms=[...])` or `LossTerms`.
-
-    Raises ValueError for a `coeff` that is negative or not finite; when called, TypeError for a model without them."""
-
-    name: str
-
-    def __init__(self, coeff: float):
-        if not 0 <= coeff < math.inf:
-            raise ValueError(f"coeff must be a finite number, at least 0, got {coeff}")
-        self.coeff = coeff
-
-    def __call__(self, model: nn.Module) -> Tensor:
-        if callable(learned := getattr(model, "learned", None)):
-            return self.coeff * self.value(learned("u_weight")[1:], learned("i_weight")[1:])
-        users, items = getattr(model, "u_weight", None), getattr(model, "i_weight", None)
-        if not isinstance(users, nn.Embedding) or not isinstance(items, nn.Embedding):
-            raise TypeError(f"{self} needs the factors of users and items, but {type(model).__name__} has no "
-                            "embeddings u_weight and i_weight")
-        return self.coeff * self.value(users.weight[1:], items.weight[1:])
-
-    @abstractmethod
-    def value(self, u: Tensor, v: Tensor) -> Tensor:
-        """The term of two tables of factors, before `coeff`."""
-
-    def user_form(self, v: Tensor) -> Tensor | None:
-        """M (n_factors, n_factors) such that the term is the mean over users of p_u' M p_u, and what depends on the
-        factors V of known items alone: how people are folded in who were not trained on. None where it is not such."""
-        return None
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.coeff:g})"
-
-
-class L2(FactorTerm):
-    """coeff * (sum U^2 / n_users + sum V^2 / n_items): the mean squared norm of a user's factors and of an item's."""
-
-    name = "l2"
-
-    def value(self, u: Tensor, v: Tensor) -> Tensor:
-        return u.square().sum() / len(u) + v.square().sum() / len(v)
-
-    def user_form(self, v: Tensor) -> Tensor:
-        return self.coeff * torch.eye(v.shape[1], dtype=v.dtype, device=v.device)
-
-
-class Gravity(FactorTerm):
-    """coeff / (n_users n_items) * sum over all pairs (u . v)^2: pulls every pair's product, rated or not, towards 0.
-
-    It equals coeff / (n_users n_items) * sum((U'U) * (V'V)), elementwise: two n_factors x n_factors Gram matrices and
-    never the n_users x n_items scores (Bayer et al. 2017, "A generic coordinate descent framework for learning from
-    implicit feedback"; Krichene et al. 2018, "Efficient training on very large corpora via Gramian estimation")."""
-
-    name = "gravity"
-
-    def value(self, u: Tensor, v: Tensor) -> Tensor:
-        return ((u.T @ u / len(u)) * (v.T @ v / len(v))).sum()
-
-    def user_form(self, v: Tensor) -> Tensor:
-        return self.coeff * (v.T @ v) / len(v)
-
-
 class RatingCrossEntropy:
     """Cross-entropy of ratings as classes: logits (bs, C) and ratings (bs,) to the mean of -log P(the rating's level).
 
@@ -135,6 +68,19 @@ class RatingCrossEntropy:
                              f"{len(self.middles) + 1} levels a model returns logits of shape "
                              f"({len(target)}, {len(self.middles) + 1})")
         return F.cross_entropy(pred, self.classes(target))
+
+
+def preference_error(pred: Tensor, target: Tensor) -> Tensor:
+    """The mean of (1 - score)^2 over held-out pairs: a model of preferences would give what was chosen a 1."""
+    return (1 - pred).square().mean()
+
+
+def no_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """The loss of a model that has none, such as a mean of rankings: NaN, and TypeError where it is to be trained."""
+    if not pred.requires_grad:
+        return pred.new_full((), torch.nan)
+    raise TypeError("a mean of rankings has no loss: train its members, and see with evaluate(learn) how well the "
+                    "whole ranks")
 
 
 # Ranking: scores of what was chosen against scores of what was not -----------------------------------------------

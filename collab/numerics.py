@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -38,3 +40,10 @@ def rows_at(table: Tensor, rows: Tensor) -> Tensor:
 def entries_at(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """table[rows, columns] (n,) of a table (m, k), likewise."""
     return table[rows, columns] if table.is_cuda else rows_at(table.flatten(), rows * table.shape[1] + columns)
+
+
+def cosines(weight: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """(rows (m,), rows (n,)) -> the cosines of these rows of `weight`, (m, n) float64; a row of zeros is similar to
+    nothing (0)."""
+    unit = torch.nn.functional.normalize(weight.double(), dim=1)
+    return lambda left, right: products(unit[left], unit, right)

@@ -151,7 +151,7 @@ def small_learner(model="dot", seed=0, valid_pct=0.2, **options):
 
 @says("retrieval/fold_in_terms.py:pull_of", r"folded in without 'spread', .*user_form\(V\)")
 def a_term_that_folding_in_knows_nothing_of(tmp_path):
-    small_learner(terms=[L2(0.1), spread]).recommend(ratings={1: 5.0, 2: 4.0})
+    small_learner(loss_terms=[L2(0.1), spread]).recommend(ratings={1: 5.0, 2: 4.0})
 
 
 @says("models/als.py:ALS.prepare", "1 of 80 pairs have a strength of 0, and count as not chosen")
@@ -170,7 +170,7 @@ def an_average_over_other_training_rows(tmp_path):
 
 @says("learner/ensembles.py:_mean", "without the loss mae, the term L2\\(0.1\\), the callback EarlyStopping; set")
 def an_average_of_learners_with_settings_of_their_own(tmp_path):
-    first, other = small_learner(), small_learner(loss_func="mae", terms=[L2(0.1)], cbs=EarlyStopping())
+    first, other = small_learner(), small_learner(loss_func="mae", loss_terms=[L2(0.1)], cbs=EarlyStopping())
     other.data = first.data
     average_learners([first, other])
 
@@ -300,8 +300,8 @@ def a_state_of_a_callback_that_is_gone(tmp_path):
 @says("learner/factory.py:load_learner",
       "does not hold the loss l1_loss, opt_func SGD, the term 'spread', the callback Early")
 def a_file_that_cannot_hold_all_of_the_learner(tmp_path):
-    load_learner(small_learner(loss_func=torch.nn.functional.l1_loss, opt_func=torch.optim.SGD, terms=[L2(0.1), spread],
-                               cbs=EarlyStopping()).export(tmp_path / "m"))
+    load_learner(small_learner(loss_func=torch.nn.functional.l1_loss, opt_func=torch.optim.SGD,
+                               loss_terms=[L2(0.1), spread], cbs=EarlyStopping()).export(tmp_path / "m"))
 
 
 

@@ -227,13 +227,14 @@ class CollabDataBunch(DataBunch):
     @property
     def interactions(self) -> Interactions:
         """The training part as rows and sizes."""
-        return Interactions(*self.train.tensors, self.n_users, self.n_items)
+        users, items, ratings = self.train.tensors
+        return Interactions(users, items, ratings, self.n_users, self.n_items)
 
     @cached_property
     def histories(self) -> Histories:
         """What each user rated in the training part."""
-        users, items, ratings = self.train.tensors
-        return Histories.of(users, items, ratings, self.n_users)
+        x = self.interactions
+        return Histories.of(x.users.cpu(), x.items.cpu(), x.ratings.cpu(), x.n_users)
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .histories import Histories
+from ..ragged import Ragged
 
 TRIES = 16              # rounds of drawing again what was seen; what is left is then drawn from what is unseen
 MAX_NUMBERS = 1 << 22   # probabilities that are held at a time
@@ -25,7 +25,7 @@ class Negatives:
     user's history has, where it is not drawn.
     Raises ValueError for a beta that is not finite, or counts that leave nothing to draw."""
 
-    def __init__(self, counts: Tensor, beta: float = 0.0, seen: Histories | None = None):
+    def __init__(self, counts: Tensor, beta: float = 0.0, seen: Ragged | None = None):
         if not math.isfinite(beta):
             raise ValueError(f"beta must be a finite number (0 draws uniformly, 1 by popularity), got {beta!r}")
         known = counts > 0
@@ -41,11 +41,11 @@ class Negatives:
         self.cdf = self.q[self.rows].cumsum(0)
         self.keys = None
         if seen is not None:
-            keys = torch.unique(seen.users * self.n_items + seen.items)         # sorted
+            keys = torch.unique(seen.keys(self.n_items))      # sorted
             self.keys = keys.to(counts.device)
             drawable = known[keys % self.n_items]
-            seen_by_user = torch.bincount(keys[drawable.cpu()] // self.n_items, minlength=len(seen.starts) - 1)
-            self.seen_share = torch.zeros(len(seen.starts) - 1, dtype=torch.float64, device=counts.device).index_add_(
+            seen_by_user = torch.bincount(keys[drawable.cpu()] // self.n_items, minlength=len(seen))
+            self.seen_share = torch.zeros(len(seen), dtype=torch.float64, device=counts.device).index_add_(
                 0, self.keys // self.n_items, self.q[self.keys % self.n_items])
             self.can = (seen_by_user < len(self.rows)).to(counts.device)
 

@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.batches import TensorBatches
+from ..data.databunch import CollabDataBunch
 from ..data.frames import is_table
 from ..errors import DataError
-from ..learner.collab_learner import CollabLearner
 from ..metrics import MAE, RMSE
 from ..models.baseline import BiasBaseline
 
 
-def errors(learn: CollabLearner, part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
+class Predictor(Protocol):
+    """A learner that predicts ratings, as far as its errors are concerned."""
+
+    @property
+    def data(self) -> CollabDataBunch: ...
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def ranks(self) -> bool: ...
+
+    def clip(self, scores: Tensor) -> Tensor: ...
+
+    def get_preds(self, batches: Any = None) -> tuple[Tensor, Tensor]: ...
+
+
+def errors(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
     """RMSE and MAE of the learner on `part` (batches, or a table of ratings; by default the validation part), beside
     two baselines fitted to the training ratings: their mean, and the mean with damped biases. All are clipped to the
     rating scale. Raises ValueError where nothing was held out, as in a learner that was loaded, and DataError for a
@@ -29,12 +46,12 @@ def errors(learn: CollabLearner, part: TensorBatches | pd.DataFrame | None = Non
     rows = []
     for name, damping in (("mean rating", (math.inf, math.inf)), ("mean and biases", ())):
         baseline = BiasBaseline(learn.data.n_users, learn.data.n_items).fit(users, items, ratings, *damping)
-        parts = [learn.decode(baseline(u.cpu(), i.cpu())) for u, i, _ in batches.in_order()]
+        parts = [learn.clip(baseline(u.cpu(), i.cpu())) for u, i, _ in batches.in_order()]
         rows.append(_row(name, torch.cat(parts), targets))
     return pd.DataFrame([*rows, _row(type(learn.model).__name__, preds, targets)])
 
 
-def check_rates(learn: CollabLearner) -> None:
+def check_rates(learn: Predictor) -> None:
     """Raises DataError for a model that ranks: its scores cannot be compared with ratings."""
     if learn.ranks:
         raise DataError(f"the scores of {type(learn.model).__name__} only put items in an order, so there is no error "

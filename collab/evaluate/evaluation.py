@@ -89,7 +89,7 @@ def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, me
     coverage       0.4750
     Left out: nothing
     """
-    data = getattr(learn, "data", None)
+    data = vars(learn).get("data")
     if not isinstance(data, CollabDataBunch):
         raise TypeError(f"evaluate needs a learner over a CollabDataBunch, or Popularity(data), got {learn!r}")
     ks, metrics = check_request(k, metrics)
@@ -105,7 +105,7 @@ def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, me
         made = RankingResult(type(ranker.model).__name__, ks, per_user, summary, held_out.left_out, beside,
                              held_out.question)
         return made.at(ks[0]) if isinstance(k, numbers.Integral) else made
-    beside = baseline and not isinstance(learn.model, MostPopular)
+    beside = baseline and not isinstance(learn, Popularity)
     return result(learn, result(Popularity(data), None) if beside else None)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ..data.databunch import CollabDataBunch
 from ..data.implicit import check_threshold
 from ..train.callback import Callback
+from ..train.callbacks.order import Order
 from .evaluation import check_request, columns, measure
 from .held_out import HeldOut, say_unknown
 
@@ -17,7 +18,7 @@ class RankingMetrics(Callback):
     last: "ndcg@10" and so on, as in `evaluate` for one `k` or several; in other epochs they are NaN.
     `SaveBest("ndcg@10")` may watch them."""
 
-    order = -15     # after Scores, whose values these join
+    order = Order.RANKING_METRICS
 
     def __init__(self, k: int | Sequence[int] = 10, metrics: Sequence[str] = ("ndcg", "recall"), every: int = 1,
                  threshold: float | None = None):

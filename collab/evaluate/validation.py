@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 import torch
@@ -14,16 +14,28 @@ from ..data.databunch import CollabDataBunch
 from ..data.split import Split, kfold
 from ..data.vocab import UNKNOWN
 from ..errors import DataError, warn
-from ..learner.collab_learner import CollabLearner
-from ..models.ensemble import Ensemble
-from ..models.rank_ensemble import RankEnsemble
-from ..models.solved import SolvedModel
-from .evaluation import check_request, evaluate
+from ..models.base import as_collab
+from .evaluation import Ranker, check_request, evaluate
 from .held_out import say_unknown
 
 
-def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], data: pd.DataFrame | CollabDataBunch,
-                   folds: int | Iterable[Split | str] = 5, fit: Callable[[CollabLearner], Any] | None = None,
+class Trainable(Ranker, Protocol):
+    """A learner, as far as training and measuring it are concerned."""
+
+    interrupted: bool
+
+    def fit(self) -> None: ...
+
+    def fit_one_cycle(self, n_epochs: int, /) -> None: ...
+
+    def validate(self) -> dict[str, float]: ...
+
+
+L = TypeVar("L", bound=Trainable)
+
+
+def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFrame | CollabDataBunch,
+                   folds: int | Iterable[Split | str] = 5, fit: Callable[[L], Any] | None = None,
                    ranking: Sequence[str] = (), k: int | Sequence[int] = 10, seed: int = 0,
                    **options: Any) -> pd.DataFrame:
     """Train and measure a model on every fold: a row a fold, with what `learn.validate` gives (valid_loss, rmse, mae),
@@ -75,7 +87,7 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
                 raise KeyboardInterrupt
             warn(f"interrupted in fold {number} of {len(splits)}: the table has the {number} before it")
             break
-        ranks_alone = isinstance(learn.model, RankEnsemble)
+        ranks_alone = as_collab(learn.model).default_loss == "none"
         if ranks_alone and not ranking:
             raise TypeError("a mean of rankings has no error; say what to measure, such as ranking=('ndcg',)")
         row = {} if ranks_alone else learn.validate()
@@ -94,10 +106,11 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], CollabLearner], dat
     return pd.DataFrame(rows, index=pd.Index(names, name="fold"))
 
 
-def _fit(learn: CollabLearner) -> None:
-    if isinstance(learn.model, SolvedModel):
-        learn.fit(learn.model.n_sweeps)
-    elif not isinstance(learn.model, Ensemble):
+def _fit(learn: Trainable) -> None:
+    model = as_collab(learn.model)
+    if model.solved:
+        learn.fit()
+    elif not model.made_of_trained:
         learn.fit_one_cycle(5)
 
 

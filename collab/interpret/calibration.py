@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,14 +27,12 @@ def calibration(self: CollabInterpretation, bins: int = 10, part: TensorBatches 
 
     Raises DataError for a model without probabilities, or without ratings to look at."""
     learn = self.learn
-    model: Any = learn.model
-    if not callable(own := getattr(model, "probabilities", None)):
-        raise DataError(f"{type(model).__name__} gives no probabilities, so there is nothing to calibrate")
+    model = learn.collab_model
+    levels = model.rating_levels().tolist()
     if (part := learn.data.valid if part is None else part) is None:
         raise DataError("there is no validation part; make the data with valid_pct or split, or pass part")
-    levels = model.levels.tolist()
     classes = RatingCrossEntropy(levels).classes
-    batches = ((own(users, items), classes(ratings)) for users, items, ratings in part.in_order())
+    batches = ((model.probabilities(users, items), classes(ratings)) for users, items, ratings in part.in_order())
     return learn.looking(lambda: calibration_table(batches, levels, bins))
 
 

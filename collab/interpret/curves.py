@@ -9,7 +9,6 @@ import numpy as np
 
 from ..errors import DataError
 from ..learner.collab_learner import CollabLearner
-from ..models.solved import SolvedModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +19,7 @@ Panel = Callable[..., "Axes"]
 def panels(learn: CollabLearner) -> list[Panel]:
     """A function of `ax` for the training loss, and for every number that was measured after an epoch (of a solved
     model, a sweep). Raises DataError where there is a single sweep, which makes no curve."""
-    recorder, solved = learn.recorder, isinstance(learn.model, SolvedModel)
+    recorder, solved = learn.recorder, learn.collab_model.solved
     frame = recorder.frame()
     if solved and len(frame) < 2:
         raise DataError(f"{type(learn.model).__name__} was solved in one sweep, so there are no curves to draw")

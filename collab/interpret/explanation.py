@@ -10,13 +10,6 @@ import torch
 
 from ..errors import DataError
 from ..learner.collab_learner import CollabLearner
-from ..models.als import ALS
-from ..models.embedding import EmbeddingDot, EmbeddingDotBias
-from ..models.hybrid import HybridNet
-from ..models.svdpp import SVDpp
-from ..retrieval.topk import pair_scores
-
-SUMS = (EmbeddingDot, EmbeddingDotBias, SVDpp, HybridNet, ALS)      # the models, not what others derive from them
 
 
 @dataclass(frozen=True)
@@ -56,23 +49,22 @@ def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int
     """The explanation of one known user's score for one known item, by id or title. Raises UnknownId for others."""
     u, i = learn.data.users[user], learn.data.catalogue[item]
     item = learn.data.items.ids[i]
-    model = learn.model
     rows = [torch.tensor([row], device=learn.device) for row in (u, i)]
-    raw = learn.looking(lambda: pair_scores(model, *rows))
-    score = learn.decode(raw)
+    raw = learn.looking(lambda: learn.collab_model.scores(*rows))
+    score = learn.clip(raw)
+    form = learn.looking(learn.collab_model.dot_form)
     parts = logit = None
-    if type(model) in SUMS and getattr(model, "layers", None) is None:
-        products = (learn.weight(user, is_item=False) * learn.weight(item)).double()
+    if form is not None:
+        products = (form.users[u] * form.items[i]).double().cpu()
         summands = {}
-        if not isinstance(model, EmbeddingDot) and getattr(model, "predicts_ratings", True):
-            summands = {"mean": model.get_parameter("mu").item(), "user bias": learn.bias(user, is_item=False).item(),
-                        "item bias": learn.bias(item).item()}
+        if form.u_bias is not None and form.i_bias is not None:
+            summands = {"mean": form.mu, "user bias": form.u_bias[u].item(), "item bias": form.i_bias[i].item()}
         strongest = products.abs().argsort(descending=True)[:n_factors].tolist()
         summands |= {f"factor {k}": products[k].item() for k in strongest}
         summands["other factors"] = products.sum().item() - products[strongest].sum().item()
         parts, logit = pd.DataFrame({"part": summands.keys(), "value": summands.values()}), sum(summands.values())
     return Explanation(user, item, (learn.data.titles([item]) or [""])[0], score.item(), logit, parts,
-                       _nearest(learn, u, i, n_nearest), getattr(model, "y_range", None) is not None,
+                       _nearest(learn, u, i, n_nearest), form is not None and form.y_range is not None,
                        bool((score - raw).abs() > 1e-6))
 
 

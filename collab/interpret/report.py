@@ -21,7 +21,6 @@ from ..evaluate import evaluate
 from ..evaluate.held_out import NobodyToRank
 from ..evaluate.result import said
 from ..files import write_bytes
-from ..models.solved import SolvedModel
 from .curves import panels
 from .maps import need
 
@@ -62,12 +61,12 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | N
 
 
 def _facts(self: CollabInterpretation) -> str:
-    data, model = self.data, self.learn.model
-    factors = getattr(model, "config", {}).get("n_factors")
+    data, model = self.data, self.learn.collab_model
+    factors = model.config.get("n_factors")
     source = self.learn.notes.get("source")
     n = len(self.learn.recorder.rows)
-    how = f"solved in {n} sweep{'s' * (n != 1)}" if isinstance(model, SolvedModel) else f"trained for {n} epochs"
-    return (f"{type(model).__name__}{f' with {factors} factors' if factors else ''}, {how} on {data.train.n:,} "
+    how = f"solved in {n} sweep{'s' * (n != 1)}" if model.solved else f"trained for {n} epochs"
+    return (f"{model.kind}{f' with {factors} factors' if factors else ''}, {how} on {data.train.n:,} "
             f"ratings of {data.n_items - 1:,} items by {data.n_users - 1:,} users"
             f"{escape(f' from {source}') if source else ''}.")
 
@@ -76,7 +75,7 @@ def _training(self: CollabInterpretation) -> str:
     recorder = self.learn.recorder
     if not len(recorder.losses):
         raise DataError("the learner has no history of training")
-    if self.learn.ranks or isinstance(self.learn.model, SolvedModel):
+    if self.learn.ranks or self.learn.collab_model.solved:
         return f"<div class=row>{''.join(_picture(draw, (5, 3.2), 'panel') for draw in panels(self.learn))}</div>"
     metrics = set(recorder.frame()) - {"epoch", "train_loss", "valid_loss", "seconds", *recorder.parts}
     plots = [recorder.plot_loss, *([recorder.plot_metrics] if metrics else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +19,23 @@ from ..data.frames import Table, is_table
 from ..data.histories import Histories
 from ..data.vocab import UNKNOWN, Ids, Vocab, asked_ids, several
 from ..errors import DataError, warn
-from ..models.ensemble import Ensemble
-from ..retrieval.topk import (
-    MAX_PAIRS,
-    CrossScores,
-    check_exclude,
-    check_k,
-    cosine_scores,
-    cross_scores,
-    pair_scores,
-    top_k,
-)
-from ..train.callback import Callback
+from ..models.base import MAX_PAIRS, CollabModel, Side, as_collab
+from ..models.dot_form import DotForm
+from ..retrieval.fold_in_terms import pull_of
+from ..retrieval.index import Index
+from ..retrieval.topk import CrossScores, check_exclude, check_k, cross_scores, top_k
+from ..train.callback import Callback, Cbs
+from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.yardstick import MeanYardstick
 from ..train.learner import Learner
+from ..train.optim import Hyper, OptFunc, adamw
+from .batch_output import recommend_all
 from .export import save_parts
+from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
 from .objectives import Objective
-from .serve import Rated, add_ratings, index, rated_rows, recommend_all, scores_of
-from .settings import recipe_of, training_cbs
+from .settings import Loss, default_loss, settings_of, training_cbs
+from .sweeps import NO_RATES, Solved, Sweeps
+from .unknown_rows import AverageUnknown, fill_unknown
 
 
 class CollabLearner(Learner):
@@ -48,27 +48,68 @@ class CollabLearner(Learner):
 
     data: CollabDataBunch
 
-    def __init__(self, data: CollabDataBunch, model: nn.Module, *args: Any, **kwargs: Any):
+    def __init__(self, data: CollabDataBunch, model: nn.Module, loss_func: Loss | None = None, *,
+                 opt_func: OptFunc = adamw, lr: Hyper | None = None, wd: Hyper | None = None, metrics: Any = None,
+                 cbs: Cbs = None, seed: int | None = None):
         _check_parts(data, model)
-        self.scale = data.scale if getattr(model, "predicts_ratings", True) else None
+        part = as_collab(model)
+        self.scale = None if part.ranks else data.scale
         self.notes: dict[str, Any] = {}
         self.lost: list[str] = []       # what the file it was loaded from does not keep (see `recipe`)
-        super().__init__(data, model, *args, **kwargs)
-        self.add_cbs([AverageUnknown(), MeanYardstick()])
+        self._folding: tuple[tuple[object, ...], FoldIn] | None = None
+        self.unknown_objective = False  # whether that file did not hold the objective that it was trained with
+        if part.solved:
+            lr = wd = 0.0
+        super().__init__(data, model, loss_func or default_loss(part), opt_func=opt_func, lr=lr, wd=wd,
+                         metrics=metrics, cbs=cbs, seed=seed)
+        self.add_cbs([AverageUnknown(), MeanYardstick(), *([Sweeps()] if part.solved else [])])
+        part.set_interactions(data.interactions)
         fill_unknown(self.model, data)
 
     def set_model(self, model: nn.Module) -> None:
         """Go on with another model of as many users and items (see `Learner.set_model`)."""
         _check_parts(self.data, model)
         super().set_model(model)
+        self.collab_model.set_interactions(self.data.interactions)
         fill_unknown(model, self.data)
 
+    @property
+    def collab_model(self) -> CollabModel:
+        """The model, or a plain module wrapped: what can be asked."""
+        return as_collab(self.model)
+
+    @cached_property
+    def opt(self) -> torch.optim.Optimizer:
+        """As for every `Learner`; a solved model has a stand-in that takes no steps."""
+        return Solved.of(self.model) if self.collab_model.solved else super().opt
+
+    def fit(self, n_epochs: int | None = None, lr: Hyper | None = None, *, wd: Hyper | None = None, cbs: Cbs = None,
+            resume: str | Path | None = None) -> None:
+        """As `Learner.fit`. A solved model is fitted in `n_epochs` sweeps, by default as many as it says (`n_sweeps`),
+        and not in more than one where one solves it, as for EASE; a further fit goes on from there. It has no `lr` and
+        no `wd`: Unsupported."""
+        model = self.collab_model
+        if model.solved and (lr is not None or wd is not None):
+            raise model.lacks(NO_RATES)
+        if n_epochs is None:
+            if not model.n_sweeps:
+                raise TypeError("say for how many epochs: fit(5)")
+            n_epochs = model.n_sweeps
+        super().fit(min(n_epochs, 1) if model.n_sweeps == 1 else n_epochs, lr, wd=wd, cbs=cbs, resume=resume)
+
+    def freeze_to(self, n: int) -> None:
+        """As `Learner.freeze_to`; Unsupported for a solved model."""
+        if self.collab_model.solved:
+            raise self.collab_model.lacks(NO_RATES)
+        super().freeze_to(n)
+
     def decode(self, pred: Tensor) -> Tensor:
-        """Clip to the rating scale, unless the model ranks; what is (rows, classes) becomes expected
-        ratings before that, where the model has a method `expected`."""
-        if pred.dim() == 2 and callable(expected := getattr(self.model, "expected", None)):
-            pred = expected(pred)
-        return pred if self.scale is None or self.objective is not None else pred.clamp(*self.scale)
+        """The scores that people see of what the model returned, clipped to the rating scale unless it ranks."""
+        return self.clip(self.collab_model.to_scores(pred))
+
+    def clip(self, scores: Tensor) -> Tensor:
+        """Scores clipped to the rating scale, unless the model ranks."""
+        return scores if self.scale is None or self.objective is not None else scores.clamp(*self.scale)
 
     @property
     def objective(self) -> Objective | None:
@@ -78,7 +119,7 @@ class CollabLearner(Learner):
     @property
     def ranks(self) -> bool:
         """Whether its scores only put items in an order; otherwise they are ratings."""
-        return self.objective is not None or not getattr(self.model, "predicts_ratings", True)
+        return self.objective is not None or self.unknown_objective or self.collab_model.ranks
 
     def _look(self, batches: Any, cb: Callback) -> None:
         if is_table(batches):
@@ -101,24 +142,21 @@ class CollabLearner(Learner):
         if item is None:
             raise DataError("give an item, or several")
         if ratings is not None:
-            items = self._rows(self.data.items, item, unknown)
-            scores = self.decode(scores_of(self, *rated_rows(self, ratings, unknown)))[items].cpu().numpy()
+            items = self.rows_of(self.data.items, item, unknown)
+            scores = self.clip(scores_of(self, *rated_rows(self, ratings, unknown)))[items].cpu().numpy()
             return scores if several(item) else float(scores[0])
         users, items = self._pairs(user, item, unknown)
-        scores = self.decode(self.looking(lambda: pair_scores(self.model, users, items))).cpu().numpy()
+        scores = self.clip(self.looking(lambda: self.collab_model.scores(users, items))).cpu().numpy()
         return scores if several(user) or several(item) else float(scores[0])
 
     def probabilities(self, user: Ids, item: Ids, unknown: str = "average") -> pd.DataFrame:
         """How probable each rating is, for the pairs that `predict` takes: user, item, a column a level named by its
         rating, and most_likely, the level of the largest. Raises DataError for a model that is no classifier."""
-        model: Any = self.model
-        if not callable(own := getattr(model, "probabilities", None)):
-            raise DataError(f"{type(model).__name__} gives scores and no probabilities; train a classifier: "
-                            "collab_learner(data, 'classifier')")
+        model = self.collab_model
         users, items = self._pairs(user, item, unknown)
-        shares = self.looking(lambda: torch.cat([own(*pair) for pair in zip(users.split(MAX_PAIRS),
-                                                                             items.split(MAX_PAIRS))])).cpu()
-        levels = model.levels.cpu()
+        pairs = zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS))
+        shares = self.looking(lambda: torch.cat([model.probabilities(*pair) for pair in pairs])).cpu()
+        levels = model.rating_levels().cpu()
         table = pd.DataFrame(shares.numpy(), columns=levels.tolist()).assign(
             most_likely=levels[shares.argmax(1)].numpy())
         for vocab, ids, rows in ((self.data.items, item, items), (self.data.users, user, users)):
@@ -143,22 +181,54 @@ class CollabLearner(Learner):
         counts them; where no other is there, or with unknown="error", they raise UnknownId. Items without a rating
         (None, NaN, blank) are not rated. Ranked before scores are clipped to the scale; equal scores by the order of
         ids. Fewer than `n` where no more are left."""
-        pool = self._pool(among, without, unknown)
+        pool = self.pool(among, without, unknown)
         _check_one(user, ratings)
         check_exclude(exclude)
         if ratings is None:
-            rows = self._rows(self.data.users, user, unknown)
-            return self._recommended(rows, pool, n, exclude, asked_ids(user), several(user))
+            rows = self.rows_of(self.data.users, user, unknown)
+            return self.ranked_rows(rows, pool, n, exclude, asked_ids(user), several(user))
         seen, values = rated_rows(self, ratings, unknown)
         scores = scores_of(self, seen, values)
         kept = pool if exclude is None else pool[~torch.isin(pool, seen.to(pool.device))]
         rows = torch.zeros(1, dtype=torch.int64, device=self.device)
         found, best = self._top(lambda: lambda _, items: scores[None, items], rows, kept, n)
-        return self._ranked(self.data.items, found, self.decode(best), titled=True)
+        return self._ranked(self.data.items, found, self.clip(best), titled=True)
 
     recommend_all = recommend_all
     add_ratings = add_ratings
-    index = index
+
+    def index(self, users: bool = True, method: str = "exact") -> Index:
+        """The items as vectors, to search and to serve without the ratings (see `Index`); without `users` not even with
+        the vectors of the users. Raises Unsupported where the model's score is not a product of vectors."""
+        form = self._dot_form("has no index: its score is not a product of a user and an item")
+        return Index.of(form, self.data, None if self.objective else self.scale, users, method)
+
+    def fold_in(self) -> FoldIn:
+        """What solves the vectors of new users, for the weights of now; it is made again when these are others. Raises
+        Unsupported where the score is not a product, DataError for a ranker whose objective its file did not hold."""
+        self.check_objective()
+        form = self._dot_form("takes no new users: its score is not a product of vectors")
+        pull = pull_of(loss_terms_of(self.cbs), form, self.data.train.n)
+        if self.objective is not None:
+            self.objective.setup(self.data)
+        sums = [t.double().square().sum().item() for t in (form.users, form.items, pull) if t is not None]
+        now = *sums, self.data.train.n, repr(self.objective)
+        if self._folding is None or self._folding[0] != now:
+            self._folding = now, FoldIn(form, self.data.interactions, self.objective, pull)
+        return self._folding[1]
+
+    def check_objective(self) -> None:
+        """Raises DataError where the model ranks by an objective that its file did not hold, so that nobody can be
+        solved for."""
+        if self.objective is None and self.unknown_objective:
+            raise DataError(f"{self.collab_model.kind} was trained to rank with an objective that is not collab's own; "
+                            "add it, and new users can be folded in: learn.add_cbs(...)")
+
+    def _dot_form(self, otherwise: str) -> DotForm:
+        form = self.looking(self.collab_model.dot_form)
+        if form is None:
+            raise self.collab_model.lacks(otherwise)
+        return form
 
     def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
         """The `n` items whose factors point most nearly in the same direction: rank, item, title, score (cosine).
@@ -198,14 +268,14 @@ class CollabLearner(Learner):
         users, items, ratings = (t[:n].cpu() for t in self.data.valid.tensors)
         table = self._titled(pd.DataFrame({"user": self.data.users.decode(users.numpy()),
                                            "item": self.data.items.decode(items.numpy())}))
-        scores = self.looking(lambda: pair_scores(self.model, users.to(self.device), items.to(self.device)))
-        return table.assign(rating=ratings.numpy(), predicted=self.decode(scores).cpu().numpy())
+        scores = self.looking(lambda: self.collab_model.scores(users.to(self.device), items.to(self.device)))
+        return table.assign(rating=ratings.numpy(), predicted=self.clip(scores).cpu().numpy())
 
     # What was learned --------------------------------------------------------------------------------------------
 
     def bias(self, ids: Ids | None = None, is_item: bool = True) -> Tensor:
         """The biases of raw ids, or titles, shape (len(ids),), or () for a single one; of all known ids for None."""
-        return self._learned("bias", ids, is_item).squeeze(-1)
+        return self._learned("bias", ids, is_item)
 
     def weight(self, ids: Ids | None = None, is_item: bool = True) -> Tensor:
         """The factors of raw ids, or titles, shape (len(ids), n_factors), or (n_factors,) for a single one."""
@@ -219,7 +289,7 @@ class CollabLearner(Learner):
         keep.
 
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
-        return save_parts(path, self.model, self.data, recipe_of(self), {**self.notes, **notes},
+        return save_parts(path, self.model, self.data, settings_of(self), {**self.notes, **notes},
                           self.recorder.state_dict())
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
@@ -231,15 +301,15 @@ class CollabLearner(Learner):
 
     def _pairs(self, user: Ids, item: Ids, unknown: str) -> tuple[Tensor, ...]:
         """The rows of users and of items, equally many."""
-        users = self._rows(self.data.users, user, unknown)
-        items = self._rows(self.data.items, item, unknown)
+        users = self.rows_of(self.data.users, user, unknown)
+        items = self.rows_of(self.data.items, item, unknown)
         if len(users) != len(items) and 1 not in (len(users), len(items)):
             raise ValueError(f"{len(users)} users and {len(items)} items cannot be paired; give as many, or one")
         return torch.broadcast_tensors(users, items)
 
-    def _rows(self, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
+    def rows_of(self, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
         listed: Any = ids if several(ids) else [ids]
-        has_average = getattr(self.model, "unknown_row", False) or bool(id_tables(self.model, self.data))
+        has_average = self.collab_model.unknown_row or any(self.collab_model.id_tables().values())
         return torch.from_numpy(average_rows(self._names(vocab), listed, unknown, has_average)).to(self.device)
 
     def _names(self, vocab: Vocab) -> Vocab | Catalogue:
@@ -252,29 +322,28 @@ class CollabLearner(Learner):
             self.model.eval()
             return look()
 
-    def _over(self, data: CollabDataBunch, model: nn.Module) -> CollabLearner:
+    def over(self, data: CollabDataBunch, model: nn.Module) -> CollabLearner:
         """A learner like this one over other data and another model, which ranks where this one's does."""
-        if "predicts_ratings" in vars(self.model):      # see `load_learner`
-            vars(model)["predicts_ratings"] = self.model.predicts_ratings
-        return type(self)(data, model, self.loss_func, self.opt_func, lr=self.lr, wd=self.wd, seed=self.seed,
-                          metrics=copy.deepcopy(self.scores.metrics),
-                          cbs=training_cbs(self))
+        learn = type(self)(data, model, self.loss_func, opt_func=self.opt_func, lr=self.lr, wd=self.wd, seed=self.seed,
+                           metrics=copy.deepcopy(self.scores.metrics), cbs=training_cbs(self))
+        learn.unknown_objective = self.unknown_objective
+        return learn
 
-    def _pool(self, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
+    def pool(self, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
               unknown: str = "average") -> Tensor:
         """The rows to choose from, ascending."""
         items = self.data.catalogue
         pool = np.arange(1, self.data.n_items) if among is None else np.unique(items.known(among, "in among=", unknown))
         return torch.from_numpy(np.setdiff1d(pool, [UNKNOWN, *([] if without is None else items.excluded(without))]))
 
-    def _recommended(self, rows: Tensor, pool: Tensor, n: int, exclude: str | None, ids: Any,
+    def ranked_rows(self, rows: Tensor, pool: Tensor, n: int, exclude: str | None, ids: Any,
                      several: bool = True) -> pd.DataFrame:
         """A table of the best of the pool for each row; for several, with their `ids` in front."""
         known = exclude == "known"
         seen = self.data.known if known else self.data.histories if exclude == "train" else None
         found, scores = self._top(lambda: cross_scores(self.model), rows, pool, n, seen,
                                   self.data.aside.users.encode(ids) if known else None)
-        table = self._ranked(self.data.items, found, self.decode(scores.ravel()).view_as(scores), titled=True)
+        table = self._ranked(self.data.items, found, self.clip(scores.ravel()).view_as(scores), titled=True)
         if several:
             table.insert(0, "user", pd.Index(list(ids), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
         return table
@@ -286,16 +355,14 @@ class CollabLearner(Learner):
         return self.looking(lambda: top_k(scores(), rows, pool.to(self.device), n, seen, seen_by))
 
     def _similar(self, vocab: Vocab, id: Hashable, n: int, min_ratings: int, is_item: bool) -> pd.DataFrame:
-        row, likeness = self._names(vocab)[id], self._likeness(is_item)
+        row = self._names(vocab)[id]
+        likeness = self.looking(lambda: self.collab_model.similarity("item" if is_item else "user"))
         others = torch.arange(1, len(vocab))[self.data.counts(vocab.name)[1:] >= min_ratings]
         if not len(others):
             warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them")
         found, scores = self._top(lambda: likeness, torch.tensor([row], device=self.device),
                                   others[others != row], n)
         return self._ranked(vocab, found, scores, titled=is_item)
-
-    def _likeness(self, is_item: bool) -> CrossScores:
-        return cosine_scores(self._table("weight", is_item))
 
     def _ranked(self, vocab: Vocab, found: Tensor, scores: Tensor, titled: bool) -> pd.DataFrame:
         here = found >= 0
@@ -308,62 +375,16 @@ class CollabLearner(Learner):
         return table if titles is None else Table(table.assign(title=titles))
 
     def _table(self, kind: str, is_item: bool) -> Tensor:
-        if kind == "bias" and callable(effect := getattr(self.model, "bias_effect", None)):
-            return effect(is_item).detach()
-        name = f"{'i' if is_item else 'u'}_{kind}"
-        if callable(learned := getattr(self.model, "learned", None)):
-            return self.looking(lambda: learned(name))
-        if not isinstance(table := getattr(self.model, name, None), nn.Embedding):
-            raise DataError(f"{type(self.model).__name__} has no {name}: it learns no "
-                            f"{'biases' if kind == 'bias' else 'factors'} for {'items' if is_item else 'users'}")
-        return table.weight.detach()
+        side: Side = "item" if is_item else "user"
+        own = self.collab_model.biases if kind == "bias" else self.collab_model.factors
+        return self.looking(lambda: own(side)).detach()
 
     def _learned(self, kind: str, ids: Ids | None, is_item: bool) -> Tensor:
         table, vocab = self._table(kind, is_item), self.data.items if is_item else self.data.users
         if ids is None:
             return table[1:].cpu().clone()
-        rows = self._rows(vocab, ids, "error")
+        rows = self.rows_of(vocab, ids, "error")
         return table[rows if several(ids) else rows[0]].cpu().clone()
-
-
-class AverageUnknown(Callback):
-    """Keeps row 0 of every user and item embedding at the average of the trained rows, also when the weights that are
-    validated or kept are an average or an earlier epoch's."""
-
-    order = 90      # after whoever puts other weights into the model
-
-    def cleanup_train(self) -> None:
-        fill_unknown(self.learn.model, self.learn.data)
-
-    def before_validate(self) -> None:
-        fill_unknown(self.learn.model, self.learn.data)
-
-    def cleanup_fit(self) -> None:
-        fill_unknown(self.learn.model, self.learn.data)
-
-
-def id_tables(model: nn.Module, data: CollabDataBunch) -> list[Tensor]:
-    """The parameters with a row a user or a row an item: those that the model's own `id_tables()` lists, or the
-    embeddings with as many rows as there are users or items. None of a model that trains its own `unknown_row`."""
-    if getattr(model, "unknown_row", False):
-        return []
-    if isinstance(model, Ensemble):
-        return [table for member in model.members for table in id_tables(member, data)]
-    if own := getattr(model, "id_tables", None):
-        return own()
-    return [module.weight for module in model.modules()
-            if isinstance(module, nn.Embedding) and module.num_embeddings in (data.n_users, data.n_items)]
-
-
-@torch.no_grad()
-def fill_unknown(model: nn.Module, data: CollabDataBunch) -> None:
-    """Set row 0 of every table of ids, and the rows of cold ids, to the mean of the rows that were trained. Where there
-    are as many users as items, tables cannot be told apart by their length, and cold ids are left as they are."""
-    for table in id_tables(model, data):
-        trained = data.trained["item" if len(table) == data.n_items else "user"].to(table.device)
-        if data.n_users == data.n_items:
-            trained = torch.arange(len(table), device=table.device) != UNKNOWN
-        table[~trained] = table[trained].mean(0)
 
 
 def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:
@@ -371,9 +392,9 @@ def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:
         raise no_data(data)
     if not isinstance(model, nn.Module):
         raise TypeError(f"the model must be an nn.Module that has been built, got {model!r}")
-    config = getattr(model, "config", None)
+    config = as_collab(model).config
     for name, n in (("n_users", data.n_users), ("n_items", data.n_items)):
-        if isinstance(config, dict) and config.get(name, n) != n:
+        if config.get(name, n) != n:
             raise DataError(f"the model was built with {name}={config[name]:,}, but the data have {n:,} rows, the "
                             f"unknown one included; build it with data.{name}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,22 +18,11 @@ from ..data.schema import Schema
 from ..data.vocab import Vocab, dtype_name, from_json, to_json
 from ..errors import DataError
 from ..files import read_tensors, reading, write_tensors
-from ..models.als import ALS
-from ..models.classifier import RatingClassifier
-from ..models.ease import EASE
-from ..models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
+from ..models.arguments import class_name
+from ..models.base import CollabModel, as_collab
 from ..models.ensemble import Ensemble
-from ..models.hybrid import HybridNet
-from ..models.infinite_ae import InfiniteAE
 from ..models.rank_ensemble import RankEnsemble
-from ..models.softmax import SoftmaxNet
-from ..models.solved import SolvedModel
-from ..models.svdpp import SVDpp
-from ..models.two_tower import TwoTower
 
-MODELS: dict[str, type[nn.Module]] = {
-    cls.__name__: cls for cls in (EmbeddingDot, EmbeddingDotBias, EmbeddingNet, RatingClassifier, SVDpp, HybridNet,
-                                  ALS, EASE, InfiniteAE, SoftmaxNet, TwoTower)}
 ENSEMBLES: dict[str, type[Ensemble]] = {cls.__name__: cls for cls in (Ensemble, RankEnsemble)}
 TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms")
 
@@ -53,8 +43,7 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
     """Write the model's state and configuration, the vocabs, the item metadata, the training ratings, those that
     were held out, and the recorder's state but for seconds: the same seed gives the same file."""
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
-    name = type(model).__name__
-    config = {"model": name, "recipe": recipe, "notes": notes, "bs": data.train.bs,
+    config = {"model": class_name(type(model)), "recipe": recipe, "notes": notes, "bs": data.train.bs,
               "shuffle": data.train.shuffle, "model_config": _config(model), "seed": data.seed,
               "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
               "title_name": to_json(data.title_name),
@@ -101,7 +90,7 @@ def _parts(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any],
                            schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}),
                            aside=Aside(*wide, {"file": known}))
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    model = _rebuild(path, config, train.tensors, len(users)) if model is None else model
+    model = _rebuild(path, config, len(users)) if model is None else model
     _take_types(model, weights)
     load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
     history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
@@ -137,33 +126,45 @@ def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor])
         raise ValueError(f"the weights in {path} do not fit {type(model).__name__}: {error}") from None
 
 
-def _rebuild(path: str | Path, config: dict[str, Any], train: tuple[Tensor, ...], n_users: int) -> nn.Module:
-    name = config["model"]
-    if config["model_config"] is None or name not in (*MODELS, *ENSEMBLES):
-        raise ValueError(f"{path} holds a model of the class {name}, which is not collab's own; "
-                         f"build it and pass it: load_learner(path, model={name}(...))")
+def _rebuild(path: str | Path, config: dict[str, Any], n_users: int) -> nn.Module:
+    name, given = config["model"], config["model_config"]
+    if given is None or not _is_known(name):
+        short = name.rpartition(".")[2]
+        raise ValueError(f"{path} holds a model of the class {name}, which is not collab's own and is not imported "
+                         f"here; import it, or build it and pass it: load_learner(path, model={short}(...))")
     with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
-        return _made(name, config["model_config"], train, n_users)
+        return _made(path, name, given, n_users)
 
 
-def _config(model: Any) -> dict[str, Any] | None:
-    """What `_made` builds the model from; None for a class that is not collab's own, an ensemble of one too."""
-    own = type(model) in ENSEMBLES.values() and all(_config(member) for member in model.members)
-    return model.config if own or type(model) is MODELS.get(type(model).__name__) else None
+def _is_known(name: str) -> bool:
+    return name in CollabModel.registry
 
 
-def _made(name: str, config: dict[str, Any], train: tuple[Tensor, ...], n_users: int) -> nn.Module:
+def _config(model: nn.Module) -> dict[str, Any] | None:
+    """What `_made` builds the model from; None for a class that is not registered, an ensemble of one too, and for
+    arguments that are not JSON."""
+    if isinstance(model, Ensemble):
+        return model.config if all(_config(member) is not None for member in model.members) else None
+    if CollabModel.registry.get(class_name(type(model))) is not type(model):
+        return None
+    config = as_collab(model).config
+    try:
+        json.dumps(config)
+    except TypeError:
+        return None
+    return config
+
+
+def _made(path: str | Path, name: str, config: dict[str, Any], n_users: int) -> nn.Module:
     if name in ENSEMBLES:
-        members = [_made(**member, train=train, n_users=n_users) for member in config["members"]]
+        members = [_made(path, **member, n_users=n_users) for member in config["members"]]
         return RankEnsemble(members, n_users) if name == RankEnsemble.__name__ else Ensemble(members)
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
-    if getattr(MODELS[name], "needs_interactions", False):
-        options["interactions"] = train[:2]
-    model: Any = MODELS[name](**options)
-    if isinstance(model, SolvedModel):
-        users, items, ratings = train
-        model.remember(users, items, ratings, n_users)
-    return model
+    try:
+        return CollabModel.registry[name](**options)
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be built from what {path} holds of it ({error}); build it and pass it: "
+                         f"load_learner(path, model={name.rpartition('.')[2]}(...))") from None
 
 
 # Tables as JSON: each column with its dtype, categories too. ------------------------------------------------------

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..data.databunch import CollabDataBunch
 from ..data.negatives import Negatives
-from ..errors import DataError
+from ..errors import DataError, renamed
 from ..losses import bpr, log_drawn, positive, sampled_softmax, softmax_in_batch
+from ..models.base import CollabModel, as_collab
 from ..numerics import entries_at, rows_at
-from ..retrieval.topk import CrossScores, cross_scores
 from ..train.callback import Callback
 
 MAX_SCORES = 1 << 22    # scores that a validation batch takes at a time
@@ -30,12 +30,19 @@ class Objective(Callback):
 
     `config` holds the arguments that make the objective again. Raises DataError for data of another kind."""
 
-    looks = True
+    in_eval = True
     name: str
     config: dict[str, Any]
     negatives: Negatives
     generator: torch.Generator | None = None
     data: CollabDataBunch | None = None
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for old, new in (("expected", "exact_loss"), ("know", "setup")):
+            if old in vars(cls):
+                renamed(f"{cls.__name__}.{old}", new)
+                setattr(cls, new, vars(cls)[old])
 
     def make_negatives(self, data: CollabDataBunch) -> Negatives:
         """What is drawn from, and how often; by popularity, and whatever was seen."""
@@ -50,18 +57,18 @@ class Objective(Callback):
     def cleanup_validate(self) -> None:
         self.generator = None           # training may go on in the middle of its epoch
 
-    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+    def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         """What training takes samples of, exactly: the mean over rows `items` (m,) of one user, out of their `history`
-        (n,), given the scores of all items (n_items,). New people are folded in by it, after `know`. An objective of
+        (n,), given the scores of all items (n_items,). New people are folded in by it, after `setup`. An objective of
         your own that does not say it takes in nobody: DataError."""
-        raise DataError(f"{self} has no expected(scores, items, history), by which new people are folded in; take "
+        raise DataError(f"{self} has no exact_loss(scores, items, history), by which new people are folded in; take "
                         "one of collab's own, or train again with them")
 
     def _begin(self, generator: torch.Generator | None) -> None:
         self.generator = generator
-        self.know(self.learn.data)
+        self.setup(self.learn.data)
 
-    def know(self, data: Any) -> None:
+    def setup(self, data: object) -> None:
         """Be ready for these data."""
         if not isinstance(data, CollabDataBunch):
             raise DataError(f"{self} needs a CollabDataBunch, got {type(data).__name__}")
@@ -71,12 +78,12 @@ class Objective(Callback):
             self.log_q = negatives.log_q.masked_fill(negatives.q == 0, rarest)
             self.negatives, self.data = negatives, data     # last: another thread may ask meanwhile
 
-    def _one_input(self, model: Any) -> None:
-        """Raises TypeError for a model that in training gives each row an input of its own, whose scores of other
+    def _check_input(self, model: CollabModel) -> None:
+        """Raises Unsupported for a model that in training gives each row an input of its own, whose scores of other
         items would be those of another input."""
-        if callable(getattr(model, "logits", None)):
-            raise TypeError(f"{type(model).__name__} leaves things out of the input of each row, and {self} would "
-                            "compare scores of different inputs; train it with loss_func='full_softmax'")
+        if not model.same_input:
+            raise model.lacks(f"leaves things out of the input of each row, and {self} would compare scores of "
+                              "different inputs; train it with loss_func='full_softmax'")
 
     def __repr__(self) -> str:
         options = ", ".join(f"{key}={value!r}" for key, value in self.config.items())
@@ -95,7 +102,7 @@ class Sampled(Objective):
         self.config = {"n_negatives": n_negatives, "beta": beta, "exclude_seen": exclude_seen}
 
     def before_fit(self) -> None:
-        self._one_input(self.learn.model)
+        self._check_input(as_collab(self.learn.model))
 
     def make_negatives(self, data: CollabDataBunch) -> Negatives:
         return Negatives(data.counts().to(data.device), self.beta, data.histories if self.exclude_seen else None)
@@ -120,7 +127,7 @@ class BPR(Sampled):
     def get_loss(self) -> None:
         self.learn.loss = bpr(self.learn.pred, self.drawn()[1])
 
-    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+    def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         share = self.negatives.q.to(scores)
         if self.exclude_seen:
             share = share.index_fill(0, history, 0.0)
@@ -157,7 +164,7 @@ class SampledSoftmax(Sampled):
         self.learn.loss = sampled_softmax(self.learn.pred, scores, log_q_pos, log_q_neg, self.temperature,
                                           hits=items == target[:, None])
 
-    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+    def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None,
                         None if self.corrected else self.n_negatives / self._rest(history))
 
@@ -180,21 +187,19 @@ class InBatchSoftmax(Objective):
         self.config = {"temperature": temperature, "log_q": log_q, "exclude_seen": exclude_seen}
 
     def before_fit(self) -> None:
-        if not callable(getattr(self.learn.model, "cross", None)):
-            raise TypeError(f"{type(self.learn.model).__name__} has no cross(users, items), which {self} needs; take "
-                            "loss_func='sampled_softmax'")
-        self._one_input(self.learn.model)
+        _check_crosses(self, self.learn.model)
+        self._check_input(as_collab(self.learn.model))
 
     def make_negatives(self, data: CollabDataBunch) -> Negatives:
         return Negatives(data.counts().to(data.device), 1.0, data.histories if self.exclude_seen else None)
 
     def predict(self) -> None:
         learn, (users, items) = self.learn, self.learn.xb
-        cross = cross_scores(learn.model)
+        cross = as_collab(learn.model).cross
         step = len(users) if learn.training else max(1, min(learn.data.train.bs, math.isqrt(MAX_SCORES)))
         preds, losses = [], []
         for u, i in zip(users.split(step), items.split(step)):
-            logits = cross(u, i)
+            logits = cross(u, i).float()
             hits = i == i[:, None]
             if self.exclude_seen:
                 hits = hits | self.negatives.seen(u.repeat_interleave(len(i)), i.repeat(len(u))).view(len(u), -1)
@@ -206,8 +211,8 @@ class InBatchSoftmax(Objective):
     def get_loss(self) -> None:
         self.learn.loss = self.loss
 
-    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
-        assert self.data is not None        # `know` has been told
+    def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        assert self.data is not None        # `setup` has been called
         return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None,
                         None if self.corrected else max(1, min(self.data.train.bs, self.data.train.n) - 1))
 
@@ -217,8 +222,7 @@ class FullSoftmax(Objective):
     row of n_items scores for each of its users, at most MAX_TRAINED at a time: more of them are made twice, once more
     for the gradient. For catalogues of up to some ten thousand items. Batches of many rows a user, such as bs=16384 on
     MovieLens-100K, cost hardly more than small ones: this is then the multinomial likelihood of whole histories (Liang
-    et al. 2018). For `SoftmaxNet` (or what else has `logits(users, items)` -> (bs, n_items)), and for models with a
-    `cross`."""
+    et al. 2018). For `SoftmaxNet`, and for other models with a `cross`."""
 
     name = "full_softmax"
 
@@ -227,14 +231,11 @@ class FullSoftmax(Objective):
         self.config = {"temperature": temperature}
 
     def before_fit(self) -> None:
-        model = self.learn.model
-        if not callable(getattr(model, "logits", None) or getattr(model, "cross", None)):
-            raise TypeError(f"{type(model).__name__} has neither logits(users, items) nor cross(users, items), one of "
-                            f"which {self} needs; take loss_func='sampled_softmax'")
+        _check_crosses(self, self.learn.model)
 
     def predict(self) -> None:
         learn, (users, items) = self.learn, self.learn.xb
-        if learn.model.training and getattr(learn.model, "leave_out", False):
+        if learn.model.training and as_collab(learn.model).leave_out:
             inputs, row = users, torch.arange(len(users), device=users.device)      # rows have inputs of their own
         else:
             inputs, row = torch.unique(users, return_inverse=True)                  # a user is scored once
@@ -258,10 +259,9 @@ class FullSoftmax(Objective):
 
     def _rows(self, inputs: Tensor, row: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """(score, loss) of each of `items` (m,), to which the inputs at `row` (m,) belong."""
-        model, never = self.learn.model, self.negatives.q == 0
-        own: CrossScores | None = getattr(model, "logits", None)
+        model, never = as_collab(self.learn.model), self.negatives.q == 0
         every = torch.arange(self.learn.data.n_items, device=items.device)
-        logits = cross_scores(model)(inputs, every) if own is None else own(inputs, items)
+        logits = model.logits(inputs, items, every).float()
         scores = entries_at(logits, row, items)
         total = rows_at((logits / self.temperature).masked_fill(never, -math.inf).logsumexp(1), row)
         wanted = scores / self.temperature
@@ -270,8 +270,14 @@ class FullSoftmax(Objective):
     def get_loss(self) -> None:
         self.learn.loss = self.loss
 
-    def expected(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+    def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         return _softmax(self, scores / self.temperature, items, None, None)
+
+
+def _check_crosses(of: Objective, model: nn.Module) -> None:
+    """Raises Unsupported for a model that cannot score all pairs of a batch at once."""
+    if not (asked := as_collab(model)).crosses:
+        raise asked.lacks(f"has no cross(users, items), which {of} needs; take loss_func='sampled_softmax'")
 
 
 def _softmax(of: Objective, scores: Tensor, items: Tensor, hidden: Tensor | None, draws: float | None) -> Tensor:

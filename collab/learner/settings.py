@@ -4,57 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..losses import L2, FactorTerm, Gravity, RatingCrossEntropy, huber, mae, mse
+from torch import Tensor
+
+from ..losses import RatingCrossEntropy, huber, mae, mse, no_loss, preference_error
 from ..metrics import MAE, RMSE
+from ..models.base import CollabModel
+from ..models.penalties import L2, FactorTerm, Gravity
 from ..train.callback import Callback
-from ..train.callbacks.loss_terms import LossTerms, terms_of
+from ..train.callbacks.loss_terms import LossTerms, loss_terms_of
 from ..train.callbacks.steps import Threads
 from ..train.optim import adamw, per_group
 from .objectives import Objective, objective_name
 
-LOSSES = {"mse": mse, "mae": mae, "huber": huber}
-DEFAULTS = ("no_loss", "preference_error")      # what models that are not trained have in place of a loss
+if TYPE_CHECKING:
+    from .collab_learner import CollabLearner
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+LOSSES: dict[str, Loss] = {"mse": mse, "mae": mae, "huber": huber}
+DEFAULTS: dict[str, Loss] = {"preference": preference_error, "none": no_loss}   # of models that are not trained by them
 TERMS: dict[str, type[FactorTerm]] = {term.name: term for term in (L2, Gravity)}
 STANDARD = frozenset(("Seeded", "EpochStart", "Scores", "Recorder", "Progress", "AverageUnknown", "MeanYardstick",
-                      "Threads", "RankingMetrics"))
+                      "Sweeps", "Threads", "RankingMetrics"))
 """The classes of callbacks that a learner has by itself, or that mean nothing without a validation part."""
 
 
-def recipe_of(learn: Any) -> dict[str, Any]:
+def default_loss(model: CollabModel) -> Loss:
+    """The loss that a model is trained with where none is given, and no objective is."""
+    if model.default_loss == "cross_entropy":
+        return RatingCrossEntropy(model.rating_levels().tolist())
+    return {**LOSSES, **DEFAULTS}.get(model.default_loss, mse)
+
+
+def settings_of(learn: CollabLearner) -> dict[str, Any]:
     """What `load_learner` makes a learner with: rates, seed, loss, objective and terms as JSON values, and in "lost"
     the names of what is neither data nor collab's own."""
-    terms = terms_of(learn.cbs).values()
-    recipe = {"lr": per_group(learn.opt, learn.lr) if isinstance(learn.lr, slice) else learn.lr, "wd": learn.wd,
-              "seed": learn.seed, "loss_func": name_of(learn.loss_func) if _is_known(learn.loss_func) else None,
-              "terms": [[t.name, t.coeff] for t in terms if isinstance(t, FactorTerm) and _is_data(t)],
-              "lost": _lost(learn)}
+    terms = loss_terms_of(learn.cbs).values()
+    settings: dict[str, Any] = {
+        "lr": per_group(learn.opt, learn.lr) if isinstance(learn.lr, slice) else learn.lr, "wd": learn.wd,
+        "seed": learn.seed, "loss_func": name_of(learn.loss_func) if _is_known(learn.loss_func) else None,
+        "terms": [[t.name, t.coeff] for t in terms if isinstance(t, FactorTerm) and _is_data(t)],
+        "lost": _lost(learn)}
     if learn.objective is not None:
-        recipe["objective"] = {"name": objective_name(learn.objective), **learn.objective.config}
-    elif "predicts_ratings" in vars(learn.model):       # an objective that was not in the file it came from
-        recipe["objective"] = {"name": None}
-    return recipe
+        settings["objective"] = {"name": objective_name(learn.objective), **learn.objective.config}
+    elif learn.unknown_objective:
+        settings["objective"] = {"name": None}
+    return settings
 
 
-def training_cbs(learn: Any) -> list[Callback]:
+def training_cbs(learn: CollabLearner) -> list[Callback]:
     """Callbacks that train another learner as this one is: by its objective, its terms, with its threads."""
-    objective, terms = learn.objective, terms_of(learn.cbs).values()
+    objective, terms = learn.objective, loss_terms_of(learn.cbs).values()
     return [*([] if objective is None else [type(objective)(**objective.config)]),
             *([LossTerms(*terms)] if terms else []), *(Threads(cb.n) for cb in learn.cbs if isinstance(cb, Threads))]
 
 
-def added_cbs(learn: Any) -> list[str]:
+def added_cbs(learn: CollabLearner) -> list[str]:
     """The class names of callbacks that somebody added, objectives and terms aside."""
     return [type(cb).__name__ for cb in learn.cbs
             if not isinstance(cb, (LossTerms, Objective)) and type(cb).__name__ not in STANDARD]
 
 
-def _lost(learn: Any) -> list[str]:
+def _lost(learn: CollabLearner) -> list[str]:
     """In words, what a file does not keep, and what was not kept by the one that the learner came from."""
     own = [] if _is_known(learn.loss_func) or learn.objective is not None else [f"the loss {name_of(learn.loss_func)}"]
     own += [] if learn.opt_func is adamw else [f"opt_func {name_of(learn.opt_func)}"]
-    own += [f"the term {name!r}" for name, term in terms_of(learn.cbs).items() if not _is_data(term)]
+    own += [f"the term {name!r}" for name, term in loss_terms_of(learn.cbs).items() if not _is_data(term)]
     own += [f"the metric {m.name}" for m in learn.scores.metrics if type(m) not in (RMSE, MAE)]
     own += [f"the callback {name}" for name in added_cbs(learn)]
     if learn.objective is not None and objective_name(learn.objective) is None:
@@ -65,8 +82,7 @@ def _lost(learn: Any) -> list[str]:
 def _is_known(loss: Callable) -> bool:
     """Whether a loss is collab's own, which a file keeps by its name, or the default of the model."""
     name = name_of(loss)
-    return isinstance(loss, RatingCrossEntropy) or LOSSES.get(name) is loss or (
-        name in DEFAULTS and loss.__module__.startswith(f"{__package__}."))
+    return isinstance(loss, RatingCrossEntropy) or LOSSES.get(name) is loss or loss in DEFAULTS.values()
 
 
 def _is_data(term: Any) -> bool:

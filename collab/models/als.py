@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding as gather
 
+from ..data.interactions import Interactions
 from ..errors import warn
 from ..numerics import products
+from .base import SIDES, CollabModel, Side, named_tables
 from .blocks import MAX_NUMBERS, Block, make_blocks
-from .embedding import embedding, rows_of
+from .dot_form import DotForm
+from .embedding import with_user_rows
+from .layers import embedding, rows_of
 from .solved import SolvedModel, check_rows
 
 MEAN_WEIGHT = 7.0       # alpha times the mean rating
 
 
 @dataclass(frozen=True)
-class Interactions:
-    """Training rows, arranged for both halves of a sweep. Memory: some 17 bytes a rating."""
+class Arranged:
+    """Training rows as both halves of a sweep want them. Memory: some 17 bytes per rating."""
 
     n: int                      # ratings; of an implicit model, rated pairs
     mean: float
@@ -78,11 +82,10 @@ class ALS(SolvedModel):
                 raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
         if cg_steps < 0:
             raise ValueError(f"cg_steps must be at least 1, or 0 for exact solutions, got {cg_steps!r}")
-        self.config = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items, "implicit": implicit,
-                       "reg": reg, "alpha": alpha, "reg_power": reg_power, "cg_steps": cg_steps, "dtype": dtype}
+        self.config |= {"reg": reg, "reg_power": reg_power}
         self.implicit, self.reg, self.reg_power, self.cg_steps = implicit, reg, reg_power, cg_steps
         self.alpha = MEAN_WEIGHT if alpha is None else alpha
-        self.predicts_ratings = not implicit
+        self.ranks, self.default_loss = implicit, "preference" if implicit else "mse"
         std = 0.1 / math.sqrt(n_factors)
         self.u_weight, self.i_weight = embedding(n_users, n_factors, std), embedding(n_items, n_factors, std)
         if not implicit:
@@ -101,7 +104,7 @@ class ALS(SolvedModel):
 
     # Solving -----------------------------------------------------------------------------------------------------
 
-    def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Interactions:
+    def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Arranged:
         """Rows of users and items and their ratings, each of shape (n,), as blocks for both halves of a sweep.
 
         Raises ValueError for rows that the model does not have, and, if `implicit`, for negative ratings."""
@@ -124,12 +127,12 @@ class ALS(SolvedModel):
             self._take_spread(ratings)
             ratings = self._standard(ratings, mean)
         users, items, width = pair // n_items, pair % n_items, self._width
-        return Interactions(len(pair), mean.item(),
+        return Arranged(len(pair), mean.item(),
                             make_blocks(users, items, ratings, n_users, width),
                             make_blocks(items, users, ratings, n_items, width))
 
     @torch.no_grad()
-    def sweep(self, prepared: Interactions) -> None:
+    def sweep(self, prepared: Arranged) -> None:
         """Solve for all items, then for all users. The weights are replaced at the end, all of them at once."""
         before = (self._table("i"), self._table("u")) if self.cg_steps else (None, None)
         items = self._solved(prepared.by_item, self._table("u"), len(self.i_weight.weight), before[0])
@@ -162,15 +165,33 @@ class ALS(SolvedModel):
         blocks = make_blocks(users, items, ratings, n_users, self._width)
         return self._in_ratings(self._solved(blocks, self._table("i"), n_users))
 
+    def id_tables(self) -> dict[Side, list[Tensor]]:
+        return named_tables(self, "weight") if self.implicit else named_tables(self, "weight", "bias")
+
+    def dot_form(self) -> DotForm:
+        users, items = (self.factors(side).detach() for side in SIDES)
+        if self.implicit:
+            return DotForm(users, items)
+        u_bias, i_bias = (self.biases(side).detach() for side in SIDES)
+        return DotForm(users, items, u_bias, i_bias, self.mu.item())
+
+    def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
+                   solved: Callable[[], Tensor]) -> CollabModel:
+        users = interactions.users.to(fresh.device)
+        mine = torch.isin(users, fresh)
+        place = torch.searchsorted(fresh, users[mine]) + 1
+        solution = self.solve_users(place, interactions.items[mine], interactions.ratings[mine], len(fresh) + 1)[1:]
+        return with_user_rows(self, interactions.n_users, kept, fresh, solution)
+
     @torch.no_grad()
-    def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
+    def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
         solved, factors = self.solve_user(items, ratings), self.i_weight.weight
         if self.implicit:
             return products(solved[None], factors)[0]
         return products(solved[None, :-1], factors)[0] + solved[-1] + self.i_bias.weight[:, 0] + self.mu
 
     @torch.no_grad()
-    def loss(self, prepared: Interactions) -> float:
+    def loss(self, prepared: Arranged) -> float:
         """The whole objective, summed in float64; that of all pairs through Gram matrices, never users x items."""
         users, items = (_known(self._table(side)).double() for side in "ui")
         total = ((users.T @ users) * (items.T @ items)).sum() if self.implicit else users.new_zeros(())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from .base import CollabModel
 
 
-class BiasBaseline(nn.Module):
+class BiasBaseline(CollabModel):
     """score = mu + b_u + b_i, with biases shrunk towards zero (Koren 2010, "Factor in the Neighbors", section 2.1).
 
     `fit` alternates the closed forms b_i = sum(r - mu - b_u) / (damping_i + n_i) and
@@ -37,9 +39,10 @@ class BiasBaseline(nn.Module):
         return self
 
 
-class MostPopular(nn.Module):
-    """score = the item's number of ratings, whoever asks; `counts` by item row, shape (n_items,)."""
+class MostPopular(CollabModel):
+    """score = the item's number of ratings, the same for everybody; `counts` by item row, shape (n_items,)."""
 
+    ranks = True
     counts: Tensor
 
     def __init__(self, counts: Tensor):

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..ragged import Ragged
+
 MAX_NUMBERS = 1 << 20       # factors that are gathered at a time: 4 MiB, which a cache holds
 SPREAD = 1.15               # the longest history of a block is at most so many times the shortest
 
@@ -25,10 +27,8 @@ def make_blocks(rows: Tensor, columns: Tensor, values: Tensor, n_rows: int, widt
 
     Rows are sorted by the length of their history, so that padding adds some 7%. With B x L factors of length `width`,
     or B matrices of width x width, a block takes at most MAX_NUMBERS numbers, except where a single row has more."""
-    order = torch.argsort(rows, stable=True)
-    columns, values = columns[order].int(), values[order]
-    counts = torch.bincount(rows, minlength=n_rows)
-    starts = counts.cumsum(0) - counts
+    histories = Ragged.of(rows, columns.int(), values, n_rows)
+    counts = histories.counts
     longest_first = torch.argsort(counts, descending=True, stable=True)[:int((counts > 0).sum())]
     falling = -counts[longest_first].double()
     blocks, begin = [], 0
@@ -37,9 +37,6 @@ def make_blocks(rows: Tensor, columns: Tensor, values: Tensor, n_rows: int, widt
         alike = int(torch.searchsorted(falling, -longest / SPREAD, right=True))
         end = min(alike, begin + max(1, MAX_NUMBERS // (width * max(longest, width))))
         mine = longest_first[begin:end]
-        place = torch.arange(longest, device=rows.device)
-        inside = place < counts[mine][:, None]
-        at = torch.where(inside, starts[mine][:, None] + place, 0)
-        blocks.append(Block(mine, columns[at] * inside, values[at] * inside, counts[mine].to(values.dtype)))
+        blocks.append(Block(mine, *histories.padded(mine, longest), counts[mine].to(values.dtype)))
         begin = end
     return blocks

@@ -1,6 +1,7 @@
 """Ratings as classes: a softmax over the distinct ratings.
 
-(users, items), int64 rows of shape (bs,), to logits (bs, C), one a level; `scores` are expected ratings (bs,)."""
+(users, items), int64 rows of shape (bs,), to logits (bs, C), one per level; `to_scores` makes them
+expected ratings (bs,)."""
 
 from __future__ import annotations
 
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ..numerics import products
-from .embedding import embedding
+from .base import CollabModel, Side, named_tables
+from .layers import embedding
 
 
-class RatingClassifier(nn.Module):
+class RatingClassifier(CollabModel):
     """P(rating = levels[c] | u, i) = softmax_c(a_c + z_c (s_u + s_i) + b_u,c + b_i,c + w_c . (p_u * q_i)), the softmax
     over ratings of restricted Boltzmann machines (Salakhutdinov, Mnih, Hinton 2007) on products of factors.
 
@@ -29,6 +31,7 @@ class RatingClassifier(nn.Module):
     Raises ValueError for fewer than two levels, levels that do not rise, or counts other than one a level, positive."""
 
     classes = True
+    default_loss = "cross_entropy"
     levels: Tensor
     z: Tensor
 
@@ -41,8 +44,7 @@ class RatingClassifier(nn.Module):
         counts = tuple(map(float, [1.0] * len(levels) if counts is None else counts))
         if len(counts) != len(levels) or min(counts) <= 0:
             raise ValueError(f"counts must be {len(levels)} positive numbers, one a level, got {counts}")
-        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items, "levels": levels,
-                                       "counts": counts, "drop": drop}
+        self.config |= {"levels": levels, "counts": counts}
         self.register_buffer("levels", torch.tensor(levels))
         self.u_weight, self.u_bias = embedding(n_users, n_factors), embedding(n_users, len(levels))
         self.i_weight, self.i_bias = embedding(n_items, n_factors), embedding(n_items, len(levels))
@@ -51,6 +53,9 @@ class RatingClassifier(nn.Module):
         self.class_bias = nn.Parameter(torch.tensor(counts).log() - torch.tensor(counts).mean().log())
         self.register_buffer("z", 4 * (self.levels - levels[0]) / (levels[-1] - levels[0]) - 2, persistent=False)
         self.class_weight = nn.Parameter(self.z[:, None].repeat(1, n_factors))
+
+    def id_tables(self) -> dict[Side, list[Tensor]]:
+        return named_tables(self, "weight", "bias", "shift")
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Factors, which get all of the weight decay; biases, which get a fifth of it; what gets none."""
@@ -63,17 +68,16 @@ class RatingClassifier(nn.Module):
         product = self.drop(self.u_weight(users) * self.i_weight(items))
         return product @ self.class_weight.T + self._biases(users, False) + self._biases(items, True) + self.class_bias
 
-    def expected(self, logits: Tensor) -> Tensor:
+    def to_scores(self, output: Tensor) -> Tensor:
         """The mean rating under logits (..., C): sum over c of levels[c] P(c), shape (...)."""
-        return logits.float().softmax(-1) @ self.levels
+        return output.float().softmax(-1) @ self.levels
+
+    def rating_levels(self) -> Tensor:
+        return self.levels
 
     def probabilities(self, users: Tensor, items: Tensor) -> Tensor:
         """P(level) of each pair: (bs, C)."""
         return self(users, items).softmax(1)
-
-    def scores(self, users: Tensor, items: Tensor) -> Tensor:
-        """The expected rating of each pair: (bs,)."""
-        return self.expected(self(users, items))
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         """The expected rating of every pair, (len(users), len(items)): one matrix product a class, and a softmax that
@@ -89,12 +93,13 @@ class RatingClassifier(nn.Module):
             total, weighted, top = total * old + new, weighted * old + level * new, higher
         return weighted / total
 
-    def bias_effect(self, is_item: bool) -> Tensor:
-        """What the biases and the shift of a row do to the expected rating, (rows, 1), in ratings: that of the row
-        less that of the average row (row 0), by the average of the other side, factors aside."""
+    def biases(self, side: Side) -> Tensor:
+        """The effect of the biases and the shift of a row on the expected rating, (rows,), in ratings: that of the row
+        less that of the average row (row 0), for the average of the other side, factors aside."""
+        is_item = side == "item"
         rows = torch.arange((self.i_bias if is_item else self.u_bias).num_embeddings, device=self.levels.device)
-        expected = self.expected(self.class_bias + self._biases(rows[:1], not is_item) + self._biases(rows, is_item))
-        return (expected - expected[0])[:, None]
+        expected = self.to_scores(self.class_bias + self._biases(rows[:1], not is_item) + self._biases(rows, is_item))
+        return expected - expected[0]
 
     def _biases(self, rows: Tensor, is_item: bool) -> Tensor:
         """b_c + z_c s of each row: (n, C)."""

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .als import ALS
-from .embedding import EmbeddingDot, EmbeddingDotBias, Range
-from .hybrid import HybridNet
-from .softmax import SoftmaxNet
-from .svdpp import SVDpp
-from .two_tower import TwoTower
-
-TABLES = ("u_weight", "i_weight", "u_bias", "i_bias")
+from ..numerics import products
+from .layers import Range, sigmoid_range
 
 
 class DotForm(NamedTuple):
@@ -50,33 +44,6 @@ class DotForm(NamedTuple):
         """The queries of all user rows, (n_users, width): query . item_vector is the score before the range."""
         return self.queries(self.users if self.u_bias is None else torch.cat([self.users, self.u_bias[:, None]], 1))
 
-
-@torch.no_grad()
-def dot_form(model: Any) -> DotForm | None:
-    """The model's two tables, or None where its score is no product. A model of your own has them if it has a method
-    `dot_form()` that gives a `DotForm`."""
-    if callable(own := getattr(model, "dot_form", None)):
-        return own()
-    if _is(model, EmbeddingDot) or (_is(model, ALS) and model.implicit):
-        return DotForm(model.u_weight.weight.detach(), model.i_weight.weight.detach())
-    if _is(model, SoftmaxNet):
-        users, items, i_bias = (model.learned(name) for name in ("u_weight", "i_weight", "i_bias"))
-        return DotForm(users, items, torch.zeros_like(users[:, 0]), i_bias.squeeze(1))
-    if _is(model, TwoTower):
-        users, items = model.learned("u_weight"), model.learned("i_weight")
-        assert users is not None and items is not None
-        return DotForm(users, items, unit=model.query.normalise)
-    if (_is(model, SVDpp) or _is(model, HybridNet)) and getattr(model, "layers", None) is None:
-        tables = [model.learned(name) for name in TABLES]
-    elif _is(model, EmbeddingDotBias) or _is(model, ALS):
-        tables = [getattr(model, name).weight.detach() for name in TABLES]
-    else:
-        return None
-    users, items, u_bias, i_bias = tables
-    return DotForm(users, items, u_bias.squeeze(1), i_bias.squeeze(1), model.mu.detach().item(),
-                   getattr(model, "y_range", None))
-
-
-def _is(model: nn.Module, cls: type[nn.Module]) -> bool:
-    """Whether the model scores as the class does: it is one, or a subclass with the same `forward`."""
-    return isinstance(model, cls) and type(model).forward is cls.forward
+    def scores(self, queries: Tensor) -> Tensor:
+        """The scores of all items for queries (m, width), (m, n_items)."""
+        return sigmoid_range(products(queries, self.item_vectors()), self.y_range)

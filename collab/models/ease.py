@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -12,9 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data.interactions import Interactions
 from ..numerics import products
-from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
-from .solved import check_rows
+from ..ragged import Ragged
+from .base import CollabModel, Scorer, Side
+from .kept_rows import MAX_NUMBERS, KeptRows
+from .solved import SolvedModel, check_rows
 
 MAX_ITEMS = 50_000          # at some 30 bytes a pair of items, 75 GB while it is solved
 
@@ -40,7 +44,7 @@ def _in_memory(method: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
-class EASE(RememberingModel):
+class EASE(SolvedModel):
     """score_ui = sum over the user's history of x_uj B_ji, with the B of zero diagonal that minimises
 
         sum_u w_u |x_u - x_u B|^2 + reg |B|^2 + p / (1 - p) sum_j g_j |B_j|^2
@@ -55,10 +59,8 @@ class EASE(RememberingModel):
 
     `weight` (n_items, n_items) is B transposed: row i holds what each item of a history adds to the score of item i.
     Memory is 4 n_items^2 bytes, and some 8 times that while solving, in float64; above 50,000 items, or where memory
-    is too small for fewer, ValueError is raised. `remember` keeps the histories that users are scored from; row 0, the
-    unknown user, has the average history, and so have users without ratings."""
-
-    empty_is_average = True
+    is too small for fewer, ValueError is raised. `set_interactions` keeps the histories that users are scored from;
+    row 0, the unknown user, has the average history, and so have users without ratings."""
 
     def __init__(self, n_items: int, reg: float = 300.0, dropout: float = 0.0, user_power: float = 0.0,
                  implicit: bool = True):
@@ -70,42 +72,47 @@ class EASE(RememberingModel):
             raise ValueError(f"reg must be a finite number above 0, got {reg!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
-        self.config = {"n_items": n_items, "reg": reg, "dropout": dropout, "user_power": user_power,
-                       "implicit": implicit}
         self.reg, self.dropout, self.user_power, self.implicit = reg, dropout, user_power, implicit
         with _room_for(n_items):
             self.weight = nn.Parameter(torch.zeros(n_items, n_items), requires_grad=False)
-        nobody = torch.zeros(0, dtype=torch.int64)
-        self._keep(nobody, nobody, torch.zeros(0), 1, n_items)
+        self.histories = KeptRows()
 
-    def id_tables(self) -> list[Tensor]:
+    def id_tables(self) -> dict[Side, list[Tensor]]:
         """Row i of the weights is that of item i."""
-        return [self.weight]
+        return {"item": [self.weight]}
 
     # Scores ------------------------------------------------------------------------------------------------------
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        return self._gathered(self.weight, items, users)
+        return self.histories.rows.dot(self.weight, items, self._or_average(users))
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         parts = [torch.zeros(0, len(items), device=self.weight.device)]
         for some in users.split(max(1, MAX_NUMBERS // len(self.weight))):
-            histories = self._dense(some, len(self.weight))
+            histories = self.histories.rows.dense(self._or_average(some), len(self.weight))
             rated = torch.nonzero(histories.any(0))[:, 0]       # of a single user few columns are, of many users all
             few = len(rated) <= len(self.weight) // 8
             parts.append(products(histories[:, rated], self.weight[:, rated], items) if few else
                          products(histories, self.weight, items))
         return torch.cat(parts)
 
-    def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
+    def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
         items, ratings = items.to(self.weight.device), ratings.to(self.weight)
         check_rows(torch.ones_like(items), items, ratings, 2, len(self.weight))
-        _, items, values = self._histories_of(torch.zeros_like(items), items, ratings)
+        items, values = self._histories_of(torch.zeros_like(items), items, ratings, 1)[0]
         return products(values[None], self.weight[:, items])[0]
 
-    def similarity(self, left: Tensor, right: Tensor) -> Tensor:
+    def similarity(self, side: Side) -> Scorer:
         """What a rated item of `left` (m,) adds to the scores of items `right` (n,): B, shape (m, n)."""
-        return self.weight[right][:, left].T
+        if side == "user":
+            return super().similarity(side)
+        return lambda left, right: self.weight[right][:, left].T
+
+    def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
+                   solved: Callable[[], Tensor]) -> CollabModel:
+        made = copy.deepcopy(self)
+        made.set_interactions(interactions)
+        return made
 
     # Solving -----------------------------------------------------------------------------------------------------
 
@@ -113,11 +120,12 @@ class EASE(RememberingModel):
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
         """G = X' diag(w) X of rows and ratings of shape (n,), (n_items, n_items) float64, in bounded further memory.
 
-        Raises ValueError for rows that the model does not have. The histories are kept too, see `remember`."""
+        Raises ValueError for rows that the model does not have. The histories are kept too, see `set_interactions`."""
         users, items, ratings = users.to(self.weight.device), items.to(self.weight.device), ratings.to(self.weight)
         check_rows(users, items, ratings, int(users.max()) + 1 if len(users) else 0, len(self.weight))
-        users, items, values = self._histories_of(users, items, ratings)
-        n_users, n_items = int(users[-1]) + 1, len(self.weight)
+        n_users, n_items = int(users.max()) + 1, len(self.weight)
+        histories = self._histories_of(users, items, ratings, n_users)
+        users, items, values = histories.rows, histories.columns, histories.values
         counts = torch.bincount(users).double()
         scale = counts[users] ** -self.user_power
         scaled = values.double() * (scale / scale.mean())
@@ -153,8 +161,9 @@ class EASE(RememberingModel):
         self.weight[0] = self.weight[1:].mean(0)
 
     def solve(self, users: Tensor, items: Tensor, ratings: Tensor) -> EASE:
-        """`remember` and solve, for use without a learner."""
-        self.remember(users, items, ratings, int(users.max()) + 1 if len(users) else 1)
+        """`set_interactions` and solve, for use without a learner."""
+        n_users = int(users.max()) + 1 if len(users) else 1
+        self.set_interactions(Interactions(users, items, ratings, n_users, len(self.weight)))
         self.sweep(self.prepare(users, items, ratings))
         return self
 
@@ -166,17 +175,21 @@ class EASE(RememberingModel):
         fit = (rest * (prepared[1:, 1:] @ rest)).sum()
         return (fit + (self._ridge(prepared)[1:, None] * b.square()).sum()).item()
 
-    def remember(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> None:
+    def set_interactions(self, interactions: Interactions) -> None:
         """Keep the histories of users 1 to n_users - 1; they are not part of the state dict, as they are the data."""
-        users, items, ratings = users.to(self.weight.device), items.to(self.weight.device), ratings.to(self.weight)
-        self._keep(*self._histories_of(users, items, ratings), n_users, len(self.weight))
+        users, items, ratings = (t.to(self.weight.device) for t in interactions[:3])
+        histories = self._histories_of(users, items, ratings.to(self.weight), interactions.n_users)
+        self.histories.keep(histories.averaged(len(self.weight)))
 
     # Inside ------------------------------------------------------------------------------------------------------
 
     def _ridge(self, gram: Tensor) -> Tensor:
         return self.reg + self.dropout / (1 - self.dropout) * gram.diagonal()
 
-    def _histories_of(self, users: Tensor, items: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(users, items, x) of every pair once, by user and item; one that comes twice has the sum of its ratings."""
-        users, items, values = unique_pairs(users, items, ratings, len(self.weight))
-        return users, items, torch.ones_like(values) if self.implicit else values
+    def _or_average(self, users: Tensor) -> Tensor:
+        """The rows of histories of `users`: row 0, the average one, for those without ratings."""
+        return torch.where(self.histories.rows.lengths(users) > 0, users, 0)
+
+    def _histories_of(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Ragged:
+        """x, a row per user: every pair once, by item; one that comes twice has the sum of its ratings."""
+        return Ragged.unique(users, items, None if self.implicit else ratings, n_users, len(self.weight))

@@ -1,85 +1,36 @@
-"""Factor models of a rating: two embeddings, multiplied or fed to a small network.
+"""Dot models: the score is the product of a user's and an item's factors, with biases or without.
 
-Every model takes two int64 tensors of rows, `users` and `items`, each of shape (bs,), and returns scores of
-shape (bs,), for any bs from 1 up; `config` holds the arguments that build the model again. Where the score is
-a product, `cross(users, items)` scores every pair of two such tensors at once: (len(users), len(items)), without
-gradients in float64 (see `products`)."""
+A model takes two int64 tensors of rows, `users` and `items`, each of shape (bs,), and returns scores of shape (bs,),
+for any bs from 1 up. `cross(users, items)` scores every pair of two such tensors at once: (len(users), len(items)),
+without gradients in float64 (see `numerics.products`)."""
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..numerics import MAX_NUMBERS, entries_at, products
-
-Range = tuple[float, float]
-LARGE = 1 << 14     # smaller batches always gather the rows of their pairs
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "selu": nn.SELU, "gelu": nn.GELU, "silu": nn.SiLU,
-    "mish": nn.Mish, "softplus": nn.Softplus, "hardswish": nn.Hardswish, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+from ..data.interactions import Interactions
+from ..numerics import products
+from .base import SIDES, CollabModel, Side, named_tables
+from .dot_form import DotForm
+from .layers import Range, dots, embedding, inverse_sigmoid_range, rows_of, sigmoid_range
 
 
-def embedding(n: int, size: int, std: float = 0.01) -> nn.Embedding:
-    """An embedding table of shape (n, size), drawn from a normal distribution cut off at two deviations."""
-    table = nn.Embedding(n, size)
-    nn.init.trunc_normal_(table.weight, std=std, a=-2 * std, b=2 * std)
-    return table
-
-
-def dots(u: nn.Embedding, v: nn.Embedding, users: Tensor, items: Tensor) -> Tensor:
-    """u_users . v_items of each pair, shape (bs,).
-
-    A batch so large that all n_users x n_items scores take less room than its factors, such as a full batch of ratings
-    that are not too sparse, takes its scores from all of them: one product of matrices is many times faster than
-    gathering rows and adding up their gradients. Both ways agree to rounding."""
-    if len(users) >= LARGE and u.num_embeddings * v.num_embeddings <= 2 * u.embedding_dim * len(users):
-        return entries_at(u.weight @ v.weight.T, users, items)
-    return (u(users) * v(items)).sum(1)
-
-
-def rows_of(table: nn.Embedding, rows: Tensor) -> Tensor:
-    """table(rows), without a copy where the rows are consecutive: all items, in most cases."""
-    first, n = (int(rows[0]), len(rows)) if len(rows) else (0, 0)
-    run = torch.arange(first, first + n, device=rows.device)
-    return table.weight[first:first + n] if n and torch.equal(rows, run) else table(rows)
-
-
-def sigmoid_range(x: Tensor, y_range: Range | None) -> Tensor:
-    """Squash x into the open interval y_range; None leaves it as it is."""
-    if y_range is None:
-        return x
-    low, high = y_range
-    s = torch.sigmoid(x)        # without gradients in place: a table of all scores is large
-    return s * (high - low) + low if s.requires_grad else s.mul_(high - low).add_(low)
-
-
-def inverse_sigmoid_range(y: float, y_range: Range | None) -> float:
-    """The x for which sigmoid_range(x, y_range) is y, which must lie inside the range."""
-    if y_range is None:
-        return y
-    low, high = y_range
-    if not low < y < high:
-        raise ValueError(f"{y} does not lie inside y_range {y_range}")
-    return math.log((y - low) / (high - y))
-
-
-class EmbeddingDot(nn.Module):
+class EmbeddingDot(CollabModel):
     """score = p_u . q_i  (Koren, Bell, Volinsky 2009, eq. 1). `u_weight` (n_users, n_factors), `i_weight` alike.
 
     `init_std` is the deviation of the normal distribution (cut off at two of them) that both begin with."""
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, init_std: float = 0.01):
         super().__init__()
-        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
-                                       "init_std": init_std}
         self.u_weight = embedding(n_users, n_factors, init_std)
         self.i_weight = embedding(n_items, n_factors, init_std)
+
+    def id_tables(self) -> dict[Side, list[Tensor]]:
+        return named_tables(self, "weight")
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         return dots(self.u_weight, self.i_weight, users, items)
@@ -87,26 +38,33 @@ class EmbeddingDot(nn.Module):
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return products(self.u_weight(users), rows_of(self.i_weight, items))
 
+    def dot_form(self) -> DotForm:
+        return DotForm(self.factors("user").detach(), self.factors("item").detach())
 
-class EmbeddingDotBias(nn.Module):
+    def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
+                   solved: Callable[[], Tensor]) -> CollabModel:
+        return with_user_rows(self, interactions.n_users, kept, fresh, solved())
+
+
+class EmbeddingDotBias(CollabModel):
     """score = range(mu + b_u + b_i + p_u . q_i)  (Koren, Bell, Volinsky 2009, eq. 4), range a sigmoid onto y_range.
 
     `mean` sets where mu starts: at the mean rating, so that the biases are deviations from it and weight decay
     pulls a score towards the mean, not towards the middle of the range. Without it mu starts at 0. `init_std` is the
     deviation that the factors begin with; that of the biases is 0.01. With `unknown_row`, row 0 and the rows of cold
-    ids are its own, as they are in a model that `fold` made of others, and no averages of the rest.
+    ids are its own, as they are in one that `merge_dot_models` made of others, and no averages of the rest.
     `u_weight`, `i_weight`, `u_bias`, `i_bias` are embeddings; `mu` is a scalar parameter."""
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, y_range: Range | None = None,
                  mean: float | None = None, init_std: float = 0.01, unknown_row: bool = False):
         super().__init__()
-        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
-                                       "y_range": y_range, "mean": mean, "init_std": init_std,
-                                       "unknown_row": unknown_row}
         self.y_range, self.unknown_row = y_range, unknown_row
         self.u_weight, self.u_bias = embedding(n_users, n_factors, init_std), embedding(n_users, 1)
         self.i_weight, self.i_bias = embedding(n_items, n_factors, init_std), embedding(n_items, 1)
         self.mu = nn.Parameter(torch.tensor(0.0 if mean is None else inverse_sigmoid_range(mean, y_range)))
+
+    def id_tables(self) -> dict[Side, list[Tensor]]:
+        return {} if self.unknown_row else named_tables(self, "weight", "bias")
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Factors, which get all of the weight decay, and biases, which get none of it."""
@@ -125,78 +83,27 @@ class EmbeddingDotBias(nn.Module):
         dot += self.mu
         return sigmoid_range(dot, self.y_range)
 
+    def dot_form(self) -> DotForm:
+        users, items, u_bias, i_bias = (own(side).detach() for own in (self.factors, self.biases) for side in SIDES)
+        return DotForm(users, items, u_bias, i_bias, self.mu.item(), self.y_range)
 
-class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation (Ioffe and Szegedy 2015). A training batch of a single row, which has no variance, is
-    normalised by the running statistics, and leaves them as they are."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and len(x) == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x)
+    def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
+                   solved: Callable[[], Tensor]) -> CollabModel:
+        return with_user_rows(self, interactions.n_users, kept, fresh, solved())
 
 
-class EmbeddingNet(nn.Module):
-    """Concatenated embeddings through a network: for each size in `hidden` a linear layer, batch normalisation if
-    `batch_norm`, an activation and dropout, then a linear layer onto the score and a sigmoid onto y_range.
-
-    `emb_drop` is the dropout on the embeddings. `drop` is that after the hidden layers: one number for all,
-    or one for each. `activation` is one of the names in ACTIVATIONS, or a class of modules; one with a class of your
-    own is passed to `load_learner`. `init_std` is the deviation that the embeddings begin with.
-    Raises ValueError where the number of `drop`s differs from that of the layers, or for another activation."""
-
-    def __init__(self, n_factors: int, n_users: int, n_items: int, hidden: Sequence[int] = (10,),
-                 emb_drop: float = 0.05, drop: float | Sequence[float] = 0.5, y_range: Range | None = None,
-                 activation: str | type[nn.Module] = "relu", batch_norm: bool = False, init_std: float = 0.01):
-        super().__init__()
-        name, made = _activation(activation)
-        drops = [drop] * len(hidden) if isinstance(drop, (int, float)) else list(drop)
-        if len(drops) != len(hidden):
-            raise ValueError(f"drop has {len(drops)} numbers for {len(hidden)} hidden layers: {drop} and {hidden}")
-        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
-                                       "hidden": list(hidden), "emb_drop": emb_drop, "drop": drops, "y_range": y_range,
-                                       "activation": name, "batch_norm": batch_norm, "init_std": init_std}
-        self.y_range = y_range
-        self.u_weight, self.i_weight = (embedding(n, n_factors, init_std) for n in (n_users, n_items))
-        self.emb_drop = nn.Dropout(emb_drop)
-        sizes = [2 * n_factors, *hidden]
-        layers: list[nn.Module] = []
-        for n_in, n_out, p in zip(sizes, sizes[1:], drops):
-            layers += [nn.Linear(n_in, n_out), *([BatchNorm(n_out)] if batch_norm else []), made(), nn.Dropout(p)]
-        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
-
-    def param_groups(self) -> list[dict[str, Any]]:
-        """Factors, and the dense layers behind them."""
-        return [{"name": "factors", "params": [self.u_weight.weight, self.i_weight.weight]},
-                {"name": "dense", "params": list(self.layers.parameters())}]
-
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        x = self.emb_drop(torch.cat([self.u_weight(users), self.i_weight(items)], dim=1))
-        return sigmoid_range(self.layers(x).squeeze(1), self.y_range)
-
-    def crossing(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """(users (m,), items (n,)) -> scores (m, n) without dropout, float64, with the layers of now. The first layer
-        is a sum over both sides, of which each is computed once a row."""
-        layers: Any = copy.deepcopy(self.layers).double().eval()
-        first, rest, width = layers[0], layers[1:], self.u_weight.embedding_dim
-
-        @torch.no_grad()
-        def scores(users: Tensor, items: Tensor) -> Tensor:
-            u = products(self.u_weight(users), first.weight[:, :width]) + first.bias
-            parts = [u.new_empty(len(users), 0)]
-            for some in items.split(max(1, MAX_NUMBERS // max(1, u.numel()))):
-                i = products(self.i_weight(some), first.weight[:, width:])
-                parts.append(rest((u[:, None] + i).flatten(0, 1)).view(len(users), len(some)))
-            return sigmoid_range(torch.cat(parts, 1), self.y_range)
-        return scores
-
-
-def _activation(given: str | type[nn.Module]) -> tuple[str, type[nn.Module]]:
-    """(name, class) of an activation: one of ours, or a class of modules under its own name."""
-    for name, made in ACTIVATIONS.items():
-        if given in (name, made):
-            return name, made
-    if isinstance(given, type) and issubclass(given, nn.Module):
-        return given.__name__, given
-    raise ValueError(f"activation {given!r} is not one of {', '.join(ACTIVATIONS)}, nor a class of modules; a learner "
-                     "exported with a class of your own is loaded with load_learner(path, model=EmbeddingNet(...))")
+def with_user_rows(model: CollabModel, n_users: int, kept: Tensor, fresh: Tensor, solved: Tensor) -> CollabModel:
+    """A model of the same class with `n_users` rows of users: row u of its tables of users is row `kept[u]` of the
+    model's, but for the rows `fresh`, which are `solved`: factors and then the bias, (len(fresh), width). Everything
+    else is the model's."""
+    state = model.state_dict()
+    with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
+        made = type(model)(**{**model.config, "n_users": n_users})
+    first = 0
+    for name in ("u_weight.weight", "u_bias.weight"):
+        if name in state:
+            table = state[name][kept.to(state[name].device)]
+            table[fresh] = solved[:, first:first + table.shape[1]].to(table)
+            state[name], first = table, first + table.shape[1]
+    made.load_state_dict(state)
+    return made

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .embedding import Range, embedding, sigmoid_range
-from .svdpp import Side, SVDpp
+from .dot_form import DotForm
+from .layers import Range, embedding, sigmoid_range
+from .svdpp import Half, SVDpp
 
 Known = tuple[Tensor, Tensor, int]      # codes, weights and the number of features: see collab.data.features.Features
 Size = tuple[int, int, int]             # rows, places a row, features
@@ -49,19 +50,19 @@ class HybridNet(SVDpp):
     trains for that. `users` and `items` are (codes, weights, number of features) of `Features`, or None for a side
     without. `history` is whether to use the interactions beyond knowing which rows have none."""
 
-    def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, Tensor],
-                 users: Known | Size | None, items: Known | Size | None, hidden: Sequence[int] = (), drop: float = 0.3,
-                 id_drop: float = 0.02, history: bool = True, y_range: Range | None = None, mean: float | None = None):
+    def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, ...] | None = None,
+                 users: Known | Size | None = None, items: Known | Size | None = None, hidden: Sequence[int] = (),
+                 drop: float = 0.3, id_drop: float = 0.02, history: bool = True, y_range: Range | None = None,
+                 mean: float | None = None):
         super().__init__(n_factors, n_users, n_items, interactions, y_range, mean, drop, id_drop, history)
         self.u_meta, self.i_meta = metadata(users, n_factors + 1), metadata(items, n_factors + 1)
-        self.config |= {"hidden": list(hidden), "users": self.u_meta and self.u_meta.size,
-                        "items": self.i_meta and self.i_meta.size}
+        self.config |= {"users": self.u_meta and self.u_meta.size, "items": self.i_meta and self.i_meta.size}
         layers: list[nn.Module] = []
         for n_in, n_out in zip([2 * n_factors, *hidden], hidden):
             layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(drop)]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden[-1], 1)) if hidden else None
 
-    def side(self, side: str, rows: Tensor, own: Tensor | None = None, sums: Tensor | None = None) -> Side:
+    def side(self, side: str, rows: Tensor, own: Tensor | None = None, sums: Tensor | None = None) -> Half:
         x, bias = super().side(side, rows, own, sums)
         meta = self.u_meta if side == "u" else self.i_meta
         if meta is None:
@@ -69,14 +70,17 @@ class HybridNet(SVDpp):
         known = meta(rows)
         return x + known[:, :-1], bias + known[:, -1]
 
-    def score(self, user: Side, item: Side) -> Tensor:
+    def score(self, user: Half, item: Half) -> Tensor:
         if self.layers is None:
             return super().score(user, item)
         (x, b_u), (z, b_i) = user, item
         score = self.drop(x * z).sum(1) + b_u + b_i + self.mu
         return sigmoid_range(score + self.layers(torch.cat([x, z], 1)).squeeze(1), self.y_range)
 
-    def cross_score(self, user: Side, item: Side) -> Tensor:
+    def dot_form(self) -> DotForm | None:
+        return super().dot_form() if self.layers is None else None
+
+    def cross_score(self, user: Half, item: Half) -> Tensor:
         if self.layers is None:
             return super().cross_score(user, item)
         n = len(item[0])

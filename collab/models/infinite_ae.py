@@ -7,9 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..data.interactions import Interactions
 from ..numerics import products
-from .remembered import MAX_NUMBERS, RememberingModel, unique_pairs
-from .solved import check_rows
+from ..ragged import Ragged
+from .base import Scorer, Side
+from .kept_rows import MAX_NUMBERS, KeptRows
+from .solved import SolvedModel, check_rows
 
 MAX_USERS = 50_000          # at some 40 bytes a pair of users, 100 GB while it is solved
 
@@ -30,7 +33,7 @@ def neural_tangent(cosine: Tensor, depth: int) -> Tensor:
     return kernel
 
 
-class InfiniteAE(RememberingModel):
+class InfiniteAE(SolvedModel):
     """The autoencoder X -> X of users' histories in the limit of infinitely wide layers (Sachdeva et al. 2022,
     "Infinite recommendation networks", eq. 3), where training it is kernel ridge regression:
 
@@ -41,8 +44,9 @@ class InfiniteAE(RememberingModel):
 
     `weight` (n_users, n_users) is K (K + reg I)^-1: row u holds what each user's history adds to the scores of u, who
     are the neighbours of u. The unknown user and those without ratings have the average row. Memory is 4 n_users^2
-    bytes, and some 10 times that while solving, in float64; above 50,000 users ValueError is raised. `remember` keeps
-    who rated each item. The defaults were chosen on parts of MovieLens-100K's training rows."""
+    bytes, and some 10 times that while solving, in float64; above 50,000 users ValueError is raised.
+    `set_interactions` keeps who rated each item. The defaults were chosen on parts of MovieLens-100K's training
+    rows."""
 
     unknown_row = True          # and those of cold users: `sweep` makes them
 
@@ -58,51 +62,54 @@ class InfiniteAE(RememberingModel):
             raise ValueError(f"depth must be a whole number, at least 0, got {depth!r}")
         if not math.isfinite(item_power):
             raise ValueError(f"item_power must be a finite number, got {item_power!r}")
-        self.config = {"n_users": n_users, "n_items": n_items, "reg": reg, "depth": depth, "item_power": item_power}
         self.reg, self.depth, self.item_power, self.n_items = reg, depth, item_power, n_items
         self.weight = nn.Parameter(torch.zeros(n_users, n_users), requires_grad=False)
-        nobody = torch.zeros(0, dtype=torch.int64)
-        self._keep(nobody, nobody, torch.zeros(0), n_items, n_users)
+        self.raters = KeptRows()        # a row per item
 
     # Scores ------------------------------------------------------------------------------------------------------
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        return self._gathered(self.weight, users, items)
+        return self.raters.rows.dot(self.weight, users, items)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return self._summed(self.weight[users], items)
 
     @torch.no_grad()
-    def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
+    def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
         """The kernel ridge for somebody new, k (K + reg I)^-1 X: nothing is solved again."""
         items = torch.unique(items.to(self.weight.device))
         check_rows(torch.ones_like(items), items, torch.ones(len(items)), 2, self.n_items)
         scale, lengths = self._scale(), self._lengths()
-        place, at = self._entries(items)
-        shared = torch.zeros_like(lengths).index_add_(0, self.list_columns[at], scale[items[place]].square())
+        place, raters = self.raters.rows.pairs(items)
+        shared = torch.zeros_like(lengths).index_add_(0, raters, scale[items[place]].square())
         cosine = shared / (lengths * scale[items].square().sum().sqrt()).clamp(min=1e-30)
         kernel = neural_tangent(cosine, self.depth) * (lengths > 0)
         dual = (kernel - kernel @ self.weight.double()) / self.reg      # (K + reg I)^-1 = (I - weight) / reg
         return self._summed(dual[None].float(), torch.arange(self.n_items, device=items.device))[0]
 
-    def user_similarity(self, left: Tensor, right: Tensor) -> Tensor:
+    def similarity(self, side: Side) -> Scorer:
         """How much users `right` (n,) add to the scores of users `left` (m,), (m, n)."""
-        return self.weight[left][:, right]
+        if side == "item":
+            return super().similarity(side)
+        return lambda left, right: self.weight[left][:, right]
+
+    def id_tables(self) -> dict[Side, list[Tensor]]:
+        return {}
 
     # Solving -----------------------------------------------------------------------------------------------------
 
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
         """K of rows and ratings of shape (n,), (n_users, n_users) float64; zeros for users without ratings.
 
-        Raises ValueError for rows that the model does not have. Who rated what is kept too, see `remember`."""
+        Raises ValueError for rows that the model does not have. Who rated what is kept too, see `set_interactions`."""
         users, items = users.to(self.weight.device), items.to(self.weight.device)
         n_users = len(self.weight)
         check_rows(users, items, ratings, n_users, self.n_items)
-        self.remember(users, items, ratings, n_users)
+        self.set_interactions(Interactions(users, items, ratings, n_users, self.n_items))
         scale, lengths = self._scale(), self._lengths()
         gram = torch.zeros(n_users, n_users, dtype=torch.float64, device=users.device)
         for some in torch.arange(1, self.n_items, device=users.device).split(max(1, MAX_NUMBERS // n_users)):
-            scaled = self._dense(some, n_users).double() * scale[some, None]
+            scaled = self.raters.rows.dense(some, n_users).double() * scale[some, None]
             gram.addmm_(scaled.T, scaled)
         known = lengths > 0
         gram /= lengths.clamp(min=1e-30)[:, None]
@@ -134,31 +141,31 @@ class InfiniteAE(RememberingModel):
         known = prepared.diagonal() > 0
         total, n_users = 0.0, len(self.weight)
         for some in torch.arange(1, self.n_items, device=known.device).split(max(1, MAX_NUMBERS // n_users)):
-            x = self._dense(some, n_users) * known
+            x = self.raters.rows.dense(some, n_users) * known
             total += (x.double() * (x - x @ self.weight.T).double()).sum().item()
         return total
 
-    def remember(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> None:
+    def set_interactions(self, interactions: Interactions) -> None:
         """Keep who rated each item; it is not part of the state dict, as it is the data."""
-        items, users, values = unique_pairs(items.to(self.weight.device), users.to(self.weight.device),
-                                            ratings.to(self.weight), n_users)
-        self._keep(items, users, torch.ones_like(values), self.n_items, n_users)
+        users, items = (t.to(self.weight.device) for t in interactions[:2])
+        raters = Ragged.unique(items, users, None, self.n_items, interactions.n_users)
+        self.raters.keep(raters.averaged(interactions.n_users))
 
     # Inside ------------------------------------------------------------------------------------------------------
 
     def _summed(self, weights: Tensor, items: Tensor) -> Tensor:
         """weights (m, n_users) times who rated `items` (n,), (m, n)."""
         step, n_users = max(1, MAX_NUMBERS // len(self.weight)), len(self.weight)
-        parts = [products(weights, self._dense(some, n_users)) for some in items.split(step)]
+        parts = [products(weights, self.raters.rows.dense(some, n_users)) for some in items.split(step)]
         return torch.cat([torch.zeros(len(weights), 0, device=weights.device), *parts], 1)
 
     def _scale(self) -> Tensor:
         """What each item counts for in the cosine, float64 (n_items,)."""
-        return (self.list_starts.diff().double() + 1) ** -self.item_power
+        return (self.raters.rows.counts.double() + 1) ** -self.item_power
 
     def _lengths(self) -> Tensor:
         """|x_u| with the items so scaled, float64 (n_users,); 0 for the unknown user and those without ratings."""
         own = torch.arange(1, self.n_items, device=self.weight.device)
-        place, at = self._entries(own)
+        place, raters = self.raters.rows.pairs(own)
         squares = self._scale()[own[place]].square()
-        return squares.new_zeros(len(self.weight)).index_add_(0, self.list_columns[at], squares).sqrt()
+        return squares.new_zeros(len(self.weight)).index_add_(0, raters, squares).sqrt()

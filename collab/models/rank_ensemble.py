@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,31 +18,25 @@ class RankEnsemble(Ensemble):
     `centre` and `spread`, (n_members, n_users), are measured once, of members that are trained: they are part of the
     state, and of no use when the members change. `ensembles.average_learners` makes all this."""
 
-    predicts_ratings = False
+    ranks = True
     centre: Tensor
     spread: Tensor
 
     def __init__(self, models: Sequence[nn.Module], n_users: int):
         super().__init__(models)
+        self.default_loss = "none"
         if self.classes:
             raise ValueError("classifiers predict ratings, and their mean is an Ensemble")
         self.register_buffer("centre", torch.zeros(len(models), n_users))
         self.register_buffer("spread", torch.ones(len(models), n_users))
         self.requires_grad_(True)       # so that a learner has an optimizer to save; there is no loss to train it by
 
-    @property
-    def fold_in(self) -> Callable[[Tensor, Tensor], Tensor] | None:
-        """(item rows, ratings) -> the scores of all items, (n_items,), for somebody new; None where a member takes
-        nobody in by itself."""
-        own: list[Any] = [getattr(m, "fold_in", None) or getattr(m, "score_history", None) for m in self.members]
-        if not all(map(callable, own)):
-            return None
-
-        def scores(items: Tensor, ratings: Tensor) -> Tensor:
-            parts = torch.stack([of(items, ratings) for of in own])
-            centre, spread = moments(parts[:, 1:])
-            return ((parts - centre[:, None]) / spread[:, None]).mean(0)
-        return scores
+    @torch.no_grad()
+    def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
+        """The mean of the members' scores, standardised over all items."""
+        parts = torch.stack([part.score_new(items, ratings) for part in self.parts])
+        centre, spread = moments(parts[:, 1:])
+        return ((parts - centre[:, None]) / spread[:, None]).mean(0)
 
     def _mean(self, parts: Sequence[Tensor], users: Tensor) -> Tensor:
         stacked = torch.stack(list(parts))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..data.interactions import Interactions
 from ..numerics import products
-from .embedding import embedding
+from ..ragged import Ragged
+from .base import CollabModel, Side
+from .dot_form import DotForm
 from .hybrid import Known, Metadata, Size, metadata
+from .kept_rows import MAX_NUMBERS, KeptRows
+from .layers import embedding
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "none": lambda x: x}
-MAX_NUMBERS = 1 << 22   # numbers of a table of histories at a time
 
 
-class SoftmaxNet(nn.Module):
+class SoftmaxNet(CollabModel):
     """logits = O h + b, where h is the network's last layer over the bag of a user's history N (Covington et al. 2016):
 
         x = |N|^-bag_power sum_{j in N} [e_j, m_j1, m_j2, ...]          bag_power 1: the mean
@@ -38,10 +43,10 @@ class SoftmaxNet(nn.Module):
     Reference settings (35 + 3 + 2 dimensions): n_factors=35, dims=(3, 2), hidden=(35,), with Adagrad and bs=200.
     Raises ValueError for another activation, or dims that do not fit items."""
 
-    needs_interactions = True
-    objective = "full_softmax"
+    default_loss = "full_softmax"
+    same_input = False
 
-    def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, Tensor],
+    def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, ...] | None = None,
                  items: Sequence[Known | Size] = (), dims: Sequence[int] = (), hidden: Sequence[int] = (35,),
                  activation: str = "relu", leave_out: bool = True, drop: float = 0.0, bag_power: float = 1.0,
                  init_std: float = 0.05, tied: bool = True):
@@ -60,31 +65,23 @@ class SoftmaxNet(nn.Module):
         self.tied = tied and sizes[-1] == n_factors
         self.i_out = self.i_in if self.tied else embedding(n_items, sizes[-1], init_std)
         self.i_bias = embedding(n_items, 1)
-        self.config: dict[str, Any] = {
-            "n_factors": n_factors, "n_users": n_users, "n_items": n_items, "dims": list(dims), "hidden": list(hidden),
-            "items": [kind.size for kind in self.kinds if isinstance(kind, Metadata)], "activation": activation,
-            "leave_out": leave_out, "drop": drop, "bag_power": bag_power, "init_std": init_std,
-            "tied": tied}
-        self.remember(*interactions, n_users)
+        self.config |= {"items": [kind.size for kind in self.kinds if isinstance(kind, Metadata)]}
+        self.histories = KeptRows()
+        self.set_interactions(Interactions.of(interactions, n_users, n_items))
         with torch.no_grad():
-            counts = torch.bincount(self.others, minlength=n_items).float().clamp(min=0.5)
+            counts = torch.bincount(self.histories.columns, minlength=n_items).float().clamp(min=0.5)
             self.i_bias.weight.copy_((counts / counts.mean()).log()[:, None])
 
-    starts: Tensor
-    others: Tensor
-
-    def remember(self, users: Tensor, items: Tensor, n_users: int) -> None:
-        """Keep the histories of users 1 to n_users - 1 from rows of shape (n,); they are not part of the state dict."""
-        n_items, device = self.i_in.num_embeddings, self.i_in.weight.device
-        pairs = torch.unique(users.to(device) * n_items + items.to(device))
-        ends = torch.bincount(pairs // n_items, minlength=n_users).cumsum(0)
-        self.register_buffer("starts", torch.cat([ends.new_zeros(1), ends]), persistent=False)
-        self.register_buffer("others", pairs % n_items, persistent=False)
+    def set_interactions(self, interactions: Interactions) -> None:
+        """Keep the histories of users 1 to n_users - 1; they are not part of the state dict."""
+        users, items = (t.to(self.i_in.weight.device) for t in interactions[:2])
+        n_users, n_items = interactions.n_users, self.i_in.num_embeddings
+        self.histories.keep(Ragged.unique(users, items, None, n_users, n_items))
         self.config["n_users"] = n_users
 
-    def id_tables(self) -> list[Tensor]:
-        """The tables with a row an item."""
-        return [self.i_in.weight, self.i_bias.weight] + ([] if self.tied else [self.i_out.weight])
+    def id_tables(self) -> dict[Side, list[Tensor]]:
+        tables = [self.i_in, self.i_bias] if self.tied else [self.i_in, self.i_bias, self.i_out]
+        return {"item": [table.weight for table in tables]}
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Embeddings and layers, which get all of the weight decay, and biases, which get none."""
@@ -101,9 +98,9 @@ class SoftmaxNet(nn.Module):
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return products(self.encode(self.bags(users)), self.i_out(items)) + self.i_bias(items)[:, 0]
 
-    def logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
-        """The logits of all items, (bs, n_items); in training `items` are the targets, (bs,) if they are left out."""
-        bags = self.bags(users, items if self.training else None)
+    def logits(self, users: Tensor, targets: Tensor, items: Tensor) -> Tensor:
+        """The logits of all items, (bs, n_items)."""
+        bags = self.bags(users, targets if self.training else None)
         return self.encode(bags) @ self.i_out.weight.T + self.i_bias.weight[:, 0]
 
     def encode(self, bags: Tensor) -> Tensor:
@@ -118,11 +115,7 @@ class SoftmaxNet(nn.Module):
     def bags(self, users: Tensor, targets: Tensor | None = None) -> Tensor:
         """What of each user's history goes in, as weights of items, (bs, n_items). With the `targets` (bs,) of a batch
         in training, these and what is dropped are left out."""
-        counts = self.starts.diff()[users]
-        place = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
-        at = torch.arange(len(place), device=users.device) - (counts.cumsum(0) - counts)[place]
-        bags = self.i_bias.weight.new_zeros(len(users), self.i_in.num_embeddings)
-        bags[place, self.others[self.starts[users][place] + at]] = 1.0
+        bags = self.histories.rows.dense(users, self.i_in.num_embeddings)
         if targets is not None:
             if self.leave_out:
                 bags = bags.scatter(1, targets[:, None], 0.0)
@@ -133,19 +126,29 @@ class SoftmaxNet(nn.Module):
         return bags / n ** self.bag_power
 
     @torch.no_grad()
-    def fold_in(self, items: Tensor, ratings: Tensor | None = None) -> Tensor:
-        """The scores of all items, (n_items,), for somebody new who chose the rows `items`: a forward pass. How they
-        were rated is not looked at."""
+    def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
+        """A forward pass over what they chose; how they rated it does not count."""
         bag = self.i_bias.weight.new_zeros(1, self.i_in.num_embeddings)
         bag[0, items.to(bag.device)] = 1.0
         bag[0, 0] = 0.0
         hidden = self.encode(bag / bag.sum().clamp(min=1) ** self.bag_power)
         return products(hidden, self.i_out.weight)[0].to(hidden) + self.i_bias.weight[:, 0]
 
-    def learned(self, name: str) -> Tensor | None:
-        """h of every user ("u_weight"), O ("i_weight") or b ("i_bias"), as tables; None for another name."""
-        if name == "u_weight":
-            users = torch.arange(len(self.starts) - 1, device=self.starts.device)
-            step = max(1, MAX_NUMBERS // self.i_in.num_embeddings)
-            return torch.cat([self.encode(self.bags(some)) for some in users.split(step)])
-        return {"i_weight": self.i_out.weight, "i_bias": self.i_bias.weight}.get(name)
+    def factors(self, side: Side) -> Tensor:
+        """h of every user, or O."""
+        if side == "item":
+            return self.i_out.weight
+        users = torch.arange(len(self.histories.rows), device=self.i_in.weight.device)
+        step = max(1, MAX_NUMBERS // self.i_in.num_embeddings)
+        return torch.cat([self.encode(self.bags(some)) for some in users.split(step)])
+
+    @torch.no_grad()
+    def dot_form(self) -> DotForm:
+        users, items = self.factors("user"), self.i_out.weight.detach()
+        return DotForm(users, items, torch.zeros_like(users[:, 0]), self.biases("item").detach())
+
+    def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
+                   solved: Callable[[], Tensor]) -> CollabModel:
+        made = copy.deepcopy(self)
+        made.set_interactions(interactions)
+        return made

@@ -6,21 +6,31 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from ..errors import renamed
+from .base import CollabModel
 
 
-class SolvedModel(nn.Module, ABC):
-    """A model whose weights are the solution of equations. `ClosedFormLearner` fits any of them:
+class SolvedModel(CollabModel, ABC):
+    """A model whose weights are the solution of equations. A learner fits any of them in sweeps:
 
-    `prepare(users, items, ratings)` checks and arranges the training rows, once a fit; `sweep(prepared)` solves and
+    `prepare(users, items, ratings)` checks and arranges the training rows, once per fit; `sweep(prepared)` solves and
     puts the new weights in at its end, so that an interrupted sweep leaves those from before; `loss(prepared)` is the
     objective, summed over all terms. Rows are int64, 0 being the unknown one, ratings float32, each of shape (n,)."""
 
-    config: dict[str, Any]
+    solved = True
+    ranks = True
+    default_loss = "preference"
     n_sweeps = 1
-    """Sweeps of a fit that is not told how many; a model of 1 is solved exactly by the first."""
-    predicts_ratings = False
-    """Whether scores are on the scale of the ratings; otherwise they only rank."""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for old, new in (("score_history", "score_new"), ("predicts_ratings", "ranks")):
+            if old in vars(cls):
+                renamed(f"{cls.__name__}.{old}", new)
+                value = vars(cls)[old]
+                setattr(cls, new, not value if new == "ranks" else value)
 
     @abstractmethod
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Any: ...
@@ -30,13 +40,6 @@ class SolvedModel(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, prepared: Any) -> float: ...
-
-    @abstractmethod
-    def score_history(self, items: Tensor, ratings: Tensor) -> Tensor:
-        """The scores of all items, shape (n_items,), for somebody new who rated `items`: nothing is solved again."""
-
-    def remember(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> None:
-        """Keep the histories, in a model that scores from them. They are not part of the state dict."""
 
 
 def check_rows(users: Tensor, items: Tensor, ratings: Tensor, n_users: int, n_items: int) -> None:

@@ -1,25 +1,24 @@
-"""SVD++ on both sides: what a user rated says who they are, and who rated an item says what it is."""
+"""SVD++ on both sides: users borrow from their items, items from their users."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..data.interactions import Interactions
 from ..numerics import products, rows_at
-from .embedding import Range, embedding, inverse_sigmoid_range, sigmoid_range
+from ..ragged import Ragged
+from .base import SIDES, CollabModel, Scorer, Side, named_tables
+from .dot_form import DotForm
+from .kept_rows import KeptRows
+from .layers import Range, embedding, inverse_sigmoid_range, sigmoid_range
 
-Side = tuple[Tensor, Tensor]        # factors (n, n_factors), bias (n,)
-
-with warnings.catch_warnings():     # torch says once that compressed rows are in beta; filters are not for threads
-    warnings.simplefilter("ignore", UserWarning)
-    torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
+Half = tuple[Tensor, Tensor]        # factors (n, n_factors), bias (n,)
 
 
-class SVDpp(nn.Module):
+class SVDpp(CollabModel):
     """score = range(mu + b_u + b_i + x_u . z_i), where both sides know with whom they occur in the training part:
 
         x_u = p_u + |N(u)|^-1/2 sum_{j in N(u)} y_j        (Koren 2008, eq. 15)
@@ -31,36 +30,30 @@ class SVDpp(nn.Module):
     that row 0 is what is best for somebody of whom nothing is known. Rows without interactions are treated as row 0.
 
     One batch multiplies the whole interaction matrix with both tables, in validation too: use large batches. After
-    training x and z are constant: `learned` gives them as tables, and `crossing` computes their sums once."""
+    training x and z are constant: `factors` gives them as tables, and `scorer` computes their sums once."""
 
-    needs_interactions = True
-
-    def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, Tensor],
+    def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, ...] | None = None,
                  y_range: Range | None = None, mean: float | None = None, drop: float = 0.3, id_drop: float = 0.02,
                  history: bool = True):
         super().__init__()
-        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
-                                       "y_range": y_range, "mean": mean, "drop": drop, "id_drop": id_drop,
-                                       "history": history}
         self.y_range, self.id_drop, self.history = y_range, id_drop, history
         self.unknown_row = id_drop > 0      # row 0 is trained, and nobody else is to set it
         self.u_weight, self.u_bias = embedding(n_users, n_factors), embedding(n_users, 1)
         self.i_weight, self.i_bias = embedding(n_items, n_factors), embedding(n_items, 1)
         self.mu = nn.Parameter(torch.tensor(0.0 if mean is None else inverse_sigmoid_range(mean, y_range)))
         self.drop = nn.Dropout(drop)
-        pairs = torch.unique(interactions[0].cpu() * n_items + interactions[1].cpu())
-        self._matrix("u", pairs // n_items, pairs % n_items, (n_users, n_items))
-        self._matrix("i", pairs % n_items, pairs // n_items, (n_items, n_users))
+        self.u_partners, self.i_partners = KeptRows(), KeptRows()
+        self.set_interactions(Interactions.of(interactions, n_users, n_items))
         if history:
             self.u_rated, self.i_raters = embedding(n_items, n_factors), embedding(n_users, n_factors)
 
-    def _matrix(self, side: str, rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> None:
-        """Which columns occur with every row: a sparse matrix of ones in the buffers of `side`, not in the state."""
-        order = torch.argsort(rows, stable=True)
-        counts = torch.bincount(rows, minlength=shape[0])
-        starts = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-        for name, tensor in (("starts", starts), ("others", columns[order]), ("counts", counts.float())):
-            self.register_buffer(f"{side}_{name}", tensor, persistent=False)
+    def set_interactions(self, interactions: Interactions) -> None:
+        """Keep who rated what, each pair once, by user and by item; it is not part of the state dict."""
+        n_users, n_items = self.u_weight.num_embeddings, self.i_weight.num_embeddings
+        users, items = (t.cpu() for t in interactions[:2])
+        rated = Ragged.unique(users, items, None, n_users, n_items)
+        self.u_partners.keep(rated.to(self.mu.device))
+        self.i_partners.keep(rated.transposed(n_items).to(self.mu.device))
 
     def param_groups(self) -> list[dict[str, Any]]:
         """Factors, which get all of the weight decay, and biases, which get a tenth."""
@@ -69,43 +62,46 @@ class SVDpp(nn.Module):
         return [{"name": "factors", "params": factors}, {"name": "biases", "params": biases, "decay": 0.1},
                 {"name": "mean", "params": [self.mu], "decay": 0.0}]
 
-    def id_tables(self) -> list[Tensor]:
-        """The tables whose row 0 stands for the unknown: factors and biases."""
-        return [table.weight for table in (self.u_weight, self.i_weight, self.u_bias, self.i_bias)]
+    def id_tables(self) -> dict[Side, list[Tensor]]:
+        return {} if self.unknown_row else named_tables(self, "weight", "bias")
+
+    @property
+    def multiplies_all(self) -> bool:
+        return self.history
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         return self.score(*self.sides(users, items))
 
-    def score(self, user: Side, item: Side) -> Tensor:
+    def score(self, user: Half, item: Half) -> Tensor:
         """The scores (n,) of n pairs of sides."""
         (x, b_u), (z, b_i) = user, item
         return sigmoid_range(self.drop(x * z).sum(1) + b_u + b_i + self.mu, self.y_range)
 
-    def cross_score(self, user: Side, item: Side) -> Tensor:
+    def cross_score(self, user: Half, item: Half) -> Tensor:
         """The scores (m, n) of m users' sides with n items'."""
         (x, b_u), (z, b_i) = user, item
         return sigmoid_range(products(x, z) + b_u[:, None] + b_i + self.mu, self.y_range)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        return self.crossing()(users, items)
+        return self.scorer()(users, items)
 
-    def crossing(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """`cross` for many calls with the weights of now: the sums over partners are computed here, and only once."""
+    def scorer(self) -> Scorer:
+        """The sums over partners are computed here, and only once."""
         u_sums, i_sums = (self._sums(side) if self.history else None for side in ("u", "i"))
         return lambda users, items: self.cross_score(self.side("u", users, sums=u_sums),
                                                      self.side("i", items, sums=i_sums))
 
-    def sides(self, users: Tensor, items: Tensor) -> tuple[Side, Side]:
+    def sides(self, users: Tensor, items: Tensor) -> tuple[Half, Half]:
         """The two sides of pairs; in training each without the other, and some taken for unknown."""
         if not self.training:
             return self.side("u", users), self.side("i", items)
         return self.side("u", users, items), self.side("i", items, users)
 
-    def side(self, side: str, rows: Tensor, own: Tensor | None = None, sums: Tensor | None = None) -> Side:
+    def side(self, side: str, rows: Tensor, own: Tensor | None = None, sums: Tensor | None = None) -> Half:
         """Factors (n, n_factors) and biases (n,) of rows of the side "u" or "i"; `own` are partners to leave out, and
         `sums` what `_sums` gave, where it is known."""
-        weight, bias = getattr(self, f"{side}_weight"), getattr(self, f"{side}_bias")
-        counts = getattr(self, f"{side}_counts")[rows]
+        weight, bias = (self.u_weight, self.u_bias) if side == "u" else (self.i_weight, self.i_bias)
+        counts = (self.u_partners if side == "u" else self.i_partners).rows.lengths(rows).float()
         known = counts > 0
         if own is not None and self.id_drop:
             known = known & (torch.rand(len(rows), device=rows.device) >= self.id_drop)
@@ -118,12 +114,21 @@ class SVDpp(nn.Module):
             x = x + sums * (known / counts.clamp(min=1).sqrt())[:, None]
         return x, bias(ids).squeeze(1)
 
-    def learned(self, name: str) -> Tensor:
-        """x of every row ("u_weight"), z ("i_weight"), or the biases ("u_bias", "i_bias"), as tables."""
-        side, _, kind = name.partition("_")
-        n = self.config["n_users" if side == "u" else "n_items"]
-        x, bias = self.side(side, torch.arange(n, device=self.mu.device))
-        return x if kind == "weight" else bias[:, None]
+    def factors(self, side: Side) -> Tensor:
+        """x of every user, or z of every item."""
+        return self._every(side)[0]
+
+    def biases(self, side: Side) -> Tensor:
+        return self._every(side)[1]
+
+    @torch.no_grad()
+    def dot_form(self) -> DotForm | None:
+        (users, u_bias), (items, i_bias) = (self._every(side) for side in SIDES)
+        return DotForm(users, items, u_bias, i_bias, self.mu.item(), self.y_range)
+
+    def _every(self, side: Side) -> Half:
+        table = self.u_weight if side == "user" else self.i_weight
+        return self.side(side[0], torch.arange(table.num_embeddings, device=self.mu.device))
 
     def _partners(self, side: str) -> nn.Embedding:
         return self.u_rated if side == "u" else self.i_raters
@@ -131,16 +136,11 @@ class SVDpp(nn.Module):
     def _sums(self, side: str) -> Tensor:
         """The sum over its partners for every row of the side."""
         table = self._partners(side).weight
-        matrices = [_csr(self, name, table.dtype) for name in (("u", "i") if side == "u" else ("i", "u"))]
+        n_users, n_items = self.u_weight.num_embeddings, self.i_weight.num_embeddings
+        by_user = self.u_partners.rows.csr(n_items, table.dtype)
+        by_item = self.i_partners.rows.csr(n_users, table.dtype)
         with torch.autocast(table.device.type, enabled=False):      # sparse products are not for half precision
-            return _Product.apply(*matrices, table)
-
-
-def _csr(model: nn.Module, side: str, dtype: torch.dtype) -> Tensor:
-    starts, others = getattr(model, f"{side}_starts"), getattr(model, f"{side}_others")
-    n = len(getattr(model, f"{'i' if side == 'u' else 'u'}_counts"))
-    return torch.sparse_csr_tensor(starts, others, others.new_ones(len(others), dtype=dtype), (len(starts) - 1, n),
-                                   check_invariants=False)
+            return _Product.apply(*((by_user, by_item) if side == "u" else (by_item, by_user)), table)
 
 
 class _Product(torch.autograd.Function):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..numerics import products
-from .embedding import embedding
+from .base import CollabModel, Side
+from .dot_form import DotForm
 from .hybrid import Known, Size, metadata
+from .layers import embedding
 
 
 class Tower(nn.Module):
@@ -37,7 +38,7 @@ class Tower(nn.Module):
         return F.normalize(x, dim=1) if self.normalise else x
 
 
-class TwoTower(nn.Module):
+class TwoTower(CollabModel):
     """score = q(user) . c(item) (Covington et al. 2016; Yi et al. 2019): both encoders read an id and metadata.
 
     - `users`, `items`: (codes, weights, number of features) of `Features`, or None for a side of ids alone.
@@ -45,10 +46,10 @@ class TwoTower(nn.Module):
       By default the embeddings are the vectors, as in LightFM (Kula 2015).
     - `normalise`: the score is a cosine; train it with a temperature of about 0.05 to 0.1.
 
-    `u_weight` and `i_weight` of `learned` are the encoded sides: the best items of a user are the nearest rows of one
+    `factors` are the encoded sides: the best items of a user are the nearest rows of one
     table, which is all that serving needs. Cold ids have the average id and their own metadata."""
 
-    objective = "softmax"
+    default_loss = "softmax"
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, users: Known | Size | None = None,
                  items: Known | Size | None = None, hidden: Sequence[int] = (), normalise: bool = False,
@@ -57,13 +58,11 @@ class TwoTower(nn.Module):
         self.query = Tower(n_factors, n_users, users, hidden, normalise, init_std)
         self.candidate = Tower(n_factors, n_items, items, hidden, normalise, init_std)
         sizes = [tower.meta and tower.meta.size for tower in (self.query, self.candidate)]
-        self.config: dict[str, Any] = {"n_factors": n_factors, "n_users": n_users, "n_items": n_items,
-                                       "users": sizes[0], "items": sizes[1], "hidden": list(hidden),
-                                       "normalise": normalise, "init_std": init_std}
+        self.config |= {"users": sizes[0], "items": sizes[1]}
 
-    def id_tables(self) -> list[Tensor]:
+    def id_tables(self) -> dict[Side, list[Tensor]]:
         """The embeddings of ids; those of metadata have other rows."""
-        return [self.query.ids.weight, self.candidate.ids.weight]
+        return {"user": [self.query.ids.weight], "item": [self.candidate.ids.weight]}
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         return (self.query(users) * self.candidate(items)).sum(1)
@@ -71,7 +70,11 @@ class TwoTower(nn.Module):
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return products(self.query(users), self.candidate(items))
 
-    def learned(self, name: str) -> Tensor | None:
-        """The encoded users ("u_weight", (n_users, n_factors)) or items ("i_weight"); None for another name."""
-        tower = {"u_weight": self.query, "i_weight": self.candidate}.get(name)
-        return None if tower is None else tower(torch.arange(len(tower.ids.weight), device=tower.ids.weight.device))
+    def factors(self, side: Side) -> Tensor:
+        """The encoded users or items."""
+        tower = self.query if side == "user" else self.candidate
+        return tower(torch.arange(tower.ids.num_embeddings, device=tower.ids.weight.device))
+
+    @torch.no_grad()
+    def dot_form(self) -> DotForm:
+        return DotForm(self.factors("user"), self.factors("item"), unit=self.query.normalise)

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ..models.dot_form import DotForm
 
-Expected = Callable[[Tensor, Tensor, Tensor], Tensor]
+ExactLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(scores of all items (n_items,), some of the items chosen (m,), all of them (n,)) -> the mean of the objective over
-the m rows; see `Objective.expected`."""
+the m rows; see `Objective.exact_loss`."""
 
 STEPS, TOLERANCE = 100, 1e-6        # of L-BFGS; of the largest entry of the gradient
 MAX_SCORES = 1 << 22                # numbers that an objective compares at a time
@@ -28,7 +28,7 @@ SAMPLE, MAX_HISTORY = 16, 64        # users whose histories choose the ridge, an
 FINEST, WIDEST = 10 ** 0.5, 1e5     # the ridge is found to this factor, between 1 / WIDEST and WIDEST
 
 
-def solve_ranked(form: DotForm, expected: Expected, items: Tensor, ridge: float, tolerance: float = TOLERANCE,
+def solve_ranked(form: DotForm, exact_loss: ExactLoss, items: Tensor, ridge: float, tolerance: float = TOLERANCE,
                  pull: Tensor | None = None) -> Tensor:
     """[p, b] (without biases p) of somebody who chose the rows `items` (n,), float64; b is the average user's, since a
     bias of theirs changes no order. Found by L-BFGS with a line search that never rises."""
@@ -43,7 +43,7 @@ def solve_ranked(form: DotForm, expected: Expected, items: Tensor, ridge: float,
         solved.grad, total = None, 0.0
         for piece in pieces:
             query = solved / solved.norm().clamp(min=1e-12) if form.unit else solved
-            part = expected(table @ query + offset, piece, items) * (len(piece) / len(items) ** 0.5)
+            part = exact_loss(table @ query + offset, piece, items) * (len(piece) / len(items) ** 0.5)
             part.backward()
             total += part.item()
         held = ridge / 2 * (solved - centre).square().sum()
@@ -59,7 +59,7 @@ def solve_ranked(form: DotForm, expected: Expected, items: Tensor, ridge: float,
     return found if form.u_bias is None else torch.cat([found, form.u_bias[:1].double()])
 
 
-def choose_ranked_ridge(form: DotForm, expected: Expected, users: Tensor, items: Tensor,
+def choose_ranked_ridge(form: DotForm, exact_loss: ExactLoss, users: Tensor, items: Tensor,
                         pull: Tensor | None = None) -> float:
     """The ridge with which users who were trained, folded in from their own training rows, come nearest to what
     training made of them: the least mean squared difference of their scores, apart from what all scores of a user
@@ -74,7 +74,7 @@ def choose_ranked_ridge(form: DotForm, expected: Expected, users: Tensor, items:
     wanted = form.users[sample].double()
 
     def distance(ridge: float) -> float:
-        solved = torch.stack([solve_ranked(form, expected, own, ridge, 1e-3, pull)[:len(spread)] for own in chosen])
+        solved = torch.stack([solve_ranked(form, exact_loss, own, ridge, 1e-3, pull)[:len(spread)] for own in chosen])
         off = solved - wanted
         return ((off @ spread) * off).sum().item()
     best, least, factor = 1.0, distance(1.0), 10.0

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..models.blocks import make_blocks
 from ..models.dot_form import DotForm
+from ..ragged import Ragged
 
 STEPS, HALVINGS = 50, 40
 TOLERANCE, ROUNDING = 1e-9, 1e-13   # of the gradient, relative to that at the average user; of the objective
@@ -169,11 +170,8 @@ def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, p
     sample = known[torch.linspace(0, len(known) - 1, min(SAMPLE, len(known))).long()]
     mine = torch.isin(users, sample)
     users, items, ratings = torch.searchsorted(sample, users[mine]), items[mine], ratings[mine]
-    place = torch.argsort(users, stable=True)
-    counts = torch.bincount(users)
-    within = torch.arange(len(users)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-    place = place[within < MAX_HISTORY]
-    users, items, ratings = users[place], items[place], ratings[place]
+    some = Ragged.of(users, items, ratings, len(sample)).first(MAX_HISTORY)
+    users, items, ratings = some.rows, some.columns, some.values
     every = form.items.double()
     gram, mean = every.T @ every / len(every), every.mean(0)
     rows = sample.to(form.users.device)

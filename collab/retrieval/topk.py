@@ -3,54 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..data.histories import Histories
-from ..numerics import products
+from ..models.base import Scorer, as_collab
+from ..ragged import Ragged
 
 MAX_SCORES = 1 << 22        # scores that are held at a time; with their keys and copies some 200 MiB
-MAX_PAIRS = 1 << 16         # pairs that a model scores one by one at a time; its layers may be wide
 MIN_GROUP = 8               # smaller groups of columns are not worth their while
 
-CrossScores = Callable[[Tensor, Tensor], Tensor]
-
-
-def pair_scores(model: Any, users: Tensor, items: Tensor) -> Tensor:
-    """The scores of n pairs, shape (n,), MAX_PAIRS at a time: what the model's own method `scores` gives, or else the
-    model. Raises ValueError for scores of another shape."""
-    score = model.scores if callable(getattr(type(model), "scores", None)) else model   # a layer may be called so too
-    parts = [torch.empty(0, device=users.device)]
-    for u, i in zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS)):
-        if len(u):
-            parts.append(score(u, i))
-            if parts[-1].shape != u.shape:
-                raise ValueError(f"{type(model).__name__} gave scores of shape {tuple(parts[-1].shape)} for {len(u)} "
-                                 f"pairs; a model returns one score a pair, shape ({len(u)},)")
-    return torch.cat(parts)
+CrossScores = Scorer
 
 
 def cross_scores(model: nn.Module) -> CrossScores:
-    """(users (m,), items (n,)) -> scores (m, n), for as long as the weights stay what they are: what the model's own
-    `crossing()` gives or its `cross`, rounded to float32, or the model called pair by pair."""
-    own = crossing() if callable(crossing := getattr(model, "crossing", None)) else getattr(model, "cross", None)
-    if callable(own):
-        return lambda users, items: own(users, items).float()
-
-    def every_pair(users: Tensor, items: Tensor) -> Tensor:
-        left, right = users.repeat_interleave(len(items)), items.repeat(len(users))
-        return pair_scores(model, left, right).view(len(users), len(items))
-    return every_pair
-
-
-def cosine_scores(weight: Tensor) -> CrossScores:
-    """Cosine similarities between rows of `weight`; a row of zeros is similar to nothing (0)."""
-    unit = nn.functional.normalize(weight.double(), dim=1)
-    return lambda left, right: products(unit[left], unit, right)
+    """(users (m,), items (n,)) -> scores (m, n) float32, for as long as the weights stay as they are."""
+    score = as_collab(model).scorer()
+    return lambda users, items: score(users, items).float()
 
 
 def check_k(k: int) -> None:
@@ -68,7 +38,7 @@ def check_exclude(exclude: str | None) -> None:
 
 
 @torch.no_grad()
-def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen: Histories | None = None,
+def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen: Ragged | None = None,
           seen_by: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The `k` best candidates of each query: (rows int64, scores float32), both (len(queries), k), on the CPU.
 
@@ -95,7 +65,7 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen
     return torch.cat(rows), torch.cat(best)
 
 
-def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Histories | None) -> Tensor:
+def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Ragged | None) -> Tensor:
     scores = scores.float()
     if seen is not None:
         scores = scores.clone()         # the model may keep what it gave

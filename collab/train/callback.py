@@ -1,4 +1,4 @@
-"""Callback: a class whose methods are named after events, and the table that calls them."""
+"""Callback, a class whose methods are named after events, and Dispatch, the table that calls them."""
 
 from __future__ import annotations
 
@@ -7,31 +7,38 @@ from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
+from ..errors import renamed
+from .callbacks.order import Order
 from .events import CANCEL, EVENTS, VERBS, Cancel
 
 if TYPE_CHECKING:
     from .learner import Learner
 
 PREFIXES = ("before_", "after_", "cleanup_")
+State = dict[str, Any]      # tensors and plain values by name, in nested dicts and lists
 
 
 class Callback:
     """Define methods named after events (`events.EVENTS`) or verbs (`events.VERBS`); read and write `self.learn`.
 
-    Callbacks are called by ascending `order`; those of one order in the order in which they were added. `run_before`
-    and `run_after`, tuples of callback classes, come before either.
-    `looks` says whether it is also called by `validate` and `get_preds`, which otherwise call no callback.
-    An error in `before_fit` refuses the fit: the callbacks before clean up, and all have the attributes they had.
-    A method that is named like an event, but is not one, raises TypeError when the class is made."""
+    Callbacks are called by ascending `order` (see `callbacks.order.Order` for those that ship); equal orders, as they
+    were added. `run_before` and `run_after`, tuples of callback classes, take precedence over both.
+    With `in_eval`, `validate`, `get_preds` and `lr_find` call it too; otherwise only a fit does.
+    An error in `before_fit` refuses the fit: the callbacks before it clean up, and all get back their attributes.
+    A method whose name looks like an event but is not one raises TypeError when the class is made."""
 
-    order: float = 0
+    order: float = Order.DEFAULT
     run_before: tuple[type[Callback], ...] = ()
     run_after: tuple[type[Callback], ...] = ()
-    looks: bool = False
+    in_eval: bool = False
     learn: Learner
 
-    def __init_subclass__(cls, **kwargs: Any):
+    def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
+        if "looks" in vars(cls):
+            renamed(f"{cls.__name__}.looks", "in_eval")
+            cls.in_eval = vars(cls)["looks"]
+            del cls.looks
         for name in dir(cls):
             if name in EVENTS or name in VERBS or hasattr(Callback, name) or not callable(getattr(cls, name)):
                 continue
@@ -40,28 +47,42 @@ class Callback:
                 hint = f"did you mean {near[0]!r}?" if near else f"the events are {', '.join(EVENTS)}"
                 raise TypeError(f"{cls.__name__}.{name} is not an event; {hint}")
 
-    def state_dict(self) -> dict[str, Any]:
+    @property
+    def looks(self) -> bool:
+        """The old name of `in_eval`."""
+        renamed("Callback.looks", "in_eval")
+        return self.in_eval
+
+    @looks.setter
+    def looks(self, value: bool) -> None:
+        renamed("Callback.looks", "in_eval")
+        self.in_eval = value
+
+    def state_dict(self) -> State:
         """What must be saved so that training can be resumed: tensors and plain values."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Take back what `state_dict` gave."""
 
     def __repr__(self) -> str:
         return type(self).__name__
 
 
-def as_list(cbs: Iterable[Callback] | Callback | None) -> list[Callback]:
-    """None, one callback or several, as a list."""
+Cbs = Iterable[Callback] | Callback | None
+
+
+def as_list(cbs: Cbs) -> list[Callback]:
+    """A list of none, one or several callbacks."""
     if cbs is None:
         return []
     return list(cbs) if isinstance(cbs, Iterable) else [cbs]
 
 
 def in_order(cbs: Iterable[Callback]) -> list[Callback]:
-    """By `order`, then as given; but none before a callback that it must run after.
+    """Sort by `order`, then as given, but with `run_before` and `run_after` obeyed.
 
-    Raises TypeError for demands that go round in a circle."""
+    Raises TypeError if these contradict each other."""
     waiting, placed = sorted(cbs, key=lambda cb: cb.order), []
     while waiting:
         free = next((cb for cb in waiting if not any(_precedes(other, cb) for other in waiting)), None)
@@ -77,13 +98,13 @@ def _precedes(one: Callback, other: Callback) -> bool:
 
 
 class Dispatch:
-    """Event -> the methods to call, built once a fit, so that what nobody listens to costs next to nothing.
+    """The methods to call at each event, looked up once a fit, so that an event without listeners costs almost nothing.
 
-    The verbs are attributes (`dispatch.predict()` ...): a callback's, where one defines it, else the default; `owners`
-    says whose they are. `callers` are the callbacks whose methods are in `table`, event by event; `entered` names the
-    scopes whose `before_` event nothing has cut off. While cleanups run, `cut_off` is the error or the wider Cancel
-    that ended their scope, None where it ended by itself or its own Cancel.
-    Raises TypeError where two callbacks define the same verb."""
+    The verbs are attributes (`dispatch.predict()` ...): a callback's if one defines it, otherwise the default; `owners`
+    maps each verb to the object whose method it is. `callers` holds the callbacks whose methods are in `table`, event
+    by event; `entered` the names of the scopes whose `before_` event was completed. While cleanups run, `cut_off` is
+    the error or the wider Cancel that ended their scope; None if it ended by itself or by its own Cancel.
+    Raises TypeError if two callbacks define the same verb."""
 
     predict: Callable[[], None]
     get_loss: Callable[[], None]
@@ -112,7 +133,7 @@ class Dispatch:
             self.calling()
 
     def emit_from(self, cb: Callback, event: str) -> None:
-        """Call the event's methods in order, from that of `cb` on."""
+        """Call the event's methods in order, beginning with that of `cb`."""
         begun = False
         for caller, method in zip(self.callers[event], self.table[event]):
             begun = begun or caller is cb
@@ -120,7 +141,7 @@ class Dispatch:
                 method()
 
     def emit_to_all(self, event: str) -> None:
-        """Call the event's methods in order, all of them although one may cancel; then raise the first Cancel."""
+        """Call all of the event's methods in order, even if one of them cancels; then raise the first Cancel."""
         cancelled = None
         for method in self.table[event]:
             try:
@@ -131,11 +152,11 @@ class Dispatch:
             raise cancelled
 
     def clean_up(self, event: str, entered: bool, error: BaseException | None = None) -> None:
-        """Call the event's methods, whatever one of them raises: all of them, or if the scope's `before_` event was cut
-        off (`entered` is False) those of the callbacks that it reached, but for one that refused by an error.
+        """Call the event's methods, whatever any of them raises: all of them, or, if the scope's `before_` event was
+        cut off (`entered` is False), those of the callbacks that it reached, without one that refused by an error.
 
-        `error` is what ended the scope, other than its own Cancel. The first error is raised, with those that follow as
-        its notes; Ctrl-C gives way to an error, a Cancel to either, and a Cancel in a cleanup is an error itself."""
+        `error` is what ended the scope, other than its own Cancel. The first error is raised, with later ones as its
+        notes; an error replaces Ctrl-C, either replaces a Cancel, and a Cancel in a cleanup is itself an error."""
         first = None if isinstance(error, Cancel) else error
         reached = self.cbs if entered else self._reached(event.replace("cleanup", "before"), error)
         self.cut_off = error
@@ -150,7 +171,7 @@ class Dispatch:
             raise first
 
     def _reached(self, event: str, error: BaseException | None) -> list[Callback]:
-        """The callbacks in order up to the one in whose method `error` came; with it, unless it refused."""
+        """The callbacks in order, up to and including the one whose method raised `error`; without it if it refused."""
         for cb, method in zip(self.callers[event], self.table[event]):
             if method is self.calling:
                 refused = not (error is None or isinstance(error, (Cancel, KeyboardInterrupt)))
@@ -159,13 +180,13 @@ class Dispatch:
 
 
 def _method(cb: Callback, event: str) -> Callable[[], None]:
-    """An object of its own, also where the callbacks of a class share a static method or a function."""
+    """The method as an object of its own, even if several callbacks share one static method or function."""
     method: Callable[[], None] = getattr(cb, event)
     return method if getattr(method, "__self__", None) is cb else partial(method)
 
 
 def _joined(first: BaseException | None, raised: BaseException, where: str) -> BaseException:
-    """The one of two errors that is raised, with a note of the other."""
+    """Choose which of two errors is raised, and add the other to it as a note."""
     if isinstance(raised, Cancel):
         cancel, raised = raised, RuntimeError(f"{type(raised).__name__} was raised in {where}: a cleanup cannot cancel")
         raised.__cause__ = cancel
@@ -179,13 +200,14 @@ def _joined(first: BaseException | None, raised: BaseException, where: str) -> B
 
 
 def scope(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Bracket a method of the learner: before_, the method, after_; a Cancel of this scope ends it wherever it is
-    raised; cleanup_ always runs, for every callback that before_ reached. A Cancel in after_ waits for the others."""
+    """Bracket a method of the learner: emit before_, call it, emit after_. A Cancel of this scope ends it from
+    anywhere; one in after_ waits for the other callbacks. cleanup_ always runs, for every callback that before_
+    reached."""
     cancel, before, after, cleanup = CANCEL[name], f"before_{name}", f"after_{name}", f"cleanup_{name}"
 
     def bracket(method: Callable[..., None]) -> Callable[..., None]:
         @wraps(method)
-        def scoped(self: Learner, *args: Any) -> None:
+        def scoped(self: Learner, *args: object) -> None:
             run, entered = self.run, False
             try:
                 run.emit(before)

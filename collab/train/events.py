@@ -7,7 +7,7 @@ VERBS = ("predict", "get_loss", "backward", "step", "zero_grad")
 
 
 class Cancel(Exception):
-    """Ends a scope; its `cleanup_` event still runs, its `after_` event does not. In a cleanup it is an error."""
+    """Ends a scope: its `after_` event is left out, its `cleanup_` event still runs. In a cleanup it is an error."""
 
 
 class CancelFit(Cancel):
@@ -15,7 +15,7 @@ class CancelFit(Cancel):
 
 
 class CancelEpoch(Cancel):
-    """Goes on with the next epoch."""
+    """Ends the epoch; the next one follows."""
 
 
 class CancelTrain(Cancel):
@@ -27,11 +27,11 @@ class CancelValidate(Cancel):
 
 
 class CancelBatch(Cancel):
-    """Goes on with the next batch."""
+    """Ends the batch; the next one follows."""
 
 
 class CancelStep(Cancel):
-    """Leaves out the optimizer's step and the clearing of gradients that follows it."""
+    """Skips the optimizer's step and the clearing of gradients after it, so that gradients add up."""
 
 
 CANCEL = dict(zip(SCOPES, (CancelFit, CancelEpoch, CancelTrain, CancelValidate, CancelBatch)))

@@ -1,8 +1,8 @@
-"""What a learner is made of, and what a fit would call."""
+"""Describe a learner: its layers and parameters, and the methods that a fit would call."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class Text(str):
-    """A text that shows itself as it is at a prompt and in a notebook."""
+    """A text that a prompt and a notebook show without quotes and escapes."""
 
     def __repr__(self) -> str:
         return str(self)
 
 
 def summary(self: Learner) -> Text:
-    """Layers with their output shapes for one batch, parameters and whether they are trained; then the loss, the
-    optimizer and its groups, and the callbacks."""
+    """List the layers with their output shapes for one batch, their parameters and whether these are trained; then the
+    loss, the optimizer with its groups, and the callbacks."""
     rows = _layers(self)
     table = [("layer", "type", "output shape", "parameters", "trained")]
     for name, kind, shape, n, trained in rows:
@@ -41,7 +41,7 @@ def summary(self: Learner) -> Text:
 
 
 def show_training_loop(self: Learner) -> Text:
-    """The loop, with the callbacks that would be called at each event and who does each verb."""
+    """The loop as text, with the callbacks that would be called at each event, and those that replace a verb."""
     run = Dispatch(self.cbs, self.verbs)
     lines: list[str] = []
 
@@ -83,7 +83,7 @@ def _layers(learn: Learner) -> list[tuple[str, str, tuple[int, ...] | None, int,
     """(name, type, output shape, parameters, trained) of every module without children, in the order of the model."""
     shapes: dict[nn.Module, tuple[int, ...]] = {}
 
-    def note(module: nn.Module, args: Any, output: Any) -> None:
+    def note(module: nn.Module, args: object, output: object) -> None:
         if isinstance(output, Tensor):
             shapes[module] = tuple(output.shape)
     leaves = [(name, m) for name, m in learn.model.named_modules() if not any(m.children())]
@@ -105,5 +105,3 @@ def _layers(learn: Learner) -> list[tuple[str, str, tuple[int, ...] | None, int,
 def _first_size(learn: Learner) -> int:
     with learn.untouched():
         return len(next(iter(learn.data.train))[-1])
-
-

@@ -1,4 +1,4 @@
-"""Learner: the training loop. It knows a model, a loss, an optimizer and batches, and nothing of ratings."""
+"""Learner: the training loop. It knows a model, a loss, an optimizer and batches, but not that these are ratings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from ..errors import warn
 from ..files import read_tree, write_tree
-from ..loaders import count
+from ..loaders import Batches, Data, count, device_of, unshuffled
 from ..losses import mse
-from ..metrics import as_metrics
-from .callback import Callback, Dispatch, as_list, scope
+from ..metrics import Metric, as_metrics
+from .callback import Callback, Cbs, Dispatch, as_list, scope
 from .callbacks.progress import Progress
 from .callbacks.recorder import Recorder
 from .callbacks.resume import EpochStart, resuming
@@ -32,9 +32,11 @@ from .optim import Hyper, OptFunc, adamw, make_optimizer, set_hyper
 from .state import learner_state, restore_state
 from .untouched import FITTING, one_fit, turn, untouched
 
+MetricLike = Metric | Callable[..., Any]        # a metric, its class, or a function of (predictions, targets)
+
 
 class Verbs(Callback):
-    """What one batch does by default; a callback that defines a method of the same name replaces it."""
+    """The steps of a batch; a callback that defines a method of the same name replaces it."""
 
     def predict(self) -> None:
         self.learn.pred = self.learn.model(*self.learn.xb)
@@ -53,31 +55,33 @@ class Verbs(Callback):
 
 
 class Learner:
-    """Fits `model` to `data` (anything with `train` and `valid` batches, such as a DataBunch).
+    """Fits `model` to `data` (see `loaders.Data`), anything with `train` and `valid` batches, such as a DataBunch.
 
-    A batch is (x, ..., y): the model is called with everything but the last, the loss with (prediction, last).
-    The loss must be a mean over the rows of a batch: that of a whole set is then the mean over its rows. `opt_func`,
+    A batch is (x, ..., y): the model is called with all of it but the last tensor, the loss with (prediction, last).
+    The loss must be a mean over the rows of a batch; that of a whole set is then the mean over its rows. `opt_func`,
     an optimizer class of torch, a partial of one or a function, is called with the parameter groups. `lr` and the
-    decoupled weight decay `wd` are what a fit takes that is given none; None is what `opt_func` was given (by default
-    a rate of 1e-3 and no decay: see `make_optimizer`). With `seed`, what is random inside `fit` (the order of batches,
-    dropout) comes from a stream of the learner's own, and the global one is left as it was.
+    decoupled weight decay `wd` apply to fits that are given none; None leaves what `opt_func` was given (by default a
+    rate of 1e-3 and no decay: see `make_optimizer`). `metrics` are evaluated on the validation part. With `seed`, the
+    random numbers of a fit (the order of batches, dropout) come from streams of the learner's own, and the global
+    stream is left alone.
 
-    While it runs, its state is plain attributes for callbacks to read and to change: `n_epochs`, `epoch`, `i`
-    (batch of this pass), `batches`, `training`, `xb`, `yb`, `pred`, `loss`, `opt`, `model`. `interrupted` says
-    whether the last fit was ended by Ctrl-C."""
+    During a fit its state is plain attributes that callbacks may read and change: `n_epochs`, `epoch`, `i` (the batch
+    of this pass), `batches`, `training`, `xb`, `yb`, `pred`, `loss`, `opt`, `model`. `interrupted` says whether Ctrl-C
+    ended the last fit."""
 
-    batches: Any
+    data: Any               # a `Data`; callbacks know what else theirs has
+    batches: Batches
     xb: list[Tensor]
     yb: Tensor
     pred: Tensor
     loss: Tensor
 
-    def __init__(self, data: Any, model: nn.Module, loss_func: Callable[[Tensor, Tensor], Tensor] = mse,
-                 opt_func: OptFunc = adamw, lr: Hyper | None = None, wd: Hyper | None = None, metrics: Any = None,
-                 cbs: Iterable[Callback] | Callback | None = None, seed: int | None = None):
+    def __init__(self, data: Data, model: nn.Module, loss_func: Callable[[Tensor, Tensor], Tensor] = mse, *,
+                 opt_func: OptFunc = adamw, lr: Hyper | None = None, wd: Hyper | None = None,
+                 metrics: Iterable[MetricLike] | MetricLike | None = None, cbs: Cbs = None, seed: int | None = None):
         if not callable(loss_func):
             raise TypeError(f"loss_func must be a function of (predictions, targets), got {loss_func!r}")
-        self.device = torch.device(getattr(data, "device", "cpu"))
+        self.device = device_of(data)
         self.data, self.model, self.loss_func = data, model.to(self.device), loss_func
         self.opt_func, self.lr, self.wd, self.seed = opt_func, lr, wd, seed
         self.scores = Scores(as_metrics(_no_callbacks(metrics)))
@@ -99,27 +103,28 @@ class Learner:
 
     @cached_property
     def opt(self) -> torch.optim.Optimizer:
-        """The optimizer: made when it is first needed, and kept with its state from fit to fit."""
+        """The optimizer: made when first needed, and kept with its state from fit to fit."""
         return make_optimizer(self.model, self.opt_func, self.lr, self.wd)
 
     def set_model(self, model: nn.Module) -> None:
-        """Go on with another model, on the learner's device; the next fit begins with a fresh optimizer."""
+        """Replace the model, and move it to the learner's device; the next fit begins with a fresh optimizer."""
         self.model = model.to(self.device)
         self.__dict__.pop("opt", None)
 
     # The loop ---------------------------------------------------------------------------------------------------
 
-    def fit(self, n_epochs: int, lr: Hyper | None = None, wd: Hyper | None = None,
-            cbs: Iterable[Callback] | Callback | None = None, resume: str | Path | None = None) -> None:
+    def fit(self, n_epochs: int, lr: Hyper | None = None, *, wd: Hyper | None = None, cbs: Cbs = None,
+            resume: str | Path | None = None) -> None:
         """Train for `n_epochs` at a constant learning rate; the optimizer keeps its state between fits.
 
-        `lr` and `wd` are numbers, or one a parameter group: a list, a dict by group name, slice(low, high).
-        `resume` is the path of a checkpoint of a fit like this one that was cut off: it ends with the same bits; with
-        "auto", the path of the `Checkpoint` among the callbacks, if its file is there.
+        `lr` and `wd` are numbers, or have one for each parameter group: a list, a dict by group name, slice(low, high).
+        `cbs` are called in this fit only. `resume` is the path of a checkpoint of a fit like this one that was cut off:
+        training goes on from there, and ends with the same bits. With "auto" it is the path of the `Checkpoint` among
+        the callbacks, if that file exists.
         Ctrl-C ends a fit cleanly: cleanups run, the history is kept, and `interrupted` is True.
-        Afterwards the model is in evaluation mode; a fit that is refused changes nothing.
-        Raises ValueError for numbers that make no sense, no training batches, or a checkpoint that does not fit;
-        TypeError for batches without a length, RuntimeError inside a fit."""
+        Afterwards the model is in evaluation mode. A fit that is refused changes nothing.
+        Raises ValueError for impossible numbers, no training batches, or a checkpoint that does not fit; TypeError for
+        batches without a length; RuntimeError inside another fit."""
         try:
             self._check_fit(n_epochs)
             cbs = as_list(cbs)
@@ -130,7 +135,7 @@ class Learner:
                 self.n_epochs, self.interrupted = int(n_epochs), False
                 self._fit()
         except KeyboardInterrupt:
-            FITTING.discard(self)       # it may have come where the fit had just ended
+            FITTING.discard(self)       # Ctrl-C may have come just as the fit ended
             self.interrupted = True
             if self.progress in self.cbs:
                 print(f"Interrupted in epoch {self.epoch}, batch {self.i}; the history is kept, training can go on.")
@@ -144,7 +149,7 @@ class Learner:
 
     @scope("fit")
     def trial(self) -> None:
-        """A fit without validation, for what looks at training, such as `lr_find`."""
+        """Train without validation, for tests of training such as `lr_find`."""
         for self.epoch in range(self.n_epochs):
             self._go_over(self.data.train, training=True)
 
@@ -154,7 +159,7 @@ class Learner:
         if self.data.valid is not None:
             self._go_over(self.data.valid, training=False)
 
-    def _go_over(self, batches: Any, training: bool) -> None:
+    def _go_over(self, batches: Batches, training: bool) -> None:
         self.batches, self.training = batches, training
         self.model.train(training)
         with torch.set_grad_enabled(training):
@@ -189,39 +194,39 @@ class Learner:
     fit_sgdr = fit_sgdr
     fit_flat_cos = fit_flat_cos
 
-    # Looking: nothing changes, neither weights nor history, random state or mode ---------------------------------
+    # Evaluation: nothing changes, neither weights nor history, random state or mode ------------------------------
 
-    def validate(self, batches: Any = None) -> dict[str, float]:
-        """{"valid_loss": ..., metric: ...} over the whole of `batches`, by default the validation part. Raises
-        ValueError where there are none."""
+    def validate(self, batches: object = None) -> dict[str, float]:
+        """Evaluate loss and metrics over the whole of `batches`, by default the validation part: {"valid_loss": ...,
+        metric: ...}. Raises ValueError if there are none."""
         scores = Scores(copy.deepcopy(self.scores.metrics))
         self._look(batches, scores)
         return {"valid_loss" if name == "loss" else name: value for name, value in scores.values.items()}
 
-    def get_preds(self, batches: Any = None) -> tuple[Tensor, Tensor]:
-        """(predictions as they are reported, targets) on the CPU, in the order of the rows; in that of the batches if
-        these shuffle and do not know how to come unshuffled (a DataLoader does not)."""
+    def get_preds(self, batches: object = None) -> tuple[Tensor, Tensor]:
+        """Predict `batches`, by default the validation part: (predictions as reported, targets) on the CPU, first
+        dimension the rows. They are in the order of the rows, or in that of the batches if these shuffle and have no
+        `in_order` (as a DataLoader). Raises ValueError if there are none."""
         collect = Collect()
         self._look(batches, collect)
         return torch.cat(collect.preds), torch.cat(collect.targets)
 
     def decode(self, pred: Tensor) -> Tensor:
-        """What is reported for the model's raw output; metrics and `get_preds` see this, the loss does not."""
+        """Turn the model's raw output into what metrics and `get_preds` report; the loss sees the raw output."""
         return pred
 
     def untouched(self, weights: bool = False) -> AbstractContextManager[None]:
-        """Whatever happens inside this `with`, the learner is afterwards what it was (see `untouched.untouched`)."""
+        """Restore the learner after this `with`, whatever happens inside (see `untouched.untouched`)."""
         return untouched(self, weights)
 
     def _look(self, batches: Any, cb: Callback) -> None:
         batches = self.data.valid if batches is None else batches
         if batches is None:
             raise ValueError("there is no validation part: make the data with valid_pct or split, or pass batches")
-        if not count(batches, "batches to look at"):
-            raise ValueError("there is nothing to look at: the batches are empty")
-        if callable(ordered := getattr(batches, "in_order", None)):
-            batches = ordered()                 # training rows, unshuffled
-        with untouched(self, batches=batches), self.calling([*(c for c in self.cbs if c.looks), cb]):
+        if not count(batches, "batches to evaluate"):
+            raise ValueError("there is nothing to evaluate: the batches are empty")
+        batches = unshuffled(batches)           # training rows too
+        with untouched(self, batches=batches), self.calling([*(c for c in self.cbs if c.in_eval), cb]):
             self._go_over(batches, training=False)
 
     lr_find = lr_find
@@ -230,7 +235,7 @@ class Learner:
 
     def freeze_to(self, n: int) -> None:
         """Freeze the first `n` parameter groups and thaw the rest; a negative `n` counts from the last. Raises
-        ValueError where nothing would be left to train."""
+        ValueError if nothing would be left to train."""
         groups = self.opt.param_groups
         first = n if n >= 0 else len(groups) + n
         if not 0 <= first < len(groups):
@@ -247,15 +252,15 @@ class Learner:
     # Files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> Path:
-        """Write weights, optimizer, history and random states: what `load` goes on from. Atomic, and no pickle."""
+        """Write weights, optimizer, history and random states, for `load`: whole or not at all, and without pickle."""
         return write_tree(path, learner_state(self))
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
-        """Take back what `save` or a `Checkpoint` wrote; torch's random state too, unless the learner has its own.
+        """Restore what `save` or a `Checkpoint` wrote; torch's random state too, unless the learner has its own.
 
         Raises FileNotFoundError, or ValueError for a file of another kind or a state that does not fit."""
         with untouched_randomness() if self.seed is not None else nullcontext():
-            restore_state(self, read_tree(path), with_opt, path)
+            restore_state(self, read_tree(path), with_opt=with_opt, source=path)
 
     # Inspection --------------------------------------------------------------------------------------------------
 
@@ -264,16 +269,16 @@ class Learner:
 
     # Callbacks ---------------------------------------------------------------------------------------------------
 
-    def add_cbs(self, cbs: Iterable[Callback] | Callback | None) -> None:
-        """Add callbacks for good; a fit that is running does not call them. Raises TypeError for something that is
-        not a callback, ValueError for one that is there, and adds none of them then."""
+    def add_cbs(self, cbs: Cbs) -> None:
+        """Add callbacks for good; a running fit does not call them. Raises TypeError for something that is not a
+        callback, ValueError for one that is already there, and then adds none of them."""
         added = self._checked(cbs)
         if added and self in FITTING:
             warn(f"{', '.join(map(repr, added))} came in the middle of a fit, which goes on without; the next calls "
                  "it. Add callbacks before a fit, or pass them as fit(cbs=...)")
         self.cbs += added
 
-    def _checked(self, cbs: Iterable[Callback] | Callback | None) -> list[Callback]:
+    def _checked(self, cbs: Cbs) -> list[Callback]:
         checked: list[Callback] = []
         for cb in as_list(cbs):
             if isinstance(cb, type):
@@ -288,8 +293,8 @@ class Learner:
         return checked
 
     @contextmanager
-    def added_cbs(self, cbs: Iterable[Callback] | Callback | None) -> Iterator[Learner]:
-        """Callbacks that stay for the length of a `with`."""
+    def added_cbs(self, cbs: Cbs) -> Iterator[Learner]:
+        """Add callbacks for the length of a `with`."""
         added = self._checked(cbs)
         try:
             self.cbs = [*self.cbs, *added]
@@ -298,8 +303,8 @@ class Learner:
             self.cbs = [cb for cb in self.cbs if all(cb is not one for one in added)]
 
     @contextmanager
-    def removed_cbs(self, cbs: Iterable[Callback] | Callback) -> Iterator[Learner]:
-        """Without these callbacks for the length of a `with`; what is added or removed inside by others stays so."""
+    def removed_cbs(self, cbs: Cbs) -> Iterator[Learner]:
+        """Remove callbacks for the length of a `with`; others that are added or removed inside stay so."""
         before, without = self.cbs, as_list(cbs)
         try:
             self.cbs = [cb for cb in before if all(cb is not one for one in without)]
@@ -310,20 +315,20 @@ class Learner:
 
     @contextmanager
     def no_bar(self) -> Iterator[Learner]:
-        """No bars for the length of a `with`; the table of epochs is still printed."""
+        """Show no bars for the length of a `with`; the table of epochs is still printed."""
         before, self.progress.bar = self.progress.bar, False
         try:
             yield self
         finally:
             self.progress.bar = before
 
-    def no_logging(self) -> Any:
-        """Neither bars nor the table of epochs for the length of a `with`; the history is kept."""
+    def no_logging(self) -> AbstractContextManager[Learner]:
+        """Show neither bars nor the table of epochs for the length of a `with`; the history is kept."""
         return self.removed_cbs(self.progress)
 
     @contextmanager
     def calling(self, cbs: list[Callback]) -> Iterator[None]:
-        """Dispatch to these callbacks; nested, since a callback may look in the middle of a fit."""
+        """Dispatch events to these callbacks; nested, since a callback may evaluate in the middle of a fit."""
         for cb in cbs:
             cb.learn = self
         outer = self.run
@@ -344,11 +349,11 @@ class Learner:
             raise RuntimeError("the optimizer holds the parameters of another model; make a new learner for this one")
 
 
-def _no_callbacks(metrics: Any) -> Any:
-    """The metrics. Raises TypeError for a callback among them, such as RankingMetrics."""
-    several = list(metrics) if isinstance(metrics, Iterable) else [metrics]
+def _no_callbacks(metrics: Iterable[MetricLike] | MetricLike | None) -> list[MetricLike]:
+    """The metrics as a list. Raises TypeError for a callback among them, such as RankingMetrics."""
+    several = [] if metrics is None else list(metrics) if isinstance(metrics, Iterable) else [metrics]
     for m in several:
-        cls = m if isinstance(m, type) else type(m)
+        cls: type = m if isinstance(m, type) else type(m)
         if issubclass(cls, Callback):
             raise TypeError(f"{cls.__name__} is a callback, not a metric: pass it as cbs={cls.__name__}(...)")
-    return None if metrics is None else several
+    return several

@@ -1,4 +1,4 @@
-"""Optimizers, their parameter groups and hyper-parameters; weight decay that can be decoupled in all of them."""
+"""Optimizers, their parameter groups and hyper-parameters, and weight decay that any of them can decouple."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import nn
@@ -15,27 +15,38 @@ from ..errors import warn
 
 OptFunc = Callable[..., torch.optim.Optimizer]
 Hyper = float | slice | Sequence[float] | Mapping[str, float]
+Group = dict[str, Any]      # a parameter group as torch has it, and what this module adds to it (OURS)
 
-FUSED = (torch.optim.Adam, torch.optim.AdamW)       # whose fused pass is as exact, and twice as fast on a CPU too
+FUSED = (torch.optim.Adam, torch.optim.AdamW)       # their fused pass is as exact, and twice as fast on a CPU too
 adamw: OptFunc = partial(torch.optim.AdamW, betas=(0.9, 0.99), fused=True)
 """Adam with decoupled weight decay (Loshchilov and Hutter 2019), one fused pass over all parameters."""
 
 
-def param_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """The model's own `param_groups()`, a list of {"name", "params", "decay"} from the input side to the output side,
-    or one group of everything. `decay` is the share of the weight decay that the group gets, by default 1.
+@runtime_checkable
+class Grouped(Protocol):
+    """A module that says into which groups its parameters fall, so that each may have its own rate and weight decay."""
 
-    Raises ValueError where the groups do not hold every parameter exactly once."""
-    own = getattr(model, "param_groups", None)
-    groups = own() if own else [{"name": "all", "params": list(model.parameters())}]
-    if sorted(id(p) for g in groups for p in g["params"]) != sorted(id(p) for p in model.parameters()):
-        raise ValueError(f"{type(model).__name__}.param_groups() must hold every parameter of the model exactly once")
+    def param_groups(self) -> list[Group]:
+        """{"name": str, "params": list of parameters, "decay": float} for each group, from the input to the output.
+        `decay`, the share of the weight decay that the group gets, may be left out and is then 1. Every parameter is in
+        exactly one group."""
+        ...
+
+
+def param_groups(module: nn.Module) -> list[Group]:
+    """The groups of a `Grouped` module, or one group of all parameters for any other.
+
+    Raises ValueError unless the groups hold every parameter exactly once."""
+    everything = list(module.parameters())
+    groups = module.param_groups() if isinstance(module, Grouped) else [{"name": "all", "params": everything}]
+    if sorted(id(p) for g in groups for p in g["params"]) != sorted(map(id, everything)):
+        raise ValueError(f"{type(module).__name__}.param_groups() must hold every parameter of the model exactly once")
     return [{"decay": 1.0, **group} for group in groups]
 
 
 def sets(opt_func: OptFunc, name: str) -> bool:
-    """Whether the optimizers of `opt_func` come with a hyper-parameter of its own choice: a partial of a class with the
-    ones that it names; any other function, such as a lambda, with all of them; a class with none."""
+    """Whether `opt_func` chooses the hyper-parameter `name` itself: a partial of a class chooses those that it names,
+    any other function, such as a lambda, all of them, and a class none."""
     if isinstance(opt_func, partial) and isinstance(opt_func.func, type):
         return name in opt_func.keywords
     return not isinstance(opt_func, type)
@@ -43,14 +54,14 @@ def sets(opt_func: OptFunc, name: str) -> bool:
 
 def make_optimizer(model: nn.Module, opt_func: OptFunc, lr: Hyper | None = None,
                    wd: Hyper | None = None) -> torch.optim.Optimizer:
-    """`opt_func(groups)` over all parameters, frozen ones too, so that they can be thawed with their state.
+    """Make `opt_func(groups)` over all parameters, frozen ones too, so that they can be thawed with their state.
 
     `opt_func` is an optimizer class of torch, a partial of one, or a function of the groups. Without `lr`, the
-    optimizer keeps the rate that it was made with. Without `wd`, it keeps the weight decay that it was given (see
-    `sets`), in its own way, which for Adam and SGD is through the gradient; a class has none. A `wd` takes the place of
-    that, and is decoupled from the gradient in every optimizer: w <- w - lr wd w before each step. The classes Adam
-    and AdamW run fused.
-    Raises ValueError where nothing is trainable, or where `opt_func` leaves parameters out."""
+    optimizer keeps the rate that it was made with. Without `wd`, it keeps the weight decay that `opt_func` chose (see
+    `sets`), applied in its own way, which in Adam and SGD is through the gradient; a class has none. A `wd` replaces
+    it, and is decoupled from the gradient in every optimizer: w <- w - lr wd w before each step (Loshchilov and Hutter
+    2019). The classes Adam and AdamW run fused.
+    Raises ValueError if nothing is trainable, or if `opt_func` leaves parameters out."""
     groups = param_groups(model)
     if not any(p.requires_grad for group in groups for p in group["params"]):
         raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient, so nothing can be trained")
@@ -63,7 +74,7 @@ def make_optimizer(model: nn.Module, opt_func: OptFunc, lr: Hyper | None = None,
     if any("decay" not in group for group in opt.param_groups):
         _name(opt, groups)
     if not all(group.get("decoupled_weight_decay") for group in opt.param_groups):
-        kind: Any = type(opt)
+        kind: type = type(opt)
         opt.__class__ = _decoupled(kind)
     for group in opt.param_groups:
         if _decay_key(group) not in group:
@@ -76,7 +87,7 @@ def make_optimizer(model: nn.Module, opt_func: OptFunc, lr: Hyper | None = None,
 
 
 def _fused(opt_func: OptFunc, model: nn.Module) -> OptFunc:
-    """One pass over all parameters for classes that have it, unless another way is asked for."""
+    """`opt_func` with one fused pass over all parameters, if its class has one and no other way is asked for."""
     kind, asked = (opt_func.func, opt_func.keywords) if isinstance(opt_func, partial) else (opt_func, {})
     if kind in FUSED and not {"fused", "foreach", "capturable", "differentiable"} & set(asked) and all(
             p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in model.parameters()):
@@ -84,22 +95,22 @@ def _fused(opt_func: OptFunc, model: nn.Module) -> OptFunc:
     return opt_func
 
 
-def _name(opt: torch.optim.Optimizer, groups: list[dict[str, Any]]) -> None:
-    """Names for groups that a function of one's own has made, each with the whole weight decay."""
+def _name(opt: torch.optim.Optimizer, groups: list[Group]) -> None:
+    """Name the groups that a user's function has made, and give each the whole weight decay."""
     for k, group in enumerate(opt.param_groups):
         group.setdefault("name", "all" if len(opt.param_groups) == 1 else str(k))
         group.setdefault("decay", 1.0)
     if lost := {group["name"]: group["decay"] for group in groups if group["decay"] != 1.0}:
         warn(f"opt_func has made groups of its own: the model's shares of the weight decay, {lost}, are lost, and wd "
-             "goes to all alike; let it pass on those that it is given: lambda groups: torch.optim.Adam(groups, ...)")
+             "goes to all alike; let it pass on the groups it is given: lambda groups: torch.optim.Adam(groups, ...)")
 
 
 def set_hyper(opt: torch.optim.Optimizer, **values: Hyper | None) -> None:
     """Set hyper-parameters by the optimizer's own names; `momentum` is beta 1 where there are betas.
 
     A value is one number for all groups, a list of one for each, a dict by group name, or a slice (see `per_group`);
-    None is what the optimizer was made with. One number for `weight_decay` is scaled by each group's share. Raises
-    ValueError for a name the optimizer lacks, or a value that is negative or not finite."""
+    None restores what the optimizer was made with. One number for `weight_decay` is scaled by each group's share.
+    Raises ValueError for a name that the optimizer lacks, or a value that is negative or not finite."""
     for name, value in values.items():
         if value is None:
             for group in opt.param_groups:
@@ -123,19 +134,20 @@ def set_hyper(opt: torch.optim.Optimizer, **values: Hyper | None) -> None:
 
 
 def get_hyper(opt: torch.optim.Optimizer, name: str) -> float | None:
-    """A hyper-parameter of the last group, `momentum` meaning beta 1 where there are betas; None if it has none."""
+    """A hyper-parameter of the last group, None if it has none; `momentum` is beta 1 where there are betas."""
     group = opt.param_groups[-1]
     if name == "weight_decay":
         return group[_decay_key(group)] or group.get("weight_decay", 0.0)
     return group["betas"][0] if name == "momentum" and "betas" in group else group.get(name)
 
 
-def per_group(opt: torch.optim.Optimizer, value: Any) -> list[Any]:
-    """One value a group. slice(low, high) rises by equal factors from the first group to the last; slice(high) is
-    high for the last and a tenth of it for the others. Raises ValueError where the values do not fit the groups."""
+def per_group(opt: torch.optim.Optimizer, value: Any) -> list[float]:
+    """One value for each group. slice(low, high) rises by equal factors from the first group to the last; slice(high)
+    is high for the last group and a tenth of it for the others. Raises ValueError for values that do not fit the
+    groups."""
     groups = opt.param_groups
     if isinstance(value, Real):
-        return [value] * len(groups)
+        return [cast(float, value)] * len(groups)
     names = [group["name"] for group in groups]
     if isinstance(value, slice):
         if value.start is None:
@@ -148,8 +160,8 @@ def per_group(opt: torch.optim.Optimizer, value: Any) -> list[Any]:
         if set(value) != set(names):
             raise ValueError(f"a value for each of the groups {names} is needed, got {dict(value)}")
         return [value[name] for name in names]
-    if hasattr(value, "_fields"):       # such as the suggestions of lr_find
-        raise ValueError(f"one rate is needed, not all of {value}: pass .{value._fields[0]}, say")
+    if fields := getattr(value, "_fields", ()):         # such as the suggestions of lr_find
+        raise ValueError(f"one rate is needed, not all of {value}: pass .{fields[0]}, say")
     if len(value) != len(groups):
         raise ValueError(f"a value for each of the {len(groups)} groups {names} is needed, got {list(value)}")
     return list(value)
@@ -159,15 +171,15 @@ GIVEN = ("lr", "weight_decay", "our_weight_decay")
 OURS = ("params", "name", "decay", "our_weight_decay", "given")
 
 
-def _decay_key(group: dict[str, Any]) -> str:
+def _decay_key(group: Group) -> str:
     return "weight_decay" if group.get("decoupled_weight_decay") else "our_weight_decay"
 
 
 class Decoupled(torch.optim.Optimizer):
     """Weight decay before each step, for optimizers that would add it to the gradient or have none. It is part of the
-    optimizer's class, and not a hook, so that copies and pickles keep it."""
+    optimizer's class rather than a hook, so that copies and pickles keep it."""
 
-    def step(self, closure: Any = None) -> Any:
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
         with torch.no_grad():
             for group in self.param_groups:
                 if wd := group["our_weight_decay"]:
@@ -176,19 +188,18 @@ class Decoupled(torch.optim.Optimizer):
                         torch._foreach_mul_(moved, 1 - group["lr"] * wd)
         return super().step(closure)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _bare, (type(self).__bases__[1],), self.__getstate__()
 
 
 @cache
-def _decoupled(kind: Any) -> type[torch.optim.Optimizer]:
+def _decoupled(kind: type) -> type[torch.optim.Optimizer]:
     """The class with `Decoupled` in front, under its own name."""
-    step: Any = Decoupled.step
-    step.hooked = True          # for torch, which would make it call the hooks: the step behind it does
+    vars(Decoupled.step)["hooked"] = True       # so that torch leaves the hooks to the step behind this one
     return type(kind.__name__, (Decoupled, kind), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
-def _bare(kind: Any) -> torch.optim.Optimizer:
-    """A decoupled optimizer as copies and pickles begin: its state follows."""
+def _bare(kind: type) -> torch.optim.Optimizer:
+    """A decoupled optimizer as copies and pickles begin: without its state, which follows."""
     cls = _decoupled(kind)
     return cls.__new__(cls)

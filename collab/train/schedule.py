@@ -1,4 +1,4 @@
-"""Annealing: functions of a position between 0 and 1, how to join them, and the callback that follows them."""
+"""Annealing: functions of a position from 0 to 1, joining them, and the callback that follows them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 
 from .callback import Callback
+from .callbacks.order import Order
 from .optim import Hyper, set_hyper
 
 Schedule = Callable[[float], float]
 Schedules = Schedule | Sequence[Schedule] | Mapping[str, Schedule]
 KEYS = {"momentum": ("momentum", "betas"), "weight_decay": ("weight_decay", "our_weight_decay")}
-JOINT = 1e-9        # a position this near to a joint is at it: fractions such as 1 / 3 do not add up exactly
+JOINT = 1e-9        # a position this close to a joint is on it: fractions such as 1 / 3 do not add up exactly
 
 
 def sched_no(start: float, end: float = 0.0) -> Schedule:
-    """Stays at `start`."""
+    """Constant: `start`. It takes an `end` like the others, and ignores it."""
     return lambda pos: start
 
 
 def sched_lin(start: float, end: float) -> Schedule:
-    """A straight line: start + (end - start) pos."""
+    """Linear: start + (end - start) pos."""
     return lambda pos: start + (end - start) * pos
 
 
@@ -31,21 +32,22 @@ def sched_cos(start: float, end: float) -> Schedule:
 
 
 def sched_exp(start: float, end: float) -> Schedule:
-    """Equal factors in equal times: start (end / start)^pos. Raises ValueError unless both have one sign, and not 0."""
+    """Exponential: start (end / start)^pos. Raises ValueError unless both have the same sign and neither is 0."""
     if start * end <= 0:
-        raise ValueError(f"an exponential goes between values of one sign, neither of them 0; got {start} and {end}")
+        raise ValueError("an exponential schedule needs a start and an end of the same sign, neither of them 0; got "
+                         f"{start} and {end}")
     return lambda pos: start * (end / start) ** pos
 
 
 def sched_poly(start: float, end: float, power: float) -> Schedule:
-    """A power: start + (end - start) pos^power."""
+    """Polynomial: start + (end - start) pos^power."""
     return lambda pos: start + (end - start) * pos ** power
 
 
 def combine_scheds(fractions: Sequence[float], scheds: Sequence[Schedule]) -> Schedule:
-    """One schedule after another, each over its fraction of the whole; at a joint the later one begins.
+    """Schedules one after another, each over its fraction of the whole; at a joint the later one holds.
 
-    Raises ValueError unless there is a fraction for each schedule and they are not negative and sum to 1."""
+    Raises ValueError unless there is a fraction for each schedule, none negative, and they sum to 1."""
     if len(fractions) != len(scheds) or min(fractions) < 0 or not math.isclose(sum(fractions), 1):
         raise ValueError(f"{len(scheds)} schedules need as many fractions, which sum to 1, got {list(fractions)}")
     pieces = [(fraction, sched) for fraction, sched in zip(fractions, scheds) if fraction]
@@ -61,11 +63,11 @@ def combine_scheds(fractions: Sequence[float], scheds: Sequence[Schedule]) -> Sc
 class ParamScheduler(Callback):
     """Sets hyper-parameters before every training batch: {"lr": schedule, "momentum": schedule, ...}.
 
-    A list of schedules, or a dict by group name, sets one a parameter group. The position is batches done / batches of
-    the fit: 0 at the first, just short of 1 at the last. When the fit is over, what it set is again what it was.
-    `cycle_ends` are the numbers of epochs after which a cycle of the schedule ends, for callbacks to read."""
+    A list of schedules, or a dict by group name, has one for each parameter group. The position is batches done /
+    batches of the fit: 0 at the first batch, just short of 1 at the last. After the fit the hyper-parameters are what
+    they were before. `cycle_ends` lists the numbers of epochs after which a cycle ends, for callbacks to read."""
 
-    order = 50
+    order = Order.SCHEDULE
 
     def __init__(self, scheds: Mapping[str, Schedules], cycle_ends: Sequence[int] = ()):
         self.scheds, self.cycle_ends = scheds, tuple(cycle_ends)
@@ -87,7 +89,7 @@ class ParamScheduler(Callback):
 
 
 def value_at(sched: Schedules, pos: float) -> Hyper:
-    """The value at a position, or one a parameter group: a list or a dict, as the schedules are."""
+    """The value at a position; of several schedules, a list or dict of values, as the schedules are."""
     if isinstance(sched, Mapping):
         return {group: one(pos) for group, one in sched.items()}
     return sched(pos) if callable(sched) else [one(pos) for one in sched]

@@ -1,17 +1,19 @@
-"""The state of a learner as a tree that can be written, and put back whole or not at all."""
+"""The state of a learner as a tree that can be written to a file, and put back whole or not at all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..errors import warn
 from ..loaders import generator_of
-from .callback import Callback
-from .callbacks.seeded import Seeded, random_state, set_random_state
+from .callback import Callback, State
+from .callbacks.seeded import Drawn, Seeded, draw_again, drawn_with
+from .fingerprint import Fingerprint
 from .untouched import remember
 from .whole import whole
 
@@ -19,33 +21,62 @@ if TYPE_CHECKING:
     from .learner import Learner
 
 MIRRORS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg",
-           "acc_delta", "sum", "prev", "step_size")     # what optimizers keep of each parameter in its shape
-DAMAGE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)    # what reading the wrong raises
+           "acc_delta", "sum", "prev", "step_size")     # what optimizers keep of each parameter, in its shape
+DAMAGE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)    # raised by reading wrong data
 
 
-def learner_state(learn: Learner, without: Callback | None = None) -> dict[str, Any]:
-    """Everything that training goes on from, as a tree of dicts, lists, tensors and plain values: the model, the
-    optimizer, the random states, the callbacks (the history among them) but for `without`, and where in the fit this
-    is."""
+class CallbackState(TypedDict):
+    """A callback by the name of its class, and its state."""
+
+    name: str
+    state: State
+
+
+class LearnerState(Drawn):
+    """All that training goes on from (see `learner_state`); the last five are of a `Checkpoint`."""
+
+    model: dict[str, Tensor]
+    opt: State
+    opt_class: str
+    grads: dict[str, Tensor]
+    cbs: list[CallbackState]
+    epoch: int
+    i: int
+    n_epochs: int
+    done: NotRequired[int]              # batches of this epoch that were trained on
+    per_epoch: NotRequired[int]
+    start: NotRequired[Drawn]           # when this epoch began
+    fit: NotRequired[Fingerprint]
+    began: NotRequired[int]             # batches that were trained on before this fit
+
+
+@runtime_checkable
+class Monitoring(Protocol):
+    """A callback that watches one column, and may stand beside others of its class."""
+
+    monitor: str
+
+
+def learner_state(learn: Learner, without: Callback | None = None) -> LearnerState:
+    """All that training goes on from, as a tree of dicts, lists, tensors and plain values: the model, the optimizer,
+    the random states, the callbacks (the history among them) except `without`, and the position in the fit."""
     return {"model": learn.model.state_dict(), "opt": learn.opt.state_dict(), "opt_class": type(learn.opt).__name__,
-            "random": random_state(),
-            "batches": _generator_state(learn),
+            **drawn_with(learn.data.train),
             "grads": {name: p.grad for name, p in learn.model.named_parameters() if p.grad is not None},
             "cbs": [{"name": type(cb).__name__, "state": cb.state_dict()} for cb in learn.cbs if cb is not without],
             "epoch": learn.epoch, "i": learn.i, "n_epochs": learn.n_epochs}
 
 
-def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True,
-                  source: Any = "the saved state") -> None:
-    """Put a tree from `learner_state` back.
+def restore_state(learn: Learner, state: LearnerState, *, with_opt: bool = True,
+                  source: str | Path = "the saved state") -> None:
+    """Put back a tree from `learner_state`.
 
-    Callbacks are matched by class (and by what they monitor), in order; the state of one that is no longer there is
-    left out, and so are random states of GPUs that are not here, which is warned of.
-    Raises ValueError that names the `source`, and changes nothing, where anything in it does not fit."""
-    check_state(learn, state, with_opt, source)
+    Callbacks are matched by class (and by the column that they monitor), in order. The states of callbacks that the
+    learner lacks, and of GPUs that are not here, are left out with a CollabWarning.
+    Raises ValueError that names the `source`, and changes nothing, if anything in it does not fit."""
+    check_state(learn, state, with_opt=with_opt, source=source)
     matched, gone = _matched(learn.cbs, state["cbs"])
-    put_back, generator = remember(learn, learn.cbs), generator_of(learn.data.train)
-    drawn, random = _generator_state(learn), random_state()
+    put_back, drawn = remember(learn, learn.cbs), drawn_with(learn.data.train)
     try:
         if with_opt:
             learn.opt.load_state_dict(state["opt"])
@@ -58,14 +89,10 @@ def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True,
                 cb.load_state_dict(saved)
             except DAMAGE as error:
                 raise ValueError(f"{source} does not fit {cb}: {_said(error)}") from error
-        if state["batches"] is not None and generator is not None:
-            generator.set_state(state["batches"])
-        set_random_state(state["random"])
+        draw_again(learn.data.train, state)
     except BaseException:
         whole(put_back)
-        if generator is not None:
-            generator.set_state(drawn)
-        set_random_state(random)
+        draw_again(learn.data.train, drawn)
         raise
     said = [f"the state of {', '.join(gone)}, which this learner does not have: it is left out; to go on with it, add "
             "such callbacks first (learn.add_cbs, or cbs= where a fit is resumed)"] if gone else []
@@ -75,8 +102,9 @@ def restore_state(learn: Learner, state: dict[str, Any], with_opt: bool = True,
         warn(f"{source} holds {'; and '.join(said)}")
 
 
-def check_state(learn: Learner, state: dict[str, Any], with_opt: bool = True, source: Any = "the saved state") -> None:
-    """Raises ValueError where a tree does not fit the model, the optimizer or the generators; nothing is changed."""
+def check_state(learn: Learner, state: LearnerState, *, with_opt: bool = True,
+                source: str | Path = "the saved state") -> None:
+    """Raise ValueError if a tree does not fit the model, the optimizer or the generators; nothing is changed."""
     try:
         _check_weights(learn, state, source)
         if with_opt:
@@ -91,18 +119,19 @@ def check_state(learn: Learner, state: dict[str, Any], with_opt: bool = True, so
         raise ValueError(f"{source} is not a whole state of a learner: {_said(error)}") from error
 
 
-def _check_random(learn: Learner, states: dict[str, Any]) -> None:
-    """Raises RuntimeError or TypeError for states that are not those of torch's generator and the batches'."""
+def _check_random(learn: Learner, states: Drawn) -> None:
+    """Raise RuntimeError or TypeError unless the states fit torch's generator and that of the batches."""
     torch.Generator().set_state(states["random"][0])
-    generator, before = generator_of(learn.data.train), _generator_state(learn)
+    generator = generator_of(learn.data.train)
     if generator is not None and states["batches"] is not None:
+        before = generator.get_state()
         try:
             generator.set_state(states["batches"])
         finally:
             generator.set_state(before)
 
 
-def _check_weights(learn: Learner, state: dict[str, Any], source: Any) -> None:
+def _check_weights(learn: Learner, state: LearnerState, source: str | Path) -> None:
     now, saved = ({name: (tuple(t.shape), t.dtype) for name, t in weights.items() if isinstance(t, Tensor)}
                   for weights in (learn.model.state_dict(), state["model"]))
     kinds = tuple({k: shape for k, (shape, _) in some.items()} for some in (saved, now))
@@ -120,7 +149,7 @@ def _check_weights(learn: Learner, state: dict[str, Any], source: Any) -> None:
                              f"{type(learn.model).__name__}")
 
 
-def _check_opt(learn: Learner, state: dict[str, Any], source: Any) -> None:
+def _check_opt(learn: Learner, state: LearnerState, source: str | Path) -> None:
     name, groups = type(learn.opt).__name__, learn.opt.param_groups
     if state["opt_class"] != name:
         raise ValueError(f"{source} does not fit this {name}: it is that of {state['opt_class']}; load it with "
@@ -140,12 +169,12 @@ def _check_opt(learn: Learner, state: dict[str, Any], source: Any) -> None:
                                  f"parameter {tuple(p.shape)}")
 
 
-def _matched(cbs: Iterable[Callback], saved: list[dict[str, Any]]) -> tuple[list[tuple[Callback, Any]], list[str]]:
-    """Callbacks with the state that is theirs, and the names of those that are not there and whose state is not
-    empty."""
+def _matched(cbs: Iterable[Callback],
+             saved: list[CallbackState]) -> tuple[list[tuple[Callback, State]], list[str]]:
+    """The callbacks with their states, and the names of those that are not there and whose state is not empty."""
     left, matched = list(saved), []
     for cb in cbs:
-        kind = type(cb).__name__, getattr(cb, "monitor", None)
+        kind = type(cb).__name__, cb.monitor if isinstance(cb, Monitoring) else None
         if found := next((s for s in left if (s["name"], s["state"].get("monitor")) == kind), None):
             left = [s for s in left if s is not found]
             matched.append((cb, found["state"]))
@@ -153,14 +182,9 @@ def _matched(cbs: Iterable[Callback], saved: list[dict[str, Any]]) -> tuple[list
                      if any(map(_holds, s["state"].values()))]
 
 
-def _holds(value: Any) -> bool:
+def _holds(value: object) -> bool:
     return isinstance(value, Tensor) or bool(value)
 
 
 def _said(error: Exception) -> str:
     return f"it holds no {error}" if isinstance(error, KeyError) else str(error)
-
-
-def _generator_state(learn: Learner) -> Any:
-    generator = generator_of(learn.data.train)
-    return None if generator is None else generator.get_state()

@@ -1,4 +1,4 @@
-"""Turns: one thread at a time looks at a model or trains it, and what looking changes is put back."""
+"""Turns, so that one thread at a time trains or evaluates a model, and putting back what evaluation changes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import nn
 
-from .callback import Callback
+from ..loaders import Batches, parts_of
+from .callback import Callback, State
 from .callbacks.seeded import untouched_randomness
 from .whole import whole
 
@@ -21,29 +22,28 @@ if TYPE_CHECKING:
 
 RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", "loss")
 FITTING: WeakSet[Learner] = WeakSet()
-"""The learners whose fit is running: no attribute of theirs, since a copy that is made meanwhile may be fitted."""
+"""The learners whose fit is running. Not an attribute of a learner, since a copy made meanwhile may be fitted."""
 
-_TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()     # not in the model: it is copied
+_TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()     # not in the model, which is copied
 
 
 def turn(model: nn.Module) -> threading.RLock:
-    """The lock that a thread holds while it trains a model or looks at it: both switch its mode."""
+    """The lock that a thread holds while it trains or evaluates a model: both switch its mode."""
     return _TURNS.setdefault(model, threading.RLock())      # one call of a dict: two threads get the same lock
 
 
 @contextmanager
-def untouched(learn: Learner, weights: bool = False, batches: Any = None) -> Iterator[None]:
-    """Whatever happens inside, afterwards the mode of every module, torch's random state, the generators of the data's
-    batches and of `batches`, and the learner's running attributes are what they were; with `weights`, so are the
-    model's weights and buffers, its gradients, the optimizer and the callbacks that look.
+def untouched(learn: Learner, weights: bool = False, *, batches: Batches | None = None) -> Iterator[None]:
+    """Restore, whatever happens inside, the mode of every module, torch's random state, the generators of the data's
+    batches and of `batches`, and the learner's running attributes; with `weights`, also the model's weights, buffers
+    and gradients, the optimizer, and the callbacks that are called in evaluation.
 
-    One thread at a time looks at a model; others wait for their turn, also for the end of a fit. Ctrl-C is raised when
-    all is put back: the first attempt is made in the frame itself, since Ctrl-C may come as a function is entered."""
-    parts = (learn.data.train, learn.data.valid, getattr(learn.data, "test", None), batches)
-    with turn(learn.model), untouched_randomness(*parts):
+    One thread at a time evaluates a model; others wait for their turn, and for the end of a fit. Ctrl-C is raised once
+    all is restored: the first attempt is made in this very frame, since Ctrl-C may come as a function is entered."""
+    with turn(learn.model), untouched_randomness(*parts_of(learn.data).values(), batches):
         modes = {module: module.training for module in learn.model.modules()}
         running = {name: value for name, value in vars(learn).items() if name in RUNNING}
-        put_weights_back = remember(learn, [cb for cb in learn.cbs if cb.looks]) if weights else None
+        put_weights_back = remember(learn, [cb for cb in learn.cbs if cb.in_eval]) if weights else None
 
         def put_back() -> None:
             if put_weights_back is not None:
@@ -67,8 +67,8 @@ def untouched(learn: Learner, weights: bool = False, batches: Any = None) -> Ite
 
 @contextmanager
 def one_fit(learn: Learner) -> Iterator[None]:
-    """Brackets a fit, after which the model is in evaluation mode. A fit that was refused, or cut off before its first
-    epoch began, changes nothing: hyper-parameters, gradients and the attributes of callbacks are what they were.
+    """Bracket a fit, after which the model is in evaluation mode. A fit that is refused, or cut off before its first
+    epoch, changes nothing: hyper-parameters, gradients and the attributes of callbacks are restored.
 
     Raises RuntimeError inside another fit of this learner."""
     if learn in FITTING:
@@ -101,15 +101,15 @@ def one_fit(learn: Learner) -> Iterator[None]:
             learn.model.eval()
 
 
-def _take(now: dict[str, Any], was: dict[str, Any]) -> None:
-    """Make `now` what it was; what both have is there all the time, should Ctrl-C come in between."""
+def _take(now: State, was: State) -> None:
+    """Make `now` equal to `was`; should Ctrl-C come in between, no entry that both have is ever missing."""
     now.update(was)
     for name in now.keys() - was.keys():
         del now[name]
 
 
 def remember(learn: Learner, cbs: Iterable[Callback]) -> Callable[[], None]:
-    """A function that puts back the weights, buffers and gradients, the optimizer and these callbacks."""
+    """Copy weights, buffers, gradients, the optimizer and these callbacks; return a function that puts them back."""
     tensors = [*learn.model.parameters(), *learn.model.buffers()]
     before, grads = [t.detach().clone() for t in tensors], [p.grad for p in learn.model.parameters()]
     opt = copy.deepcopy(learn.opt.state_dict())

@@ -1,4 +1,4 @@
-"""What has to be done whole, whenever Ctrl-C comes."""
+"""Steps that are completed even if Ctrl-C comes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 
 def whole(step: Callable[[], object]) -> None:
-    """Do a step that may be begun anew, as often as Ctrl-C cuts it off; KeyboardInterrupt is raised when it is done.
+    """Repeat a step that Ctrl-C cuts off until it is complete, and then raise KeyboardInterrupt. The step must allow to
+    be begun anew.
 
-    A Ctrl-C within the first instruction of this function comes before anything can catch it."""
+    A Ctrl-C within the first instruction of this function cannot be caught."""
     stopped: KeyboardInterrupt | None = None
     while True:
         try:

@@ -24,8 +24,10 @@ from collab.learner.collab_learner import CollabLearner
 from collab.learner.factory import collab_learner, load_learner
 from collab.losses import mae
 from collab.metrics import RMSE
+from collab.models.base import CollabModel
 from collab.models.baseline import BiasBaseline
-from collab.models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet
+from collab.models.embedding import EmbeddingDot, EmbeddingDotBias
+from collab.models.net import EmbeddingNet
 from collab.retrieval import topk as recommend_module
 from collab.train.callback import Callback
 
@@ -609,17 +611,19 @@ def test_two_learners_of_one_seed_over_one_data_do_the_same():
 
 
 def test_a_model_may_name_its_tables_and_one_without_any_has_no_average():
-    class Tables(torch.nn.Module):
-        def __init__(self, data, named):
+    class Bare(CollabModel):
+        def __init__(self, data):
             super().__init__()
             self.u, self.i = (torch.nn.Parameter(torch.rand(n, 2)) for n in (data.n_users, data.n_items))
-            if named:
-                self.id_tables = lambda: [self.u, self.i]
 
         def forward(self, users, items):
             return (self.u[users] * self.i[items]).sum(1)
+
+    class Named(Bare):
+        def id_tables(self):
+            return {"user": [self.u], "item": [self.i]}
     data = CollabDataBunch.from_df(synthetic(n_ratings=3000).ratings, seed=0)
-    named, bare = (collab_learner(data, Tables(data, named)) for named in (True, False))
+    named, bare = collab_learner(data, Named(data)), collab_learner(data, Bare(data))
     torch.testing.assert_close(named.model.u[0], named.model.u[1:].mean(0))
     with pytest.warns(UserWarning, match="stand for the average user"):
         named.predict(10**6, 1)

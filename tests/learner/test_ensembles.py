@@ -27,8 +27,8 @@ from collab import (
     SVDpp,
     average_learners,
     collab_learner,
-    fold,
     load_learner,
+    merge_dot_models,
     mse,
     synthetic,
 )
@@ -82,7 +82,7 @@ def test_an_ensemble_of_classifiers_is_the_mean_of_probabilities():
     torch.testing.assert_close(whole.probabilities(USERS, ITEMS), shares)
     torch.testing.assert_close(whole(USERS, ITEMS).softmax(1), shares)
     torch.testing.assert_close(whole.scores(USERS, ITEMS), shares @ torch.tensor([1.0, 2, 5]))
-    torch.testing.assert_close(whole.expected(whole(USERS, ITEMS)), whole.scores(USERS, ITEMS))
+    torch.testing.assert_close(whole.to_scores(whole(USERS, ITEMS)), whole.scores(USERS, ITEMS))
     nested = Ensemble([whole, whole])
     torch.testing.assert_close(nested.probabilities(USERS, ITEMS), shares)
     assert Ensemble(nested.members).levels.tolist() == [1, 2, 5]
@@ -98,20 +98,20 @@ def test_an_ensemble_of_classifiers_is_the_mean_of_probabilities():
 def test_a_folded_model_is_the_mean_before_the_sigmoid(n):
     models = [some(EmbeddingDotBias, RANGE, seed=k) for k in range(n)]
     logit = sum(torch.logit((m(USERS, ITEMS).double() - 0.5) / 5) for m in models) / n
-    folded = fold(models)
+    folded = merge_dot_models(models)
     torch.testing.assert_close(folded(USERS, ITEMS).double(), 0.5 + 5 * torch.sigmoid(logit), atol=1e-5, rtol=1e-5)
     assert folded.config["n_factors"] == 3 * n and folded.config["y_range"] == RANGE
     dots = [some(EmbeddingDot, seed=k, n_factors=k + 1) for k in range(n)]          # factors may differ in number
-    torch.testing.assert_close(fold(dots)(USERS, ITEMS), Ensemble(dots)(USERS, ITEMS), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(merge_dot_models(dots)(USERS, ITEMS), Ensemble(dots)(USERS, ITEMS), atol=1e-5, rtol=1e-5)
     linear = [some(EmbeddingDotBias, seed=k) for k in range(n)]                     # so that means commute
-    torch.testing.assert_close(fold(linear).cross(USERS, ITEMS), Ensemble(linear).cross(USERS, ITEMS), atol=1e-5,
-                               rtol=1e-5)
+    torch.testing.assert_close(merge_dot_models(linear).cross(USERS, ITEMS), Ensemble(linear).cross(USERS, ITEMS),
+                               atol=1e-5, rtol=1e-5)
 
 
 def test_folding_draws_no_random_number_and_leaves_the_models_alone():
     models = [some(EmbeddingDotBias, seed=k) for k in range(2)]
     before, state = copy.deepcopy(models[0].state_dict()), torch.get_rng_state()
-    fold(models).u_weight.weight.data.zero_()
+    merge_dot_models(models).u_weight.weight.data.zero_()
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(t, before[name]) for name, t in models[0].state_dict().items())
 
@@ -122,7 +122,7 @@ def test_models_that_do_not_belong_together_are_refused():
                             ([], "got none"), ([bias, some(EmbeddingDotBias, RANGE)], "differ in y_range"),
                             ([dot, EmbeddingDot(3, 6, 9)], "differ in n_items: 8, 9")):
         with pytest.raises(ValueError, match=message):
-            fold(models)
+            merge_dot_models(models)
     with pytest.raises(ValueError, match="differ in n_users"):
         Ensemble([dot, EmbeddingDot(3, 5, 8)])
     with pytest.raises(ValueError, match="no models"):
@@ -137,7 +137,7 @@ def test_learners_of_several_seeds_become_one_that_is_exported_as_any_other(data
     for learn in learners:
         learn.fit(1)
     before = [copy.deepcopy(learn.model.state_dict()) for learn in learners]
-    whole = average_learners(learners, fold=False)
+    whole = average_learners(learners, merge=False)
     mean = sum(scores(learn.model, data) for learn in learners) / 3
     torch.testing.assert_close(whole.get_preds()[0], mean.clamp(1, 5))
     assert whole.validate()["rmse"] == pytest.approx((mean.clamp(1, 5) - data.valid.tensors[2]).square().mean() ** 0.5)
@@ -152,7 +152,7 @@ def test_learners_of_several_seeds_become_one_that_is_exported_as_any_other(data
 
 
 def test_the_unknown_row_of_every_member_is_its_average(data):
-    whole = average_learners([learner(data, seed=k) for k in range(2)], fold=False)
+    whole = average_learners([learner(data, seed=k) for k in range(2)], merge=False)
     whole.fit(1)
     for member in whole.model.members:
         torch.testing.assert_close(member.u_weight.weight[0], member.u_weight.weight[1:].mean(0))
@@ -182,7 +182,7 @@ def test_learners_that_do_not_belong_together_are_refused(data):
     with pytest.raises(ValueError, match="no learners"):
         average_learners([])
     with pytest.raises(ValueError, match="EmbeddingNet"):
-        average_learners([learner(data), learner(data, "net")], fold=True)
+        average_learners([learner(data), learner(data, "net")], merge=True)
     mixed = average_learners([learner(data), learner(data, "classifier")])
     assert mixed.loss_func is mse and mixed.validate()["rmse"] > 0
     assert isinstance(average_learners([learner(data, "classifier")] * 2).loss_func, RatingCrossEntropy)
@@ -221,13 +221,13 @@ class Weights(Callback):
     ("dot_bias", None, EmbeddingDotBias), ("dot_bias", False, Ensemble), ("net", None, Ensemble),
     ("classifier", None, Ensemble)])
 def test_a_learner_predicts_with_the_mean_of_the_ends_of_its_cycles(data, model, folded, cls):
-    learn, watch, snap = learner(data, model), Weights(), SnapshotEnsemble(fold=folded)
+    learn, watch, snap = learner(data, model), Weights(), SnapshotEnsemble(merge=folded)
     learn.fit_sgdr(3, cycle_len=1, cycle_mult=2, cbs=[watch, snap])
     ends = [watch.kept[k] for k in (0, 2, 6)]                   # epochs 1, 1 + 2, 1 + 2 + 4
     assert len(snap.snapshots) == 3 and type(learn.model) is cls
     for model, weights in zip(ends, snap.snapshots):
         assert all(torch.equal(t, weights[name]) for name, t in model.state_dict().items())
-    whole = fold(ends) if cls is EmbeddingDotBias else Ensemble(ends)
+    whole = merge_dot_models(ends) if cls is EmbeddingDotBias else Ensemble(ends)
     torch.testing.assert_close(scores(learn.model, data), scores(whole, data))
     with torch.no_grad():
         loss = learn.loss_func(whole.eval()(*data.valid.tensors[:2]), data.valid.tensors[2]).item()
@@ -283,11 +283,11 @@ def test_a_resumed_fit_ends_with_the_same_ensemble(data, tmp_path):
 
     for every in (None, 5):
         whole = learner(data)
-        whole.fit_sgdr(2, 1, cbs=SnapshotEnsemble(fold=False))
+        whole.fit_sgdr(2, 1, cbs=SnapshotEnsemble(merge=False))
         cut, path = learner(data), tmp_path / "c.safetensors"
-        cut.fit_sgdr(2, 1, cbs=[SnapshotEnsemble(fold=False), Checkpoint(path, every), Stop()])
+        cut.fit_sgdr(2, 1, cbs=[SnapshotEnsemble(merge=False), Checkpoint(path, every), Stop()])
         resumed = learner(data)
-        resumed.fit_sgdr(2, 1, cbs=SnapshotEnsemble(fold=False), resume=path)
+        resumed.fit_sgdr(2, 1, cbs=SnapshotEnsemble(merge=False), resume=path)
         assert all(torch.equal(t, resumed.model.state_dict()[name]) for name, t in whole.model.state_dict().items())
 
 
@@ -320,7 +320,7 @@ def test_a_folded_hybrid_keeps_what_its_members_say_of_cold_items_and_unknown_us
     learners = [learner(hybrid_data(), "hybrid", seed) for seed in range(2)]
     for learn in learners:
         learn.fit_one_cycle(8, lr_max=0.05)
-    folded = average_learners(learners, fold=True)
+    folded = average_learners(learners, merge=True)
     assert folded.predict(1, 49) > folded.predict(1, 50) + 1
     users, items = torch.tensor([0, 0, 3, 3]), torch.tensor([0, 49, 50, 0])
     low, high = folded.model.y_range
@@ -336,10 +336,10 @@ def test_a_folded_hybrid_keeps_what_its_members_say_of_cold_items_and_unknown_us
 def test_an_ensemble_multiplies_the_ratings_once_for_many_recommendations(data, monkeypatch):
     whole = average_learners([learner(data, "svdpp", seed=k) for k in range(2)])
     mean = whole.model.cross(torch.arange(5), torch.arange(9))
-    torch.testing.assert_close(whole.model.crossing()(torch.arange(5), torch.arange(9)), mean)
+    torch.testing.assert_close(whole.model.scorer()(torch.arange(5), torch.arange(9)), mean)
     calls, own = [], SVDpp._sums
     monkeypatch.setattr(SVDpp, "_sums", lambda model, side: calls.append(side) or own(model, side))
     monkeypatch.setattr("collab.retrieval.topk.MAX_SCORES", 64)
     whole.recommend([*range(1, 30)], n=3)
     assert calls == ["u", "i"] * 2
-    assert Ensemble([some(EmbeddingDot), some(EmbeddingNet)]).crossing is None
+    assert not Ensemble([some(EmbeddingDot), some(EmbeddingNet)]).crosses

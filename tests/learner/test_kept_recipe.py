@@ -22,7 +22,7 @@ from collab import (
     load_learner,
     synthetic,
 )
-from collab.learner.factory import NAMES
+from collab.learner.recipes import RECIPES
 from collab.train.callbacks.loss_terms import LossTerms
 
 
@@ -48,7 +48,7 @@ def spread(model):
     return model.u_weight.weight.var()
 
 
-@pytest.mark.parametrize("model", NAMES)
+@pytest.mark.parametrize("model", RECIPES)
 def test_a_learner_as_it_comes_is_kept_whole_and_loading_it_warns_of_nothing(model, data, tmp_path):
     path = fitted(data, model).export(tmp_path / "m")
     with warnings.catch_warnings():
@@ -60,7 +60,7 @@ def test_a_learner_as_it_comes_is_kept_whole_and_loading_it_warns_of_nothing(mod
 
 
 def test_terms_are_in_the_file_and_a_further_fit_trains_with_them(data, tmp_path):
-    learn = fitted(data, terms=[L2(0.5), Gravity(0.25)])
+    learn = fitted(data, loss_terms=[L2(0.5), Gravity(0.25)])
     loaded = load_learner(learn.export(tmp_path / "m"), device="cpu")
     terms = next(cb for cb in loaded.cbs if isinstance(cb, LossTerms)).terms
     assert [(type(t), t.coeff) for t in terms.values()] == [(L2, 0.5), (Gravity, 0.25)]
@@ -70,7 +70,7 @@ def test_terms_are_in_the_file_and_a_further_fit_trains_with_them(data, tmp_path
 
 
 def test_terms_are_those_of_a_learner_with_more_people_and_of_an_average_too(data):
-    learn = fitted(data, terms=[L2(0.5), spread])
+    learn = fitted(data, loss_terms=[L2(0.5), spread])
     with pytest.warns(CollabWarning, match="folded in without 'spread'"):
         more = learn.add_ratings(pd.DataFrame({"user": [99], "item": [1], "rating": [4.0]}))
     for other in (more, average_learners([learn, learn])):
@@ -80,7 +80,7 @@ def test_terms_are_those_of_a_learner_with_more_people_and_of_an_average_too(dat
 def test_one_warning_names_all_that_a_file_does_not_hold(data, tmp_path):
     def bias(pred, target):
         return (pred - target).mean()
-    learn = fitted(data, loss_func=mse, opt_func=torch.optim.SGD, lr=0.01, terms=[L2(0.5), spread], metrics=[bias],
+    learn = fitted(data, loss_func=mse, opt_func=torch.optim.SGD, lr=0.01, loss_terms=[L2(0.5), spread], metrics=[bias],
                    cbs=EarlyStopping())
     path = learn.export(tmp_path / "m")
     with pytest.warns(CollabWarning) as said:

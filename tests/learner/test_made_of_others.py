@@ -74,11 +74,11 @@ def test_the_mean_of_rankers_ranks_also_where_their_objective_is_lost(ranker, ra
     for others in ([ranker, ranker], [ranker, rater], [rater, ranker]):
         mean = average_learners(others)
         assert mean.ranks and mean.scale is None and isinstance(mean.model, RankEnsemble)   # it may be two objectives
-        folded = average_learners(others, fold=True)
+        folded = average_learners(others, merge=True)
         assert folded.ranks and folded.scale is None
         with pytest.warns(CollabWarning, match="MyBPR"):
             assert load_learner(folded.export(tmp_path / "m"), device="cpu").ranks
-    both = average_learners([ranker, ranker], fold=True)
+    both = average_learners([ranker, ranker], merge=True)
     pd.testing.assert_frame_equal(both.recommend(7), ranker.recommend(7))      # the mean of one model and itself
     assert not average_learners([rater, rater]).ranks
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from collab import CollabDataBunch, CollabLearner, DataError, UnknownId, collab_learner, synthetic
 from collab.data.histories import Histories
-from collab.learner import serve
+from collab.learner import batch_output
 from collab.retrieval.topk import top_k
 
 
@@ -64,7 +64,7 @@ def test_a_score_that_is_no_number_is_found_among_many():
 @pytest.mark.parametrize("options", [{}, {"exclude": None}, {"among": [3, 4, 5, 30], "without": [4]},
                                      {"without": [1, 2, 99]}])
 def test_all_of_them_get_what_each_gets_whatever_the_blocks(learn: CollabLearner, monkeypatch, options: dict[str, Any]):
-    monkeypatch.setattr(serve, "MAX_ROWS", 70)
+    monkeypatch.setattr(batch_output, "MAX_ROWS", 70)
     tables = list(learn.recommend_all(n=5, **options))
     assert len(tables) > 2 and max(map(len, tables)) <= 70
     whole = pd.concat(tables, ignore_index=True)
@@ -142,7 +142,7 @@ def test_wrong_arguments_are_refused_before_the_first_table(learn: CollabLearner
 def test_a_file_holds_what_the_tables_hold(learn: CollabLearner, monkeypatch, tmp_path: Path, ending: str):
     if ending == "parquet":
         pytest.importorskip("pyarrow")
-    monkeypatch.setattr(serve, "MAX_ROWS", 70)
+    monkeypatch.setattr(batch_output, "MAX_ROWS", 70)
     path = learn.recommend_all(n=5, path=tmp_path / "new" / f"recs.{ending}")
     written = (pd.read_parquet if ending == "parquet" else pd.read_csv)(path)
     expected = pd.concat(learn.recommend_all(n=5), ignore_index=True)
@@ -174,7 +174,7 @@ def test_an_interrupted_write_leaves_the_old_file(learn: CollabLearner, monkeypa
         if len(calls) == 4:
             raise KeyboardInterrupt
         return recommended(self, rows, *args)
-    monkeypatch.setattr(serve, "MAX_ROWS", 70)
+    monkeypatch.setattr(batch_output, "MAX_ROWS", 70)
     monkeypatch.setattr(CollabLearner, "_recommended", cut_off)
     with pytest.raises(KeyboardInterrupt):
         learn.recommend_all(n=5, path=path)
@@ -182,10 +182,10 @@ def test_an_interrupted_write_leaves_the_old_file(learn: CollabLearner, monkeypa
 
 
 def test_a_bar_is_drawn_where_somebody_watches(learn: CollabLearner, monkeypatch, tmp_path: Path, capsys):
-    monkeypatch.setattr(serve, "MAX_ROWS", 70)
+    monkeypatch.setattr(batch_output, "MAX_ROWS", 70)
     learn.recommend_all(n=2, path=tmp_path / "a.csv")
     assert not capsys.readouterr().out
-    monkeypatch.setattr(serve, "bars_wanted", lambda: True)
+    monkeypatch.setattr(batch_output, "bars_wanted", lambda: True)
     learn.recommend_all(n=2, path=tmp_path / "b.csv")
     assert "%" in capsys.readouterr().out
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()

@@ -251,7 +251,7 @@ def test_a_known_users_own_history_gives_their_vector(kind: str):
         mine = users == user
         np.testing.assert_allclose(m.solve_user(items[mine], ratings[mine]), joined(m, "u")[user], rtol=1e-9,
                                    atol=1e-12)
-        torch.testing.assert_close(m.score_history(items[mine], ratings[mine]), m.cross(user[None], everything)[0])
+        torch.testing.assert_close(m.score_new(items[mine], ratings[mine]), m.cross(user[None], everything)[0])
 
 
 def test_a_pair_that_comes_twice_counts_with_its_sum_and_one_of_zero_not_at_all():
@@ -393,7 +393,7 @@ def test_ratings_on_another_scale_give_the_same_predictions_on_that_scale(times:
         again = ALS(**m.config)         # as a file makes it
         again.load_state_dict(m.state_dict())
         every = torch.arange(40), torch.arange(30)
-        scores.append([(m.cross(*every) - b) / a, (again.score_history(new[0], new[1] * a + b) - b) / a])
+        scores.append([(m.cross(*every) - b) / a, (again.score_new(new[0], new[1] * a + b) - b) / a])
         losses.append(m.loss(prepared) / a ** 2)
     for one, other in zip(*scores):
         torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-3)

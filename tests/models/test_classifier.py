@@ -185,7 +185,7 @@ def test_biases_are_effects_on_the_expected_rating(learn, ml):
     row = learn.data.items[item]
     with torch.no_grad():
         rest = model.class_bias + model.u_bias.weight[0] + model.u_shift.weight[0] * model.z
-        own, mean = (model.expected(rest + model.i_bias.weight[r] + model.i_shift.weight[r] * model.z)
+        own, mean = (model.to_scores(rest + model.i_bias.weight[r] + model.i_shift.weight[r] * model.z)
                      for r in (row, 0))
     assert learn.bias(item).item() == pytest.approx((own - mean).item(), abs=1e-6)
     table = CollabInterpretation(learn).biases(n=10**6, min_ratings=20)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from collab.data.interactions import Interactions
 from collab.models import ease as ease_module
 from collab.models import remembered
 from collab.models.ease import EASE
@@ -57,7 +58,7 @@ def test_weights_and_scores_are_those_of_dense_numpy(options: dict[str, Any], n_
     x = dense(data, n_users, n_items, options.get("implicit", True))
     b = naive(x, **options)[0]
     m = EASE(n_items, **options)
-    m.remember(*data, n_users)
+    m.set_interactions(Interactions(*data, n_users, n_items))
     m.sweep(m.prepare(*data))
     np.testing.assert_allclose(m.weight[1:, 1:].T, b, rtol=1e-5, atol=1e-6)
     assert not m.weight[:, 0].any() and not m.weight.diagonal()[1:].any()
@@ -113,7 +114,7 @@ def test_somebody_new_is_scored_from_their_history():
     for implicit in (True, False):
         m = EASE(12, reg=2.0, implicit=implicit).solve(users, items, ratings)
         mine = users == 3
-        torch.testing.assert_close(m.score_history(items[mine], ratings[mine]),
+        torch.testing.assert_close(m.score_new(items[mine], ratings[mine]),
                                    m.cross(torch.tensor([3]), torch.arange(12))[0])
 
 
@@ -144,8 +145,8 @@ def test_an_item_that_always_comes_with_another_is_recommended_to_whoever_has_th
     users, items = (torch.from_numpy(a) + 1 for a in np.nonzero(x))
     held_out = (users == 5) & (items == 8)
     m = EASE(21, reg=5.0).solve(users[~held_out], items[~held_out], torch.ones(int((~held_out).sum())))
-    assert m.similarity(torch.tensor([4]), torch.arange(1, 21)).argmax() == 7       # row 8 is item 7
-    assert m.score_history(torch.tensor([4]), torch.ones(1)).argmax() == 8
+    assert m.similarity("item")(torch.tensor([4]), torch.arange(1, 21)).argmax() == 7       # row 8 is item 7
+    assert m.score_new(torch.tensor([4]), torch.ones(1)).argmax() == 8
 
 
 def test_pairs_that_come_twice_count_once_or_with_their_sum():
@@ -164,7 +165,7 @@ def test_the_state_holds_the_weights_and_the_histories_are_remembered_anew():
     assert list(m.state_dict()) == ["weight"]
     again = EASE(**m.config)
     again.load_state_dict(m.state_dict())
-    again.remember(*data, 9)
+    again.set_interactions(Interactions(*data, 9, 12))
     assert torch.equal(again.cross(torch.arange(9), torch.arange(12)), m.cross(torch.arange(9), torch.arange(12)))
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_ease import dense, rows
 from torch import nn
 
+from collab.data.interactions import Interactions
 from collab.models import infinite_ae as infinite_ae_module
 from collab.models import remembered
 from collab.models.infinite_ae import InfiniteAE, neural_tangent
@@ -120,14 +121,14 @@ def test_somebody_new_is_scored_by_the_ridge_on_the_users_there_are():
               for a in with_new[:-1]]
     row = neural_tangent(torch.tensor(cosine), 3).numpy() * x.any(1)
     expected = row @ np.linalg.solve(k + 3 * np.eye(len(k)), x)
-    found = m.score_history(torch.tensor([2, 5, 8]), torch.tensor([5.0, 1.0, 3.0]))
+    found = m.score_new(torch.tensor([2, 5, 8]), torch.tensor([5.0, 1.0, 3.0]))
     np.testing.assert_allclose(found[1:], expected, atol=1e-5)
     own = data[1][data[0] == 3]                 # and with a known user's history, as that user
     with torch.no_grad():
         as_known = m.cross(torch.tensor([3]), torch.arange(12))[0]
-    torch.testing.assert_close(m.score_history(own, torch.ones(len(own))), as_known)
+    torch.testing.assert_close(m.score_new(own, torch.ones(len(own))), as_known)
     with pytest.raises(ValueError, match="items must be rows from 1 to 11"):
-        m.score_history(torch.tensor([12]), torch.ones(1))
+        m.score_new(torch.tensor([12]), torch.ones(1))
 
 
 def test_in_small_pieces_everything_is_the_same(monkeypatch: pytest.MonkeyPatch):
@@ -166,7 +167,7 @@ def test_a_pair_that_comes_twice_counts_once_and_the_state_holds_the_weights_alo
     assert torch.equal(once.weight, twice.weight) and [*once.state_dict()] == ["weight"]
     again = InfiniteAE(**once.config)
     again.load_state_dict(once.state_dict())
-    again.remember(users, items, ratings, 9)
+    again.set_interactions(Interactions(users, items, ratings, 9, 12))
     assert torch.equal(again.cross(torch.arange(9), torch.arange(12)), once.cross(torch.arange(9), torch.arange(12)))
 
 

@@ -9,7 +9,9 @@ from torch import nn
 
 from collab.losses import mae, mse
 from collab.models.baseline import BiasBaseline
-from collab.models.embedding import EmbeddingDot, EmbeddingDotBias, EmbeddingNet, inverse_sigmoid_range, sigmoid_range
+from collab.models.embedding import EmbeddingDot, EmbeddingDotBias
+from collab.models.layers import inverse_sigmoid_range, sigmoid_range
+from collab.models.net import EmbeddingNet
 
 N_USERS, N_ITEMS, N_FACTORS = 7, 9, 4
 

@@ -139,7 +139,7 @@ def test_dot_models_of_one_objective_are_folded_and_rank_on():
     item = next(iter(data.items))
     assert whole.predict(1, item) == pytest.approx((one.predict(1, item) + other.predict(1, item)) / 2, abs=1e-5)
     assert len(whole.index().recommend(1, 3)) == 3
-    apart = average_learners([one, other], fold=False)
+    apart = average_learners([one, other], merge=False)
     np.testing.assert_allclose(all_scores(apart), (standard(all_scores(one)) + standard(all_scores(other))) / 2,
                                atol=1e-5)
 

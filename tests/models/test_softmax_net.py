@@ -42,14 +42,19 @@ def by_hand(m: SoftmaxNet, history: list[int], meta: bool = False) -> Tensor:
     return m.i_out.weight @ x + m.i_bias.weight[:, 0]
 
 
+def logits(m: SoftmaxNet, users) -> torch.Tensor:
+    users = torch.as_tensor(users)
+    return m.logits(users, torch.zeros_like(users), torch.arange(m.i_in.num_embeddings))
+
+
 def test_the_forward_pass_is_the_formula():
     users, items = torch.tensor([1, 3, 2]), torch.tensor([5, 1, 1])
     for m, meta in ((model(), False), (model(items=[(CODES, WEIGHTS, 3)], dims=[2], hidden=(4, 3)), True)):
         for user, history in ((1, [1, 2, 4]), (2, [3]), (3, [2, 5])):
-            torch.testing.assert_close(m.logits(torch.tensor([user]))[0], by_hand(m, history, meta))
-        torch.testing.assert_close(m(users, items), m.logits(users).gather(1, items[:, None])[:, 0])
-        torch.testing.assert_close(m.cross(users, items), m.logits(users)[:, items])
-        torch.testing.assert_close(m.fold_in(torch.tensor([4, 1, 2])), by_hand(m, [1, 2, 4], meta))
+            torch.testing.assert_close(logits(m, [user])[0], by_hand(m, history, meta))
+        torch.testing.assert_close(m(users, items), logits(m, users).gather(1, items[:, None])[:, 0])
+        torch.testing.assert_close(m.cross(users, items), logits(m, users)[:, items])
+        torch.testing.assert_close(m.score_new(torch.tensor([4, 1, 2]), torch.ones(3)), by_hand(m, [1, 2, 4], meta))
 
 
 def test_the_output_table_is_the_input_table_where_sizes_allow():
@@ -92,7 +97,7 @@ def test_a_history_is_divided_by_a_power_of_its_length():
         m = model(bag_power=power)
         expected = torch.tensor([0, 1, 1, 0, 1, 0]) / divisor
         torch.testing.assert_close(m.bags(torch.tensor([1]))[0], expected)
-        torch.testing.assert_close(m.fold_in(torch.tensor([1, 2, 4])), m.logits(torch.tensor([1]))[0])
+        torch.testing.assert_close(m.score_new(torch.tensor([1, 2, 4]), torch.ones(3)), logits(m, [1])[0])
 
 
 def test_biases_begin_at_how_popular_items_are_and_do_not_decay():
@@ -129,7 +134,7 @@ def test_nobody_in_particular_has_an_empty_history():
     m = model()
     zero = torch.zeros(3)
     h = torch.relu(m.layers[0](zero))
-    torch.testing.assert_close(m.logits(torch.tensor([0]))[0], m.i_in.weight @ h + m.i_bias.weight[:, 0])
+    torch.testing.assert_close(logits(m, [0])[0], m.i_in.weight @ h + m.i_bias.weight[:, 0])
 
 
 @pytest.mark.parametrize("options", [{"activation": "sine"}, {"dims": [2]}, {"drop": 1.0}])
@@ -172,7 +177,7 @@ def test_the_reference_settings_learn_two_tastes_and_come_back_from_a_file(data:
     pd.testing.assert_frame_equal(learn.recommend([0, 1, 2]), loaded.recommend([0, 1, 2]))
     for user in (4, 5):         # somebody new with the history of a known user is that user
         rows, _ = data.histories[data.users[user]]
-        torch.testing.assert_close(learn.model.eval().fold_in(rows), learn.model.logits(
+        torch.testing.assert_close(learn.model.eval().score_new(rows, torch.ones(len(rows))), learn.model.logits(
             torch.tensor([data.users[user]]))[0].detach())
     assert learn.weight([4, 5], is_item=False).shape == (2, 35) and len(learn.similar_items(3, n=4)) == 4
 
@@ -192,7 +197,7 @@ def gradients(data: CollabDataBunch, most: int, monkeypatch: pytest.MonkeyPatch,
     torch.manual_seed(0)
     net = SoftmaxNet(4, data.n_users, data.n_items, data.train.tensors[:2], hidden=(4,), **options)
     objective = (learn := collab_learner(data, net, metrics=[], seed=1)).objective
-    objective.know(data)
+    objective.setup(data)
     learn.xb, learn.training = [t[:80] for t in data.train.tensors[:2]], True
     rows = []
     net.layers[0].register_forward_hook(lambda m, args, out: rows.append(len(out)))

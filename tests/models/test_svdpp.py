@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from collab import (
     load_learner,
     synthetic,
 )
-from collab.models.embedding import EmbeddingDotBias, sigmoid_range
+from collab.models.embedding import EmbeddingDotBias
+from collab.models.layers import sigmoid_range
 from collab.models.svdpp import Side, SVDpp
 from collab.retrieval.topk import cross_scores
 
@@ -114,7 +116,7 @@ def test_ratings_that_occur_twice_count_once():
     for side in "ui":
         for name in ("starts", "others", "counts"):
             assert torch.equal(getattr(again, f"{side}_{name}").double(), getattr(model(), f"{side}_{name}").double())
-    assert again.u_counts.tolist() == [0, 2, 2, 1, 0, 3] and again.i_counts.tolist() == [0, 2, 3, 1, 2, 0]
+    assert again.u_partners.rows.counts.tolist() == [0, 2, 2, 1, 0, 3] and again.i_partners.rows.counts.tolist() == [0, 2, 3, 1, 2, 0]
 
 
 def test_rows_without_interactions_are_row_0():
@@ -155,7 +157,7 @@ def test_without_history_it_is_a_factor_model_with_biases():
 
 def test_learned_tables_give_the_scores():
     made = model().eval()
-    x, b_u, z, b_i = (made.learned(name) for name in ("u_weight", "u_bias", "i_weight", "i_bias"))
+    x, b_u, z, b_i = (own(side) for side in ("user", "item") for own in (made.factors, made.biases))
     assert x is not None and z is not None and b_u is not None and b_i is not None
     assert x.shape == (N_USERS, N_FACTORS) and b_i.shape == (N_ITEMS, 1)
     scores = sigmoid_range(x @ z.T + b_u + b_i.T + made.mu, made.y_range)
@@ -291,8 +293,8 @@ def test_the_interactions_are_no_weights_and_the_file_does_not_hold_them_twice(t
 def test_only_the_training_part_is_seen():
     data = small_data()
     made = collab_learner(data, "svdpp", n_factors=4).model
-    assert torch.equal(made.u_counts, data.counts("user").float()) and len(made.u_others) == data.train.n
-    assert torch.equal(made.i_counts, data.counts("item").float())
+    assert torch.equal(made.u_partners.rows.counts, data.counts("user")) and len(made.u_partners.columns) == data.train.n
+    assert torch.equal(made.i_partners.rows.counts, data.counts("item"))
 
 
 def test_row_0_is_trained_and_left_alone_or_else_the_average():
@@ -307,7 +309,7 @@ def test_row_0_is_trained_and_left_alone_or_else_the_average():
     own = collab_learner(data, SVDpp(4, data.n_users, data.n_items, data.train.tensors[:2], **options), lr=0.01)
     with own.no_logging():
         own.fit(2)
-    for table in own.model.id_tables():     # nobody trained row 0, so that it is the average
+    for table in itertools.chain(*own.model.id_tables().values()):     # nobody trained row 0, so that it is the average
         torch.testing.assert_close(table[0], table[1:].mean(0))
     with pytest.warns(UserWarning, match="stand for the average item"):
         own.predict(1, 10_000)

@@ -15,6 +15,7 @@ from collab import (
     InBatchSoftmax,
     Index,
     TwoTower,
+    Unsupported,
     collab_learner,
     load_learner,
     per_user_split,
@@ -40,13 +41,14 @@ def test_pairs_tables_and_cross_agree(data: CollabDataBunch, hidden: tuple[int, 
     model = TwoTower(6, data.n_users, data.n_items, None, known(data), hidden, normalise)
     users, items = torch.arange(data.n_users), torch.arange(data.n_items)
     cross = model.cross(users, items)
-    q, c = model.learned("u_weight"), model.learned("i_weight")
+    q, c = model.factors("user"), model.factors("item")
     assert q.shape == (data.n_users, 6) and c.shape == (data.n_items, 6)
     torch.testing.assert_close(q @ c.T, cross)
     torch.testing.assert_close(model(users[:9], items[3:12]), cross[:9, 3:12].diagonal())
     if normalise:
         torch.testing.assert_close(c.norm(dim=1), torch.ones(data.n_items))
-    assert model.learned("i_bias") is None
+    with pytest.raises(Unsupported, match="TwoTower learns no biases of items"):
+        model.biases("item")
 
 
 def test_the_encoder_is_the_sum_of_id_and_metadata(data: CollabDataBunch):
@@ -108,7 +110,7 @@ def test_the_index_ranks_as_the_plain_product_does_and_again_after_a_file(data: 
     index = learn.index()
     index.save(tmp_path / "index")
     again = Index.load(tmp_path / "index")
-    scores = learn.model.learned("u_weight") @ learn.model.learned("i_weight")[1:].T
+    scores = learn.model.factors("user") @ learn.model.factors("item")[1:].T
     for user in data.users:
         ranked = data.items.decode(scores[data.users[user]].argsort(descending=True, stable=True).numpy() + 1).tolist()
         assert index.recommend(user, n=10)["item"].tolist() == ranked[:10]
@@ -138,7 +140,7 @@ def test_on_movielens_the_index_is_the_plain_product_and_again_after_a_file(ml10
         learn.fit(1)
     learn.index().save(tmp_path / "index")
     index, again = learn.index(), Index.load(tmp_path / "index")
-    scores = learn.model.learned("u_weight") @ learn.model.learned("i_weight")[1:].T
+    scores = learn.model.factors("user") @ learn.model.factors("item")[1:].T
     users = list(data.users)[::20]
     order = scores[data.users.encode(users)].argsort(dim=1, descending=True, stable=True) + 1
     for user, best in zip(users, order):

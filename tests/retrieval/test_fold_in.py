@@ -17,9 +17,7 @@ from collab import (
     load_learner,
     synthetic,
 )
-from collab.learner.closed_form import ClosedFormLearner
-from collab.learner.serve import ridge
-from collab.models.dot_form import DotForm, dot_form
+from collab.models.dot_form import DotForm
 from collab.retrieval.fold_in_ratings import Ridge, choose_ridge, problems, solve
 
 N_FACTORS = 3
@@ -33,7 +31,7 @@ def some_data() -> CollabDataBunch:
 def fitted(name: str, data: CollabDataBunch | None = None, epochs: int = 5) -> CollabLearner:
     learn = collab_learner(some_data() if data is None else data, name, n_factors=N_FACTORS)
     with learn.no_logging():
-        learn.fit() if isinstance(learn, ClosedFormLearner) else learn.fit_one_cycle(epochs)
+        learn.fit() if learn.collab_model.solved else learn.fit_one_cycle(epochs)
     return learn
 
 
@@ -122,7 +120,7 @@ def test_the_ridge_that_made_the_users_is_found_again():
 @pytest.mark.parametrize("name", ["dot", "dot_bias", "svdpp", "als", "als_explicit"])
 def test_the_dot_form_gives_the_models_own_scores(name: str):
     learn = fitted(name, epochs=2)
-    form, data = dot_form(learn.model.eval()), learn.data
+    form, data = learn.model.eval().dot_form(), learn.data
     users, items = torch.arange(data.n_users), torch.arange(data.n_items)
     with torch.no_grad():
         expected = learn.model.cross(users, items)
@@ -175,13 +173,12 @@ def test_looking_at_somebody_new_changes_nothing():
 
 def test_the_ridge_is_chosen_once_and_again_when_the_weights_are_others():
     learn = fitted("dot_bias", epochs=1)
-    form = dot_form(learn.model)
-    first = ridge(learn, form)
-    assert ridge(learn, form) is first
+    first = learn.fold_in().ridge
+    assert learn.fold_in().ridge is first
     with learn.no_logging():
         learn.fit(1)
     learn.recommend(ratings={3: 5.0})
-    assert ridge(learn, dot_form(learn.model)) is not first
+    assert learn.fold_in().ridge is not first
 
 
 @pytest.mark.parametrize(("ratings", "says"), [

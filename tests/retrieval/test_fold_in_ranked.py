@@ -83,7 +83,7 @@ def known(objective: Objective) -> tuple[Objective, np.ndarray]:
     data = CollabDataBunch.from_df(pd.concat([frame, cold]), split=lambda df: (np.arange(len(df) - 1), [len(df) - 1]),
                                    seed=0, device="cpu",
                                    items=pd.DataFrame({"item": films, "genre": "a"}), item_features=["genre"])
-    objective.know(data)
+    objective.setup(data)
     counts = data.counts().numpy().astype(float)
     counts[0] = 0.0
     return objective, counts
@@ -95,7 +95,7 @@ def test_the_objective_over_all_items_is_that_of_loops(name: str):
     rng = np.random.default_rng(0)
     for items in ([3], [1, 5, 13], list(range(1, len(counts)))[:6]):
         scores = rng.normal(size=len(counts)) * 3
-        found = objective.expected(torch.from_numpy(scores), torch.tensor(items), torch.tensor(items))
+        found = objective.exact_loss(torch.from_numpy(scores), torch.tensor(items), torch.tensor(items))
         assert found.item() == pytest.approx(naive(objective, scores, items, counts), rel=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_training_takes_samples_of_it(name: str, data: CollabDataBunch):
         if isinstance(objective, FullSoftmax):
             objective.predict()
         objective.get_loss()
-        exact = objective.expected(scores.double(), own, own).item()
+        exact = objective.exact_loss(scores.double(), own, own).item()
     assert learn.loss.item() == pytest.approx(exact, rel=0.03)
 
 
@@ -139,11 +139,11 @@ def test_the_vector_is_the_best_that_another_optimizer_finds(name: str, ridge: f
         fit = naive(objective, table @ p + bias, items, counts)
         return 2 * fit + ridge / 2 * float(((p - centre) ** 2).sum())       # 2 is the root of 4 items
     best = minimize(value, np.zeros(K), method="BFGS", tol=1e-9)
-    found = solve_ranked(form, objective.expected, torch.tensor(items), ridge)
+    found = solve_ranked(form, objective.exact_loss, torch.tensor(items), ridge)
     np.testing.assert_allclose(found[:K], best.x, atol=2e-4)
     assert found[K] == form.u_bias[0]
     monkeypatch.setattr(ranked, "MAX_SCORES", 1)                # item by item
-    torch.testing.assert_close(solve_ranked(form, objective.expected, torch.tensor(items), ridge), found,
+    torch.testing.assert_close(solve_ranked(form, objective.exact_loss, torch.tensor(items), ridge), found,
                                atol=1e-5, rtol=1e-4)
 
 
@@ -151,10 +151,10 @@ def test_a_strong_ridge_leaves_the_average_user_and_a_unit_model_gets_a_unit_vec
     objective, counts = known(FullSoftmax())
     cut = {"items": some_form().items[:len(counts)], "i_bias": some_form().i_bias[:len(counts)]}
     form = some_form()._replace(**cut)
-    held = solve_ranked(form, objective.expected, torch.tensor([2, 3]), 1e7)
+    held = solve_ranked(form, objective.exact_loss, torch.tensor([2, 3]), 1e7)
     torch.testing.assert_close(held[:K].float(), form.users[0], atol=1e-5, rtol=1e-5)
     unit = some_form(unit=True)._replace(**cut)
-    assert solve_ranked(unit, objective.expected, torch.tensor([2, 3]), 0.1)[:K].norm().item() == pytest.approx(1)
+    assert solve_ranked(unit, objective.exact_loss, torch.tensor([2, 3]), 0.1)[:K].norm().item() == pytest.approx(1)
 
 
 def test_the_ridge_is_the_one_that_made_the_users():
@@ -164,10 +164,10 @@ def test_the_ridge_is_the_one_that_made_the_users():
     rng = np.random.default_rng(0)
     chosen = [torch.from_numpy(rng.choice(np.arange(1, 14), 5, replace=False)) for _ in range(5)]
     for ridge in (0.1, 10.0):
-        solved = [solve_ranked(form, objective.expected, items, ridge)[:K].float() for items in chosen]
+        solved = [solve_ranked(form, objective.exact_loss, items, ridge)[:K].float() for items in chosen]
         made = form._replace(users=torch.stack([form.users[0], *solved]))
         users = torch.arange(1, 6).repeat_interleave(5)
-        assert choose_ranked_ridge(made, objective.expected, users, torch.cat(chosen)) == pytest.approx(ridge)
+        assert choose_ranked_ridge(made, objective.exact_loss, users, torch.cat(chosen)) == pytest.approx(ridge)
 
 
 def trained(data: CollabDataBunch, model: Any, epochs: int = 30, **options: Any) -> CollabLearner:

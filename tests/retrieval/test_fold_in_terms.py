@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from collab.learner.serve import scores_of
 
 from collab import BPR, L2, CollabDataBunch, CollabWarning, Gravity, collab_learner, load_learner, synthetic
-from collab.learner.serve import scores_of
-from collab.models.dot_form import DotForm, dot_form
+from collab.models.dot_form import DotForm
 from collab.retrieval.fold_in_ranking import solve_ranked
 from collab.retrieval.fold_in_ratings import Ridge, solve
 from collab.retrieval.fold_in_terms import pull_of
-from collab.train.callbacks.loss_terms import terms_of
+from collab.train.callbacks.loss_terms import loss_terms_of
 
 TERMS = {"l2": L2(0.3), "gravity": Gravity(0.7)}
 
@@ -71,10 +71,10 @@ def test_of_a_ranker_too_the_terms_are_part_of_the_objective():
     data = CollabDataBunch.from_df(films.ratings, seed=0, device="cpu")
     objective, form, items = BPR(), some_form(False), torch.tensor([1, 4, 6, 9])
     form = form._replace(items=torch.randn(data.n_items, 3, generator=torch.Generator().manual_seed(2)))
-    objective.know(data)
+    objective.setup(data)
     pull = pull_of(TERMS, form, n_ratings=100)
     w = solve_ranked(form, objective.expected, items, 0.5, 1e-9, pull).requires_grad_(True)
-    total = (2 * objective.expected(form.items.double() @ w, items, items) + w @ pull @ w / 2
+    total = (2 * objective.exact_loss(form.items.double() @ w, items, items) + w @ pull @ w / 2
              + 0.25 * (w - form.users[0].double()).square().sum())
     assert torch.autograd.grad(total, w)[0].abs().max() < 1e-5
 
@@ -84,7 +84,7 @@ def learn():
     """A product model of chosen items, held by both terms: without them every unrated pair is as good as chosen."""
     films = synthetic(120, 60, 1500, n_factors=3, noise=0.2, seed=3)
     data = CollabDataBunch.from_df(films.ratings.assign(rating=1.0), valid_pct=0, seed=0, bs=2000, device="cpu")
-    learn = collab_learner(data, "dot", n_factors=6, lr=0.05, wd=0.0, terms=[L2(0.02), Gravity(2.0)])
+    learn = collab_learner(data, "dot", n_factors=6, lr=0.05, wd=0.0, loss_terms=[L2(0.02), Gravity(2.0)])
     with learn.no_logging():
         learn.fit(150)
     return learn
@@ -105,20 +105,20 @@ def test_a_loaded_learner_folds_in_as_the_one_that_was_exported(learn, tmp_path)
     loaded = load_learner(learn.export(tmp_path / "m"), device="cpu")
     rated = dict.fromkeys(list(learn.data.items)[:5], 1.0)
     pd.testing.assert_frame_equal(loaded.recommend(ratings=rated), learn.recommend(ratings=rated))
-    assert [repr(t) for t in terms_of(loaded.cbs).values()] == ["L2(0.02)", "Gravity(2)"]
+    assert [repr(t) for t in loss_terms_of(loaded.cbs).values()] == ["L2(0.02)", "Gravity(2)"]
 
 
 def test_another_term_is_left_out_with_one_warning_that_names_it(learn):
     def spread(model):
         return model.u_weight.weight.var()
-    other = collab_learner(learn.data, "dot", n_factors=6, terms=[L2(0.02), spread])
+    other = collab_learner(learn.data, "dot", n_factors=6, loss_terms=[L2(0.02), spread])
     other.model.load_state_dict(learn.model.state_dict())
     with pytest.warns(CollabWarning, match="without 'spread', which the loss was trained with") as said:
         other.recommend(ratings=dict.fromkeys(list(learn.data.items)[:5], 1.0))
     assert len(said) == 1
-    only = pull_of({"l2": L2(0.02)}, dot_form(other.model), 10)
+    only = pull_of({"l2": L2(0.02)}, other.model.dot_form(), 10)
     with pytest.warns(CollabWarning):
-        assert torch.equal(pull_of(terms_of(other.cbs), dot_form(other.model), 10), only)
+        assert torch.equal(pull_of(loss_terms_of(other.cbs), other.model.dot_form(), 10), only)
 
 
 def test_ratings_on_another_scale_are_folded_in_alike():

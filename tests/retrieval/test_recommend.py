@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from collab.data.histories import Histories
 from collab.models import embedding
-from collab.models.embedding import EmbeddingDotBias, EmbeddingNet
+from collab.models.base import as_collab
+from collab.models.embedding import EmbeddingDotBias
+from collab.models.net import EmbeddingNet
+from collab.numerics import cosines
 from collab.retrieval import topk as recommend
-from collab.retrieval.topk import cosine_scores, cross_scores, pair_scores, top_k
+from collab.retrieval.topk import cross_scores, top_k
 
 SCORES = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, np.inf, -np.inf, 1e-45, -1e-45, 3.4e38, -3.4e38]) | \
     st.floats(width=32, allow_nan=False)
@@ -131,7 +134,7 @@ def test_k_below_one_is_refused():
 def test_cosine_is_that_of_sklearn_and_zero_for_a_zero_row():
     weight = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
     weight[2] = 0
-    scores = cosine_scores(weight)(torch.arange(6), torch.tensor([5, 2, 0]))
+    scores = cosines(weight)(torch.arange(6), torch.tensor([5, 2, 0]))
     np.testing.assert_allclose(scores, cosine_similarity(weight)[:, [5, 2, 0]], atol=1e-6)
     assert not scores[2].any() and not scores[:, 1].any()
 
@@ -156,7 +159,7 @@ def test_a_model_without_cross_is_called_pair_by_pair_in_small_parts(monkeypatch
         for n, i in enumerate(items):
             torch.testing.assert_close(scores[m, n], model(u[None], i[None])[0])
     assert cross_scores(model)(users[:0], items).shape == (0, 2)
-    assert pair_scores(model, users[:0], users[:0]).shape == (0,)
+    assert as_collab(model).scores(users[:0], users[:0]).shape == (0,)
 
 
 def test_a_model_with_cross_is_asked_for_it():
@@ -188,4 +191,4 @@ def test_scores_of_another_shape_are_refused_by_the_model_s_name():
         def forward(self, users: Tensor, items: Tensor) -> Tensor:
             return users[:, None].float()
     with pytest.raises(ValueError, match=r"Column gave scores of shape \(2, 1\) for 2 pairs"):
-        pair_scores(Column(), torch.tensor([1, 2]), torch.tensor([1, 2]))
+        as_collab(Column()).scores(torch.tensor([1, 2]), torch.tensor([1, 2]))

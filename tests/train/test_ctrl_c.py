@@ -13,7 +13,8 @@ from collab import CollabDataBunch, GradientClip, collab_learner, synthetic
 from collab.train.callbacks.seeded import Seeded, untouched_randomness
 from collab.train.whole import whole
 
-FILES = {str(Path(collab.train.__file__).parent / name) for name in ("untouched.py", "whole.py", "callbacks/seeded.py")}
+FILES = {str(Path(collab.train.__file__).parent / name)
+         for name in ("untouched.py", "callbacks/seeded.py", "whole.py")}
 
 
 class Interrupt:

@@ -33,7 +33,7 @@ from collab import (
     observed_mse,
     synthetic,
 )
-from collab.learner.factory import RECIPES
+from collab.learner.recipes import RECIPES
 from collab.losses import huber
 from collab.models import embedding as module
 
@@ -175,7 +175,7 @@ def test_no_recipe_takes_more_than_the_whole_weight_away(model):
     for bs, ratio in ((64, 1), (4096, 8)):
         made.train.bs = bs
         learn = collab_learner(made, model, n_factors=2)
-        rate, decay = RECIPES[model]
+        rate, decay = RECIPES[model].lr, RECIPES[model].wd
         assert (learn.lr, learn.wd) == (pytest.approx(rate * ratio), pytest.approx(decay * ratio))
     made.train.bs = 10**6
     learn = collab_learner(made, model, n_factors=2)

@@ -138,7 +138,7 @@ def test_batches_without_a_length_are_refused_before_training_with_what_to_do(ma
         learn.fit(1)
     assert not learn.recorder.losses.size
     for look in (learn.validate, learn.get_preds):
-        with pytest.raises(TypeError, match="the batches to look at have no length"):
+        with pytest.raises(TypeError, match="the batches to evaluate have no length"):
             look()
 
 

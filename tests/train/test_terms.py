@@ -194,7 +194,7 @@ def test_what_is_no_term_is_named_before_training():
 @pytest.mark.parametrize("bs", [32, "full"])
 def test_l2_pulls_norms_and_gravity_all_scores_towards_zero(bs):
     def trained(*terms):
-        learn = quiet(collab_learner(data(bs), "dot", n_factors=5, lr=0.05, wd=0.0, seed=1, terms=terms), 30)
+        learn = quiet(collab_learner(data(bs), "dot", n_factors=5, lr=0.05, wd=0.0, seed=1, loss_terms=terms), 30)
         return L2(1.0)(learn.model).item(), Gravity(1.0)(learn.model).item()
     plain, small, light = trained(), trained(L2(0.5)), trained(Gravity(0.5))
     assert small[0] < 0.8 * plain[0] and light[1] < 0.8 * plain[1]
@@ -203,7 +203,7 @@ def test_l2_pulls_norms_and_gravity_all_scores_towards_zero(bs):
 @pytest.mark.filterwarnings("ignore:MixedPrecision changes nothing")       # in dot models
 @pytest.mark.parametrize("model", ["dot", "dot_bias", "net", "classifier", "svdpp"])
 def test_every_model_with_factors_takes_terms(model):
-    learn = quiet(collab_learner(data(), model, n_factors=4, terms=[L2(0.1), Gravity(1.0)], cbs=MixedPrecision()))
+    learn = quiet(collab_learner(data(), model, n_factors=4, loss_terms=[L2(0.1), Gravity(1.0)], cbs=MixedPrecision()))
     row = learn.recorder.rows[0]
     assert list(row)[:5] == ["epoch", "train_loss", "observed", "l2", "gravity"]
     assert row["train_loss"] == pytest.approx(row["observed"] + row["l2"] + row["gravity"], rel=1e-5)
@@ -222,8 +222,8 @@ def test_terms_of_a_model_with_a_history_are_of_its_whole_factors():
 
 def test_a_model_that_is_solved_takes_no_terms():
     with pytest.raises(TypeError, match="ALS is solved.* takes no terms"):
-        collab_learner(data(), "als", terms=[L2(0.1)])
-    assert collab_learner(data(), "als", terms=[]).model
+        collab_learner(data(), "als", loss_terms=[L2(0.1)])
+    assert collab_learner(data(), "als", loss_terms=[]).model
 
 
 def test_a_model_without_factors_is_refused_by_one_sentence():
@@ -234,14 +234,14 @@ def test_a_model_without_factors_is_refused_by_one_sentence():
 
         def forward(self, users, items):
             return self.c.expand(len(users))
-    learn = collab_learner(data(), Constant(), terms=[L2(0.1)])
+    learn = collab_learner(data(), Constant(), loss_terms=[L2(0.1)])
     with pytest.raises(TypeError, match=r"^L2\(0.1\) needs .* but Constant has no embeddings u_weight and i_weight$"):
         learn.fit(1)
 
 
 def test_a_fit_with_terms_that_is_resumed_ends_with_the_same_bits(tmp_path):
     def learner(*cbs):
-        return collab_learner(data(), "net", n_factors=4, seed=3, terms=[L2(0.1), Gravity(1.0)], cbs=cbs)
+        return collab_learner(data(), "net", n_factors=4, seed=3, loss_terms=[L2(0.1), Gravity(1.0)], cbs=cbs)
 
     class Stop(Callback):
         order = 200
@@ -262,7 +262,7 @@ def test_a_fit_with_terms_that_is_resumed_ends_with_the_same_bits(tmp_path):
 
 
 def test_the_history_of_terms_is_exported(tmp_path):
-    learn = quiet(collab_learner(data(), "dot", n_factors=4, terms=[L2(0.1)], loss_func="huber"), 2)
+    learn = quiet(collab_learner(data(), "dot", n_factors=4, loss_terms=[L2(0.1)], loss_func="huber"), 2)
     learn.export(tmp_path / "m")
     loaded = load_learner(tmp_path / "m", device="cpu")
     names = ["l2", "observed"]
@@ -275,5 +275,5 @@ def test_the_history_of_terms_is_exported(tmp_path):
 def test_a_term_of_ones_own_may_read_whatever_the_model_has():
     def layers(model):
         return sum(p.square().sum() for p in model.layers.parameters())
-    learn = quiet(collab_learner(data(), EmbeddingNet(4, 31, 21), lr=0.0, terms=[layers]))
+    learn = quiet(collab_learner(data(), EmbeddingNet(4, 31, 21), lr=0.0, loss_terms=[layers]))
     assert learn.recorder.rows[0]["layers"] == pytest.approx(layers(learn.model).item(), rel=1e-5)

@@ -102,7 +102,7 @@ def test_a_direction_that_a_metric_states_is_before_its_name():
 def test_a_name_that_says_no_direction_is_refused_before_training(make):
     learn = line_learner(make("within_one"), metrics=metric("within_one"))
     before = learn.model.weight.item()
-    with pytest.raises(ValueError, match="watches .within_one., of which nothing says .*, say mode=.min. or"):
+    with pytest.raises(ValueError, match="watches .within_one., and nothing says .*: say mode=.min. or"):
         fit_quietly(learn, 1)
     assert learn.model.weight.item() == before and not learn.recorder.rows
     watch = make("within_one", mode="max")
@@ -132,7 +132,7 @@ def test_ranking_metrics_go_up_and_epochs_without_them_do_not_count():
     fit_quietly(learn, 4)
     assert stop.sign == -1 and len(learn.recorder.rows) == 4 and stop.best == pytest.approx(0.3)
     assert [math.isnan(v) for v in Seen.values] == [True, False, True, False]
-    with pytest.raises(ValueError, match="watches 'novelty@5', of which nothing says"):
+    with pytest.raises(ValueError, match="watches 'novelty@5', and nothing says"):
         fit_quietly(learn, 1, cbs=EarlyStopping("novelty@5"))
 
 

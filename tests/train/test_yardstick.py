@@ -132,7 +132,8 @@ def of_classes(pred, target):
 @pytest.mark.parametrize("make", [
     lambda made: collab_learner(made, Tanh(made.n_users, made.n_items), lr=0.0),
     lambda made: collab_learner(made, Logits(made.n_users, made.n_items), loss_func=of_classes, metrics=[]),
-    lambda made: collab_learner(made, Tanh(made.n_users, made.n_items), terms=[lambda model: model.u.weight.sum() * 0]),
+    lambda made: collab_learner(made, Tanh(made.n_users, made.n_items),
+                                loss_terms=[lambda model: model.u.weight.sum() * 0]),
 ], ids=["nothing is trained", "a loss of classes", "terms"])
 def test_what_cannot_be_compared_is_not(make):
     learn = make(CollabDataBunch.from_df(RATINGS.assign(rating=RATINGS["rating"].round().clip(1, 5)), seed=0, bs=16))

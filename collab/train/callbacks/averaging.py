@@ -1,22 +1,23 @@
-"""Averages of the weights along the way, evaluated without disturbing the weights that are trained."""
+"""Running averages of the weights, validated without disturbing the weights in training."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...errors import warn
-from ..callback import Callback
+from ..callback import Callback, State
+from .order import Order
 from .steps import GradientAccumulation, number, whole
 
 
 class Averaging(Callback):
-    """Validates with averaged weights; training goes on with its own. At the end of the fit the model keeps the
-    average where `keep` is True. `average` holds it by name, `n` counts what went into it."""
+    """Validates averaged weights, while training goes on with its own. With `keep`, the model has the average when the
+    fit is over. `average` holds it by name; `n` counts the weights that went into it.
 
-    order = -30         # before anything validates
+    Raises TypeError, before training, for two averages in one fit."""
+
+    order = Order.AVERAGING
 
     def __init__(self, keep: bool = True):
         self.keep = keep
@@ -25,14 +26,14 @@ class Averaging(Callback):
         self.trained: dict[str, Tensor] | None = None
 
     def before_fit(self) -> None:
-        self.n, self.average, self.trained = 0, {}, None        # first of all: the clean-up of a Ctrl-C finds nothing
+        self.n, self.average, self.trained = 0, {}, None        # first, so that a cleanup after Ctrl-C finds nothing
         several = [cb for cb in self.learn.cbs if isinstance(cb, Averaging)]
         if len(several) > 1:
             raise TypeError(f"{several[0]} and {several[1]} both average the weights; a model keeps one average")
 
     @torch.no_grad()
     def add(self, weight: float) -> None:
-        """average <- average + weight (weights - average); the first time, the average is the weights."""
+        """Update average <- average + weight (weights - average); the first average is the weights themselves."""
         now = self.learn.model.state_dict()
         if not self.n:
             self.average = {name: t.detach().clone() for name, t in now.items()}
@@ -56,17 +57,17 @@ class Averaging(Callback):
         if self.keep and self.n:
             self.learn.model.load_state_dict(self.average)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"n": self.n, "average": self.average}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.n = state["n"]
         self.average = {name: t.to(self.learn.device) for name, t in state["average"].items()}
 
 
 class EMA(Averaging):
-    """Exponential moving average over the steps: average <- decay average + (1 - decay) weights, begun at the weights
-    after the first step."""
+    """Exponential moving average over the steps: average <- decay average + (1 - decay) weights, beginning with the
+    weights after the first step. Raises ValueError unless 0 < decay < 1."""
 
     def __init__(self, decay: float = 0.999, keep: bool = True):
         super().__init__(keep)
@@ -79,11 +80,11 @@ class EMA(Averaging):
 
 
 class SWA(Averaging):
-    """Stochastic weight averaging (Izmailov et al. 2018): the plain mean of the weights at the end of every epoch from
-    epoch `start` (counted from 0) on, also of one whose training was cut short by CancelTrain. Statistics of batch
-    normalisation are averaged too, not computed anew. Warns before a fit that ends before `start`."""
+    """Stochastic weight averaging (Izmailov et al. 2018): the mean of the weights at the end of each epoch from `start`
+    on, counted from 0, also of epochs that CancelTrain cut short. Statistics of batch normalisation are averaged too,
+    not computed anew. A fit that ends before `start` begins with a CollabWarning."""
 
-    run_after = (GradientAccumulation,)     # whose last step comes when the batches are over
+    run_after = (GradientAccumulation,)     # its last step comes after the last batch
 
     def __init__(self, start: int = 0, keep: bool = True):
         super().__init__(keep)

@@ -1,4 +1,4 @@
-"""Callbacks that write the history somewhere else: a CSV file, TensorBoard, a graph in a notebook."""
+"""Callbacks that write the history elsewhere: to a CSV file, to TensorBoard, to a graph in a notebook."""
 
 from __future__ import annotations
 
@@ -6,30 +6,37 @@ import csv
 import io
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...environment import in_notebook
 from ...errors import DataError
 from ...files import not_a_folder, write_bytes
-from ..callback import Callback
+from ..callback import Callback, State
+from .order import Order
 from .recorder import Recorder
 from .resume import Resume
 from .trackers import needs_recorder
 
+if TYPE_CHECKING:
+    from IPython.display import DisplayHandle
+    from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
+
 
 class CSVLogger(Callback):
-    """Writes a line an epoch to the file `path`, under a header; with `append` after the lines that are there. Further
-    fits with the same logger go on in the file, and so does a fit that is resumed. UTF-8.
+    """Writes one line per epoch to the file `path`, under a header; with `append`, after the lines already there. Later
+    fits with the same logger continue the file, and so does a resumed fit. UTF-8.
 
-    The columns are those of all lines: where one comes later, such as the first validation, the lines before it have an
-    empty cell. The file is written with the first epoch, and each time as a whole or not at all. Raises DataError,
-    before training, for a file to `append` to that has lines longer than its header, or two columns of one name."""
+    The columns are those of all lines: if one is added later, such as by the first validation, earlier lines have an
+    empty cell. The file is first written after the first epoch, and each time as a whole or not at all. Raises
+    DataError, before training, for a file to `append` to that has lines longer than its header, or two columns of one
+    name."""
 
-    order = 66
+    order = Order.LOGGER
 
     def __init__(self, path: str | Path = "history.csv", append: bool = False):
         self.path, self.append = Path(path), append
-        self.before: str | None = None      # what the file held before these rows
+        self.before: str | None = None      # the content of the file before these rows
         self.first = 0                      # the first row of the history that is logged
         self.of: Recorder | None = None     # the history
 
@@ -48,15 +55,15 @@ class CSVLogger(Callback):
     def after_epoch(self) -> None:
         write_bytes(self.path, self._text(self.learn.recorder).encode())
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"before": self.before, "first": self.first}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.before, self.first, self.of = state["before"], state["first"], self.learn.recorder
 
     def _text(self, history: Recorder) -> str:
-        """The whole file, which is small: so it is right also when the history was put back by a resumed fit."""
-        lines = [*_parsed(self.before or "", self.path), *history.rows[self.first:]]
+        """The whole file, which is small; so it is right even after a resumed fit has put back the history."""
+        lines: list[dict[str, Any]] = [*_parsed(self.before or "", self.path), *history.rows[self.first:]]
         columns = list(dict.fromkeys(name for line in lines for name in line))
         file = io.StringIO(newline="")
         table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
@@ -65,8 +72,8 @@ class CSVLogger(Callback):
         return file.getvalue()
 
 
-def _parsed(text: str, path: Path) -> list[dict[str, Any]]:
-    """The lines of a log."""
+def _parsed(text: str, path: Path) -> list[dict[str, str]]:
+    """The lines of a log as dicts of cells."""
     header, *lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line] or [[]]
     if long := next((line for line in lines if len(line) > len(header)), None):
         raise DataError(f"{path} has a line of {len(long)} cells under {len(header)} columns "
@@ -77,19 +84,19 @@ def _parsed(text: str, path: Path) -> list[dict[str, Any]]:
 
 
 class TensorBoard(Callback):
-    """Writes the learning rate and the loss of every `every`-th batch and the columns of every epoch to `folder`,
-    for `tensorboard --logdir folder`. Steps are the batches and the epochs of the learner's history: they go on from
-    fit to fit, and a fit that is resumed does not write again what is there. Needs the package tensorboard; raises
-    ImportError where it is missing."""
+    """Writes the learning rate and the loss of every `every`-th batch, and the columns of every epoch, to `folder`, for
+    `tensorboard --logdir folder`. Steps count the batches and epochs of the learner's history: they continue from fit
+    to fit, and a resumed fit does not repeat steps that were written. Raises ImportError, before training, if the
+    package tensorboard is missing."""
 
-    order = 66
+    order = Order.LOGGER
 
     def __init__(self, folder: str | Path = "runs", every: int = 50):
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")
         self.folder, self.every = str(folder), every
-        self.writer: Any = None
-        self.written: dict[str, int] = {}       # tag -> the last step that was there before this fit
+        self.writer: SummaryWriter | None = None
+        self.written: dict[str, int] = {}       # tag -> the last step written before this fit
 
     def before_fit(self) -> None:
         needs_recorder(self)
@@ -120,7 +127,7 @@ class TensorBoard(Callback):
 
     def _write(self, tag: str, value: float, step: int) -> None:
         if step > self.written.get(tag, -1):
-            if self.writer is None:             # not before: a fit that is refused writes nothing
+            if self.writer is None:             # not earlier: a fit that is refused writes nothing
                 from torch.utils.tensorboard import SummaryWriter
                 self.writer = SummaryWriter(self.folder)
             self.writer.add_scalar(tag, value, step)
@@ -134,15 +141,15 @@ def _last_steps(folder: str) -> dict[str, int]:
 
 
 class ShowGraph(Callback):
-    """Draws the smoothed training loss and the validation loss after every epoch, in place, in a notebook; elsewhere
-    it does nothing. `figure` is the last drawing."""
+    """Draws the smoothed training loss and the validation loss in a notebook, updated in place after every epoch.
+    Elsewhere it does nothing, unless `always`. `figure` is the last drawing."""
 
-    order = 67
+    order = Order.GRAPH
 
     def __init__(self, always: bool = False):
-        self.always = always        # draw outside a notebook too, for those who show `figure` themselves
-        self.figure: Any = None
-        self.shown: Any = None
+        self.always = always        # for scripts that show `figure` themselves
+        self.figure: Figure | None = None
+        self.shown: DisplayHandle | None = None
 
     def before_fit(self) -> None:
         self.figure = self.shown = None

@@ -1,15 +1,15 @@
-"""LossTerms: whatever is added to the loss of each training batch, recorded by name."""
+"""LossTerms: terms that are added to the loss of each training batch, and recorded by name."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..callback import Callback
+from .order import Order
 
 Term = Callable[[nn.Module], Tensor]
 OBSERVED = "observed"
@@ -18,15 +18,15 @@ TAKEN = ("epoch", "loss", "train_loss", OBSERVED, "valid_loss", "seconds")
 
 class LossTerms(Callback):
     """Adds terms to the loss of every training batch, such as `LossTerms(L2(0.1), Gravity(1.0))`; validation keeps the
-    plain loss. A term is a function of the model that gives a tensor of shape (); its `name` (or that of the function)
-    is the column of the history in which its mean over the epoch is kept. `train_loss` is then the total, "observed"
-    the loss alone; `recorder.parts` has them batch by batch.
+    plain loss. A term is a function of the model that returns a tensor of shape (). Its mean over each epoch is a
+    column of the history, named after its `name` or that of the function. The column `train_loss` is then the total,
+    "observed" the loss alone; `recorder.parts` has them batch by batch.
 
-    Raises ValueError for names that are taken; before training, TypeError for a second LossTerms, or a term that gives
-    no such tensor or does not fit the model."""
+    Raises ValueError for names that are taken; before training, TypeError for a second LossTerms, or for a term that
+    does not return such a tensor or does not fit the model."""
 
-    order = -15         # before the Recorder, and before whoever looks at the loss or weights it
-    looks = True        # a range test is of the loss that is trained
+    order = Order.LOSS_TERMS
+    in_eval = True      # so that lr_find tests the loss that is trained
 
     def __init__(self, *terms: Term):
         self.terms = {_name(term): term for term in terms}
@@ -35,7 +35,7 @@ class LossTerms(Callback):
 
     @property
     def modes(self) -> dict[str, str]:
-        """Column -> which values of it are better: of all that is added to a loss, the smaller ones."""
+        """Which values of each column are better: the smaller ones of all that is added to a loss."""
         return dict.fromkeys((OBSERVED, *self.terms), "min")
 
     def before_fit(self) -> None:
@@ -45,7 +45,7 @@ class LossTerms(Callback):
             raise ValueError(f"a term cannot be named {taken.pop()!r}: that is another column of the history")
         with torch.no_grad():
             for name, term in self.terms.items():
-                value: Any = term(self.learn.model)
+                value: object = term(self.learn.model)
                 if not isinstance(value, Tensor) or value.shape:
                     raise TypeError(f"the term {name!r} must give a tensor of shape (), got {value!r:.100}")
 
@@ -60,8 +60,8 @@ class LossTerms(Callback):
         return f"{type(self).__name__}({', '.join(map(repr, self.terms.values()))})"
 
 
-def terms_of(cbs: Iterable[Callback]) -> dict[str, Term]:
-    """What the callbacks add to the loss in training, by name."""
+def loss_terms_of(cbs: Iterable[Callback]) -> dict[str, Term]:
+    """The terms that the callbacks add to the loss in training, by name."""
     return {name: term for cb in cbs if isinstance(cb, LossTerms) for name, term in cb.terms.items()}
 
 

@@ -1,22 +1,24 @@
-"""Progress: a table of epochs, with fastprogress bars in a notebook and in a terminal, and none in a pipe."""
+"""Progress: a table of epochs, with fastprogress bars in a notebook or a terminal, and without bars in a pipe."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...environment import bars_wanted, in_notebook
 from ..callback import Callback
+from .order import Order
 
 
 class Progress(Callback):
-    """Prints a line an epoch. `bar` False leaves the bars out; `epochs` False the lines, and the bars within an epoch,
-    for a callback that calls `write` itself."""
+    """Prints one line per epoch. `bar` set to False leaves out the bars; `epochs` set to False leaves out the lines and
+    the bars within an epoch, for a callback that calls `write` itself."""
 
-    order = 70
+    order = Order.PROGRESS
 
     def __init__(self) -> None:
         self.bar, self.epochs = True, True
-        self.master: Any = None
+        self.master: Any = None         # of fastprogress, which has no types
 
     def before_fit(self) -> None:
         self.header: list[str] = []
@@ -36,15 +38,15 @@ class Progress(Callback):
 
     def after_epoch(self) -> None:
         if self.learn.recorder not in self.learn.cbs:
-            return                      # nobody keeps what would be printed
+            return                      # there is no row to print
         if self.master:
             self.master.update(self.learn.epoch + 1)
         if self.epochs:
             self.write(self.learn.recorder.rows[-1])
 
-    def write(self, row: dict[str, Any]) -> None:
-        """Print a line of the table, and its header before the first one and wherever the columns change. Seconds come
-        last."""
+    def write(self, row: Mapping[str, float]) -> None:
+        """Print a line of the table, under a new header if it is the first one or the columns have changed; seconds
+        come last."""
         names = [*(k for k in row if k != "seconds"), *(["seconds"] if "seconds" in row else [])]
         cells = [f"{row[k]:.2f}" if k == "seconds" else f"{row[k]:.4f}" if isinstance(row[k], float) else str(row[k])
                  for k in names]

@@ -1,48 +1,50 @@
-"""RecordEvery: errors over whole sets every so many iterations, in place of the validation after every epoch."""
+"""RecordEvery: loss and metrics over whole sets every so many iterations, instead of validating after every epoch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ...errors import warn
-from ..callback import Callback
+from ...loaders import PARTS, parts_of, unshuffled
+from ..callback import Callback, State
 from ..events import CancelValidate
+from .order import Order
 from .trackers import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PARTS = ("train", "valid", "test")
-LINES = 20          # that a fit prints, or one more for its end
+LINES = 20          # printed in a fit, or one more for its end
 START = 0.1         # of the iterations, by which no plot is scaled: the first errors would flatten all others
 
 
 class RecordEvery(Callback):
-    """Before the first training batch, after every `n`-th and at the end of the fit, takes loss and metrics over all
-    rows of training, validation and test; nothing is validated, and no line printed, after an epoch, so that callbacks
-    which watch a validated number, such as SaveBest, or work after a validation, have none, which is warned of. For
-    fits of many short epochs, such as full-batch descent: `learn.fit(1000, lr=10, cbs=RecordEvery(100))`.
+    """Records loss and metrics over all rows of the training, validation and test parts: before the first training
+    batch, after every `n`-th one and at the end of the fit. For fits of many short epochs, such as full-batch descent:
+    `learn.fit(1000, lr=10, cbs=RecordEvery(100))`.
 
-    What is looked at is what a validation would see (averaged weights, where these are kept), and the loss is without
-    terms. Training goes on with the same bits as without it. `rows` is a dict a look, which run on from fit to fit;
-    about 20 of a fit are printed."""
+    In such a fit nothing is validated or printed after an epoch, so callbacks that watch a validated number, such as
+    SaveBest, or that work after a validation, do nothing; a CollabWarning says so. Recorded is what a validation would
+    see, averaged weights if there are any, and the loss without terms. Training goes on with the same bits as without
+    this callback. `rows` has one dict per recording, from fit to fit; about 20 of each fit are printed."""
 
-    order = -60         # its cancel comes before anybody's validation begins
+    order = Order.RECORD_EVERY
 
     def __init__(self, n: int):
         if n < 1:
-            raise ValueError(f"something is recorded every 1 or more iterations, got {n}")
+            raise ValueError(f"n, the iterations between two recordings, must be at least 1, got {n}")
         self.n, self.iteration = n, 0
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, float]] = []
         self.printed = -1                   # the iteration of the last line
 
     def frame(self) -> pd.DataFrame:
-        """One row a look: iteration, then loss and metrics of each part, such as train_loss, train_rmse, valid_loss."""
+        """One row per recording: iteration, then loss and metrics of each part, such as train_loss, train_rmse,
+        valid_loss."""
         return pd.DataFrame(self.rows)
 
     def plot(self, ax: Axes | None = None, what: Sequence[str] | str | None = None) -> Axes:
@@ -75,8 +77,8 @@ class RecordEvery(Callback):
         idle = [cb for cb in learn.cbs if hasattr(cb, "after_validate") and not isinstance(cb, Tracker)
                 and not any(cb is one for one in self._called())]
         if idle:
-            warn(f"{', '.join(map(repr, idle))} work after a validation, and {self} validates after no epoch: they do "
-                 "nothing in this fit")
+            warn(f"{', '.join(map(repr, idle))} work after a validation, and {self} leaves those out: they do nothing "
+                 "in this fit")
         learn.progress.epochs, self.printed = False, -1
 
     def cleanup_fit(self) -> None:
@@ -87,52 +89,50 @@ class RecordEvery(Callback):
 
     def before_batch(self) -> None:
         if self.learn.training and not self.iteration and not self.rows:
-            self._look(0)
+            self._record(0)
 
     def after_batch(self) -> None:
         if self.learn.training:
             self.iteration += 1
             if self.iteration % self.n == 0:
-                self._look(self.iteration // self.n)
+                self._record(self.iteration // self.n)
 
     def after_fit(self) -> None:
         if self.iteration and (not self.rows or self.rows[-1]["iteration"] < self.iteration):
-            self._look(0)
+            self._record(0)
         elif self.iteration and self.printed < self.iteration:
             self._print()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"iteration": self.iteration, "rows": self.rows}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.iteration, self.rows = state["iteration"], list(state["rows"])
 
     def __repr__(self) -> str:
         return f"RecordEvery({self.n})"
 
     def _called(self) -> list[Callback]:
-        """Whoever prepares a validation."""
-        return [cb for cb in self.learn.cbs if (cb.looks or hasattr(cb, "before_validate"))
+        """The callbacks that prepare a validation."""
+        return [cb for cb in self.learn.cbs if (cb.in_eval or hasattr(cb, "before_validate"))
                 and cb is not self and cb is not self.learn.progress]
 
-    def _look(self, count: int) -> None:
-        """A validation of each part, with whoever prepares one; what they put into the model is put back, and what
-        they keep of it. Printed if `count` is a multiple of what keeps the table short."""
+    def _record(self, count: int) -> None:
+        """Validate each part with the callbacks that prepare a validation; the model and their attributes are restored.
+        The row is printed if `count` is a multiple of a number that keeps the table short."""
         learn, called = self.learn, self._called()
-        row: dict[str, Any] = {"iteration": self.iteration}
-        looks = learn.n_epochs * len(learn.batches) // self.n
+        row: dict[str, float] = {"iteration": self.iteration}
+        planned = learn.n_epochs * len(learn.batches) // self.n
         kept = [(cb, dict(vars(cb))) for cb in called]
         with learn.untouched(weights=True), learn.calling(called):
-            for name in PARTS:
-                if (part := getattr(learn.data, name, None)) is not None:
-                    ordered = getattr(part, "in_order", None)       # a DataLoader has a flag of that name
-                    learn._go_over(ordered() if callable(ordered) else part, training=False)
-                    row |= {f"{name}_{key}": value for key, value in learn.scores.values.items()}
+            for name, part in parts_of(learn.data).items():
+                learn._go_over(unshuffled(part), training=False)
+                row |= {f"{name}_{key}": value for key, value in learn.scores.values.items()}
         for cb, attributes in kept:
             vars(cb).clear()
             vars(cb).update(attributes)
         self.rows.append(row)
-        if count % max(1, math.ceil(looks / LINES)) == 0:
+        if count % max(1, math.ceil(planned / LINES)) == 0:
             self._print()
 
     def _print(self) -> None:

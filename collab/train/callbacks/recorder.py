@@ -1,4 +1,4 @@
-"""Recorder: what happened in training, batch by batch and epoch by epoch, and its plots."""
+"""Recorder: the history of training, batch by batch and epoch by epoch, and its plots."""
 
 from __future__ import annotations
 
@@ -13,36 +13,40 @@ import torch
 from torch import Tensor
 
 from ...errors import warn
-from ..callback import Callback
+from ..callback import Callback, State
 from ..optim import get_hyper
+from .order import Order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from ..lr_find import Curve
 
 Batch = tuple[float, dict[str, float], int, float | None, float | None]     # loss, its parts, rows, lr, momentum
 FLUSH = 1024    # losses wait on the device in groups of this size, so that no batch waits for the device
 
 
 class Recorder(Callback):
-    """`losses`, `lrs` and `moms` of every training batch; `rows`, a dict an epoch: epoch, train_loss, what was noted of
-    its parts, valid_loss, the metrics, and the seconds it took. The history runs on from fit to fit."""
+    """The history of a learner, continued from fit to fit: `losses`, `lrs` and `moms` of every training batch, and
+    `rows`, one dict per epoch with epoch, train_loss, the parts of it that were noted, valid_loss, the metrics, and the
+    seconds it took."""
 
-    order = -10     # callbacks of the usual order 0 find its row after an epoch
+    order = Order.RECORDER
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
-        self.ends: list[int] = []               # batches that were done at the end of each epoch
+        self.ends: list[int] = []               # batches done by the end of each epoch
         self._batches: list[Batch] = []
         self._waiting: list[tuple[Tensor, dict[str, Tensor], int, float | None, float | None]] = []  # on the device
-        self._noted: dict[str, Tensor] = {}     # of the batch that is under way
+        self._noted: dict[str, Tensor] = {}     # of the current batch
         self._start = 0                         # the first batch of this epoch
-        self._said = False                      # in this fit, that a loss is not finite
+        self._said = False                      # whether a loss that is not finite was warned of in this fit
         self.started = time.perf_counter()
-        self.lr_find: tuple[Any, dict[str, float]] | None = None
+        self.lr_find: tuple[Curve, dict[str, float | None]] | None = None       # the last one, and its suggestions
 
     @property
     def n_batches(self) -> int:
-        """How many training batches there were, that under way among them; asking does not wait for the device."""
+        """The number of training batches so far, the current one included; asking does not wait for the device."""
         return len(self._batches) + len(self._waiting)
 
     @property
@@ -52,32 +56,32 @@ class Recorder(Callback):
 
     @property
     def lrs(self) -> list[float | None]:
-        """The learning rate of every training batch, that of the last parameter group."""
+        """The learning rate of the last parameter group in every training batch."""
         return [lr for *_, lr, _ in self._flushed()]
 
     @property
     def moms(self) -> list[float | None]:
-        """The momentum (beta 1 where there are betas) of every training batch; None where there is none."""
+        """The momentum (beta 1 where there are betas) in every training batch; None without momentum."""
         return [mom for *_, mom in self._flushed()]
 
     @property
     def parts(self) -> pd.DataFrame:
-        """What was noted of the loss of every training batch, such as the terms of `LossTerms`: a row a batch and a
-        column a name; NaN where there was none."""
+        """The parts of the loss that were noted, such as the terms of `LossTerms`: one row per training batch, one
+        column per name, NaN where a batch has none."""
         return pd.DataFrame([parts for _, parts, *_ in self._flushed()], dtype=np.float32)
 
     def note(self, **parts: Tensor) -> None:
-        """Numbers of the training batch that is under way, detached and of shape (), to be kept beside its loss: to be
-        called before the Recorder's own `after_loss`. The epoch's row has their means over its rows."""
+        """Keep numbers beside the loss of the current training batch: detached tensors of shape (). To be called before
+        the Recorder's own `after_loss`. The epoch's row has their means over the rows of its batches."""
         self._noted |= parts
 
     def smooth_losses(self, beta: float = 0.98) -> np.ndarray:
-        """Exponentially weighted mean of the losses, divided by 1 - beta^t for the start at zero."""
+        """Exponentially weighted mean of the losses, corrected for its start at zero by 1 / (1 - beta^t)."""
         losses = pd.Series(self.losses.astype(np.float64))
         return losses.ewm(alpha=1 - beta, adjust=True).mean().to_numpy()
 
     def frame(self) -> pd.DataFrame:
-        """One row an epoch."""
+        """One row per epoch."""
         return pd.DataFrame(self.rows)
 
     def before_fit(self) -> None:
@@ -110,20 +114,20 @@ class Recorder(Callback):
         self.ends.append(len(self._batches))
         name, loss = "training", row["train_loss"]
         if math.isfinite(loss) and self.learn.scores.n:
-            name, loss = "validation", row.get("valid_loss", loss)      # the last step may have been the one too many
+            name, loss = "validation", row.get("valid_loss", loss)      # the epoch's last step may have been the one
         if batches and not math.isfinite(loss) and not self._said:
             self._said = True
             warn(f"the {name} loss of epoch {row['epoch']} is {loss}: the weights are of no use any more; begin again "
                  "with a lower learning rate")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         losses, _, sizes, lrs, moms = zip(*self._flushed()) if self._flushed() else ([], [], [], [], [])
         return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(losses), "sizes": torch.tensor(sizes),
                 "lrs": _or_nan(lrs), "moms": _or_nan(moms), "start": self._start,
                 "parts": {name: torch.tensor(part.to_numpy()) for name, part in self.parts.items()},
                 "seconds": time.perf_counter() - self.started}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.rows, self.ends, self._waiting = list(state["rows"]), list(state["ends"]), []
         parts: list[dict[str, float]] = [{} for _ in state["sizes"]]
         for name, values in state.get("parts", {}).items():
@@ -134,11 +138,11 @@ class Recorder(Callback):
         self._start, self.started = state["start"], time.perf_counter() - state["seconds"]
 
     def _flushed(self) -> list[Batch]:
-        """All batches, those that waited on the device too."""
+        """All batches, including those that waited on the device."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             flat = [t for loss, parts, *_ in waiting for t in (loss, *parts.values())]
-            values = iter(torch.stack(flat).float().tolist())       # in one go: each read waits for the device
+            values = iter(torch.stack(flat).float().tolist())       # at once, since each read waits for the device
             self._batches += [(next(values), {name: next(values) for name in parts}, *rest)
                               for _, parts, *rest in waiting]
         return self._batches
@@ -208,7 +212,7 @@ class Recorder(Callback):
 
 
 def _means(batches: list[Batch]) -> dict[str, float]:
-    """The means over rows of the loss and of its parts."""
+    """The means of the loss and of its parts over the rows of the batches."""
     sums: dict[str, tuple[float, int]] = {}
     for loss, parts, rows, *_ in batches:
         for name, value in (("loss", loss), *parts.items()):

@@ -1,46 +1,34 @@
-"""Checkpoints in the middle of a fit, and going on from one as if nothing had happened."""
+"""Checkpoints in the middle of a fit, and resuming from one as if nothing had happened."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from ...errors import warn
 from ...files import not_a_folder, read_tree, write_tree
-from ...loaders import generator_of
 from ..callback import Callback
 from ..events import CancelBatch, CancelEpoch
-from ..fingerprint import differences, fingerprint
-from ..state import check_state, learner_state, restore_state
-from .seeded import random_state, set_random_state
+from ..fingerprint import Fingerprint, differences, fingerprint
+from ..state import LearnerState, check_state, learner_state, restore_state
+from .order import Order
+from .seeded import Drawn, draw_again, drawn_with
 from .steps import ShortEpoch
 
 
-def _drawn(batches: Any) -> dict[str, Any]:
-    """The random states that batches are drawn with: torch's, and that of their own generator."""
-    generator = generator_of(batches)
-    return {"random": random_state(), "batches": None if generator is None else generator.get_state()}
-
-
-def _draw_again(batches: Any, states: dict[str, Any]) -> None:
-    set_random_state(states["random"])
-    if (generator := generator_of(batches)) is not None and states["batches"] is not None:
-        generator.set_state(states["batches"])
-
-
 class EpochStart(Callback):
-    """Remembers what fit this is, where a `Checkpoint` is written or resumed, and the random states in which the epoch
-    began: from them its order of batches can be drawn again. What validation draws is put back, so that training draws
-    the same with and without it. `began` is how many training batches the learner had behind it when the fit began;
-    `cut_off`, where the last fit ended by Ctrl-C or an error, that and how many it had then."""
+    """Remembers the random states at the start of the epoch, from which its order of batches can be drawn again, and,
+    where a `Checkpoint` is written or resumed, the fingerprint of the fit. Restores the random states after a
+    validation, so that training draws the same numbers with and without one. `began` is the number of training batches
+    that the learner had done when the fit began. If Ctrl-C or an error ended the last fit, `cut_off` is that number and
+    the one at its end."""
 
-    order = -90
+    order = Order.EPOCH_START
 
     def __init__(self) -> None:
-        self.drawn: dict[str, Any] = {}
-        self.fit: dict[str, Any] = {}
-        self.apart: dict[str, Any] | None = None        # before a validation
+        self.drawn: Drawn = {"random": [], "batches": None}
+        self.fit: Fingerprint = {}
+        self.apart: Drawn | None = None                 # before a validation
         self.began = 0
         self.cut_off: tuple[int, int] | None = None
 
@@ -50,14 +38,14 @@ class EpochStart(Callback):
         self.fit = fingerprint(self.learn) if asked else {}
 
     def before_train(self) -> None:
-        self.drawn = _drawn(self.learn.data.train)
+        self.drawn = drawn_with(self.learn.data.train)
 
     def before_validate(self) -> None:
-        self.apart = _drawn(self.learn.data.valid)
+        self.apart = drawn_with(self.learn.data.valid)
 
     def cleanup_validate(self) -> None:
         if self.apart is not None:
-            _draw_again(self.learn.data.valid, self.apart)
+            draw_again(self.learn.data.valid, self.apart)
             self.apart = None
 
     def cleanup_fit(self) -> None:
@@ -65,16 +53,16 @@ class EpochStart(Callback):
 
 
 class Checkpoint(Callback):
-    """Writes the whole state to `path` every `every` training batches (None: at the end of every epoch's), so that
-    `fit(..., resume=path)` can go on from there. The write is atomic: there is always one whole file. A batch that was
-    cancelled is not a place to go on from: an epoch whose last batch was cancelled is not written at its end. A fit
-    that trained without coming to any such place is warned of."""
+    """Writes the whole state to `path` after every `every`-th training batch, by default after the last one of each
+    epoch, so that `fit(..., resume=path)` can go on from there. The write is atomic: there is always one whole file.
+    Nothing is written after a batch that was cancelled, even if it is the last of its epoch. A fit that ends without
+    any checkpoint does so with a CollabWarning."""
 
-    order = 100
+    order = Order.CHECKPOINT
 
     def __init__(self, path: str | Path, every: int | None = None):
         if every is not None and every < 1:
-            raise ValueError(f"a checkpoint is written every 1 or more batches, got {every}")
+            raise ValueError(f"every, the batches from one checkpoint to the next, must be at least 1, got {every}")
         self.path, self.every = Path(path), every
         self.trained = self.written = 0         # batches and checkpoints of this fit
 
@@ -105,8 +93,8 @@ class Checkpoint(Callback):
 
 
 def resuming(resume: str | Path | None, cbs: Iterable[Callback]) -> list[Resume]:
-    """What a fit with these callbacks goes on from: the checkpoint at the path `resume`; with "auto" the one of the
-    `Checkpoint` among them, if its file is there. Raises ValueError for "auto" without exactly one Checkpoint."""
+    """The callback that resumes a fit, if any: from the checkpoint at the path `resume`, or with "auto" from that of
+    the `Checkpoint` among `cbs`, if its file exists. Raises ValueError for "auto" without exactly one Checkpoint."""
     if resume != "auto":
         return [] if resume is None else [Resume(resume)]
     checkpoints = [cb for cb in cbs if isinstance(cb, Checkpoint)]
@@ -117,24 +105,24 @@ def resuming(resume: str | Path | None, cbs: Iterable[Callback]) -> list[Resume]
 
 
 class Resume(Callback):
-    """Skips to where the checkpoint at `path` was written, puts its state back there, and then does nothing more.
+    """Skips to the batch after which the checkpoint at `path` was written, restores its state, and then does nothing.
 
     Epochs and batches that were done are skipped, not trained again; the order of the interrupted epoch's batches is
-    drawn again from the state in which it began. Raises ValueError, before anything is changed, for a file of another
-    kind, for one of a fit that differs in its data, batches, schedule, hyper-parameters, model or optimizer, and where
-    this learner has trained since that fit began, which would be lost: unless it did so in that fit alone, and was cut
-    off. A checkpoint of a fit's last batch leaves nothing to train, which is warned of."""
+    drawn again from the random states at its start. A checkpoint of a fit's last batch leaves nothing to train, which a
+    CollabWarning says.
+    Raises ValueError, before anything is changed, for a file of another kind; for a fit that differs in its data,
+    batches, schedule, hyper-parameters, model or optimizer; and if this learner has trained since that fit began, other
+    than in that very fit, since that training would be lost."""
 
-    order = -80
+    order = Order.RESUME
+    run_after = (ShortEpoch,)       # so that the number of batches is known
 
     def __init__(self, path: str | Path):
         self.path = path
-        self.state: dict[str, Any] | None = None
-
-    run_after = (ShortEpoch,)       # so that the number of batches is known
+        self.state: LearnerState | None = None
 
     def before_fit(self) -> None:
-        state = read_tree(self.path)
+        state: LearnerState = read_tree(self.path)
         if not isinstance(state, dict) or not {"done", "per_epoch", "start", "fit", "began"} <= set(state):
             raise ValueError(f"{self.path} was not written by a Checkpoint in the middle of a fit; load it with "
                              "learn.load(path)")
@@ -161,7 +149,7 @@ class Resume(Callback):
             if (n := self.state["per_epoch"]) != len(self.learn.batches):
                 raise ValueError(f"{self.path} was written in a fit with {n} batches an epoch, this one has "
                                  f"{len(self.learn.batches)}; resume with the same ShortEpoch")
-            _draw_again(self.learn.data.train, self.state["start"])
+            draw_again(self.learn.data.train, self.state["start"])
 
     def before_batch(self) -> None:
         if self.state and self.learn.training:

@@ -1,22 +1,22 @@
-"""Scores: the loss and the metrics over a whole set; Collect: its predictions."""
+"""Scores: loss and metrics over a whole set; Collect: its predictions."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...metrics import Metric
 from ..callback import Callback
+from .order import Order
 
 
 class Scores(Callback):
-    """After each pass over validation rows, `values` holds {"loss": ..., metric: ...} over all of them.
+    """Evaluates loss and metrics in each validation: afterwards `values` is {"loss": ..., metric: ...} over all rows,
+    and `n` their number.
 
-    Raises TypeError at a batch, of training too, whose loss is not a tensor of shape ()."""
+    Raises TypeError at the first batch, in training too, whose loss is not a tensor of shape ()."""
 
-    order = -20
+    order = Order.SCORES
 
     def __init__(self, metrics: list[Metric]):
         self.metrics = metrics
@@ -25,7 +25,7 @@ class Scores(Callback):
 
     @property
     def modes(self) -> dict[str, str | None]:
-        """Column -> which values of it are better, "min" or "max"."""
+        """Which values of each column are better, "min" the smaller or "max" the larger ones; None if unknown."""
         return {"valid_loss": "min", "train_loss": "min"} | {metric.name: metric.mode for metric in self.metrics}
 
     def before_validate(self) -> None:
@@ -34,7 +34,7 @@ class Scores(Callback):
             metric.reset()
 
     def after_loss(self) -> None:
-        loss: Any = self.learn.loss
+        loss: object = self.learn.loss
         if not isinstance(loss, Tensor) or loss.dim():
             raise TypeError("a loss must be one number, a tensor of shape (), but that of this batch is "
                             f"{f'of shape {tuple(loss.shape)}' if isinstance(loss, Tensor) else repr(loss)}; take its "
@@ -53,7 +53,7 @@ class Scores(Callback):
 
 
 class Collect(Callback):
-    """Keeps what is reported for every batch, and its targets, on the CPU."""
+    """Keeps the reported predictions and the targets of every batch, on the CPU."""
 
     def __init__(self) -> None:
         self.preds: list[Tensor] = []

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
-from ..callback import Callback
+from ..callback import Callback, State
 from ..schedule import ParamScheduler
 from .averaging import Averaging
+from .order import Order
 from .trackers import SaveBest
 
 
 class Snapshots(Callback):
-    """Copies the weights at the end of every cycle of `fit_sgdr`, or, with `every`, every so many epochs, counted back
-    from the last one; and when the fit ends in the usual way, the learner goes on with `combine(models)` of the last
-    `n` copies (None: of all), and with a fresh optimizer (Huang et al. 2017, "Snapshot Ensembles: Train 1, get M for
+    """Copies the weights at the end of every cycle of `fit_sgdr` or, with `every`, every so many epochs, counted back
+    from the last one. When the fit has come to its end, the learner goes on with `combine(models)` of the last `n`
+    copies (None: all of them) and with a fresh optimizer (Huang et al. 2017, "Snapshot ensembles: train 1, get M for
     free").
 
-    Validation during the fit is that of the weights in training; `learn.validate()` afterwards is that of the whole.
-    A fit that is cancelled or interrupted leaves the model as it is then, and what was copied in `snapshots`, the
-    weights by name, from which `combined()` makes the model that it would have been. An epoch whose training part
-    CancelTrain ended is copied too.
-    Raises ValueError for `n` or `every` below 1, TypeError in a fit that has no cycles and without `every`, or beside
-    a callback that puts weights of its own into the model when the fit is over."""
+    During the fit, the weights in training are validated; afterwards `learn.validate()` evaluates the combination.
+    A fit that is cancelled or interrupted leaves the model as it is then, and the copies made so far in `snapshots`,
+    weights by name, from which `combined()` makes a model. Epochs that CancelTrain cut short are copied too.
+    Raises ValueError for `n` or `every` below 1; before training, TypeError for a fit without cycles if there is no
+    `every`, or beside another callback that replaces the model's weights when the fit is over."""
 
-    order = 85      # after whoever else ends with the fit, before row 0 is filled
+    order = Order.SNAPSHOTS
 
-    def __init__(self, combine: Callable[[Sequence[nn.Module]], nn.Module], n: int | None = None,
+    def __init__(self, combine: Callable[[Sequence[nn.Module]], nn.Module], n: int | None = None, *,
                  every: int | None = None):
         for name, value in (("n", n), ("every", every)):
             if value is not None and value < 1:
@@ -57,7 +56,7 @@ class Snapshots(Callback):
     def after_train(self) -> None:
         self._take()
 
-    def after_epoch(self) -> None:      # of an epoch whose training part was cancelled
+    def after_epoch(self) -> None:      # for an epoch whose training part was cancelled
         self._take()
 
     def _take(self) -> None:
@@ -75,15 +74,15 @@ class Snapshots(Callback):
         self.whole = False
 
     def combined(self) -> nn.Module:
-        """`combine` of models with the weights that were copied."""
+        """Combine models with the copied weights by `combine`."""
         models = [copy.deepcopy(self.learn.model) for _ in self.snapshots]
         for model, weights in zip(models, self.snapshots):
             model.load_state_dict(weights)
         return self.combine(models)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"snapshots": self.snapshots}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.snapshots = [{name: t.to(self.learn.device) for name, t in weights.items()}
                           for weights in state["snapshots"]]

@@ -1,21 +1,23 @@
-"""Callbacks that change the single step: clipping, accumulation, mixed precision, short epochs."""
+"""Callbacks that change single steps: clipping, accumulation, mixed precision, threads, short epochs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from itertools import islice
 from numbers import Real
-from typing import Any
+from typing import TypeGuard
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ...errors import warn
-from ..callback import Callback
+from ...loaders import Batches
+from ..callback import Callback, State
 from ..events import CancelBatch, CancelStep, CancelTrain
+from .order import Order
 
 
 class GradientClip(Callback):
@@ -23,8 +25,8 @@ class GradientClip(Callback):
 
     Raises ValueError for a `max_norm` that is not above 0."""
 
-    order = 30      # after accumulation has decided that there is a step
-    looks = True    # a range test is of the steps that training takes
+    order = Order.CLIP
+    in_eval = True  # so that lr_find takes the steps that training takes
 
     def __init__(self, max_norm: float):
         self.max_norm = number("max_norm", max_norm)
@@ -34,14 +36,15 @@ class GradientClip(Callback):
 
 
 class GradientAccumulation(Callback):
-    """One step for every `n` rows of training, as if they had been one batch: gradients are weighted by their rows and
-    divided by the rows of the step, so that a loss that is a mean over the batch gives the mean over all of them.
-    The rows that are left at the end of an epoch make a step of their own, also where its last batch or the rest of it
-    was cancelled. Rows whose step another callback leaves out count towards the next one. Raises ValueError for an `n`
-    that is not a whole number above 0."""
+    """Takes one step for every `n` rows of training, as if they were one batch: each batch's gradients are weighted by
+    its rows and divided by the rows of the step, so that the mean loss of each batch gives the mean over all rows.
 
-    order = 20
-    looks = True        # a range test is of the steps that training takes
+    The rows left at the end of an epoch make a step of their own, even if its last batch, or the rest of it, is
+    cancelled. Rows whose step another callback skips count towards the next one. Raises ValueError for an `n` that is
+    not a whole number above 0."""
+
+    order = Order.ACCUMULATION
+    in_eval = True      # so that lr_find takes the steps that training takes
 
     def __init__(self, n: int):
         self.n = whole("n", n)
@@ -49,8 +52,8 @@ class GradientAccumulation(Callback):
 
     def _begin(self) -> None:
         self.rows = 0               # in the gradients
-        self.divided = False        # whether these are the mean over the rows, and no longer the sum
-        self.last = False           # whether nothing more comes before the step
+        self.divided = False        # whether these are the mean over the rows, rather than the sum
+        self.last = False           # whether no further batch comes before the step
 
     before_train = _begin
 
@@ -58,9 +61,9 @@ class GradientAccumulation(Callback):
         learn = self.learn
         if learn.training:
             rows = len(learn.yb)
-            learn.loss.register_hook(lambda grad: self._weighted(grad, rows))   # the recorded loss stays what it was
+            learn.loss.register_hook(lambda grad: self._weighted(grad, rows))   # the recorded loss stays as it is
 
-    def _weighted(self, grad: torch.Tensor, rows: int) -> torch.Tensor:
+    def _weighted(self, grad: Tensor, rows: int) -> Tensor:
         self.rows += rows
         return grad * rows
 
@@ -75,7 +78,7 @@ class GradientAccumulation(Callback):
         self._begin()
 
     def after_batch(self) -> None:
-        if self.divided:            # another callback left the step out
+        if self.divided:            # another callback skipped the step
             scale_gradients(self.learn.model, self.rows)
             self.divided = False
 
@@ -85,7 +88,7 @@ class GradientAccumulation(Callback):
         run = self.learn.run
         if self.rows:
             self.last = True
-            with suppress(CancelStep, CancelBatch, CancelTrain):    # those before this one have had their say
+            with suppress(CancelStep, CancelBatch, CancelTrain):    # callbacks before this one were asked already
                 run.emit_from(self, "after_backward")
                 run.step()
                 run.emit("after_step")
@@ -98,42 +101,43 @@ class GradientAccumulation(Callback):
             self.learn.opt.zero_grad()
             self._begin()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"rows": self.rows}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.rows = state["rows"]
 
 
 class MixedPrecision(Callback):
     """Computes scores under torch's autocast: matrix products, such as the layers of a network, in bfloat16 (CPU and
-    CUDA) or float16 (CUDA, with a scaled loss: Micikevicius et al. 2018); weights, loss and what is reported stay
+    CUDA) or float16 (CUDA, with a scaled loss: Micikevicius et al. 2018); weights, loss and reported predictions stay
     float32. Applies to validation and `get_preds` too.
 
-    A fit warns where its first batch has nothing that is cast: dot models gather, multiply and add, and take a matrix
-    product for batches of 16,384 rows and more alone."""
+    A fit whose first batch has nothing to cast gives a CollabWarning: dot models gather, multiply and add, and use a
+    matrix product only for batches of 16,384 rows or more. Raises ValueError for another dtype and, before training,
+    for float16 without a CUDA device."""
 
-    order = 25      # between accumulation and clipping: gradients are unscaled once a step
-    looks = True
+    order = Order.MIXED_PRECISION
+    in_eval = True
 
     def __init__(self, dtype: torch.dtype = torch.bfloat16):
         if dtype not in (torch.bfloat16, torch.float16):
             raise ValueError(f"mixed precision is torch.bfloat16 or torch.float16, got {dtype}")
         self.dtype = dtype
         self.scaler = _scaler(dtype)
-        self.unscaled = False       # whether the gradients are without the scale of the loss
-        self.checked = False        # whether anything is cast in the model
+        self.unscaled = False       # whether the scale of the loss was taken out of the gradients
+        self.checked = False        # whether it was checked that the model has something to cast
 
     def before_fit(self) -> None:
         self.checked = False
         if self.dtype is torch.float16 and self.learn.device.type != "cuda":
             raise ValueError("float16 needs a CUDA device; on a CPU use MixedPrecision(torch.bfloat16)")
-        self._begin_step()          # the fit before may have been cut off in mid-step
+        self._begin_step()          # an earlier fit may have been cut off in the middle of a step
 
     def predict(self) -> None:
         learn, kinds = self.learn, set[torch.dtype]()
 
-        def seen(saved: torch.Tensor) -> torch.Tensor:
+        def seen(saved: Tensor) -> Tensor:
             kinds.add(saved.dtype)
             return saved
         check, self.checked = learn.training and not self.checked, self.checked or learn.training
@@ -159,22 +163,22 @@ class MixedPrecision(Callback):
         self.unscaled = False
 
     def after_batch(self) -> None:
-        if self.unscaled:           # another callback left the step out: what comes is added to these gradients
+        if self.unscaled:           # another callback skipped the step: the next gradients are added to these
             self._begin_step()
             scale_gradients(self.learn.model, self.scaler.get_scale())
 
     cleanup_batch = cleanup_train = after_batch
 
     def _begin_step(self) -> None:
-        """A scaler that knows of no gradients, with the scale of the one before."""
+        """Replace the scaler by one that has seen no gradients, with the scale of the old one."""
         state, self.scaler, self.unscaled = self.scaler.state_dict(), _scaler(self.dtype), False
         if state:
             self.scaler.load_state_dict(state)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"scaler": self.scaler.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
 
@@ -184,13 +188,13 @@ def _scaler(dtype: torch.dtype) -> torch.amp.GradScaler:
 
 
 class Threads(Callback):
-    """Trains with `n` threads of the CPU. Batches of ratings are small: with one thread none waits for another, which
-    costs little on an idle machine, and when it is busy more than one can be many times slower.
+    """Trains with `n` threads of the CPU. Batches of ratings are small: several threads gain little on an idle machine,
+    and on a busy one, where they wait for each other, can be many times slower than one.
 
     Raises ValueError for an `n` that is not a whole number above 0."""
 
-    order = -95
-    looks = True
+    order = Order.THREADS
+    in_eval = True
 
     def __init__(self, n: int = 1):
         self.n = whole("n", n)
@@ -207,13 +211,14 @@ class Threads(Callback):
 
 
 class ShortEpoch(Callback):
-    """Cuts every epoch to its first `n` batches, or to a fraction of them where `n` is below 1; validation too, if
-    `valid`. Schedules go over the short epochs. Raises ValueError for an `n` that is neither."""
+    """Cuts every epoch to its first `n` batches, or to the first fraction `n` of them if it is below 1; with `valid`,
+    validation too. Schedules are stretched over the short epochs. Raises ValueError for an `n` that is neither a
+    fraction above 0 nor a whole number."""
 
-    order = -50
+    order = Order.SHORT_EPOCH
 
     def __init__(self, n: float, valid: bool = False):
-        self.n, self.valid = number("n", n) if isinstance(n, Real) and n < 1 else whole("n", n), valid
+        self.n, self.valid = number("n", n) if _real(n) and n < 1 else whole("n", n), valid
 
     def before_train(self) -> None:
         self.learn.batches = First(self.learn.batches, self.n)
@@ -224,16 +229,16 @@ class ShortEpoch(Callback):
 
 
 class First:
-    """The first `n` of some batches (at least one), or the first fraction `n` of them."""
+    """The first `n` of some batches, or the first fraction `n` of them, but at least one."""
 
-    def __init__(self, batches: Any, n: float):
+    def __init__(self, batches: Batches, n: float):
         self.batches = batches
         self.n = min(len(batches), int(n) if n >= 1 else max(1, round(n * len(batches))))
 
     def __len__(self) -> int:
         return self.n
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Sequence[Tensor]]:
         return islice(iter(self.batches), self.n)
 
 
@@ -245,19 +250,19 @@ def scale_gradients(model: nn.Module, by: float) -> None:
             p.grad *= by
 
 
-def whole(name: str, n: Any, least: int = 1) -> int:
-    """`n` as a number of things. Raises ValueError unless it is whole and at least `least`."""
+def whole(name: str, n: object, least: int = 1) -> int:
+    """Check that `n` is a whole number of at least `least`. Raises ValueError, with `name`, unless it is."""
     if not _real(n) or not least <= n < math.inf or n != int(n):
         raise ValueError(f"{name} must be a whole number, at least {least}, got {n!r}")
     return int(n)
 
 
-def number(name: str, value: Any) -> float:
-    """Raises ValueError unless `value` is a finite number above 0."""
+def number(name: str, value: object) -> float:
+    """Check that `value` is a finite number above 0. Raises ValueError, with `name`, unless it is."""
     if not _real(value) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
     return float(value)
 
 
-def _real(value: Any) -> bool:
+def _real(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and not isinstance(value, bool)

@@ -3,60 +3,73 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import torch
+from torch import Tensor, nn
 
 from ...errors import warn
 from ...files import not_a_folder, write_tree
 from ...metrics import known_mode
-from ..callback import Callback
+from ..callback import Callback, State
 from ..events import CancelFit
 from ..optim import set_hyper
 from ..schedule import ParamScheduler
 from ..state import learner_state
+from .order import Order
 from .steps import whole
 
 SIGNS = {"min": 1, "max": -1}
 
 
+@runtime_checkable
+class Recording(Protocol):
+    """A callback that adds columns to the history, and says which values of each are better."""
+
+    @property
+    def modes(self) -> Mapping[str, str | None]:
+        """Column -> "min" if smaller values are better, "max" if larger ones are, None if that cannot be said."""
+        ...
+
+
 def needs_recorder(cb: Callback) -> None:
-    """Raises TypeError where the Recorder, whose rows `cb` reads, was removed."""
+    """Raise TypeError if the Recorder, whose rows `cb` reads, was removed."""
     if cb.learn.recorder not in cb.learn.cbs:
         raise TypeError(f"{cb} reads the history of the Recorder, which was removed")
 
 
 class Tracker(Callback):
-    """Follows `monitor`, a column of the recorder's frame. `best` is the best value of this fit so far, `waited` the
-    epochs since. An epoch in which it was not measured (its validation was cancelled, or it is NaN beside a loss that
-    is not) does not count; a fit without any such measurement is warned of.
+    """Follows `monitor`, a column of the recorder's frame. `best` is its best value in this fit so far, `waited` the
+    number of epochs since. Epochs that did not measure it (their validation was cancelled, or it is NaN beside a finite
+    loss) do not count; a fit that never measured it ends with a CollabWarning.
 
     `mode` is "min", "max" or "auto": the direction that the metric states (`Metric.mode`), or the callback that records
-    the column (a dict `modes`), or its name (`known_mode`). A change counts when it is better by more than `min_delta`.
-    Raises ValueError for another mode and, before training, for "auto" where none of these says a direction."""
+    the column (`Recording.modes`), or its name (`known_mode`). A value is better if it is so by more than `min_delta`.
+    Raises ValueError for another mode and, before training, for "auto" if none of these gives a direction."""
 
-    order = 80          # after whoever records or prints the epoch: this may be the last one
+    order = Order.TRACKER
 
-    def __init__(self, monitor: str = "valid_loss", mode: str = "auto", min_delta: float = 0.0):
+    def __init__(self, monitor: str = "valid_loss", mode: str = "auto", *, min_delta: float = 0.0):
         if mode not in ("min", "max", "auto"):
             raise ValueError(f"mode {mode!r} is not one of 'min', 'max', 'auto'")
         self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
-        self.sign = SIGNS.get(mode, 0)      # 1 where less is better, -1 where more is; 0 before that is known
+        self.sign = SIGNS.get(mode, 0)      # 1 if less is better, -1 if more is, 0 until that is known
         self.best, self.waited = math.inf, 0
-        self.begun = self.measured = False  # whether an epoch of this fit has begun; whether one was measured
+        self.begun = self.measured = False  # whether an epoch of this fit has begun, and whether one was measured
 
     def before_fit(self) -> None:
         needs_recorder(self)
         self.sign = self._direction()
 
     def before_epoch(self) -> None:
-        if not self.begun:                  # not before: a fit that is refused forgets nothing
+        if not self.begun:                  # not in before_fit: a fit that is refused forgets nothing
             self.begun, self.measured = True, False
             self.begin()
 
     def begin(self) -> None:
-        """Forget what an earlier fit has left."""
+        """Forget the results of an earlier fit."""
         self.best, self.waited = self.sign * math.inf, 0
 
     def after_fit(self) -> None:
@@ -66,8 +79,8 @@ class Tracker(Callback):
     def cleanup_fit(self) -> None:
         self.begun = False
 
-    def look(self) -> bool:
-        """Whether this epoch is the best so far. Raises ValueError where `monitor` is not recorded."""
+    def improved(self) -> bool:
+        """Compare this epoch with the best one so far. Raises ValueError if `monitor` is not recorded."""
         row = self.learn.recorder.rows[-1]
         if self.monitor not in row:
             if "valid_loss" not in row and self.learn.data.valid is not None:
@@ -75,7 +88,7 @@ class Tracker(Callback):
             raise ValueError(f"{self} watches {self.monitor!r}, but what is recorded is {', '.join(row)}")
         now = row[self.monitor]
         if math.isnan(now) and math.isfinite(row.get("valid_loss", row["train_loss"])):
-            return False                    # such as ranking metrics that are measured every few epochs
+            return False                    # such as ranking metrics that are measured every few epochs only
         self.measured = True
         better = self.sign * (self.best - now) > self.min_delta
         if better:
@@ -84,50 +97,52 @@ class Tracker(Callback):
             self.waited += 1
         return better
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"monitor": self.monitor, "best": self.best, "waited": self.waited, "measured": self.measured}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.best, self.waited, self.measured = state["best"], state["waited"], state["measured"]
 
     def _direction(self) -> int:
         if self.mode in SIGNS:
             return SIGNS[self.mode]
-        stated = {name: mode for cb in self.learn.cbs for name, mode in getattr(cb, "modes", {}).items()}
+        stated = {name: mode for cb in self.learn.cbs if isinstance(cb, Recording) for name, mode in cb.modes.items()}
         mode = stated.get(self.monitor) or known_mode(self.monitor)
         if mode not in SIGNS:
-            what = ("of which nothing says whether less or more of it is better" if self.monitor in stated else
+            what = ("and nothing says whether less or more of it is better" if self.monitor in stated else
                     f"but what is recorded is {', '.join(stated)}; if it is a column of another callback")
-            raise ValueError(f"{self} watches {self.monitor!r}, {what}, say mode='min' or mode='max'")
+            raise ValueError(f"{self} watches {self.monitor!r}, {what}: say mode='min' or mode='max'")
         return SIGNS[mode]
 
 
 class EarlyStopping(Tracker):
-    """Ends the fit after `patience` epochs in a row without a better `monitor`."""
+    """Ends the fit after `patience` epochs in a row without a better value of `monitor` (see `Tracker` for `mode` and
+    `min_delta`). Raises ValueError for a `patience` that is not a whole number."""
 
-    def __init__(self, monitor: str = "valid_loss", patience: int = 1, mode: str = "auto", min_delta: float = 0.0):
-        super().__init__(monitor, mode, min_delta)
+    def __init__(self, monitor: str = "valid_loss", patience: int = 1, *, mode: str = "auto", min_delta: float = 0.0):
+        super().__init__(monitor, mode, min_delta=min_delta)
         self.patience = whole("patience", patience, least=0)
 
     def after_epoch(self) -> None:
-        if not self.look() and self.waited >= self.patience:
+        if not self.improved() and self.waited >= self.patience:
             raise CancelFit
 
 
 class SaveBest(Tracker):
-    """Keeps the weights of the epoch with the best `monitor`, as they were validated (averaged ones, where an average
-    is kept). With `restore`, the model has those of this fit when it is over; the optimizer stays as it is.
+    """Keeps the weights of the epoch with the best value of `monitor` (see `Tracker` for `mode` and `min_delta`), as
+    they were validated: the averaged ones under EMA or SWA. With `restore`, the model has them when the fit is over;
+    the optimizer stays as it is.
 
-    With `path` they are also in that file, written atomically each time. A callback that stays for several fits keeps
-    the best of all of them there: a worse fit leaves the file as it is."""
+    With `path`, they are also written to that file, atomically each time, together with the learner's state. A callback
+    that stays for several fits keeps the best of all of them there: a worse fit leaves the file alone."""
 
-    def __init__(self, monitor: str = "valid_loss", path: str | Path | None = None, restore: bool = True,
+    def __init__(self, monitor: str = "valid_loss", path: str | Path | None = None, *, restore: bool = True,
                  mode: str = "auto", min_delta: float = 0.0):
-        super().__init__(monitor, mode, min_delta)
+        super().__init__(monitor, mode, min_delta=min_delta)
         self.path, self.restore = path, restore
-        self.weights: dict[str, torch.Tensor] | None = None
+        self.weights: dict[str, Tensor] | None = None
         self.written: float | None = None       # the value of what is in the file
-        self.of: Any = None                     # the data and the model that it is of
+        self.of: tuple[object, nn.Module] | None = None         # the data and the model that this is of
 
     def before_fit(self) -> None:
         super().before_fit()
@@ -142,24 +157,24 @@ class SaveBest(Tracker):
 
     def before_epoch(self) -> None:
         super().before_epoch()
-        self.validated: dict[str, torch.Tensor] | None = None
+        self.validated: dict[str, Tensor] | None = None
 
     def after_validate(self) -> None:
         self.validated = self._copy()
 
     def after_epoch(self) -> None:
-        if self.look():
+        if self.improved():
             self.weights = self._copy() if self.validated is None else self.validated
             if self.path is not None and self._betters(Path(self.path)):
                 write_tree(self.path, {**learner_state(self.learn, without=self), "model": self.weights})
                 self.written = self.best
 
     def _betters(self, path: Path) -> bool:
-        """Whether this epoch is better than the one in the file, if there is one."""
+        """Whether this epoch is better than that in the file, or there is no file."""
         return (self.written is None or not path.exists()
                 or self.sign * (self.written - self.best) > self.min_delta)
 
-    def _copy(self) -> dict[str, torch.Tensor]:
+    def _copy(self) -> dict[str, Tensor]:
         return {name: t.detach().clone() for name, t in self.learn.model.state_dict().items()}
 
     def cleanup_fit(self) -> None:
@@ -167,23 +182,24 @@ class SaveBest(Tracker):
             self.learn.model.load_state_dict(self.weights)
         super().cleanup_fit()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {**super().state_dict(), "weights": self.weights, "written": self.written}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self.weights, self.written = state["weights"], state["written"]
 
 
 class ReduceLROnPlateau(Tracker):
-    """Multiplies the learning rates by `factor`, down to `min_lr`, after `patience` epochs without a better one. A rate
-    that is below `min_lr` stays as it is.
+    """Multiplies the learning rates by `factor`, down to `min_lr`, after `patience` epochs without a better value of
+    `monitor` (see `Tracker` for `mode` and `min_delta`). A rate below `min_lr` stays as it is.
 
-    It is for `fit`: a schedule, which sets the rate for every batch, would undo it, so with one it raises TypeError."""
+    It is for `fit`: a schedule, which sets the rate for every batch, would undo it. Raises TypeError, before training,
+    under such a schedule; ValueError for a `factor` that is not between 0 and 1."""
 
-    def __init__(self, monitor: str = "valid_loss", patience: int = 1, factor: float = 0.1, min_lr: float = 0.0,
+    def __init__(self, monitor: str = "valid_loss", patience: int = 1, *, factor: float = 0.1, min_lr: float = 0.0,
                  mode: str = "auto", min_delta: float = 0.0):
-        super().__init__(monitor, mode, min_delta)
+        super().__init__(monitor, mode, min_delta=min_delta)
         if not 0 < factor < 1:
             raise ValueError(f"factor must lie between 0 and 1, got {factor}")
         self.patience, self.factor, self.min_lr = whole("patience", patience, 0), factor, min_lr
@@ -195,7 +211,7 @@ class ReduceLROnPlateau(Tracker):
                 raise TypeError("ReduceLROnPlateau has no effect under a schedule of the rate; use it with fit")
 
     def after_epoch(self) -> None:
-        if not self.look() and self.waited >= self.patience:
+        if not self.improved() and self.waited >= self.patience:
             lrs = [min(group["lr"], max(group["lr"] * self.factor, self.min_lr))
                    for group in self.learn.opt.param_groups]
             set_hyper(self.learn.opt, lr=lrs)
@@ -203,9 +219,10 @@ class ReduceLROnPlateau(Tracker):
 
 
 class TerminateOnNaN(Callback):
-    """Ends the fit when the training loss is no longer finite, before that batch can reach the weights.
+    """Ends the fit when the training loss is no longer finite, before that batch changes the weights.
 
-    Looks at every `every`-th batch, since each look waits for the device; `stopped` says whether it ended the fit."""
+    It checks every `every`-th batch, since each check waits for the device. `stopped` says whether it ended the fit.
+    Raises ValueError for an `every` below 1."""
 
     def __init__(self, every: int = 1):
         if every < 1:

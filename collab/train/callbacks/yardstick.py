@@ -1,4 +1,4 @@
-"""MeanYardstick: says when training ends up worse than predicting the mean of all targets."""
+"""MeanYardstick: warns when training ends up worse than predicting the mean of all targets."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ import math
 import torch
 
 from ...errors import warn
+from ...loaders import columns_of
 from ..callback import Callback
 from .loss_terms import LossTerms
+from .order import Order
 from .seeded import untouched_randomness
 
-TOLERANCE = 0.05        # of the mean's loss: a model that has nothing to learn wavers about it
-STEPS = 100             # of AdamW, each of which moves a weight by the rate at most: no way from a start far off
-FALL = 0.01             # that is none
-ROWS = 1 << 20          # whose loss is taken at a time
+TOLERANCE = 0.05        # share of the mean's loss: a model with nothing to learn wavers about it
+STEPS = 100             # batches before any warning: each moves a weight by the rate at most, so a far start takes long
+FALL = 0.01             # share of the loss: a smaller fall counts as none
+ROWS = 1 << 20          # rows whose loss is computed at a time
 
 
 class MeanYardstick(Callback):
-    """Warns, once a fit, after the first epoch whose training loss is worse than that of predicting the mean of the
-    training targets for every row, where the fit is over, or the loss has not fallen by 1% since the epoch before: in a
-    fit of many epochs, the mean of a tenth of them since the tenth before. Otherwise it may be on its way down; of a
-    learner's first 100 steps nothing is said.
+    """Warns, at most once per fit, if the training loss is worse than that of predicting the mean of the training
+    targets for every row, and either the fit is over or the loss is no longer falling: it has fallen by less than 1%
+    from one epoch to the next or, in a fit of many epochs, from one tenth of them to the next (on average). In a
+    learner's first 100 batches it never warns.
 
-    It compares what `loss_func` says of predictions and targets, and costs one pass over the targets a fit. Where
-    another callback takes the place of the loss (an objective that ranks) or adds terms to it, where the loss is not
-    one of predictions of the targets' shape (of a classifier), or nothing is trained (a rate of 0) there is nothing to
-    compare."""
+    Both losses are those of `loss_func`; that of the mean costs one pass over the targets per fit. There is no
+    comparison if another callback replaces the loss (a ranking objective) or adds terms to it, if the predictions do
+    not have the shape of the targets (a classifier), or if nothing is trained (a rate of 0)."""
 
-    order = 65      # after the Recorder, whose row it reads
+    order = Order.YARDSTICK
 
     def before_fit(self) -> None:
         learn = self.learn
         self.mean_loss, self.span = math.nan, max(1, learn.n_epochs // 10)
-        self.losses: list[float] = []           # of this fit
+        self.losses: list[float] = []           # one per epoch of this fit
         self.done = (learn.run.get_loss != learn.verbs.get_loss or any(isinstance(cb, LossTerms) for cb in learn.cbs)
                      or not any(group["lr"] for group in learn.opt.param_groups))
 
@@ -45,7 +46,7 @@ class MeanYardstick(Callback):
         loss = row["train_loss"]
         if math.isnan(self.mean_loss):
             self.mean_loss = self._of_the_mean()
-        self.done = not self.mean_loss > 0      # targets that are all alike, or no such loss
+        self.done = not self.mean_loss > 0      # all targets are equal, or the loss cannot be computed
         if self.done or not math.isfinite(loss):
             return
         self.losses.append(loss)
@@ -64,8 +65,8 @@ class MeanYardstick(Callback):
 
     @torch.no_grad()
     def _of_the_mean(self) -> float:
-        """The loss of the mean over all training rows; NaN where there is none."""
-        tensors = getattr(self.learn.data.train, "tensors", None)
+        """The loss of predicting the mean, over all training rows; NaN if it cannot be computed."""
+        tensors = columns_of(self.learn.data.train)
         if not tensors or not tensors[-1].is_floating_point():
             return math.nan
         targets, total = tensors[-1], 0.0
@@ -76,5 +77,5 @@ class MeanYardstick(Callback):
                     part = part.to(self.learn.device)
                     total += float(self.learn.loss_func(mean.to(part).expand_as(part), part)) * len(part)
         except (IndexError, RuntimeError, TypeError, ValueError):
-            return math.nan                     # a loss of something else, such as logits
+            return math.nan                     # a loss of other inputs, such as logits
         return total / max(1, len(targets))

@@ -1,0 +1,94 @@
+"""Recommendations for many users: an iterator over tables, or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..data.vocab import Ids
+from ..environment import bars_wanted
+from ..errors import DataError
+from ..files import whole_file
+from ..retrieval.topk import check_exclude, check_k
+
+if TYPE_CHECKING:
+    from .collab_learner import CollabLearner
+
+MAX_ROWS = 1 << 16      # recommendations that are made at a time
+
+
+def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *, exclude: str | None = "known",
+                  among: Hashable | Iterable[Hashable] | None = None, path: str | Path | None = None,
+                  without: Hashable | Iterable[Hashable] | None = None,
+                  unknown: str = "average") -> Iterator[pd.DataFrame] | Path:
+    """`recommend` for many `users` (one id or several), by default all that were trained on: an iterator over tables of
+    some 65,000 rows (user, rank, item, title, score), in the order of the users, never all at a time; `exclude`,
+    `among`, `without` and `unknown` are those of `recommend`.
+
+    With `path` the rows are written to that file, .parquet (which needs pyarrow) or .csv, as they come, with
+    a bar where somebody watches, and the path is returned. The file takes its name when it is whole: Ctrl-C leaves the
+    old one. Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
+    check_k(n)
+    check_exclude(exclude)
+    pool = self.pool(among, without, unknown)
+    vocab = self.data.users
+    asked = (vocab.decode(np.arange(1, len(vocab))) if users is None else
+             pd.Index(vocab.listed(users), tupleize_cols=False))
+    rows = self.rows_of(vocab, asked, unknown)
+    size = max(1, MAX_ROWS // min(n, max(1, len(pool))))
+
+    def tables() -> Iterator[pd.DataFrame]:
+        for begin in range(0, len(rows), size):
+            yield self.ranked_rows(rows[begin:begin + size], pool, n, exclude, asked[begin:begin + size])
+    if path is None:
+        return tables()
+    path, total = Path(path), -(-len(rows) // size)
+    first = self.ranked_rows(rows[:0], pool, n, None, asked[:0])      # no rows, but the columns and their types
+    {".parquet": _write_parquet, ".pq": _write_parquet, ".csv": _write_csv}.get(path.suffix.lower(), _no_ending)(
+        path, first, _with_bar(tables(), total))
+    return path
+
+
+def _with_bar(tables: Iterator[pd.DataFrame], total: int) -> Iterator[pd.DataFrame]:
+    if not bars_wanted() or not total:
+        return tables
+    from fastprogress import progress_bar
+    return iter(progress_bar(tables, total=total))
+
+
+def _no_ending(path: Path, *_: Any) -> None:
+    raise DataError(f"recommendations are written as .parquet or .csv, but the ending of {path} is {path.suffix!r}")
+
+
+def _write_csv(path: Path, first: pd.DataFrame, tables: Iterator[pd.DataFrame]) -> None:
+    with whole_file(path) as file:
+        file.write(first.to_csv(index=False, lineterminator="\n").encode())
+        for table in tables:
+            file.write(table.to_csv(index=False, header=False, lineterminator="\n").encode())
+
+
+def _write_parquet(path: Path, first: pd.DataFrame, tables: Iterator[pd.DataFrame]) -> None:
+    try:
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter
+    except ImportError:
+        raise DataError(f"{path}: writing Parquet needs pyarrow: pip install pyarrow") from None
+    with whole_file(path) as file:
+        writer: Any = None
+        try:
+            for table in (table for table in tables if len(table)):     # the first rows decide the types
+                columns = pa.Table.from_pandas(table, writer and writer.schema, preserve_index=False)
+                if any(pa.types.is_nested(kind) for kind in columns.schema.types):
+                    raise pa.ArrowTypeError("tuples would be read back as arrays")
+                writer = writer or ParquetWriter(file, columns.schema, compression="zstd")
+                writer.write_table(columns)
+            writer = writer or ParquetWriter(file, pa.Schema.from_pandas(first, preserve_index=False))
+        except (pa.ArrowException, OverflowError) as error:
+            raise DataError(f"{path}: these ids cannot be written as Parquet ({error}); write a .csv") from None
+        finally:
+            if writer is not None:
+                writer.close()

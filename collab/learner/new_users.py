@@ -1,0 +1,149 @@
+"""New users: what they rated in, scores or rows of their own out, with the items as they are."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..data.extend import extended
+from ..data.interactions import Interactions
+from ..data.new_user import further_ratings, one_person
+from ..data.schema import check_ratings, show
+from ..errors import DataError
+from ..models.base import NO_USERS, Unsupported
+from ..models.dot_form import DotForm
+from ..retrieval.fold_in_ranking import choose_ranked_ridge, solve_ranked
+from ..retrieval.fold_in_ratings import Ridge, choose_ridge, solve
+from .objectives import Objective
+
+if TYPE_CHECKING:
+    from .collab_learner import CollabLearner
+
+Rated = Mapping[Hashable, float] | pd.Series | pd.DataFrame | list | set
+"""What a new user rated: {item: rating}, a Series of ratings indexed by item, or a table with columns item and rating.
+For implicit data also what they chose: a list or set of items, or a table with the column item."""
+
+
+class FoldIn:
+    """The vectors of new users, solved against the frozen items of a model.
+
+    `form` are the model's tables and `train` the rows that it was trained on. From ratings a vector solves a ridge
+    regression (`retrieval.fold_in_ratings`); with an `objective`, which ranks, it minimises that over what was chosen
+    (`retrieval.fold_in_ranking`). `pull` is the part of the loss terms (`retrieval.fold_in_terms`). The ridge is chosen
+    when it is first needed, and kept."""
+
+    def __init__(self, form: DotForm, train: Interactions, objective: Objective | None = None,
+                 pull: Tensor | None = None):
+        self.form, self.train, self.objective, self.pull = form, train, objective, pull
+
+    @cached_property
+    def ridge(self) -> Ridge:
+        """The ridge with which trained users, folded in again, come nearest to what training made of them."""
+        return choose_ridge(self.form, *self.train[:3], self.pull)
+
+    @cached_property
+    def ranked_ridge(self) -> float:
+        """The same for users who are folded in by the objective."""
+        assert self.objective is not None
+        return choose_ranked_ridge(self.form, self.objective.exact_loss, *self.train[:2], self.pull)
+
+    def solve(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Tensor:
+        """[p, b] (without biases p) of new users from rows and ratings of shape (n,), float64 (n_users, width)."""
+        users, items, ratings = (t.to(self.form.items.device) for t in (users, items, ratings))
+        if self.objective is None:
+            return solve(self.form, users, items, ratings, n_users, self.ridge, pull=self.pull)
+        return torch.stack([solve_ranked(self.form, self.objective.exact_loss, items[users == k], self.ranked_ridge,
+                                         pull=self.pull) for k in range(n_users)])
+
+    def scores(self, items: Tensor, ratings: Tensor) -> Tensor:
+        """The scores of all items, (n_items,), for a new user who gave the rows `items` (n,) these ratings (n,)."""
+        solved = self.solve(torch.zeros_like(items), items, ratings, 1)
+        with torch.no_grad():
+            return self.form.scores(self.form.queries(solved.float()))[0].float()
+
+
+def rated_rows(learn: CollabLearner, ratings: Rated, unknown: str = "average") -> tuple[Tensor, Tensor]:
+    """(item rows, ratings float32) of what a new user rated. Unknown items are left out with a warning, or raise
+    UnknownId: all of them, or with unknown="error". Raises DataError for nothing, several users, an item that comes
+    twice, and ratings that are not numbers or lie outside the scale."""
+    items, values = one_person(ratings, learn.data.schema, learn.data.implicit)
+    if not len(items):
+        raise DataError("there are no ratings to fold in; a user of whom nothing is known is an unknown user")
+    values, rows = check_ratings(values.rename("rating")), learn.data.catalogue.known(items, "that are rated", unknown)
+    items, values, rows = items[rows > 0], values[rows > 0], rows[rows > 0]
+    if (again := pd.Series(rows).duplicated().to_numpy()).any():
+        raise DataError(f"item {show(items.iloc[int(np.argmax(again))])} is rated more than once")
+    return torch.from_numpy(rows), on_scale(learn, items, values)
+
+
+def on_scale(learn: CollabLearner, items: pd.Series, values: pd.Series) -> Tensor:
+    """The ratings as float32. Raises DataError for one outside the scale of the training ratings."""
+    given = values.to_numpy(dtype=np.float32)       # like those that the scale was taken from
+    if learn.scale is not None and (outside := (given < learn.scale[0]) | (given > learn.scale[1])).any():
+        first = int(np.argmax(outside))
+        raise DataError(f"{int(outside.sum()):,} of {len(values):,} ratings lie outside the scale of "
+                        f"{learn.scale[0]:g} to {learn.scale[1]:g}, such as {values.iloc[first]:g} of item "
+                        f"{show(items.iloc[first])}")
+    return torch.tensor(given)
+
+
+def scores_of(learn: CollabLearner, items: Tensor, ratings: Tensor) -> Tensor:
+    """The scores of all items, (n_items,), for a new user: those of the model's own `score_new`, or else of the vector
+    that `FoldIn` solves. Raises Unsupported for a model with neither."""
+    items, ratings = items.to(learn.device), ratings.to(learn.device)
+    try:
+        return learn.looking(lambda: learn.collab_model.score_new(items, ratings)).float()
+    except Unsupported:
+        if learn.looking(learn.collab_model.dot_form) is None:
+            raise
+    return learn.fold_in().scores(items, ratings)
+
+
+def add_ratings(self: CollabLearner, ratings: pd.DataFrame, duplicates: str = "keep", *,
+                unknown: str = "average") -> CollabLearner:
+    """A new learner that also knows the users in `ratings`: a table with the columns of the training ratings, or
+    user, item and rating. Nothing is trained: new users, and known ones who rated more, are solved from all their
+    ratings with the items as they are. This learner stays as it is; to the bit, so do the items and the other users
+    in the new one.
+
+    The new one has the same loss, optimizer, rates, metrics, notes and history, and a validation part of the same
+    ratings; callbacks that were added are not taken along. A further fit begins with a fresh optimizer. `duplicates` is
+    that of `from_df`; a pair that was trained on and comes again counts with both ratings.
+
+    Items are named by id or title. Rows without a rating, and those of unknown items, are left out, with a warning that
+    counts them; with unknown="error", or where no item is known, these raise UnknownId.
+
+    Raises DataError for what `from_df` refuses, ratings outside the scale, and a ranker whose objective its file did
+    not hold, until it is added; Unsupported for a model without a vector per user that is theirs alone (in `SVDpp`,
+    items too depend on who rated them; a `TwoTower` reads metadata): those recommend with `ratings=`."""
+    if not self.collab_model.takes_users:
+        raise self.collab_model.lacks(NO_USERS)
+    if not self.collab_model.solved and not self.collab_model.keeps_interactions:
+        self.check_objective()
+    ratings = further_ratings(self.data, ratings, unknown)
+    table = self.data.table(ratings, duplicates)
+    on_scale(self, table["item"], table["rating"])
+    data, kept = extended(self.data, table, self.data.weak(ratings))
+    fresh = torch.from_numpy(np.unique(data.users.encode(table["user"])))
+
+    def solved() -> Tensor:
+        position, items = data.histories.pairs(fresh)
+        own = torch.cat([data.histories[row][1] for row in fresh.tolist()])
+        return self.fold_in().solve(position, items, own, len(fresh))
+    model = self.collab_model.with_users(data.interactions, kept, fresh, solved)
+    of_users = {id(table) for table in model.id_tables().get("user", [])}
+    items = {name: t for name, t in self.model.state_dict().items()
+             if id(model.get_parameter(name) if name in dict(model.named_parameters()) else None) not in of_users}
+    learn = self.over(data, model)
+    learn.model.load_state_dict(items, strict=False)        # the items' row 0 too stays as it was
+    learn.notes, learn.lost = copy.deepcopy(self.notes), [*self.lost]
+    learn.recorder.load_state_dict(self.recorder.state_dict())
+    learn.model.eval()      # nothing is to be switched where several threads look
+    return learn

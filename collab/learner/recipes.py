@@ -1,0 +1,217 @@
+"""Recipes: for each model's name its class, how it is built from data, and the settings that train it well.
+
+What there is to know of a model by its name stands here: `collab_learner`, the command line and its help read it."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..data.databunch import CollabDataBunch
+from ..data.features import Features
+from ..errors import DataError
+from ..models.als import ALS
+from ..models.base import CollabModel
+from ..models.classifier import RatingClassifier
+from ..models.ease import EASE
+from ..models.embedding import EmbeddingDot, EmbeddingDotBias
+from ..models.hybrid import HybridNet, Known
+from ..models.infinite_ae import InfiniteAE
+from ..models.layers import Range
+from ..models.net import EmbeddingNet
+from ..models.softmax import SoftmaxNet
+from ..models.svdpp import SVDpp
+from ..models.two_tower import TwoTower
+
+DATA = ("n_users", "n_items", "interactions")       # arguments that the data decide
+SHARED = ("n_factors", "y_range")                   # arguments of `collab_learner` itself
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a recipe builds a model from: the data, and what `collab_learner` was given. `y_range` is None where scores
+    only rank, and `mean` the training mean, moved inside the range where it lies at its end."""
+
+    data: CollabDataBunch
+    n_factors: int
+    y_range: Range | None
+
+    @property
+    def mean(self) -> float:
+        if self.y_range is None:
+            return self.data.mean
+        margin = 0.01 * (self.y_range[1] - self.y_range[0])
+        return min(max(self.data.mean, self.y_range[0] + margin), self.y_range[1] - margin)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is built and trained. `lr` and `wd` are for batches of 64, and were chosen on validation parts of
+    MovieLens-100K's u1 training rows; `bs` and `epochs` are what the command line takes. `reads` are the sides whose
+    features the model sees."""
+
+    name: str
+    model: type[CollabModel]
+    options: Callable[[Context], dict[str, Any]]
+    about: str
+    lr: float = 0.0
+    wd: float = 0.0
+    bs: int = 64
+    epochs: int = 5
+    ranks: bool = False
+    reads: tuple[str, ...] = ()
+    objective: dict[str, Any] = field(default_factory=dict)     # the options of the model's ranking objective
+
+    @property
+    def solved(self) -> bool:
+        return self.model.solved
+
+    @property
+    def at_once(self) -> bool:
+        """Whether a single sweep solves it."""
+        return self.model.n_sweeps == 1
+
+    def takes(self, argument: str) -> bool:
+        """Whether the model is built with an argument of that name."""
+        return argument in inspect.signature(self.model).parameters
+
+    def build(self, context: Context, options: dict[str, Any]) -> CollabModel:
+        """The model for these data, with `options` of its class before the recipe's. Raises TypeError for one that the
+        class does not have."""
+        allowed = [name for name in inspect.signature(self.model).parameters if name not in (*DATA, *SHARED)]
+        for name in options:
+            if name not in allowed:
+                near = difflib.get_close_matches(name, allowed, n=1)
+                raise TypeError(f"{self.model.__name__} has no option {name!r}; "
+                                f"{f'did you mean {near[0]!r}? ' if near else ''}It has {', '.join(allowed) or 'none'}")
+        data = context.data
+        given = {"n_factors": context.n_factors, "n_users": data.n_users, "n_items": data.n_items,
+                 "y_range": context.y_range, "mean": context.mean}
+        shared = {name: value for name, value in given.items() if self.takes(name)}
+        return self.model(**{**shared, **self.options(context), **options})
+
+
+RECIPES: dict[str, Recipe] = {}
+OWN = Recipe("own", CollabModel, lambda c: {}, "a model of your own", lr=5e-3)
+
+
+def recipe(name: str, model: type[CollabModel], about: str, **settings: Any,
+           ) -> Callable[[Callable[[Context], dict[str, Any]]], Callable[[Context], dict[str, Any]]]:
+    """Register the recipe of `model` under a name. What is decorated gives the options that it is built with."""
+    def register(options: Callable[[Context], dict[str, Any]]) -> Callable[[Context], dict[str, Any]]:
+        RECIPES[name] = Recipe(name, model, options, about, **settings)
+        return options
+    return register
+
+
+def recipe_named(name: str) -> Recipe:
+    """Raises ValueError for a name that no model has."""
+    if name not in RECIPES:
+        raise ValueError(f"model {name!r} is not one of {', '.join(RECIPES)}; a module of your own is passed as it is")
+    return RECIPES[name]
+
+
+def recipe_of(model: CollabModel, ranks: bool) -> Recipe:
+    """The first recipe of the model's class, or of the nearest it derives from, among those that rank if it does."""
+    for cls in type(model).__mro__:
+        own = [recipe for recipe in RECIPES.values() if recipe.model is cls]
+        if own:
+            return next((recipe for recipe in own if recipe.ranks == ranks), own[0])
+    return OWN
+
+
+# The models -------------------------------------------------------------------------------------------------------
+
+@recipe("dot_bias", EmbeddingDotBias, "biases and factors", lr=5e-3, wd=0.3)
+def dot_bias(c: Context) -> dict[str, Any]:
+    return {}
+
+
+@recipe("dot", EmbeddingDot, "factors alone", lr=1e-2, wd=0.02)
+def dot(c: Context) -> dict[str, Any]:
+    return {}
+
+
+@recipe("net", EmbeddingNet, "a network over both embeddings", lr=5e-3, wd=0.1)
+def net(c: Context) -> dict[str, Any]:
+    return {}
+
+
+@recipe("classifier", RatingClassifier, "ratings as classes", lr=4e-3, wd=0.45)
+def classifier(c: Context) -> dict[str, Any]:
+    if c.data.scale is None:
+        raise DataError("the ratings lie on more than 101 levels, too many for classes; train another model")
+    levels, counts = torch.unique(c.data.train.tensors[2], return_counts=True)
+    return {"levels": levels.tolist(), "counts": counts.tolist()}
+
+
+@recipe("svdpp", SVDpp, "SVD++ on both sides", lr=3.75e-3, wd=0.5, bs=1024, epochs=10)
+def svdpp(c: Context) -> dict[str, Any]:
+    return {}
+
+
+@recipe("hybrid", HybridNet, "SVD++ with metadata", lr=3.75e-3, wd=0.5, bs=1024, epochs=10, reads=("user", "item"))
+def hybrid(c: Context) -> dict[str, Any]:
+    users, items = c.data.user_features, c.data.item_features
+    if users is None and items is None:
+        raise DataError("a hybrid model needs features: make the data with items=... and item_features='auto', or the "
+                        "same for users")
+    return {"users": known(users), "items": known(items)}
+
+
+@recipe("bpr", EmbeddingDotBias, "pairs of a chosen and another item", lr=2e-3, wd=0.25, bs=1024, epochs=15, ranks=True,
+        objective={"n_negatives": 4})
+def bpr(c: Context) -> dict[str, Any]:
+    return {"init_std": 0.1, "mean": None}
+
+
+@recipe("softmax", SoftmaxNet, "a history in, a softmax over all items out", lr=1.9e-4, wd=0.006, bs=16_384, epochs=30,
+        ranks=True, reads=("item",))
+def softmax(c: Context) -> dict[str, Any]:
+    kinds = [] if c.data.item_features is None else c.data.item_features.by_column()
+    return {"interactions": c.data.interactions, "items": kinds, "dims": [4] * len(kinds),
+            "hidden": (c.n_factors,) if kinds else (), "leave_out": False, "drop": 0.5, "bag_power": 0.5, "tied": False,
+            "activation": "tanh"}
+
+
+@recipe("two_tower", TwoTower, "an encoder for users, one for items", lr=5e-3, wd=0.1, bs=1024, ranks=True,
+        reads=("user", "item"))
+def two_tower(c: Context) -> dict[str, Any]:
+    return {"users": known(c.data.user_features), "items": known(c.data.item_features)}
+
+
+@recipe("als", ALS, "alternating least squares on what was chosen", ranks=True)
+def als(c: Context) -> dict[str, Any]:
+    return {"implicit": True}
+
+
+@recipe("als_explicit", ALS, "alternating least squares on ratings")
+def als_explicit(c: Context) -> dict[str, Any]:
+    return {"implicit": False}
+
+
+@recipe("ease", EASE, "item to item, solved at once", ranks=True)
+def ease(c: Context) -> dict[str, Any]:
+    return {}
+
+
+@recipe("infinite_ae", InfiniteAE, "user to user, solved at once", ranks=True)
+def infinite_ae(c: Context) -> dict[str, Any]:
+    return {}
+
+
+def known(features: Features | None) -> Known | None:
+    """Features as models take them: (codes, weights, how many there are)."""
+    return None if features is None else (features.codes, features.weights, len(features.labels))
+
+
+def times_rate(bs: int, lr: float, wd: float) -> float:
+    """By how much the rates for batches of 64 grow for batches of `bs`: sqrt(bs / 64) (the square-root rule: Malladi et
+    al. 2022), until a step's decay, lr * wd, would be more than the whole weight."""
+    return math.sqrt(min(bs / 64, 1 / (lr * wd) if wd else math.inf))

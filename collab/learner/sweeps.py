@@ -1,0 +1,83 @@
+"""Sweeps: how a learner fits a model that is solved, not trained step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..models.solved import SolvedModel
+from ..train.callback import Callback
+from ..train.lr_find import RangeTest
+from ..train.schedule import ParamScheduler
+
+NO_RATES = ("is solved, not trained step by step: it has no lr and no wd to set, to schedule or to freeze, and its "
+            "regularisation is given when the model is built; call learn.fit()")
+
+
+class Sweeps(Callback):
+    """Takes the place of a training step: the training part is one batch, and what is done with it is one sweep over
+    all rows.
+
+    `train_loss` is the model's objective divided by the number of training ratings. Ctrl-C leaves the weights of the
+    last whole sweep. Whatever schedules a learning rate has nothing to act on: Unsupported, before the fit."""
+
+    in_eval = True        # a range test is refused too
+
+    def __init__(self) -> None:
+        self.prepared: Any = None       # the training rows as the model wants them, while a fit runs
+
+    @property
+    def model(self) -> SolvedModel:
+        model = self.learn.model
+        assert isinstance(model, SolvedModel)
+        return model
+
+    def before_fit(self) -> None:
+        scheduled = any(isinstance(cb, ParamScheduler | RangeTest) for cb in self.learn.run.cbs)
+        if scheduled or any(group["lr"] or group["weight_decay"] for group in self.learn.opt.param_groups):
+            raise self.model.lacks(NO_RATES)
+        self.prepared = None            # of a fit that was cut off
+
+    def before_train(self) -> None:
+        self.learn.batches = [self.learn.data.train.tensors]        # all rows are one batch
+
+    def predict(self) -> None:
+        learn = self.learn
+        if not learn.training:
+            learn.pred = learn.model(*learn.xb)
+            return
+        if self.prepared is None:
+            users, items = learn.xb
+            self.prepared = self.model.prepare(users, items, learn.yb)
+        self.model.sweep(self.prepared)
+
+    def get_loss(self) -> None:
+        learn = self.learn
+        if learn.training:
+            learn.loss = torch.tensor(self.model.loss(self.prepared) / len(learn.yb), dtype=torch.float64)
+        else:
+            learn.loss = learn.loss_func(learn.pred, learn.yb)
+
+    def backward(self) -> None:
+        """A sweep has no gradients."""
+
+    def step(self) -> None:
+        """The sweep was the step."""
+
+    def zero_grad(self) -> None:
+        """A sweep has no gradients."""
+
+    def cleanup_fit(self) -> None:
+        self.prepared = None
+
+
+class Solved(torch.optim.Optimizer):
+    """Holds the parameters where an optimizer is expected; it is never asked for a step."""
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Solved:
+        """The stand-in for a model's optimizer, with a learning rate of 0."""
+        return cls([{"params": list(model.parameters()), "name": "all", "decay": 1.0}],
+                   {"lr": 0.0, "weight_decay": 0.0})

@@ -1,0 +1,42 @@
+"""Row 0 of every table of ids, and the rows of cold ids: the average of the rows that were trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ..data.databunch import CollabDataBunch
+from ..models.base import as_collab
+from ..train.callback import Callback
+from ..train.callbacks.order import Order
+
+if TYPE_CHECKING:
+    from .collab_learner import CollabLearner
+
+
+class AverageUnknown(Callback):
+    """Keeps row 0 of every user and item embedding at the average of the trained rows, also when the weights that are
+    validated or kept are an average or an earlier epoch's."""
+
+    order = Order.AVERAGE_UNKNOWN
+    learn: CollabLearner
+
+    def cleanup_train(self) -> None:
+        fill_unknown(self.learn.model, self.learn.data)
+
+    def before_validate(self) -> None:
+        fill_unknown(self.learn.model, self.learn.data)
+
+    def cleanup_fit(self) -> None:
+        fill_unknown(self.learn.model, self.learn.data)
+
+
+@torch.no_grad()
+def fill_unknown(model: nn.Module, data: CollabDataBunch) -> None:
+    """Set row 0 of every table of ids, and the rows of cold ids, to the mean of the rows that were trained."""
+    for side, tables in as_collab(model).id_tables().items():
+        for table in tables:
+            trained = data.trained[side].to(table.device)
+            table[~trained] = table[trained].mean(0)

@@ -1,0 +1,318 @@
+"""CollabModel: all that a model may be asked, with an answer for whatever it does not say itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..data.interactions import Interactions
+from ..errors import DataError, renamed
+from ..numerics import cosines
+from .arguments import class_name, recording
+from .dot_form import DotForm
+
+Side = Literal["user", "item"]
+SIDES: tuple[Side, Side] = ("user", "item")
+Scorer = Callable[[Tensor, Tensor], Tensor]
+"""Rows of users (m,) and of items (n,) in, the scores of all their pairs (m, n) out."""
+
+MAX_PAIRS = 1 << 16     # pairs that are scored one by one at a time: a model's layers may be wide
+TABLES = {("user", "weight"): "u_weight", ("item", "weight"): "i_weight",
+          ("user", "bias"): "u_bias", ("item", "bias"): "i_bias"}
+SCORING = ("cross", "scorer", "logits", "dot_form", "score_new", "with_users")      # what `forward` decides
+NO_USERS = ("cannot take in users: it has no table of vectors that are theirs alone; use recommend(ratings=...) for "
+            "one of them, or train again")
+
+
+class Unsupported(DataError, TypeError):
+    """A model was asked for something that it does not have: the message names the model and what it lacks."""
+
+
+class CollabModel(nn.Module):
+    """A model of users and items: int64 rows of shape (bs,) on both sides in, one output per pair out.
+
+    A subclass defines `forward`, and whatever else below is true of it. Row 0 of each side is the unknown user or item.
+    Embeddings called `u_weight`, `i_weight` (rows, n_factors), `u_bias` and `i_bias` (rows, 1) are taken for factors
+    and biases. What a subclass leaves out raises `Unsupported`, and so does what it inherits but no longer holds: where
+    it defines `forward` anew, the inherited methods of SCORING are those of this class.
+
+    `config` holds the arguments that build the model again, and is recorded when it is built, without `interactions`.
+    A model whose arguments are JSON values is loaded from a file by the name of its class, once that is imported."""
+
+    registry: ClassVar[dict[str, type[CollabModel]]] = {}
+
+    config: dict[str, Any]
+    ranks: bool = False
+    """Whether scores only put items in an order; otherwise they are ratings."""
+    classes: bool = False
+    """Whether the output is logits over the levels of ratings, (bs, C)."""
+    default_loss: str = "mse"
+    """The loss or objective that trains it where none is given, by its name in `collab.learner`."""
+    solved: bool = False
+    """Whether its weights solve equations (see `SolvedModel`); otherwise they are trained step by step."""
+    n_sweeps: int = 0
+    """In how many sweeps it is solved where it is not said; 1 for a model that one sweep solves, 0 for others."""
+    made_of_trained: bool = False
+    """Whether it consists of models that were trained by themselves."""
+    unknown_row: bool = False
+    """Whether row 0 and the rows of cold ids are the model's own; otherwise they are set to the average."""
+    same_input: bool = True
+    """Whether in training a user's input is the same in every row of a batch."""
+    leave_out: bool = False
+    """Whether in training the item of a row is left out of that row's input."""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if "forward" in own:
+            for name in SCORING:
+                if name not in own:
+                    setattr(cls, name, vars(CollabModel)[name])
+        if "__init__" in own:
+            cls.__init__ = recording(own["__init__"])     # type: ignore[method-assign]
+        if "<locals>" not in cls.__qualname__:
+            CollabModel.registry[class_name(cls)] = cls
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Module) and callable(getattr(CollabModel, name, None)):
+            raise TypeError(f"{type(self).__name__}.{name} is a method of every model; give the layer another name")
+        super().__setattr__(name, value)
+
+    @property
+    def kind(self) -> str:
+        """The class, as messages name it."""
+        return type(self).__name__
+
+    def lacks(self, what: str) -> Unsupported:
+        """The error that says what the model does not have."""
+        return Unsupported(f"{self.kind} {what}")
+
+    # Scores ------------------------------------------------------------------------------------------------------
+
+    def to_scores(self, output: Tensor) -> Tensor:
+        """What people see, (bs,), of what the loss sees: of a classifier's logits, the expected rating."""
+        return output
+
+    def scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """The scores of n pairs, (n,), MAX_PAIRS at a time. Raises ValueError for an output of another shape."""
+        parts = [torch.empty(0, device=users.device)]
+        for u, i in zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS)):
+            if len(u):
+                parts.append(self.to_scores(self(u, i)))
+                if parts[-1].shape != u.shape:
+                    raise ValueError(f"{self.kind} gave scores of shape {tuple(parts[-1].shape)} for {len(u)} pairs; a "
+                                     f"model returns one score per pair, shape ({len(u)},)")
+        return torch.cat(parts)
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        """The scores of every pair of users (m,) and items (n,) at once, (m, n), with gradients in training."""
+        raise self.lacks("cannot score every pair of a batch at once: it has no cross(users, items)")
+
+    @property
+    def crosses(self) -> bool:
+        """Whether it has a `cross`."""
+        return type(self).cross is not CollabModel.cross
+
+    def scorer(self) -> Scorer:
+        """What scores every pair, for as long as the weights stay as they are: what can be computed once is."""
+        return self.cross if self.crosses else self._pair_by_pair
+
+    def _pair_by_pair(self, users: Tensor, items: Tensor) -> Tensor:
+        left, right = users.repeat_interleave(len(items)), items.repeat(len(users))
+        return self.scores(left, right).view(len(users), len(items))
+
+    def logits(self, users: Tensor, targets: Tensor, items: Tensor) -> Tensor:
+        """The scores of all `items` (n,) for users (m,), (m, n), as a loss over all items takes them. `targets` (m,)
+        are the items of the batch, for a model that leaves them out of its input."""
+        return self.cross(users, items)
+
+    def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
+        """The scores of all items, (n_items,), for a new user who rated the rows `items` (n,) with `ratings` (n,)."""
+        raise self.lacks("takes no new users: its score is not a product of a user and an item, and it has no "
+                         "score_new(items, ratings); train again with their ratings")
+
+    def probabilities(self, users: Tensor, items: Tensor) -> Tensor:
+        """P(rating = level) of n pairs, (n, C)."""
+        raise self.lacks("gives scores, not probabilities; train a classifier: collab_learner(data, 'classifier')")
+
+    def rating_levels(self) -> Tensor:
+        """The C levels of a classifier, ascending."""
+        raise self.lacks("has no levels of ratings: it is not a classifier")
+
+    # What was learned --------------------------------------------------------------------------------------------
+
+    def factors(self, side: Side) -> Tensor:
+        """The factors of every row of a side, (rows, n_factors), with their gradients where these are recorded."""
+        return self._embedding(side, "weight", "factors")
+
+    def biases(self, side: Side) -> Tensor:
+        """The bias of every row of a side, (rows,), in units of the score before a sigmoid."""
+        return self._embedding(side, "bias", "biases").squeeze(1)
+
+    def _embedding(self, side: Side, kind: str, what: str) -> Tensor:
+        table = getattr(self, TABLES[side, kind], None)
+        if not isinstance(table, nn.Embedding):
+            raise self.lacks(f"learns no {what} of {side}s")
+        return table.weight
+
+    def dot_form(self) -> DotForm | None:
+        """The model as two tables of vectors, detached, or None where its score is not their product."""
+        return None
+
+    def similarity(self, side: Side) -> Scorer:
+        """How alike rows of a side are: by default the cosine of their factors."""
+        return cosines(self.factors(side).detach())
+
+    # Data and training -------------------------------------------------------------------------------------------
+
+    def set_interactions(self, interactions: Interactions) -> None:
+        """Keep the training part, in a model that scores from it. It is not part of the state dict."""
+
+    @property
+    def keeps_interactions(self) -> bool:
+        """Whether it scores from the training part."""
+        return type(self).set_interactions is not CollabModel.set_interactions
+
+    @property
+    def multiplies_all(self) -> bool:
+        """Whether every batch costs what all training ratings cost."""
+        return False
+
+    def id_tables(self) -> dict[Side, list[Tensor]]:
+        """The parameters with one row per user, and those with one row per item, whose rows of unknown and of cold ids
+        are set to the average of the trained ones. By default, the embeddings that `forward` looks rows up in."""
+        return looked_up(self)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Groups {"name", "params", "decay"}: `decay` is the share of the weight decay, by default 1."""
+        return [{"name": "all", "params": list(self.parameters())}]
+
+    def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
+                   solved: Callable[[], Tensor]) -> CollabModel:
+        """A model that also knows the users in `interactions`: row u of the new one is row `kept[u]` of this one. The
+        rows `fresh` are new or have rated more: `solved()` gives their [p, b], (len(fresh), width)."""
+        raise self.lacks(NO_USERS)
+
+    @property
+    def takes_users(self) -> bool:
+        """Whether it has `with_users`."""
+        return type(self).with_users is not CollabModel.with_users
+
+
+class PlainModel(CollabModel):
+    """A module from (users, items) to scores that is not a `CollabModel`, wrapped for the length of a call.
+
+    Methods under the names of earlier versions (`cross`, `dot_form`, `fold_in`, `id_tables`, `predicts_ratings`) still
+    count, with a DeprecationWarning: derive from `CollabModel` and define what takes their place."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+        self.training = module.training
+        given = getattr(module, "config", None)
+        vars(self)["config"] = given if isinstance(given, dict) else {}
+        rates = vars(module).get("predicts_ratings", vars(type(module)).get("predicts_ratings"))
+        if isinstance(rates, bool):
+            renamed(f"{self.kind}.predicts_ratings", "ranks, in a subclass of CollabModel")
+            self.ranks = not rates
+
+    @property
+    def kind(self) -> str:
+        return type(self.module).__name__
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.module(users, items)
+
+    def _embedding(self, side: Side, kind: str, what: str) -> Tensor:
+        table = getattr(self.module, TABLES[side, kind], None)
+        if not isinstance(table, nn.Embedding):
+            raise self.lacks(f"learns no {what} of {side}s: it has no embedding {TABLES[side, kind]}")
+        return table.weight
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        own = self._method("param_groups", None)
+        return super().param_groups() if own is None else own()
+
+    def scorer(self) -> Scorer:
+        own = self._method("cross", "cross")
+        return super().scorer() if own is None else own
+
+    def dot_form(self) -> DotForm | None:
+        own = self._method("dot_form", "dot_form")
+        return None if own is None else own()
+
+    def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
+        own = self._method("fold_in", "score_new")
+        return super().score_new(items, ratings) if own is None else own(items, ratings)
+
+    def id_tables(self) -> dict[Side, list[Tensor]]:
+        return looked_up(self.module)
+
+    def _method(self, name: str, new: str | None) -> Callable[..., Any] | None:
+        """What the module's class, not one of its layers, defines under that name."""
+        if not inspect.isfunction(inspect.getattr_static(type(self.module), name, None)):
+            return None
+        if new is not None:
+            renamed(f"{self.kind}.{name}", f"{new} in a subclass of CollabModel")
+        return getattr(self.module, name)
+
+
+def as_collab(model: nn.Module) -> CollabModel:
+    """The model itself, or a plain module wrapped for the length of a call."""
+    return model if isinstance(model, CollabModel) else PlainModel(model)
+
+
+def named_tables(model: nn.Module, *kinds: str) -> dict[Side, list[Tensor]]:
+    """The weights of the embeddings u_<kind> and i_<kind>, by side."""
+    return {"user": [model.get_parameter(f"u_{kind}.weight") for kind in kinds],
+            "item": [model.get_parameter(f"i_{kind}.weight") for kind in kinds]}
+
+
+@torch.no_grad()
+def looked_up(model: nn.Module) -> dict[Side, list[Tensor]]:
+    """The weights of the embeddings whose input is the users, and of those whose input is the items, seen by scoring
+    two pairs of rows, 1 and 0 and the other way round. None where that fails: a fit will say why."""
+    seen: list[dict[nn.Embedding, Tensor]] = []
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    tables = [m for m in model.modules() if isinstance(m, nn.Embedding)]
+    ones, zeros = torch.ones(2, dtype=torch.int64, device=device), torch.zeros(2, dtype=torch.int64, device=device)
+    for users, items in ((ones, zeros), (zeros, ones)):
+        inputs: dict[nn.Embedding, Tensor] = {}
+        hooks = [table.register_forward_pre_hook(partial(_note, inputs)) for table in tables]
+        try:
+            with _evaluating(model), torch.random.fork_rng(devices=[]):
+                model(users, items)
+        except Exception:
+            return {}
+        finally:
+            for hook in hooks:
+                hook.remove()
+        seen.append(inputs)
+
+    def given(table: nn.Embedding, first: Tensor, second: Tensor) -> bool:
+        return all(table in inputs and torch.equal(inputs[table], rows) for inputs, rows in zip(seen, (first, second)))
+    return {"user": [table.weight for table in tables if given(table, ones, zeros)],
+            "item": [table.weight for table in tables if given(table, zeros, ones)]}
+
+
+def _note(inputs: dict[nn.Embedding, Tensor], table: nn.Embedding, args: tuple[Tensor, ...]) -> None:
+    inputs[table] = args[0]
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the length of a `with`; nothing is set in a model that is in it."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,83 @@
+"""Names of the version before: they work for one version more, with a DeprecationWarning that says the new one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from .data.databunch import CollabDataBunch
+from .errors import renamed
+from .learner.collab_learner import CollabLearner
+from .models.base import CollabModel
+from .models.ensemble import merge_dot_models
+from .train.callback import Callback
+
+MODULES = {
+    "build": "learner.factory", "closed_form": "learner.sweeps", "ensembles": "learner.ensembles",
+    "fold_in": "retrieval.fold_in_ratings", "frames": "data.frames", "index": "retrieval.index",
+    "objectives": "learner.objectives", "recipe": "learner.settings", "recommend": "retrieval.topk",
+    "rows": "numerics", "saved": "learner.export", "screen": "environment", "serve": "learner.new_users",
+    "data.dataset": "datasets.rating_set", "data.download": "datasets.download", "data.explore": "datasets.explore",
+    "data.files": "data.tables", "data.history": "data.histories", "data.movielens": "datasets.movielens",
+    "data.movielens_formats": "datasets.movielens_formats", "data.rated": "data.new_user",
+    "data.synthetic": "datasets.synthetic", "evaluate.callback": "evaluate.ranking_metrics",
+    "interpret.errors": "evaluate.accuracy", "models.products": "numerics", "train.averaging":
+    "train.callbacks.averaging", "train.checkpoint": "files", "train.every": "train.callbacks.record_every",
+    "train.loggers": "train.callbacks.loggers", "train.progress": "train.callbacks.progress", "train.recorder":
+    "train.callbacks.recorder", "train.resume": "train.callbacks.resume", "train.scores": "train.callbacks.scores",
+    "train.seeded": "train.callbacks.seeded", "train.snapshots": "train.callbacks.snapshots", "train.steps":
+    "train.callbacks.steps", "train.terms": "train.callbacks.loss_terms", "train.trackers":
+    "train.callbacks.trackers", "train.yardstick": "train.callbacks.yardstick"}
+"""Module of the version before -> where what it held is now."""
+
+PACKAGE = __name__.partition(".")[0]
+
+
+class ClosedFormLearner(CollabLearner):
+    """The learner of solved models, which every `CollabLearner` is now."""
+
+    def __init__(self, data: CollabDataBunch, model: CollabModel, loss_func: Callable[..., Any] | None = None,
+                 metrics: Any = None, cbs: Iterable[Callback] | Callback | None = None, seed: int | None = None):
+        super().__init__(data, model, loss_func, metrics=metrics, cbs=cbs, seed=seed)
+
+
+NAMES: dict[str, tuple[str, Any]] = {"fold": ("merge_dot_models", merge_dot_models),
+                                     "ClosedFormLearner": ("CollabLearner", ClosedFormLearner)}
+"""Public name of the version before -> its new name, and what it stands for."""
+
+
+def old_name(name: str) -> Any:
+    """What a public name of the version before stands for. Raises AttributeError for another name."""
+    if name not in NAMES:
+        raise AttributeError(f"module {PACKAGE!r} has no attribute {name!r}")
+    renamed(name, NAMES[name][0])
+    return NAMES[name][1]
+
+
+class OldModules(MetaPathFinder, Loader):
+    """Finds modules under the names of the version before."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None,
+                  ) -> ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        return ModuleSpec(fullname, self) if package == PACKAGE and name in MODULES else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        name = MODULES[spec.name.partition(".")[2]]
+        renamed(spec.name, f"{PACKAGE}.{name}")
+        module = importlib.import_module(f"{PACKAGE}.{name}")
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It has been executed under its own name, and keeps the specification that it was found by."""
+        assert module.__spec__ is not None
+        module.__spec__ = module.__spec__.loader_state
+
+
+sys.meta_path.append(OldModules())
