@@ -1,4 +1,4 @@
-"""Who is watching: a notebook, a terminal, or nobody."""
+"""Where output goes: a notebook, a terminal, or a pipe."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def in_notebook() -> bool:
 
 
 def bars_wanted() -> bool:
-    """Whether somebody watches: a notebook, or a terminal on standard output. In a pipe there are no bars."""
+    """Whether to show progress bars: in a notebook and on a terminal, but not in a pipe."""
     return in_notebook() or sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""Real data for the tests, where there is any within reach, and the command line as tests call it."""
+"""Real data for the tests, where it can be had, and the command line as tests call it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 @pytest.fixture(scope="session")
 def ml100k_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A COLLAB_HOME with MovieLens-100K from the cache folder, from ../shared/data beside the repository, or from the
-    package index; never from GroupLens, whose server is not there for test suites."""
+    package index; never from GroupLens, whose server should not serve test suites."""
     home = tmp_path_factory.mktemp("collab_home")
     cached = [cache_folder() / name for name in ("ml-100k.zip", "ml-100k.recbole.zip", RECBOLE_WHEEL)]
     for archive in [*cached, SHARED_DATA / "ml-100k.zip"]:

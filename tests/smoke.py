@@ -1,4 +1,4 @@
-"""What was built works where it is installed, away from the repository. Run: python smoke.py FOLDER_OF_ARCHIVES"""
+"""Check that the built wheel works where it is installed. Run: python smoke.py FOLDER_OF_ARCHIVES"""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def check_archives(folder: Path) -> None:
-    """The wheel and the source archive hold what is no Python, and the licence."""
+    """The wheel and the source archive contain the licence and the files that are not Python."""
     (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()
@@ -26,7 +26,7 @@ def check_archives(folder: Path) -> None:
 
 
 def collab(*words: str) -> str:
-    """What the installed command prints."""
+    """The output of the installed command."""
     command = Path(sys.executable).with_name("collab")
     return subprocess.run([command, *words], check=True, capture_output=True, text=True).stdout
 
@@ -48,6 +48,7 @@ def check_package() -> None:
     ml.ratings.to_csv("ratings.csv", index=False)
     collab("train", "ratings.csv", "--epochs", "1", "--factors", "4", "--out", "again.safetensors")
     assert len(collab("recommend", "again.safetensors", "--user", str(asked), "-n", "3", "--as", "csv").split()) == 4
+    assert "rank  item  score" in collab("recommend", "again.safetensors", "--user", str(asked))
 
 
 if __name__ == "__main__":

@@ -32,8 +32,9 @@ from collab import (
     rows_split,
     synthetic,
 )
-from collab.cli.app import Model, train
+from collab.cli.app import train
 from collab.cli.inputs import read_all
+from collab.cli.model_options import Model
 from collab.losses import mse
 
 SOURCE = Path(collab.__file__).parent
@@ -345,11 +346,11 @@ def nothing_has_so_many_ratings_to_be_compared(tmp_path):
 
 
 # the command line
-@says("cli/inputs.py:_known", "f.csv has no names of columns: the first is taken for the ids, the second for the t")
+@says("cli/inputs.py:_known", "f.csv has no column names: the first column is taken for the ids, the second for the t")
 def films_without_names_of_columns(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n1,1,5\n2,2,3\n")
     (tmp_path / "f.csv").write_text("1,Heat (1995)\n2,Up (2009)\n")
-    read_all(str(tmp_path / "r.csv"), tmp_path / "f.csv", None, None)
+    read_all(str(tmp_path / "r.csv"), tmp_path / "f.csv")
 
 
 @says("cli/app.py:train", "u.csv is not used: it says nothing that several users have in common")

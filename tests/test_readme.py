@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from collab import synthetic
-from collab.cli.app import Model
+from collab.cli.model_options import Model
 from collab.learner.recipes import RECIPES
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

@@ -6,10 +6,9 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Hashable
-from enum import StrEnum
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import typer
@@ -18,6 +17,8 @@ from .. import __version__, interrupt
 from ..data.databunch import CollabDataBunch
 from ..data.features import telling
 from ..data.new_user import rated_file
+from ..data.split import random_split
+from ..data.vocab import Ids
 from ..errors import DataError, warn
 from ..interpret import CollabInterpretation
 from ..interpret.labels import whom
@@ -34,37 +35,28 @@ from .inputs import (
     is_set,
     named,
     read_all,
+    reading_of,
     seen,
     split_of,
 )
-from .output import Output, print_report, print_table, table
+from .model_options import (
+    BS_HELP,
+    EPOCHS_HELP,
+    FACTORS_HELP,
+    MODEL_HELP,
+    USERS_HELP,
+    Model,
+    bs_of,
+    epochs_of,
+    is_solved,
+    needs_metadata,
+    uses,
+)
+from .output import Output, print_report, print_table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Recommendations from a table of ratings.\n\n"
                        "Begin with: collab train ml-100k --split u1, then: collab recommend --user 196")
-
-
-class Model(StrEnum):
-    """The models that can be trained by name."""
-
-    DOT_BIAS = "dot_bias"
-    DOT = "dot"
-    NET = "net"
-    SVDPP = "svdpp"
-    HYBRID = "hybrid"
-    CLASSIFIER = "classifier"
-    BPR = "bpr"
-    SOFTMAX = "softmax"
-    TWO_TOWER = "two_tower"
-    ALS = "als"
-    EASE = "ease"
-    INFINITE_AE = "infinite_ae"
-
-
-EPOCHS = {"svdpp": 10, "hybrid": 10, "bpr": 15, "softmax": 30}      # others: 5, or their own number of sweeps
-SIZES = {"svdpp": 1024, "hybrid": 1024, "bpr": 1024, "softmax": 16_384, "two_tower": 1024}     # others: 64
-SOLVED, AT_ONCE = ("als", "ease", "infinite_ae"), ("ease", "infinite_ae")
-KNOW_ITEMS, KNOW_USERS = ("hybrid", "softmax", "two_tower"), ("hybrid", "two_tower")    # more than ids
 
 
 DATA_HELP = ("ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small; or a file: CSV, TSV, '::'-separated "
@@ -73,45 +65,39 @@ Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, show_defaul
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file that collab train wrote.")]
 SplitName = Annotated[str, typer.Option(help="What is held out: random, time (the latest), per-user (some of each), "
                                              "last (each user's last), users (whole users), or u1 to u5 of ml-100k.")]
-ValidPct = Annotated[float | None, typer.Option(min=0, max=0.99, help="The fraction held out, by default 0.2 (not for "
-                                                                      "last, u1 to u5).")]
-ModelName = Annotated[Model, typer.Option(help="For ratings: biases and factors, factors alone, a network, ratings as "
-                                               "classes, SVD++ on both sides, or that with metadata (hybrid). For "
-                                               "ranking: bpr, softmax, two_tower, als, ease, infinite_ae.")]
-Factors = Annotated[int | None, typer.Option(min=1, help="Factors a user and an item, by default 50 (not for ease, "
-                                                         "infinite_ae).")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training ratings; by default 5, of svdpp, "
-                                                        "hybrid 10, bpr 15, softmax 30; of als sweeps, by default "
-                                                        "15. ease and infinite_ae are solved at once.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Ratings a batch; larger is faster. By default 64, of "
-                                                           "svdpp, hybrid, bpr, two_tower 1,024, softmax 16,384 "
-                                                           "(not for als, ease, infinite_ae).")]
-Rate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate; by default the model's recipe.")]
-Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay; by default the model's recipe.")]
+ValidPct = Annotated[float | None, typer.Option(min=0, max=0.99, help="The fraction held out; by default 0.2. Not for "
+                                                                      "last and u1 to u5.")]
+ModelName = Annotated[Model, typer.Option(help=MODEL_HELP)]
+Factors = Annotated[int | None, typer.Option(min=1, help=FACTORS_HELP)]
+Epochs = Annotated[int | None, typer.Option(min=1, help=EPOCHS_HELP)]
+BatchSize = Annotated[int | None, typer.Option(min=1, help=BS_HELP)]
+Rate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate; by default the model's own.")]
+Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay; by default the model's own.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same model, to the last bit; by default 0.")]
 Out = Annotated[Path, typer.Option(help="Where to write the model.")]
 UserCol = Annotated[str | None, typer.Option(help="The column of users; by default the first.")]
 ItemCol = Annotated[str | None, typer.Option(help="The column of items; by default the second.")]
 RatingCol = Annotated[str | None, typer.Option(help="The column of ratings; by default the third.")]
 TimeCol = Annotated[str | None, typer.Option(help="The column of times; by default one called time or timestamp.")]
-TitleCol = Annotated[str | None, typer.Option(help="The column of titles in --items; by default by the usual names.")]
-Sep = Annotated[str | None, typer.Option(help="The separator of a text file; by default that of its ending.")]
-TableSep = Annotated[str | None, typer.Option(help="That of --items and --users, where it is another than --sep.")]
-Format = Annotated[str | None, typer.Option(help="csv, tsv, ::, parquet or recbole; by default by the ending.")]
+TitleCol = Annotated[str | None, typer.Option(help="The column of titles in --items; by default guessed.")]
+Sep = Annotated[str | None, typer.Option(help="The separator of a text file; by default the one that its extension "
+                                              "implies.")]
+TableSep = Annotated[str | None, typer.Option(help="The separator of --items and --users, if it is not that of --sep.")]
+Format = Annotated[str | None, typer.Option(help="csv, tsv, ::, parquet or recbole; by default from the extension.")]
 Encoding = Annotated[str | None, typer.Option(help="The encoding of text files; by default UTF-8.")]
 Header = Annotated[bool | None, typer.Option("--header/--no-header", show_default=False,
-                                             help="Whether the first line has the names; by default it is looked at.")]
-Items = Annotated[Path | None, typer.Option(help="A file with an item id in each row, a title, and what is known.")]
-Users = Annotated[Path | None, typer.Option(help="A file with a user id in each row, and what is known: for hybrid and "
-                                                 "two_tower.")]
-Duplicates = Annotated[str | None, typer.Option(help="Pairs that occur again: keep, which is the default, mean or "
-                                                     "error; with --implicit they are added up.")]
-Implicit = Annotated[bool, typer.Option("--implicit", help="Rows say what was chosen; ratings, if there are any, how "
-                                                          "strongly. A pair that comes again counts more.")]
+                                             help="Whether the first line has the column names; by default guessed.")]
+Items = Annotated[Path | None, typer.Option(help="A file with an item id in each row, its title, and what is known "
+                                                 "about it.")]
+Users = Annotated[Path | None, typer.Option(help=USERS_HELP)]
+Duplicates = Annotated[str | None, typer.Option(help="What to do with pairs that are rated again: keep (the default), "
+                                                     "mean or error; with --implicit they are added up.")]
+Implicit = Annotated[bool, typer.Option("--implicit", help="Rows are choices, not ratings; a rating, if there is one, "
+                                                          "is the strength of the choice. Repeated pairs count more.")]
 Threshold = Annotated[float | None, typer.Option(help="Implicit, and only rows rated above this count: 3 for "
-                                                             "stars, 0.5 for yes and no.")]
+                                                      "stars, 0.5 for yes and no.")]
 Count = Annotated[int, typer.Option("-n", min=1, help="How many.")]
-As = Annotated[Output | None, typer.Option("--as", help="How to print: table, which is the default, csv or json.")]
+As = Annotated[Output | None, typer.Option("--as", help="How to print: table (the default), csv or json.")]
 OUT = Path("model.safetensors")
 
 
@@ -124,19 +110,19 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _program(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
                                                    help="Print the version of this program.")] = False) -> None:
-    """Its docstring is not shown: `help` above is."""
+    """Not shown: `help` above is."""
 
 
 @app.command(cls=Command)
-def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, model: ModelName = Model.DOT_BIAS,
+def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, model: ModelName = Model("dot_bias"),
           factors: Factors = None, epochs: Epochs = None, bs: BatchSize = None, lr: Rate = None, wd: Decay = None,
           seed: Seed = None, out: Out = OUT, user_col: UserCol = None, item_col: ItemCol = None,
           rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
           table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
           items: Items = None, users: Users = None, duplicates: Duplicates = None, implicit: Implicit = False,
           threshold: Threshold = None) -> None:
-    """Train on ratings, report the error beside two baselines (of a model that ranks how well it does, beside the most
-    popular items), and write one model file."""
+    """Train on ratings, write one model file, and report the error beside two baselines; for a model that ranks, how
+    well it does beside the most popular items."""
     _check_writable(out)
     implicit = implicit or threshold is not None
     _check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, lr=lr, wd=wd,
@@ -144,23 +130,22 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     if title_col is not None and items is None and not is_set(data):
         raise DataError("--title-col names a column of the file that --items gives, and there is none")
     valid_pct, seed = 0.2 if valid_pct is None else valid_pct, seed or 0
-    reading = given(sep=sep, format=format, header=header, encoding=encoding)
-    ratings, known_items, known_users = read_all(data, items, users, table_sep, (user_col, item_col), **reading)
-    user_features, item_features = ("auto" if model in able and known is not None and telling(known.iloc[:, 1:])
-                                    else None for able, known in ((KNOW_USERS, known_users), (KNOW_ITEMS, known_items)))
-    if model is Model.HYBRID and user_features is None and item_features is None:
-        raise DataError("--model hybrid needs to know more than ids and titles: pass --items or --users, a file with "
+    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
+    ratings, known_items, known_users = read_all(data, items, users=users, table_sep=table_sep,
+                                                 ids=(user_col, item_col), **reading)
+    user_features, item_features = ("auto" if uses(model, side) and known is not None and telling(known.iloc[:, 1:])
+                                    else None for side, known in (("users", known_users), ("items", known_items)))
+    if needs_metadata(model) and user_features is None and item_features is None:
+        raise DataError(f"--model {model} needs to know more than ids and titles: pass --items or --users, a file with "
                         "columns such as genres or age")
     if users is not None and user_features is None:
         warn(f"{users} is not used: it says nothing that several users have in common, such as an age or a group")
-    how = split_of(split, valid_pct, seed)
-    parts: dict[str, Any] = {"split": how} if valid_pct else {"valid_pct": 0.0}
-    titled: dict[str, Any] = given(title_name=title_col)
-    bunch = CollabDataBunch.from_df(ratings, user_col, item_col, rating_col, time_col, items=known_items,
-                                    users=known_users, bs=bs or SIZES.get(model, 64), seed=seed,
-                                    duplicates=duplicates or "keep", user_features=user_features,
-                                    item_features=item_features, implicit=implicit, threshold=threshold, **parts,
-                                    **titled)
+    how = split_of(split, valid_pct=valid_pct, seed=seed)
+    bunch = CollabDataBunch.from_df(ratings, user_name=user_col, item_name=item_col, rating_name=rating_col,
+                                    time_name=time_col, title_name=title_col, items=known_items, users=known_users,
+                                    split=how if valid_pct else random_split(0.0, seed), bs=bs or bs_of(model),
+                                    seed=seed, duplicates=duplicates or "keep", user_features=user_features,
+                                    item_features=item_features, implicit=implicit, threshold=threshold)
     if threshold is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > threshold:
         warn(f"--threshold {threshold:g} leaves out none of the {len(ratings):,} ratings: the lowest is {lowest:g}; "
              "take a higher one, or say --implicit")
@@ -171,13 +156,10 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
                         for role, name in bunch.schema.roles().items())
     print(f"{bunch}\nColumns: {columns}\n")
     if bunch.valid is not None and (n := int(bunch.summary()["ratings_with_unseen"]["valid"])):
-        print(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: the "
-              "average one stands for these.\n")
+        print(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: these "
+              "are scored as the average one.\n")
     learn = collab_learner(bunch, model.value, n_factors=factors or 50, lr=lr, wd=wd)
-    if learn.collab_model.solved:
-        learn.fit(epochs)
-    else:
-        learn.fit_one_cycle(epochs or EPOCHS.get(model, 5))
+    (learn.fit if is_solved(model) else learn.fit_one_cycle)(epochs or epochs_of(model))
     if learn.interrupted:
         print(f"Nothing was written to {out}.", file=sys.stderr)
         raise typer.Exit(130)
@@ -192,43 +174,44 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
 
 @app.command(cls=Command)
 def evaluate(model: ModelFile = OUT,
-             data: Annotated[str | None, typer.Option(help="Other ratings; by default those of training.")] = None,
+             data: Annotated[str | None, typer.Option(help="Other ratings; by default those of training. Needed for a "
+                                                           "model that was exported from Python.")] = None,
              split: Annotated[str | None, typer.Option(help="By default that of training; none: all rows.")] = None,
-             k: Annotated[int | None, typer.Option(min=1, help="Rank: measure the first k items of each user, by "
-                                                               "default 10. A model of ratings ranks if this is given.")
-                          ] = None,
-             relevant_above: Annotated[float | None, typer.Option(help="Rank, and only held-out ratings above it count "
-                                                                       "as relevant.")] = None,
+             k: Annotated[int | None, typer.Option(min=1, help="Measure the ranking: the first k items of each user, "
+                                                               "by default 10. Makes a model of ratings rank.")] = None,
+             relevant_above: Annotated[float | None, typer.Option(help="Measure the ranking, where only held-out "
+                                                                       "ratings above this are relevant.")] = None,
              sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None) -> None:
-    """Report the error of a model on held-out ratings, beside two baselines; of a model that ranks, or with --k or
+    """Report the error of a model on held-out ratings, beside two baselines; for a model that ranks, or with --k or
     --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
     learn = _load(model)
-    part = held_out(learn, model, data, split, **given(sep=sep, format=format, header=header, encoding=encoding))
+    part = held_out(learn, model, data=data, split=split,
+                    **reading_of(sep=sep, format=format, header=header, encoding=encoding))
     if part is not None and not learn.data.implicit and (n := seen(learn, part)):     # a ranking leaves them out
         print(f"{n:,} of these {part.n:,} ratings were trained on: the error on them says little.\n")
-    print_report(learn, part, k, relevant_above)
+    print_report(learn, part, k=k, above=relevant_above)
 
 
 @app.command(cls=Command)
 def recommend(model: ModelFile = OUT,
-              user: Annotated[list[str] | None, typer.Option(help="A user's id; once for each of several.")] = None,
-              everybody: Annotated[bool, typer.Option("--all", help="To all users, into the file -o.")] = False,
-              ratings: Annotated[Path | None, typer.Option(help="A file with what somebody new rated: columns item (an "
-                                                                "id or a title) and rating; of implicit data the "
+              user: Annotated[list[str] | None, typer.Option(help="A user's id; may be given again.")] = None,
+              everybody: Annotated[bool, typer.Option("--all", help="For all users, into the file -o.")] = False,
+              ratings: Annotated[Path | None, typer.Option(help="A file with the ratings of a new user: columns item "
+                                                                "(an id or a title) and rating; for implicit data, "
                                                                 "items are enough.")] = None,
               n: Count = 10,
               out: Annotated[Path | None, typer.Option("--out", "-o", help="With --all: the .parquet or .csv file to "
                                                                            "write.")] = None,
-              include_seen: Annotated[bool, typer.Option("--include-seen", help="Also what the user rated, which is "
+              include_seen: Annotated[bool, typer.Option("--include-seen", help="Include what the user rated, which is "
                                                                                 "left out otherwise, held out or not.")
                                       ] = False,
               as_: As = None, sep: Sep = None, format: Format = None, header: Header = None,
               encoding: Encoding = None) -> None:
-    """Recommend items to a user, beside what that user liked; to somebody new, from a few ratings; or to everybody."""
-    reading = given(sep=sep, format=format, header=header, encoding=encoding)
+    """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody."""
+    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
     exclude = None if include_seen else "known"
     if bool(user) + everybody + (ratings is not None) != 1:
-        raise DataError("say for whom: one of --user ID, --ratings FILE and --all")
+        raise DataError("for whom? Give one of --user ID, --ratings FILE and --all")
     if everybody != (out is not None):
         raise DataError("--all and -o FILE belong together" + ("" if everybody else "; without --all use --as"))
     if reading and ratings is None:
@@ -247,20 +230,23 @@ def recommend(model: ModelFile = OUT,
         titles = learn.data.titles(rated["item"])
         recommended = learn.recommend(ratings=rated, n=n, exclude=exclude)
         if as_ in (None, Output.TABLE):
-            shown = rated if titles is None else rated.assign(title=titles)
-            print(f"From these {len(rated):,} ratings:\n\n{table(shown)}\n\nRecommended:\n")
-        print_table(recommended, as_, "nothing: every item is rated")
+            print(f"From these {len(rated):,} ratings:\n")
+            print_table(rated if titles is None else rated.assign(title=titles))
+            print("\nRecommended:\n")
+        print_table(recommended, as_, if_empty="nothing: every item is rated")
         return
     ids = [learn.data.users.parse(id) for id in dict.fromkeys(user or [])]
     if as_ not in (None, Output.TABLE):
-        asked: Any = ids if len(ids) > 1 else ids[0]
+        asked: Ids = ids if len(ids) > 1 else ids[0]
         print_table(learn.recommend(asked, n=n, exclude=exclude, unknown="error"), as_)
         return
     lists = [learn.recommend(id, n=n, exclude=exclude, unknown="error") for id in ids]
     for k, (id, recommended) in enumerate(zip(ids, lists)):
         liked, part = ("Chosen by", "train") if learn.data.implicit else ("Rated highest by", "known")
-        print("\n" * (k > 0) + f"{liked} user {id}:\n\n{table(learn.rated(id, n=5, part=part))}\n\nRecommended:\n")
-        print_table(recommended, as_, "nothing: this user has rated every item")
+        print("\n" * (k > 0) + f"{liked} user {id}:\n")
+        print_table(learn.rated(id, n=5, part=part))
+        print("\nRecommended:\n")
+        print_table(recommended, as_, if_empty="nothing: this user has rated every item")
 
 
 @app.command(cls=Command)
@@ -277,14 +263,14 @@ def similar(words: Annotated[list[str], typer.Argument(metavar="[MODEL] ITEM", s
     if as_ in (None, Output.TABLE):
         title = (learn.data.titles([id]) or [""])[0]
         print(f"Nearest to {f'{title} ({id})' if title else id}:\n")
-    print_table(learn.similar_items(id, n=n, min_ratings=min_ratings), as_, "nothing with so many ratings")
+    print_table(learn.similar_items(id, n=n, min_ratings=min_ratings), as_, if_empty="nothing with so many ratings")
 
 
 @app.command(cls=Command)
 def explain(user: Annotated[str, typer.Option(help="The user's id.")],
             item: Annotated[str, typer.Option(help="An item's id, title, or part of its title.")],
             model: ModelFile = OUT) -> None:
-    """Take the score of an item for a user apart, and name what the user rated that is nearest to it."""
+    """Split the score of an item for a user into its parts, and list the nearest items that the user rated."""
     learn = _load(model)
     print(CollabInterpretation(learn).explain(learn.data.users.parse(user), _item(learn, item)))
 
@@ -292,36 +278,37 @@ def explain(user: Annotated[str, typer.Option(help="The user's id.")],
 @app.command(cls=Command)
 def report(model: ModelFile = OUT,
            out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
-           user: Annotated[list[str] | None, typer.Option(help="Recommend to this user (once for each); by default to "
-                                                               "the busiest, the median and the least busy.")] = None,
+           user: Annotated[list[str] | None, typer.Option(help="Recommend to this user; may be given again. By "
+                                                               "default the busiest, the median, the least busy.")
+                            ] = None,
            data: Annotated[str | None, typer.Option(help="The ratings that were held out; by default those of "
-                                                         "training are split again.")] = None,
+                                                         "training, split again.")] = None,
            sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None) -> None:
-    """Write one page on what a model has learned, which opens in any browser and without a network."""
+    """Write one page about what a model has learned, which opens in any browser, without a network."""
     _check_writable(out)
     learn = _load(model)
-    part, reading = None, given(sep=sep, format=format, header=header, encoding=encoding)
+    part, reading = None, reading_of(sep=sep, format=format, header=header, encoding=encoding)
     try:
-        part = held_out(learn, model, data, **reading)
+        part = held_out(learn, model, data=data, **reading)
     except (DataError, OSError) as error:
         print(f"The report has no error on held-out ratings: {error}", file=sys.stderr)
     users = [learn.data.users.parse(id) for id in user] if user else None
-    print(f"Wrote {CollabInterpretation(learn).report(out, part, users)}")
+    print(f"Wrote {CollabInterpretation(learn).report(out, part, users=users)}")
 
 
 @app.command(cls=Command)
 def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the model.")] = Path("demo"),
-         bs: Annotated[int, typer.Option(min=1, help="Ratings a batch; larger is faster.")] = 64,
+         bs: Annotated[int, typer.Option(min=1, help="Ratings per batch; larger is faster.")] = 64,
          epochs: Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")] = 5,
          seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0) -> None:
     """Take the whole tour on MovieLens-100K."""
     _check_writable(out / "model.safetensors")
-    if not demo_module.tour(out, bs, epochs, seed):
+    if not demo_module.tour(out, bs, epochs=epochs, seed=seed):
         raise typer.Exit(130)
 
 
 def main() -> None:
-    """The entry point: what is wrong with the input is one line on standard error, and exit code 2."""
+    """Run the program: an error in the input becomes one line on standard error, and exit code 2."""
     interrupt.loaded()
     with warnings.catch_warnings():
         warnings.showwarning = lambda text, *_, **__: print(f"Warning: {as_options(str(text))}", file=sys.stderr)
@@ -332,17 +319,18 @@ def main() -> None:
             raise SystemExit(2) from None
 
 
-def _check_used(model: Model, split: str, implicit: bool, options: dict[str, Any]) -> None:
-    """Raises DataError for options that would change nothing."""
-    idle = {f"--model {model} is solved, not trained step by step, and": ("lr", "wd", "bs") if model in SOLVED else (),
+def _check_used(model: Model, split: str, implicit: bool, options: Mapping[str, object]) -> None:
+    """Raise DataError for options that would change nothing."""
+    at_once = [name for name in ("factors", "epochs") if (name, options.get(name)) != ("epochs", 1)]
+    idle = {f"--model {model} is solved, not trained step by step, and": ("lr", "wd", "bs") if is_solved(model) else (),
             f"--model {model} is solved at once, without factors, and":
-                ("factors", *(("epochs",) if options.get("epochs") != 1 else ())) if model in AT_ONCE else (),
+                [name for name in at_once if not uses(model, name)],
             f"--split {split} decides by itself what is held out, and":
                 ("valid_pct",) if split in WITHOUT_FRACTION else (),
             f"--model {model} knows users by their ids and what they rated, and":
-                ("users",) if model not in KNOW_USERS else (),
+                () if uses(model, "users") else ("users",),
             f"--model {model} with --split {split} leaves nothing to chance, and":
-                ("seed",) if model in AT_ONCE and split in WITHOUT_CHANCE else (),
+                () if uses(model, "seed") or split not in WITHOUT_CHANCE else ("seed",),
             "implicit data are added up where a pair comes again, and": ("duplicates",) if implicit else ()}
     for why, names in idle.items():
         if said := [name for name in names if name in options]:
@@ -350,7 +338,8 @@ def _check_used(model: Model, split: str, implicit: bool, options: dict[str, Any
 
 
 def _model_and_item(words: list[str]) -> tuple[Path, str]:
-    """What `similar` is asked. Only the first of two words can be the model, unless the second is a file alone."""
+    """The model file and the item among the words of `similar`: of two words the first is the model, unless only the
+    second is a file."""
     if len(words) > 2:
         raise DataError(f"similar takes a model file and one item, got {len(words)} words; put a title in quotation "
                         f"marks: collab similar {words[0]} {' '.join(words[1:])!r}")
@@ -367,7 +356,7 @@ def _load(model: Path) -> CollabLearner:
 
 
 def _item(learn: CollabLearner, text: str) -> Hashable:
-    """The item that is meant by an id, a title or a part of one; where there are others, they are named."""
+    """The item with this id, title, or part of a title; where several match, print which one is taken."""
     found = learn.data.find_items(text)
     if len(found) > 1:
         print(f"Warning: {whom(learn.data, text, found)}", file=sys.stderr)
@@ -375,7 +364,7 @@ def _item(learn: CollabLearner, text: str) -> Hashable:
 
 
 def _check_writable(out: Path) -> None:
-    """Raise before hours of training rather than after them."""
+    """Raise DataError where `out` cannot be written, before hours of training rather than after them."""
     folder = next(p for p in out.absolute().parents if p.exists())
     if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise DataError(f"--out {out} cannot be written: " + (f"{out} is a folder" if out.is_dir() else

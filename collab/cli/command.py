@@ -1,11 +1,14 @@
-"""What all commands share: no option is lost because it was said twice, and messages name options."""
+"""What all commands share: an option given twice is refused, and messages name options, not arguments."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
+
+if TYPE_CHECKING:
+    from typer._click import Context  # the class that TyperCommand's own signatures name
 
 OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_name=": "--rating-col ",
            "time_name=": "--time-col ", "title_name=": "--title-col ", "sep=": "--sep ", "format=": "--format ",
@@ -15,18 +18,18 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
 
 
 class Command(TyperCommand):
-    """A command that refuses an option which is given again, where the parser would take the last without a word."""
+    """A command that refuses an option which is given twice, where the parser would silently take the last one."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         *_, given = self.make_parser(ctx).parse_args(args=list(args))
         for option in dict.fromkeys(given):
-            if (n := given.count(option)) > 1 and option.param_type_name == "option" and not (
+            if (n := given.count(option)) > 1 and isinstance(option, TyperOption) and not (
                     option.multiple or option.is_eager):
                 ctx.fail(f"{option.opts[0]} is given {n} times; it takes one value")
         return super().parse_args(ctx, args)
 
 
 def as_options(message: str) -> str:
-    """Where the library names an argument, the option that stands for it here."""
+    """Replace the library's arguments in a message by the options of the command line."""
     pattern = "|".join(rf"(?<![\w-]){re.escape(argument)}" for argument in OPTIONS)
     return re.sub(pattern, lambda found: OPTIONS[found[0]], message)

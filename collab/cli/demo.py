@@ -15,12 +15,12 @@ from ..datasets.movielens import movielens
 from ..evaluate.accuracy import errors
 from ..interpret import CollabInterpretation
 from ..learner.factory import collab_learner
-from .output import table
+from .output import print_table
 
 STAR_WARS, SOMEONE = 50, 196
 
 
-def tour(out: Path, bs: int = 64, epochs: int = 5, seed: int = 0) -> bool:
+def tour(out: Path, bs: int = 64, *, epochs: int = 5, seed: int = 0) -> bool:
     """Print the tour and write loss.png, schedule.png and model.safetensors into `out`; False if interrupted."""
     ml = movielens("100k")
     data = CollabDataBunch.from_df(ml.ratings, split="u1", items=ml.items, users=ml.users, bs=bs, seed=seed)
@@ -32,17 +32,19 @@ def tour(out: Path, bs: int = 64, epochs: int = 5, seed: int = 0) -> bool:
     if learn.interrupted:
         return False
     print(f"\nTrained in {seconds:.1f} s. Error on the 20,000 ratings of u1.test:\n")
-    print(table(errors(learn, data.valid), decimals=4))
+    print_table(errors(learn, data.valid), decimals=4)
 
     interp = CollabInterpretation.from_learner(learn)
     print("\nFilms that are liked beyond what the tastes of their viewers explain (largest biases):\n")
-    print(table(interp.biases(n=8).drop(columns="id")))
+    print_table(interp.biases(n=8).drop(columns="id"))
     print("\nand those that are not (smallest biases):\n")
-    print(table(interp.biases(n=8, largest=False).drop(columns="id")))
+    print_table(interp.biases(n=8, largest=False).drop(columns="id"))
     print("\nNearest to Star Wars (1977), by the cosine of factors:\n")
-    print(table(learn.similar_items(STAR_WARS, n=8).drop(columns="item")))
-    print(f"\nWhat user {SOMEONE} liked:\n\n{table(learn.rated(SOMEONE, n=8).drop(columns='item'))}")
-    print(f"\nTen films that user {SOMEONE} has not rated:\n\n{table(learn.recommend(SOMEONE, n=10))}")
+    print_table(learn.similar_items(STAR_WARS, n=8).drop(columns="item"))
+    print(f"\nWhat user {SOMEONE} liked:\n")
+    print_table(learn.rated(SOMEONE, n=8).drop(columns="item"))
+    print(f"\nTen films that user {SOMEONE} has not rated:\n")
+    print_table(learn.recommend(SOMEONE, n=10))
 
     out.mkdir(parents=True, exist_ok=True)
     for name, plot in (("loss", learn.recorder.plot_loss), ("schedule", learn.recorder.plot_sched)):
@@ -51,7 +53,7 @@ def tour(out: Path, bs: int = 64, epochs: int = 5, seed: int = 0) -> bool:
         figure.savefig(out / f"{name}.png", dpi=120, bbox_inches="tight")
     learn.export(out / "model.safetensors", source="ml-100k", split="u1")
     print(f"\nWrote {out}/loss.png, {out}/schedule.png and {out}/model.safetensors. Ask it for more:")
-    program = "collab" if shutil.which("collab") else os.path.relpath(sys.argv[0])     # make runs it from .venv
+    program = "collab" if shutil.which("collab") else os.path.relpath(sys.argv[0])     # `make` runs it from .venv
     for command, asked in (("recommend", "--user 42"), ("similar", '"Toy Story"')):
         print(f"  {program} {command} {out}/model.safetensors {asked}")
     return True

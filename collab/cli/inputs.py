@@ -1,12 +1,12 @@
-"""What commands read: ratings, what is known of users and items, and the ratings that were held out of training."""
+"""What commands read: ratings, metadata of users and items, and the ratings that were held out of training."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, TypeVar, Unpack, cast
 
 import pandas as pd
 import torch
@@ -22,25 +22,47 @@ from ..learner.collab_learner import CollabLearner
 OPTIONS = ("sep", "format", "header", "encoding")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
 WITHOUT_CHANCE = ("time", *WITHOUT_FRACTION)
+T = TypeVar("T")
+Tables = tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]      # ratings, items, users
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """The options that were said."""
+class Reading(TypedDict, total=False):
+    """Options of `read_table`, of those that were given."""
+
+    sep: str
+    format: str
+    header: bool
+    encoding: str
+
+
+def given(**options: T | None) -> dict[str, T]:
+    """The options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def named(options: Any) -> str:
-    """"--lr and no --wd": what follows "takes no"."""
+def reading_of(*, sep: str | None = None, format: str | None = None, header: bool | None = None,
+               encoding: str | None = None) -> Reading:
+    """The options of a file that are not None."""
+    return _only({"sep": sep, "format": format, "header": header, "encoding": encoding}, OPTIONS)
+
+
+def _only(options: Mapping[str, object], names: Iterable[str]) -> Reading:
+    """Those of the options that have these names and are not None."""
+    return cast(Reading, {name: options[name] for name in names if options.get(name) is not None})
+
+
+def named(options: Iterable[str]) -> str:
+    """"--lr and no --wd": the options after "takes no"."""
     return " and no ".join(f"--{name.replace('_', '-')}" for name in options)
 
 
 def is_set(source: str | Path) -> bool:
-    """Whether it is the name of a MovieLens set, and no file."""
+    """Whether `source` is the name of a MovieLens set and not a file."""
     return str(source).startswith("ml-") and not Path(source).exists()
 
 
 def takes(source: str | Path, format: str | None = None, sep: str | None = None) -> tuple[str, ...]:
-    """Which of OPTIONS mean something to what is read there."""
+    """Those of OPTIONS that apply to a source."""
     if is_set(source):
         return ()
     kind = format or ENDINGS.get(Path(source).suffix.lower())
@@ -49,10 +71,9 @@ def takes(source: str | Path, format: str | None = None, sep: str | None = None)
     return ("format",) if kind == "parquet" else OPTIONS
 
 
-def read(source: str, ids: Iterable[Any] = (), **reading: Any,
-         ) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
-    """(ratings, items, users) of a MovieLens set or a file, whose columns `ids` hold ids. Raises DataError for options
-    that it has no use for."""
+def read(source: str, ids: Iterable[Hashable | None] = (), **reading: Unpack[Reading]) -> Tables:
+    """(ratings, items, users) of a MovieLens set, or of a file whose columns `ids` hold ids. Raises DataError for
+    options that do not apply to the source."""
     idle = [name for name in reading if name not in takes(source, reading.get("format"), reading.get("sep"))]
     if idle:
         raise DataError(f"{source} {'is a set of its own' if is_set(source) else 'has that in itself'}, and takes no "
@@ -63,31 +84,30 @@ def read(source: str, ids: Iterable[Any] = (), **reading: Any,
     return read_table(source, ids=[name for name in ids if name is not None], **reading), None, None
 
 
-def read_all(source: str, items: Path | None, users: Path | None, table_sep: str | None, ids: Iterable[Any] = (),
-             **reading: Any) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
-    """As `read`, with files of items and of users: --encoding holds for all of them, and --sep where there is no
+def read_all(source: str, items: Path | None = None, *, users: Path | None = None, table_sep: str | None = None,
+             ids: Iterable[Hashable | None] = (), **reading: Unpack[Reading]) -> Tables:
+    """As `read`, with files of items and of users: --encoding applies to all of them, and so does --sep without
     --table-sep."""
     beside = {"item": items, "user": users}
     if table_sep is not None and items is None and users is None:
         raise DataError("--table-sep is the separator of --items and --users; for the ratings say --sep")
-    shared = given(sep=table_sep or reading.get("sep"), encoding=reading.get("encoding"))
-    options = {by: {name: value for name, value in shared.items() if name in takes(file, sep=shared.get("sep"))}
-               for by, file in beside.items() if file is not None}
+    shared = reading_of(sep=table_sep or reading.get("sep"), encoding=reading.get("encoding"))
+    options = {by: _only(shared, takes(file, sep=shared.get("sep"))) for by, file in beside.items() if file is not None}
     elsewhere = {name for by in options for name in options[by]} - ({"sep"} if table_sep else set())
     own = takes(source, reading.get("format"), reading.get("sep"))
-    used = {name: value for name, value in reading.items() if name in own or name not in elsewhere}
+    used = _only(reading, (name for name in reading if name in own or name not in elsewhere))
     ratings, *known = read(source, ids, **used)
     of_items, of_users = (before if file is None else _known(file, by, **options[by])
                           for before, (by, file) in zip(known, beside.items()))
     return ratings, of_items, of_users
 
 
-def _known(file: Path, by: str, **reading: Any) -> pd.DataFrame:
-    """What is known of items (or users). Where a file has no names, its first column has the ids."""
+def _known(file: Path, by: str, **reading: Unpack[Reading]) -> pd.DataFrame:
+    """The metadata of items (or users). The first column of a file without column names has the ids."""
     try:
         table = read_table(file, **reading)
         unnamed = [*table.columns[:2]] == ["user", "item"] and len(table) == len(
-            read_table(file, header=False, **reading))
+            read_table(file, **(reading | {"header": False})))
     except DataError as error:
         said = re.sub(r"with format=.* or with sep=", "with --table-sep", str(error))
         said = said.replace("if that line is data, say header=False; ", "")
@@ -97,12 +117,12 @@ def _known(file: Path, by: str, **reading: Any) -> pd.DataFrame:
     names = [by, *(["title"] if by == "item" else []), *(f"column_{k}" for k in range(1, len(table.columns)))]
     if by == "item":
         names = [*names[:2], *names[3:]]
-        warn(f"{file} has no names of columns: the first is taken for the ids, the second for the titles")
+        warn(f"{file} has no column names: the first column is taken for the ids, the second for the titles")
     return table.set_axis(names[:len(table.columns)], axis=1)
 
 
-def split_of(name: str, valid_pct: float, seed: int) -> Split | str:
-    """What --split stands for."""
+def split_of(name: str, *, valid_pct: float, seed: int) -> Split | str:
+    """The split that --split names."""
     known: dict[str, Split | str] = {"random": random_split(valid_pct, seed), "time": time_split(valid_pct),
                                      "per-user": per_user_split(valid_pct, seed), "last": leave_last(1),
                                      "users": user_split(valid_pct, seed), **{fold: fold for fold in CANONICAL}}
@@ -113,45 +133,49 @@ def split_of(name: str, valid_pct: float, seed: int) -> Split | str:
 
 # What was held out ------------------------------------------------------------------------------------------------
 
-def held_out(learn: CollabLearner, model: Path, data: str | None = None, split: str | None = None,
-             **reading: Any) -> TensorBatches | None:
-    """The ratings that were held out when the model was trained, read and split again, or those of other data."""
+def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, split: str | None = None,
+             **reading: Unpack[Reading]) -> TensorBatches | None:
+    """The ratings that were held out when the model was trained, read and split again, or those of other data; None
+    where there are none. Raises DataError where they cannot be told from the training ratings."""
     trained = learn.notes.get("source")
     source = trained if data is None else data
     if source is None:
-        raise DataError(f"{model} does not say what it was trained on; name the ratings with --data")
+        raise DataError(f"{model} does not say which ratings it was trained on, since it was exported from Python and "
+                        "not written by collab train; name the ratings to use with --data FILE")
     same = source == trained
     if same and split not in (None, "none", learn.notes.get("split")):
         raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
                         "ratings which another split holds out are ratings it has seen")
     split = split or (learn.notes.get("split", "none") if same else "none")
     ids = learn.data.schema.user, learn.data.schema.item
-    raw, *_ = read(source, ids, **({**given(**learn.notes.get("reading", {})), **reading} if same else reading))
+    kept = _only(learn.notes.get("reading", {}), OPTIONS) if same else Reading()
+    raw, *_ = read(source, ids, **(kept | reading))
     _check_columns(raw, source, learn.data.schema, learn.data.implicit)
     known = learn.notes.get("fingerprint")
     if same and split != "none" and known is not None and known != fingerprint(raw, learn.data.schema):
         raise DataError(f"{source} is not what the model was trained on any more, so the ratings that were held out "
                         "cannot be told from the others; train again, or see all rows with --split none")
-    part = None if split == "none" else split_of(split, learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0))
-    ratings = learn.data.table(raw, learn.notes.get("duplicates", "keep"), split=part)
+    part = None if split == "none" else split_of(split, valid_pct=learn.notes.get("valid_pct", 0.2),
+                                                seed=learn.notes.get("seed", 0))
+    ratings = learn.data.table(raw, duplicates=learn.notes.get("duplicates", "keep"), split=part)
     return learn.data.batches(ratings) if len(ratings) else None
 
 
 def seen(learn: CollabLearner, part: TensorBatches) -> int:
-    """How many ratings of a part are of a pair that was trained on."""
+    """The number of ratings in a part whose pair was trained on."""
     pairs = [users * learn.data.n_items + items for users, items, _ in (learn.data.train.tensors, part.tensors)]
     return int(torch.isin(pairs[1], pairs[0]).sum())
 
 
 def fingerprint(ratings: pd.DataFrame, schema: Schema) -> str:
-    """The same for the same ratings in the same order."""
+    """A hash that is the same for the same ratings in the same order."""
     columns = [name for name in (schema.user, schema.item, schema.rating) if name in ratings]
     hashed = pd.util.hash_pandas_object(ratings[columns], index=False).to_numpy()
     return hashlib.sha256(hashed.tobytes()).hexdigest()[:16]
 
 
 def _check_columns(ratings: pd.DataFrame, source: str, schema: Schema, implicit: bool) -> None:
-    """Raises DataError where the columns have neither the names that they had in training nor the usual ones."""
+    """Raise DataError where the columns have neither the names that they had in training nor the usual ones."""
     wanted = [str(name) for name in (schema.user, schema.item, *(() if implicit else (schema.rating,)))]
     if not ({*wanted} <= {*ratings.columns} or {"user", "item", "rating"} <= {*ratings.columns}):
         raise DataError(f"{source} has the columns {[*ratings.columns]}, and the model was trained on "

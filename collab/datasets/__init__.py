@@ -1,1 +1,1 @@
-"""Named sets of ratings: MovieLens, fetched and read, and synthetic ones."""
+"""Named sets of ratings: MovieLens, downloaded and parsed, and synthetic ones."""

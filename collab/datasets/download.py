@@ -1,136 +1,192 @@
-"""Files from elsewhere into the cache folder: resumed where they broke off, checked, and only then given their name."""
+"""Downloads into the cache folder: resumed where they broke off, checked, and renamed only when complete."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from typing import TYPE_CHECKING
 
-from ..environment import bars_wanted
+from ..environment import bars_wanted, in_notebook
 from ..errors import DataError
+from .movielens_formats import RECBOLE_TABLES
+
+if TYPE_CHECKING:
+    from fastprogress.fastprogress import ProgressBar
+    from requests import Response
 
 TIMEOUT = 10.0     # seconds to connect, and the longest silence while receiving
-CHUNK = 1 << 20    # bytes
+CHUNK = 1 << 16    # bytes; what a broken connection can cost of what it had sent
+MIB = 1 << 20      # bytes
 PIP_TIMEOUT = 300  # seconds
 
 RECBOLE = "recbole==1.2.1"
 RECBOLE_WHEEL = "recbole-1.2.1-py3-none-any.whl"
-RECBOLE_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
-RECBOLE_MEMBERS = tuple(f"recbole/dataset_example/ml-100k/ml-100k.{part}" for part in ("inter", "item", "user"))
+RECBOLE_CHECKSUM = "sha256:9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
+RECBOLE_MEMBERS = tuple(RECBOLE_TABLES + part for part in ("inter", "item", "user"))
 
 
 def cache_folder(home: str | os.PathLike | None = None) -> Path:
-    """Where data sets are kept: `home`, else $COLLAB_HOME, else "collab" in the user's cache directory."""
+    """The folder for data sets: `home`, else $COLLAB_HOME, else "collab" in the user's cache directory."""
     chosen = home or os.environ.get("COLLAB_HOME")
     if chosen:
         return Path(chosen).expanduser().absolute()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().absolute() / "collab"
+    import platformdirs
+    return platformdirs.user_cache_path("collab", appauthor=False, opinion=False).absolute()
 
 
-def fetch_zip(url: str, target: Path, digests: Mapping[str, str]) -> None:
-    """Download the zip file at `url` to `target`, by way of `target`.part, from which a later call continues.
+def fetch_zip(url: str, target: Path, checksum: str | None) -> None:
+    """Download the zip file at `url` to `target`, through `target`.part, where a later call continues.
 
-    `digests`: hash name -> hex digest, all of which must hold; where there is none, the checksums that every
-    zip file carries of its members must.
-    Raises OSError or http.client.HTTPException where the transfer fails (what has come stays, for the next call),
-    and DataError where the file is not the right one (it is deleted)."""
+    `checksum` is "algorithm:hex digest"; without one, each member of the archive must match its own CRC-32.
+    Raises OSError where the transfer fails (what was received is kept for the next call), and ValueError where the
+    file is not the expected one (it is deleted)."""
+    import pooch  # takes 0.2 s
     part = target.with_name(target.name + ".part")
-    target.parent.mkdir(parents=True, exist_ok=True)
     resumed = part.exists() and part.stat().st_size > 0
-    _receive(url, part)
-    problem = what_is_wrong(part, digests)
-    if problem and resumed:  # the old part may be of some other file, so once more, from the start
-        part.unlink()
-        _receive(url, part)
-        problem = what_is_wrong(part, digests)
-    if problem:
-        part.unlink()
-        raise DataError(f"{problem}; what was downloaded has been deleted")
-    os.replace(part, target)
+    fetch = partial(pooch.retrieve, url, checksum, target.name, target.parent,
+                    downloader=partial(_continue, part=part, check_members=checksum is None))
+    with _quiet(pooch.get_logger()):
+        try:
+            fetch()
+        except ValueError:
+            if not resumed:
+                raise
+            fetch()  # the old part may have belonged to another file, so start over, once
 
 
-def _receive(url: str, part: Path) -> None:
-    """Append to `part` what it lacks of `url`; write it anew if the server cannot send only the rest."""
-    start = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": "collab (Python urllib)"} | ({"Range": f"bytes={start}-"} if start else {})
+def _continue(url: str, output_file: str, _: object, *, part: Path, check_members: bool) -> None:
+    """Download what `part` lacks of `url`, or all of it if the server cannot send only the rest, and move it to
+    `output_file`: a downloader for pooch."""
+    from pooch import HTTPDownloader
     try:
-        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
-    except HTTPError as error:
-        error.close()
-        if error.code == 416 and start:  # nothing lies beyond the part: the check will tell whether it is whole
-            return
-        raise
-    with response:
-        if url.startswith("https:") and not response.url.startswith("https:"):
-            raise DataError(f"the server led away from https, to {response.url}")
-        start = start if response.status == 206 else 0
-        length = response.headers.get("Content-Length")
-        with open(part, "ab" if start else "wb") as f:
-            for chunk in _with_bar(_chunks(response), int(length) if length else None):
-                f.write(chunk)
+        with open(part, "ab") as f:
+            start = f.tell()
+
+            def inspect(response: Response, **_: object) -> None:
+                if url.startswith("https:") and not response.url.startswith("https:"):
+                    raise DataError(f"the server redirected from https to {response.url}")
+                if response.status_code == 416 and start:
+                    raise _NothingLeft
+                if response.status_code == 200:
+                    f.truncate(0)
+
+            headers = {"User-Agent": "collab", "Accept-Encoding": "identity"}
+            bar = Bar() if bars_wanted() else None
+            download = HTTPDownloader(bar or False, CHUNK, timeout=TIMEOUT, hooks={"response": inspect},
+                                      headers=headers | ({"Range": f"bytes={start}-"} if start else {}))
+            try:
+                download(url, f, None)
+            except _NothingLeft:  # the part is complete, or longer than the file: its checksum tells which
+                pass
+            except BaseException:
+                if bar:
+                    bar.interrupted()
+                raise
             f.flush()
             os.fsync(f.fileno())
-    if length and part.stat().st_size < start + int(length):
-        raise OSError(f"the connection ended after {part.stat().st_size:,} of {start + int(length):,} bytes; "
-                      "the next call continues from there")
+    except OSError as error:  # that of requests is one, too
+        kept = part.stat().st_size if part.exists() else 0
+        raise OSError(_root(error) + (f"; {kept:,} bytes are kept, and the next call continues from there" if kept
+                                      else "")) from error
+    finally:
+        if part.exists() and not part.stat().st_size:
+            part.unlink()
+    if check_members and (problem := damage(part)):
+        part.unlink()
+        raise DataError(f"{problem}; the download has been deleted")
+    os.replace(part, output_file)
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
-    while chunk := stream.read(CHUNK):
-        yield chunk
+class _NothingLeft(Exception):
+    """The server has nothing beyond the part."""
 
 
-def _with_bar(chunks: Iterator[bytes], n_bytes: int | None) -> Iterator[bytes]:
-    """The same chunks, with a progress bar (in MiB) if somebody is there to see it."""
-    if not bars_wanted():
-        return chunks
-    from fastprogress.fastprogress import progress_bar
-    return iter(progress_bar(chunks, total=-(-n_bytes // CHUNK) if n_bytes else "noinfer"))
+class Bar:
+    """What pooch asks of a progress bar, in terms of fastprogress; counts MiB."""
+
+    total = 0  # bytes, set by pooch; 0 where the server does not say
+
+    def __init__(self) -> None:
+        self.bar: ProgressBar | None = None
+        self.received = self.shown = 0
+
+    def update(self, n_bytes: int) -> None:
+        if self.bar is None:
+            from fastprogress.fastprogress import progress_bar
+            self.bar = progress_bar(range(-(-self.total // MIB)), total=None if self.total else "noinfer")
+            self.bar.update(0)
+        self.received += n_bytes
+        mib = -(-self.received // MIB)
+        if self.bar.total:
+            mib = min(mib, self.bar.total)
+        if mib > self.shown:
+            self.bar.update(mib)
+            self.shown = mib
+
+    def reset(self) -> None:
+        self.received = 0
+
+    def close(self) -> None:
+        if not in_notebook():
+            print()  # in a terminal, fastprogress leaves the cursor behind the bar
+
+    def interrupted(self) -> None:
+        if self.bar is not None:
+            self.bar.on_interrupt()
+            self.close()
 
 
-def what_is_wrong(path: Path, digests: Mapping[str, str]) -> str:
-    """What does not fit, in words; "" if all does: the file's `digests`, or without any the checksum of each member."""
-    for name, expected in digests.items():
-        if (found := digest(path, name)) != expected:
-            return f"its {name} is {found}, not {expected}"
-    if digests:
-        return ""
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Keep progress notes off standard error for as long as this lasts."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
     try:
-        with zipfile.ZipFile(path) as file:
-            broken = file.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
-        return f"it is no zip file ({error})"
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _root(error: BaseException) -> str:
+    """The innermost cause in one line: requests wraps the system's error several times."""
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = inner
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def matches(path: Path, checksum: str) -> bool:
+    """Whether the file has this checksum, "algorithm:hex digest"."""
+    algorithm, _, expected = checksum.partition(":")
+    with open(path, "rb") as f:  # md5 is all that is on record for some archives, and only guards against accidents
+        return hashlib.file_digest(f, partial(hashlib.new, algorithm, usedforsecurity=False)).hexdigest() == expected
+
+
+def damage(path: Path) -> str:
+    """The first thing that is wrong with a zip file; "" where every member matches its CRC-32."""
+    with open(path, "rb") as opened:
+        try:
+            with zipfile.ZipFile(opened) as file:
+                broken = file.testzip()
+        # OSError: a member is said to begin before the file does
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+            return f"it is not a readable zip file ({error})"
     return f"its member {broken} is damaged" if broken else ""
 
 
-def digest(path: Path, name: str) -> str:
-    """The hash called `name` of a file, in hex."""
-    hashed = hashlib.new(name, usedforsecurity=False)  # md5 is all that is on record for some archives
-    with open(path, "rb") as f:
-        for chunk in _chunks(f):
-            hashed.update(chunk)
-    return hashed.hexdigest()
-
-
 def fetch_recbole(target: Path) -> None:
-    """Let pip download RecBole's wheel, which holds MovieLens-100K, and keep its three tables as the zip `target`.
+    """Have pip download RecBole's wheel, which contains MovieLens-100K, and save its three tables as the zip `target`.
 
-    Nothing is installed. Raises DataError where pip fails or the wheel is another one."""
+    Nothing is installed. Raises DataError where pip fails or the wheel has another checksum."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input",
@@ -154,8 +210,8 @@ def fetch_recbole(target: Path) -> None:
 
 
 def check_recbole_wheel(wheel: Path) -> None:
-    """Raises DataError unless `wheel` is the very file that is on the package index."""
+    """Raise DataError unless `wheel` is the file that is on the package index."""
     if not wheel.exists():
-        raise DataError(f"there is no {wheel.name}")
-    if (found := digest(wheel, "sha256")) != RECBOLE_SHA256:
-        raise DataError(f"{wheel} has sha256 {found}, not {RECBOLE_SHA256}; delete that file")
+        raise DataError(f"pip downloaded no {wheel.name}")
+    if not matches(wheel, RECBOLE_CHECKSUM):
+        raise DataError(f"{wheel} does not match its known checksum, {RECBOLE_CHECKSUM}; delete that file")

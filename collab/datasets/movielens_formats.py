@@ -1,7 +1,7 @@
-"""How each generation of MovieLens archives is laid out, and how it becomes three tables.
+"""Parsers for the archives of each generation of MovieLens: each returns three tables.
 
-Nothing is unpacked to disk: every member is read from the archive under the one name that is expected, up to a
-given size, so neither a path that leads elsewhere nor a zip bomb inside an archive can do harm."""
+Nothing is unpacked to disk: members are read by their expected names and up to a given size, so neither a path that
+leads outside nor a zip bomb can do harm."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ Tables = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]  # ratings, items, user
 GENRES_100K = ("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
                "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War",
                "Western")
-# What the sets write where a film has no genre.
+# How the sets mark a film without genres.
 NO_GENRE = ("unknown", "(no genres listed)")
 # The codes of users.dat in ml-1m, from its README.
 OCCUPATIONS_1M = ("other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
                   "doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer",
                   "programmer", "retired", "sales/marketing", "scientist", "self-employed", "technician/engineer",
                   "tradesman/craftsman", "unemployed", "writer")
-RECBOLE = "recbole/dataset_example/ml-100k/ml-100k."
-# Titles that the copy in RecBole's wheel spells in another way than u.item does.
+RECBOLE_TABLES = "recbole/dataset_example/ml-100k/ml-100k."
+# Titles that RecBole's copy spells differently from u.item.
 RECBOLE_TITLES = {"unkonwn (unkonwn)": "unknown"}
-# "(1995)"; some series have a span, of which the first year counts: "(2006-2007)", "(2009- )".
+# "(1995)"; the first year of a span counts: "(2006-2007)", "(2009- )".
 YEAR = re.compile(r"\((\d{4})(?:[-–]\s*(?:\d{4})?)?\)")
 
 
 class Archive:
-    """A zip file that gives out only the members asked for by name, and none larger than `max_bytes`."""
+    """A zip file that only opens members by name, and none larger than `max_bytes`."""
 
     def __init__(self, file: zipfile.ZipFile, max_bytes: int) -> None:
         self.file, self.max_bytes = file, max_bytes
 
     def open(self, member: str) -> IO[bytes]:
-        """The member as a binary stream. The stream never gives more than the size that is checked here."""
+        """The member as a binary stream, which never yields more than the size that is checked here."""
         size = self.file.getinfo(member).file_size
         if size > self.max_bytes:
-            raise DataError(f"{member} would be {size:,} bytes, more than the {self.max_bytes:,} it can rightly have")
+            raise DataError(f"{member} would be {size:,} bytes, more than the {self.max_bytes:,} it can have")
         return self.file.open(member)
 
     def lines(self, member: str, encoding: str) -> list[str]:
@@ -83,21 +83,21 @@ def parse_100k(archive: Archive) -> Tables:
 def parse_recbole(archive: Archive) -> Tables:
     """The copy of 100k in RecBole's wheel: three tables with tabs and one line of typed headers, UTF-8.
 
-    A title and its `release_year` are what stood before and inside the last brackets of the official title."""
-    films = [line.split("\t") for line in archive.lines(RECBOLE + "item", "utf-8")[1:]]
+    Its title and `release_year` are the parts of the official title before and inside the last brackets."""
+    films = [line.split("\t") for line in archive.lines(RECBOLE_TABLES + "item", "utf-8")[1:]]
     titles = [f"{title} ({year})" for _, title, year, _ in films]
     items = _items([film[0] for film in films], [RECBOLE_TITLES.get(t, t) for t in titles],
                    [film[3].replace(" ", "|") for film in films])
-    people = [line.split("\t") for line in archive.lines(RECBOLE + "user", "utf-8")[1:]]
-    return _ratings(archive, RECBOLE + "inter", sep="\t", skiprows=1), items, _users(people)
+    people = [line.split("\t") for line in archive.lines(RECBOLE_TABLES + "user", "utf-8")[1:]]
+    return _ratings(archive, RECBOLE_TABLES + "inter", sep="\t", skiprows=1), items, _users(people)
 
 
-def parse_dat(archive: Archive, folder: str, encoding: str, with_users: bool) -> Tables:
-    """1m and 10m: fields between `::`. Titles hold colons of their own, so they are cut from both ends."""
+def parse_dat(archive: Archive, folder: str, *, encoding: str, with_users: bool) -> Tables:
+    """1m and 10m: fields between `::`. Titles contain `::` too, so lines are split from both ends."""
     films = [line.split("::", 1) for line in archive.lines(f"{folder}/movies.dat", encoding)]
     rest = [film[1].rsplit("::", 1) for film in films]
     items = _items([film[0] for film in films], [title for title, _ in rest], [genres for _, genres in rest])
-    # To a reader that splits at ":", every second column is empty; much faster than splitting at "::".
+    # Split at ":", every second column is empty; that is much faster than splitting at "::".
     ratings = _ratings(archive, f"{folder}/ratings.dat", sep=":", usecols=[0, 2, 4, 6])
     if not with_users:
         return ratings, items, _only_ids(ratings)

@@ -1,4 +1,4 @@
-"""RatingSet: a named set of ratings with what is known about its items and users."""
+"""RatingSet: a named set of ratings with the metadata of its items and users."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .explore import cross_table, describe, genre_counts, item_table, top_items,
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a synthetic rating was made of: `mean + u_bias[u] + i_bias[i] + u_factors[u] @ i_factors[i]`, then noise.
+    """The parts of a synthetic rating, before noise: `mean + u_bias[u] + i_bias[i] + u_factors[u] @ i_factors[i]`.
 
     Row 0 belongs to the smallest id, row 1 to the next, and so on."""
 
@@ -25,12 +25,13 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)  # tables have no single truth value, so two sets are never compared with ==
 class RatingSet:
-    """Ratings as they came, with raw ids and in the order of their source.
+    """Ratings with raw ids, in the order of their source.
 
     ratings: user, item, rating (float64) and, where known, time (int64, unix seconds)
     items:   item, title, year (Int64, may be missing), genres (joined by "|", "" where none is known)
     users:   user, and where known age, gender, occupation, zip
-    truth:   what the ratings were made of, for synthetic ones only"""
+    licence: the terms of use
+    truth:   the parts of the ratings, for synthetic ones only"""
 
     ratings: pd.DataFrame
     items: pd.DataFrame

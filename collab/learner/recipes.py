@@ -17,7 +17,7 @@ from ..data.databunch import CollabDataBunch
 from ..data.features import Features
 from ..errors import DataError
 from ..models.als import ALS
-from ..models.base import CollabModel
+from ..models.base import CollabModel, Side
 from ..models.classifier import RatingClassifier
 from ..models.ease import EASE
 from ..models.embedding import EmbeddingDot, EmbeddingDotBias
@@ -54,7 +54,7 @@ class Context:
 class Recipe:
     """How a model is built and trained. `lr` and `wd` are for batches of 64, and were chosen on validation parts of
     MovieLens-100K's u1 training rows; `bs` and `epochs` are what the command line takes. `reads` are the sides whose
-    features the model sees."""
+    features the model sees, and `needs_features` says that it cannot do without."""
 
     name: str
     model: type[CollabModel]
@@ -65,7 +65,8 @@ class Recipe:
     bs: int = 64
     epochs: int = 5
     ranks: bool = False
-    reads: tuple[str, ...] = ()
+    reads: tuple[Side, ...] = ()
+    needs_features: bool = False
     objective: dict[str, Any] = field(default_factory=dict)     # the options of the model's ranking objective
 
     @property
@@ -156,7 +157,8 @@ def svdpp(c: Context) -> dict[str, Any]:
     return {}
 
 
-@recipe("hybrid", HybridNet, "SVD++ with metadata", lr=3.75e-3, wd=0.5, bs=1024, epochs=10, reads=("user", "item"))
+@recipe("hybrid", HybridNet, "SVD++ with metadata", lr=3.75e-3, wd=0.5, bs=1024, epochs=10, reads=("user", "item"),
+        needs_features=True)
 def hybrid(c: Context) -> dict[str, Any]:
     users, items = c.data.user_features, c.data.item_features
     if users is None and items is None:

@@ -163,6 +163,18 @@ def test_evaluate_works_for_a_model_with_notes_of_its_own(collab, trained, tmp_p
     assert collab("evaluate", tmp_path / "m")[0] == 0
 
 
+def test_a_model_that_was_exported_from_python_is_evaluated_on_the_ratings_that_are_named(collab, trained, tmp_path):
+    learn = load_learner(trained / "model.safetensors")
+    learn.notes = {}
+    learn.export(tmp_path / "m")
+    code, _, err = collab("evaluate", tmp_path / "m")
+    assert code == 2 and f"{tmp_path / 'm'} does not say which ratings it was trained on" in err
+    assert "exported from Python" in err and "name the ratings to use with --data FILE" in err
+    code, out, err = collab("evaluate", tmp_path / "m", "--data", trained / "ratings.csv")
+    assert code == 0 and "Error on 900 ratings" in out and "720 of these 900 ratings were trained on" in out, err
+    assert "exported from Python" in " ".join(collab("evaluate", "--help")[1].split())
+
+
 def test_evaluate_refuses_a_file_that_has_changed(collab, trained, tmp_path):
     file, model = tmp_path / "r.csv", tmp_path / "m"
     frame = pd.read_csv(trained / "ratings.csv")

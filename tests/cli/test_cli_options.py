@@ -13,6 +13,7 @@ import pytest
 
 import collab as package
 from collab import load_learner, movielens, time_split
+from collab.cli import model_options
 
 TRAIN = ["train", "{dir}/ratings.csv", "--out", "{out}"]
 IDLE = [
@@ -61,6 +62,25 @@ def test_options_without_a_file_that_they_are_about_are_refused(collab, trained,
     code, out, err = collab(*(str(word).format(dir=trained, file=file) for word in words))
     assert code == 2 and says in " ".join(err.split()) and not out, err
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "epochs", "bs"), [("dot_bias", 5, 64), ("svdpp", 10, 1024), ("softmax", 30, 16_384),
+                                                     ("bpr", 15, 1024)])
+def test_defaults_of_models_and_the_help_that_names_them(collab, name, epochs, bs):
+    assert (model_options.epochs_of(name), model_options.bs_of(name)) == (epochs, bs)
+    said = " ".join(collab("train", "--help")[1].split())
+    assert "by default 5 (svdpp, hybrid: 10; bpr, als: 15; softmax: 30). ease, infinite_ae are solved at once." in said
+    assert "By default 64 (svdpp, hybrid, bpr, two_tower: 1,024; softmax: 16,384). Not for als, ease," in said
+
+
+def test_what_each_model_uses():
+    options = ("factors", "epochs", "bs", "lr", "wd", "seed", "items", "users")
+    used = {model: {option for option in options if model_options.uses(model, option)} for model in model_options.Model}
+    assert used["ease"] == used["infinite_ae"] == set() and used["als"] == {"factors", "epochs", "seed"}
+    assert used["dot"] == {*options} - {"items", "users"} and used["softmax"] == {*options} - {"users"}
+    assert used["hybrid"] == used["two_tower"] == {*options}
+    assert [name for name in used if model_options.is_solved(name)] == ["als", "ease", "infinite_ae"]
+    assert [name for name in used if model_options.needs_metadata(name)] == ["hybrid"]
 
 
 def test_epochs_of_a_model_that_is_solved_at_once_may_be_one(collab, trained, tmp_path):
@@ -133,7 +153,8 @@ def test_films_without_names_of_columns_have_ids_and_titles_first(collab, traine
     films.to_csv(tmp_path / "u.txt", index=False, header=False, sep="|")
     code, _, err = collab("train", trained / "ratings.csv", "--items", tmp_path / "u.txt", "--table-sep", "|",
                           "--epochs", 1, "--out", tmp_path / "m")
-    assert code == 0 and "Warning: " in err and "the first is taken for the ids, the second for the titles" in err
+    assert code == 0 and "Warning: " in err
+    assert "the first column is taken for the ids, the second for the titles" in err
     learn = load_learner(tmp_path / "m")
     assert learn.data.titles(films["item"][:3].tolist()) == films["title"][:3].tolist()
 

@@ -1,0 +1,71 @@
+"""What the command line prints: tables as text in a pipe and on a terminal, as CSV and as JSON."""
+
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from collab.cli.output import Output, print_table
+
+LONG = "Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb (1963)"
+FRAME = pd.DataFrame({"rank": [1, 10], "title": ["A", LONG], "n": pd.array([7, None], dtype="Int64"),
+                      "score": [4.26551, -10.0]})
+PLAIN = f"""\
+  rank  title{' ' * 70}     n    score
+     1  A{' ' * 74}     7    4.266
+    10  {LONG}  <NA>  -10.000
+"""
+ANSI = re.compile(r"\x1b\[[\d;]*m")
+
+
+def test_a_pipe_gets_every_row_on_one_line_of_plain_text(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    print_table(FRAME)
+    assert capsys.readouterr().out == PLAIN
+    print_table(pd.DataFrame({"title": ["x y " * 3000], "n": [1]}))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_text_is_printed_as_it_is_and_wide_characters_are_aligned(capsys):
+    print_table(pd.DataFrame({"title": ["[red]A[/red]", ":smile: 1234", "影武者"], "n": [1, 20, 3]}), decimals=1)
+    assert capsys.readouterr().out == ("  title          n\n  [red]A[/red]   1\n  :smile: 1234  20\n"
+                                       "  影武者         3\n")     # the three take six columns
+
+
+@pytest.mark.parametrize("columns", [100, 200])
+def test_a_wide_terminal_shows_titles_whole_below_bold_names(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_table(FRAME)
+    out = capsys.readouterr().out
+    assert [line.rstrip() for line in ANSI.sub("", out).splitlines()] == PLAIN.splitlines()
+    assert "\x1b[1mtitle" in out and not ANSI.search(out.partition("\n")[2])
+
+
+def test_a_narrow_terminal_shows_long_titles_on_several_lines_and_numbers_whole(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_table(FRAME)
+    lines = ANSI.sub("", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 60 and "…" not in "".join(lines)
+    assert lines[1].split() == ["1", "A", "7", "4.266"] and lines[2].endswith("<NA>  -10.000")
+    assert " ".join(line[8:45].strip() for line in lines[2:]) == LONG
+
+
+def test_csv_json_and_nothing(capsys):
+    for how in Output:
+        print_table(FRAME, how)
+        print_table(FRAME.iloc[:0], how, if_empty="no such item")
+    assert capsys.readouterr().out == PLAIN + "  (no such item)\n" + "".join(
+        f"{text}\n" for text in (FRAME.to_csv(index=False).rstrip(), "rank,title,n,score",
+                                 FRAME.to_json(orient="records"), "[]"))
+
+
+def test_what_only_some_commands_need_is_not_loaded_before_them():
+    code = ("import sys, collab.cli.app; "
+            "print(*sorted({'pooch', 'requests', 'platformdirs', 'rich.table', 'rich.console'} & {*sys.modules}))")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
