@@ -41,6 +41,7 @@ from .inputs import (
 )
 from .model_options import (
     BS_HELP,
+    DEFAULT,
     EPOCHS_HELP,
     FACTORS_HELP,
     MODEL_HELP,
@@ -114,7 +115,7 @@ def _program(version: Annotated[bool, typer.Option("--version", callback=_versio
 
 
 @app.command(cls=Command)
-def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, model: ModelName = Model("dot_bias"),
+def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, model: ModelName = DEFAULT,
           factors: Factors = None, epochs: Epochs = None, bs: BatchSize = None, lr: Rate = None, wd: Decay = None,
           seed: Seed = None, out: Out = OUT, user_col: UserCol = None, item_col: ItemCol = None,
           rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,

@@ -9,6 +9,8 @@ from ..learner.recipes import RECIPES
 
 Model = StrEnum("Model", [(name.upper(), name) for name in RECIPES])     # type: ignore[misc]   # the names of recipes
 
+DEFAULT = Model("dot_bias")
+
 
 def epochs_of(name: str) -> int:
     """How many epochs (of a solved model sweeps) `name` is trained for by default."""

@@ -58,7 +58,7 @@ def check_rates(learn: Predictor) -> None:
                         "of ratings; see with evaluate(learn) how well it ranks")
 
 
-def _row(name: str, preds: Tensor, targets: Tensor) -> dict[str, Any]:
+def _row(name: str, preds: Tensor, targets: Tensor) -> dict[str, str | float]:
     metrics = [RMSE(), MAE()]
     for metric in metrics:
         metric.update(preds, targets)

@@ -160,7 +160,7 @@ def _pool_key(data: CollabDataBunch, pool: Tensor) -> int:
     return int(_id_keys(data.items.decode(pool.numpy())).sum())
 
 
-def _plain(id: Any) -> Any:
+def _plain(id: Hashable) -> Hashable:
     """The id as plain Python, where 5.0 is 5 and a date one Timestamp."""
     if isinstance(id, tuple):
         return tuple(map(_plain, id))

@@ -35,7 +35,7 @@ L = TypeVar("L", bound=Trainable)
 
 
 def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFrame | CollabDataBunch,
-                   folds: int | Iterable[Split | str] = 5, fit: Callable[[L], Any] | None = None,
+                   folds: int | Iterable[Split | str] = 5, fit: Callable[[L], object] | None = None,
                    ranking: Sequence[str] = (), k: int | Sequence[int] = 10, seed: int = 0,
                    **options: Any) -> pd.DataFrame:
     """Train and measure a model on every fold: a row a fold, with what `learn.validate` gives (valid_loss, rmse, mae),

@@ -62,7 +62,7 @@ def _with_bar(tables: Iterator[pd.DataFrame], total: int) -> Iterator[pd.DataFra
     return iter(progress_bar(tables, total=total))
 
 
-def _no_ending(path: Path, *_: Any) -> None:
+def _no_ending(path: Path, *_: object) -> None:
     raise DataError(f"recommendations are written as .parquet or .csv, but the ending of {path} is {path.suffix!r}")
 
 

@@ -17,6 +17,7 @@ from ..data.databunch import CollabDataBunch, DataBunch
 from ..data.frames import is_table
 from ..data.vocab import UNKNOWN, Ids, labels, several
 from ..errors import DataError
+from ..files import Config
 from ..models.base import MAX_PAIRS, CollabModel, Side, as_collab
 from ..models.dot_form import DotForm
 from ..retrieval.fold_in_terms import pull_of
@@ -25,7 +26,7 @@ from ..retrieval.topk import check_exclude
 from ..train.callback import Callback, Cbs
 from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.yardstick import MeanYardstick
-from ..train.learner import Learner
+from ..train.learner import Learner, MetricLike
 from ..train.optim import Hyper, OptFunc, adamw
 from .batch_output import recommend_all
 from .export import save_parts
@@ -50,12 +51,12 @@ class CollabLearner(Learner):
     data: CollabDataBunch
 
     def __init__(self, data: CollabDataBunch, model: nn.Module, loss_func: Loss | None = None, *,
-                 opt_func: OptFunc = adamw, lr: Hyper | None = None, wd: Hyper | None = None, metrics: Any = None,
-                 cbs: Cbs = None, seed: int | None = None):
+                 opt_func: OptFunc = adamw, lr: Hyper | None = None, wd: Hyper | None = None,
+                 metrics: Iterable[MetricLike] | MetricLike | None = None, cbs: Cbs = None, seed: int | None = None):
         _check_parts(data, model)
         part = as_collab(model)
         self.scale = None if part.ranks else data.scale
-        self.notes: dict[str, Any] = {}
+        self.notes: Config = {}
         self.lost: list[str] = []       # what the file it was loaded from does not keep (see `recipe`)
         self._folding: tuple[tuple[object, ...], FoldIn] | None = None
         self.unknown_objective = False  # whether that file did not hold the objective that it was trained with
@@ -284,7 +285,7 @@ class CollabLearner(Learner):
 
     # Files -------------------------------------------------------------------------------------------------------
 
-    def export(self, path: str | Path, **notes: Any) -> Path:
+    def export(self, path: str | Path, **notes: object) -> Path:
         """Write one safetensors file with weights, configuration, vocabs, item metadata, the history of training, the
         training ratings, and those that were held out (all of which `recommend` leaves out). `notes` are JSON values to
         keep.
@@ -333,13 +334,13 @@ def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:
                             f"unknown one included; build it with data.{name}")
 
 
-def _check_one(user: Any, ratings: Any) -> None:
+def _check_one(user: object, ratings: object) -> None:
     if user is not None and ratings is not None:
         raise TypeError("give either a user, or the ratings= of somebody new")
     if user is None and ratings is None:
         raise DataError("give a user, or the ratings= of somebody new")
 
 
-def no_data(data: Any) -> DataError:
+def no_data(data: object) -> DataError:
     return DataError(f"expected a CollabDataBunch, got {type(data).__name__}; make one from a table of ratings with "
                      "CollabDataBunch.from_df(ratings)")

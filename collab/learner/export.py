@@ -16,7 +16,7 @@ from ..data.frames import plain
 from ..data.schema import Schema
 from ..data.vocab import Vocab, dtype_name, from_json, to_json
 from ..errors import DataError
-from ..files import read_tensors, reading, write_tensors
+from ..files import Config, read_tensors, reading, write_tensors
 from ..models.arguments import class_name
 from ..models.base import CollabModel, as_collab
 from ..models.ensemble import Ensemble
@@ -32,13 +32,13 @@ class Parts(NamedTuple):
     data: CollabDataBunch       # the training part, and what is known beside it, which is no validation part
     model: nn.Module
     weights: dict[str, Tensor]
-    recipe: dict[str, Any]      # lr, wd, seed
-    notes: dict[str, Any]
-    history: dict[str, Any]     # what the recorder takes back
+    recipe: Config      # lr, wd, seed
+    notes: Config
+    history: Config     # what the recorder takes back
 
 
-def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe: dict[str, Any],
-               notes: dict[str, Any], history: dict[str, Any]) -> Path:
+def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe: Config,
+               notes: Config, history: Config) -> Path:
     """Write the model's state and configuration, the vocabs, the item metadata, the training ratings, those that
     were held out, and the recorder's state but for seconds: the same seed gives the same file."""
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
@@ -70,7 +70,7 @@ def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.d
         return _parts(path, tensors, config, model, device)
 
 
-def _parts(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any], model: nn.Module | None,
+def _parts(path: str | Path, tensors: dict[str, Tensor], config: Config, model: nn.Module | None,
            device: torch.device | str | None) -> Parts:
     device = default_device() if device is None else torch.device(device)
     users, items = Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
@@ -97,7 +97,7 @@ def _parts(path: str | Path, tensors: dict[str, Tensor], config: dict[str, Any],
     return Parts(data, model, weights, config["recipe"], config["notes"], history)
 
 
-def _check_rows(path: str | Path, rows: list[Tensor], sizes: dict[str, int], model: dict[str, Any]) -> None:
+def _check_rows(path: str | Path, rows: list[Tensor], sizes: dict[str, int], model: Config) -> None:
     """Raises DataError where ratings have rows, or a model's configuration has sizes, of other users and items."""
     for (name, n), some in zip(sizes.items(), rows):
         if some.dtype != torch.int64 or (len(some) and not 0 <= int(some.min()) <= int(some.max()) < n):
@@ -125,7 +125,7 @@ def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor])
         raise ValueError(f"the weights in {path} do not fit {type(model).__name__}: {error}") from None
 
 
-def _rebuild(path: str | Path, config: dict[str, Any], n_users: int) -> nn.Module:
+def _rebuild(path: str | Path, config: Config, n_users: int) -> nn.Module:
     name, given = config["model"], config["model_config"]
     if given is None or not _is_known(name):
         short = name.rpartition(".")[2]
@@ -139,7 +139,7 @@ def _is_known(name: str) -> bool:
     return name in CollabModel.registry
 
 
-def _made(path: str | Path, name: str, config: dict[str, Any], n_users: int) -> nn.Module:
+def _made(path: str | Path, name: str, config: Config, n_users: int) -> nn.Module:
     if name in ENSEMBLES:
         members = [_made(path, **member, n_users=n_users) for member in config["members"]]
         return RankEnsemble(members, n_users) if name == RankEnsemble.__name__ else Ensemble(members)
@@ -153,12 +153,12 @@ def _made(path: str | Path, name: str, config: dict[str, Any], n_users: int) -> 
 
 # Tables as JSON: each column with its dtype, categories too. ------------------------------------------------------
 
-def _pack(table: pd.DataFrame) -> dict[str, Any]:
+def _pack(table: pd.DataFrame) -> Config:
     return {"index": _pack_column(table.index.to_series(), "the ids"), "index_name": to_json(table.index.name),
             "columns": [[to_json(name), _pack_column(column, f"column {name!r}")] for name, column in table.items()]}
 
 
-def _pack_column(column: pd.Series, where: str) -> dict[str, Any]:
+def _pack_column(column: pd.Series, where: str) -> Config:
     """Raises DataError for a column that could not be read again."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return {"categories": _pack_column(column.cat.categories.to_series(), where),
@@ -182,7 +182,7 @@ def _storable(value: Any) -> bool:
     return True
 
 
-def _unpack(packed: dict[str, Any]) -> pd.DataFrame:
+def _unpack(packed: Config) -> pd.DataFrame:
     index = pd.Index(_unpack_column(packed["index"]), tupleize_cols=False, name=from_json(packed["index_name"]))
     columns = [_unpack_column(column).set_axis(index) for _, column in packed["columns"]]
     table = pd.DataFrame(dict(enumerate(columns)), index=index)
@@ -190,7 +190,7 @@ def _unpack(packed: dict[str, Any]) -> pd.DataFrame:
     return table
 
 
-def _unpack_column(packed: dict[str, Any]) -> pd.Series:
+def _unpack_column(packed: Config) -> pd.Series:
     if "categories" in packed:
         categories = pd.Index(_unpack_column(packed["categories"]), tupleize_cols=False)
         return pd.Series(pd.Categorical.from_codes(packed["values"], categories, ordered=packed["ordered"]))

@@ -18,14 +18,15 @@ from ..files import reading
 from ..metrics import MAE, RMSE
 from ..models.base import CollabModel, as_collab
 from ..models.layers import Range
-from ..train.callback import Callback
+from ..train.callback import Callback, Cbs
 from ..train.callbacks.loss_terms import LossTerms, Term
 from ..train.callbacks.steps import Threads
+from ..train.learner import MetricLike
 from ..train.optim import OptFunc, adamw, sets
 from .collab_learner import CollabLearner, no_data
 from .export import load_parts, load_weights
 from .objectives import OBJECTIVES, Objective, objective
-from .recipes import Context, Recipe, recipe_named, recipe_of, times_rate
+from .recipes import Context, Options, Recipe, recipe_named, recipe_of, times_rate
 from .settings import LOSSES, TERMS, Loss
 
 MANY_BATCHES = 1000     # an epoch, for a model whose batches each cost as much as all ratings
@@ -35,7 +36,7 @@ SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thr
 def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", *, n_factors: int = 50,
                    y_range: Range | str | None = "auto", loss_func: Loss | Objective | str | None = None,
                    opt_func: OptFunc | None = None, lr: float | None = None, wd: float | None = None,
-                   metrics: Any = None, cbs: Iterable[Callback] | Callback | None = None,
+                   metrics: Iterable[MetricLike] | MetricLike | None = None, cbs: Cbs = None,
                    seed: int | None = None, loss_terms: Iterable[Term] | None = None,
                    **options: Any) -> CollabLearner:
     """A learner for ratings, or for ranking.
@@ -173,7 +174,7 @@ def _can_rank(data: CollabDataBunch) -> bool:
 
 
 def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int, y_range: Range | str | None, ranks: bool,
-           seed: int, options: dict[str, Any]) -> tuple[nn.Module, Recipe]:
+           seed: int, options: Options) -> tuple[nn.Module, Recipe]:
     """The model that is given, or built by its name, and the recipe that it is trained by."""
     if not isinstance(given, str):
         if options:
@@ -190,7 +191,7 @@ def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int, y_rang
         return recipe.build(Context(data, int(n_factors), limits), options), recipe
 
 
-def _check_solved(part: CollabModel, ranking: Objective | None, given: dict[str, Any]) -> None:
+def _check_solved(part: CollabModel, ranking: Objective | None, given: dict[str, object]) -> None:
     """Raises Unsupported for what means nothing to a model that is solved."""
     if said := [name for name, value in given.items() if value is not None]:
         raise part.lacks(f"is solved, not trained step by step, and takes no {' and no '.join(said)}; its "

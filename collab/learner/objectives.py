@@ -37,7 +37,7 @@ class Objective(Callback):
     generator: torch.Generator | None = None
     data: CollabDataBunch | None = None
 
-    def __init_subclass__(cls, **kwargs: Any):
+    def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
         for old, new in (("expected", "exact_loss"), ("know", "setup")):
             if old in vars(cls):

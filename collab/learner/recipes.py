@@ -29,6 +29,9 @@ from ..models.softmax import SoftmaxNet
 from ..models.svdpp import SVDpp
 from ..models.two_tower import TwoTower
 
+Options = dict[str, Any]
+"""The arguments of a model's class, or of an objective's, by name."""
+
 DATA = ("n_users", "n_items", "interactions")       # arguments that the data decide
 SHARED = ("n_factors", "y_range")                   # arguments of `collab_learner` itself
 
@@ -58,7 +61,7 @@ class Recipe:
 
     name: str
     model: type[CollabModel]
-    options: Callable[[Context], dict[str, Any]]
+    options: Callable[[Context], Options]
     about: str
     lr: float = 0.0
     wd: float = 0.0
@@ -67,7 +70,7 @@ class Recipe:
     ranks: bool = False
     reads: tuple[Side, ...] = ()
     needs_features: bool = False
-    objective: dict[str, Any] = field(default_factory=dict)     # the options of the model's ranking objective
+    objective: Options = field(default_factory=dict)     # the options of the model's ranking objective
 
     @property
     def solved(self) -> bool:
@@ -82,7 +85,7 @@ class Recipe:
         """Whether the model is built with an argument of that name."""
         return argument in inspect.signature(self.model).parameters
 
-    def build(self, context: Context, options: dict[str, Any]) -> CollabModel:
+    def build(self, context: Context, options: Options) -> CollabModel:
         """The model for these data, with `options` of its class before the recipe's. Raises TypeError for one that the
         class does not have."""
         allowed = [name for name in inspect.signature(self.model).parameters if name not in (*DATA, *SHARED)]
@@ -103,9 +106,9 @@ OWN = Recipe("own", CollabModel, lambda c: {}, "a model of your own", lr=5e-3)
 
 
 def recipe(name: str, model: type[CollabModel], about: str, **settings: Any,
-           ) -> Callable[[Callable[[Context], dict[str, Any]]], Callable[[Context], dict[str, Any]]]:
+           ) -> Callable[[Callable[[Context], Options]], Callable[[Context], Options]]:
     """Register the recipe of `model` under a name. What is decorated gives the options that it is built with."""
-    def register(options: Callable[[Context], dict[str, Any]]) -> Callable[[Context], dict[str, Any]]:
+    def register(options: Callable[[Context], Options]) -> Callable[[Context], Options]:
         RECIPES[name] = Recipe(name, model, options, about, **settings)
         return options
     return register
@@ -130,22 +133,22 @@ def recipe_of(model: CollabModel, ranks: bool) -> Recipe:
 # The models -------------------------------------------------------------------------------------------------------
 
 @recipe("dot_bias", EmbeddingDotBias, "biases and factors", lr=5e-3, wd=0.3)
-def dot_bias(c: Context) -> dict[str, Any]:
+def dot_bias(c: Context) -> Options:
     return {}
 
 
 @recipe("dot", EmbeddingDot, "factors alone", lr=1e-2, wd=0.02)
-def dot(c: Context) -> dict[str, Any]:
+def dot(c: Context) -> Options:
     return {}
 
 
 @recipe("net", EmbeddingNet, "a network over both embeddings", lr=5e-3, wd=0.1)
-def net(c: Context) -> dict[str, Any]:
+def net(c: Context) -> Options:
     return {}
 
 
 @recipe("classifier", RatingClassifier, "ratings as classes", lr=4e-3, wd=0.45)
-def classifier(c: Context) -> dict[str, Any]:
+def classifier(c: Context) -> Options:
     if c.data.scale is None:
         raise DataError("the ratings lie on more than 101 levels, too many for classes; train another model")
     levels, counts = torch.unique(c.data.train.tensors[2], return_counts=True)
@@ -153,13 +156,13 @@ def classifier(c: Context) -> dict[str, Any]:
 
 
 @recipe("svdpp", SVDpp, "SVD++ on both sides", lr=3.75e-3, wd=0.5, bs=1024, epochs=10)
-def svdpp(c: Context) -> dict[str, Any]:
+def svdpp(c: Context) -> Options:
     return {}
 
 
 @recipe("hybrid", HybridNet, "SVD++ with metadata", lr=3.75e-3, wd=0.5, bs=1024, epochs=10, reads=("user", "item"),
         needs_features=True)
-def hybrid(c: Context) -> dict[str, Any]:
+def hybrid(c: Context) -> Options:
     users, items = c.data.user_features, c.data.item_features
     if users is None and items is None:
         raise DataError("a hybrid model needs features: make the data with items=... and item_features='auto', or the "
@@ -169,13 +172,13 @@ def hybrid(c: Context) -> dict[str, Any]:
 
 @recipe("bpr", EmbeddingDotBias, "pairs of a chosen and another item", lr=2e-3, wd=0.25, bs=1024, epochs=15, ranks=True,
         objective={"n_negatives": 4})
-def bpr(c: Context) -> dict[str, Any]:
+def bpr(c: Context) -> Options:
     return {"init_std": 0.1, "mean": None}
 
 
 @recipe("softmax", SoftmaxNet, "a history in, a softmax over all items out", lr=1.9e-4, wd=0.006, bs=16_384, epochs=30,
         ranks=True, reads=("item",))
-def softmax(c: Context) -> dict[str, Any]:
+def softmax(c: Context) -> Options:
     kinds = [] if c.data.item_features is None else c.data.item_features.by_column()
     return {"interactions": c.data.interactions, "items": kinds, "dims": [4] * len(kinds),
             "hidden": (c.n_factors,) if kinds else (), "leave_out": False, "drop": 0.5, "bag_power": 0.5, "tied": False,
@@ -184,27 +187,27 @@ def softmax(c: Context) -> dict[str, Any]:
 
 @recipe("two_tower", TwoTower, "an encoder for users, one for items", lr=5e-3, wd=0.1, bs=1024, ranks=True,
         reads=("user", "item"))
-def two_tower(c: Context) -> dict[str, Any]:
+def two_tower(c: Context) -> Options:
     return {"users": known(c.data.user_features), "items": known(c.data.item_features)}
 
 
 @recipe("als", ALS, "alternating least squares on what was chosen", ranks=True)
-def als(c: Context) -> dict[str, Any]:
+def als(c: Context) -> Options:
     return {"implicit": True}
 
 
 @recipe("als_explicit", ALS, "alternating least squares on ratings")
-def als_explicit(c: Context) -> dict[str, Any]:
+def als_explicit(c: Context) -> Options:
     return {"implicit": False}
 
 
 @recipe("ease", EASE, "item to item, solved at once", ranks=True)
-def ease(c: Context) -> dict[str, Any]:
+def ease(c: Context) -> Options:
     return {}
 
 
 @recipe("infinite_ae", InfiniteAE, "user to user, solved at once", ranks=True)
-def infinite_ae(c: Context) -> dict[str, Any]:
+def infinite_ae(c: Context) -> Options:
     return {}
 
 

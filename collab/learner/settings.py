@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..files import Config
 from ..losses import RatingCrossEntropy, huber, mae, mse, no_loss, preference_error
 from ..metrics import MAE, RMSE
 from ..models.base import CollabModel
@@ -38,11 +39,11 @@ def default_loss(model: CollabModel) -> Loss:
     return {**LOSSES, **DEFAULTS}.get(model.default_loss, mse)
 
 
-def settings_of(learn: CollabLearner) -> dict[str, Any]:
+def settings_of(learn: CollabLearner) -> Config:
     """What `load_learner` makes a learner with: rates, seed, loss, objective and terms as JSON values, and in "lost"
     the names of what is neither data nor collab's own."""
     terms = loss_terms_of(learn.cbs).values()
-    settings: dict[str, Any] = {
+    settings: Config = {
         "lr": per_group(learn.opt, learn.lr) if isinstance(learn.lr, slice) else learn.lr, "wd": learn.wd,
         "seed": learn.seed, "loss_func": name_of(learn.loss_func) if _is_known(learn.loss_func) else None,
         "terms": [[t.name, t.coeff] for t in terms if isinstance(t, FactorTerm) and _is_data(t)],
@@ -85,7 +86,7 @@ def _is_known(loss: Callable) -> bool:
     return isinstance(loss, RatingCrossEntropy) or LOSSES.get(name) is loss or loss in DEFAULTS.values()
 
 
-def _is_data(term: Any) -> bool:
+def _is_data(term: object) -> bool:
     return type(term) in TERMS.values()
 
 

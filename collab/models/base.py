@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..data.interactions import Interactions
 from ..errors import DataError, renamed
+from ..files import Config
 from ..numerics import cosines
 from .arguments import class_name, recording
 from .dot_form import DotForm
@@ -22,6 +23,9 @@ Side = Literal["user", "item"]
 SIDES: tuple[Side, Side] = ("user", "item")
 Scorer = Callable[[Tensor, Tensor], Tensor]
 """Rows of users (m,) and of items (n,) in, the scores of all their pairs (m, n) out."""
+
+Group = dict[str, Any]
+"""A parameter group: its name, params, and decay."""
 
 MAX_PAIRS = 1 << 16     # pairs that are scored one by one at a time: a model's layers may be wide
 TABLES = {("user", "weight"): "u_weight", ("item", "weight"): "i_weight",
@@ -48,7 +52,7 @@ class CollabModel(nn.Module):
 
     registry: ClassVar[dict[str, type[CollabModel]]] = {}
 
-    config: dict[str, Any]
+    config: Config
     ranks: bool = False
     """Whether scores only put items in an order; otherwise they are ratings."""
     classes: bool = False
@@ -68,7 +72,7 @@ class CollabModel(nn.Module):
     leave_out: bool = False
     """Whether in training the item of a row is left out of that row's input."""
 
-    def __init_subclass__(cls, **kwargs: Any):
+    def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
         own = vars(cls)
         if "forward" in own:
@@ -85,7 +89,7 @@ class CollabModel(nn.Module):
             raise TypeError(f"{type(self).__name__}.{name} is a method of every model; give the layer another name")
         super().__setattr__(name, value)
 
-    def stored_config(self) -> dict[str, Any] | None:
+    def stored_config(self) -> Config | None:
         """What a file holds of `config`; None where the model cannot be built from it: its class is not importable by
         name, or its arguments are not JSON values."""
         try:
@@ -199,7 +203,7 @@ class CollabModel(nn.Module):
         are set to the average of the trained ones. By default, the embeddings that `forward` looks rows up in."""
         return looked_up(self)
 
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[Group]:
         """Groups {"name", "params", "decay"}: `decay` is the share of the weight decay, by default 1."""
         return [{"name": "all", "params": list(self.parameters())}]
 
@@ -248,7 +252,7 @@ class PlainModel(CollabModel):
             raise self.lacks(f"learns no {what} of {side}s: it has no embedding {TABLES[side, kind]}")
         return table.weight
 
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[Group]:
         own = self._method("param_groups", None)
         return super().param_groups() if own is None else own()
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..numerics import products
-from .base import CollabModel, Side, named_tables
+from .base import CollabModel, Group, Side, named_tables
 from .layers import embedding
 
 
@@ -57,7 +56,7 @@ class RatingClassifier(CollabModel):
     def id_tables(self) -> dict[Side, list[Tensor]]:
         return named_tables(self, "weight", "bias", "shift")
 
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[Group]:
         """Factors, which get all of the weight decay; biases, which get a fifth of it; what gets none."""
         return [{"name": "factors", "params": [self.u_weight.weight, self.i_weight.weight]},
                 {"name": "biases", "params": [self.u_bias.weight, self.i_bias.weight], "decay": 0.2},

@@ -7,14 +7,13 @@ without gradients in float64 (see `numerics.products`)."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..data.interactions import Interactions
 from ..numerics import products
-from .base import SIDES, CollabModel, Side, named_tables
+from .base import SIDES, CollabModel, Group, Side, named_tables
 from .dot_form import DotForm
 from .layers import Range, dots, embedding, inverse_sigmoid_range, rows_of, sigmoid_range
 
@@ -66,7 +65,7 @@ class EmbeddingDotBias(CollabModel):
     def id_tables(self) -> dict[Side, list[Tensor]]:
         return {} if self.unknown_row else named_tables(self, "weight", "bias")
 
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[Group]:
         """Factors, which get all of the weight decay, and biases, which get none of it."""
         return [{"name": "factors", "params": [self.u_weight.weight, self.i_weight.weight]},
                 {"name": "biases", "params": [self.u_bias.weight, self.i_bias.weight, self.mu], "decay": 0.0}]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..data.interactions import Interactions
+from ..files import Config
 from .arguments import class_name
-from .base import SIDES, CollabModel, Scorer, Side, as_collab
+from .base import SIDES, CollabModel, Group, Scorer, Side, as_collab
 from .embedding import EmbeddingDot, EmbeddingDotBias
 from .svdpp import SVDpp
 
@@ -40,19 +40,19 @@ class Ensemble(CollabModel):
         return [as_collab(member) for member in self.members]
 
     @property
-    def config(self) -> dict[str, Any]:         # type: ignore[override]
+    def config(self) -> Config:         # type: ignore[override]
         """The members' classes and configurations, and the sizes that these agree on."""
         sizes = {key: value for part in self.parts for key, value in part.config.items()
                  if key in ("n_users", "n_items")}
         members = [{"name": class_name(type(m)), "config": as_collab(m).config} for m in self.members]
         return {"members": members, **sizes}
 
-    def stored_config(self) -> dict[str, Any] | None:
+    def stored_config(self) -> Config | None:
         return None if any(part.stored_config() is None for part in self.parts) else self.config
 
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[Group]:
         """The members' groups, joined by name."""
-        joined: dict[str, dict[str, Any]] = {}
+        joined: dict[str, Group] = {}
         for part in self.parts:
             for group in part.param_groups():
                 first = joined.setdefault(group["name"], {**group, "params": []})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..numerics import MAX_NUMBERS, products
-from .base import CollabModel, Scorer, Side, named_tables
+from .base import CollabModel, Group, Scorer, Side, named_tables
 from .layers import BatchNorm, Range, embedding, sigmoid_range
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -48,7 +48,7 @@ class EmbeddingNet(CollabModel):
     def id_tables(self) -> dict[Side, list[Tensor]]:
         return named_tables(self, "weight")
 
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[Group]:
         """Factors, and the dense layers behind them."""
         return [{"name": "factors", "params": [self.u_weight.weight, self.i_weight.weight]},
                 {"name": "dense", "params": list(self.layers.parameters())}]

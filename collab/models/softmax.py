@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from ..data.interactions import Interactions
 from ..numerics import products
 from ..ragged import Ragged
-from .base import CollabModel, Side
+from .base import CollabModel, Group, Side
 from .dot_form import DotForm
 from .hybrid import Known, Metadata, Size, metadata
 from .kept_rows import MAX_NUMBERS, KeptRows
@@ -83,7 +82,7 @@ class SoftmaxNet(CollabModel):
         tables = [self.i_in, self.i_bias] if self.tied else [self.i_in, self.i_bias, self.i_out]
         return {"item": [table.weight for table in tables]}
 
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[Group]:
         """Embeddings and layers, which get all of the weight decay, and biases, which get none."""
         biases = [self.i_bias.weight, *(layer.bias for layer in self.layers)]
         rest = [p for p in self.parameters() if all(p is not b for b in biases)]

@@ -24,7 +24,7 @@ class SolvedModel(CollabModel, ABC):
     default_loss = "preference"
     n_sweeps = 1
 
-    def __init_subclass__(cls, **kwargs: Any):
+    def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
         for old, new in (("score_history", "score_new"), ("predicts_ratings", "ranks")):
             if old in vars(cls):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..data.interactions import Interactions
 from ..numerics import products, rows_at
 from ..ragged import Ragged
-from .base import SIDES, CollabModel, Scorer, Side, named_tables
+from .base import SIDES, CollabModel, Group, Scorer, Side, named_tables
 from .dot_form import DotForm
 from .kept_rows import KeptRows
 from .layers import Range, embedding, inverse_sigmoid_range, sigmoid_range
@@ -55,7 +55,7 @@ class SVDpp(CollabModel):
         self.u_partners.keep(rated.to(self.mu.device))
         self.i_partners.keep(rated.transposed(n_items).to(self.mu.device))
 
-    def param_groups(self) -> list[dict[str, Any]]:
+    def param_groups(self) -> list[Group]:
         """Factors, which get all of the weight decay, and biases, which get a tenth."""
         biases = [self.u_bias.weight, self.i_bias.weight]
         factors = [p for p in self.parameters() if p is not self.mu and all(p is not b for b in biases)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from ..errors import warn
 from ..models.dot_form import DotForm
 
 
-def pull_of(terms: Mapping[str, Any], form: DotForm, n_ratings: int) -> Tensor | None:
+def pull_of(terms: Mapping[str, object], form: DotForm, n_ratings: int) -> Tensor | None:
     """P (width, width), float64: w' P w is what the terms add to the sum of squared errors over the ratings of a user
     w = [p, b]. None without terms.
 
