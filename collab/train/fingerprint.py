@@ -33,7 +33,7 @@ def fingerprint(learn: Learner) -> Fingerprint:
     groups = learn.opt.param_groups
     hypers = {key: [_plain(group.get(key)) for group in groups] for key in groups[0] if key not in ("params", "name")}
     return {EPOCHS: learn.n_epochs, ROWS: train.n_rows, "batch size": train.bs, BATCHES: len(learn.data.train),
-            SEED: seed_of(learn.data), HASHES[0]: _hash(train.tensors), HASHES[1]: _hash(valid.tensors),
+            SEED: seed_of(learn.data), HASHES[0]: hash_of(train.tensors), HASHES[1]: hash_of(valid.tensors),
             "loss": _name(learn.loss_func), "optimizer": type(learn.opt).__name__, **hypers,
             "schedule": _schedule(learn),
             "groups that are trained": [any(p.requires_grad for p in group["params"]) for group in groups]}
@@ -92,7 +92,8 @@ def _name(function: object) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
-def _hash(tensors: Iterable[Tensor] | None) -> str | None:
+def hash_of(tensors: Iterable[Tensor] | None) -> str | None:
+    """A hash of the values, types and shapes of the tensors; None for None."""
     if tensors is None:
         return None
     sums = hashlib.blake2b(digest_size=16)

@@ -38,7 +38,9 @@ def param_groups(module: nn.Module) -> list[Group]:
 
     Raises ValueError unless the groups hold every parameter exactly once."""
     everything = list(module.parameters())
-    groups = module.param_groups() if isinstance(module, Grouped) else [{"name": "all", "params": everything}]
+    groups: list[Group] = [{"name": "all", "params": everything}]
+    if isinstance(module, Grouped) and issubclass(type(module), Grouped):       # a mere layer may have that name
+        groups = module.param_groups()
     if sorted(id(p) for g in groups for p in g["params"]) != sorted(map(id, everything)):
         raise ValueError(f"{type(module).__name__}.param_groups() must hold every parameter of the model exactly once")
     return [{"decay": 1.0, **group} for group in groups]

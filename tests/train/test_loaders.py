@@ -1,4 +1,4 @@
-"""Batches that are no TensorBatches: where their random generators lie, and batches without a length."""
+"""Batches of any kind: where their random generators lie, what they tell of themselves, and those without a length."""
 
 import types
 
@@ -8,8 +8,9 @@ from helpers import X, Y, fit_quietly, some_cb
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Subset, TensorDataset
 
-from collab import Checkpoint, DataBunch, Learner
-from collab.loaders import Generators, generator_of
+from collab import Checkpoint, DataBunch, Learner, TensorBatches
+from collab.data.batches import OnDevice
+from collab.loaders import Description, Generators, generator_of, unshuffled
 
 ROWS = TensorDataset(X, Y)
 
@@ -147,3 +148,22 @@ def test_a_stream_that_says_its_length_is_trained_on():
                     nn.Linear(1, 1))
     fit_quietly(learn, 2)
     assert len(learn.recorder.losses) == 6 and len(learn.recorder.rows) == 2
+
+
+@pytest.mark.parametrize(("batches", "n_tensors", "n_rows", "bs"), [
+    (TensorBatches(X, Y, bs=4), 2, 10, 4), (OnDevice(TensorBatches(X, Y, bs=4), torch.device("cpu")), 2, 10, 4),
+    (DataLoader(ROWS, batch_size=3), 2, 10, 3), (DataLoader(Draws(), batch_size=3), None, 10, 3),
+    ([(X[:4], Y[:4]), (X[4:], Y[4:])], 4, 10, None), (types.SimpleNamespace(), None, None, None),
+    (None, None, None, None),
+])
+def test_batches_are_described_by_what_they_tell(batches, n_tensors, n_rows, bs):
+    found = Description.of(batches)
+    assert (found.n_rows, found.bs) == (n_rows, bs)
+    assert found.tensors is None if n_tensors is None else len(found.tensors) == n_tensors
+
+
+def test_only_batches_with_a_method_for_it_come_unshuffled():
+    rows = TensorBatches(X, shuffle=True, seed=3)
+    assert torch.equal(torch.cat([x for (x,) in unshuffled(rows)]), X)
+    loader = DataLoader(ROWS, batch_size=3, shuffle=True)           # newer ones have a flag `in_order`
+    assert unshuffled(loader) is loader and unshuffled([(X, Y)]) == [(X, Y)]

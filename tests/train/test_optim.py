@@ -6,11 +6,12 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import X, Y, fit_quietly, line_learner, two_layer_learner
+from helpers import TwoLayers, X, Y, fit_quietly, line_learner, two_layer_learner
+from torch import nn
 
 from collab import Callback, CollabDataBunch, CollabWarning, collab_learner, load_learner, synthetic
 from collab.losses import mse
-from collab.train.optim import make_optimizer
+from collab.train.optim import Grouped, make_optimizer, param_groups
 
 
 class Shares(torch.nn.Linear):
@@ -192,3 +193,13 @@ def test_all_suggestions_of_the_range_test_at_once_are_no_rate(data):
     learn = collab_learner(data, "dot", 4)
     with pytest.raises(ValueError, match=r"one rate is needed, not all of Suggestions.*pass \.valley, say"):
         learn.fit_one_cycle(1, lr_max=learn.lr_find())
+
+
+def test_a_layer_that_is_called_param_groups_is_a_layer():
+    class Net(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Linear(1, 1))
+            self.param_groups = nn.Linear(1, 1)
+    (group,) = param_groups(model := Net())
+    assert group["name"] == "all" and len(group["params"]) == len(list(model.parameters())) == 4
+    assert not isinstance(nn.Linear(1, 1), Grouped) and isinstance(TwoLayers(), Grouped)
