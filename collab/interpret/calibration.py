@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.batches import TensorBatches
 from ..errors import DataError
 from ..losses import RatingCrossEntropy
-from .style import axes
+from ..plotting import GREY, axes, head
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,17 +65,21 @@ def calibration_table(batches: Iterable[tuple[Tensor, Tensor]], levels: list[flo
     return table
 
 
-def plot_calibration(self: CollabInterpretation, bins: int = 10, part: TensorBatches | None = None,
+def plot_calibration(self: CollabInterpretation, bins: int = 10, part: TensorBatches | None = None, *,
                      ax: Axes | None = None) -> Axes:
-    """A reliability diagram: the observed share over the predicted probability, a line a level, and the diagonal of a
-    calibrated model. Points are larger where there are more predictions."""
-    ax, table = axes(ax), self.calibration(bins, part)
-    for level, rows in table.groupby("level"):
-        line, = ax.plot(rows["predicted"], rows["observed"], alpha=0.5, label=f"{level:g}")
+    """Draw a reliability diagram: the observed share over the predicted probability, a line a level, and the diagonal
+    of a calibrated model. Points are larger where there are more predictions."""
+    from matplotlib import colormaps
+    table = self.calibration(bins, part)
+    levels = list(table.groupby("level"))
+    colours = colormaps["viridis"](np.linspace(0, 0.9, len(levels)))        # in order, as the levels are
+    ax, lines = axes(ax, size=(6.5, 5.5)), []
+    ax.plot([0, 1], [0, 1], "--", color=GREY)
+    for (level, rows), colour in zip(levels, colours):
+        lines += ax.plot(rows["predicted"], rows["observed"], alpha=0.6, label=f"{level:g}", color=colour)
         size = 100 * rows["n"] / table["n"].max() + 4
-        ax.scatter(rows["predicted"], rows["observed"], s=size, color=line.get_color())
-    ax.plot([0, 1], [0, 1], "--", color="grey")
-    ax.set(xlabel="predicted probability", ylabel="observed share",
-           title=f"expected calibration error {table.attrs['ece']:.3f}")
-    ax.legend(title="rating")
+        ax.scatter(rows["predicted"], rows["observed"], s=size, color=colour)
+    ax.set(xlabel="predicted probability", ylabel="observed share")
+    head(ax, f"Observed share by predicted probability: calibration error {table.attrs['ece']:.3f}", handles=lines,
+         legend_title="rating")
     return ax

@@ -1,14 +1,14 @@
 """Interactive charts (Altair): histograms that filter on a click, a map of the items, norms of models side by side.
 
 Each returns an `altair` chart: a notebook shows it, and `chart.save("chart.html", inline=True)` writes a page that
-needs no network. A click on a bar of the list of genres (or occupations) shows those alone; shift-click takes further
-ones; a double click, all again. Needs `pip install altair`; a map, scikit-learn too."""
+needs no network. A click on a row of the list of genres (or occupations) picks it; shift-click adds further ones; a
+double click picks all again. What is not picked stays, pale. Needs `pip install altair`; a map, scikit-learn too."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,24 +17,33 @@ from ..data.metadata import split_groups
 from ..datasets.explore import item_table, user_table
 from ..datasets.rating_set import RatingSet
 from ..errors import DataError
+from ..plotting import BLUE, GREY, HUES, LABEL, PALE, cut
 from .maps import need
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import altair as alt
+    from altair import Chart
 
     from .interpretation import CollabInterpretation
 
 GROUPS = {"user": "occupation", "item": "genres"}
 PICKED = r"!isDefined(pick.code) || test(regexp('\\|(' + join(pick.code, '|') + ')\\|'), datum.codes)"
-COLOUR, PALE = "#4c78a8", "#dddddd"
+LISTED = 25                 # groups: the largest; more would fill several screens
+BINS = 20                   # of a histogram of mean ratings, at most
+HISTOGRAM = 260             # pixels
+LETTER = 6.5                # pixels: the width of a letter of an axis
+ROW = 18                    # pixels: the height of a row of a list
 
 
-def chart_counts(ml: RatingSet, by: str = "user", group: str | None = None) -> alt.HConcatChart:
-    """How many users (or items) have how many ratings, and which mean, beside the list of their groups to click on.
+def chart_counts(ml: RatingSet, by: str = "user", *, group: str | None = None) -> alt.HConcatChart:
+    """Draw how many users (or items) have how many ratings, and which mean, beside a list of their groups to click on.
 
     `group` is a column of `ml.users` (or `ml.items`) whose values may be joined by "|", by default "occupation" (or
-    "genres"), where there is one. Grey bars are all, coloured ones those that were picked. What is drawn is counted
-    beforehand, so that the page stays small for any number of ratings.
+    "genres"), where there is one; the list shows its 25 largest values, and says how many it leaves out. Grey bars are
+    all, with their axis on the left; coloured ones those that were picked, on an axis of their own on the right. What
+    is drawn is counted beforehand, so that the page stays small for any number of ratings.
     Raises DataError for a column that is not there."""
     alt = need("altair")
     if not isinstance(ml, RatingSet):
@@ -47,47 +56,48 @@ def chart_counts(ml: RatingSet, by: str = "user", group: str | None = None) -> a
     column = group or (GROUPS[by] if GROUPS[by] in table else None)
     table = table[table["n_ratings"] > 0]
     codes, groups = encode_groups(table[column] if column else pd.Series("", table.index))
-    levels = np.unique(ml.ratings["rating"])
-    step = np.diff(levels).min() / 4 if len(levels) > 1 else 1.0        # bars that end where ratings lie
-    step *= max(1, np.ceil((levels[-1] - levels[0]) / step / 20))
-    lows = levels[0] + step * np.floor((table["mean_rating"] - levels[0]) / step)
     doubling = np.log2(table["n_ratings"]).astype(int)
+    doubled = pd.DataFrame({"low": np.exp2(doubling), "high": np.exp2(doubling + 1), "codes": codes})
+    means = _bins(table["mean_rating"], np.unique(ml.ratings["rating"])).assign(codes=codes)
     pick = column is not None
-    charts = [_histogram(alt, np.exp2(doubling), np.exp2(doubling + 1), codes, f"ratings of one {by}", by, "log", pick),
-              _histogram(alt, lows, lows + step, codes, f"mean rating of one {by}", by, "linear", pick)]
+    charts = [_histogram(alt, doubled, f"ratings of one {by}", by, log=True, pick=pick),
+              _histogram(alt, means, f"mean rating of one {by}", by, log=False, pick=pick)]
     return alt.hconcat(*([_group_list(alt, groups, by, column)] if column else []), *charts)
 
 
-def chart_map(self: CollabInterpretation, method: str = "tsne", by: str = "item", top: int | None = 1000,
+def chart_map(self: CollabInterpretation, method: str = "tsne", by: str = "item", *, top: int | None = 1000,
               min_ratings: int = 0, seed: int = 0) -> alt.HConcatChart | alt.Chart:
-    """The map that `map` gives, to move and zoom: one point an item (or user), larger with more ratings; title, year
-    and genres on hover. Where the items' metadata have `genres` (joined by "|"), points are coloured by the rarest
-    genre they have, which says most, and a list of genres filters them on click."""
+    """Draw the map that `map` gives, to move and zoom: one point an item (or user), larger with more ratings; the point
+    next to the pointer shows title, year and genres. Where the items' metadata have `genres` (joined by "|"), a list of
+    genres filters points on click, and they are coloured by the rarest genre they have, which says most: the eight
+    that are most frequent so, and the rest in grey as "other"."""
     alt = need("altair")
-    table = self.map(method, by, top, min_ratings, seed).astype({"id": str})
-    tooltip = [c for c in ("title", "id", "year", "genres", "n_ratings") if c in table]
-    colour: Any = alt.value(COLOUR)
-    codes = None
-    if "genres" in table:
-        codes, groups = encode_groups(table["genres"])
-        table["genre"] = rarest(table["genres"], groups)
-        colour = alt.Color("genre:N", legend=alt.Legend(title="rarest genre"),
-                           scale=alt.Scale(scheme="tableau20", domain=[*map(_plain, sorted(set(table["genre"])))]))
-        table["codes"] = codes
+    table = self.map(method, by, top=top, min_ratings=min_ratings, seed=seed).astype({"id": str})
+    tooltip = [alt.Tooltip(c, type="quantitative" if c == "n_ratings" else "nominal")
+               for c in ("title", "id", "year", "genres", "n_ratings") if c in table]
     places = [alt.Scale(domain=_around(table[c]), zero=False, nice=False) for c in "xy"]
     sizes = alt.Scale(domain=[0, int(table["n_ratings"].max())], range=[15, 250])   # none moves with what is picked
-    points = alt.Chart(_values(alt, table), width=620, height=520).mark_circle(opacity=0.75).encode(
+    grouped = "genres" in table
+    if grouped:
+        table["codes"], groups = encode_groups(table["genres"])
+        table["genre"] = few(rarest(table["genres"], groups))
+    base = alt.Chart(_values(alt, table)).encode(
         x=alt.X("x:Q", axis=None, scale=places[0]), y=alt.Y("y:Q", axis=None, scale=places[1]),
-        size=alt.Size("n_ratings:Q", legend=None, scale=sizes), color=colour,
-        tooltip=[alt.Tooltip(c, type="quantitative" if c == "n_ratings" else "nominal") for c in tooltip])
-    if codes is None:
-        return points.interactive()
-    return alt.hconcat(_group_list(alt, groups, by, "genre"), points.transform_filter(PICKED).interactive())
+        size=alt.Size("n_ratings:Q", legend=None, scale=sizes))
+    points = _hovered(alt, base.encode(color=_hues(alt, table["genre"]) if grouped else alt.value(BLUE),
+                                       tooltip=tooltip), "hover").interactive()
+    page = {"width": 620, "height": 520}
+    if not grouped:
+        return points.properties(**page)
+    pale = base.mark_circle(opacity=0.6).encode(color=alt.value(PALE))
+    return alt.hconcat(_group_list(alt, groups, by, "genre"),
+                       alt.layer(pale, points.transform_filter(PICKED)).properties(**page))
 
 
-def chart_norms(models: Mapping[str, CollabInterpretation], by: str = "item", min_ratings: int = 1) -> alt.HConcatChart:
-    """The length of every embedding over its number of training ratings, one panel a model. A brush that is drawn in
-    one panel marks the same ids in all of them. `models` maps a name to an interpretation.
+def chart_norms(models: Mapping[str, CollabInterpretation], by: str = "item", *,
+                min_ratings: int = 1) -> alt.HConcatChart:
+    """Draw the length of every embedding over its number of training ratings, one panel a model, all on one scale. A
+    brush that is drawn in one panel marks the same ids in all of them. `models` maps a name to an interpretation.
 
     Raises ValueError for no models, or models that have no id in common."""
     alt = need("altair")
@@ -102,15 +112,20 @@ def chart_norms(models: Mapping[str, CollabInterpretation], by: str = "item", mi
     if wide.empty:
         raise ValueError(f"the models have no {by} in common with at least {min_ratings} training ratings")
     wide = wide.reset_index().astype({"id": str})
+    columns = [f"norm{k}" for k in range(len(models))]
+    least, most = int(wide["n_ratings"].min()), int(wide["n_ratings"].max())
+    ticks = [10 ** k for k in range(int(np.log10(most)) + 1)]
+    x = alt.X("n_ratings:Q", title="training ratings", axis=_axis(alt, ticks), scale=alt.Scale(
+        type="log", domain=[0.9 * max(least, 1), 1.1 * most], nice=False))
+    longest = alt.Scale(domain=[0, 1.05 * float(wide[columns].to_numpy().max()) or 1.0], nice=False)
     brush = alt.selection_interval(name="brush", resolve="global")
-    tooltip = [c for c in ("title", "id", "n_ratings") if c in wide]
-    base = alt.Chart(_values(alt, wide), width=280, height=280).mark_circle(size=25, opacity=0.6).encode(
-        color=alt.when(brush).then(alt.value(COLOUR)).otherwise(alt.value(PALE)))
-    panels = [base.encode(x=alt.X("n_ratings:Q", scale=alt.Scale(type="log"), title="training ratings"),
-                          y=alt.Y(f"norm{k}:Q", title=f"length of the {by}'s embedding"),
-                          tooltip=[*(alt.Tooltip(c, type="nominal") for c in tooltip),
-                                   alt.Tooltip(f"norm{k}:Q", title="norm", format=".3f")],
-                          ).properties(title=_plain(name)) for k, name in enumerate(models)]
+    tooltip = [alt.Tooltip(c, type="nominal") for c in ("title", "id", "n_ratings") if c in wide]
+    base = alt.Chart(_values(alt, wide), width=280, height=280).encode(
+        x=x, color=alt.when(brush).then(alt.value(BLUE)).otherwise(alt.value(PALE)), size=alt.value(25))
+    panels = [_hovered(alt, base.encode(
+        y=alt.Y(f"{column}:Q", title=f"length of the {by}'s embedding", scale=longest),
+        tooltip=[*tooltip, alt.Tooltip(f"{column}:Q", title="norm", format=".3f")]), f"hover{k}").properties(
+            title=_plain(cut(name, 40))) for k, (column, name) in enumerate(zip(columns, models))]
     with warnings.catch_warnings():     # of one brush in all panels, which is what is meant
         warnings.filterwarnings("ignore", "Automatically deduplicated", UserWarning)
         return alt.hconcat(*panels).add_params(brush)
@@ -134,28 +149,90 @@ def rarest(column: pd.Series, groups: pd.DataFrame) -> list[str]:
     return [min(names, key=n.__getitem__, default="none") for names in split_groups(column)]
 
 
-def _group_list(alt: Any, groups: pd.DataFrame, by: str, column: str) -> Any:
-    title = _plain(column)
+def few(groups: list[str], n: int = len(HUES)) -> list[str]:
+    """The `n` most frequent of the groups, and "other" for the rest where there is more than one other."""
+    counts = pd.Series(groups, dtype=object).value_counts(sort=True)
+    kept = {*counts.index} if len(counts) <= n + 1 else {*counts.index[:n]}
+    return [name if name in kept else "other" for name in groups]
+
+
+def _hues(alt: ModuleType, groups: pd.Series) -> alt.Color:
+    """A colour for each group, the last of more than there are hues in grey."""
+    names = sorted(set(groups), key=lambda name: (name == "other", name))
+    return alt.Color("genre:N", legend=alt.Legend(title="rarest genre"), scale=alt.Scale(
+        domain=[*map(_plain, names)], range=[*HUES, GREY] if len(names) > len(HUES) else [*HUES[:len(names)]]))
+
+
+def _hovered(alt: ModuleType, chart: alt.Chart, name: str) -> alt.Chart:
+    """Points of which the one next to the pointer is outlined and shows its tooltip."""
+    hover = alt.selection_point(name=name, nearest=True, on="pointerover", clear="pointerout", empty=False)
+    outlined = alt.when(hover)
+    return chart.mark_circle(opacity=0.75).encode(
+        stroke=outlined.then(alt.value("black")).otherwise(alt.value(None)),
+        strokeWidth=outlined.then(alt.value(1.5)).otherwise(alt.value(0))).add_params(hover)
+
+
+def _group_list(alt: ModuleType, groups: pd.DataFrame, by: str, column: str) -> alt.LayerChart:
+    """The largest groups as bars; the whole row of one, its name too, is there to click on."""
+    title, shown = _plain(column), groups.head(LISTED)
+    shown = shown.assign(label=[cut(name, LABEL) for name in shown["group"]])
+    left_out = len(groups) - len(shown)
+    more = [f"the {len(shown)} largest; {left_out:,} smaller ones are left out"] if left_out else []
     pick = alt.selection_point(name="pick", fields=["code"])
-    return alt.Chart(_values(alt, groups), width=110, title=f"{title}: click, shift-click").mark_bar(
-        cursor="pointer").encode(
-        x=alt.X("n:Q", title=f"{by}s"), y=alt.Y("group:N", sort=[*map(_plain, groups["group"])], title=None),
-        color=alt.when(pick).then(alt.value(COLOUR)).otherwise(alt.value(PALE)),
-        tooltip=[alt.Tooltip("group:N", title=title), alt.Tooltip("n:Q", title=f"{by}s")]).add_params(pick)
+    base = alt.Chart(_values(alt, shown)).encode(
+        y=alt.Y("group:N", sort=[*map(_plain, shown["group"])], title=None, scale=alt.Scale(paddingInner=0.15),
+                axis=alt.Axis(labelLimit=LETTER * LABEL, labelExpr=f"length(datum.label) > {LABEL} ? "
+                              f"slice(datum.label, 0, {LABEL - 1}) + '…' : datum.label", ticks=False)),
+        tooltip=[alt.Tooltip("group:N", title=title), alt.Tooltip("n:Q", title=f"{by}s")])
+    bars = base.mark_bar().encode(
+        x=alt.X("n:Q", title=f"{by}s", axis=_axis(alt, count=3)),
+        color=alt.when(pick).then(alt.value(BLUE)).otherwise(alt.value(PALE)))
+    names = LETTER * int(shown["label"].str.len().max()) if len(shown) else 0
+    rows = base.mark_rect(cursor="pointer", opacity=0).encode(x=alt.value(-names), x2=alt.value(110)).add_params(pick)
+    return alt.layer(bars, rows).properties(width=110, height=alt.Step(ROW), title=alt.Title(
+        title, subtitle=["click a row; shift-click adds,", "double-click shows all", *more], anchor="start"))
 
 
-def _histogram(alt: Any, low: Any, high: Any, codes: list[str], title: str, by: str, scale: str, pick: bool) -> Any:
-    bars = pd.DataFrame({"low": low, "high": high, "codes": codes}).value_counts().rename("n").reset_index()
-    axis = alt.Scale(type="log", nice=False) if scale == "log" else alt.Scale(zero=False, nice=False)
-    base = alt.Chart(_values(alt, bars), width=260, height=260).mark_bar().encode(
-        x=alt.X("low:Q", title=title, scale=axis, axis=alt.Axis(labelOverlap="greedy")), x2="high:Q",
-        y=alt.Y("n:Q", aggregate="sum", title=f"{by}s"), tooltip=[
-            alt.Tooltip("low:Q", title="from", format=".4~g"), alt.Tooltip("high:Q", title="to", format=".4~g"),
-            alt.Tooltip("n:Q", aggregate="sum", title=f"{by}s")])
+def _bins(means: pd.Series, levels: np.ndarray) -> pd.DataFrame:
+    """The low and high end of the bin of each mean, by quarters of a level or coarser; the last one ends with the scale
+    and holds the highest mean."""
+    lowest, highest = float(levels[0]), float(levels[-1])
+    step = float(np.diff(levels).min()) / 4 if len(levels) > 1 else 1.0
+    step *= max(1, np.ceil((highest - lowest) / step / BINS))
+    last = max(int(np.ceil((highest - lowest) / step - 1e-9)) - 1, 0)
+    lows = lowest + step * np.floor((means - lowest) / step + 1e-9).clip(upper=last)
+    return pd.DataFrame({"low": lows, "high": np.minimum(lows + step, highest) if highest > lowest else lows + step})
+
+
+def _histogram(alt: ModuleType, bars: pd.DataFrame, title: str, by: str, *, log: bool,
+               pick: bool) -> alt.Chart | alt.LayerChart:
+    bars = bars.value_counts().rename("n").reset_index()
+    ends = [float(bars["low"].min()), float(bars["high"].max())]
+    ticks = [2 ** k for k in range(int(np.log2(ends[0])), int(np.log2(ends[1])) + 1)] if log else None
+    scale = alt.Scale(type="log", domain=ends, nice=False) if log else alt.Scale(zero=False, domain=ends, nice=False)
+
+    data = _values(alt, bars)
+
+    def layer(colour: str, counted: str, opacity: float, side: str) -> Chart:
+        count = alt.Tooltip("n:Q", aggregate="sum", title=counted)
+        return alt.Chart(data, width=HISTOGRAM, height=HISTOGRAM).mark_bar(
+            color=colour, opacity=opacity, stroke="white", strokeWidth=0.5).encode(
+            x=alt.X("low:Q", title=title, scale=scale, axis=_axis(alt, ticks)), x2="high:Q",
+            y=alt.Y("n:Q", aggregate="sum", title=counted, axis=alt.Axis(
+                orient=side, grid=side == "left", titleColor=GREY if side == "left" and pick else colour)),
+            tooltip=[alt.Tooltip("low:Q", title="from", format=".4~g"),
+                     alt.Tooltip("high:Q", title="to", format=".4~g"), count])
+
     if not pick:
-        return base
-    return alt.layer(base.encode(color=alt.value(PALE)),
-                     base.transform_filter(PICKED).encode(color=alt.value(COLOUR)))
+        return layer(BLUE, f"{by}s", 1, "left")
+    return alt.layer(layer(PALE, f"all {by}s", 1, "left"),
+                     layer(BLUE, f"picked {by}s", 0.6, "right").transform_filter(PICKED)).resolve_scale(y="independent")
+
+
+def _axis(alt: ModuleType, values: list[int] | None = None, *, count: int | None = None) -> alt.Axis:
+    """An axis of plain numbers, of which those that would touch are left out."""
+    given = {"values": values} if values else {"tickCount": count} if count else {}
+    return alt.Axis(format=",.6~r", labelOverlap="greedy", labelSeparation=8, labelFlush=False, **given)
 
 
 def _around(values: pd.Series) -> list[float]:
@@ -170,7 +247,7 @@ def _plain(text: str) -> str:
     return text.replace("<", "<\u200b")
 
 
-def _values(alt: Any, table: pd.DataFrame) -> Any:
-    """The table inside the page; unlike a frame, of any length. Missing values are null."""
+def _values(alt: ModuleType, table: pd.DataFrame) -> alt.Data:
+    """The table as data inside the page; unlike a frame, of any length. Missing values are null."""
     values = table.astype(object).where(table.notna(), None).map(lambda v: _plain(v) if isinstance(v, str) else v)
     return alt.Data(values=values.to_dict("records"))

@@ -1,24 +1,26 @@
-"""The curves of a training whose numbers are of several scales: each on axes of its own."""
+"""Training curves, each on axes of its own, since their scales differ."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import DataError
 from ..learner.collab_learner import CollabLearner
+from ..plotting import head, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
 
 Panel = Callable[..., "Axes"]
 
 
 def panels(learn: CollabLearner) -> list[Panel]:
-    """A function of `ax` for the training loss, and for every number that was measured after an epoch (of a solved
-    model, a sweep). Raises DataError where there is a single sweep, which makes no curve."""
+    """Functions that draw on an `ax`: one for the training loss, and one for each number measured after an epoch (of a
+    solved model, a sweep). Raises DataError after a single sweep, which makes no curve."""
     recorder, solved = learn.recorder, learn.collab_model.solved
     frame = recorder.frame()
     if solved and len(frame) < 2:
@@ -36,11 +38,11 @@ def panels(learn: CollabLearner) -> list[Panel]:
     return drawn
 
 
-def _panel(title: str, step: str, x: Any, y: Any) -> Panel:
+def _panel(title: str, step: str, x: ArrayLike, y: ArrayLike) -> Panel:
     def draw(ax: Axes) -> Axes:
-        from matplotlib.ticker import MaxNLocator
         ax.plot(x, y, "-" if step == "batch" else "o-")
-        ax.set(title=title, xlabel=step)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel(step)
+        head(ax, title)
+        whole_ticks(ax.xaxis)
         return ax
     return draw

@@ -1,4 +1,4 @@
-"""Maps: where embeddings lie when they are laid out on a page."""
+"""Maps: embeddings laid out in two dimensions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import random
 import sys
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 
 PACKAGES = {"sklearn": "scikit-learn", "umap": "umap-learn", "vl_convert": "vl-convert-python"}
 CHARTS = ("altair", "scikit-learn", "vl-convert-python")
-LEAST = {"tsne": 4, "umap": 4, "pca": 2}        # ids that a map is made of
+LEAST = {"tsne": 4, "umap": 4, "pca": 2}        # ids that a map needs
 
 
-def need(module: str) -> Any:
-    """The optional module, imported. Raises ImportError with the remedy where it is not installed."""
+def need(module: str) -> ModuleType:
+    """Import an optional module. Raises ImportError, which says how to install it."""
     if (there := sys.modules.get(module)) is not None:
         return there
-    drawn = random.getstate()       # some of them draw from it while they are imported
+    drawn = random.getstate()       # some packages draw from it while they are imported
     try:
-        with warnings.catch_warnings():     # and some add filters of warnings for good
+        with warnings.catch_warnings():     # and some add warning filters for good
             return import_module(module)
     except ImportError:
         name = module.partition(".")[0]
@@ -38,10 +39,10 @@ def need(module: str) -> Any:
         random.setstate(drawn)
 
 
-def map(self: CollabInterpretation, method: str = "tsne", by: str = "item", top: int | None = 1000,
+def map(self: CollabInterpretation, method: str = "tsne", by: str = "item", *, top: int | None = 1000,
         min_ratings: int = 0, seed: int = 0) -> pd.DataFrame:
-    """Places for the `top` most rated ids (None: all) such that neighbours lie close: id, n_ratings, x, y, and where
-    known title, year and genres.
+    """Lay out the `top` most rated ids (None: all) such that neighbours lie close: id, n_ratings, x, y, and where known
+    title, year and genres.
 
     `method` is "tsne" (van der Maaten, Hinton 2008, on cosine distances), "umap" (McInnes et al. 2018, the same; needs
     umap-learn), or "pca", the first two principal components. The same seed gives the same map. Raises DataError for
@@ -73,7 +74,7 @@ def map(self: CollabInterpretation, method: str = "tsne", by: str = "item", top:
     return table.assign(x=places[:, 0], y=places[:, 1])
 
 
-def tsne(self: CollabInterpretation, by: str = "item", top: int | None = 1000, min_ratings: int = 0,
+def tsne(self: CollabInterpretation, by: str = "item", top: int | None = 1000, *, min_ratings: int = 0,
          seed: int = 0) -> pd.DataFrame:
     """`map("tsne")`: id, n_ratings, x, y, and where known title, year and genres."""
-    return map(self, "tsne", by, top, min_ratings, seed)
+    return map(self, "tsne", by, top=top, min_ratings=min_ratings, seed=seed)

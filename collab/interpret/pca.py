@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .labels import check_count, names
+from ..plotting import LABEL, SCATTER, axes, head
+from .glyphs import drawable
+from .labels import check_count
+from .placement import scatter_with_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,18 +56,24 @@ class PCA:
         labels = [c for c in self.scores if not isinstance(c, int)]
         return ends[[*labels, k]].rename(columns={k: "score"}).reset_index(drop=True)
 
-    def plot(self, x: int = 0, y: int = 1, ax: Axes | None = None, top: int | None = 100) -> Axes:
-        """A scatter of two components, the points labelled where there is room; `top` takes the most rated only."""
-        from .style import axes, scatter_with_labels
+    def plot(self, x: int = 0, y: int = 1, *, ax: Axes | None = None, top: int | None = 100) -> Axes:
+        """Draw a scatter of two components: the ends of each have labels, and others, the outermost first, where there
+        is room. `top` takes the most rated only. Raises ValueError for a component that is not there."""
         self._check(x)
         self._check(y)
         check_count(top=top)
         ratio, shown = self.explained_variance_ratio, self.scores
         if top is not None:
             shown = shown.nlargest(top, "n_ratings")
-        ax = axes(ax)
+        labels = drawable(shown, LABEL)
+        places = shown[[x, y]].to_numpy() if x != y else shown[[x]].to_numpy().repeat(2, axis=1)
+        spread = np.maximum(places.std(0), np.finfo(float).tiny)
+        outermost = np.argsort(-np.linalg.norm((places - places.mean(0)) / spread, axis=1), kind="stable")
+        ax = axes(ax, size=SCATTER)
         ax.set(xlabel=f"component {x} ({ratio[x]:.0%} of the variance)", ylabel=f"component {y} ({ratio[y]:.0%})")
-        scatter_with_labels(ax, shown[x].to_numpy(), shown[y].to_numpy(), names(shown))
+        head(ax, f"Components {x} and {y} of " + (f"the {len(shown):,} most rated" if len(shown) < len(self.scores)
+                                                  else f"{len(shown):,} embeddings"))
+        scatter_with_labels(ax, places[:, 0], places[:, 1], labels, order=outermost.tolist())
         return ax
 
     def _check(self, k: int) -> None:

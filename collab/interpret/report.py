@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,17 +21,27 @@ from ..evaluate import evaluate
 from ..evaluate.held_out import NobodyToRank
 from ..evaluate.result import said
 from ..files import write_bytes
+from ..plotting import CURVE, SCATTER
 from .curves import panels
 from .maps import need
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from .interpretation import CollabInterpretation
 
 K = 10              # recommendations that a ranking is measured by
+PANEL = (5.0, 3.2)  # inches: of one of several curves
 MIN_RATINGS = 5     # ids with fewer are left out of the ends of components: what lies there is mostly chance
 
 
-def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | None = None,
+class Plot(Protocol):
+    """Draws on `ax`."""
+
+    def __call__(self, *, ax: Axes) -> Axes: ...
+
+
+def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | None = None, *,
            users: Sequence[Hashable] | None = None, title: str = "What the model has learned") -> Path:
     """Write one HTML page that opens without a network: the training curves, the error beside two baselines (of a model
     that ranks, how well, beside the most popular items), both ends of the biases, three principal components, the map
@@ -76,7 +86,7 @@ def _training(self: CollabInterpretation) -> str:
     if not len(recorder.losses):
         raise DataError("the learner has no history of training")
     if self.learn.ranks or self.learn.collab_model.solved:
-        return f"<div class=row>{''.join(_picture(draw, (5, 3.2), 'panel') for draw in panels(self.learn))}</div>"
+        return f"<div class=row>{''.join(_picture(draw, PANEL, 'panel') for draw in panels(self.learn))}</div>"
     metrics = set(recorder.frame()) - {"epoch", "train_loss", "valid_loss", "seconds", *recorder.parts}
     plots = [recorder.plot_loss, *([recorder.plot_metrics] if metrics else [])]
     return f"<div class=row>{''.join(map(_picture, plots))}</div>"
@@ -119,7 +129,7 @@ def _components(self: CollabInterpretation) -> str:
     for k, ratio in enumerate(pca.explained_variance_ratio):
         blocks.append(f"<div><h3>Component {k}: {ratio:.1%} of the variance</h3>{_table(pca.table(k))}</div>")
     return (f"<p>Both ends of the strongest directions of the {len(pca.scores):,} most rated items.</p>"
-            f"<div class=row>{''.join(blocks)}</div>{_picture(pca.plot) if n > 1 else ''}")
+            f"<div class=row>{''.join(blocks)}</div>{_picture(pca.plot, SCATTER, 'scatter') if n > 1 else ''}")
 
 
 def _map(self: CollabInterpretation) -> str:
@@ -164,13 +174,13 @@ def _table(frame: pd.DataFrame, decimals: int = 3) -> str:
     return page.replace("dataframe", " ".join(["dataframe", *(f"n{k}" for k in numeric)]), 1)
 
 
-def _picture(plot: Callable[..., Any], size: tuple[float, float] = (7, 5), kind: str = "whole") -> str:
-    """What `plot` draws, as an image inside the page, `size` in inches."""
+def _picture(plot: Plot, size: tuple[float, float] = CURVE, kind: str = "curve") -> str:
+    """The picture that `plot` draws, as an image inside the page, `size` in inches."""
+    import matplotlib as mpl
     import matplotlib.style as mpl_style
     from matplotlib.figure import Figure
-    same: Any = ["default", {"svg.hashsalt": "collab"}]     # the same learner gives the same page, whatever the style
-    with mpl_style.context(same):
-        figure, drawn = Figure(figsize=size, layout="tight"), io.BytesIO()
+    with mpl_style.context("default"), mpl.rc_context({"svg.hashsalt": "collab"}):      # one page, whatever the style
+        figure, drawn = Figure(figsize=size, layout="constrained"), io.BytesIO()
         plot(ax=figure.subplots())
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     return f'<img alt="" class={kind} src="data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode()}">'

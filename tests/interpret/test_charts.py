@@ -19,8 +19,9 @@ from collab import (
     synthetic,
 )
 from collab.datasets.rating_set import RatingSet
-from collab.interpret.charts import COLOUR, encode_groups, rarest
+from collab.interpret.charts import encode_groups, rarest
 from collab.interpret.maps import need
+from collab.plotting import BLUE, PALE
 
 alt = pytest.importorskip("altair")
 GENRES = ["Drama", "Comedy|Drama", "R&B (soul)|Comedy", ""]
@@ -135,17 +136,19 @@ def click_group(browser, name, shift=False):
     act(browser, actions)
 
 
-def test_a_click_on_a_genre_of_the_map_leaves_its_items_as_they_are_and_nothing_leaves_the_report(interp, browser,
-                                                                                                  tmp_path):
+def test_a_click_on_a_genre_of_the_map_leaves_the_others_pale_and_nothing_leaves_the_report(interp, browser, tmp_path):
     opened(browser, interp.report(tmp_path / "report.html"))
     genres = interp.map("pca")["genres"]
-    before = {id: rest for id, *rest in drawn(browser, "symbol")}
-    assert len(before) == len(genres)
+    points = drawn(browser, "symbol")
+    pale, before = ({id: rest for id, *rest in points if (rest[3] == PALE) == is_pale} for is_pale in (True, False))
+    assert len(pale) == len(before) == len(genres) == len(points) / 2
     for name, shift, pattern in (("Drama", False, "Drama"), ("R&B (soul)", True, "Drama|soul")):
         click_group(browser, name, shift)
-        after = {id: rest for id, *rest in drawn(browser, "symbol")}
+        points = drawn(browser, "symbol")
+        after = {id: rest for id, *rest in points if rest[3] != PALE}
         assert len(after) == genres.str.contains(pattern).sum()
         assert after == {id: before[id] for id in after}        # neither place nor size nor colour has changed
+        assert {id: rest for id, *rest in points if rest[3] == PALE} == pale        # beneath them all
     assert requests_and_errors(browser) == ([], [])
 
 
@@ -159,13 +162,77 @@ def saved(chart, path):
     return path
 
 
+def heights(browser, colour):
+    """The pixels of the highest bar of a colour in each histogram."""
+    found = browser.execute_script(f"""
+        const found = [], visit = (item, panel) => {{
+            if (item.marktype === 'rect' && item.role === 'mark')
+                item.items.filter(i => i.fill === '{colour}' && 'low' in i.datum).forEach(i => found.push(
+                    [panel, i.height]));
+            (item.items || []).forEach(i => visit(i, item.marktype === 'group' ? item.name || panel : panel));
+        }};
+        visit(window.view.scenegraph().root, '');
+        return found;""")
+    return {panel: max(high for of, high in found if of == panel) for panel, _ in found}
+
+
+@pytest.mark.parametrize("where", [-30, 2, 105], ids=["on its name", "on its bar", "right of its bar"])
+def test_a_row_of_the_list_can_be_clicked_anywhere(ml, where, browser, tmp_path):
+    from selenium.webdriver import ActionChains
+    many = ml.items.assign(genres=["rare" if k == 7 else "usual" for k in range(len(ml.items))])
+    rated = RatingSet(ml.ratings, many, ml.users, "", "")
+    opened(browser, saved(chart_counts(rated, "item"), tmp_path / "counts.html"))
+    x, y = corner(browser)
+    actions = ActionChains(browser)
+    actions.w3c_actions.pointer_action.move_to_location(int(x) + where, int(y) + 27)       # the second row of 18 pixels
+    act(browser, actions.click())
+    assert browser.execute_script("return window.view.signal('pick').code") == [1]
+
+
+@pytest.mark.parametrize("chart", ["map", "norms"])
+def test_the_point_next_to_the_pointer_is_outlined_and_named(interp, chart, browser, tmp_path):
+    from selenium.webdriver import ActionChains
+    made = interp.chart_map("pca") if chart == "map" else chart_norms({"a": interp})
+    opened(browser, saved(made, tmp_path / "page.html"))
+    group = "concat_1_group" if chart == "map" else "concat_0_group"
+    left, top = browser.execute_script(f"""
+        let at = null;
+        const visit = (item, x, y) => {{
+            const here = item.mark && item.mark.marktype === 'group' ? [x + (item.x || 0), y + (item.y || 0)] : [x, y];
+            if (item.mark && item.mark.name === '{group}') at = here;
+            (item.items || []).forEach(i => visit(i, ...here));
+        }};
+        visit(window.view.scenegraph().root, 0, 0);
+        return at;""")
+    points = [(id, px, py) for id, px, py, _, fill, _ in drawn(browser, "symbol") if fill != PALE]
+    x, y = corner(browser)
+    spots = [(px + dx, py + dy) for _, px, py in points for dx, dy in ((14, 0), (0, 14), (-14, 0))
+             if px > 40 and 40 < py < 240 and px < 240]
+    spot = max(spots, key=lambda s: min(np.hypot(s[0] - px, s[1] - py) for _, px, py in points))
+    nearest = min(points, key=lambda p: np.hypot(spot[0] - p[1], spot[1] - p[2]))
+    actions = ActionChains(browser)
+    for step in (5, 0):                                         # a pointer that moves there
+        actions.w3c_actions.pointer_action.move_to_location(int(x + left + spot[0]) + step, int(y + top + spot[1]))
+    act(browser, actions)
+    outlined = browser.execute_script("""
+        const found = [], visit = item => {
+            if (item.marktype === 'symbol' && item.role === 'mark')
+                item.items.filter(i => i.stroke === 'black').forEach(i => found.push(i.datum.id));
+            (item.items || []).forEach(visit);
+        };
+        visit(window.view.scenegraph().root);
+        return [found, document.querySelector('#vg-tooltip-element').innerText];""")
+    assert outlined[0] == [nearest[0]]
+    assert f"Film</i> {nearest[0]}" in outlined[1].replace("\u200b", "") or nearest[0] in outlined[1]
+
+
 @pytest.mark.parametrize(("by", "name"), [("item", "Comedy"), ("user", "artist")])
 def test_a_click_on_a_group_recounts_the_histograms(ml, by, name, browser, tmp_path):
     opened(browser, saved(chart_counts(ml, by), tmp_path / "counts.html"))
-    before = drawn(browser, "rect")
+    before = heights(browser, BLUE)
     click_group(browser, name)
-    after = drawn(browser, "rect")
-    assert sum(area for *_, area, _, _ in after) < sum(area for *_, area, _, _ in before) and len(after) <= len(before)
+    assert heights(browser, BLUE) != before                     # and on an axis of their own they stay as high as it is
+    assert all(heights(browser, BLUE)[panel] == pytest.approx(before[panel], rel=0.25) for panel in before)
     counted = browser.execute_script("""
         return Object.keys(window.view.getState({data: (n, d) => true}).data).map(name => window.view.data(name))
             .filter(rows => rows.length && 'sum_n' in rows[0]).map(rows => rows.reduce((s, r) => s + r.sum_n, 0));""")
@@ -194,7 +261,7 @@ def test_a_brush_over_one_panel_marks_the_same_items_in_both(interp, browser, tm
         pointer.move_to_location(int(x) + right, int(y) + down)
     pointer.pointer_up()
     act(browser, actions)
-    marked = {panel: {id for id, *_, fill, of in drawn(browser, "symbol") if of == panel and fill == COLOUR}
+    marked = {panel: {id for id, *_, fill, of in drawn(browser, "symbol") if of == panel and fill == BLUE}
               for *_, panel in drawn(browser, "symbol")}
     left, right = marked.values()
     assert left == right and 0 < len(left) < len(interp.norms(min_ratings=1))
@@ -222,6 +289,47 @@ def test_histograms_count_every_user_and_item_once(ml):
         spec = chart_counts(ml, by).to_dict()
         for histogram in spec["hconcat"][1:]:
             assert sum(bar["n"] for bar in histogram["data"]["values"]) == (table["n_ratings"] > 0).sum()
+
+
+def test_the_list_holds_the_largest_groups_and_says_how_many_it_leaves_out(ml):
+    zips = [f"{min(k, 29):05}" for k in range(len(ml.users))]      # thirty of them, and the last one is the largest
+    rated = RatingSet(ml.ratings, ml.items, ml.users.assign(zip=zips), "", "")
+    listed = chart_counts(rated, group="zip").to_dict()["hconcat"][0]
+    shown = listed["data"]["values"]
+    assert len(shown) == 25 and shown[0] == {"code": 0, "group": "00029", "n": 11, "label": "00029"}
+    assert listed["title"]["subtitle"][-1] == "the 25 largest; 5 smaller ones are left out"
+    assert "left out" not in json.dumps(chart_counts(ml).to_dict())
+
+
+@pytest.mark.parametrize(("levels", "top"), [((1, 2, 3, 4, 5), 4.75), ((0.5, 1, 1.5, 5), 4.75), ((1, 100), 80.2),
+                                             ((3,), 3)])
+def test_no_bar_of_means_lies_beyond_the_scale_of_the_ratings(levels, top):
+    from collab.interpret.charts import _bins
+    bins = _bins(pd.Series([levels[-1], levels[0]], dtype=float), np.array(levels, dtype=float))
+    assert bins["low"].tolist() == pytest.approx([top, levels[0]])
+    assert len(levels) == 1 or bins["high"].max() == levels[-1]
+
+
+def test_what_is_picked_has_an_axis_of_its_own(ml):
+    for histogram in chart_counts(ml).to_dict()["hconcat"][1:]:
+        assert histogram["resolve"] == {"scale": {"y": "independent"}}
+        assert [layer["encoding"]["y"]["title"] for layer in histogram["layer"]] == ["all users", "picked users"]
+
+
+def test_the_norms_of_several_models_are_on_one_scale(ml, interp):
+    learn = collab_learner(CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0), n_factors=30)
+    panels = chart_norms({"one": interp, "two": CollabInterpretation(learn)}).to_dict()["hconcat"]
+    domains = [[panel["encoding"][side]["scale"]["domain"] for side in "xy"] for panel in panels]
+    assert domains[0] == domains[1]
+    longest = max(i.norms(min_ratings=1)["norm"].max() for i in (interp, CollabInterpretation(learn)))
+    assert domains[0][1] == pytest.approx([0, 1.05 * longest])
+
+
+def test_of_many_groups_the_eight_most_frequent_have_a_colour_and_the_rest_is_other():
+    groups = [f"g{k}" for k in range(18) for _ in range(k + 1)]
+    kept = few(groups)
+    assert set(kept) == {*(f"g{k}" for k in range(10, 18)), "other"} and kept.count("other") == sum(range(1, 11))
+    assert few(groups[-60:], 8) == groups[-60:] and len(set(few(list("abcdefghi")))) == 9
 
 
 def test_charts_say_what_is_missing(ml, interp):
@@ -263,7 +371,7 @@ def test_a_title_a_group_and_a_name_cannot_end_the_script_of_a_saved_page(interp
     odd = RatingSet(ml.ratings, items.rename(columns={"genres": end}), ml.users, "odd", "")
     for k, (chart, tame) in enumerate((
             (evil.chart_map("pca"), interp.chart_map("pca")), (chart_norms({end: evil}), chart_norms({"a": interp})),
-            (chart_counts(odd, "item", end), chart_counts(ml, "item")))):
+            (chart_counts(odd, "item", group=end), chart_counts(ml, "item")))):
         pages = [saved(c, tmp_path / f"{name}{k}.html").read_text().lower() for name, c in (("a", chart), ("b", tame))]
         assert pages[0].count("</script") == pages[1].count("</script")
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ...errors import warn
 from ...loaders import PARTS, parts_of, unshuffled
+from ...plotting import head, whole_ticks
 from ..callback import Callback, State
 from ..events import CancelValidate
 from .order import Order
@@ -144,10 +145,12 @@ class RecordEvery(Callback):
 def _draw(ax: Axes, frame: pd.DataFrame, name: str) -> None:
     """One quantity of every part."""
     columns = [column for part in PARTS if (column := f"{part}_{name}") in frame]
+    lines = []
     for column in columns:
-        ax.plot(frame["iteration"], frame[column], label=column)
+        lines += ax.plot(frame["iteration"], frame[column], label=column)
     ax.set(xlabel="iteration", ylabel=name)
-    ax.legend()
+    whole_ticks(ax.xaxis)
+    head(ax, f"{name} over whole sets", handles=lines)
     iterations = frame["iteration"].to_numpy()
     values = frame[columns].to_numpy()
     later = values[iterations >= iterations[0] + START * (iterations[-1] - iterations[0])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...errors import warn
+from ...plotting import axes, head, plain, plain_ticks, whole_ticks
 from ..callback import Callback, State
 from ..optim import get_hyper
 from .order import Order
@@ -147,53 +148,59 @@ class Recorder(Callback):
                               for _, parts, *rest in waiting]
         return self._batches
 
-    def plot_loss(self, ax: Axes | None = None, skip: int = 0, beta: float = 0.98) -> Axes:
-        """The smoothed training loss a batch, without the first `skip`, and the validation loss an epoch."""
-        ax = _axes(ax)
+    def plot_loss(self, ax: Axes | None = None, skip: int = 0, *, beta: float = 0.98) -> Axes:
+        """Draw the smoothed training loss of each batch, without the first `skip`, and the validation loss of each
+        epoch."""
+        ax = axes(ax)
         smooth = self.smooth_losses(beta)
-        ax.plot(np.arange(skip, len(smooth)), smooth[skip:], label="training, smoothed")
+        lines = ax.plot(np.arange(skip, len(smooth)), smooth[skip:], label="training, smoothed")
         valid = [(end, row["valid_loss"]) for end, row in zip(self.ends, self.rows) if "valid_loss" in row]
         if valid:
-            ax.plot(*zip(*valid), "o-", label="validation")
+            lines += ax.plot(*zip(*valid), "o-", label="validation")
         ax.set(xlabel="batch", ylabel="loss")
-        ax.legend()
+        whole_ticks(ax.xaxis)
+        head(ax, "Loss in training", handles=lines)
         return ax
 
     def plot_sched(self, ax: Axes | None = None) -> Axes:
-        """The learning rate a batch and, on an axis of its own, the momentum."""
-        ax = _axes(ax)
+        """Draw the learning rate of each batch and, on an axis of its own, the momentum."""
+        ax = axes(ax)
         lines = ax.plot(np.asarray(self.lrs, dtype=float), label="learning rate")
         ax.set(xlabel="batch", ylabel="learning rate")
-        if any(m is not None for m in self.moms):
-            right: Any = ax.twinx()
-            lines += right.plot(np.asarray(self.moms, dtype=float), color="tab:orange", label="momentum")
+        has_momentum = any(m is not None for m in self.moms)
+        if has_momentum:
+            right = ax.twinx()
+            lines += right.plot(np.asarray(self.moms, dtype=float), "--", color="tab:orange", label="momentum")
             right.set_ylabel("momentum")
-        ax.legend(handles=lines, loc="lower center")
+        plain_ticks(ax.yaxis)
+        whole_ticks(ax.xaxis)
+        head(ax, "Schedule of learning rate and momentum" if has_momentum else "Schedule of the learning rate",
+             handles=lines)
         return ax
 
     def plot_metrics(self, ax: Axes | None = None) -> Axes:
-        """Every metric over the epochs (not the losses: see `plot_loss`). Raises ValueError where none was recorded."""
-        from matplotlib.ticker import MaxNLocator
+        """Draw every metric over the epochs (not the losses: see `plot_loss`). Raises ValueError where none was
+        recorded."""
         frame = self.frame()
         names = [c for c in frame if c not in ("epoch", "train_loss", "valid_loss", "seconds", *self.parts)]
         if not names:
             raise ValueError("no metric was recorded after an epoch: it takes metrics and a validation part; what a "
                              "RecordEvery has recorded in place of that is drawn by its own plot()")
-        ax = _axes(ax)
+        ax, lines = axes(ax), []
         for name in names:
-            ax.plot(frame["epoch"], frame[name], "o-", label=name)
+            lines += ax.plot(frame["epoch"], frame[name], "o-", label=name)
         ax.set(xlabel="epoch", ylabel="metric")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend()
+        whole_ticks(ax.xaxis)
+        head(ax, "Metrics after each epoch", handles=lines)
         return ax
 
     def plot_lr_find(self, ax: Axes | None = None) -> Axes:
-        """The loss over the learning rate in the last `lr_find`, its suggestions marked and one standard error shaded.
-        What lies far above where it began is cut off, so that the valley fills the picture."""
+        """Draw the loss over the learning rate in the last `lr_find`, its suggestions marked and one standard error
+        shaded. Losses far above the first one are cut off, so that the valley fills the picture."""
         if self.lr_find is None:
             raise ValueError("there is no range test to plot; call learn.lr_find() first")
         curve, found = self.lr_find
-        ax = _axes(ax)
+        ax = axes(ax)
         ax.plot(curve.lrs, curve.losses)
         noise = np.where(np.isfinite(curve.noise), curve.noise, 0.0)
         ax.fill_between(curve.lrs, curve.losses - noise, curve.losses + noise, alpha=0.2, linewidth=0)
@@ -203,11 +210,12 @@ class Recorder(Callback):
         height = max(top - low, 0.01 * abs(top)) or 1.0
         ax.set(xscale="linear" if linear else "log", xlabel="learning rate", ylabel="loss of the batches kept apart",
                ylim=(low - 0.1 * height, top + 0.4 * height))
-        marks = {name: lr for name, lr in found.items() if lr is not None}
-        for k, (name, lr) in enumerate(marks.items(), start=1):
-            ax.plot(lr, np.interp(lr, curve.lrs, curve.losses), "o", color=f"C{k}", label=f"{name} {lr:.1e}")
-        if marks:
-            ax.legend()
+        plain_ticks(ax.xaxis)
+        marks = []
+        for k, (name, lr) in enumerate(((name, lr) for name, lr in found.items() if lr is not None), start=1):
+            marks += ax.plot(lr, np.interp(lr, curve.lrs, curve.losses), "o", color=f"C{k}",
+                             label=f"{name} {plain(float(f'{lr:.2g}'))}")
+        head(ax, "Range test: loss by learning rate", handles=marks)
         return ax
 
 
@@ -227,10 +235,3 @@ def _or_nan(values: Sequence[float | None]) -> Tensor:
 
 def _or_none(values: Tensor) -> list[float | None]:
     return [None if math.isnan(v) else v for v in values.tolist()]
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    from matplotlib import pyplot as plt  # late, since it takes longer to import than all of collab
-    return plt.subplots()[1]
