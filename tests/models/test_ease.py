@@ -11,9 +11,9 @@ from helpers import dense, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collab import ragged
 from collab.data.interactions import Interactions
 from collab.models import ease as ease_module
-from collab.models import remembered
 from collab.models.ease import EASE
 
 OPTIONS: list[dict[str, Any]] = [{"reg": 2.0}, {"reg": 0.5, "implicit": False}, {"reg": 1.0, "dropout": 0.3},
@@ -109,7 +109,7 @@ def test_in_small_pieces_everything_is_the_same(monkeypatch: pytest.MonkeyPatch)
     users, items = torch.arange(30).repeat_interleave(25), torch.arange(25).repeat(30)
     whole = EASE(25, reg=2.0).solve(*data)
     expected = whole.cross(torch.arange(30), torch.arange(25))
-    for module in (ease_module, remembered):
+    for module in (ease_module, ragged):
         monkeypatch.setattr(module, "MAX_NUMBERS", 7)
     cut = EASE(25, reg=2.0).solve(*data)
     torch.testing.assert_close(cut.weight, whole.weight)

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from collab import ragged
 from collab.data.interactions import Interactions
 from collab.models import infinite_ae as infinite_ae_module
-from collab.models import remembered
 from collab.models.infinite_ae import InfiniteAE, neural_tangent
 
 
@@ -136,7 +136,7 @@ def test_in_small_pieces_everything_is_the_same(monkeypatch: pytest.MonkeyPatch)
     whole = solved(data, 30, 40)
     users, items = torch.arange(30), torch.randperm(40)[:11]
     expected = whole.cross(users, items), whole(users, torch.arange(30)), whole.loss(whole.prepare(*data))
-    for module in (infinite_ae_module, remembered):
+    for module in (infinite_ae_module, ragged):
         monkeypatch.setattr(module, "MAX_NUMBERS", 7)
     small = solved(data, 30, 40)
     torch.testing.assert_close(small.weight, whole.weight)

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from collab.learner.serve import scores_of
 
 from collab import BPR, L2, CollabDataBunch, CollabWarning, Gravity, collab_learner, load_learner, synthetic
+from collab.learner.new_users import scores_of
 from collab.models.dot_form import DotForm
 from collab.retrieval.fold_in_ranking import solve_ranked
 from collab.retrieval.fold_in_ratings import Ridge, solve

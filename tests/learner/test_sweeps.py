@@ -1,4 +1,4 @@
-"""ClosedFormLearner: solved models behind the learner's usual face."""
+"""Sweeps: solved models behind the learner's usual face."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from collab.data.databunch import CollabDataBunch
 from collab.data.vocab import UnknownId
 from collab.datasets.synthetic import synthetic
 from collab.interpret import CollabInterpretation
-from collab.learner.closed_form import ClosedFormLearner, preference_error
+from collab.learner.collab_learner import CollabLearner
 from collab.learner.factory import collab_learner, load_learner
+from collab.losses import preference_error
 from collab.models.als import ALS
 from collab.models.ease import EASE
 from collab.train.callback import Callback
@@ -34,15 +35,15 @@ def some_data(seed: int = 0, **options: Any) -> CollabDataBunch:
 
 
 def fitted(name: str, epochs: int | None = None, data: CollabDataBunch | None = None,
-           **options: Any) -> ClosedFormLearner:
+           **options: Any) -> CollabLearner:
     learn = collab_learner(some_data() if data is None else data, name, n_factors=4, **options)
-    assert isinstance(learn, ClosedFormLearner)
+    assert learn.collab_model.solved
     with learn.no_logging():
         learn.fit(epochs)
     return learn
 
 
-def weights(learn: ClosedFormLearner) -> list[torch.Tensor]:
+def weights(learn: CollabLearner) -> list[torch.Tensor]:
     return [p.clone() for p in learn.model.parameters()]
 
 
@@ -163,7 +164,7 @@ def test_an_exported_learner_gives_the_same_answers_to_the_bit(name: str, tmp_pa
     learn = fitted(name, 3)
     path = learn.export(tmp_path / "model", about="a note")
     again = load_learner(path)
-    assert type(again) is ClosedFormLearner and type(again.model) is type(learn.model)
+    assert type(again) is CollabLearner and type(again.model) is type(learn.model)
     assert again.notes == {"about": "a note"} and again.model.config == learn.model.config
     users, items = list(learn.data.users), list(learn.data.items)
     pd.testing.assert_frame_equal(again.recommend(users, n=4), learn.recommend(users, n=4), check_exact=True)
@@ -247,7 +248,7 @@ def test_interpretation_reads_factors_and_takes_scores_apart():
 def test_a_built_model_is_taken_as_it_is_and_must_fit_the_data():
     data = some_data()
     learn = collab_learner(data, ALS(3, data.n_users, data.n_items, reg=2.0, alpha=9.0), metrics=[])
-    assert isinstance(learn, ClosedFormLearner) and learn.model.reg == 2.0
+    assert learn.collab_model.solved and learn.model.reg == 2.0
     with pytest.raises(ValueError, match="built with n_items=99"):
         collab_learner(data, EASE(99))
 
