@@ -307,7 +307,7 @@ def report(model: ModelFile = OUT,
     except (DataError, OSError) as error:
         print(f"The report has no error on held-out ratings: {error}", file=sys.stderr)
     users = [learn.data.users.parse(id) for id in user] if user else None
-    print(f"Wrote {CollabInterpretation(learn).report(out, part, users)}")
+    print(f"Wrote {CollabInterpretation(learn).report(out, part, users=users)}")
 
 
 @app.command(cls=Command)
