@@ -45,8 +45,8 @@ class Plot(Protocol):
 def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | None = None, *,
            users: Sequence[Hashable] | None = None, title: str = "What the model has learned") -> Path:
     """Write one HTML page that opens without a network: the training curves, the error beside two baselines (for a
-    model that ranks, its metrics beside the most popular items), both ends of the biases, three principal components, an
-    interactive map of the items, and recommendations for `users`.
+    model that ranks, its metrics beside the most popular items), both ends of the biases, three principal components,
+    an interactive map of the items, and recommendations for `users`.
 
     `part` are held-out ratings, by default the validation part; without any, and where the model has no such part, a
     sentence says so. `users` are by default those with most, median and fewest ratings.
