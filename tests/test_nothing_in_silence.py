@@ -340,6 +340,14 @@ def nothing_has_so_many_ratings_to_be_similar(tmp_path):
     taught().similar_items(7, min_ratings=1000)
 
 
+@says("interpret/glyphs.py:drawable", "2 of 2 names, .*, have characters that no installed font has.*install a font")
+def titles_that_no_font_can_draw(_):
+    from matplotlib.figure import Figure
+    items = pd.DataFrame({"item": [10, 20], "title": ["\u0378 1", "\u0378 2"]})
+    learn = collab_learner(made(items=items), n_factors=2)
+    CollabInterpretation(learn).plot_biases(ax=Figure().subplots())
+
+
 @says("interpret/interpretation.py:CollabInterpretation._rated", "no user has 1000 training ratings.*min_ratings=0")
 def nothing_has_so_many_ratings_to_be_compared(tmp_path):
     CollabInterpretation(taught()).similar_pairs(by="user", min_ratings=1000)

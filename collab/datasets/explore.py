@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..data.frames import without_categories
+from ..data.frames import Table, without_categories
 from ..data.metadata import split_groups
 from ..data.schema import show
 from ..errors import DataError, warn
@@ -84,8 +84,8 @@ def _with_counts(table: pd.DataFrame, ratings: pd.DataFrame, side: str) -> pd.Da
         warn(f"{lacking:,} of {len(numbers):,} rated {side}s are not in the table of {side}s, and left out here; add a "
              "row for each")
     numbers = numbers.reindex(table[side])
-    return table.assign(n_ratings=numbers["size"].fillna(0).astype("int64").to_numpy(),
-                        mean_rating=numbers["mean"].to_numpy())
+    return Table(table.assign(n_ratings=numbers["size"].fillna(0).astype("int64").to_numpy(),
+                              mean_rating=numbers["mean"].to_numpy()))
 
 
 def _busiest(ids: pd.Series, n: int) -> pd.Index:

@@ -1,4 +1,4 @@
-"""Calibration: whether what a classifier gives 70 % happens in 70 % of cases."""
+"""Calibration: whether outcomes that a classifier gives 70 % happen in 70 % of cases."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def calibration(self: CollabInterpretation, bins: int = 10, part: TensorBatches | None = None) -> pd.DataFrame:
-    """How often each level is the rating, beside how probable the model held it, on `part`, by default the validation
-    part: see `calibration_table`. A rating that is no level counts as the nearest one.
+    """Compare the predicted probability of each level with how often it is the rating, on `part`, by default the
+    validation part: see `calibration_table`. A rating that is not a level counts as the nearest one.
 
     Raises DataError for a model without probabilities, or without ratings to look at."""
     learn = self.learn
@@ -37,8 +37,8 @@ def calibration(self: CollabInterpretation, bins: int = 10, part: TensorBatches 
 
 
 def calibration_table(batches: Iterable[tuple[Tensor, Tensor]], levels: list[float], bins: int = 10) -> pd.DataFrame:
-    """Batches of (probabilities (bs, C), classes (bs,)) to a row a level and bin of probability: level, low, high, n,
-    predicted (the mean probability) and observed (the share of ratings that are of the level). Empty bins are left out.
+    """Turn batches of (probabilities (bs, C), classes (bs,)) into one row per level and bin of probability: level, low,
+    high, n, predicted (the mean probability) and observed (the share of ratings of that level), without empty bins.
 
     Bins are equally wide, (low, high], the first with 0. `attrs["ece"]` is the expected calibration error (Guo et al.
     2017, eq. 3), sum over bins of n_bin / n |observed - predicted| of the most likely level's probability;

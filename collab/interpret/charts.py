@@ -73,8 +73,7 @@ def chart_map(self: CollabInterpretation, method: str = "tsne", by: str = "item"
     that are most frequent so, and the rest in grey as "other"."""
     alt = need("altair")
     table = self.map(method, by, top=top, min_ratings=min_ratings, seed=seed).astype({"id": str})
-    tooltip = [alt.Tooltip(c, type="quantitative" if c == "n_ratings" else "nominal")
-               for c in ("title", "id", "year", "genres", "n_ratings") if c in table]
+    tooltip = _about({c: c for c in ("title", "id", "year", "genres", "n_ratings") if c in table})
     places = [alt.Scale(domain=_around(table[c]), zero=False, nice=False) for c in "xy"]
     sizes = alt.Scale(domain=[0, int(table["n_ratings"].max())], range=[15, 250])   # none moves with what is picked
     grouped = "genres" in table
@@ -85,7 +84,7 @@ def chart_map(self: CollabInterpretation, method: str = "tsne", by: str = "item"
         x=alt.X("x:Q", axis=None, scale=places[0]), y=alt.Y("y:Q", axis=None, scale=places[1]),
         size=alt.Size("n_ratings:Q", legend=None, scale=sizes))
     points = _hovered(alt, base.encode(color=_hues(alt, table["genre"]) if grouped else alt.value(BLUE),
-                                       tooltip=tooltip), "hover").interactive()
+                                       tooltip=alt.value(tooltip)), "hover").interactive()
     page = {"width": 620, "height": 520}
     if not grouped:
         return points.properties(**page)
@@ -119,23 +118,23 @@ def chart_norms(models: Mapping[str, CollabInterpretation], by: str = "item", *,
         type="log", domain=[0.9 * max(least, 1), 1.1 * most], nice=False))
     longest = alt.Scale(domain=[0, 1.05 * float(wide[columns].to_numpy().max()) or 1.0], nice=False)
     brush = alt.selection_interval(name="brush", resolve="global")
-    tooltip = [alt.Tooltip(c, type="nominal") for c in ("title", "id", "n_ratings") if c in wide]
+    known = {c: c for c in ("title", "id", "n_ratings") if c in wide}
     base = alt.Chart(_values(alt, wide), width=280, height=280).encode(
         x=x, color=alt.when(brush).then(alt.value(BLUE)).otherwise(alt.value(PALE)), size=alt.value(25))
     panels = [_hovered(alt, base.encode(
         y=alt.Y(f"{column}:Q", title=f"length of the {by}'s embedding", scale=longest),
-        tooltip=[*tooltip, alt.Tooltip(f"{column}:Q", title="norm", format=".3f")]), f"hover{k}").properties(
+        tooltip=alt.value(_about(known, norm=column))), f"hover{k}").properties(
             title=_plain(cut(name, 40))) for k, (column, name) in enumerate(zip(columns, models))]
     with warnings.catch_warnings():     # of one brush in all panels, which is what is meant
         warnings.filterwarnings("ignore", "Automatically deduplicated", UserWarning)
         return alt.hconcat(*panels).add_params(brush)
 
 
-# Groups: each row may belong to several, so that it carries their numbers as "|3|17|", which a pattern can find
-# whatever characters the names hold.
+# Groups: a row may belong to several, so it carries their numbers as "|3|17|", which a pattern finds whatever
+# characters the names hold.
 
 def encode_groups(column: pd.Series) -> tuple[list[str], pd.DataFrame]:
-    """The groups' numbers of every row, and a table of the groups, the largest first: code, group, n."""
+    """The group numbers of every row, and a table of the groups, the largest first: code, group, n."""
     lists = split_groups(column)
     counts = pd.Series([name for names in lists for name in names], dtype=object).value_counts(sort=True)
     groups = pd.DataFrame({"code": range(len(counts)), "group": counts.index.astype(str), "n": counts.to_numpy()})
@@ -161,6 +160,16 @@ def _hues(alt: ModuleType, groups: pd.Series) -> alt.Color:
     names = sorted(set(groups), key=lambda name: (name == "other", name))
     return alt.Color("genre:N", legend=alt.Legend(title="rarest genre"), scale=alt.Scale(
         domain=[*map(_plain, names)], range=[*HUES, GREY] if len(names) > len(HUES) else [*HUES[:len(names)]]))
+
+
+def _about(columns: Mapping[str, str], **numbers: str) -> dict[str, str]:
+    """A tooltip of columns, and of numbers to three digits, by the name to show.
+
+    An expression, since Vega-Lite 6.4 looks for the columns of the point next to the pointer in the wrong place, the
+    cell around it, whose datum is the point."""
+    parts = [f"'{name}': (datum.datum || datum)['{column}']" for name, column in columns.items()]
+    parts += [f"'{name}': format((datum.datum || datum)['{column}'], '.3f')" for name, column in numbers.items()]
+    return {"expr": f"{{{', '.join(parts)}}}"}
 
 
 def _hovered(alt: ModuleType, chart: alt.Chart, name: str) -> alt.Chart:
@@ -236,14 +245,14 @@ def _axis(alt: ModuleType, values: list[int] | None = None, *, count: int | None
 
 
 def _around(values: pd.Series) -> list[float]:
-    """The values' range and 3% more at each end, where the largest points are whole."""
+    """The values' range and 3 % more at each end, so that the largest points are not clipped."""
     low, high = float(values.min()), float(values.max())
     pad = 0.03 * (high - low) or 1.0
     return [low - pad, high + pad]
 
 
 def _plain(text: str) -> str:
-    """Text that cannot end the script it is written into, whoever writes the page: a space of no width after a "<"."""
+    """Text that cannot end the script it stands in, whichever program writes the page: "<" gets a zero-width space."""
     return text.replace("<", "<\u200b")
 
 

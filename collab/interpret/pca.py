@@ -1,4 +1,4 @@
-"""Principal components of embeddings: where most of what was learned lies."""
+"""Principal components of embeddings."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class PCA:
     float64 and in memory of n x n_factors. A component's sign makes its largest loading positive.
 
     `components` (n_components, n_factors), `explained_variance` and `explained_variance_ratio` (n_components,),
-    `mean` (n_factors,), and `scores`, a frame with a row an id: id, title and n_ratings where known, then one column
-    a component, called 0, 1 and so on. Raises ValueError for more components than factors, and DataError for fewer
-    than two rows."""
+    `mean` (n_factors,), and `scores`, a frame with one row per id: id, title and n_ratings where known, then one
+    column per component, named 0, 1 and so on. Raises ValueError for more components than factors, and
+    DataError for fewer than two rows."""
 
     def __init__(self, weight: np.ndarray, labels: pd.DataFrame, n_components: int = 3):
         n, n_factors = weight.shape
@@ -47,8 +47,8 @@ class PCA:
         self.scores = pd.concat([labels.reset_index(drop=True), columns], axis=1)
 
     def table(self, k: int = 0, n: int = 5) -> pd.DataFrame:
-        """Both ends of component `k`: the `n` highest scores, then the `n` lowest, the lowest last; all rows, where
-        there are no more."""
+        """Both ends of component `k`: the `n` highest scores, then the `n` lowest, the lowest last; all rows if there
+        are at most 2 n."""
         self._check(k)
         check_count(n=n)
         ranked = self.scores.iloc[np.argsort(-self.scores[k].to_numpy(), kind="stable")]

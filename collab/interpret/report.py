@@ -1,4 +1,4 @@
-"""The report: one self-contained page on a trained learner."""
+"""The report: a self-contained HTML page about a trained learner."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 K = 10              # recommendations that a ranking is measured by
 PANEL = (5.0, 3.2)  # inches: of one of several curves
-MIN_RATINGS = 5     # ids with fewer are left out of the ends of components: what lies there is mostly chance
+MIN_RATINGS = 5     # ids with fewer are left out of the components, whose ends they would fill by chance
 
 
 class Plot(Protocol):
@@ -43,19 +43,19 @@ class Plot(Protocol):
 
 def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | None = None, *,
            users: Sequence[Hashable] | None = None, title: str = "What the model has learned") -> Path:
-    """Write one HTML page that opens without a network: the training curves, the error beside two baselines (of a model
-    that ranks, how well, beside the most popular items), both ends of the biases, three principal components, the map
-    of the items to play with, and recommendations for `users`.
+    """Write one HTML page that opens without a network: the training curves, the error beside two baselines (for a
+    model that ranks, its metrics beside the most popular items), both ends of the biases, three principal components,
+    an interactive map of the items, and recommendations for `users`.
 
-    `part` are held-out ratings, by default the validation part; without any, and for what the model does not learn, the
-    page says so in a sentence. `users` are by default the busiest, the one in the middle and the least busy.
+    `part` are held-out ratings, by default the validation part; without any, and where the model has no such part, a
+    sentence says so. `users` are by default those with most, median and fewest ratings.
     Raises ImportError without the charts extra, UnknownId for a user who is not known, OSError where `path` cannot be
     written; the old file, if any, is then left as it was."""
     vl_convert, version = need("vl_convert"), ".".join(need("altair").SCHEMA_VERSION.split(".")[:2])
     part = self.data.valid if part is None else part
     users = _three_users(self) if users is None else list(users)
     for user in users:
-        _ = self.data.users[user]       # who is not known is said before work starts
+        _ = self.data.users[user]       # an unknown user is an error before work starts
     goodness, measure = ("Ranking", _ranking) if self.learn.ranks else ("Error", _error)
     sections = {"Training": lambda: _training(self), goodness: lambda: measure(self, part),
                 "Biases": lambda: _biases(self), "Principal components": lambda: _components(self),
@@ -157,7 +157,7 @@ def _three_users(self: CollabInterpretation) -> list[Hashable]:
 
 
 def _or_sentence(make: Callable[[], str]) -> str:
-    """What is made, or, where the model or the data do not have it, the sentence that says so."""
+    """The section, or a sentence where the model or the data lack what it shows."""
     try:
         return make()
     except DataError as error:
@@ -187,5 +187,5 @@ def _picture(plot: Plot, size: tuple[float, float] = CURVE, kind: str = "curve")
 
 
 def _without_ends(script: str) -> str:
-    """A script that cannot end the element it stands in."""
+    """The script without text that would end its HTML element."""
     return re.sub(r"</(script)", r"<\\/\1", script, flags=re.IGNORECASE).replace("<!--", "<\\!--")

@@ -97,3 +97,12 @@ def test_what_cannot_be_counted_is_said_with_a_remedy():
 def test_an_item_without_a_title_has_its_id_in_the_cross_table():
     some = RatingSet(RATINGS, ITEMS.assign(title=["I", "", None, "F"]), SMALL.users, "some", "")
     assert some.cross_table().columns.tolist() == [7, 8, "I"]
+
+
+def test_tables_of_items_are_printed_with_their_titles_whole():
+    items = pd.DataFrame({"item": [1, 2], "title": ["A Film Whose Title Has More than Fifty Characters in All"] * 2,
+                          **{f"column_number_{k}": ["some text"] * 2 for k in range(8)}})
+    ml = RatingSet(pd.DataFrame({"user": [1, 2], "item": [1, 2], "rating": [3.0, 4.0]}), items,
+                   pd.DataFrame({"user": [1, 2]}), "", "")
+    for table in (ml.item_table(), ml.top_items()):
+        assert "..." not in repr(table) and items["title"][0] in repr(table)
