@@ -87,8 +87,8 @@ def _mean(learners: Sequence[CollabLearner], models: list[nn.Module], fold: bool
     mean: Any = combine(models, folds)
     if ranks and first.objective is None:
         mean.predicts_ratings = False       # as `load_learner` marks one whose objective is not known
-    return CollabLearner(first.data, mean, loss, first.opt_func, first.lr, first.wd,
-                         copy.deepcopy(first.scores.metrics), seed=first.seed, cbs=training_cbs(first))
+    return CollabLearner(first.data, mean, loss, first.opt_func, lr=first.lr, wd=first.wd,
+                         metrics=copy.deepcopy(first.scores.metrics), seed=first.seed, cbs=training_cbs(first))
 
 
 def _not_taken(learners: Sequence[CollabLearner], loss: Callable) -> list[str]:

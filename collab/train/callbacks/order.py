@@ -13,7 +13,7 @@ class Order(IntEnum):
     SEEDED = -100           # Seeded: whatever the others draw in a fit comes from the learner's own stream
     THREADS = -95           # Threads: the number of threads holds for everything that follows
     EPOCH_START = -90       # EpochStart: remembers random states before anything draws
-    RESUME = -80            # Resume: skips what is done before anything works on it
+    RESUME = -80            # Resume: skips what was done before others work on it (`run_after` SHORT_EPOCH)
     RECORD_EVERY = -60      # RecordEvery: cancels a validation before others prepare for it
     SHORT_EPOCH = -50       # ShortEpoch: the number of batches is settled before it is used
     AVERAGING = -30         # EMA, SWA: averaged weights are in the model before anything validates it
