@@ -44,7 +44,7 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: Config, 
     not_a_folder(path)
     packed = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}    # tied ones part
     config = {"kind": kind, "version": VERSIONS[kind], **config}
-    packed[CONFIG] = torch.frombuffer(bytearray(json.dumps(config, default=_plain).encode()), dtype=torch.uint8)
+    packed[CONFIG] = torch.frombuffer(bytearray(json.dumps(config, default=plain_value).encode()), dtype=torch.uint8)
     content = save(packed, metadata={CHECKSUM: BLANK})
     at = content.index(BLANK.encode(), content.index(CHECKSUM.encode()))
     with whole_file(path) as file:
@@ -223,7 +223,7 @@ class _Listable(Protocol):
     def tolist(self) -> object: ...
 
 
-def _plain(value: object) -> object:
+def plain_value(value: object) -> object:
     """Numbers and arrays of numpy and torch as numbers and lists."""
     if isinstance(value, _Listable):
         return value.tolist()

@@ -334,7 +334,7 @@ def rows_of_new_people_without_a_rating_are_left_out(tmp_path):
     taught().add_ratings(pd.DataFrame({"user": [900, 900], "item": [3, 4], "rating": [4.0, None]}))
 
 
-@says("learner/collab_learner.py:CollabLearner._similar",
+@says("learner/recommendations.py:similar",
       "no item has 1000 training ratings; min_ratings=0 compares all of them")
 def nothing_has_so_many_ratings_to_be_similar(tmp_path):
     taught().similar_items(7, min_ratings=1000)

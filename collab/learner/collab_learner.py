@@ -20,6 +20,7 @@ from ..errors import DataError
 from ..files import Config
 from ..models.base import MAX_PAIRS, CollabModel, Side, as_collab
 from ..models.dot_form import DotForm
+from ..models.layers import Range
 from ..retrieval.fold_in_terms import pull_of
 from ..retrieval.index import Index
 from ..retrieval.topk import check_exclude
@@ -55,7 +56,6 @@ class CollabLearner(Learner):
                  metrics: Iterable[MetricLike] | MetricLike | None = None, cbs: Cbs = None, seed: int | None = None):
         _check_parts(data, model)
         part = as_collab(model)
-        self.scale = None if part.ranks else data.scale
         self.notes: Config = {}
         self.lost: list[str] = []       # what the file it was loaded from does not keep (see `recipe`)
         self._folding: tuple[tuple[object, ...], FoldIn] | None = None
@@ -117,6 +117,11 @@ class CollabLearner(Learner):
     def objective(self) -> Objective | None:
         """The ranking objective that it is trained with, if any."""
         return next((cb for cb in self.cbs if isinstance(cb, Objective)), None)
+
+    @property
+    def scale(self) -> Range | None:
+        """The scale of the training ratings, where its scores are on one."""
+        return None if self.unknown_objective or self.collab_model.ranks else self.data.scale
 
     @property
     def ranks(self) -> bool:

@@ -33,7 +33,7 @@ MANY_BATCHES = 1000     # an epoch, for a model whose batches each cost as much 
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
 
 
-def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", *, n_factors: int = 50,
+def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n_factors: int = 50, *,
                    y_range: Range | str | None = "auto", loss_func: Loss | Objective | str | None = None,
                    opt_func: OptFunc | None = None, lr: float | None = None, wd: float | None = None,
                    metrics: Iterable[MetricLike] | MetricLike | None = None, cbs: Cbs = None,

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..models.solved import SolvedModel
 from ..train.callback import Callback
+from ..train.callbacks.order import Order
 from ..train.lr_find import RangeTest
 from ..train.schedule import ParamScheduler
 
@@ -23,6 +24,7 @@ class Sweeps(Callback):
     `train_loss` is the model's objective divided by the number of training ratings. Ctrl-C leaves the weights of the
     last whole sweep. Whatever schedules a learning rate has nothing to act on: Unsupported, before the fit."""
 
+    order = Order.SWEEPS
     in_eval = True        # a range test is refused too
 
     def __init__(self) -> None:

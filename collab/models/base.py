@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..data.interactions import Interactions
 from ..errors import DataError, renamed
-from ..files import Config
+from ..files import Config, plain_value
 from ..numerics import cosines
 from .arguments import class_name, recording
 from .dot_form import DotForm
@@ -93,7 +93,7 @@ class CollabModel(nn.Module):
         """What a file holds of `config`; None where the model cannot be built from it: its class is not importable by
         name, or its arguments are not JSON values."""
         try:
-            json.dumps(self.config)
+            json.dumps(self.config, default=plain_value)
         except TypeError:
             return None
         return self.config if CollabModel.registry.get(class_name(type(self))) is type(self) else None

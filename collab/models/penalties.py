@@ -30,7 +30,7 @@ class FactorTerm(ABC):
         try:
             users, items = known.factors("user"), known.factors("item")
         except Unsupported as lacking:
-            raise TypeError(f"{self} needs the factors of users and items: {lacking}") from None
+            raise TypeError(f"{self} needs the factors of users and items, but {lacking}") from None
         return self.coeff * self.value(users[1:], items[1:])
 
     @abstractmethod

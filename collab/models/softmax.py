@@ -114,7 +114,7 @@ class SoftmaxNet(CollabModel):
     def bags(self, users: Tensor, targets: Tensor | None = None) -> Tensor:
         """What of each user's history goes in, as weights of items, (bs, n_items). With the `targets` (bs,) of a batch
         in training, these and what is dropped are left out."""
-        bags = self.histories.rows.dense(users, self.i_in.num_embeddings)
+        bags = self.histories.rows.dense(users, self.i_in.num_embeddings).to(self.i_bias.weight)
         if targets is not None:
             if self.leave_out:
                 bags = bags.scatter(1, targets[:, None], 0.0)

@@ -115,7 +115,7 @@ def test_who_watches_a_ranking_passes_over_an_epoch_without_validation(data):
     learn = small(data, cbs=[Skip(), RankingMetrics(metrics="ndcg"), best, EarlyStopping("ndcg@10", patience=9)])
     quietly(learn, 3)
     assert len(learn.recorder.rows) == 3 and best.best == learn.recorder.frame()["ndcg@10"].max()
-    with pytest.raises(ValueError, match="watches 'ndgc@10', but what is recorded is"):
+    with pytest.raises(ValueError, match="watches 'ndgc@10', but the recorded columns are"):
         quietly(small(data, cbs=[RankingMetrics(metrics="ndcg"), SaveBest("ndgc@10")]))
 
 

@@ -314,7 +314,7 @@ def test_a_model_without_biases_says_so_and_gives_the_rest(ml, model):
     with learn.no_logging():
         learn.fit_one_cycle(1)
     interp = CollabInterpretation(learn)
-    with pytest.raises(DataError, match="it learns no biases for items"):
+    with pytest.raises(DataError, match="learns no biases of items"):
         interp.biases()
     assert len(interp.neighbors(3)) == 6 and len(interp.pca(2).table(0)) == 10 and len(interp.norms("user")) > 700
     why = interp.explain(5, 11)

@@ -73,7 +73,7 @@ def test_a_title_cannot_end_the_script_that_draws_the_map(end, tmp_path):
 def test_a_model_without_biases_is_reported_with_a_sentence_in_their_place(tmp_path):
     learn = collab_learner(CollabDataBunch.from_df(ML.ratings, valid_pct=0, seed=0), "net", n_factors=4)
     page = CollabInterpretation(learn).report(tmp_path / "net.html").read_text()
-    for sentence in ("EmbeddingNet has no i_bias", "no history of training", "no error to report"):
+    for sentence in ("EmbeddingNet learns no biases of items", "no history of training", "no error to report"):
         assert sentence in page
 
 

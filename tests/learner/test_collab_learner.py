@@ -150,7 +150,7 @@ def test_predict_pairs_as_many_or_one(trained: CollabLearner):
 def test_predict_scores_many_pairs_in_parts_with_the_same_result(trained: CollabLearner,
                                                                   monkeypatch: pytest.MonkeyPatch):
     whole = trained.predict(range(1, 100), 5)
-    monkeypatch.setattr(recommend_module, "MAX_PAIRS", 7)
+    monkeypatch.setattr("collab.models.base.MAX_PAIRS", 7)
     np.testing.assert_allclose(trained.predict(range(1, 100), 5), whole, rtol=1e-5)
 
 
@@ -340,9 +340,9 @@ def test_biases_and_weights_of_one_of_some_and_of_all(trained: CollabLearner):
 
 
 def test_models_without_biases_or_factors_say_so():
-    with pytest.raises(DataError, match="EmbeddingDot has no i_bias: it learns no biases for items"):
+    with pytest.raises(DataError, match="EmbeddingDot learns no biases of items"):
         quick("dot", n_epochs=0).bias(1)
-    with pytest.raises(DataError, match="NoEmbeddings has no u_weight: it learns no factors for users"):
+    with pytest.raises(DataError, match="NoEmbeddings learns no factors of users: it has no embedding u_weight"):
         quick(NoEmbeddings(), n_epochs=0).similar_users(1)
 
 
@@ -394,7 +394,7 @@ def test_what_is_no_data_no_model_and_no_name_is_refused():
         collab_learner(synthetic(5, 5, 10).ratings)
     with pytest.raises(TypeError, match="has been built"):
         collab_learner(small(), EmbeddingDot)
-    with pytest.raises(ValueError, match="'svd' is not one of dot, dot_bias, net"):
+    with pytest.raises(ValueError, match="'svd' is not one of dot_bias, dot, net"):
         collab_learner(small(), "svd")
 
 

@@ -70,7 +70,7 @@ def test_an_ensemble_is_the_mean_of_its_members():
     models = [some(EmbeddingDotBias, RANGE), some(EmbeddingNet, seed=1), some(EmbeddingDot, seed=2)]
     by_hand = sum(m(USERS, ITEMS) for m in models) / 3
     torch.testing.assert_close(Ensemble(models)(USERS, ITEMS), by_hand)
-    assert Ensemble(models).cross is None                       # the network has none
+    assert not Ensemble(models).crosses                         # the network does not
     dots = Ensemble([models[0], models[2]])
     pairwise = torch.stack([dots(u.expand(4), ITEMS) for u in USERS])
     torch.testing.assert_close(dots.cross(USERS, ITEMS), pairwise)
@@ -85,7 +85,7 @@ def test_an_ensemble_of_classifiers_is_the_mean_of_probabilities():
     torch.testing.assert_close(whole.to_scores(whole(USERS, ITEMS)), whole.scores(USERS, ITEMS))
     nested = Ensemble([whole, whole])
     torch.testing.assert_close(nested.probabilities(USERS, ITEMS), shares)
-    assert Ensemble(nested.members).levels.tolist() == [1, 2, 5]
+    assert Ensemble(nested.members).rating_levels().tolist() == [1, 2, 5]
     with pytest.raises(ValueError, match="differ in levels"):
         Ensemble([models[0], some(RatingClassifier, (1, 2, 4))])
     mixed = Ensemble([models[0], some(EmbeddingDot)])
@@ -158,7 +158,7 @@ def test_the_unknown_row_of_every_member_is_its_average(data):
         torch.testing.assert_close(member.u_weight.weight[0], member.u_weight.weight[1:].mean(0))
     with pytest.warns(UserWarning, match="average user"):
         whole.predict(10**6, 1)
-    with pytest.raises(DataError, match="Ensemble has no i_weight"):
+    with pytest.raises(DataError, match="Ensemble learns no factors of items"):
         whole.similar_items(1)
 
 

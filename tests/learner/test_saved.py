@@ -169,7 +169,7 @@ def test_a_model_of_one_s_own_is_passed_to_the_loader(tmp_path: Path):
     data = trained().data
     learn = trained(OwnModel(data.n_users, data.n_items), data=data)
     path = learn.export(tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match=r"class OwnModel, .* load_learner\(path, model=OwnModel\(...\)\)"):
+    with pytest.raises(ValueError, match=r"class test_saved.OwnModel, .* load_learner\(path, model=OwnModel\(...\)\)"):
         load_learner(path)
     loaded = load_learner(path, model=OwnModel(data.n_users, data.n_items), device="cpu")
     assert_same_answers(learn, loaded)

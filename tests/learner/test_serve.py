@@ -167,15 +167,15 @@ def test_ids_that_parquet_would_change_are_refused(monkeypatch, tmp_path: Path, 
 def test_an_interrupted_write_leaves_the_old_file(learn: CollabLearner, monkeypatch, tmp_path: Path, ending: str):
     path = tmp_path / f"recs.{ending}"
     path.write_text("old")
-    calls, recommended = [], CollabLearner._recommended
+    calls, recommended = [], batch_output.ranked_rows
 
-    def cut_off(self: Any, rows: torch.Tensor, *args: Any) -> pd.DataFrame:
+    def cut_off(self: Any, rows: torch.Tensor, *args: Any, **options: Any) -> pd.DataFrame:
         calls.append(len(rows))
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return recommended(self, rows, *args)
+        return recommended(self, rows, *args, **options)
     monkeypatch.setattr(batch_output, "MAX_ROWS", 70)
-    monkeypatch.setattr(CollabLearner, "_recommended", cut_off)
+    monkeypatch.setattr(batch_output, "ranked_rows", cut_off)
     with pytest.raises(KeyboardInterrupt):
         learn.recommend_all(n=5, path=path)
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == [path.name]

@@ -177,8 +177,8 @@ def test_the_reference_settings_learn_two_tastes_and_come_back_from_a_file(data:
     pd.testing.assert_frame_equal(learn.recommend([0, 1, 2]), loaded.recommend([0, 1, 2]))
     for user in (4, 5):         # somebody new with the history of a known user is that user
         rows, _ = data.histories[data.users[user]]
-        torch.testing.assert_close(learn.model.eval().score_new(rows, torch.ones(len(rows))), learn.model.logits(
-            torch.tensor([data.users[user]]))[0].detach())
+        torch.testing.assert_close(learn.model.eval().score_new(rows, torch.ones(len(rows))), logits(
+            learn.model, [data.users[user]])[0].detach())
     assert learn.weight([4, 5], is_item=False).shape == (2, 35) and len(learn.similar_items(3, n=4)) == 4
 
 

@@ -160,8 +160,8 @@ def test_learned_tables_give_the_scores():
     made = model().eval()
     x, b_u, z, b_i = (own(side) for side in ("user", "item") for own in (made.factors, made.biases))
     assert x is not None and z is not None and b_u is not None and b_i is not None
-    assert x.shape == (N_USERS, N_FACTORS) and b_i.shape == (N_ITEMS, 1)
-    scores = sigmoid_range(x @ z.T + b_u + b_i.T + made.mu, made.y_range)
+    assert x.shape == (N_USERS, N_FACTORS) and b_i.shape == (N_ITEMS,)
+    scores = sigmoid_range(x @ z.T + b_u[:, None] + b_i + made.mu, made.y_range)
     torch.testing.assert_close(made(*every_pair()).view(N_USERS, -1), scores)
 
 
@@ -193,8 +193,8 @@ def test_id_drop_takes_its_share_for_unknown_in_training_only():
     assert len(set(made.eval()(users, items).tolist())) == 1 and torch.equal(torch.get_rng_state(), state)
     (x, _), _ = made.train().sides(users, items)
     kept, dropped = side_by_loop(made, "u", 5, own=2)[0], made.u_weight.weight[0]
-    assert {tuple(row) for row in x.detach().numpy().round(9).tolist()} == {
-        tuple(row.detach().numpy().round(9).tolist()) for row in (kept, dropped)}
+    near = torch.stack([(x - row).abs().amax(1) < 1e-6 for row in (kept, dropped)])
+    assert near.any(0).all() and near.any(1).all()
 
 
 def test_id_drop_draws_from_the_stream_of_torch():

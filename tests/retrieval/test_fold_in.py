@@ -17,6 +17,7 @@ from collab import (
     load_learner,
     synthetic,
 )
+from collab.models.base import CollabModel
 from collab.models.dot_form import DotForm
 from collab.retrieval.fold_in_ratings import Ridge, choose_ridge, problems, solve
 
@@ -199,12 +200,12 @@ def test_a_user_and_ratings_at_once_and_a_network_are_refused():
     learn = fitted("net", epochs=0)
     with pytest.raises(TypeError, match="either a user, or the ratings"):
         learn.recommend(7, ratings={3: 5.0})
-    with pytest.raises(DataError, match=r"EmbeddingNet takes no new users: .* has no fold_in\(item_rows, ratings\)"):
+    with pytest.raises(DataError, match=r"EmbeddingNet takes no new users: .* has no score_new\(items, ratings\)"):
         learn.recommend(ratings={3: 5.0})
 
 
 def test_a_model_of_ones_own_folds_in_by_its_own_method():
-    class Own(nn.Module):
+    class Own(CollabModel):
         def __init__(self, n_items: int):
             super().__init__()
             self.weight = nn.Parameter(torch.zeros(n_items))
@@ -212,7 +213,7 @@ def test_a_model_of_ones_own_folds_in_by_its_own_method():
         def forward(self, users: Tensor, items: Tensor) -> Tensor:
             return self.weight[items]
 
-        def fold_in(self, items: Tensor, ratings: Tensor) -> Tensor:
+        def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
             return torch.arange(len(self.weight)) == items[ratings.argmax()] + 1
     data = some_data()
     learn = collab_learner(data, Own(data.n_items))

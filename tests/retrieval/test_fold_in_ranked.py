@@ -240,7 +240,7 @@ class Own(Objective):
 
 def test_an_objective_of_ones_own_takes_in_nobody_unless_it_says_what_it_expects(data: CollabDataBunch):
     learn = trained(data, "dot", epochs=1, loss_func=Own())
-    with pytest.raises(DataError, match=r"Own\(\) has no expected\(scores, items, history\), by which new people"):
+    with pytest.raises(DataError, match=r"Own\(\) has no exact_loss\(scores, items, history\), by which new people"):
         learn.recommend(ratings={3: 5.0})
 
 

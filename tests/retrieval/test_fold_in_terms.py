@@ -73,7 +73,7 @@ def test_of_a_ranker_too_the_terms_are_part_of_the_objective():
     form = form._replace(items=torch.randn(data.n_items, 3, generator=torch.Generator().manual_seed(2)))
     objective.setup(data)
     pull = pull_of(TERMS, form, n_ratings=100)
-    w = solve_ranked(form, objective.expected, items, 0.5, 1e-9, pull).requires_grad_(True)
+    w = solve_ranked(form, objective.exact_loss, items, 0.5, 1e-9, pull).requires_grad_(True)
     total = (2 * objective.exact_loss(form.items.double() @ w, items, items) + w @ pull @ w / 2
              + 0.25 * (w - form.users[0].double()).square().sum())
     assert torch.autograd.grad(total, w)[0].abs().max() < 1e-5

@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor, nn
 
 from collab.data.histories import Histories
-from collab.models import embedding
+from collab.models import net
 from collab.models.base import as_collab
 from collab.models.embedding import EmbeddingDotBias
 from collab.models.net import EmbeddingNet
@@ -151,7 +151,7 @@ def test_a_model_without_cross_is_called_pair_by_pair_in_small_parts(monkeypatch
     torch.manual_seed(0)
     model, sizes = Distance(), []
     model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
-    monkeypatch.setattr(recommend, "MAX_PAIRS", 4)
+    monkeypatch.setattr("collab.models.base.MAX_PAIRS", 4)
     users, items = torch.tensor([4, 0, 1]), torch.tensor([6, 2])
     scores = cross_scores(model)(users, items)
     assert scores.shape == (3, 2) and max(sizes) == 4
@@ -180,8 +180,8 @@ def test_a_networks_table_of_scores_is_what_it_gives_pair_by_pair(shape, monkeyp
     users, items = torch.tensor([4, 0, 1, 1]), torch.randperm(30)[:23]
     with torch.no_grad():
         expected = model.eval()(users.repeat_interleave(23), items.repeat(4)).view(4, 23)
-        for most in (embedding.MAX_NUMBERS, 60):        # all items at once, or a few at a time
-            monkeypatch.setattr(embedding, "MAX_NUMBERS", most)
+        for most in (net.MAX_NUMBERS, 60):        # all items at once, or a few at a time
+            monkeypatch.setattr(net, "MAX_NUMBERS", most)
             torch.testing.assert_close(cross_scores(model)(users, items), expected, rtol=1e-5, atol=1e-6)
     assert cross_scores(model)(users[:0], items).shape == (0, 23)
 

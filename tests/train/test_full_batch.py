@@ -35,7 +35,7 @@ from collab import (
 )
 from collab.learner.recipes import RECIPES
 from collab.losses import huber
-from collab.models import embedding as module
+from collab.models import layers as module
 
 # Sparse tensors ---------------------------------------------------------------------------------------------------
 
@@ -291,7 +291,7 @@ def test_the_curves_are_drawn_on_the_given_axes():
     assert record.plot(ax=ax) is ax
     assert [line.get_label() for line in ax.get_lines()] == ["train_loss", "valid_loss"]
     assert ax.get_lines()[0].get_xdata().tolist() == [0, 1, 2, 3, 4, 5, 6]
-    with pytest.raises(ValueError, match="every 1 or more"):
+    with pytest.raises(ValueError, match="must be at least 1, got 0"):
         RecordEvery(0)
 
 

@@ -1,1 +1,1 @@
-"""Callbacks: what happens in a fit, beside the loop itself."""
+"""The callbacks that ship, except those that know of ratings."""

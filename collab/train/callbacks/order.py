@@ -11,9 +11,10 @@ class Order(IntEnum):
     A callback of your own may name any number, also one between two of these: `order = Order.RECORDER + 0.5`."""
 
     SEEDED = -100           # Seeded: whatever the others draw in a fit comes from the learner's own stream
+    SWEEPS = -98            # Sweeps: all rows are one batch before anything counts batches
     THREADS = -95           # Threads: the number of threads holds for everything that follows
     EPOCH_START = -90       # EpochStart: remembers random states before anything draws
-    RESUME = -80            # Resume: skips what is done before anything works on it
+    RESUME = -80            # Resume: skips what was done before others work on it (`run_after` SHORT_EPOCH)
     RECORD_EVERY = -60      # RecordEvery: cancels a validation before others prepare for it
     SHORT_EPOCH = -50       # ShortEpoch: the number of batches is settled before it is used
     AVERAGING = -30         # EMA, SWA: averaged weights are in the model before anything validates it

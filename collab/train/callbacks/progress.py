@@ -54,7 +54,8 @@ class Progress(Callback):
             if names != self.header:
                 self.master.write(names, table=True)
             self.master.write(cells, table=True)
-            self.master.show() if hasattr(self.master, "out") else None
+            if hasattr(self.master, "out"):
+                self.master.show()
         else:
             self._print(names, cells)
         self.header = names

@@ -118,7 +118,7 @@ class own_randomness(AbstractContextManager[None]):
 class untouched_randomness(own_randomness):
     """A scope after which torch's global random state is what it was before, and so are the generators of these
     `batches`. All threads share the global state: if several are inside, the last one to leave puts it back; while
-    another thread trains, nobody does."""
+    another thread trains, it is left alone."""
 
     keep = True
 

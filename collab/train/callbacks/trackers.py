@@ -85,7 +85,7 @@ class Tracker(Callback):
         if self.monitor not in row:
             if "valid_loss" not in row and self.learn.data.valid is not None:
                 return False
-            raise ValueError(f"{self} watches {self.monitor!r}, but what is recorded is {', '.join(row)}")
+            raise ValueError(f"{self} watches {self.monitor!r}, but the recorded columns are {', '.join(row)}")
         now = row[self.monitor]
         if math.isnan(now) and math.isfinite(row.get("valid_loss", row["train_loss"])):
             return False                    # such as ranking metrics that are measured every few epochs only
@@ -110,7 +110,7 @@ class Tracker(Callback):
         mode = stated.get(self.monitor) or known_mode(self.monitor)
         if mode not in SIGNS:
             what = ("and nothing says whether less or more of it is better" if self.monitor in stated else
-                    f"but what is recorded is {', '.join(stated)}; if it is a column of another callback")
+                    f"but the recorded columns are {', '.join(stated)}; if another callback adds it")
             raise ValueError(f"{self} watches {self.monitor!r}, {what}: say mode='min' or mode='max'")
         return SIGNS[mode]
 
@@ -141,7 +141,7 @@ class SaveBest(Tracker):
         super().__init__(monitor, mode, min_delta=min_delta)
         self.path, self.restore = path, restore
         self.weights: dict[str, Tensor] | None = None
-        self.written: float | None = None       # the value of what is in the file
+        self.written: float | None = None       # the value of the weights in the file
         self.of: tuple[object, nn.Module] | None = None         # the data and the model that this is of
 
     def before_fit(self) -> None:
