@@ -1,4 +1,4 @@
-"""Losses: predictions and targets in, one number out; both of shape (bs,) where nothing else is said."""
+"""Losses: predictions and targets in, one number out; both of shape (bs,) unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def observed_mse(ratings: Tensor, u: Tensor, v: Tensor, how: str = "gather") -> 
 
     "gather" takes the two rows of each entry and multiplies them: memory for entries x n_factors. "product" makes all
     n_users x n_items scores and takes those of the entries: faster where they fit and the ratings are dense. The two
-    agree to rounding. Of a tensor that is not coalesced, each entry counts by itself.
+    agree to rounding. Each entry of an uncoalesced tensor counts by itself.
     Raises ValueError for another tensor, shapes that do not fit, or another `how`."""
     if ratings.layout is not torch.sparse_coo or ratings.shape != (len(u), len(v)):
         raise ValueError(f"ratings must be a sparse COO tensor with a row for each of u and a column for each of v, "
@@ -50,15 +50,15 @@ def observed_mse(ratings: Tensor, u: Tensor, v: Tensor, how: str = "gather") -> 
 class RatingCrossEntropy:
     """Cross-entropy of ratings as classes: logits (bs, C) and ratings (bs,) to the mean of -log P(the rating's level).
 
-    `levels` are the C distinct ratings, ascending. A rating that is none of them, as a validation part may hold, counts
-    as the nearest level, the lower one of two. Raises ValueError for predictions that are not (bs, C)."""
+    `levels` are the C distinct ratings, ascending. Another rating, as a validation part may hold, counts as the nearest
+    level, the lower one of two. Raises ValueError for predictions that are not (bs, C)."""
 
     def __init__(self, levels: Sequence[float]):
         ends = torch.tensor(levels, dtype=torch.float32)
         self.middles = (ends[1:] + ends[:-1]) / 2
 
     def classes(self, ratings: Tensor) -> Tensor:
-        """The place of the level nearest to each rating, int64, of the same shape."""
+        """The index of the level nearest to each rating, int64, of the same shape."""
         self.middles = self.middles.to(ratings.device)
         return torch.bucketize(ratings, self.middles)
 
@@ -71,15 +71,15 @@ class RatingCrossEntropy:
 
 
 def preference_error(pred: Tensor, target: Tensor) -> Tensor:
-    """The mean of (1 - score)^2 over held-out pairs: a model of preferences would give what was chosen a 1."""
+    """The mean of (1 - score)^2 over held-out pairs: a perfect preference model scores them 1."""
     return (1 - pred).square().mean()
 
 
 def no_loss(pred: Tensor, target: Tensor) -> Tensor:
-    """The loss of a model that has none, such as a mean of rankings: NaN, and TypeError where it is to be trained."""
+    """The loss of a model that has none, such as a mean of rankings: NaN. Raises TypeError in training."""
     if not pred.requires_grad:
         return pred.new_full((), torch.nan)
-    raise TypeError("a mean of rankings has no loss: train its members, and see with evaluate(learn) how well the "
+    raise TypeError("a mean of rankings has no loss: train its members; evaluate(learn) measures how well the "
                     "whole ranks")
 
 
@@ -97,10 +97,10 @@ def softmax_in_batch(logits: Tensor, log_q: Tensor | None = None, hits: Tensor |
     others. `logits` (bs, bs): row r has the scores of the user of row r for the items of all rows.
 
     `log_q` (bs,): the logarithm of how often each item is drawn (its share of the training rows). Popular items are in
-    many batches; without it they are pushed down for that (Yi et al. 2019, "Sampling-bias-corrected neural modeling",
-    eq. 3). `hits` bool (bs, bs): what is left out of the sum because it is no negative: the row's own item in other
-    rows, and what else the user has chosen; the diagonal never is. The own item is then in the sum once, however often
-    it was drawn, and is corrected by `log_drawn`, the others by how often they are expected in the other rows.
+    many batches, and without it are pushed down for that (Yi et al. 2019, "Sampling-bias-corrected neural modeling",
+    eq. 3). `hits` bool (bs, bs): what is left out of the sum because it is not a negative: the row's own item in other
+    rows, and other items that the user has chosen; the diagonal stays. The own item is then in the sum once, however
+    often it was drawn, and is corrected by `log_drawn`, the others by how often they are expected in the other rows.
     Raises ValueError for other shapes, or a temperature that is not above 0."""
     n = len(logits)
     if logits.shape != (n, n):
@@ -116,7 +116,7 @@ def softmax_in_batch(logits: Tensor, log_q: Tensor | None = None, hits: Tensor |
 
 
 def log_drawn(log_q: Tensor, n: int) -> Tensor:
-    """log(1 - (1 - q)^n): how probable it is that n draws hold an item at all, for log q of any shape."""
+    """log(1 - (1 - q)^n): the log probability that n draws hold an item at all, for log q of any shape."""
     return torch.log(-torch.expm1(n * torch.log1p(-log_q.double().exp().clamp(max=1 - 1e-12)))).to(log_q)
 
 
@@ -157,7 +157,7 @@ def positive(temperature: float) -> float:
 def _alike(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if pred.shape != target.shape:      # broadcasting (bs, 1) over (bs,) would compare every pair, and train on it
         raise ValueError(f"predictions have shape {tuple(pred.shape)}, targets {tuple(target.shape)}; "
-                         "a model returns one score a rating, shape (bs,)")
+                         "a model returns one score per rating, shape (bs,)")
     if pred.dtype != target.dtype or not pred.is_floating_point():      # targets may be whole numbers, or booleans
         common = torch.promote_types(pred.dtype, target.dtype)
         common = common if common.is_floating_point else torch.get_default_dtype()

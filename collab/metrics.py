@@ -22,7 +22,7 @@ TURNED = {"neg", "negative", "minus", "inverse"}
 def known_mode(name: str) -> str | None:
     """"min" for the name of a loss or an error, "max" for that of a score, as the field, and scikit-learn's metrics,
     name them; None where the name does not say. The last of its words decides: "brier_score_loss" is a loss. A word
-    that turns a number round, as in "neg_mean_squared_error", leaves it open.
+    that negates, as in "neg_mean_squared_error", leaves it open.
 
     >>> [known_mode(name) for name in ("huber", "RMSE", "NLLLoss", "ndcg@10", "r2_score", "novelty", "lossless")]
     ['min', 'min', 'min', 'max', 'max', None, None]
@@ -35,7 +35,7 @@ def known_mode(name: str) -> str | None:
 
 class Metric(ABC):
     """Fed batch by batch: `reset()`, `update(pred, target)` for each batch, then `value()`. `mode` says which values
-    are better: "min" the smaller ones, "max" the larger ones; with None, a callback that watches it must be told."""
+    are better: "min" the smaller, "max" the larger; with None, a callback that watches it must be told."""
 
     name: str
     mode: str | None = None
@@ -52,7 +52,7 @@ class Metric(ABC):
 
 class MeanOf(Metric):
     """finish(mean over all elements of f(pred - target)), summed in float64 and without waiting for the device.
-    `mode` says whether less ("min") or more ("max") of it is better, by default what the name says (`known_mode`)."""
+    `mode` says whether smaller ("min") or larger ("max") values are better; by default the name does (`known_mode`)."""
 
     def __init__(self, name: str, f: Callable[[Tensor], Tensor], finish: Callable[[float], float] = float,
                  mode: str | None = None):
@@ -98,9 +98,9 @@ class MAE(MeanOf):
 class WholeSet(Metric):
     """Any function of (all predictions, all targets): they are kept until the end, and it is called once.
 
-    One of scikit-learn, or a partial of one, takes (targets, predictions), and arrays: it is known by its module.
-    `target_first` says so of another. `mode` says whether less ("min") or more ("max") of it is better, by default what
-    the name says (`known_mode`)."""
+    A function of scikit-learn (recognised by its module), or a partial of one, takes arrays (targets, predictions);
+    `target_first` says so of others. `mode` says whether smaller ("min") or larger ("max") values are better; by
+    default the name does (`known_mode`)."""
 
     def __init__(self, f: Callable[..., Any], name: str | None = None, mode: str | None = None, *,
                  target_first: bool | None = None):
@@ -128,7 +128,7 @@ class WholeSet(Metric):
 
 
 def rmse(pred: Tensor, target: Tensor) -> Tensor:
-    """Root mean squared error of all of the predictions. Raises ValueError for shapes that differ."""
+    """Root mean squared error of all predictions. Raises ValueError for shapes that differ."""
     if pred.shape != target.shape:
         raise ValueError(f"predictions have shape {tuple(pred.shape)}, targets {tuple(target.shape)}")
     return (pred.double() - target.double()).square().mean().sqrt()
@@ -140,9 +140,9 @@ def _array(numbers: Tensor) -> Any:
 
 def as_metrics(metrics: Iterable[Metric | Callable[[Tensor, Tensor], Tensor | float]] | Metric | Callable | None,
                ) -> list[Metric]:
-    """One metric or several; a class such as RMSE is made, a plain function becomes a WholeSet.
+    """A list of one metric or several; a class such as RMSE is instantiated, a plain function becomes a WholeSet.
 
-    Raises TypeError for what cannot be called, and ValueError for two of one name: one would hide the other."""
+    Raises TypeError for what cannot be called, and ValueError for two of one name, as one would hide the other."""
     if metrics is None:
         return []
     several = metrics if isinstance(metrics, Iterable) else [metrics]

@@ -168,7 +168,7 @@ def an_average_over_other_training_rows(tmp_path):
     average_learners([small_learner(), small_learner(seed=5)])
 
 
-@says("learner/ensembles.py:_mean", "without the loss mae, the term L2\\(0.1\\), the callback EarlyStopping; set")
+@says("learner/ensembles.py:_mean", "without the loss mae, the loss term L2\\(0.1\\), the callback EarlyStopping; set")
 def an_average_of_learners_with_settings_of_their_own(tmp_path):
     first, other = small_learner(), small_learner(loss_func="mae", loss_terms=[L2(0.1)], cbs=EarlyStopping())
     other.data = first.data
@@ -298,7 +298,7 @@ def a_state_of_a_callback_that_is_gone(tmp_path):
 # Files ------------------------------------------------------------------------------------------------------------
 
 @says("learner/factory.py:load_learner",
-      "does not hold the loss l1_loss, opt_func SGD, the term 'spread', the callback Early")
+      "does not hold the loss l1_loss, opt_func SGD, the loss term 'spread', the callback Early")
 def a_file_that_cannot_hold_all_of_the_learner(tmp_path):
     load_learner(small_learner(loss_func=torch.nn.functional.l1_loss, opt_func=torch.optim.SGD,
                                loss_terms=[L2(0.1), spread], cbs=EarlyStopping()).export(tmp_path / "m"))

@@ -1,4 +1,4 @@
-"""Evaluation: how good the top of every user's list is, with what certainty, and beside what."""
+"""Evaluation: ranking metrics of every user's list, with intervals and beside baselines."""
 
 from .evaluation import Popularity, evaluate
 from .ranking_metrics import RankingMetrics

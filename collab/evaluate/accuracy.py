@@ -1,4 +1,4 @@
-"""How good a learner is, beside what needs no learning."""
+"""Rating errors of a learner beside those of baselines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..models.baseline import BiasBaseline
 
 
 class Predictor(Protocol):
-    """A learner that predicts ratings, as far as its errors are concerned."""
+    """A learner whose rating errors can be measured."""
 
     @property
     def data(self) -> CollabDataBunch: ...
@@ -37,8 +37,8 @@ class Predictor(Protocol):
 def errors(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
     """RMSE and MAE of the learner on `part` (batches, or a table of ratings; by default the validation part), beside
     two baselines fitted to the training ratings: their mean, and the mean with damped biases. All are clipped to the
-    rating scale. Raises ValueError where nothing was held out, as in a learner that was loaded, and DataError for a
-    model that ranks."""
+    rating scale. Raises ValueError where nothing was held out, as in a loaded learner, and DataError for a model that
+    ranks."""
     check_rates(learn)
     batches: Any = learn.data.batches(part) if is_table(part) else learn.data.valid if part is None else part
     preds, targets = learn.get_preds(batches)
@@ -52,10 +52,10 @@ def errors(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None) -
 
 
 def check_rates(learn: Predictor) -> None:
-    """Raises DataError for a model that ranks: its scores cannot be compared with ratings."""
+    """Raise DataError for a model that ranks: its scores cannot be compared with ratings."""
     if learn.ranks:
-        raise DataError(f"the scores of {type(learn.model).__name__} only put items in an order, so there is no error "
-                        "of ratings; see with evaluate(learn) how well it ranks")
+        raise DataError(f"the scores of {type(learn.model).__name__} only order items, so there is no error "
+                        "of ratings; evaluate(learn) measures how well it ranks")
 
 
 def _row(name: str, preds: Tensor, targets: Tensor) -> dict[str, str | float]:

@@ -1,4 +1,4 @@
-"""evaluate: the metrics of every user's top k; Popularity, the list that everybody gets."""
+"""evaluate: ranking metrics of every user's top k; Popularity: the same list for every user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = (*ACCURACY, "auc", "coverage", "novelty", "popularity")
 
 
 class Ranker(Protocol):
-    """What can be evaluated: it has data, and a model of (users, items) over their rows."""
+    """What can be evaluated: anything with data, and a model of (users, items) over their rows."""
 
     @property
     def data(self) -> CollabDataBunch: ...
@@ -37,14 +37,14 @@ class Ranker(Protocol):
 
 
 class Popularity:
-    """The same list for everybody: items by their number of training ratings, equal ones in the order of their ids.
+    """The same list for every user: items by their number of training ratings, equal ones in the order of their ids.
     What a recommender must beat: `evaluate(Popularity(learn.data))`."""
 
     def __init__(self, data: CollabDataBunch):
         self.data, self.model = data, MostPopular(data.counts()).to(data.device)
 
     def untouched(self) -> AbstractContextManager[None]:
-        """There is nothing else that looking could change."""
+        """Put the random state back, which is all that looking could change."""
         return untouched_randomness()
 
 
@@ -52,12 +52,12 @@ def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, me
              threshold: float | None = None, *, exclude: str | None = "train", users: Ids | None = None,
              unknown_items: str = "drop", baseline: bool = True,
              among: Hashable | Iterable[Hashable] | None = None) -> RankingResult:
-    """Rank all items for each user with held-out ratings, and measure the first `k`; of several, as [1, 5, 10], the
-    metrics are called "ndcg@1", "ndcg@5" and so on, and `at(5)` of the result is that of one.
+    """Rank all items for each user with held-out ratings, and measure the top `k`. With several, such as [1, 5, 10],
+    the metrics are called "ndcg@1", "ndcg@5" and so on, and `at(5)` of the result is that for one.
 
-    - `learn`: a CollabLearner, a `Popularity`, or what else has `data`, `model` and `untouched()`. It is not changed.
+    - `learn`: a CollabLearner, a `Popularity`, or anything with `data`, `model` and `untouched()`. It is not changed.
     - `batches`: the held-out ratings, by default `data.valid`: batches of (users, items, ratings), or a table. A table
-      of interactions, of implicit data without a threshold, needs no strengths.
+      for implicit data without a threshold needs no strengths.
     - `metrics`: "ndcg" is the sum of 1 / log2(rank + 1) over the hits, divided by that of min(k, n_relevant) hits on
       top; "precision" hits / k; "recall" hits / n_relevant; "map" the sum of the precision at each hit, divided by
       min(k, n_relevant); "mrr" 1 / the rank of the first hit; "hit" whether there is one. Others are "auc" (over all
@@ -65,19 +65,19 @@ def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, me
       "novelty" (the mean -log2 of that share) and "coverage" (the share of all items that is in anybody's list; in
       `summary` alone). `collab.evaluate.ranking` has sources.
     - `threshold`: held-out items are relevant if rated above it, 3 being "rating > 3"; by default all of them are.
-    - `exclude`: "train": the items that a user rated in training are not ranked, and not relevant; None: they are both.
-      What was held out is to be found, and is never left out, as it is where one recommends.
+    - `exclude`: "train": items that a user rated in training are neither ranked nor relevant; None: they are both.
+      Held-out items are to be found, so that they are never left out, unlike in `recommend`.
     - `users`: only these: a raw id, or several.
     - `unknown_items`: held-out items that were not trained on cannot be recommended. "drop" leaves them out; "miss"
       keeps them as relevant ones that are never found, each once, so that models with other vocabs are measured alike.
     - `among`: raw item ids: only these are ranked, and only these are relevant, in "auc" and "coverage" too; None is
       all items. With items that have no training ratings it tells how well cold ones are ranked among themselves.
-    - `baseline`: measure `Popularity` too, in the same way, unless it is what is evaluated: the result's `baseline`.
+    - `baseline`: measure `Popularity` too, as the result's `baseline`, unless it is evaluated itself.
 
     Users without a relevant item have no metrics; these, ratings of unknown users, and pairs that occur again are
     left out and counted in `left_out`. Equal scores are ranked in the order of ids.
-    Raises ValueError for arguments that make no sense and where nobody is left, UnknownId for an unknown user
-    or one `among` the items, DataError for a table that does not fit.
+    Raises ValueError for invalid arguments and where no user is left, UnknownId for an unknown user or one `among` the
+    items, DataError for a table that does not fit.
 
     >>> from collab import *
     >>> data = CollabDataBunch.from_df(synthetic(60, 40, 900, seed=0).ratings, seed=0, device="cpu")
@@ -110,26 +110,26 @@ def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, me
 
 
 def check_request(k: int | Sequence[int], metrics: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """One number of recommendations or several, and metrics, as tuples. Raises ValueError for what is none, or none."""
+    """One `k` or several, and metrics, as tuples. Raises ValueError for invalid ones, or none."""
     metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     ks = tuple(k) if isinstance(k, Iterable) and not isinstance(k, str) else (k,)
     for one in ks:
         if isinstance(one, bool) or not isinstance(one, numbers.Integral) or one < 1:
             raise ValueError(f"k must be a whole number, at least 1, got {one!r}")
     if not ks or len({*ks}) < len(ks):
-        raise ValueError(f"k must be whole numbers that differ, and at least one, got {list(ks)}")
+        raise ValueError(f"k must be distinct whole numbers, and at least one of them, got {list(ks)}")
     if not metrics or (unknown := [name for name in metrics if name not in NAMES]):
         raise ValueError(f"metrics are of {', '.join(NAMES)}; got {unknown[0] if metrics else metrics!r}")
     return tuple(map(int, ks)), metrics
 
 
 def columns(ks: Sequence[int], metrics: Sequence[str]) -> dict[str, tuple[str, int]]:
-    """{what a metric of the first k is called: the metric, k}, such as "ndcg@10"; "auc" has no k."""
+    """{column: (metric, k)}, with columns such as "ndcg@10"; "auc" has no k."""
     return {name if name == "auc" else f"{name}@{k}": (name, k) for name in metrics for k in ks}
 
 
 def measure(ranker: Ranker, held_out: HeldOut, ks: Sequence[int], metrics: Sequence[str]) -> dict[str, Tensor]:
-    """{a name of `columns`: a value a user, shape (m,); of "coverage" one for all, shape ()}, float64, on the CPU."""
+    """{column: values per user, shape (m,), or for "coverage" one for all, shape ()}, float64, on the CPU."""
     data = held_out.data
     candidates = held_out.candidates.to(data.device)
     with ranker.untouched(), torch.no_grad():
@@ -148,7 +148,7 @@ def measure(ranker: Ranker, held_out: HeldOut, ks: Sequence[int], metrics: Seque
 
 
 def _shares(data: CollabDataBunch) -> Tensor:
-    """Item row -> the share of the training users who rated it; of an item that nobody did, one user's."""
+    """The share of training users who rated each item, by row; at least one user's share."""
     seen = data.histories
     items = torch.unique(pair_keys(data, seen.users, seen.items)) % data.n_items
     return torch.bincount(items, minlength=data.n_items).clamp(min=1).double() / data.trained["user"].sum()

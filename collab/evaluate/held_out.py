@@ -1,4 +1,4 @@
-"""HeldOut: what a ranking is to find, and what of the held-out ratings was left out."""
+"""HeldOut: the items that rankings are to find, and counts of the ratings that were left out."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from ..errors import warn
 from .result import Question, said
 
 NAMELESS = 0                # the key of an item whose raw id is not known
-TOO_WEAK = -math.inf        # the rating of a row that is no interaction by the threshold of its data
+TOO_WEAK = -math.inf        # the rating of a row that is not an interaction by its data's threshold
 
 
 class NobodyToRank(ValueError):
-    """Nobody has a relevant item to find; `why` says what became of the held-out ratings."""
+    """No user has a relevant item to find; `why` says what became of the held-out ratings."""
 
     def __init__(self, why: str):
-        super().__init__(f"there is nobody with a relevant item to find: {why}; pass other batches or users, a lower "
+        super().__init__(f"no user has a relevant item to find: {why}; pass other batches or users, a lower "
                          "threshold, or exclude=None")
         self.why = why
 
 
 def say_unknown(left_out: dict[str, int], n_found: int) -> None:
-    """Warn where most held-out ratings are of users or items that were not trained on: `n_found` of them counted."""
+    """Warn where most held-out ratings are of users or items that were not trained on; `n_found` of them count."""
     unknown = left_out["ratings_of_unknown_users"] + left_out["ratings_of_unknown_items"]
     n = n_found + sum(count for name, count in left_out.items() if name.startswith("ratings"))
     if 2 * unknown > n:
@@ -45,9 +45,9 @@ def say_unknown(left_out: dict[str, int], n_found: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """The relevant items of each of `users` (m,), rows ascending: `n_relevant` (m,) of them, `relevant` by user row.
-    `candidates` are the items that are ranked, and `seen` what must not be recommended. `left_out` counts
-    users, and ratings, each under the first that applies. `question` says in raw ids what is to be found."""
+    """The relevant items of `users` (m,), rows ascending: `n_relevant` (m,) of them each, `relevant` by user row.
+    `candidates` are the items to rank, `seen` those not to recommend. `left_out` counts users, and ratings, each under
+    the first reason that applies. `question` identifies the relevant items by raw ids."""
 
     data: CollabDataBunch
     users: Tensor
@@ -62,7 +62,7 @@ class HeldOut:
     def of(cls, data: CollabDataBunch, batches: Any = None, threshold: float | None = None,
            exclude: str | None = "train", users: Ids | None = None, unknown_items: str = "drop",
            among: Hashable | Iterable[Hashable] | None = None) -> HeldOut:
-        """See `evaluate`, whose arguments these are."""
+        """The held-out part for the arguments of `evaluate`."""
         if unknown_items not in ("drop", "miss"):
             raise ValueError(f"unknown_items={unknown_items!r} is neither 'drop' nor 'miss'")
         if exclude not in ("train", None):
@@ -85,7 +85,7 @@ class HeldOut:
         if among is None:
             del left_out["ratings_of_items_not_among"]
         user, item, key = user[rest], item[rest], key[rest]
-        lost, named = item == UNKNOWN, item.clone()         # unknown items share a row, and are told by their ids
+        lost, named = item == UNKNOWN, item.clone()         # unknown items share a row, and differ by id
         names, codes = torch.unique(key[lost], return_inverse=True)
         named[lost] = data.n_items + codes
         pairs = user * (data.n_items + len(names)) + named
@@ -108,14 +108,14 @@ class HeldOut:
                    Question(names, nameless, exclude, None if among is None else _pool_key(data, pool)))
 
     def hits(self, found: Tensor) -> Tensor:
-        """Which of the recommended items, rows (m, w), -1 where there is none, are relevant: bool, of that shape."""
+        """Whether the recommended items, rows (m, w), -1 where there is none, are relevant: bool (m, w)."""
         position, items = self.relevant.pairs(self.users)
         asked = torch.arange(len(found))[:, None]
         return torch.isin(pair_keys(self.data, asked, found), pair_keys(self.data, position, items)) & (found > 0)
 
 
 def pair_keys(data: CollabDataBunch, users: Tensor, items: Tensor) -> Tensor:
-    """One integer a pair."""
+    """One integer per pair."""
     return users * data.n_items + items
 
 
@@ -171,7 +171,7 @@ def _plain(id: Hashable) -> Hashable:
 
 
 def _with_strengths(data: CollabDataBunch, table: pd.DataFrame) -> pd.DataFrame:
-    """The table, or where it should hold interactions and no column has strengths, one with ones, as in `from_df`."""
+    """The table, with strengths of 1 where it holds interactions without strengths, as in `from_df`."""
     own = data.schema.user, data.schema.item, data.schema.rating
     name = next((rating for user, item, rating in (own, ("user", "item", "rating")) if {user, item} <= {*table}), None)
     if (not data.implicit or data.threshold is not None or name is None or name in table or

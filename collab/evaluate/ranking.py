@@ -1,9 +1,9 @@
-"""Ranking metrics of many users at once: tensors in, one float64 a user out. They know no learner and no raw id.
+"""Ranking metrics of many users at once: tensors in, one float64 per user out. They know no learner and no raw id.
 
 Metrics have dialects. Those of `METRICS` take `hits` (m, w), 1 where the item at a rank is relevant (column 0 is rank
 1; w may be below k where there are no more items to recommend: the missing ranks are misses), `n_relevant` (m,), how
 many relevant items there are to find, and `k`. Gains are binary. A user without any relevant item has NaN where a
-metric divides by their number. What is recommended as A X B Y Z, where A, B and C are relevant, has
+metric divides by their number. The list A X B Y Z, where A, B and C are relevant, has
 
 >>> hits, n_relevant = torch.tensor([[1, 0, 1, 0, 0]]), torch.tensor([3])
 >>> {name: round(metric(hits, n_relevant, 5).item(), 4) for name, metric in METRICS.items()}
@@ -37,7 +37,7 @@ def precision(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
 
 
 def recall(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
-    """Hits / n_relevant: below 1 for whoever has more than k relevant items, even for a perfect list."""
+    """Hits / n_relevant: below 1 for users with more than k relevant items, even for a perfect list."""
     return hits.double().sum(1) / n_relevant
 
 
@@ -64,8 +64,9 @@ METRICS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
 
 
 def auc(scores: Tensor, relevant: Tensor, candidates: Tensor) -> Tensor:
-    """How likely a relevant candidate is scored above one that is not, a tie counting half (Rendle et al. 2009, "BPR",
-    section 3.1): from scores (m, n) and two masks (m, n), all on the CPU. NaN where all or none are relevant.
+    """The probability that a relevant candidate is scored above one that is not, a tie counting half (Rendle et al.
+    2009, "BPR", section 3.1): from scores (m, n) and two masks (m, n), all on the CPU. NaN where all or none are
+    relevant.
 
     By ranks (Mann & Whitney 1947): relevant candidates beat all that rank below them, but for their own pairs."""
     relevant = relevant & candidates

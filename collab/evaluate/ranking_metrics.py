@@ -14,8 +14,8 @@ from .held_out import HeldOut, say_unknown
 
 
 class RankingMetrics(Callback):
-    """Adds ranking metrics of the validation part to what is recorded and printed after every `every`-th epoch and the
-    last: "ndcg@10" and so on, as in `evaluate` for one `k` or several; in other epochs they are NaN.
+    """Record and print ranking metrics of the validation part after every `every`-th epoch and the last: "ndcg@10" and
+    so on, as in `evaluate`, for one `k` or several; in other epochs they are NaN.
     `SaveBest("ndcg@10")` may watch them."""
 
     order = Order.RANKING_METRICS
@@ -30,8 +30,7 @@ class RankingMetrics(Callback):
 
     @property
     def modes(self) -> dict[str, str | None]:
-        """Column -> which values of it are better: the larger ones, "max". None where a list is neither: it may be
-        popular, or novel."""
+        """Column -> "max", since larger values are better; None for "popularity" and "novelty", where neither are."""
         return {column: None if name in ("popularity", "novelty") else "max"
                 for column, (name, _) in columns(self.ks, self.metrics).items()}
 

@@ -16,10 +16,11 @@ Draw = Callable[[np.random.Generator, int, int], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What there was to find: `relevant`, (m,) int64, a hash of the raw ids of each user's relevant items, whatever
-    their order and rows; `nameless`, (m,) bool, where some of these were of no known id, and the hash says too little.
-    And among what: which items were left out (`exclude` of `evaluate`), and a hash of the ids that were ranked, None
-    for all of them."""
+    """What there was to find, and among what.
+
+    `relevant` (m,) int64 is a hash of the raw ids of each user's relevant items, whatever their order and rows;
+    `nameless` (m,) bool marks users some of whose items have no known id, so that the hash is incomplete. `exclude` is
+    that of `evaluate`, `among` a hash of the ids that were ranked, None for all of them."""
 
     relevant: np.ndarray
     nameless: np.ndarray
@@ -29,13 +30,13 @@ class Question:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RankingResult:
-    """The metrics of the first `k` recommendations of the model `name`; for several k, a metric for each ("ndcg@5").
+    """The metrics of the top `k` recommendations of the model `name`; for several k, a metric for each ("ndcg@5").
 
-    - `per_user`: a row a user: user (raw id), n_relevant, and a column a metric.
-    - `summary`: the mean of each metric over users, those left out for whom it is not defined (NaN).
+    - `per_user`: one row per user: user (raw id), n_relevant, and one column per metric.
+    - `summary`: the mean of each metric over users, without those for whom it is not defined (NaN).
     - `left_out`: how many users had nothing relevant to find, and how many held-out ratings did not count, and why.
-    - `baseline`: that of `Popularity`, unless it was not wanted.
-    - `question`: what there was to find for each user, by which `compare` tells whether two results go together."""
+    - `baseline`: the result of `Popularity`, where it was wanted.
+    - `question`: what there was to find, by which `compare` checks that two results go together."""
 
     name: str
     k: int | tuple[int, ...]
@@ -47,11 +48,11 @@ class RankingResult:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that there are for every user."""
+        """The names of the metrics of every user."""
         return list(self.per_user.columns[2:])
 
     def at(self, k: int) -> RankingResult:
-        """Of a result for several `k` that of one, as `evaluate` gives it. Raises ValueError for another k."""
+        """The result for one of several `k`, as `evaluate` gives it. Raises ValueError for another k."""
         if k == self.k:
             return self
         if not isinstance(self.k, tuple) or k not in self.k:
@@ -82,15 +83,15 @@ def said(left_out: dict[str, int]) -> str:
 
 
 def compare(a: RankingResult, b: RankingResult, n: int = 10_000, seed: int = 0, level: float = 0.95) -> pd.DataFrame:
-    """How `a` differs from `b` over the users they share. A row a metric: a, b (means), difference (a - b), low, high
+    """Compare `a` with `b` over the users they share. One row per metric: a, b (means), difference (a - b), low, high
     (the percentile bootstrap interval of the difference), p_value, users.
 
-    The p-value is two-sided, of a paired permutation test: were `a` and `b` interchangeable, each user's difference
+    The p-value is two-sided, of a paired permutation test: if `a` and `b` were interchangeable, each user's difference
     would as likely have the other sign. It is (1 + the number of `n` random choices of signs with a mean at least as
     far from 0) / (1 + n): Smucker, Allan, Carterette 2007; Phipson, Smyth 2010.
     Raises ValueError for another k, other relevant items, another `exclude` or `among`, or where they share no
-    user or metric. Items that were not trained on are known by their ids where a table or a part of the data was
-    evaluated, of other batches by their number."""
+    user or metric. Items that were not trained on are compared by id where a table or a part of the data was
+    evaluated, by number for other batches."""
     if a.k != b.k:
         raise ValueError(f"a was evaluated with k={a.k}, b with k={b.k}; evaluate both with the same k, or take "
                          "that of one with at(k)")
@@ -141,7 +142,7 @@ def _with_question(result: RankingResult) -> pd.DataFrame:
 
 
 def _interval(values: np.ndarray, level: float, n: int, seed: int) -> np.ndarray:
-    """(low, high) a metric, shape (2, metrics); resamples in which nobody has a metric do not count."""
+    """(low, high) per metric, shape (2, metrics); resamples in which no user has a metric do not count."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     means = pd.DataFrame(_resampled(values, n, seed, _counts))
@@ -149,7 +150,7 @@ def _interval(values: np.ndarray, level: float, n: int, seed: int) -> np.ndarray
 
 
 def _resampled(values: np.ndarray, n: int, seed: int, draw: Draw) -> np.ndarray:
-    """(users, metrics) -> (n, metrics): means over users with drawn weights, where NaN weighs nothing."""
+    """(users, metrics) -> (n, metrics): means over users with drawn weights, ignoring NaN."""
     if n < 1:
         raise ValueError(f"n, the number of resamples, must be at least 1, got {n}")
     rng, known, means = np.random.default_rng(seed), ~np.isnan(values), []

@@ -20,7 +20,7 @@ from .held_out import say_unknown
 
 
 class Trainable(Ranker, Protocol):
-    """A learner, as far as training and measuring it are concerned."""
+    """A learner that can be trained and measured."""
 
     interrupted: bool
 
@@ -38,20 +38,20 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFr
                    folds: int | Iterable[Split | str] = 5, fit: Callable[[L], object] | None = None,
                    ranking: Sequence[str] = (), k: int | Sequence[int] = 10, seed: int = 0,
                    **options: Any) -> pd.DataFrame:
-    """Train and measure a model on every fold: a row a fold, with what `learn.validate` gives (valid_loss, rmse, mae),
-    the metrics of `evaluate` that `ranking` names ("ndcg@10" ..., for one `k` or several), each beside that of
+    """Train and measure a model on every fold: one row per fold, with what `learn.validate` gives (valid_loss, rmse,
+    mae), the metrics of `evaluate` that `ranking` names ("ndcg@10" ..., for one `k` or several), each beside that of
     `Popularity` ("ndcg@10 of popularity"), and the seconds that `fit` took.
 
     - `make_learner`: builds a learner for the data of a fold: `collab_learner`, or a function of your own around it.
     - `data`: a table of ratings. Or a CollabDataBunch, whose training and validation ratings are split anew, with its
-      metadata and options; it has kept no times and not the order of the table, so that splits by these need the table.
+      metadata and options; it keeps neither times nor the order of the table, so that splits by these need the table.
     - `folds`: how many parts of `kfold(folds, seed)`, or the splits themselves: ("u1", "u2"), [time_split(0.2)].
-    - `fit`: trains it; by default `learn.fit_one_cycle(5)`, `learn.fit()` where a model is solved, and nothing where it
-      is an `Ensemble`, of learners that `make_learner` has trained. One of rankings has the metrics of `ranking` alone.
-    - `seed`, `options`: those of `CollabDataBunch.from_df`, such as bs=1024; they go before those of `data`.
+    - `fit`: trains it; by default `learn.fit_one_cycle(5)`, `learn.fit()` for a solved model, and nothing for an
+      `Ensemble` of learners that `make_learner` has trained. One of rankings has the metrics of `ranking` alone.
+    - `seed`, `options`: those of `CollabDataBunch.from_df`, such as bs=1024; they override those of `data`.
 
-    `.mean()` and `.std()` of the table are what one reports. Ctrl-C ends it with the folds that are whole, and a
-    warning; KeyboardInterrupt is raised where none is.
+    Report `.mean()` and `.std()` of the table. Ctrl-C ends it with the finished folds and a warning, or raises
+    KeyboardInterrupt where there are none.
 
     >>> from collab import *
     >>> def quietly(learn):
@@ -63,15 +63,15 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFr
     (['valid_loss', 'rmse', 'mae', 'ndcg@5', 'ndcg@5 of popularity', 'seconds'], [0, 1, 2])
     """
     if not callable(make_learner):
-        raise TypeError("make_learner is a function from data to a learner, such as lambda data: collab_learner(data, "
-                        f"'als'), got {make_learner!r}")
+        raise TypeError("make_learner must be a function from data to a learner, such as lambda data: "
+                        f"collab_learner(data, 'als'), got {make_learner!r}")
     if ranking:
         k, ranking = check_request(k, ranking)      # before hours of training rather than after
     splits = [folds] if isinstance(folds, str) else list(folds) if isinstance(folds, Iterable) else kfold(folds, seed)
     if isinstance(data, CollabDataBunch):
         if any(getattr(split, kind, False) for split in splits for kind in ("by_time", "by_position")):
-            raise DataError("the data have kept no times to split by, and not the order of the table; pass the table "
-                            "of ratings in their place")
+            raise DataError("the data keep neither times nor the order of the table to split by; pass the table of "
+                            "ratings instead")
         data, kept = _unsplit(data)
         options = kept | options
     rows: list[dict[str, float]] = []
@@ -123,7 +123,7 @@ def _unsplit(data: CollabDataBunch) -> tuple[pd.DataFrame, dict[str, Any]]:
     known = (users != UNKNOWN) & (items != UNKNOWN)
     if n := int((~known).sum()):
         warn(f"{n:,} of {len(known):,} ratings are left out: the data did not keep their ids, which have no "
-             "training ratings; pass the table in place of the data to have them in the folds")
+             "training ratings; pass the table instead of the data to have them in the folds")
     names = data.schema.user, data.schema.item, data.schema.rating
     table = pd.DataFrame(dict(zip(names, (aside.users.decode(users[known]), aside.items.decode(items[known]),
                                           ratings[known].numpy()))))

@@ -19,20 +19,20 @@ from .recommendations import pool_of, ranked_rows, rows_of
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
 
-MAX_ROWS = 1 << 16      # recommendations that are made at a time
+MAX_ROWS = 1 << 16      # recommendations made at a time
 
 
 def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *, exclude: str | None = "known",
                   among: Hashable | Iterable[Hashable] | None = None, path: str | Path | None = None,
                   without: Hashable | Iterable[Hashable] | None = None,
                   unknown: str = "average") -> Iterator[pd.DataFrame] | Path:
-    """`recommend` for many `users` (one id or several), by default all that were trained on: an iterator over tables of
-    some 65,000 rows (user, rank, item, title, score), in the order of the users, never all at a time; `exclude`,
-    `among`, `without` and `unknown` are those of `recommend`.
+    """`recommend` for many `users` (one id or several; by default all trained ones): an iterator over tables of some
+    65,000 rows (user, rank, item, title, score), in the order of the users. `exclude`, `among`, `without` and `unknown`
+    are those of `recommend`.
 
-    With `path` the rows are written to that file, .parquet (which needs pyarrow) or .csv, as they come, with
-    a bar where somebody watches, and the path is returned. The file takes its name when it is whole: Ctrl-C leaves the
-    old one. Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
+    With `path` the rows are written to that .csv or .parquet file (which needs pyarrow) as they come, with a bar in a
+    notebook or terminal, and the path is returned. The file takes its name once it is whole: Ctrl-C leaves the old one.
+    Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
     check_k(n)
     check_exclude(exclude)
     pool = pool_of(self, among, without, unknown)

@@ -42,10 +42,10 @@ T = TypeVar("T")
 
 
 class CollabLearner(Learner):
-    """A Learner over a CollabDataBunch that speaks raw ids: predicts, recommends, compares and explains.
+    """A Learner over a CollabDataBunch that takes and returns raw ids: it predicts, recommends and compares.
 
-    What it reports is clipped to the scale of the training ratings, where they are on one (`data.scale`).
-    Unknown ids are scored as the average of what was trained. `notes` are kept in the file that `export` writes.
+    Reported scores are clipped to the scale of the training ratings, if they have one (`data.scale`). Unknown ids are
+    scored as the average of the trained ones. `export` keeps `notes` in its file.
 
     Raises DataError for data of another kind, or a model that was built for other numbers of users and items."""
 
@@ -57,9 +57,9 @@ class CollabLearner(Learner):
         _check_parts(data, model)
         part = as_collab(model)
         self.notes: Config = {}
-        self.lost: list[str] = []       # what the file it was loaded from does not keep (see `recipe`)
+        self.lost: list[str] = []       # what the file it was loaded from lacks (see `settings_of`)
         self._folding: tuple[tuple[object, ...], FoldIn] | None = None
-        self.unknown_objective = False  # whether that file did not hold the objective that it was trained with
+        self.unknown_objective = False  # whether that file lacks the objective that it was trained with
         if part.solved:
             lr = wd = 0.0
         super().__init__(data, model, loss_func or default_loss(part), opt_func=opt_func, lr=lr, wd=wd,
@@ -69,7 +69,7 @@ class CollabLearner(Learner):
         fill_unknown(self.model, data)
 
     def set_model(self, model: nn.Module) -> None:
-        """Go on with another model of as many users and items (see `Learner.set_model`)."""
+        """Continue with another model of the same numbers of users and items (see `Learner.set_model`)."""
         _check_parts(self.data, model)
         super().set_model(model)
         self.collab_model.set_interactions(self.data.interactions)
@@ -77,19 +77,20 @@ class CollabLearner(Learner):
 
     @property
     def collab_model(self) -> CollabModel:
-        """The model, or a plain module wrapped: what can be asked."""
+        """The model, or a plain module wrapped, as a `CollabModel`."""
         return as_collab(self.model)
 
     @cached_property
     def opt(self) -> torch.optim.Optimizer:
-        """As for every `Learner`; a solved model has a stand-in that takes no steps."""
+        """The optimizer of every `Learner`; for a solved model, a stand-in that takes no steps."""
         return Solved.of(self.model) if self.collab_model.solved else super().opt
 
     def fit(self, n_epochs: int | None = None, lr: Hyper | None = None, *, wd: Hyper | None = None, cbs: Cbs = None,
             resume: str | Path | None = None) -> None:
-        """As `Learner.fit`. A solved model is fitted in `n_epochs` sweeps, by default as many as it says (`n_sweeps`),
-        and not in more than one where one solves it, as for EASE; a further fit goes on from there. It has no `lr` and
-        no `wd`: Unsupported."""
+        """Train, as `Learner.fit` does; a solved model is fitted in `n_epochs` sweeps, by default its `n_sweeps`.
+
+        A model that one sweep solves, such as EASE, gets only one; a further fit continues from there. Raises
+        Unsupported for an `lr` or `wd` of a solved model, TypeError for no `n_epochs` of another."""
         model = self.collab_model
         if model.solved and (lr is not None or wd is not None):
             raise model.lacks(NO_RATES)
@@ -100,13 +101,13 @@ class CollabLearner(Learner):
         super().fit(min(n_epochs, 1) if model.n_sweeps == 1 else n_epochs, lr, wd=wd, cbs=cbs, resume=resume)
 
     def freeze_to(self, n: int) -> None:
-        """As `Learner.freeze_to`; Unsupported for a solved model."""
+        """Freeze, as `Learner.freeze_to` does. Raises Unsupported for a solved model."""
         if self.collab_model.solved:
             raise self.collab_model.lacks(NO_RATES)
         super().freeze_to(n)
 
     def decode(self, pred: Tensor) -> Tensor:
-        """The scores that people see of what the model returned, clipped to the rating scale unless it ranks."""
+        """The scores of the model's output, clipped to the rating scale unless it ranks."""
         return self.clip(self.collab_model.to_scores(pred))
 
     def clip(self, scores: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ class CollabLearner(Learner):
 
     @property
     def ranks(self) -> bool:
-        """Whether its scores only put items in an order; otherwise they are ratings."""
+        """Whether its scores only order items; otherwise they are ratings."""
         return self.objective is not None or self.unknown_objective or self.collab_model.ranks
 
     def _look(self, batches: Any, cb: Callback) -> None:
@@ -139,12 +140,12 @@ class CollabLearner(Learner):
 
     def predict(self, user: Ids | None = None, item: Ids | None = None, unknown: str = "average",
                 ratings: Rated | None = None) -> float | np.ndarray:
-        """The predicted rating: a float for one user and one item; for lists, arrays or Series (one of the two may
-        stay single) an array. An item is named by its id or, here as everywhere, by its title (see `Catalogue`). In
-        place of a user, the `ratings` of somebody new (see `recommend`).
+        """The predicted rating: a float for one user and one item, an array for lists, arrays or Series (either may be
+        single). Items are named by id or, here as everywhere, by title (see `Catalogue`). In place of a user, pass the
+        `ratings` of a new one (see `recommend`).
 
-        An id that was not trained on stands for the average one, with a warning; with unknown="error" it raises
-        UnknownId, and so does text that is no title where ids are no text."""
+        An id that was not trained on is scored as the average one, with a warning; with unknown="error" it raises
+        UnknownId, as does text that is not a title where ids are not text."""
         _check_one(user, ratings)
         if item is None:
             raise DataError("give an item, or several")
@@ -157,8 +158,9 @@ class CollabLearner(Learner):
         return scores if several(user) or several(item) else float(scores[0])
 
     def probabilities(self, user: Ids, item: Ids, unknown: str = "average") -> pd.DataFrame:
-        """How probable each rating is, for the pairs that `predict` takes: user, item, a column a level named by its
-        rating, and most_likely, the level of the largest. Raises DataError for a model that is no classifier."""
+        """The probability of each rating, for the pairs that `predict` takes: user, item, one column per level, named
+        by its rating, and most_likely, the most probable level. Raises Unsupported for a model that is not a
+        classifier."""
         model = self.collab_model
         users, items = pairs_of(self, user, item, unknown)
         pairs = zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS))
@@ -178,16 +180,19 @@ class CollabLearner(Learner):
                   without: Hashable | Iterable[Hashable] | None = None, ratings: Rated | None = None) -> pd.DataFrame:
         """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
 
-        For several users (a list, array or Series), one table under another with the column user in front. In place of
-        a user, the `ratings` of somebody new, {item: rating}, a Series or table of them or, on implicit data, a list
-        of items: they are folded in, and nothing is trained (see `FoldIn`); DataError for a model that cannot.
-        What the user is known to have rated is left out, held out or not (`exclude` "known"; "train": the training
-        ratings alone; None: nothing), and so is what is in `ratings` (but with None). `among` is the list of items
-        to choose from, by default all, and `without` a list that is not to be recommended (of both, a single id
-        or title is a list of one). Unknown items `among` these and in `ratings` are left out, with a warning that
-        counts them; where no other is there, or with unknown="error", they raise UnknownId. Items without a rating
-        (None, NaN, blank) are not rated. Ranked before scores are clipped to the scale; equal scores by the order of
-        ids. Fewer than `n` where no more are left."""
+        For several users (a list, array or Series), one table below another with the column user in front. In place of
+        a user, pass the `ratings` of a new one: {item: rating}, a Series or table of them or, for implicit data, a list
+        of items. New users are folded in without training (see `FoldIn`); DataError for a model that cannot.
+
+        - `exclude`: "known" leaves out what the user is known to have rated, held out or not, "train" the training
+          ratings alone, None nothing. The items in `ratings` are left out too, except with None.
+        - `among`: items to choose from, by default all. `without`: items not to recommend. Both take a single id or
+          title too.
+        - `unknown`: unknown items in `among` and `ratings` are left out, with a warning that counts them; with "error",
+          or where there are no others, they raise UnknownId.
+
+        Items without a rating (None, NaN, blank) count as not rated. Items are ranked before scores are clipped to the
+        scale, equal scores in the order of ids. There are fewer than `n` where no more are left."""
         pool = pool_of(self, among, without, unknown)
         _check_one(user, ratings)
         check_exclude(exclude)
@@ -205,16 +210,16 @@ class CollabLearner(Learner):
     add_ratings = add_ratings
 
     def index(self, users: bool = True, method: str = "exact") -> Index:
-        """The items as vectors, to search and to serve without the ratings (see `Index`); without `users` not even with
-        the vectors of the users. Raises Unsupported where the model's score is not a product of vectors."""
+        """The items as vectors, to search and serve without the ratings (see `Index`); `users=False` leaves out the
+        vectors of users too. Raises Unsupported where the model's score is not a product of vectors."""
         form = self._dot_form("has no index: its score is not a product of a user and an item")
         return Index.of(form, self.data, None if self.objective else self.scale, users, method)
 
     def fold_in(self) -> FoldIn:
-        """What solves the vectors of new users, for the weights of now; it is made again when these are others. Raises
-        Unsupported where the score is not a product, DataError for a ranker whose objective its file did not hold."""
+        """The `FoldIn` that solves new users' vectors with the current weights, kept until these change. Raises
+        Unsupported where the score is not a product, DataError for a ranker whose objective its file lacks."""
         self.check_objective()
-        form = self._dot_form("takes no new users: its score is not a product of vectors")
+        form = self._dot_form("cannot fold in new users: its score is not a product of vectors")
         pull = pull_of(loss_terms_of(self.cbs), form, self.data.train.n)
         if self.objective is not None:
             self.objective.setup(self.data)
@@ -225,11 +230,11 @@ class CollabLearner(Learner):
         return self._folding[1]
 
     def check_objective(self) -> None:
-        """Raises DataError where the model ranks by an objective that its file did not hold, so that nobody can be
-        solved for."""
+        """Raise DataError where the model ranks by an objective that its file lacks, so that new users cannot be
+        folded in."""
         if self.objective is None and self.unknown_objective:
             raise DataError(f"{self.collab_model.kind} was trained to rank with an objective that is not collab's own; "
-                            "add it, and new users can be folded in: learn.add_cbs(...)")
+                            "add it to fold in new users: learn.add_cbs(...)")
 
     def _dot_form(self, otherwise: str) -> DotForm:
         form = self.looking(self.collab_model.dot_form)
@@ -238,23 +243,23 @@ class CollabLearner(Learner):
         return form
 
     def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
-        """The `n` items whose factors point most nearly in the same direction: rank, item, title, score (cosine).
+        """The `n` items most similar to one, by default by the cosine of factors: rank, item, title, score.
 
         Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance."""
         return similar(self, "item", item, n, min_ratings)
 
     def similar_users(self, user: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
-        """The `n` users whose factors point most nearly in the same direction: rank, user, score (cosine).
+        """The `n` users most similar to one, by default by the cosine of factors: rank, user, score.
 
         Users with fewer than `min_ratings` training ratings are left out."""
         return similar(self, "user", user, n, min_ratings)
 
     def rated(self, user: Hashable, n: int | None = None, *, part: str = "known") -> pd.DataFrame:
-        """What a user is known to have rated, held out or not, best first: item, title, rating; with part="train", what
-        was trained on. It is what `recommend` leaves out, and holds items without training ratings too. An item that
-        was rated again comes once, with its mean rating, or the sum of its strengths in implicit data.
+        """A user's known ratings, held out or not, best first: item, title, rating; with part="train", the training
+        ratings. `recommend` leaves these items out; some may have no training ratings. An item rated several times
+        comes once, with its mean rating, or with the sum of its strengths in implicit data.
 
-        Raises UnknownId for a user of whom nothing is known, or who was not trained on."""
+        Raises UnknownId for a user without known ratings, or one who was not trained on."""
         if part not in ("known", "train"):
             raise ValueError(f"part={part!r} is neither 'known' nor 'train'")
         histories, vocab, known = self.data.histories, self.data.users, self.data.aside
@@ -268,8 +273,8 @@ class CollabLearner(Learner):
             rating=own.to_numpy(np.float32))
 
     def show_results(self, n: int = 10) -> pd.DataFrame:
-        """The first `n` validation ratings beside what is predicted for them: user, item, title, rating, predicted.
-        An id that was not trained on shows as None."""
+        """The first `n` validation ratings beside their predictions: user, item, title, rating, predicted. An id that
+        was not trained on shows as None."""
         if self.data.valid is None:
             raise DataError("there is no validation part to show; make the data with valid_pct or split")
         users, items, ratings = (t[:n].cpu() for t in self.data.valid.tensors)
@@ -291,18 +296,17 @@ class CollabLearner(Learner):
     # Files -------------------------------------------------------------------------------------------------------
 
     def export(self, path: str | Path, **notes: object) -> Path:
-        """Write one safetensors file with weights, configuration, vocabs, item metadata, the history of training, the
-        training ratings, and those that were held out (all of which `recommend` leaves out). `notes` are JSON values to
-        keep.
+        """Write one safetensors file with weights, configuration, settings, vocabs, item metadata, training history,
+        and training and held-out ratings (`recommend` leaves out both). `notes` are JSON values to keep.
 
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
         return save_parts(path, self.model, self.data, settings_of(self), {**self.notes, **notes},
                           self.recorder.state_dict())
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
-        """Take back what `save` or a `Checkpoint` wrote (see `Learner.load`)."""
+        """Load what `save` or a `Checkpoint` wrote (see `Learner.load`)."""
         super().load(path, with_opt)
-        fill_unknown(self.model, self.data)     # a checkpoint from the middle of an epoch has it from before
+        fill_unknown(self.model, self.data)     # a checkpoint from mid-epoch has older averages
 
     # For other rooms -----------------------------------------------------------------------------------------------
 
@@ -341,9 +345,9 @@ def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:
 
 def _check_one(user: object, ratings: object) -> None:
     if user is not None and ratings is not None:
-        raise TypeError("give either a user, or the ratings= of somebody new")
+        raise TypeError("give either a user, or the ratings= of a new one")
     if user is None and ratings is None:
-        raise DataError("give a user, or the ratings= of somebody new")
+        raise DataError("give a user, or the ratings= of a new one")
 
 
 def no_data(data: object) -> DataError:

@@ -23,9 +23,10 @@ from .settings import added_cbs, name_of, training_cbs
 
 
 class SnapshotEnsemble(Snapshots):
-    """The mean of the snapshots at the end of every cycle of `fit_sgdr`, or of every so many epochs of another fit: see
-    `Snapshots`. The last `n` are taken, None being all of them; `merge` as in `combine`.
-    `learn.fit_sgdr(4, cycle_len=3, cycle_mult=1, cbs=SnapshotEnsemble())` has four of three epochs each."""
+    """The mean of snapshots at the end of every cycle of `fit_sgdr`, or of every `every` epochs of another fit.
+
+    It takes the last `n` snapshots, or all with None (see `Snapshots`); `merge` is that of `combine`.
+    `learn.fit_sgdr(4, cycle_len=3, cycle_mult=1, cbs=SnapshotEnsemble())` takes four, three epochs apart."""
 
     def __init__(self, n: int | None = None, every: int | None = None, *, merge: bool | None = None,
                  fold: bool | None = None):
@@ -36,13 +37,13 @@ def combine(models: Sequence[nn.Module], *, merge: bool | None = None) -> nn.Mod
     """The mean of the models: dot models are merged into one (`merge_dot_models`: the mean before the sigmoid), others
     become an `Ensemble` (the mean after it), unless `merge` says which.
 
-    Raises ValueError for models that cannot be combined so."""
+    Raises ValueError for models that cannot be combined that way."""
     merges = _all_dot(models) if merge is None else merge
     return merge_dot_models(models) if merges else Ensemble(models)
 
 
 def _merge(merge: bool | None, fold: bool | None) -> bool | None:
-    """`merge`, which was called `fold` in the version before."""
+    """`merge`, called `fold` in the previous version."""
     if fold is not None:
         renamed("fold=", "merge=")
     return merge if fold is None else fold
@@ -52,13 +53,15 @@ def average_learners(learners: Sequence[CollabLearner], *, merge: bool | None = 
                      fold: bool | None = None) -> CollabLearner:
     """One learner that predicts with the mean of copies of the learners' models, which differ in their seed, say.
 
-    Where one of them ranks (it was trained with an objective, or is an "als", say), so does the mean: a `RankEnsemble`
-    of standardised scores, or, of dot models that all have one objective, the mean of their scores. An objective
-    that a file did not hold is not known to be that of the others.
-    Over the data of the first, which the others must share: a rating that one of them trained on says nothing about the
-    whole, and other training rows are warned of. Its settings are those of the first too, without its history; its
-    loss is the mean squared error where the models are of several classes. Another loss, other terms and callbacks are
-    not taken along, which is warned of. `merge` as in `combine`.
+    If one of them ranks (trained with an objective, or an "als", say), so does the mean: a `RankEnsemble` of
+    standardised scores or, for dot models with one common objective, the mean of their scores. An objective that a
+    file lacks does not count as common.
+
+    Data and settings are the first learner's, without its history; the loss is the mean squared error where models are
+    of several classes. The others must share the data, since the whole cannot be measured on a rating that one of them
+    trained on: other training rows are warned of, and so are losses, loss terms and callbacks that are not taken along.
+    `merge` is that of `combine`.
+
     Raises ValueError for no learners or models that cannot be combined, DataError for other users or items, and for
     other training rows where a model scores from them (`EASE`, `InfiniteAE`, `SoftmaxNet`, `SVDpp`)."""
     if isinstance(learners, CollabLearner) or not learners:
@@ -76,7 +79,7 @@ def average_learners(learners: Sequence[CollabLearner], *, merge: bool | None = 
                  "mean; train them over one CollabDataBunch")
     learn = _mean(learners, models, _merge(merge, fold))
     learn.lost = list(dict.fromkeys(what for other in learners for what in other.lost))
-    learn.model.eval()      # nothing is to be switched where several threads look
+    learn.model.eval()      # so that threads sharing it need not switch it
     return learn
 
 
@@ -99,10 +102,10 @@ def _mean(learners: Sequence[CollabLearner], models: list[nn.Module], merge: boo
 
 
 def _not_taken(learners: Sequence[CollabLearner], loss: Callable) -> list[str]:
-    """In words, the losses, terms and callbacks of the learners that are not those of their mean."""
+    """The losses, loss terms and callbacks of the learners that their mean lacks, in words."""
     names = [f"the loss {name_of(learn.loss_func)}" for learn in learners if learn.loss_func is not loss
              and learn.objective is None and not isinstance(learn.loss_func, RatingCrossEntropy)]
-    names += [f"the term {term!r}" for learn in learners for term in loss_terms_of(learn.cbs).values()
+    names += [f"the loss term {term!r}" for learn in learners for term in loss_terms_of(learn.cbs).values()
               if repr(term) not in map(repr, loss_terms_of(learners[0].cbs).values())]
     names += [f"the callback {name}" for learn in learners for name in added_cbs(learn)]
     return list(dict.fromkeys(names))
@@ -114,7 +117,7 @@ def _all_dot(models: Sequence[nn.Module]) -> bool:
 
 @torch.no_grad()
 def _standardised(models: Sequence[nn.Module], first: CollabLearner) -> RankEnsemble:
-    """The ensemble, with each user's scores of all known items measured, MAX_SCORES of them at a time."""
+    """The ensemble with the moments of each user's scores of all known items, MAX_SCORES at a time."""
     ensemble = RankEnsemble(models, first.data.n_users).to(first.device).eval()
     items = torch.arange(1, first.data.n_items, device=first.device)
     users = torch.arange(first.data.n_users, device=first.device)

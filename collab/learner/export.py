@@ -1,4 +1,4 @@
-"""The one-file form of a trained learner: its parts to a safetensors file and back."""
+"""Export a learner's parts to one safetensors file, and load them back."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms
 
 
 class Parts(NamedTuple):
-    """What a file holds; `weights` are not yet in the `model`."""
+    """The contents of a file; `weights` are not yet loaded into `model`."""
 
-    data: CollabDataBunch       # the training part, and what is known beside it, which is no validation part
+    data: CollabDataBunch       # the training part, and held-out ratings, which are not a validation part
     model: nn.Module
     weights: dict[str, Tensor]
-    recipe: Config      # lr, wd, seed
+    recipe: Config      # settings: lr, wd, seed
     notes: Config
-    history: Config     # what the recorder takes back
+    history: Config     # the recorder's state
 
 
 def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe: Config,
                notes: Config, history: Config) -> Path:
-    """Write the model's state and configuration, the vocabs, the item metadata, the training ratings, those that
-    were held out, and the recorder's state but for seconds: the same seed gives the same file."""
+    """Write the model's state and configuration, settings, vocabs, item metadata, training and held-out ratings, and
+    the recorder's state without seconds, so that the same seed gives the same file."""
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
     config = {"model": class_name(type(model)), "recipe": recipe, "notes": notes, "bs": data.train.bs,
               "shuffle": data.train.shuffle, "model_config": as_collab(model).stored_config(), "seed": data.seed,
@@ -60,11 +60,11 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
 
 
 def load_parts(path: str | Path, model: nn.Module | None = None, device: torch.device | str | None = None) -> Parts:
-    """The parts in a file that `save_parts` wrote, with the model it names or the one that is given, whose weights take
+    """Load the parts that `save_parts` wrote, with the model that the file names or the given one, whose weights take
     the types of the file's.
 
-    Raises FileNotFoundError, DataError where the file is of another kind or damaged, or ValueError where the model is
-    not to be had."""
+    Raises FileNotFoundError, DataError for a file of another kind or a damaged one, or ValueError where the model
+    cannot be built."""
     tensors, config = read_tensors(path)
     with reading(path):
         return _parts(path, tensors, config, model, device)
@@ -91,14 +91,14 @@ def _parts(path: str | Path, tensors: dict[str, Tensor], config: Config, model: 
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model = _rebuild(path, config, len(users)) if model is None else model
     _take_types(model, weights)
-    load_weights(path, model, weights)      # before anything else looks at the model: its shapes may not fit
+    load_weights(path, model, weights)      # before anything else uses the model: its shapes may not fit
     history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
     history["parts"] = {name.removeprefix("part."): t for name, t in tensors.items() if name.startswith("part.")}
     return Parts(data, model, weights, config["recipe"], config["notes"], history)
 
 
 def _check_rows(path: str | Path, rows: list[Tensor], sizes: dict[str, int], model: Config) -> None:
-    """Raises DataError where ratings have rows, or a model's configuration has sizes, of other users and items."""
+    """Raise DataError where rows of ratings, or sizes in the model's configuration, do not fit the ids."""
     for (name, n), some in zip(sizes.items(), rows):
         if some.dtype != torch.int64 or (len(some) and not 0 <= int(some.min()) <= int(some.max()) < n):
             raise DataError(f"{path} is damaged: its ratings have rows outside its {n:,} {name[2:]}")
@@ -107,18 +107,18 @@ def _check_rows(path: str | Path, rows: list[Tensor], sizes: dict[str, int], mod
 
 
 def _take_types(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Make the model's weights double or half where those that are to be put into it are."""
+    """Make the model's weights double or half where those to be loaded are."""
     floats = {name: t.dtype for name, t in weights.items() if t.is_floating_point()}
     own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     other = {name: dtype for name, dtype in floats.items() if name in own and own[name].dtype != dtype}
-    if other and len(set(floats.values())) == 1:        # what is not in the file, such as counts, goes with the rest
+    if other and len(set(floats.values())) == 1:        # what is not in the file follows the rest
         model.to(next(iter(other.values())))
     for name, dtype in other.items():
         own[name].data = own[name].data.to(dtype)
 
 
 def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Put the weights that were read from `path` into the model. Raises ValueError where they do not fit."""
+    """Load weights that were read from `path` into the model. Raises ValueError where they do not fit."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -147,7 +147,7 @@ def _made(path: str | Path, name: str, config: Config, n_users: int) -> nn.Modul
     try:
         return CollabModel.registry[name](**options)
     except TypeError as error:
-        raise ValueError(f"{name} cannot be built from what {path} holds of it ({error}); build it and pass it: "
+        raise ValueError(f"{name} cannot be built from its configuration in {path} ({error}); build it and pass it: "
                          f"load_learner(path, model={name.rpartition('.')[2]}(...))") from None
 
 
@@ -159,7 +159,7 @@ def _pack(table: pd.DataFrame) -> Config:
 
 
 def _pack_column(column: pd.Series, where: str) -> Config:
-    """Raises DataError for a column that could not be read again."""
+    """A column as JSON values. Raises DataError for one that could not be read back."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return {"categories": _pack_column(column.cat.categories.to_series(), where),
                 "ordered": bool(column.cat.ordered), "values": column.cat.codes.tolist()}

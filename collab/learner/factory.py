@@ -29,7 +29,7 @@ from .objectives import OBJECTIVES, Objective, objective
 from .recipes import Context, Options, Recipe, recipe_named, recipe_of, times_rate
 from .settings import LOSSES, TERMS, Loss
 
-MANY_BATCHES = 1000     # an epoch, for a model whose batches each cost as much as all ratings
+MANY_BATCHES = 1000     # per epoch, where each batch costs as much as all ratings
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
 
 
@@ -41,39 +41,38 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
                    **options: Any) -> CollabLearner:
     """A learner for ratings, or for ranking.
 
-    - `model`: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "classifier"
-      (`RatingClassifier` over the training part's ratings, at most 101 levels), "svdpp" (`SVDpp`) or "hybrid"
-      (`HybridNet`, for data with `user_features` or `item_features`), each with `n_factors`, the last two for batches
-      of 1,024 and more, since each batch multiplies the matrix of all ratings; or any module from (users, items) to
-      scores, for which `n_factors` and `y_range` mean nothing. "als" (implicit `ALS`), "als_explicit", "ease" (`EASE`)
-      and "infinite_ae" (`InfiniteAE`) are solved in sweeps (see `Sweeps`), not trained; so is a `SolvedModel` of your
-      own. Of what follows, `loss_func` (a function of held-out scores and ratings), `metrics`, `cbs` and `seed` mean
-      something to them.
-      "bpr" (`EmbeddingDotBias`), "softmax" (`SoftmaxNet`) and "two_tower" (`TwoTower`), which read the features that
-      the data have, are trained to rank: "softmax" best in batches of some 16,384 and 30 epochs, the others of 1,024.
-    - `y_range`: what a sigmoid squashes scores onto: "auto" is `data.y_range`; None leaves them as they are, and "dot"
-      always does.
+    - `model`: a name, or a module from (users, items) to scores, for which `n_factors` and `y_range` mean nothing.
+      For ratings: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "classifier"
+      (`RatingClassifier` over the training ratings, at most 101 levels), "svdpp" (`SVDpp`) and "hybrid" (`HybridNet`,
+      for data with `user_features` or `item_features`); the last two multiply the matrix of all ratings in each batch,
+      and want batches of 1,024 or more.
+      Trained to rank: "bpr" (`EmbeddingDotBias`), "softmax" (`SoftmaxNet`) and "two_tower" (`TwoTower`); the last two
+      read the data's features. "softmax" is best with batches of some 16,384 and 30 epochs, the others with 1,024.
+      Solved in sweeps (see `Sweeps`), not trained: "als" (implicit `ALS`), "als_explicit", "ease" (`EASE`),
+      "infinite_ae" (`InfiniteAE`) and a `SolvedModel` of your own; these take `loss_func` (a function of held-out
+      scores and ratings), `metrics`, `cbs`, `seed` and `options`.
+    - `y_range`: the range of a sigmoid over the scores: "auto" is `data.y_range`; None, and always "dot", is none.
     - `loss_func`: "mse", "mae", "huber", or a function of (predictions, targets) that is a mean over rows. Or a ranking
       objective, by name or as a callback with options of its own: "bpr" (`BPR`), "softmax" (`InBatchSoftmax`),
       "sampled_softmax" (`SampledSoftmax`), "full_softmax" (`FullSoftmax`). Scores are then raw, without a y_range. By
-      default the model's own; of implicit data "bpr", of a classifier `RatingCrossEntropy`, otherwise "mse".
+      default the model's own: "bpr" for implicit data, `RatingCrossEntropy` for a classifier, otherwise "mse".
     - `opt_func`: an optimizer class of torch, a partial of one, or a function of parameter groups; by default AdamW.
-    - `options`: those of the model's class, such as `hidden=[100, 50]` for "net" or `reg=50.0` for "als".
-    - `loss_terms`: what is added to the loss in training, such as [L2(0.1), Gravity(1.0)] (see `LossTerms`).
-    - `lr`, `wd`: by default the recipe of the model's class for batches of 64 (5e-3 and no decay for another module),
-      times sqrt(bs / 64) for others (the square-root rule: Malladi et al. 2022), up to batches of some 40,000, from
-      where on a step's decay, lr * wd, would be more than the whole weight. With an `opt_func` of your own, `wd` is 0
-      by default, and what it was given is kept: of `partial(SGD, lr=.5, weight_decay=1e-4)` both, of a function, such
-      as `lambda groups: Adam(groups, lr=1e-2)`, everything.
+    - `options`: arguments of the model's class, such as `hidden=[100, 50]` for "net" or `reg=50.0` for "als".
+    - `loss_terms`: terms added to the loss in training, such as [L2(0.1), Gravity(1.0)] (see `LossTerms`).
+    - `lr`, `wd`: by default those of the model's recipe for batches of 64 (5e-3 and no decay for another module), times
+      sqrt(bs / 64) (the square-root rule: Malladi et al. 2022), up to batches of some 40,000, beyond which a step's
+      decay, lr * wd, would exceed the whole weight. With an `opt_func` of your own, `wd` is 0 by default, and its own
+      settings are kept: both of `partial(SGD, lr=.5, weight_decay=1e-4)`, all of a function such as
+      `lambda groups: Adam(groups, lr=1e-2)`.
     - `metrics`: by default RMSE and MAE, where scores are ratings, and `RankingMetrics()` where they rank; functions of
       (predictions, targets) and those of scikit-learn are called once an epoch, with all of them.
     - `cbs`: callbacks that stay with the learner.
     - `seed`: decides initial weights, the order of batches and dropout; by default the data's.
 
     On a CPU, batches of up to 4,096 train with one thread (`Threads`).
-    Raises DataError for an explicit `y_range` that does not hold every training and validation rating, ValueError
-    for the name of no model or loss, or a loss or an optimizer that does not fit the model, TypeError for an option
-    that the model's class does not have, Unsupported for an optimizer, `lr`, `wd` or terms where nothing is trained."""
+    Raises DataError for an explicit `y_range` that does not hold every training and validation rating, ValueError for
+    an unknown name of a model or loss, or a loss or optimizer that does not fit the model, TypeError for an option that
+    the model's class does not have, Unsupported for an optimizer, `lr`, `wd` or loss terms for a solved model."""
     if not isinstance(data, CollabDataBunch):
         raise no_data(data)
     if "terms" in options:
@@ -117,13 +116,13 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
 
 def load_learner(path: str | Path, model: nn.Module | None = None,
                  device: torch.device | str | None = None) -> CollabLearner:
-    """The learner that `export` wrote: the same answers, to the bit. `learn.notes` holds the notes.
+    """Load the learner that `export` wrote: it gives the same answers, to the bit. `learn.notes` holds the notes.
 
-    It has no validation part, and the usual metrics; a further fit begins with a fresh AdamW, at the lr and wd the
-    learner had, and with its ranking objective and the terms `L2` and `Gravity` of its loss. What is not data is not in
-    the file: a loss, objective, term, metric or callback of your own, and an `opt_func` with what it was given. One
-    warning names what there was.
-    A model of your own class is passed as `model`, built as it was; its weights are loaded into it.
+    It has no validation part, and the default metrics. A further fit starts with a fresh AdamW, the learner's lr and
+    wd, its ranking objective and its loss terms `L2` and `Gravity`. The file holds no code: one warning names what it
+    lacks, such as a loss, objective, loss term, metric, callback or `opt_func` of your own.
+    Pass a model of your own class as `model`, built with the same arguments; the weights are loaded into it.
+
     Raises FileNotFoundError, DataError for another kind of file or a damaged one, or ValueError for weights that do not
     fit."""
     parts = load_parts(path, model, device)
@@ -144,15 +143,15 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
     learn.notes, learn.lost = parts.notes, lost
     learn.recorder.load_state_dict(parts.history)
-    learn.model.eval()      # nothing is to be switched where several threads look
+    learn.model.eval()      # so that threads sharing it need not switch it
     if lost:
         warn(f"{path} does not hold {', '.join(lost)} of the learner that was exported; before a further fit set "
-             "learn.loss_func and learn.opt_func, and add callbacks, terms and objectives: learn.add_cbs(...)")
+             "learn.loss_func and learn.opt_func, and add callbacks, loss terms and objectives: learn.add_cbs(...)")
     return learn
 
 
 def _one_thread(data: CollabDataBunch) -> list[Callback]:
-    """What trains small batches on a CPU with a single thread."""
+    """A callback that trains small batches on a CPU with a single thread."""
     return [Threads(1)] if data.device.type == "cpu" and data.train.bs <= SMALL_BATCH else []
 
 
@@ -162,8 +161,8 @@ def _loss(given: Loss | Objective | str | None) -> tuple[Loss | None, Objective 
         if given in OBJECTIVES:
             return None, objective(given)
         if given not in LOSSES:
-            raise ValueError(f"loss_func {given!r} is not one of {', '.join((*LOSSES, *OBJECTIVES))}; a function is "
-                             "passed as it is")
+            raise ValueError(f"loss_func {given!r} is not one of {', '.join((*LOSSES, *OBJECTIVES))}; instead "
+                             "of a name, you can pass a function")
         return LOSSES[given], None
     return (None, given) if isinstance(given, Objective) else (given, None)
 
@@ -175,11 +174,11 @@ def _can_rank(data: CollabDataBunch) -> bool:
 
 def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int, y_range: Range | str | None, ranks: bool,
            seed: int, options: Options) -> tuple[nn.Module, Recipe]:
-    """The model that is given, or built by its name, and the recipe that it is trained by."""
+    """The given model, or one built by its name, and the recipe that trains it."""
     if not isinstance(given, str):
         if options:
             raise TypeError(f"{', '.join(options)}: options are for a model that is built by its name; "
-                            f"{type(given).__name__} is there already")
+                            f"{type(given).__name__} is built already")
         part = as_collab(given)
         return given, recipe_of(part, ranks or part.ranks or part.default_loss in OBJECTIVES)
     recipe = recipe_named(given)
@@ -192,7 +191,7 @@ def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int, y_rang
 
 
 def _check_solved(part: CollabModel, ranking: Objective | None, given: dict[str, object]) -> None:
-    """Raises Unsupported for what means nothing to a model that is solved."""
+    """Raise Unsupported for arguments that a solved model does not take."""
     if said := [name for name, value in given.items() if value is not None]:
         raise part.lacks(f"is solved, not trained step by step, and takes no {' and no '.join(said)}; its "
                          "regularisation is reg, given when the model is built")
@@ -201,7 +200,7 @@ def _check_solved(part: CollabModel, ranking: Objective | None, given: dict[str,
 
 
 def _own_objective(part: CollabModel, recipe: Recipe, implicit: bool) -> Objective | None:
-    """What a model ranks by where no loss is given: its own objective, or BPR."""
+    """The objective of a model that ranks where no loss is given: its own, or BPR; None for ratings."""
     if part.default_loss in OBJECTIVES:
         return objective(part.default_loss, **recipe.objective)
     if part.classes or not (implicit or recipe.ranks):

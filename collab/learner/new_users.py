@@ -1,4 +1,4 @@
-"""New users: what they rated in, scores or rows of their own out, with the items as they are."""
+"""New users: their ratings in, scores or rows of their own out, with the items frozen."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ For implicit data also what they chose: a list or set of items, or a table with 
 class FoldIn:
     """The vectors of new users, solved against the frozen items of a model.
 
-    `form` are the model's tables and `train` the rows that it was trained on. From ratings a vector solves a ridge
-    regression (`retrieval.fold_in_ratings`); with an `objective`, which ranks, it minimises that over what was chosen
+    `form` holds the model's tables, `train` its training rows. A vector solves a ridge regression on the ratings
+    (`retrieval.fold_in_ratings`) or, with a ranking `objective`, minimises that over the chosen items
     (`retrieval.fold_in_ranking`). `pull` is the part of the loss terms (`retrieval.fold_in_terms`). The ridge is chosen
     when it is first needed, and kept."""
 
@@ -45,12 +45,12 @@ class FoldIn:
 
     @cached_property
     def ridge(self) -> Ridge:
-        """The ridge with which trained users, folded in again, come nearest to what training made of them."""
+        """The ridge with which trained users, folded in again, come nearest to their trained vectors."""
         return choose_ridge(self.form, *self.train[:3], self.pull)
 
     @cached_property
     def ranked_ridge(self) -> float:
-        """The same for users who are folded in by the objective."""
+        """The same for folding in by the objective."""
         assert self.objective is not None
         return choose_ranked_ridge(self.form, self.objective.exact_loss, *self.train[:2], self.pull)
 
@@ -70,12 +70,12 @@ class FoldIn:
 
 
 def rated_rows(learn: CollabLearner, ratings: Rated, unknown: str = "average") -> tuple[Tensor, Tensor]:
-    """(item rows, ratings float32) of what a new user rated. Unknown items are left out with a warning, or raise
-    UnknownId: all of them, or with unknown="error". Raises DataError for nothing, several users, an item that comes
-    twice, and ratings that are not numbers or lie outside the scale."""
+    """(item rows, ratings float32) of what a new user rated. Unknown items are left out with a warning; they raise
+    UnknownId with unknown="error", or where there are no others. Raises DataError for no ratings, several users, an
+    item that comes twice, and ratings that are not numbers or lie outside the scale."""
     items, values = one_person(ratings, learn.data.schema, implicit=learn.data.implicit)
     if not len(items):
-        raise DataError("there are no ratings to fold in; a user of whom nothing is known is an unknown user")
+        raise DataError("there are no ratings to fold in; without any, recommend to an unknown user id")
     values, rows = check_ratings(values.rename("rating")), learn.data.catalogue.known(items, "that are rated", unknown)
     items, values, rows = items[rows > 0], values[rows > 0], rows[rows > 0]
     if (again := pd.Series(rows).duplicated().to_numpy()).any():
@@ -85,7 +85,7 @@ def rated_rows(learn: CollabLearner, ratings: Rated, unknown: str = "average") -
 
 def on_scale(learn: CollabLearner, items: pd.Series, values: pd.Series) -> Tensor:
     """The ratings as float32. Raises DataError for one outside the scale of the training ratings."""
-    given = values.to_numpy(dtype=np.float32)       # like those that the scale was taken from
+    given = values.to_numpy(dtype=np.float32)       # like those of the scale
     if learn.scale is not None and (outside := (given < learn.scale[0]) | (given > learn.scale[1])).any():
         first = int(np.argmax(outside))
         raise DataError(f"{int(outside.sum()):,} of {len(values):,} ratings lie outside the scale of "
@@ -109,20 +109,20 @@ def scores_of(learn: CollabLearner, items: Tensor, ratings: Tensor) -> Tensor:
 def add_ratings(self: CollabLearner, ratings: pd.DataFrame, duplicates: str = "keep", *,
                 unknown: str = "average") -> CollabLearner:
     """A new learner that also knows the users in `ratings`: a table with the columns of the training ratings, or
-    user, item and rating. Nothing is trained: new users, and known ones who rated more, are solved from all their
-    ratings with the items as they are. This learner stays as it is; to the bit, so do the items and the other users
-    in the new one.
+    user, item and rating. Nothing is trained: new users, and known ones who rated more, are folded in from all
+    their ratings, with the items frozen. This learner does not change; in the new one the items and the other users
+    are the same to the bit.
 
     The new one has the same loss, optimizer, rates, metrics, notes and history, and a validation part of the same
-    ratings; callbacks that were added are not taken along. A further fit begins with a fresh optimizer. `duplicates` is
-    that of `from_df`; a pair that was trained on and comes again counts with both ratings.
+    ratings; added callbacks are not copied. A further fit starts with a fresh optimizer. `duplicates` is that of
+    `from_df`; a trained pair that comes again counts with both ratings.
 
     Items are named by id or title. Rows without a rating, and those of unknown items, are left out, with a warning that
     counts them; with unknown="error", or where no item is known, these raise UnknownId.
 
-    Raises DataError for what `from_df` refuses, ratings outside the scale, and a ranker whose objective its file did
-    not hold, until it is added; Unsupported for a model without a vector per user that is theirs alone (in `SVDpp`,
-    items too depend on who rated them; a `TwoTower` reads metadata): those recommend with `ratings=`."""
+    Raises DataError for what `from_df` refuses, ratings outside the scale, and a ranker whose objective its file lacks,
+    until it is added; Unsupported for a model without a table of vectors for users alone (in `SVDpp` items depend on
+    who rated them; a `TwoTower` reads metadata): use `recommend(ratings=...)` there."""
     if not self.collab_model.takes_users:
         raise self.collab_model.lacks(NO_USERS)
     if not self.collab_model.solved and not self.collab_model.keeps_interactions:
@@ -142,8 +142,8 @@ def add_ratings(self: CollabLearner, ratings: pd.DataFrame, duplicates: str = "k
     items = {name: t for name, t in self.model.state_dict().items()
              if id(model.get_parameter(name) if name in dict(model.named_parameters()) else None) not in of_users}
     learn = self.over(data, model)
-    learn.model.load_state_dict(items, strict=False)        # the items' row 0 too stays as it was
+    learn.model.load_state_dict(items, strict=False)        # the items' row 0 stays as it was too
     learn.notes, learn.lost = copy.deepcopy(self.notes), [*self.lost]
     learn.recorder.load_state_dict(self.recorder.state_dict())
-    learn.model.eval()      # nothing is to be switched where several threads look
+    learn.model.eval()      # so that threads sharing it need not switch it
     return learn

@@ -1,4 +1,4 @@
-"""Ranking objectives: callbacks that replace what the loop predicts and what it calls a loss."""
+"""Ranking objectives: callbacks that replace the prediction and the loss of the loop."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ MAX_TRAINED = 1 << 25   # scores of all items that a training batch takes at a t
 
 
 class Objective(Callback):
-    """Trains a model to rank what a user chose above what they did not; the ratings of a batch are not looked at, and
-    scores are raw: a learner with an objective clips none of them. `valid_loss` is the same objective over the
-    validation rows, in evaluation mode, with negatives from a generator that begins at the same seed each time: it may
-    be compared from epoch to epoch. What is random in training comes from the learner's stream.
+    """Train a model to rank the items that a user chose above others; ratings are ignored, scores not clipped.
 
-    `config` holds the arguments that make the objective again. Raises DataError for data of another kind."""
+    `valid_loss` is the same objective over the validation rows, in evaluation mode, with negatives from a generator
+    that starts at the same seed each time, so that epochs can be compared. Training draws from the learner's stream.
+    `config` holds the arguments that rebuild the objective. Raises DataError for data of another kind."""
 
     in_eval = True
     name: str
@@ -45,7 +44,7 @@ class Objective(Callback):
                 setattr(cls, new, vars(cls)[old])
 
     def make_negatives(self, data: CollabDataBunch) -> Negatives:
-        """What is drawn from, and how often; by popularity, and whatever was seen."""
+        """The distribution of negatives: by default by popularity, including items that the user has seen."""
         return Negatives(data.counts().to(data.device), 1.0)
 
     def before_train(self) -> None:
@@ -55,13 +54,13 @@ class Objective(Callback):
         self._begin(torch.Generator().manual_seed(0))
 
     def cleanup_validate(self) -> None:
-        self.generator = None           # training may go on in the middle of its epoch
+        self.generator = None           # training may continue mid-epoch
 
     def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
-        """What training takes samples of, exactly: the mean over rows `items` (m,) of one user, out of their `history`
-        (n,), given the scores of all items (n_items,). New people are folded in by it, after `setup`. An objective of
-        your own that does not say it takes in nobody: DataError."""
-        raise DataError(f"{self} has no exact_loss(scores, items, history), by which new people are folded in; take "
+        """The exact objective that training samples: the mean over rows `items` (m,) of one user's `history` (n,),
+        given the scores of all items (n_items,). New users are folded in by it, after `setup`; without it, an objective
+        of your own raises DataError then."""
+        raise DataError(f"{self} has no exact_loss(scores, items, history), which folding in new users needs; take "
                         "one of collab's own, or train again with them")
 
     def _begin(self, generator: torch.Generator | None) -> None:
@@ -69,20 +68,20 @@ class Objective(Callback):
         self.setup(self.learn.data)
 
     def setup(self, data: object) -> None:
-        """Be ready for these data."""
+        """Prepare for these data. Raises DataError for data of another kind."""
         if not isinstance(data, CollabDataBunch):
             raise DataError(f"{self} needs a CollabDataBunch, got {type(data).__name__}")
         if data is not self.data:
             negatives = self.make_negatives(data)
-            rarest = -math.log(data.train.n)        # of what is only in the validation part, and never drawn
+            rarest = -math.log(data.train.n)        # of items in the validation part alone, never drawn
             self.log_q = negatives.log_q.masked_fill(negatives.q == 0, rarest)
             self.negatives, self.data = negatives, data     # last: another thread may ask meanwhile
 
     def _check_input(self, model: CollabModel) -> None:
-        """Raises Unsupported for a model that in training gives each row an input of its own, whose scores of other
-        items would be those of another input."""
+        """Raise Unsupported for a model whose training input differs from row to row, so that its scores of other items
+        would belong to other inputs."""
         if not model.same_input:
-            raise model.lacks(f"leaves things out of the input of each row, and {self} would compare scores of "
+            raise model.lacks(f"leaves items out of each row's input, and {self} would compare scores of "
                               "different inputs; train it with loss_func='full_softmax'")
 
     def __repr__(self) -> str:
@@ -91,7 +90,7 @@ class Objective(Callback):
 
 
 class Sampled(Objective):
-    """An objective with negatives of its own for every row."""
+    """An objective that draws negatives for every row."""
 
     def __init__(self, n_negatives: int, beta: float, exclude_seen: bool):
         if n_negatives < 1 or n_negatives != int(n_negatives):
@@ -169,16 +168,16 @@ class SampledSoftmax(Sampled):
                         None if self.corrected else self.n_negatives / self._rest(history))
 
     def _rest(self, history: Tensor) -> float:
-        """The share of what is drawn that is none of the history."""
+        """The share of draws that are not in the history."""
         return max(1e-12, 1 - self.negatives.q[history].sum().item()) if self.exclude_seen else 1.0
 
 
 class InBatchSoftmax(Objective):
     """`softmax_in_batch`: each row's item among those of the other rows, corrected (`log_q`) for their popularity
     in the training rows (Yi et al. 2019). The same item in another row is masked; with `exclude_seen`
-    whatever the user has in their training history is. For models with a `cross`: those of dot products, `TwoTower`.
+    so is the user's whole training history. For models with a `cross`, such as dot models and `TwoTower`.
 
-    It learns from the batch: take large ones. Validation rows are compared in groups of a training batch."""
+    Negatives come from the batch: use large ones. Validation rows are compared in groups of a training batch's size."""
 
     name = "softmax"
 
@@ -218,11 +217,12 @@ class InBatchSoftmax(Objective):
 
 
 class FullSoftmax(Objective):
-    """Mean of -log softmax(scores / temperature)[item] over all items that were trained on. Exact, and a batch makes a
-    row of n_items scores for each of its users, at most MAX_TRAINED at a time: more of them are made twice, once more
-    for the gradient. For catalogues of up to some ten thousand items. Batches of many rows a user, such as bs=16384 on
-    MovieLens-100K, cost hardly more than small ones: this is then the multinomial likelihood of whole histories (Liang
-    et al. 2018). For `SoftmaxNet`, and for other models with a `cross`."""
+    """Mean of -log softmax(scores / temperature)[item] over all items that were trained on, exactly.
+
+    A batch makes n_items scores for each of its users, at most MAX_TRAINED at a time; beyond that they are made again
+    for the gradient. For catalogues of up to some ten thousand items. Batches with many rows per user, such as bs=16384
+    on MovieLens-100K, cost hardly more than small ones; the loss is then the multinomial likelihood of whole histories
+    (Liang et al. 2018). For `SoftmaxNet`, and for other models with a `cross`."""
 
     name = "full_softmax"
 
@@ -236,7 +236,7 @@ class FullSoftmax(Objective):
     def predict(self) -> None:
         learn, (users, items) = self.learn, self.learn.xb
         if learn.model.training and as_collab(learn.model).leave_out:
-            inputs, row = users, torch.arange(len(users), device=users.device)      # rows have inputs of their own
+            inputs, row = users, torch.arange(len(users), device=users.device)      # each row has its own input
         else:
             inputs, row = torch.unique(users, return_inverse=True)                  # a user is scored once
         step = max(1, (MAX_TRAINED if learn.training else MAX_SCORES) // learn.data.n_items)
@@ -247,7 +247,7 @@ class FullSoftmax(Objective):
         self.loss = losses.mean()
 
     def _in_pieces(self, inputs: Tensor, row: Tensor, items: Tensor, step: int) -> tuple[Tensor, ...]:
-        """`_rows` of `step` inputs at a time, whose scores are made again when their gradient is asked for."""
+        """`_rows` of `step` inputs at a time, whose scores are made again for the gradient."""
         order = torch.argsort(row, stable=True)
         begins = torch.arange(0, len(inputs), step, device=row.device)
         ends = torch.searchsorted(row[order], begins + step)
@@ -265,7 +265,7 @@ class FullSoftmax(Objective):
         scores = entries_at(logits, row, items)
         total = rows_at((logits / self.temperature).masked_fill(never, -math.inf).logsumexp(1), row)
         wanted = scores / self.temperature
-        return scores, torch.where(never[items], torch.logaddexp(total, wanted), total) - wanted    # a cold one counts
+        return scores, torch.where(never[items], torch.logaddexp(total, wanted), total) - wanted    # cold ones count
 
     def get_loss(self) -> None:
         self.learn.loss = self.loss
@@ -275,14 +275,14 @@ class FullSoftmax(Objective):
 
 
 def _check_crosses(of: Objective, model: nn.Module) -> None:
-    """Raises Unsupported for a model that cannot score all pairs of a batch at once."""
+    """Raise Unsupported for a model that cannot score all pairs of a batch at once."""
     if not (asked := as_collab(model)).crosses:
         raise asked.lacks(f"has no cross(users, items), which {of} needs; take loss_func='sampled_softmax'")
 
 
 def _softmax(of: Objective, scores: Tensor, items: Tensor, hidden: Tensor | None, draws: float | None) -> Tensor:
-    """Mean over `items` of -log softmax over what can be drawn, without the `hidden` rest of a history. The item itself
-    is in the sum once; the others are too or, where the number of `draws` is not corrected for, as often as drawn."""
+    """Mean over `items` of -log softmax over the items that can be drawn, without the `hidden` rest of a history. The
+    item itself counts once; so do the others or, where `draws` are not corrected for, as often as they are drawn."""
     q, own = of.negatives.q, scores[items]
     logits = scores.masked_fill(q == 0, -math.inf) if draws is None else scores + (draws * q).log().to(scores)
     if hidden is None:

@@ -1,6 +1,6 @@
 """Recipes: for each model's name its class, how it is built from data, and the settings that train it well.
 
-What there is to know of a model by its name stands here: `collab_learner`, the command line and its help read it."""
+`collab_learner`, the command line and its help take all that they know of a named model from here."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from ..models.two_tower import TwoTower
 Options = dict[str, Any]
 """The arguments of a model's class, or of an objective's, by name."""
 
-DATA = ("n_users", "n_items", "interactions")       # arguments that the data decide
+DATA = ("n_users", "n_items", "interactions")       # arguments taken from the data
 SHARED = ("n_factors", "y_range")                   # arguments of `collab_learner` itself
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a recipe builds a model from: the data, and what `collab_learner` was given. `y_range` is None where scores
-    only rank, and `mean` the training mean, moved inside the range where it lies at its end."""
+    """The input of a recipe: the data, and arguments of `collab_learner`. `y_range` is None where scores only rank, and
+    `mean` the training mean, moved inside the range where it lies at its end."""
 
     data: CollabDataBunch
     n_factors: int
@@ -56,8 +56,8 @@ class Context:
 @dataclass(frozen=True)
 class Recipe:
     """How a model is built and trained. `lr` and `wd` are for batches of 64, and were chosen on validation parts of
-    MovieLens-100K's u1 training rows; `bs` and `epochs` are what the command line takes. `reads` are the sides whose
-    features the model sees, and `needs_features` says that it cannot do without."""
+    MovieLens-100K's u1 training rows; `bs` and `epochs` are the command line's defaults. `reads` are the sides whose
+    features the model reads, and `needs_features` whether it requires them."""
 
     name: str
     model: type[CollabModel]
@@ -86,8 +86,8 @@ class Recipe:
         return argument in inspect.signature(self.model).parameters
 
     def build(self, context: Context, options: Options) -> CollabModel:
-        """The model for these data, with `options` of its class before the recipe's. Raises TypeError for one that the
-        class does not have."""
+        """Build the model for these data; `options` of its class override the recipe's. Raises TypeError for one that
+        the class does not have."""
         allowed = [name for name in inspect.signature(self.model).parameters if name not in (*DATA, *SHARED)]
         for name in options:
             if name not in allowed:
@@ -107,7 +107,7 @@ OWN = Recipe("own", CollabModel, lambda c: {}, "a model of your own", lr=5e-3)
 
 def recipe(name: str, model: type[CollabModel], about: str, **settings: Any,
            ) -> Callable[[Callable[[Context], Options]], Callable[[Context], Options]]:
-    """Register the recipe of `model` under a name. What is decorated gives the options that it is built with."""
+    """Register the recipe of `model` under a name. The decorated function returns the options to build it with."""
     def register(options: Callable[[Context], Options]) -> Callable[[Context], Options]:
         RECIPES[name] = Recipe(name, model, options, about, **settings)
         return options
@@ -115,14 +115,14 @@ def recipe(name: str, model: type[CollabModel], about: str, **settings: Any,
 
 
 def recipe_named(name: str) -> Recipe:
-    """Raises ValueError for a name that no model has."""
+    """The recipe of that name. Raises ValueError for an unknown one."""
     if name not in RECIPES:
-        raise ValueError(f"model {name!r} is not one of {', '.join(RECIPES)}; a module of your own is passed as it is")
+        raise ValueError(f"model {name!r} is not one of {', '.join(RECIPES)}; instead of a name, you can pass a module")
     return RECIPES[name]
 
 
 def recipe_of(model: CollabModel, ranks: bool) -> Recipe:
-    """The first recipe of the model's class, or of the nearest it derives from, among those that rank if it does."""
+    """The first recipe of the model's class, or of its nearest base with one; rather one that ranks if `ranks`."""
     for cls in type(model).__mro__:
         own = [recipe for recipe in RECIPES.values() if recipe.model is cls]
         if own:
@@ -217,6 +217,6 @@ def known(features: Features | None) -> Known | None:
 
 
 def times_rate(bs: int, lr: float, wd: float) -> float:
-    """By how much the rates for batches of 64 grow for batches of `bs`: sqrt(bs / 64) (the square-root rule: Malladi et
-    al. 2022), until a step's decay, lr * wd, would be more than the whole weight."""
+    """The factor from rates for batches of 64 to those for batches of `bs`: sqrt(bs / 64) (the square-root rule:
+    Malladi et al. 2022), until a step's decay, lr * wd, would be more than the whole weight."""
     return math.sqrt(min(bs / 64, 1 / (lr * wd) if wd else math.inf))

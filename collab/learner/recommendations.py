@@ -1,4 +1,4 @@
-"""Ids in, rows out, and back: what recommendations and predictions are made of. Functions of a learner."""
+"""Ids to rows, and rows to tables, for predictions and recommendations: functions of a learner."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def pairs_of(learn: CollabLearner, user: Ids, item: Ids, unknown: str) -> tuple[
     """The rows of users and of items, equally many. Raises ValueError where they cannot be paired."""
     users, items = rows_of(learn, learn.data.users, user, unknown), rows_of(learn, learn.data.items, item, unknown)
     if len(users) != len(items) and 1 not in (len(users), len(items)):
-        raise ValueError(f"{len(users)} users and {len(items)} items cannot be paired; give as many, or one")
+        raise ValueError(f"{len(users)} users and {len(items)} items cannot be paired; give equally many, or one")
     return torch.broadcast_tensors(users, items)
 
 
 def names_of(learn: CollabLearner, vocab: Vocab) -> Vocab | Catalogue:
-    """What finds the rows of ids; of items by their titles too."""
+    """The lookup of rows by ids, and of items by titles too."""
     return learn.data.catalogue if vocab is learn.data.items else vocab
 
 
@@ -54,7 +54,7 @@ def pool_of(learn: CollabLearner, among: Hashable | Iterable[Hashable], without:
 
 def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, pool: Tensor, *, n: int,
               seen: Ragged | None = None, seen_by: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """`top_k` of the pool, as the learner is now; fewer than `n` columns where the pool is smaller."""
+    """`top_k` of the pool; fewer than `n` columns where the pool is smaller."""
     check_k(n)
     n = min(n, max(len(pool), 1))
     return learn.looking(lambda: top_k(scores(), rows, pool.to(learn.device), n, seen, seen_by))
@@ -87,7 +87,7 @@ def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings:
 
 
 def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor) -> pd.DataFrame:
-    """What `top_k` found as a table: rank, id, title (of items, where known), score."""
+    """The result of `top_k` as a table: rank, id, title (of items, where known), score."""
     here = found >= 0
     rank = torch.arange(1, found.shape[1] + 1).expand_as(found)[here].numpy()
     table = pd.DataFrame({"rank": rank, vocab.name: vocab.decode(found[here].numpy())})
@@ -95,6 +95,6 @@ def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor) ->
 
 
 def titled(learn: CollabLearner, table: pd.DataFrame) -> pd.DataFrame:
-    """A table with a column item, and the titles of these."""
+    """Add titles, where known, to a table with a column item."""
     titles = learn.data.titles(table["item"])
     return table if titles is None else Table(table.assign(title=titles))

@@ -1,4 +1,4 @@
-"""What a file keeps of how a learner was trained, and the names of what it cannot keep."""
+"""A learner's settings as a file keeps them, and the names of those it cannot keep."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 LOSSES: dict[str, Loss] = {"mse": mse, "mae": mae, "huber": huber}
-DEFAULTS: dict[str, Loss] = {"preference": preference_error, "none": no_loss}   # of models that are not trained by them
+DEFAULTS: dict[str, Loss] = {"preference": preference_error, "none": no_loss}   # of models that are not trained
 TERMS: dict[str, type[FactorTerm]] = {term.name: term for term in (L2, Gravity)}
 STANDARD = frozenset(("Seeded", "EpochStart", "Scores", "Recorder", "Progress", "AverageUnknown", "MeanYardstick",
                       "Sweeps", "Threads", "RankingMetrics"))
-"""The classes of callbacks that a learner has by itself, or that mean nothing without a validation part."""
+"""The classes of callbacks that a learner adds by itself, or that do nothing without a validation part."""
 
 
 def default_loss(model: CollabModel) -> Loss:
-    """The loss that a model is trained with where none is given, and no objective is."""
+    """The loss of a model where neither a loss nor an objective is given."""
     if model.default_loss == "cross_entropy":
         return RatingCrossEntropy(model.rating_levels().tolist())
     return {**LOSSES, **DEFAULTS}.get(model.default_loss, mse)
 
 
 def settings_of(learn: CollabLearner) -> Config:
-    """What `load_learner` makes a learner with: rates, seed, loss, objective and terms as JSON values, and in "lost"
-    the names of what is neither data nor collab's own."""
+    """The settings that `load_learner` makes a learner with: rates, seed, loss, objective and loss terms as JSON
+    values, and in "lost" the names of what a file cannot keep."""
     terms = loss_terms_of(learn.cbs).values()
     settings: Config = {
         "lr": per_group(learn.opt, learn.lr) if isinstance(learn.lr, slice) else learn.lr, "wd": learn.wd,
@@ -56,23 +56,23 @@ def settings_of(learn: CollabLearner) -> Config:
 
 
 def training_cbs(learn: CollabLearner) -> list[Callback]:
-    """Callbacks that train another learner as this one is: by its objective, its terms, with its threads."""
+    """Callbacks that train another learner like this one: with its objective, loss terms and threads."""
     objective, terms = learn.objective, loss_terms_of(learn.cbs).values()
     return [*([] if objective is None else [type(objective)(**objective.config)]),
             *([LossTerms(*terms)] if terms else []), *(Threads(cb.n) for cb in learn.cbs if isinstance(cb, Threads))]
 
 
 def added_cbs(learn: CollabLearner) -> list[str]:
-    """The class names of callbacks that somebody added, objectives and terms aside."""
+    """The class names of callbacks that were added, objectives and loss terms aside."""
     return [type(cb).__name__ for cb in learn.cbs
             if not isinstance(cb, (LossTerms, Objective)) and type(cb).__name__ not in STANDARD]
 
 
 def _lost(learn: CollabLearner) -> list[str]:
-    """In words, what a file does not keep, and what was not kept by the one that the learner came from."""
+    """What a file cannot keep, and what the file that the learner came from did not keep, in words."""
     own = [] if _is_known(learn.loss_func) or learn.objective is not None else [f"the loss {name_of(learn.loss_func)}"]
     own += [] if learn.opt_func is adamw else [f"opt_func {name_of(learn.opt_func)}"]
-    own += [f"the term {name!r}" for name, term in loss_terms_of(learn.cbs).items() if not _is_data(term)]
+    own += [f"the loss term {name!r}" for name, term in loss_terms_of(learn.cbs).items() if not _is_data(term)]
     own += [f"the metric {m.name}" for m in learn.scores.metrics if type(m) not in (RMSE, MAE)]
     own += [f"the callback {name}" for name in added_cbs(learn)]
     if learn.objective is not None and objective_name(learn.objective) is None:

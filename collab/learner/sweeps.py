@@ -18,27 +18,26 @@ NO_RATES = ("is solved, not trained step by step: it has no lr and no wd to set,
 
 
 class Sweeps(Callback):
-    """Takes the place of a training step: the training part is one batch, and what is done with it is one sweep over
-    all rows.
+    """Replace the training step by a sweep: the training part is one batch, and its step one sweep over all rows.
 
     `train_loss` is the model's objective divided by the number of training ratings. Ctrl-C leaves the weights of the
-    last whole sweep. Whatever schedules a learning rate has nothing to act on: Unsupported, before the fit."""
+    last whole sweep. A schedule of the learning rate raises Unsupported before the fit."""
 
     order = Order.SWEEPS
     in_eval = True        # a range test is refused too
 
     def __init__(self) -> None:
-        self.prepared: Any = None       # the training rows as the model wants them, while a fit runs
+        self.prepared: Any = None       # the model's arranged training rows, during a fit
 
     @property
     def model(self) -> SolvedModel:
-        return cast(SolvedModel, self.learn.model)      # the learner has this callback for no other
+        return cast(SolvedModel, self.learn.model)      # learners add this callback for no other
 
     def before_fit(self) -> None:
         scheduled = any(isinstance(cb, ParamScheduler | RangeTest) for cb in self.learn.run.cbs)
         if scheduled or any(group["lr"] or group["weight_decay"] for group in self.learn.opt.param_groups):
             raise self.model.lacks(NO_RATES)
-        self.prepared = None            # of a fit that was cut off
+        self.prepared = None            # left by an interrupted fit
 
     def before_train(self) -> None:
         self.learn.batches = [self.learn.data.train.tensors]        # all rows are one batch

@@ -1,4 +1,4 @@
-"""Row 0 of every table of ids, and the rows of cold ids: the average of the rows that were trained."""
+"""Keep row 0 of every table of ids, and the rows of cold ids, at the average of the trained rows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 class AverageUnknown(Callback):
-    """Keeps row 0 of every user and item embedding at the average of the trained rows, also when the weights that are
-    validated or kept are an average or an earlier epoch's."""
+    """Keep row 0 of every user and item embedding at the average of the trained rows, also when averaged or earlier
+    weights are validated or kept."""
 
     order = Order.AVERAGE_UNKNOWN
     learn: CollabLearner

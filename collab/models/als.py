@@ -1,4 +1,4 @@
-"""ALS: matrix factorisation by alternating least squares, of ratings or of what was chosen at all."""
+"""ALS: matrix factorisation by alternating least squares, of ratings or of implicit choices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MEAN_WEIGHT = 7.0       # alpha times the mean rating
 
 @dataclass(frozen=True)
 class Arranged:
-    """Training rows as both halves of a sweep want them. Memory: some 17 bytes per rating."""
+    """Training rows arranged for both halves of a sweep. Memory: some 17 bytes per rating."""
 
     n: int                      # ratings; of an implicit model, rated pairs
     mean: float
@@ -36,31 +36,31 @@ class Arranged:
 class ALS(SolvedModel):
     """Factors x_u, y_i that minimise one of two objectives, user by user and item by item in closed form.
 
-    `implicit` (Hu, Koren, Volinsky 2008, eqs. 3-5): what was rated is preferred (p = 1) with confidence
-    c = 1 + alpha r, and everything else is not (p = 0) with confidence 1. Over all pairs
+    `implicit` (Hu, Koren, Volinsky 2008, eqs. 3-5): a rated item is preferred (p = 1) with confidence
+    c = 1 + alpha r, every other item is not (p = 0) with confidence 1. Over all pairs
 
         sum_ui c_ui (p_ui - x_u . y_i)^2 + reg (sum_u n_u^nu |x_u|^2 + sum_i n_i^nu |y_i|^2)
 
     where n_u, n_i are numbers of ratings and nu = `reg_power`: 0 in the paper, here by default 0.2 (a positive one is
     due to Rendle et al. 2021, "Revisiting the performance of iALS"). `alpha` is by default 7 over the mean rating, so
-    that a click weighs as an average rating does. These and `reg` were chosen on validation parts of MovieLens-100K,
-    and should be for other data. The equations of a user are
+    that a click weighs as much as an average rating. These and `reg` were chosen on validation parts of MovieLens-100K;
+    choose them anew for other data. The equations of a user are
     (Y'Y + Y' diag(alpha r) Y + reg n_u^nu I) x_u = Y' (1 + alpha r), the diagonal and the right side over rated items:
-    Y'Y is made once for all users. A pair that is rated twice counts with the sum, one that is rated 0 not at all.
+    Y'Y is computed once for all users. A pair rated twice counts with the sum, a pair rated 0 does not count.
 
     Not `implicit` (Zhou et al. 2008, with biases): score = mu + b_u + b_i + p_u . q_i over the rated pairs only,
 
         sum (r - score)^2 + reg (sum_u n_u^nu (s |p_u|^2 + b_u^2) + sum_i n_i^nu (s |q_i|^2 + b_i^2))
 
     with nu = 1 by default, mu the mean and s the deviation of the ratings (`spread`), so that ratings on another scale
-    give the same predictions on that scale: with r = mu + s t it is s^2 times the same sum for t and factors and biases
-    of t, p = s^1/2 p_t and b = s b_t, which are what is solved. [p_u, b_u] is solved at once against rows [q_i, 1].
+    give the same predictions on that scale: with r = mu + s t it is s^2 times the same sum for t, where p = s^1/2 p_t
+    and b = s b_t; p_t and b_t are solved for. [p_u, b_u] is solved jointly against rows [q_i, 1].
 
-    A sweep goes over the items and then the users, with the normal equations of histories of like length summed by
-    batched products. By default they are solved by `cg_steps` = 3 steps of conjugate gradients from where the sweep
-    before ended (Takács, Pilászy, Tikk 2011); with cg_steps=0 exactly, by Cholesky. Either way the objective never
+    A sweep goes over the items and then the users, with the normal equations of histories of similar length summed by
+    batched products. By default they are solved by `cg_steps` = 3 steps of conjugate gradients from the previous
+    solution (Takács, Pilászy, Tikk 2011); with cg_steps=0 exactly, by Cholesky. Either way the objective never
     rises. On 75,000 ratings of MovieLens-100K (32 factors, alpha 5, reg 30, nu 0) the steps take half as long as the
-    factorisation and the objective comes as low: after one sweep 538,000 against 537,600, after 15 both 260,800.
+    factorisation and the objective gets as low: after one sweep 538,000 against 537,600, after 15 both 260,800.
     `solve_user` is always exact.
 
     `u_weight` (n_users, n_factors), `i_weight`, and without `implicit` `u_bias` (n_users, 1), `i_bias` and `mu` hold
@@ -120,7 +120,7 @@ class ALS(SolvedModel):
             if none := pairs - len(pair):
                 warn(f"{none:,} of {pairs:,} pairs have a strength of 0, and count as not chosen; leave out their "
                      "rows, or take ratings on a scale with ALS(..., implicit=False)")
-            if self.config["alpha"] is None:        # kept, for people who are folded in
+            if self.config["alpha"] is None:        # kept for folding in new users
                 self.alpha = self.config["alpha"] = MEAN_WEIGHT / ratings.double().mean().item()
         mean = ratings.double().mean().to(ratings)
         if not self.implicit:
@@ -146,13 +146,13 @@ class ALS(SolvedModel):
             self.mu.fill_(prepared.mean)
 
     def solve_user(self, items: Tensor, ratings: Tensor) -> Tensor:
-        """The vector of somebody new from the rows they rated, shape (n,): x_u (n_factors,); without `implicit` it is
-        [p_u, b_u] (n_factors + 1,). The equations are those of the users of a sweep, solved exactly."""
+        """The vector of a new user from the rows they rated, shape (n,): x_u (n_factors,) or, without `implicit`,
+        [p_u, b_u] (n_factors + 1,). Solves the equations of a sweep's users, exactly."""
         return self.solve_users(torch.ones_like(items), items, ratings, 2)[1]
 
     @torch.no_grad()
     def solve_users(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Tensor:
-        """`solve_user` for rows 1 to n_users - 1 of new people, (n_users, width); zeros for whoever rated nothing."""
+        """`solve_user` for rows 1 to n_users - 1 of new users: (n_users, width), zeros for users without ratings."""
         weight = self.i_weight.weight
         users, items, ratings = users.to(weight.device), items.to(weight.device), ratings.to(weight)
         check_rows(users, items, ratings, n_users, len(weight))
@@ -192,12 +192,12 @@ class ALS(SolvedModel):
 
     @torch.no_grad()
     def loss(self, prepared: Arranged) -> float:
-        """The whole objective, summed in float64; that of all pairs through Gram matrices, never users x items."""
+        """The whole objective, in float64; the sum over all pairs uses Gram matrices, never users x items."""
         users, items = (_known(self._table(side)).double() for side in "ui")
         total = ((users.T @ users) * (items.T @ items)).sum() if self.implicit else users.new_zeros(())
         design, offset = self._design(items)
         if not self.implicit:
-            offset = offset + (self.mu.double() - prepared.mean) / self.spread      # before a first sweep mu is no mean
+            offset = offset + (self.mu.double() - prepared.mean) / self.spread      # mu is 0 before a sweep
         for block in prepared.by_user:
             for _, columns, values in _pieces(block, self._width):
                 score = (gather(columns, design) @ users[block.rows][..., None]).squeeze(-1)
@@ -218,13 +218,13 @@ class ALS(SolvedModel):
         return self.u_weight.embedding_dim + (not self.implicit)
 
     def _table(self, side: str) -> Tensor:
-        """The factors of one side and, without `implicit`, the bias in a last column, both of standardised ratings."""
+        """The factors of one side and, without `implicit`, the bias in a last column, both for standardised ratings."""
         weight = getattr(self, f"{side}_weight").weight
         return weight if self.implicit else torch.cat([weight / self.spread.sqrt(),
                                                        getattr(self, f"{side}_bias").weight / self.spread], 1)
 
     def _in_ratings(self, table: Tensor) -> Tensor:
-        """What `_table` gives, in units of the ratings."""
+        """The result of `_table` in units of the ratings."""
         return table if self.implicit else torch.cat([table[:, :-1] * self.spread.sqrt(),
                                                       table[:, -1:] * self.spread], 1)
 
@@ -233,8 +233,8 @@ class ALS(SolvedModel):
 
     @torch.no_grad()
     def _take_spread(self, ratings: Tensor) -> None:
-        """Go over to the deviation of these ratings (1 where they are all equal), the standardised weights being what
-        they were, those that training begins with too."""
+        """Set `spread` to the deviation of these ratings (1 where they are all equal), and rescale the weights so that
+        the standardised ones stay the same."""
         spread = ratings.double().std(correction=0)
         spread = torch.where(spread > 1e-6 * ratings.abs().max(), spread, 1.0).to(self.spread)
         for name, factor in (("weight", (spread / self.spread).sqrt()), ("bias", spread / self.spread)):
@@ -246,15 +246,15 @@ class ALS(SolvedModel):
         return self.reg * block.counts ** self.reg_power
 
     def _design(self, known: Tensor) -> tuple[Tensor, Tensor]:
-        """What the factors of the other side are solved against, and what is subtracted from the ratings before."""
+        """The design matrix for the other side's factors, and the offsets to subtract from the ratings first."""
         if self.implicit:
             return known, known.new_zeros(len(known))
         ones = torch.ones_like(known[:, :1])
-        ones[0] = 0.0           # row 0 fills up short histories, and must add nothing
+        ones[0] = 0.0           # row 0 pads short histories, and must add nothing
         return torch.cat([known[:, :-1], ones], 1), known[:, -1]
 
     def _solved(self, blocks: list[Block], other: Tensor, n_rows: int, before: Tensor | None = None) -> Tensor:
-        """One side with the `other` one fixed: exactly, or by steps that begin at `before`; zeros where there are no
+        """Solve one side with the `other` fixed: exactly, or by steps that begin at `before`; zeros where there are no
         ratings, and the average in row 0."""
         known = _known(other)
         design, offset = self._design(known)
@@ -309,7 +309,7 @@ def conjugate_gradients(left: Tensor, right: Tensor, start: Tensor, steps: int) 
     x = start
     residual = right - (left @ x[..., None]).squeeze(-1)
     direction, size = residual, residual.square().sum(1, keepdim=True)
-    tiny = torch.finfo(left.dtype).tiny         # a system that is solved stays as it is: 0 / tiny
+    tiny = torch.finfo(left.dtype).tiny         # a solved system does not change: 0 / tiny
     for _ in range(steps):
         image = (left @ direction[..., None]).squeeze(-1)
         length = size / (direction * image).sum(1, keepdim=True).clamp(min=tiny)
@@ -334,22 +334,23 @@ def _groups(blocks: list[Block], width: int) -> Iterator[list[Block]]:
 
 
 def _known(table: Tensor) -> Tensor:
-    """The table without its row 0: nobody rated what is unknown."""
+    """The table with row 0 zeroed: the unknown row has no ratings."""
     known = table.clone()
     known[0] = 0.0
     return known
 
 
 def _pieces(block: Block, width: int) -> Iterator[tuple[bool, Tensor, Tensor]]:
-    """(whether it is the first, columns, values) of a block that is cut where a single long history would take more
-    than MAX_NUMBERS numbers."""
+    """The pieces of a block, (whether it is the first, columns, values), cut where a single long history would take
+    more than MAX_NUMBERS numbers."""
     step = max(1, MAX_NUMBERS // (width * len(block.rows)))
     for k, (columns, values) in enumerate(zip(block.columns.split(step, dim=1), block.values.split(step, dim=1))):
         yield not k, columns, values
 
 
 def _strengths(pair: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor]:
-    """Sorted pairs, each once, with the sum of its ratings, those above 0."""
+    """Sorted pairs, each once with the sum of its ratings, where that is above 0. Raises ValueError for negative
+    ratings."""
     if (negative := ratings < 0).any():
         raise ValueError(f"{int(negative.sum())} of {len(ratings)} ratings are negative (such as "
                          f"{ratings[negative][0].item():g}); implicit=True takes counts or strengths of interest, at "

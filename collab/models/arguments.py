@@ -1,4 +1,4 @@
-"""What an object is built again from: the name of its class and the arguments that it was given."""
+"""How to build an object again: the name of its class and the arguments that it was given."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def recording(init: Callable[..., None]) -> Callable[..., None]:
-    """`__init__` that keeps its arguments as `config`, those of the outermost class; `interactions` are data."""
+    """Make `__init__` keep the outermost class' arguments as `config`, without `interactions`, which are data."""
     signature = inspect.signature(init)
     kinds = {name: p.kind for name, p in signature.parameters.items()}
 
@@ -22,11 +22,11 @@ def recording(init: Callable[..., None]) -> Callable[..., None]:
             try:
                 bound = signature.bind(self, *args, **kwargs)
             except TypeError:
-                return init(self, *args, **kwargs)      # which says what is missing in its own words
+                return init(self, *args, **kwargs)      # raises Python's own error
             bound.apply_defaults()
             for name, value in list(bound.arguments.items())[1:]:
                 if kinds[name] is inspect.Parameter.VAR_POSITIONAL:
-                    whole = not value                   # the class that they are passed on to has names for them
+                    whole = not value                   # the class that receives them names them
                 elif kinds[name] is inspect.Parameter.VAR_KEYWORD:
                     given |= value
                 elif name != "interactions":
@@ -40,5 +40,5 @@ def recording(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def class_name(cls: type) -> str:
-    """The name of a class in files: that of collab's own, others with their module."""
+    """The name of a class in files: bare for collab's own, with the module for others."""
     return cls.__name__ if cls.__module__.startswith("collab.") else f"{cls.__module__}.{cls.__qualname__}"

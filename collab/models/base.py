@@ -1,4 +1,4 @@
-"""CollabModel: all that a model may be asked, with an answer for whatever it does not say itself."""
+"""CollabModel: everything a model may be asked, with a default answer to each."""
 
 from __future__ import annotations
 
@@ -27,50 +27,50 @@ Scorer = Callable[[Tensor, Tensor], Tensor]
 Group = dict[str, Any]
 """A parameter group: its name, params, and decay."""
 
-MAX_PAIRS = 1 << 16     # pairs that are scored one by one at a time: a model's layers may be wide
+MAX_PAIRS = 1 << 16     # pairs per forward pass, scored one by one: a model's layers may be wide
 TABLES = {("user", "weight"): "u_weight", ("item", "weight"): "i_weight",
           ("user", "bias"): "u_bias", ("item", "bias"): "i_bias"}
-SCORING = ("cross", "scorer", "logits", "dot_form", "score_new", "with_users")      # what `forward` decides
-NO_USERS = ("cannot take in users: it has no table of vectors that are theirs alone; use recommend(ratings=...) for "
-            "one of them, or train again")
+SCORING = ("cross", "scorer", "logits", "dot_form", "score_new", "with_users")      # methods that depend on `forward`
+NO_USERS = ("cannot add users: it has no table of vectors for users alone; use recommend(ratings=...) for one of them, "
+            "or train again")
 
 
 class Unsupported(DataError, TypeError):
-    """A model was asked for something that it does not have: the message names the model and what it lacks."""
+    """A model was asked for something it does not support: the message names the model and what it lacks."""
 
 
 class CollabModel(nn.Module):
-    """A model of users and items: int64 rows of shape (bs,) on both sides in, one output per pair out.
+    """A model of users and items: int64 rows of both, shape (bs,), to one output per pair.
 
-    A subclass defines `forward`, and whatever else below is true of it. Row 0 of each side is the unknown user or item.
-    Embeddings called `u_weight`, `i_weight` (rows, n_factors), `u_bias` and `i_bias` (rows, 1) are taken for factors
-    and biases. What a subclass leaves out raises `Unsupported`, and so does what it inherits but no longer holds: where
-    it defines `forward` anew, the inherited methods of SCORING are those of this class.
+    A subclass defines `forward` and overrides what else it supports; the rest raises `Unsupported`. Row 0 of each side
+    is the unknown user or item. Embeddings called `u_weight`, `i_weight` (rows, n_factors), `u_bias` and `i_bias`
+    (rows, 1) are taken for factors and biases. A subclass that redefines `forward` does not inherit the methods in
+    SCORING, which may no longer hold, but gets the defaults of this class.
 
-    `config` holds the arguments that build the model again, and is recorded when it is built, without `interactions`.
-    A model whose arguments are JSON values is loaded from a file by the name of its class, once that is imported."""
+    `config` holds the arguments that rebuild the model, recorded at construction, without `interactions`. A model
+    whose arguments are JSON values is loaded from a file by its class name, once the class is imported."""
 
     registry: ClassVar[dict[str, type[CollabModel]]] = {}
 
     config: Config
     ranks: bool = False
-    """Whether scores only put items in an order; otherwise they are ratings."""
+    """Whether scores only order items; otherwise they are ratings."""
     classes: bool = False
     """Whether the output is logits over the levels of ratings, (bs, C)."""
     default_loss: str = "mse"
-    """The loss or objective that trains it where none is given, by its name in `collab.learner`."""
+    """The name in `collab.learner` of the loss or objective used when none is given."""
     solved: bool = False
     """Whether its weights solve equations (see `SolvedModel`); otherwise they are trained step by step."""
     n_sweeps: int = 0
-    """In how many sweeps it is solved where it is not said; 1 for a model that one sweep solves, 0 for others."""
+    """The default number of sweeps: 1 for a model that one sweep solves, 0 for a model that is not solved."""
     made_of_trained: bool = False
-    """Whether it consists of models that were trained by themselves."""
+    """Whether it combines models that were trained separately."""
     unknown_row: bool = False
-    """Whether row 0 and the rows of cold ids are the model's own; otherwise they are set to the average."""
+    """Whether the model sets row 0 and the rows of cold ids itself; otherwise they are set to the average."""
     same_input: bool = True
     """Whether in training a user's input is the same in every row of a batch."""
     leave_out: bool = False
-    """Whether in training the item of a row is left out of that row's input."""
+    """Whether training leaves the item of a row out of that row's input."""
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
@@ -90,8 +90,8 @@ class CollabModel(nn.Module):
         super().__setattr__(name, value)
 
     def stored_config(self) -> Config | None:
-        """What a file holds of `config`; None where the model cannot be built from it: its class is not importable by
-        name, or its arguments are not JSON values."""
+        """`config` as a file stores it; None where it cannot rebuild the model, since the class cannot be imported by
+        name or the arguments are not JSON values."""
         try:
             json.dumps(self.config, default=plain_value)
         except TypeError:
@@ -100,17 +100,17 @@ class CollabModel(nn.Module):
 
     @property
     def kind(self) -> str:
-        """The class, as messages name it."""
+        """The class name that messages use."""
         return type(self).__name__
 
     def lacks(self, what: str) -> Unsupported:
-        """The error that says what the model does not have."""
+        """An error that names the model and what it lacks."""
         return Unsupported(f"{self.kind} {what}")
 
     # Scores ------------------------------------------------------------------------------------------------------
 
     def to_scores(self, output: Tensor) -> Tensor:
-        """What people see, (bs,), of what the loss sees: of a classifier's logits, the expected rating."""
+        """The scores (bs,) of an output: the output itself or, for a classifier's logits, the expected rating."""
         return output
 
     def scores(self, users: Tensor, items: Tensor) -> Tensor:
@@ -130,11 +130,11 @@ class CollabModel(nn.Module):
 
     @property
     def crosses(self) -> bool:
-        """Whether it has a `cross`."""
+        """Whether the model defines `cross`."""
         return type(self).cross is not CollabModel.cross
 
     def scorer(self) -> Scorer:
-        """What scores every pair, for as long as the weights stay as they are: what can be computed once is."""
+        """A function that scores every pair while the weights do not change; shared work is done once, here."""
         return self.cross if self.crosses else self._pair_by_pair
 
     def _pair_by_pair(self, users: Tensor, items: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class CollabModel(nn.Module):
 
     def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
         """The scores of all items, (n_items,), for a new user who rated the rows `items` (n,) with `ratings` (n,)."""
-        raise self.lacks("takes no new users: its score is not a product of a user and an item, and it has no "
+        raise self.lacks("cannot score new users: its score is not a product of a user and an item, and it has no "
                          "score_new(items, ratings); train again with their ratings")
 
     def probabilities(self, users: Tensor, items: Tensor) -> Tensor:
@@ -156,8 +156,8 @@ class CollabModel(nn.Module):
         raise self.lacks("gives scores, not probabilities; train a classifier: collab_learner(data, 'classifier')")
 
     def rating_levels(self) -> Tensor:
-        """The C levels of a classifier, ascending."""
-        raise self.lacks("has no levels of ratings: it is not a classifier")
+        """The C rating levels of a classifier, ascending."""
+        raise self.lacks("has no rating levels: it is not a classifier")
 
     # What was learned --------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class CollabModel(nn.Module):
         return None
 
     def similarity(self, side: Side) -> Scorer:
-        """How alike rows of a side are: by default the cosine of their factors."""
+        """A function that scores how similar rows of a side are: by default, the cosine of their factors."""
         return cosines(self.factors(side).detach())
 
     # Data and training -------------------------------------------------------------------------------------------
@@ -195,12 +195,12 @@ class CollabModel(nn.Module):
 
     @property
     def multiplies_all(self) -> bool:
-        """Whether every batch costs what all training ratings cost."""
+        """Whether a batch costs as much as all training ratings."""
         return False
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
-        """The parameters with one row per user, and those with one row per item, whose rows of unknown and of cold ids
-        are set to the average of the trained ones. By default, the embeddings that `forward` looks rows up in."""
+        """The parameters with one row per user, and those with one row per item; their rows of unknown and cold ids are
+        set to the average of the trained rows. By default, the embeddings in which `forward` looks rows up."""
         return looked_up(self)
 
     def param_groups(self) -> list[Group]:
@@ -209,21 +209,21 @@ class CollabModel(nn.Module):
 
     def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
                    solved: Callable[[], Tensor]) -> CollabModel:
-        """A model that also knows the users in `interactions`: row u of the new one is row `kept[u]` of this one. The
-        rows `fresh` are new or have rated more: `solved()` gives their [p, b], (len(fresh), width)."""
+        """A model that also knows the users in `interactions`: its user row u is row `kept[u]` of this one, except for
+        the rows `fresh`, which are new or have rated more: `solved()` gives their [p, b], (len(fresh), width)."""
         raise self.lacks(NO_USERS)
 
     @property
     def takes_users(self) -> bool:
-        """Whether it has `with_users`."""
+        """Whether the model defines `with_users`."""
         return type(self).with_users is not CollabModel.with_users
 
 
 class PlainModel(CollabModel):
-    """A module from (users, items) to scores that is not a `CollabModel`, wrapped for the length of a call.
+    """A module from (users, items) to scores that is not a `CollabModel`, wrapped for one call.
 
-    Methods under the names of earlier versions (`cross`, `dot_form`, `fold_in`, `id_tables`, `predicts_ratings`) still
-    count, with a DeprecationWarning: derive from `CollabModel` and define what takes their place."""
+    Methods named as in earlier versions (`cross`, `dot_form`, `fold_in`, `id_tables`, `predicts_ratings`) still work,
+    with a DeprecationWarning: derive from `CollabModel` and define their replacements."""
 
     def __init__(self, module: nn.Module):
         super().__init__()
@@ -272,7 +272,7 @@ class PlainModel(CollabModel):
         return looked_up(self.module)
 
     def _method(self, name: str, new: str | None) -> Callable[..., Any] | None:
-        """What the module's class, not one of its layers, defines under that name."""
+        """The method of that name, where the module's class defines one; a layer of that name is ignored."""
         if not inspect.isfunction(inspect.getattr_static(type(self.module), name, None)):
             return None
         if new is not None:
@@ -281,9 +281,9 @@ class PlainModel(CollabModel):
 
 
 def as_collab(model: nn.Module) -> CollabModel:
-    """The model itself, or a plain module wrapped for the length of a call. Raises TypeError for something else."""
+    """Return the model itself, or a plain module wrapped for one call. Raises TypeError for anything else."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"the model must be an nn.Module that has been built, got {model!r}")
+        raise TypeError(f"the model must be an nn.Module instance, got {model!r}")
     return model if isinstance(model, CollabModel) else PlainModel(model)
 
 
@@ -295,8 +295,8 @@ def named_tables(model: nn.Module, *kinds: str) -> dict[Side, list[Tensor]]:
 
 @torch.no_grad()
 def looked_up(model: nn.Module) -> dict[Side, list[Tensor]]:
-    """The weights of the embeddings whose input is the users, and of those whose input is the items, seen by scoring
-    two pairs of rows, 1 and 0 and the other way round. None where that fails: a fit will say why."""
+    """The weights of the embeddings whose input is the users, and of those whose input is the items, found by
+    scoring the pairs of rows (1, 0) and (0, 1). Empty where that fails: a fit will say why."""
     seen: list[dict[nn.Embedding, Tensor]] = []
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     tables = [m for m in model.modules() if isinstance(m, nn.Embedding)]
@@ -326,7 +326,7 @@ def _note(inputs: dict[nn.Embedding, Tensor], table: nn.Embedding, args: tuple[T
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the length of a `with`; nothing is set in a model that is in it."""
+    """Evaluation mode inside a `with`; a model that is already in it is not touched."""
     training = [module for module in model.modules() if module.training]
     try:
         for module in training:

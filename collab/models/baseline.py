@@ -1,4 +1,4 @@
-"""What a model must beat: the mean rating, the mean with damped biases, and the most popular items."""
+"""Baselines to beat: the mean rating, the mean with damped biases, and the most popular items."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class BiasBaseline(CollabModel):
 
 
 class MostPopular(CollabModel):
-    """score = the item's number of ratings, the same for everybody; `counts` by item row, shape (n_items,)."""
+    """score = the item's number of ratings, the same for every user; `counts` by item row, shape (n_items,)."""
 
     ranks = True
     counts: Tensor

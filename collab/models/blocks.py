@@ -1,4 +1,4 @@
-"""Blocks: the rated rows of many users (or items) as padded tables, for equations that are solved side by side."""
+"""Blocks: the rated rows of many users (or items) as padded tables, for equations that are solved in batches."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 from ..ragged import Ragged
 
-MAX_NUMBERS = 1 << 20       # factors that are gathered at a time: 4 MiB, which a cache holds
-SPREAD = 1.15               # the longest history of a block is at most so many times the shortest
+MAX_NUMBERS = 1 << 20       # factors gathered at a time: 4 MiB, which fit a cache
+SPREAD = 1.15               # the longest history of a block over its shortest, at most
 
 
 class Block(NamedTuple):
-    """B rows that have histories of nearly one length, the longest of length L."""
+    """B rows with histories of similar length, the longest of length L."""
 
     rows: Tensor            # (B,) int64: whose histories these are
-    columns: Tensor         # (B, L) int32: what they rated, padded with 0, the unknown row
+    columns: Tensor         # (B, L) int32: the rows they rated, padded with 0, the unknown row
     values: Tensor          # (B, L) float: the ratings, padded with 0
     counts: Tensor          # (B,) float: the lengths before padding
 

@@ -1,7 +1,7 @@
 """Ratings as classes: a softmax over the distinct ratings.
 
-(users, items), int64 rows of shape (bs,), to logits (bs, C), one per level; `to_scores` makes them
-expected ratings (bs,)."""
+Rows (users, items), int64 of shape (bs,), give logits (bs, C), one per level; `to_scores` makes them expected ratings
+(bs,)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ class RatingClassifier(CollabModel):
 
     `levels` are the C distinct ratings, ascending. `u_weight`, `i_weight` (k factors) and `u_bias`, `i_bias` (C biases)
     and `u_shift`, `i_shift` (1) are embeddings, `class_bias` a (C,) and `class_weight` w (C, k) parameters. z_c lies
-    along the scale, from -2 for the lowest level to 2 for the highest, so that a shift, which no decay pulls at, moves
-    all ratings up or down, and the biases are left with what is particular to a level. w_c starts as z_c for every
-    factor: a factor begins as a taste for high or low ratings.
-    `counts` (C,) are the training ratings on each level: with them the softmax starts at their shares, without at
-    equal ones. `drop` is the dropout on the products p_u * q_i.
-    Raises ValueError for fewer than two levels, levels that do not rise, or counts other than one a level, positive."""
+    along the scale, from -2 for the lowest level to 2 for the highest, so that a shift, which has no weight decay,
+    moves all ratings up or down, and the biases hold what is particular to a level. w_c starts as z_c for every factor:
+    a factor begins as a taste for high or low ratings.
+    `counts` (C,) are the numbers of training ratings on each level: the softmax starts at their shares, or without them
+    at equal ones. `drop` is the dropout on the products p_u * q_i.
+    Raises ValueError for fewer than two levels, levels that do not ascend, or counts that are not one positive number
+    per level."""
 
     classes = True
     default_loss = "cross_entropy"
@@ -42,7 +43,7 @@ class RatingClassifier(CollabModel):
             raise ValueError(f"levels must be at least two ratings, ascending, got {levels}")
         counts = tuple(map(float, [1.0] * len(levels) if counts is None else counts))
         if len(counts) != len(levels) or min(counts) <= 0:
-            raise ValueError(f"counts must be {len(levels)} positive numbers, one a level, got {counts}")
+            raise ValueError(f"counts must be {len(levels)} positive numbers, one per level, got {counts}")
         self.config |= {"levels": levels, "counts": counts}
         self.register_buffer("levels", torch.tensor(levels))
         self.u_weight, self.u_bias = embedding(n_users, n_factors), embedding(n_users, len(levels))
@@ -57,7 +58,7 @@ class RatingClassifier(CollabModel):
         return named_tables(self, "weight", "bias", "shift")
 
     def param_groups(self) -> list[Group]:
-        """Factors, which get all of the weight decay; biases, which get a fifth of it; what gets none."""
+        """Factors with all of the weight decay, biases with a fifth of it, and parameters without any."""
         return [{"name": "factors", "params": [self.u_weight.weight, self.i_weight.weight]},
                 {"name": "biases", "params": [self.u_bias.weight, self.i_bias.weight], "decay": 0.2},
                 {"name": "shifts", "params": [self.u_shift.weight, self.i_shift.weight, self.class_bias,
@@ -79,8 +80,8 @@ class RatingClassifier(CollabModel):
         return self(users, items).softmax(1)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
-        """The expected rating of every pair, (len(users), len(items)): one matrix product a class, and a softmax that
-        is summed up class by class, so that memory does not grow with factors or classes."""
+        """The expected rating of every pair, (len(users), len(items)): one matrix product per class, and a softmax
+        that is accumulated class by class, so that memory does not grow with factors or classes."""
         p, q = self.u_weight(users), self.i_weight(items)
         u_bias, i_bias = self._biases(users, False) + self.class_bias, self._biases(items, True)
         logits = (products(p * w, q) + u_bias[:, c:c + 1] + i_bias[:, c] for c, w in enumerate(self.class_weight))

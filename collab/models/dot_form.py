@@ -29,13 +29,13 @@ class DotForm(NamedTuple):
         return self.users[0] if self.u_bias is None else torch.cat([self.users[0], self.u_bias[:1]])
 
     def item_vectors(self) -> Tensor:
-        """[q_i, b_i + mu, 1], or q_i alone: what a query is multiplied with, (n_items, width)."""
+        """The vectors [q_i, b_i + mu, 1], or q_i alone, that queries are multiplied with: (n_items, width)."""
         if self.i_bias is None:
             return self.items
         return torch.cat([self.items, self.i_bias[:, None] + self.mu, torch.ones_like(self.i_bias[:, None])], 1)
 
     def queries(self, solved: Tensor) -> Tensor:
-        """[p, 1, b] of vectors [p, b] (m, n_factors + 1), or p as it is: (m, width)."""
+        """The queries [p, 1, b] of vectors [p, b] (m, n_factors + 1), or p unchanged: (m, width)."""
         if self.u_bias is None:
             return solved
         return torch.cat([solved[:, :-1], torch.ones_like(solved[:, :1]), solved[:, -1:]], 1)

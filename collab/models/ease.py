@@ -20,19 +20,19 @@ from .base import CollabModel, Scorer, Side
 from .kept_rows import MAX_NUMBERS, KeptRows
 from .solved import SolvedModel, check_rows
 
-MAX_ITEMS = 50_000          # at some 30 bytes a pair of items, 75 GB while it is solved
+MAX_ITEMS = 50_000          # at some 30 bytes per pair of items, 75 GB while solving
 
 
 @contextmanager
 def _room_for(n_items: int) -> Iterator[None]:
-    """Raises ValueError where memory is too small, in place of torch's error about bytes."""
+    """Raise ValueError where memory is too small, in place of torch's allocation error."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search("memory|alloc", str(error)):
             raise
         raise ValueError(f"EASE over {n_items:,} items needs some {30 * n_items ** 2 / 1e9:,.0f} GB while it is solved "
-                         f"({4 * n_items ** 2 / 1e9:,.0f} GB after), more than this machine has to give; leave out "
+                         f"({4 * n_items ** 2 / 1e9:,.0f} GB after), more than this machine has; leave out "
                          "rarely rated items, or take ALS, which has no table of n_items^2") from None
 
 
@@ -50,17 +50,17 @@ class EASE(SolvedModel):
         sum_u w_u |x_u - x_u B|^2 + reg |B|^2 + p / (1 - p) sum_j g_j |B_j|^2
 
     (Steck 2019, "Embarrassingly shallow autoencoders for sparse data", eqs. 1 and 8). With G = sum_u w_u x_u x_u' and
-    P = (G + reg I + p / (1 - p) diag(G))^-1 it is B = I - P diag(1 / diag(P)). x_uj is 1 where the user rated j;
-    `implicit` False takes the rating in its place.
+    P = (G + reg I + p / (1 - p) diag(G))^-1 it is B = I - P diag(1 / diag(P)). x_uj is 1 where the user rated j
+    or, with `implicit` False, the rating.
 
-    `dropout` is p, the share of a history that is left out at random, on average over all ways to do so (Steck 2020,
+    `dropout` is p, the share of a history that is left out at random, averaged over all ways to do so (Steck 2020,
     "Autoencoders that don't overfit towards the identity", eq. 6); g_j = G_jj. w_u = n_u^-`user_power`, scaled to a
-    mean of 1 over ratings, lets users with long histories count less a rating. With both at 0 it is EASE as published.
+    mean of 1 over ratings, gives the ratings of long histories less weight. With both at 0 it is EASE as published.
 
     `weight` (n_items, n_items) is B transposed: row i holds what each item of a history adds to the score of item i.
     Memory is 4 n_items^2 bytes, and some 8 times that while solving, in float64; above 50,000 items, or where memory
     is too small for fewer, ValueError is raised. `set_interactions` keeps the histories that users are scored from;
-    row 0, the unknown user, has the average history, and so have users without ratings."""
+    row 0, the unknown user, and users without ratings have the average history."""
 
     def __init__(self, n_items: int, reg: float = 300.0, dropout: float = 0.0, user_power: float = 0.0,
                  implicit: bool = True):
@@ -78,7 +78,7 @@ class EASE(SolvedModel):
         self.histories = KeptRows()
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
-        """Row i of the weights is that of item i."""
+        """The weights, whose row i is that of item i."""
         return {"item": [self.weight]}
 
     # Scores ------------------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ class EASE(SolvedModel):
         parts = [torch.zeros(0, len(items), device=self.weight.device)]
         for some in users.split(max(1, MAX_NUMBERS // len(self.weight))):
             histories = self.histories.rows.dense(self._or_average(some), len(self.weight))
-            rated = torch.nonzero(histories.any(0))[:, 0]       # of a single user few columns are, of many users all
+            rated = torch.nonzero(histories.any(0))[:, 0]       # few columns for a single user, all for many
             few = len(rated) <= len(self.weight) // 8
             parts.append(products(histories[:, rated], self.weight[:, rated], items) if few else
                          products(histories, self.weight, items))
@@ -118,9 +118,9 @@ class EASE(SolvedModel):
 
     @_in_memory
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
-        """G = X' diag(w) X of rows and ratings of shape (n,), (n_items, n_items) float64, in bounded further memory.
+        """G = X' diag(w) X of rows and ratings of shape (n,), (n_items, n_items) float64, in bounded extra memory.
 
-        Raises ValueError for rows that the model does not have. The histories are kept too, see `set_interactions`."""
+        Raises ValueError for rows that the model does not have. Keeps the histories, see `set_interactions`."""
         users, items, ratings = users.to(self.weight.device), items.to(self.weight.device), ratings.to(self.weight)
         check_rows(users, items, ratings, int(users.max()) + 1 if len(users) else 0, len(self.weight))
         n_users, n_items = int(users.max()) + 1, len(self.weight)
@@ -145,7 +145,7 @@ class EASE(SolvedModel):
     @_in_memory
     @torch.no_grad()
     def sweep(self, prepared: Tensor) -> None:
-        """Solve for the weights, which are replaced at the end."""
+        """Solve for the weights, and replace them at the end."""
         ridged = prepared[1:, 1:].clone()
         ridged.diagonal().add_(self._ridge(prepared)[1:])
         factor, info = torch.linalg.cholesky_ex(ridged)
@@ -176,7 +176,7 @@ class EASE(SolvedModel):
         return (fit + (self._ridge(prepared)[1:, None] * b.square()).sum()).item()
 
     def set_interactions(self, interactions: Interactions) -> None:
-        """Keep the histories of users 1 to n_users - 1; they are not part of the state dict, as they are the data."""
+        """Keep the histories of users 1 to n_users - 1: data, not part of the state dict."""
         users, items, ratings = (t.to(self.weight.device) for t in interactions[:3])
         histories = self._histories_of(users, items, ratings.to(self.weight), interactions.n_users)
         self.histories.keep(histories.averaged(len(self.weight)))
@@ -187,9 +187,9 @@ class EASE(SolvedModel):
         return self.reg + self.dropout / (1 - self.dropout) * gram.diagonal()
 
     def _or_average(self, users: Tensor) -> Tensor:
-        """The rows of histories of `users`: row 0, the average one, for those without ratings."""
+        """The rows of `users` in the histories: row 0, the average one, for users without ratings."""
         return torch.where(self.histories.rows.lengths(users) > 0, users, 0)
 
     def _histories_of(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Ragged:
-        """x, a row per user: every pair once, by item; one that comes twice has the sum of its ratings."""
+        """x, one row per user: every pair once, by item; a repeated pair has the sum of its ratings."""
         return Ragged.unique(users, items, None if self.implicit else ratings, n_users, len(self.weight))

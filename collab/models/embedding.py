@@ -21,7 +21,7 @@ from .layers import Range, dots, embedding, inverse_sigmoid_range, rows_of, sigm
 class EmbeddingDot(CollabModel):
     """score = p_u . q_i  (Koren, Bell, Volinsky 2009, eq. 1). `u_weight` (n_users, n_factors), `i_weight` alike.
 
-    `init_std` is the deviation of the normal distribution (cut off at two of them) that both begin with."""
+    `init_std` is the initial deviation of both (normal, truncated at two deviations)."""
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, init_std: float = 0.01):
         super().__init__()
@@ -50,8 +50,8 @@ class EmbeddingDotBias(CollabModel):
 
     `mean` sets where mu starts: at the mean rating, so that the biases are deviations from it and weight decay
     pulls a score towards the mean, not towards the middle of the range. Without it mu starts at 0. `init_std` is the
-    deviation that the factors begin with; that of the biases is 0.01. With `unknown_row`, row 0 and the rows of cold
-    ids are its own, as they are in one that `merge_dot_models` made of others, and no averages of the rest.
+    initial deviation of the factors; that of the biases is 0.01. With `unknown_row`, row 0 and the rows of cold ids are
+    the model's own, as in some that `merge_dot_models` makes, not averages of the rest.
     `u_weight`, `i_weight`, `u_bias`, `i_bias` are embeddings; `mu` is a scalar parameter."""
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, y_range: Range | None = None,
@@ -92,9 +92,8 @@ class EmbeddingDotBias(CollabModel):
 
 
 def with_user_rows(model: CollabModel, n_users: int, kept: Tensor, fresh: Tensor, solved: Tensor) -> CollabModel:
-    """A model of the same class with `n_users` rows of users: row u of its tables of users is row `kept[u]` of the
-    model's, but for the rows `fresh`, which are `solved`: factors and then the bias, (len(fresh), width). Everything
-    else is the model's."""
+    """A copy of the model with `n_users` rows of users: row u is the model's row `kept[u]`, but the rows `fresh`
+    are `solved`: factors, then the bias, (len(fresh), width)."""
     state = model.state_dict()
     with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
         made = type(model)(**{**model.config, "n_users": n_users})

@@ -1,4 +1,4 @@
-"""Several models as one: the mean of their scores, or, for products, one model of all their factors."""
+"""Ensembles: the mean of several models' scores, or dot models merged into one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .svdpp import SVDpp
 
 
 class Ensemble(CollabModel):
-    """score = mean over the members of their scores: rows of users and items (bs,) in, (bs,) out.
+    """The mean of the members' scores: rows of users and items (bs,) in, (bs,) out.
 
-    Of classifiers (`classes` is True) it is a classifier too: P = mean of the members' P (a linear opinion pool), given
-    as logits log P (bs, C), and its expected rating is the mean of theirs.
+    An ensemble of classifiers is a classifier (`classes` is True): P = mean of the members' P (a linear opinion pool),
+    given as logits log P (bs, C), and its expected rating is the mean of theirs.
     Raises ValueError for no models, or models of different numbers of users or items, or different levels."""
 
     made_of_trained = True
@@ -36,12 +36,12 @@ class Ensemble(CollabModel):
 
     @property
     def parts(self) -> list[CollabModel]:
-        """The members as models that can be asked."""
+        """The members as `CollabModel`s."""
         return [as_collab(member) for member in self.members]
 
     @property
     def config(self) -> Config:         # type: ignore[override]
-        """The members' classes and configurations, and the sizes that these agree on."""
+        """The members' classes and configurations, and their common sizes."""
         sizes = {key: value for part in self.parts for key, value in part.config.items()
                  if key in ("n_users", "n_items")}
         members = [{"name": class_name(type(m)), "config": as_collab(m).config} for m in self.members]
@@ -81,7 +81,7 @@ class Ensemble(CollabModel):
         return self._mean([part.to_scores(part(users, items)) for part in self.parts], users)
 
     def to_scores(self, output: Tensor) -> Tensor:
-        """The mean rating under the logits of classifiers, (bs,)."""
+        """The expected rating (bs,) of classifiers; otherwise the output itself."""
         return self.parts[0].to_scores(output) if self.classes else output
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
@@ -100,19 +100,20 @@ class Ensemble(CollabModel):
         return self.parts[0].rating_levels() if self.classes else super().rating_levels()
 
     def _mean(self, parts: Sequence[Tensor], users: Tensor) -> Tensor:
-        """The members' scores (m,) or (m, n) of `users` (m,) as one."""
+        """Combine the members' scores, (m,) or (m, n), of `users` (m,)."""
         return _mean(parts)
 
 
 def merge_dot_models(models: Sequence[nn.Module]) -> EmbeddingDot | EmbeddingDotBias:
-    """One model whose score before the sigmoid is the mean of the models' scores before it: since the mean over M of
-    p_m . q_m is the product of the concatenated p_m / sqrt(M) and q_m / sqrt(M), it has the sum of their factors, and
-    the means of their biases and of mu. Without a sigmoid it is their ensemble. `SVDpp` and `HybridNet` without hidden
-    layers, whose sides are constant after training, count as the `EmbeddingDotBias` of these, which keeps their rows of
-    unknown and of cold ids (`unknown_row`).
+    """Merge dot models into one whose score before the sigmoid is the mean of theirs.
 
-    Raises ValueError for no models, ones that are neither all `EmbeddingDot` nor all of these others, or that differ
-    in their range or in their numbers of users or items."""
+    The mean over M models of p_m . q_m is the product of the concatenated p_m / sqrt(M) and q_m / sqrt(M), so that
+    their numbers of factors add up; biases and mu are averaged. Without a sigmoid it equals their `Ensemble`. `SVDpp`
+    and `HybridNet` without hidden layers, whose factors are constant after training, are first made an
+    `EmbeddingDotBias` that keeps their rows of unknown and cold ids (`unknown_row`).
+
+    Raises ValueError for no models, models that are neither all `EmbeddingDot` nor all of the others, or models that
+    differ in range or in numbers of users or items."""
     merged = [_constant(m) for m in models]
     if not merged or type(merged[0]) not in (EmbeddingDot, EmbeddingDotBias) or len({type(m) for m in merged}) > 1:
         raise ValueError("only models that are all EmbeddingDot or all EmbeddingDotBias or SVDpp merge into one, got "
@@ -121,7 +122,7 @@ def merge_dot_models(models: Sequence[nn.Module]) -> EmbeddingDot | EmbeddingDot
     first = merged[0]
     assert isinstance(first, EmbeddingDot | EmbeddingDotBias)
     config = {**first.config, "n_factors": sum(m.config["n_factors"] for m in merged)}
-    if any(m.unknown_row for m in merged):      # the others' are averages as they are
+    if any(m.unknown_row for m in merged):      # the others' are averages anyway
         config["unknown_row"] = True
     with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
         made = type(first)(**config)
@@ -134,7 +135,7 @@ def merge_dot_models(models: Sequence[nn.Module]) -> EmbeddingDot | EmbeddingDot
 
 @torch.no_grad()
 def _constant(model: nn.Module) -> CollabModel:
-    """An SVDpp whose score is a product of its sides, as the EmbeddingDotBias of what these are in evaluation."""
+    """An SVDpp without hidden layers as the EmbeddingDotBias of its factors in evaluation; others unchanged."""
     part = as_collab(model)
     if not isinstance(part, SVDpp) or (form := part.dot_form()) is None:
         return part
@@ -154,7 +155,7 @@ def _mean(parts: Sequence[Tensor]) -> Tensor:
 
 
 def check_same(models: Sequence[CollabModel], *keys: str) -> None:
-    """Raises ValueError where the models' configurations differ in one of the keys."""
+    """Raise ValueError where the models' configurations differ in one of the keys."""
     for key in keys:
         values = [m.config[key] for m in models if key in m.config]
         if any(value != values[0] for value in values):

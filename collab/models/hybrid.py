@@ -1,4 +1,4 @@
-"""HybridNet: users and items by their ids and by what is known of them."""
+"""HybridNet: SVD++ on ids and metadata."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from .layers import Range, embedding, sigmoid_range
 from .svdpp import Half, SVDpp
 
 Known = tuple[Tensor, Tensor, int]      # codes, weights and the number of features: see collab.data.features.Features
-Size = tuple[int, int, int]             # rows, places a row, features
-MAX_CELLS = 1 << 22                     # of rows x features, that are held at a time
+Size = tuple[int, int, int]             # rows, codes per row, features
+MAX_CELLS = 1 << 22                     # in a dense block of rows x features
 
 
 class Metadata(nn.Module):
-    """The weighted sum of the embeddings of a row's features, shape (n, n_out): of a category's, the mean over a bag's,
-    and a direction times each number. What is missing adds nothing. The encoded features are buffers.
+    """The weighted sum of the embeddings of a row's features, shape (n, n_out): a category adds its embedding, a bag
+    the mean of its embeddings, a number its embedding times the number, a missing value nothing. The encoded features
+    are buffers.
 
-    A block of rows times all features is made dense, at most MAX_CELLS at a time; training keeps those of its batch."""
+    Rows are made dense in blocks of at most MAX_CELLS; training keeps those of its batch."""
 
     codes: Tensor
     weights: Tensor
@@ -48,7 +49,7 @@ class HybridNet(SVDpp):
 
     A cold item, without ratings but with metadata, has the id of row 0, no history, and its own metadata; `id_drop`
     trains for that. `users` and `items` are (codes, weights, number of features) of `Features`, or None for a side
-    without. `history` is whether to use the interactions beyond knowing which rows have none."""
+    without. `history`: whether to use the interactions beyond knowing which rows have none."""
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, interactions: tuple[Tensor, ...] | None = None,
                  users: Known | Size | None = None, items: Known | Size | None = None, hidden: Sequence[int] = (),
@@ -89,7 +90,7 @@ class HybridNet(SVDpp):
 
 
 def metadata(known: Known | Size | None, n_out: int) -> Metadata | None:
-    """Of features, or of their size alone, for values that are loaded later."""
+    """The `Metadata` of features, or of their size alone, for values that are loaded later; None for None."""
     if known is None:
         return None
     codes, weights, n = known

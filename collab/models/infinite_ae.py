@@ -1,4 +1,4 @@
-"""InfiniteAE: an autoencoder of infinitely many hidden units, which is a kernel ridge over users, solved at once."""
+"""InfiniteAE: an infinitely wide autoencoder, solved at once as a kernel ridge regression over users."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import Scorer, Side
 from .kept_rows import MAX_NUMBERS, KeptRows
 from .solved import SolvedModel, check_rows
 
-MAX_USERS = 50_000          # at some 40 bytes a pair of users, 100 GB while it is solved
+MAX_USERS = 50_000          # at some 40 bytes per pair of users, 100 GB while solving
 
 
 def neural_tangent(cosine: Tensor, depth: int) -> Tensor:
@@ -39,16 +39,15 @@ class InfiniteAE(SolvedModel):
 
         scores = K (K + reg I)^-1 X,    K_uv = Theta(cosine of x_u and x_v)
 
-    Theta is `neural_tangent` of `depth` hidden layers, and x_ui is 1 where u rated i. For the cosine, an item counts
-    (n_i + 1)^-`item_power`, n_i being its ratings: what everybody has seen says little (0: all count alike).
+    Theta is `neural_tangent` of `depth` hidden layers, and x_ui is 1 where u rated i. In the cosine, an item weighs
+    (n_i + 1)^-`item_power`, n_i being its number of ratings: an item that all users rated says little (0: all alike).
 
-    `weight` (n_users, n_users) is K (K + reg I)^-1: row u holds what each user's history adds to the scores of u, who
-    are the neighbours of u. The unknown user and those without ratings have the average row. Memory is 4 n_users^2
-    bytes, and some 10 times that while solving, in float64; above 50,000 users ValueError is raised.
-    `set_interactions` keeps who rated each item. The defaults were chosen on parts of MovieLens-100K's training
-    rows."""
+    `weight` (n_users, n_users) is K (K + reg I)^-1: row u holds how much each user's history adds to the scores of u.
+    The unknown user and those without ratings have the average row. Memory is 4 n_users^2 bytes, and some 10 times that
+    while solving, in float64; above 50,000 users ValueError is raised. `set_interactions` keeps who rated each item.
+    The defaults were chosen on parts of MovieLens-100K's training rows."""
 
-    unknown_row = True          # and those of cold users: `sweep` makes them
+    unknown_row = True          # with those of cold users, set by `sweep`
 
     def __init__(self, n_users: int, n_items: int, reg: float = 3.0, depth: int = 3, item_power: float = 0.25):
         super().__init__()
@@ -64,7 +63,7 @@ class InfiniteAE(SolvedModel):
             raise ValueError(f"item_power must be a finite number, got {item_power!r}")
         self.reg, self.depth, self.item_power, self.n_items = reg, depth, item_power, n_items
         self.weight = nn.Parameter(torch.zeros(n_users, n_users), requires_grad=False)
-        self.raters = KeptRows()        # a row per item
+        self.raters = KeptRows()        # one row per item
 
     # Scores ------------------------------------------------------------------------------------------------------
 
@@ -76,7 +75,7 @@ class InfiniteAE(SolvedModel):
 
     @torch.no_grad()
     def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
-        """The kernel ridge for somebody new, k (K + reg I)^-1 X: nothing is solved again."""
+        """The kernel ridge of a new user, k (K + reg I)^-1 X, from the weights: nothing is solved again."""
         items = torch.unique(items.to(self.weight.device))
         check_rows(torch.ones_like(items), items, torch.ones(len(items)), 2, self.n_items)
         scale, lengths = self._scale(), self._lengths()
@@ -101,7 +100,7 @@ class InfiniteAE(SolvedModel):
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
         """K of rows and ratings of shape (n,), (n_users, n_users) float64; zeros for users without ratings.
 
-        Raises ValueError for rows that the model does not have. Who rated what is kept too, see `set_interactions`."""
+        Raises ValueError for rows that the model does not have. Keeps the interactions, see `set_interactions`."""
         users, items = users.to(self.weight.device), items.to(self.weight.device)
         n_users = len(self.weight)
         check_rows(users, items, ratings, n_users, self.n_items)
@@ -120,7 +119,7 @@ class InfiniteAE(SolvedModel):
 
     @torch.no_grad()
     def sweep(self, prepared: Tensor) -> None:
-        """Solve for the weights, which are replaced at the end."""
+        """Solve for the weights, and replace them at the end."""
         ridged = prepared.clone()
         ridged.diagonal().add_(self.reg)
         factor, info = torch.linalg.cholesky_ex(ridged)
@@ -146,7 +145,7 @@ class InfiniteAE(SolvedModel):
         return total
 
     def set_interactions(self, interactions: Interactions) -> None:
-        """Keep who rated each item; it is not part of the state dict, as it is the data."""
+        """Keep who rated each item: data, not part of the state dict."""
         users, items = (t.to(self.weight.device) for t in interactions[:2])
         raters = Ragged.unique(items, users, None, self.n_items, interactions.n_users)
         self.raters.keep(raters.averaged(interactions.n_users))
@@ -154,17 +153,17 @@ class InfiniteAE(SolvedModel):
     # Inside ------------------------------------------------------------------------------------------------------
 
     def _summed(self, weights: Tensor, items: Tensor) -> Tensor:
-        """weights (m, n_users) times who rated `items` (n,), (m, n)."""
+        """weights (m, n_users) times the indicators of who rated `items` (n,): (m, n)."""
         step, n_users = max(1, MAX_NUMBERS // len(self.weight)), len(self.weight)
         parts = [products(weights, self.raters.rows.dense(some, n_users)) for some in items.split(step)]
         return torch.cat([torch.zeros(len(weights), 0, device=weights.device), *parts], 1)
 
     def _scale(self) -> Tensor:
-        """What each item counts for in the cosine, float64 (n_items,)."""
+        """The weight of each item in the cosine, float64 (n_items,)."""
         return (self.raters.rows.counts.double() + 1) ** -self.item_power
 
     def _lengths(self) -> Tensor:
-        """|x_u| with the items so scaled, float64 (n_users,); 0 for the unknown user and those without ratings."""
+        """|x_u| with items so weighted, float64 (n_users,); 0 for the unknown user and those without ratings."""
         own = torch.arange(1, self.n_items, device=self.weight.device)
         place, raters = self.raters.rows.pairs(own)
         squares = self._scale()[own[place]].square()

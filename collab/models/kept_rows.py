@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from ..ragged import Ragged
 
-MAX_NUMBERS = 1 << 22       # numbers of a dense block of rows at a time: 16 MiB
+MAX_NUMBERS = 1 << 22       # numbers in a dense block of rows: 16 MiB
 
 
 class KeptRows(nn.Module):
-    """A `Ragged` in buffers: it moves with the model, and as it is data it is not part of the state dict."""
+    """A `Ragged` in buffers: data that move with the model and are not part of the state dict."""
 
     starts: Tensor
     columns: Tensor
@@ -22,11 +22,11 @@ class KeptRows(nn.Module):
         self.keep(Ragged.of(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), None, 1))
 
     def keep(self, rows: Ragged) -> None:
-        """Keep these rows in place of those from before."""
+        """Replace the rows."""
         for name, tensor in rows.tensors().items():
             self.register_buffer(name, tensor, persistent=False)
 
     @property
     def rows(self) -> Ragged:
-        """What is kept."""
+        """The rows as a `Ragged`."""
         return Ragged(self.starts, self.columns, self.values)

@@ -1,4 +1,4 @@
-"""What models are made of: tables, their products, the sigmoid onto a range."""
+"""Parts of models: embedding tables, their products, the sigmoid onto a range."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGE = 1 << 14     # smaller batches always gather the rows of their pairs
 
 
 def embedding(n: int, size: int, std: float = 0.01) -> nn.Embedding:
-    """An embedding table of shape (n, size), drawn from a normal distribution cut off at two deviations."""
+    """An embedding table of shape (n, size), drawn from a normal distribution truncated at two deviations."""
     table = nn.Embedding(n, size)
     nn.init.trunc_normal_(table.weight, std=std, a=-2 * std, b=2 * std)
     return table
@@ -24,27 +24,27 @@ def embedding(n: int, size: int, std: float = 0.01) -> nn.Embedding:
 def dots(u: nn.Embedding, v: nn.Embedding, users: Tensor, items: Tensor) -> Tensor:
     """u_users . v_items of each pair, shape (bs,).
 
-    A batch so large that all n_users x n_items scores take less room than its factors, such as a full batch of ratings
-    that are not too sparse, takes its scores from all of them: one product of matrices is many times faster than
-    gathering rows and adding up their gradients. Both ways agree to rounding."""
+    Where all n_users x n_items scores take less room than the factors of a large batch, such as a full batch of dense
+    ratings, they come from one product of matrices, which is many times faster than gathering rows and adding up their
+    gradients. Both ways agree to rounding."""
     if len(users) >= LARGE and u.num_embeddings * v.num_embeddings <= 2 * u.embedding_dim * len(users):
         return entries_at(u.weight @ v.weight.T, users, items)
     return (u(users) * v(items)).sum(1)
 
 
 def rows_of(table: nn.Embedding, rows: Tensor) -> Tensor:
-    """table(rows), without a copy where the rows are consecutive: all items, in most cases."""
+    """table(rows), without a copy where the rows are consecutive, as all items are."""
     first, n = (int(rows[0]), len(rows)) if len(rows) else (0, 0)
     run = torch.arange(first, first + n, device=rows.device)
     return table.weight[first:first + n] if n and torch.equal(rows, run) else table(rows)
 
 
 def sigmoid_range(x: Tensor, y_range: Range | None) -> Tensor:
-    """Squash x into the open interval y_range; None leaves it as it is."""
+    """Squash x into the open interval y_range; None leaves it unchanged."""
     if y_range is None:
         return x
     low, high = y_range
-    s = torch.sigmoid(x)        # without gradients in place: a table of all scores is large
+    s = torch.sigmoid(x)        # in place without gradients: a table of all scores is large
     return s * (high - low) + low if s.requires_grad else s.mul_(high - low).add_(low)
 
 
@@ -60,7 +60,7 @@ def inverse_sigmoid_range(y: float, y_range: Range | None) -> float:
 
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation (Ioffe and Szegedy 2015). A training batch of a single row, which has no variance, is
-    normalised by the running statistics, and leaves them as they are."""
+    normalised by the running statistics, and leaves them unchanged."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and len(x) == 1:

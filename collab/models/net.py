@@ -23,8 +23,8 @@ class EmbeddingNet(CollabModel):
     `batch_norm`, an activation and dropout, then a linear layer onto the score and a sigmoid onto y_range.
 
     `emb_drop` is the dropout on the embeddings. `drop` is that after the hidden layers: one number for all,
-    or one for each. `activation` is one of the names in ACTIVATIONS, or a class of modules; one with a class of your
-    own is passed to `load_learner`. `init_std` is the deviation that the embeddings begin with.
+    or one for each. `activation` is a name in ACTIVATIONS or an nn.Module class; a model with a class of your own has
+    to be passed to `load_learner`. `init_std` is the initial deviation of the embeddings.
     Raises ValueError where the number of `drop`s differs from that of the layers, or for another activation."""
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, hidden: Sequence[int] = (10,),
@@ -58,8 +58,8 @@ class EmbeddingNet(CollabModel):
         return sigmoid_range(self.layers(x).squeeze(1), self.y_range)
 
     def scorer(self) -> Scorer:
-        """(users (m,), items (n,)) -> scores (m, n) without dropout, float64, with the layers of now. The first layer
-        is a sum over both sides, of which each is computed once a row."""
+        """(users (m,), items (n,)) -> scores (m, n), float64, without dropout, with a copy of the layers. The first
+        layer is a sum over both sides, each of which is computed once per row."""
         layers: Any = copy.deepcopy(self.layers).double().eval()
         first, rest, width = layers[0], layers[1:], self.u_weight.embedding_dim
 
@@ -75,11 +75,11 @@ class EmbeddingNet(CollabModel):
 
 
 def _activation(given: str | type[nn.Module]) -> tuple[str, type[nn.Module]]:
-    """(name, class) of an activation: one of ours, or a class of modules under its own name."""
+    """(name, class) of an activation: one of ACTIVATIONS, or an nn.Module class under its own name."""
     for name, made in ACTIVATIONS.items():
         if given in (name, made):
             return name, made
     if isinstance(given, type) and issubclass(given, nn.Module):
         return given.__name__, given
-    raise ValueError(f"activation {given!r} is not one of {', '.join(ACTIVATIONS)}, nor a class of modules; a learner "
-                     "exported with a class of your own is loaded with load_learner(path, model=EmbeddingNet(...))")
+    raise ValueError(f"activation {given!r} is not one of {', '.join(ACTIVATIONS)}, nor an nn.Module class; load a "
+                     "learner exported with a class of your own with load_learner(path, model=EmbeddingNet(...))")

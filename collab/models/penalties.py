@@ -1,4 +1,4 @@
-"""Terms of a model's factors that are added to a loss."""
+"""Loss terms of a model's factors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .base import Unsupported, as_collab
 
 
 class FactorTerm(ABC):
-    """A term `coeff * value(U, V)` of the factors of known users, U (n_users, n_factors), and known items, V: called
-    with a model, it reads its `factors` of both sides but for row 0, the unknown one. It is added to a loss by
-    `collab_learner(..., loss_terms=[...])` or `LossTerms`.
+    """A loss term `coeff * value(U, V)` of the factors U (n_users, n_factors) of known users and V of known items.
 
-    Raises ValueError for a `coeff` that is negative or not finite; when called, TypeError for a model without them."""
+    Called with a model, it reads the `factors` of both sides without row 0, the unknown one. Add it to a loss with
+    `collab_learner(..., loss_terms=[...])` or `LossTerms`.
+    Raises ValueError for a `coeff` that is negative or not finite; called, TypeError for a model without factors."""
 
     name: str
 
@@ -38,8 +38,8 @@ class FactorTerm(ABC):
         """The term of two tables of factors, before `coeff`."""
 
     def user_form(self, v: Tensor) -> Tensor | None:
-        """M (n_factors, n_factors) such that the term is the mean over users of p_u' M p_u, and what depends on the
-        factors V of known items alone: how people are folded in who were not trained on. None where it is not such."""
+        """M (n_factors, n_factors) such that the term is the mean over users of p_u' M p_u plus a function of V, the
+        factors of known items, alone; used to fold in new users. None where there is no such M."""
         return None
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""RankEnsemble: several models whose scores only rank, as one."""
+"""RankEnsemble: the mean of several models whose scores only rank."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .ensemble import Ensemble
 
 class RankEnsemble(Ensemble):
     """score(u, i) = mean over the members m of (s_m(u, i) - centre_mu) / spread_mu: each user's scores of a member are
-    brought to a mean of 0 and a deviation of 1 over the items before they are added (CombSUM of z-scores: Fox and Shaw
-    1994; Montague and Aslam 2001), so that members on scales of their own have the same say.
+    standardised over the items before they are averaged (CombSUM of z-scores: Fox and Shaw 1994; Montague and Aslam
+    2001), so that members on different scales count equally.
 
-    `centre` and `spread`, (n_members, n_users), are measured once, of members that are trained: they are part of the
-    state, and of no use when the members change. `ensembles.average_learners` makes all this."""
+    `centre` and `spread`, (n_members, n_users), are measured once, on trained members: they are part of the state,
+    and no longer hold when the members change. `average_learners` builds it."""
 
     ranks = True
     centre: Tensor
@@ -26,10 +26,10 @@ class RankEnsemble(Ensemble):
         super().__init__(models)
         self.default_loss = "none"
         if self.classes:
-            raise ValueError("classifiers predict ratings, and their mean is an Ensemble")
+            raise ValueError("classifiers predict ratings; combine them with Ensemble")
         self.register_buffer("centre", torch.zeros(len(models), n_users))
         self.register_buffer("spread", torch.ones(len(models), n_users))
-        self.requires_grad_(True)       # so that a learner has an optimizer to save; there is no loss to train it by
+        self.requires_grad_(True)       # so that a learner has an optimizer to save; no loss trains it
 
     @torch.no_grad()
     def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:

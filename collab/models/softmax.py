@@ -28,16 +28,15 @@ class SoftmaxNet(CollabModel):
 
     e_j (n_factors) is the embedding of item j, m_jk that of its metadata of kind k (genres, years ...). `items` has
     (codes, weights, number of features) for each kind and `dims` its dimensions. O is the table of the e_j itself where
-    the last of `hidden` is n_factors (unless `tied` is False), and a table of its own elsewhere. b begins at the
-    logarithm of the items' counts. The item features are summed over all items once a batch, and histories are
-    multi-hot rows: a batch takes bs x n_items numbers, which the logits take anyway.
+    the last of `hidden` is n_factors (unless `tied` is False), otherwise a table of its own. b starts at the logarithm
+    of the items' counts. The item features are summed over all items once per batch, and histories are multi-hot rows:
+    a batch takes bs x n_items numbers, which the logits take anyway.
 
-    `interactions` are the training part's (user rows, item rows), int64 (n,). One (user, item) pair of a batch is one
-    target: over an epoch, an item of the history chosen at random. With `leave_out` the target is not in its own input,
-    and each row of a batch is a pass of its own; without, `FullSoftmax` makes one pass a user. `drop` is the share of
-    the other items that training leaves out of it at random (Liang et al. 2018, "Variational autoencoders for
-    collaborative filtering", section 2.2), and of 2 in 100 rows it leaves out all, so that an empty history, such as
-    that of the unknown user, gets what is best for somebody of whom nothing is known.
+    `interactions` are the training part's (user rows, item rows), int64 (n,). Each (user, item) pair of a batch is one
+    target. With `leave_out` the target is not in its own input, and each row of a batch is a pass of its own; without,
+    `FullSoftmax` makes one pass per user. `drop` is the share of the other items that training leaves out at random
+    (Liang et al. 2018, "Variational autoencoders for collaborative filtering", section 2.2). In 2 of 100 rows it leaves
+    out all, so that an empty history, such as the unknown user's, gets the best scores for an unknown user.
 
     Reference settings (35 + 3 + 2 dimensions): n_factors=35, dims=(3, 2), hidden=(35,), with Adagrad and bs=200.
     Raises ValueError for another activation, or dims that do not fit items."""
@@ -112,8 +111,8 @@ class SoftmaxNet(CollabModel):
         return x
 
     def bags(self, users: Tensor, targets: Tensor | None = None) -> Tensor:
-        """What of each user's history goes in, as weights of items, (bs, n_items). With the `targets` (bs,) of a batch
-        in training, these and what is dropped are left out."""
+        """The input from each user's history, as weights of items (bs, n_items). With the `targets` (bs,) of a training
+        batch, these and the dropped items are left out."""
         bags = self.histories.rows.dense(users, self.i_in.num_embeddings).to(self.i_bias.weight)
         if targets is not None:
             if self.leave_out:
@@ -126,7 +125,7 @@ class SoftmaxNet(CollabModel):
 
     @torch.no_grad()
     def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
-        """A forward pass over what they chose; how they rated it does not count."""
+        """A forward pass over the chosen items; their ratings do not count."""
         bag = self.i_bias.weight.new_zeros(1, self.i_in.num_embeddings)
         bag[0, items.to(bag.device)] = 1.0
         bag[0, 0] = 0.0

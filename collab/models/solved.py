@@ -1,4 +1,4 @@
-"""SolvedModel: what a model has that is solved, not trained step by step."""
+"""SolvedModel: the interface of models that are solved, not trained step by step."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .base import CollabModel
 
 
 class SolvedModel(CollabModel, ABC):
-    """A model whose weights are the solution of equations. A learner fits any of them in sweeps:
+    """A model whose weights solve equations. A learner fits it in sweeps:
 
     `prepare(users, items, ratings)` checks and arranges the training rows, once per fit; `sweep(prepared)` solves and
-    puts the new weights in at its end, so that an interrupted sweep leaves those from before; `loss(prepared)` is the
+    replaces the weights at its end, so that an interrupted sweep leaves the old ones; `loss(prepared)` is the
     objective, summed over all terms. Rows are int64, 0 being the unknown one, ratings float32, each of shape (n,)."""
 
     solved = True
@@ -43,7 +43,7 @@ class SolvedModel(CollabModel, ABC):
 
 
 def check_rows(users: Tensor, items: Tensor, ratings: Tensor, n_users: int, n_items: int) -> None:
-    """Raises ValueError for rows and ratings that nothing can be solved from."""
+    """Raise ValueError for rows and ratings from which nothing can be solved."""
     if not users.shape == items.shape == ratings.shape or users.dim() != 1:
         raise ValueError(f"users, items and ratings must have one shape (n,), got {tuple(users.shape)}, "
                          f"{tuple(items.shape)} and {tuple(ratings.shape)}")

@@ -19,15 +19,15 @@ Half = tuple[Tensor, Tensor]        # factors (n, n_factors), bias (n,)
 
 
 class SVDpp(CollabModel):
-    """score = range(mu + b_u + b_i + x_u . z_i), where both sides know with whom they occur in the training part:
+    """score = range(mu + b_u + b_i + x_u . z_i), where each side borrows from its partners in the training part:
 
         x_u = p_u + |N(u)|^-1/2 sum_{j in N(u)} y_j        (Koren 2008, eq. 15)
         z_i = q_i + |N(i)|^-1/2 sum_{v in N(i)} w_v        (the same the other way: "flipped", Rendle et al. 2019)
 
     `interactions` are the training part's (user rows, item rows), each int64 (n,). In training a pair does not see
-    itself: j = i and v = u are left out of its own sums, without which the factors learn to recognise it. `drop` is the
-    dropout on the products x_uk z_ik. `id_drop` is the share of users and of items that training takes for unknown, so
-    that row 0 is what is best for somebody of whom nothing is known. Rows without interactions are treated as row 0.
+    itself: j = i and v = u are left out of its own sums, or else the factors learn to recognise it. `drop` is the
+    dropout on the products x_uk z_ik. `id_drop` is the share of users and of items that training treats as unknown,
+    so that row 0 learns the best vector for an unknown user or item. Rows without interactions are treated as row 0.
 
     One batch multiplies the whole interaction matrix with both tables, in validation too: use large batches. After
     training x and z are constant: `factors` gives them as tables, and `scorer` computes their sums once."""
@@ -37,7 +37,7 @@ class SVDpp(CollabModel):
                  history: bool = True):
         super().__init__()
         self.y_range, self.id_drop, self.history = y_range, id_drop, history
-        self.unknown_row = id_drop > 0      # row 0 is trained, and nobody else is to set it
+        self.unknown_row = id_drop > 0      # row 0 is trained, so nothing else may set it
         self.u_weight, self.u_bias = embedding(n_users, n_factors), embedding(n_users, 1)
         self.i_weight, self.i_bias = embedding(n_items, n_factors), embedding(n_items, 1)
         self.mu = nn.Parameter(torch.tensor(0.0 if mean is None else inverse_sigmoid_range(mean, y_range)))
@@ -86,20 +86,20 @@ class SVDpp(CollabModel):
         return self.scorer()(users, items)
 
     def scorer(self) -> Scorer:
-        """The sums over partners are computed here, and only once."""
+        """As in `CollabModel`; the sums over partners are computed once, here."""
         u_sums, i_sums = (self._sums(side) if self.history else None for side in ("u", "i"))
         return lambda users, items: self.cross_score(self.side("u", users, sums=u_sums),
                                                      self.side("i", items, sums=i_sums))
 
     def sides(self, users: Tensor, items: Tensor) -> tuple[Half, Half]:
-        """The two sides of pairs; in training each without the other, and some taken for unknown."""
+        """The two sides of pairs; in training each without the other, and some treated as unknown."""
         if not self.training:
             return self.side("u", users), self.side("i", items)
         return self.side("u", users, items), self.side("i", items, users)
 
     def side(self, side: str, rows: Tensor, own: Tensor | None = None, sums: Tensor | None = None) -> Half:
         """Factors (n, n_factors) and biases (n,) of rows of the side "u" or "i"; `own` are partners to leave out, and
-        `sums` what `_sums` gave, where it is known."""
+        `sums` the result of `_sums`, where it is known."""
         weight, bias = (self.u_weight, self.u_bias) if side == "u" else (self.i_weight, self.i_bias)
         counts = (self.u_partners if side == "u" else self.i_partners).rows.lengths(rows).float()
         known = counts > 0
@@ -139,12 +139,12 @@ class SVDpp(CollabModel):
         n_users, n_items = self.u_weight.num_embeddings, self.i_weight.num_embeddings
         by_user = self.u_partners.rows.csr(n_items, table.dtype)
         by_item = self.i_partners.rows.csr(n_users, table.dtype)
-        with torch.autocast(table.device.type, enabled=False):      # sparse products are not for half precision
+        with torch.autocast(table.device.type, enabled=False):      # sparse products have no half precision
             return _Product.apply(*((by_user, by_item) if side == "u" else (by_item, by_user)), table)
 
 
 class _Product(torch.autograd.Function):
-    """A @ y, whose gradient is A' @ g: both matrices are given, since to transpose one costs more than to multiply."""
+    """A @ y, whose gradient is A' @ g: both matrices are given, since transposing one costs more than multiplying."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, transposed: Tensor, y: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ from .layers import embedding
 
 
 class Tower(nn.Module):
-    """Rows (n,) -> vectors (n, n_factors): the embedding of the id plus that of what is known of it, through a network
-    with the sizes `hidden` (ReLU) where there is one, scaled to length 1 if `normalise`."""
+    """Rows (n,) -> vectors (n, n_factors): the embedding of the id plus that of its metadata, through a ReLU network
+    with the sizes `hidden` where there is one, scaled to length 1 if `normalise`."""
 
     def __init__(self, n_factors: int, n_rows: int, known: Known | Size | None, hidden: Sequence[int], normalise: bool,
                  init_std: float):
@@ -46,8 +46,8 @@ class TwoTower(CollabModel):
       By default the embeddings are the vectors, as in LightFM (Kula 2015).
     - `normalise`: the score is a cosine; train it with a temperature of about 0.05 to 0.1.
 
-    `factors` are the encoded sides: the best items of a user are the nearest rows of one
-    table, which is all that serving needs. Cold ids have the average id and their own metadata."""
+    `factors` are the encoded sides: a user's best items are the nearest rows of one table, which is all that serving
+    needs. Cold ids have the average id embedding and their own metadata."""
 
     default_loss = "softmax"
 
@@ -61,7 +61,7 @@ class TwoTower(CollabModel):
         self.config |= {"users": sizes[0], "items": sizes[1]}
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
-        """The embeddings of ids; those of metadata have other rows."""
+        """The embeddings of ids; those of metadata have one row per feature."""
         return {"user": [self.query.ids.weight], "item": [self.candidate.ids.weight]}
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:

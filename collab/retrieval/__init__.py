@@ -1,1 +1,1 @@
-"""Finding: exact top-k, the index, and the vectors of new people."""
+"""Retrieval: exact top-k, the index, and the vectors of new users."""

@@ -1,13 +1,12 @@
-"""People folded into a model that was trained to rank: what they chose in, the vector that its objective asks for out.
+"""Fold new users into a model that was trained to rank: chosen items in, the vector that the objective asks for out.
 
-With the items frozen, the scores q_i . p + b_i of somebody who chose n items are linear in p, and the objectives (BPR,
-softmax) are convex in scores: there is one best p, where
+With the items frozen, the scores q_i . p + b_i of a user who chose n items are linear in p, and the objectives (BPR,
+softmax) are convex in scores: there is one best p, which minimises
 
     sqrt(n) (mean of the objective over the n rows) + ridge / 2 |p - p_0|^2
 
-is least, p_0 being the average user's; terms that the loss was trained with add p' P p / sqrt(n) (`terms`). The root of
-n is that of `rated`. The objective is exact: where training draws negatives, it is the mean over all that could have
-been drawn."""
+where p_0 is the average user's; loss terms add p' P p / sqrt(n) (see `fold_in_terms`). `fold_in_ratings` explains the
+root of n. The objective is exact: where training draws negatives, it is the mean over all that could be drawn."""
 
 from __future__ import annotations
 
@@ -24,14 +23,14 @@ the m rows; see `Objective.exact_loss`."""
 
 STEPS, TOLERANCE = 100, 1e-6        # of L-BFGS; of the largest entry of the gradient
 MAX_SCORES = 1 << 22                # numbers that an objective compares at a time
-SAMPLE, MAX_HISTORY = 16, 64        # users whose histories choose the ridge, and how long these are
+SAMPLE, MAX_HISTORY = 16, 64        # users whose histories choose the ridge, and the longest of these
 FINEST, WIDEST = 10 ** 0.5, 1e5     # the ridge is found to this factor, between 1 / WIDEST and WIDEST
 
 
 def solve_ranked(form: DotForm, exact_loss: ExactLoss, items: Tensor, ridge: float, tolerance: float = TOLERANCE,
                  pull: Tensor | None = None) -> Tensor:
-    """[p, b] (without biases p) of somebody who chose the rows `items` (n,), float64; b is the average user's, since a
-    bias of theirs changes no order. Found by L-BFGS with a line search that never rises."""
+    """[p, b] (without biases p) of a user who chose the rows `items` (n,), float64; b is the average user's, since a
+    user's bias changes no order. Solved by L-BFGS with a line search that never raises the objective."""
     table, centre = form.items.double(), form.users[0].double()
     offset = table.new_zeros(len(table)) if form.i_bias is None else form.i_bias.double()
     pieces = items.split(max(1, MAX_SCORES // len(table)))
@@ -61,10 +60,10 @@ def solve_ranked(form: DotForm, exact_loss: ExactLoss, items: Tensor, ridge: flo
 
 def choose_ranked_ridge(form: DotForm, exact_loss: ExactLoss, users: Tensor, items: Tensor,
                         pull: Tensor | None = None) -> float:
-    """The ridge with which users who were trained, folded in from their own training rows, come nearest to what
-    training made of them: the least mean squared difference of their scores, apart from what all scores of a user
-    have in common. `users`, `items` (n,) are the training rows; SAMPLE of the users are looked at, evenly spaced among
-    those with up to MAX_HISTORY rows, or with the fewest."""
+    """The ridge with which trained users, folded in from their own training rows, come nearest to their trained
+    vectors: the least mean squared difference of their scores, apart from each user's mean difference. `users`, `items`
+    (n,) are the training rows; the search takes SAMPLE users, evenly spaced among those with up to MAX_HISTORY rows, or
+    with the fewest."""
     known, counts = torch.unique(users, return_counts=True)
     known = known[counts <= max(MAX_HISTORY, int(counts.min()))]
     sample = known[torch.linspace(0, len(known) - 1, min(SAMPLE, len(known)), device=known.device).long()]

@@ -1,14 +1,14 @@
-"""Fold-in: the vectors of people a model was not trained on, solved against its frozen items. Tensors in, tensors out.
+"""Fold in new users: solve their vectors against a model's frozen items. Tensors in, tensors out.
 
-With d_j = [q_j, 1] and w = [p, b], somebody with n ratings r_j gets the w that minimises
+With d_j = [q_j, 1] and w = [p, b], a user with n ratings r_j gets the w that minimises
 
     sum_j (r_j - range(mu + b_j + w . d_j))^2 + sqrt(n) (factor_ridge |p - p_0|^2 + bias_ridge (b - b_0)^2)
 
-where p_0, b_0 are the average user; terms that the loss was trained with add w' P w (`terms`). Without a range this is
-linear: (Q'Q + lambda I) p = Q'r. With a sigmoid it is solved by damped Newton steps; ratings and range are then taken
-on a scale of RANGE, so that a ridge means the same for stars and for percentages. The ridge grows with sqrt(n) because
-Adam divides gradients by their root mean square, which for a row that occurs in n of N batches is as sqrt(n / N), so
-that a decay of the weights pulls as if it were wd sqrt(n) in the sum of squares."""
+where p_0, b_0 are the average user; loss terms add w' P w (see `fold_in_terms`). Without a range this is linear:
+(Q'Q + lambda I) p = Q'r. With a sigmoid it is solved by damped Newton steps; ratings and range are then scaled to
+RANGE, so that a ridge means the same for stars and for percentages. The ridge grows with sqrt(n) because Adam divides
+gradients by their root mean square, which for a row in n of N batches grows as sqrt(n / N), so that weight decay pulls
+as if it were wd sqrt(n) in the sum of squares."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from ..ragged import Ragged
 STEPS, HALVINGS = 50, 40
 TOLERANCE, ROUNDING = 1e-9, 1e-13   # of the gradient, relative to that at the average user; of the objective
 SAMPLE, MAX_HISTORY = 32, 128       # users whose ratings choose the ridge, and ratings of each
-RANGE = 5.0                         # that of stars from 1 to 5, with the half beyond that an automatic one has
+RANGE = 5.0                         # the automatic range of 1 to 5 stars, half a star wider at either end
 FINEST, WIDEST = 10 ** 0.5, 1e4    # the ridge is found to this factor, between 1 / WIDEST and WIDEST
 
 
 class Ridge(NamedTuple):
-    """How strongly a new user is held to the average one: see the module."""
+    """How strongly a new user is pulled to the average one (see the module)."""
 
     factors: float
     bias: float
 
 
 class Problem(NamedTuple):
-    """The ratings of B people at the items' vectors; what is padded has mask 0. All float64."""
+    """The equations of B users, padded to L ratings (mask 0 where padded). All float64."""
 
     design: Tensor      # (B, L, width)
     offset: Tensor      # (B, L): mu + b_j
@@ -47,10 +47,10 @@ class Problem(NamedTuple):
     centre: Tensor      # (width,): the average user
     low: float
     span: float         # of the range; 0 for none
-    pull: Tensor        # (width, width): the terms of the loss
+    pull: Tensor        # (width, width): of the loss terms
 
     def of(self, rows: Tensor) -> Problem:
-        """That of some of the people."""
+        """The equations of some of the users."""
         return Problem(self.design[rows], self.offset[rows], self.ratings[rows], self.mask[rows], self.weight[rows],
                        self.centre, self.low, self.span, self.pull)
 
@@ -64,7 +64,7 @@ class Problem(NamedTuple):
         return self.low + self.span * s, slope, slope * (1 - 2 * s)
 
     def loss(self, w: Tensor) -> Tensor:
-        """The objective of each, (B,)."""
+        """The objective of each user, (B,)."""
         error = (self.scores(w)[0] - self.ratings) * self.mask
         held = (self.weight * (w - self.centre).square()).sum(1)
         return error.square().sum(1) + held + ((w @ self.pull) * w).sum(1)
@@ -76,7 +76,7 @@ class Problem(NamedTuple):
         return (inner[:, None] @ self.design).squeeze(1) + self.weight * (w - self.centre) + w @ self.pull
 
     def step(self, w: Tensor, gradient: Tensor) -> Tensor:
-        """Newton's step; that of Gauss and Newton, which always leads down, where the curvature is not positive."""
+        """The Newton step or, where the curvature is not positive, the Gauss-Newton step, which always descends."""
         score, slope, curve = self.scores(w)
         gauss = self._hessian(slope.square() * self.mask)
         if not self.span:
@@ -96,10 +96,10 @@ class Problem(NamedTuple):
 @torch.no_grad()
 def solve(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int, ridge: Ridge,
           tolerance: float = TOLERANCE, pull: Tensor | None = None) -> Tensor:
-    """[p, b] (without biases p) of `n_users` people from rows and ratings of shape (n,), float64 (n_users, width);
-    `pull` is that of the loss' terms (`pull_of`).
+    """[p, b] (without biases p) of `n_users` users from rows and ratings of shape (n,), float64 (n_users, width);
+    `pull` is that of the loss terms (`pull_of`).
 
-    Who has no ratings is the average user. Exact to a gradient of `tolerance`."""
+    A user without ratings gets the average user's. Exact to a gradient of `tolerance`."""
     solved = form.average.double().repeat(n_users, 1)
     for rows, problem in problems(form, users, items, ratings, n_users, ridge, pull):
         solved[rows] = newton(problem, tolerance)
@@ -108,7 +108,7 @@ def solve(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users:
 
 def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int, ridge: Ridge,
              pull: Tensor | None = None) -> Iterator[tuple[Tensor, Problem]]:
-    """(rows of `users`, their problem), people with histories of like length together."""
+    """Pairs (rows of users, their equations), users with histories of similar length together."""
     centre = form.average.double()
     held = torch.full_like(centre, ridge.factors)
     biased = form.u_bias is not None
@@ -133,8 +133,8 @@ def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_use
 
 
 def newton(problem: Problem, tolerance: float = TOLERANCE) -> Tensor:
-    """The minimum of each person's objective from the average user down, (B, width). A step is halved until it leads
-    down, so that the objective never rises. Who has arrived is not looked at again."""
+    """Minimise each user's objective from the average user down, (B, width). A step is halved until it descends, so
+    that the objective never rises. Converged users are skipped."""
     solved = problem.centre.repeat(len(problem.ratings), 1)
     gradient = problem.gradient(solved)
     left = torch.arange(len(solved), device=solved.device)
@@ -158,13 +158,13 @@ def newton(problem: Problem, tolerance: float = TOLERANCE) -> Tensor:
 
 @torch.no_grad()
 def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, pull: Tensor | None = None) -> Ridge:
-    """The ridge with which users who were trained, folded in from their own training ratings, come nearest to what
-    training made of them: the least mean squared difference of their scores of all items before the range, by steps
-    up and down, of the factors' ridge and the bias' in turn.
+    """The ridge with which trained users, folded in from their own training ratings, come nearest to their trained
+    vectors: the least mean squared difference of their scores of all items before the range, by steps up and down of
+    the factors' ridge and the bias' in turn.
 
-    That is the pull that training itself had (its decay, its early end), however it was trained, and, unlike the error
-    on hidden ratings, it is not too weak because the items have seen those ratings. `users`, `items`, `ratings` are the
-    training rows; SAMPLE of the users are looked at, evenly spaced."""
+    This measures the pull of training itself (its decay, its early end). The error on hidden ratings would choose too
+    weak a ridge, because the items have seen those ratings. `users`, `items`, `ratings` are the training rows; the
+    search takes SAMPLE users, evenly spaced."""
     users, items, ratings = users.cpu(), items.cpu(), ratings.cpu()
     known = torch.unique(users)
     sample = known[torch.linspace(0, len(known) - 1, min(SAMPLE, len(known))).long()]

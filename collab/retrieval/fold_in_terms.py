@@ -1,4 +1,4 @@
-"""What the terms of a loss ask of the vector of somebody new: a quadratic form, which is added to what is solved."""
+"""The loss terms' part in folding in: a quadratic form of a new user's vector."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..models.dot_form import DotForm
 
 
 def pull_of(terms: Mapping[str, object], form: DotForm, n_ratings: int) -> Tensor | None:
-    """P (width, width), float64: w' P w is what the terms add to the sum of squared errors over the ratings of a user
-    w = [p, b]. None without terms.
+    """P (width, width), float64, with which the loss terms add w' P w to the sum of squared errors over the ratings of
+    a user w = [p, b]. None without terms.
 
-    Training adds a term of all n_users to the mean over `n_ratings`. Times n_ratings, with the share p' M p / n_users
-    of each user (`FactorTerm.user_form`), that is n_ratings / n_users p' M p beside the sum over a user's own ratings.
-    Warns of terms that have no such M."""
+    Training adds a term to the mean error over `n_ratings`. A user's share of it is p' M p / n_users
+    (`FactorTerm.user_form`), which is n_ratings / n_users p' M p beside the sum over the user's own ratings.
+    Warns of terms without such an M."""
     known = form.items[1:].double()
     forms = {name: form_of(known) if callable(form_of := getattr(term, "user_form", None)) else None
              for name, term in terms.items()}
     if ignored := [repr(name) for name, m in forms.items() if m is None]:
-        warn(f"somebody new is folded in without {', '.join(ignored)}, which the loss was trained with: only terms "
-             "whose user_form(V) says what they ask of one user, such as L2 and Gravity, are part of that")
+        warn(f"new users are folded in without {', '.join(ignored)}, which the loss was trained with: only loss terms "
+             "with a user_form(V), such as L2 and Gravity, apply to them")
     if not (parts := [m for m in forms.values() if m is not None]):
         return None
     k, width = form.items.shape[1], len(form.average)

@@ -1,4 +1,4 @@
-"""Index: items as vectors and ids, and what is nearest to a query: what is served, without the ratings."""
+"""Index: items as vectors and ids, searched by query vectors and served without the ratings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..numerics import products
 from .topk import check_k, top_k
 
 METHODS = ("exact", "usearch")
-WIDER = 8       # an approximate search asks for so many times as many, and scores them exactly
+WIDER = 8       # an approximate search asks for this many times as many, and scores them exactly
 
 
 class Index:
@@ -32,11 +32,11 @@ class Index:
     `items` (n_items, width) are the vectors by row of the vocab `item_ids`; row 0, the unknown one, is never found.
     `users` (n_users, width) are the queries of known users, row 0 of the average one; None for an index of items
     alone. A model's biases are further dimensions ([q, b_i + mu, 1] times [p, 1, b_u]), so that the order is the
-    model's; its range and the rating scale (`y_range`, `scale`) are applied to the scores that are shown.
+    model's; its range and the rating scale (`y_range`, `scale`) are applied to the reported scores.
 
-    `method` "exact" compares all items; "usearch" walks a graph (HNSW: Malkov and Yashunin 2018) over vectors that a
-    further dimension gives one length (Bachrach et al. 2014), which needs the package usearch, and scores what it
-    finds exactly: what is far down a list may be missing. An index holds no ratings: it does not know who saw what.
+    `method` "exact" compares all items; "usearch" walks a graph (HNSW: Malkov and Yashunin 2018) over vectors that one
+    more dimension makes equally long (Bachrach et al. 2014), and scores what it finds exactly; items far down a list
+    may be missing. It needs the package usearch. An index holds no ratings: it does not know who has seen what.
 
     Raises DataError for another method, ImportError without usearch."""
 
@@ -73,8 +73,8 @@ class Index:
         """The `k` best items for each of `vectors` (m, width), or for one (width,): query (its position), rank, item,
         title (where known), score. Equal scores by the order of ids; fewer than k where no more are left.
 
-        `exclude` holds a list of items, ids or titles, for each query that it must not get; unknown ids exclude
-        nothing. Raises ValueError for vectors of another width, numbers that are none, or another number of lists."""
+        `exclude` holds, for each query, a list of items (ids or titles) to leave out; unknown ids exclude nothing.
+        Raises ValueError for vectors of another width or that are not finite, or another number of lists."""
         queries = torch.as_tensor(vectors).float().cpu()
         queries = queries[None] if queries.dim() == 1 else queries
         if queries.dim() != 2 or queries.shape[1] != self.items.shape[1]:
@@ -101,9 +101,9 @@ class Index:
                   exclude: Hashable | Iterable[Hashable] | Mapping[Hashable, Iterable[Hashable]] = (),
                   unknown: str = "average") -> pd.DataFrame:
         """The `n` best items for a user: rank, item, title, score. For several users (a list, array or Series), one
-        table under another with the column user in front.
+        table below another with the column user in front.
 
-        `exclude` are items, ids or titles, that nobody gets or, as {user: items}, that each does not get; unknown ids
+        `exclude` are items (ids or titles) to leave out for all users or, as {user: items}, for each; unknown ids
         exclude nothing. An unknown user stands for the average one, with a warning, or raises UnknownId with
         unknown="error". Raises DataError for an index without users."""
         if self.users is None or self.user_ids is None:
@@ -123,7 +123,7 @@ class Index:
         return found
 
     def save(self, path: str | Path) -> Path:
-        """Write one safetensors file with vectors, ids and titles, and no rating; whole, or not at all."""
+        """Write one safetensors file with vectors, ids and titles, without ratings; whole, or not at all."""
         users = {} if self.users is None else {"users": self.users}
         config = {"items": self.item_ids.to_state(), "titles": self.titles, "y_range": self.y_range,
                   "users": self.user_ids and self.user_ids.to_state(), "scale": self.scale,
@@ -132,8 +132,8 @@ class Index:
 
     @classmethod
     def load(cls, path: str | Path, method: str | None = None) -> Index:
-        """What `save` wrote: the same answers, to the bit, with the file's `method` unless another is given. Raises
-        FileNotFoundError, or DataError for another file or a damaged one."""
+        """Load what `save` wrote: the same answers, to the bit, with the file's `method` unless another is given.
+        Raises FileNotFoundError, or DataError for another file or a damaged one."""
         tensors, config = read_tensors(path, kind="index")
         with reading(path):
             users, items = config["users"] and Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
@@ -141,7 +141,7 @@ class Index:
             titles, vectors, queries = config["titles"], tensors["items"], tensors.get("users")
             if len(vectors) != len(items) or (titles is not None and len(titles) != len(items) - 1) or (
                     (None if users is None else len(users)) != (None if queries is None else len(queries))):
-                raise DataError(f"{path} is damaged: it has not as many vectors and titles as ids")
+                raise DataError(f"{path} is damaged: it has other numbers of vectors or titles than of ids")
             kind = config["method"]
         return cls(vectors, items, titles, queries, users, y_range, scale, method or kind)
 
@@ -164,12 +164,12 @@ class Index:
 
 
 def _copy(vectors: Tensor) -> Tensor:
-    """Vectors of the index' own: a model whose weights they were may be trained further."""
+    """Copy vectors: the model whose weights they are may be trained further."""
     return vectors.detach().to("cpu", torch.float32, copy=True).contiguous()
 
 
 def _graph(items: Tensor) -> Any:
-    """A graph over the items, all made of one length, so that the nearest by cosine are the largest products."""
+    """A graph over the items, made equally long, so that the nearest by cosine are the largest products."""
     try:
         from usearch.index import Index as Graph
     except ImportError:

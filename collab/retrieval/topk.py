@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..models.base import Scorer, as_collab
 from ..ragged import Ragged
 
-MAX_SCORES = 1 << 22        # scores that are held at a time; with their keys and copies some 200 MiB
-MIN_GROUP = 8               # smaller groups of columns are not worth their while
+MAX_SCORES = 1 << 22        # scores held at a time; with their keys and copies some 200 MiB
+MIN_GROUP = 8               # smaller groups of columns do not pay
 
 CrossScores = Scorer
 
@@ -24,17 +24,16 @@ def cross_scores(model: nn.Module) -> CrossScores:
 
 
 def check_k(k: int) -> None:
-    """Raises ValueError for something else than a whole number from 1 on."""
+    """Raise ValueError for anything but a whole number from 1 on."""
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
         raise ValueError(f"the number of recommendations must be a whole number, at least 1, got {k!r}")
 
 
 def check_exclude(exclude: str | None) -> None:
-    """Raises ValueError for what is neither None nor the name of ratings to leave out."""
+    """Raise ValueError for anything but "known", "train" and None."""
     if exclude is not None and exclude not in ("known", "train"):
-        raise ValueError(f"exclude={exclude!r} is none of 'known' (what a user is known to have rated, held out or "
-                         "not), 'train' (what was trained on) and None (nothing); items that are not to be "
-                         "recommended are without=...")
+        raise ValueError(f"exclude={exclude!r} must be 'known' (what a user is known to have rated, held out or "
+                         "not), 'train' (training ratings) or None (nothing); leave out given items with without=...")
 
 
 @torch.no_grad()
@@ -68,7 +67,7 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen
 def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Ragged | None) -> Tensor:
     scores = scores.float()
     if seen is not None:
-        scores = scores.clone()         # the model may keep what it gave
+        scores = scores.clone()         # the model may keep this tensor
         position, items = seen.pairs(users.cpu())
         place = torch.full((int(torch.cat([block.cpu(), items]).max()) + 1,), -1)       # row -> column of scores
         place[block.cpu()] = torch.arange(len(block))
@@ -100,8 +99,8 @@ def _best(keys: Tensor, k: int) -> Tensor:
 
 
 def _best_keys(scores: Tensor, rows: Tensor, k: int) -> Tensor:
-    """The keys of the k best. Most scores never become keys, which takes ten times as long as finding the best: only
-    where the k-th and the next are equal do their rows decide."""
+    """The keys of the k best. Making keys takes ten times as long as finding the best, so that all scores become keys
+    only where the k-th and the next are equal and rows decide."""
     if k >= scores.shape[1]:
         _check_numbers(scores)
         return _keys(scores, rows)
@@ -114,8 +113,8 @@ def _best_keys(scores: Tensor, rows: Tensor, k: int) -> Tensor:
 
 
 def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """`scores.topk(k)`, many times as fast where there are many columns: these are dealt into groups, of which only
-    the k with the largest maxima can hold any of the k largest. Which of equal scores are found is left open."""
+    """`scores.topk(k)`, many times as fast for many columns: these are dealt into groups, of which only the k with
+    the largest maxima can hold any of the k largest. Which of equal scores are found is left open."""
     n, size = scores.shape[1], math.isqrt(scores.shape[1] // k)
     if size < MIN_GROUP:
         best, place = scores.topk(k, dim=1)

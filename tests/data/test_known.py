@@ -275,7 +275,7 @@ def test_data_that_are_made_of_batches_know_what_these_hold():
 def test_what_names_no_ratings_to_leave_out_is_refused(exclude: Any):
     learn = collab_learner(BUNCH, "dot", n_factors=2)
     for ask in (learn.recommend, learn.recommend_all):
-        with pytest.raises(ValueError, match=f"exclude={exclude!r} is none of 'known' .*, 'train' .* and None"):
+        with pytest.raises(ValueError, match=f"exclude={exclude!r} must be 'known' .*, 'train' .* or None"):
             ask(7, exclude=exclude)
     with pytest.raises(ValueError, match="part='valid' is neither 'known' nor 'train'"):
         learn.rated(7, part="valid")

@@ -82,7 +82,7 @@ def test_a_split_whose_training_rows_are_all_below_the_threshold_is_refused():
 
 
 def test_data_that_were_made_are_not_split_anew_by_position():
-    with pytest.raises(DataError, match="kept no times to split by, and not the order of the table"):
+    with pytest.raises(DataError, match="keep neither times nor the order of the table"):
         cross_validate(lambda data: data, made(AGAIN.drop(index=1), valid_pct=0), [rows_split([0])])
 
 

@@ -291,5 +291,5 @@ def test_data_keep_how_numbers_were_scaled_and_no_times(ratings):
         cross_validate(make, data, folds=kfold(2, seed=0)[:1], fit=lambda learn: None, seed=0)
         assert seen[-1].scaling == scaling == data.item_features.scaling
     assert seen[0].weights.max() > 2 > 1.8 > seen[1].weights.max()     # squares; ranks end at the root of 3
-    with pytest.raises(DataError, match="kept no times"):
+    with pytest.raises(DataError, match="keep neither times"):
         cross_validate(make, data, folds=[leave_last(1)])

@@ -148,7 +148,7 @@ def test_every_number_is_what_plain_python_says(seed: int, k: int, threshold: fl
         patch.setattr(recommend_module, "MAX_SCORES", max_scores)
         patch.setattr(evaluation, "MAX_SCORES", max_scores)
         if not expected:
-            with pytest.raises(ValueError, match="nobody with a relevant item"):
+            with pytest.raises(ValueError, match="no user has a relevant item"):
                 evaluate(learn, **options)
             return
         result = evaluate(learn, **options)
@@ -275,7 +275,7 @@ def test_only_the_items_among_are_ranked_and_relevant():
     pd.testing.assert_frame_equal(some.per_user, evaluate(learn, among=["V"]).per_user)
     with pytest.raises(UnknownId, match="none of the 2 items in among= is known"):
         evaluate(learn, among=["newer", "new"])
-    with pytest.raises(ValueError, match="nobody with a relevant item.*ratings of items not among"):
+    with pytest.raises(ValueError, match="no user has a relevant item.*ratings of items not among"):
         evaluate(learn, among=["X"])
     with pytest.raises(ValueError, match="among other items; evaluate both with the same `among`"):
         compare(result, evaluate(learn, k=2))

@@ -83,7 +83,7 @@ def test_they_are_measured_fold_by_fold():
     assert table["ndcg@5"].tolist() == alone["ndcg@5"].tolist()
 
 
-@pytest.mark.parametrize("k, message", [([], "at least one, got .."), ([5, 5], "that differ"), ([5, 0], "got 0"),
+@pytest.mark.parametrize("k, message", [([], "at least one of them, got .."), ([5, 5], "distinct"), ([5, 0], "got 0"),
                                         ([2.5], "got 2.5"), ("10", "got '10'"), ([True], "got True")])
 def test_numbers_that_make_no_sense_are_refused(learn: CollabLearner, k, message):
     for ask in (lambda: evaluate(learn, k=k), lambda: RankingMetrics(k)):

@@ -392,7 +392,7 @@ def test_a_model_of_other_sizes_is_refused_before_training():
 def test_what_is_no_data_no_model_and_no_name_is_refused():
     with pytest.raises(DataError, match="got DataFrame; make one .*from_df"):
         collab_learner(synthetic(5, 5, 10).ratings)
-    with pytest.raises(TypeError, match="has been built"):
+    with pytest.raises(TypeError, match="must be an nn.Module instance"):
         collab_learner(small(), EmbeddingDot)
     with pytest.raises(ValueError, match="'svd' is not one of dot_bias, dot, net"):
         collab_learner(small(), "svd")

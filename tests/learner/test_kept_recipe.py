@@ -86,7 +86,7 @@ def test_one_warning_names_all_that_a_file_does_not_hold(data, tmp_path):
     with pytest.warns(CollabWarning) as said:
         loaded = load_learner(path, device="cpu")
     assert len(said) == 1 and str(said[0].message).startswith(
-        f"{path} does not hold the loss mse, opt_func SGD, the term 'spread', the metric bias, the callback Early")
+        f"{path} does not hold the loss mse, opt_func SGD, the loss term 'spread', the metric bias, the callback Early")
     assert loaded.loss_func is not mse and loaded.loss_func(torch.zeros(1), torch.tensor([2.0])) == 4
     with pytest.warns(CollabWarning, match="the loss mse, opt_func SGD"):       # what was lost once stays lost
         load_learner(loaded.export(tmp_path / "again"), device="cpu")

@@ -235,7 +235,7 @@ def test_the_softmaxes_find_the_shares_of_items_that_everybody_chooses_from(obje
 def test_a_network_with_an_input_a_row_is_trained_by_the_full_softmax_alone(planted: CollabDataBunch):
     for loss in ("bpr", "softmax", "sampled_softmax"):
         net = SoftmaxNet(4, planted.n_users, planted.n_items, planted.train.tensors[:2])
-        with pytest.raises(TypeError, match="SoftmaxNet leaves things out of the input of each row"):
+        with pytest.raises(TypeError, match="SoftmaxNet leaves items out of each row's input"):
             collab_learner(planted, net, loss_func=loss).fit(1)
 
 

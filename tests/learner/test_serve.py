@@ -205,7 +205,7 @@ def test_unknown_users_among_all_are_the_average_one_or_refused(learn: CollabLea
 
 def test_asking_for_nobody_says_what_to_give(learn: CollabLearner):
     for ask in (lambda: learn.recommend(), lambda: learn.predict(), lambda: learn.predict(item=3)):
-        with pytest.raises(DataError, match="give a user, or the ratings= of somebody new"):
+        with pytest.raises(DataError, match="give a user, or the ratings= of a new one"):
             ask()
     for ask in (lambda: learn.predict(7), lambda: learn.predict(ratings={1: 4.0})):
         with pytest.raises(DataError, match="give an item"):

@@ -121,7 +121,7 @@ def test_it_has_no_loss_and_is_not_trained(learners, tmp_path):
     whole = average_learners(learners[:2])
     assert np.isnan(whole.validate()["valid_loss"]) and len(whole.get_preds()[0]) == whole.data.valid.n
     before = {k: t.clone() for k, t in whole.model.state_dict().items()}
-    with pytest.raises(TypeError, match=r"no loss: train its members, and see with evaluate\(learn\)"):
+    with pytest.raises(TypeError, match=r"no loss: train its members; evaluate\(learn\) measures"):
         whole.fit(1)
     assert all(torch.equal(t, before[k]) for k, t in whole.model.state_dict().items())
     whole.save(tmp_path / "c.safetensors")

@@ -200,7 +200,7 @@ def test_a_user_and_ratings_at_once_and_a_network_are_refused():
     learn = fitted("net", epochs=0)
     with pytest.raises(TypeError, match="either a user, or the ratings"):
         learn.recommend(7, ratings={3: 5.0})
-    with pytest.raises(DataError, match=r"EmbeddingNet takes no new users: .* has no score_new\(items, ratings\)"):
+    with pytest.raises(DataError, match=r"EmbeddingNet cannot score new users: .* has no score_new\(items, ratings\)"):
         learn.recommend(ratings={3: 5.0})
 
 
@@ -288,7 +288,7 @@ def test_what_cannot_be_added_is_named():
         learn.add_ratings(NEW.assign(rating=9.0))
     with pytest.raises(DataError, match="of kind string"):
         learn.add_ratings(NEW.assign(user="a"))
-    with pytest.raises(DataError, match="SVDpp cannot take in users"):
+    with pytest.raises(DataError, match="SVDpp cannot add users"):
         fitted("svdpp", epochs=0).add_ratings(NEW)
 
 

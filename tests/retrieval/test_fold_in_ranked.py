@@ -225,7 +225,7 @@ def test_a_network_of_towers_takes_people_in_and_a_model_without_a_product_does_
         near.append(np.corrcoef(scores, learn.predict(user, items))[0, 1])
         assert np.abs(scores).max() <= 1 + 1e-5
     assert np.mean(near) > 0.9
-    with pytest.raises(DataError, match="EmbeddingNet takes no new users"):
+    with pytest.raises(DataError, match="EmbeddingNet cannot score new users"):
         trained(data, "net", epochs=1, loss_func="bpr").recommend(ratings={3: 5.0})
 
 
@@ -240,7 +240,7 @@ class Own(Objective):
 
 def test_an_objective_of_ones_own_takes_in_nobody_unless_it_says_what_it_expects(data: CollabDataBunch):
     learn = trained(data, "dot", epochs=1, loss_func=Own())
-    with pytest.raises(DataError, match=r"Own\(\) has no exact_loss\(scores, items, history\), by which new people"):
+    with pytest.raises(DataError, match=r"Own\(\) has no exact_loss\(scores, items, history\), which folding in"):
         learn.recommend(ratings={3: 5.0})
 
 

@@ -103,7 +103,7 @@ def test_an_index_gives_the_learners_lists(learn, tmp_path):
 
 def test_somebody_new_gets_items_that_are_the_same_in_the_order_of_their_ids(learn):
     if learn.model.__class__.__name__ in ("EmbeddingNet", "RatingClassifier"):
-        with pytest.raises(ValueError, match="takes no new users"):
+        with pytest.raises(ValueError, match="cannot score new users"):
             learn.recommend(ratings={1: 4, 2: 5, 3: 3})
         return
     listed = learn.recommend(ratings={1: 4, 2: 5, 3: 3}, n=200)

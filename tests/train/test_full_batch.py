@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_named():
 def test_huber_is_square_near_and_straight_far_away():
     pred = torch.tensor([0.0, 0.5, 3.0])
     assert huber(pred, torch.zeros(3)).item() == pytest.approx((0 + 0.125 + 2.5) / 3)
-    with pytest.raises(ValueError, match="one score a rating"):
+    with pytest.raises(ValueError, match="one score per rating"):
         huber(pred[:, None], torch.zeros(3))
 
 
