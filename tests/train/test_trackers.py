@@ -302,7 +302,7 @@ def test_a_new_fit_begins_to_wait_anew():
 
 
 def test_watching_what_is_not_recorded_says_what_is():
-    with pytest.raises(ValueError, match="EarlyStopping watches 'ndcg', but the recorded columns are epoch, train"):
+    with pytest.raises(ValueError, match="EarlyStopping watches 'ndcg', but the recorded columns are epoch,"):
         fit_quietly(line_learner(EarlyStopping("ndcg")), 1)
 
 
