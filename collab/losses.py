@@ -54,6 +54,7 @@ class RatingCrossEntropy:
     level, the lower one of two. Raises ValueError for predictions that are not (bs, C)."""
 
     def __init__(self, levels: Sequence[float]):
+        self.levels = tuple(map(float, levels))
         ends = torch.tensor(levels, dtype=torch.float32)
         self.middles = (ends[1:] + ends[:-1]) / 2
 
@@ -61,6 +62,9 @@ class RatingCrossEntropy:
         """The index of the level nearest to each rating, int64, of the same shape."""
         self.middles = self.middles.to(ratings.device)
         return torch.bucketize(ratings, self.middles)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{level:g}' for level in self.levels)})"
 
     def __call__(self, pred: Tensor, target: Tensor) -> Tensor:
         if pred.shape != (len(target), len(self.middles) + 1):

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
 from ..data.frames import is_table
-from ..errors import DataError
 from ..metrics import MAE, RMSE
+from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
 
 
@@ -52,10 +52,10 @@ def errors(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None) -
 
 
 def check_rates(learn: Predictor) -> None:
-    """Raise DataError for a model that ranks: its scores cannot be compared with ratings."""
+    """Raise Unsupported for a model that ranks: its scores cannot be compared with ratings."""
     if learn.ranks:
-        raise DataError(f"the scores of {type(learn.model).__name__} only order items, so there is no error "
-                        "of ratings; evaluate(learn) measures how well it ranks")
+        raise as_collab(learn.model).lacks("only orders items, so there is no error of ratings; evaluate(learn) "
+                                           "measures how well it ranks")
 
 
 def _row(name: str, preds: Tensor, targets: Tensor) -> dict[str, str | float]:

@@ -18,6 +18,7 @@ from ..data.frames import is_table
 from ..data.vocab import UNKNOWN, Ids, labels, several
 from ..errors import DataError
 from ..files import Config
+from ..losses import no_loss
 from ..models.base import MAX_PAIRS, CollabModel, Side, as_collab
 from ..models.dot_form import DotForm
 from ..models.layers import Range
@@ -91,7 +92,7 @@ class CollabLearner(Learner):
 
         A model that one sweep solves, such as EASE, gets only one; a further fit continues from there. Raises
         Unsupported for an `lr` or `wd` of a solved model, TypeError for no `n_epochs` of another."""
-        model = self.collab_model
+        model = self._trainable()
         if model.solved and (lr is not None or wd is not None):
             raise model.lacks(NO_RATES)
         if n_epochs is None:
@@ -99,6 +100,19 @@ class CollabLearner(Learner):
                 raise TypeError("say for how many epochs: fit(5)")
             n_epochs = model.n_sweeps
         super().fit(min(n_epochs, 1) if model.n_sweeps == 1 else n_epochs, lr, wd=wd, cbs=cbs, resume=resume)
+
+    def trial(self) -> None:
+        """As `Learner.trial`; Unsupported for a model without a loss."""
+        self._trainable()
+        super().trial()
+
+    def _trainable(self) -> CollabModel:
+        """The model. Raise Unsupported where it has neither a loss nor an objective to train it by."""
+        model = self.collab_model
+        if self.loss_func is no_loss and self.objective is None:
+            raise model.lacks("has no loss to train it by: it is a mean of rankings; train its members, and see with "
+                              "evaluate(learn) how well the whole ranks")
+        return model
 
     def freeze_to(self, n: int) -> None:
         """Freeze, as `Learner.freeze_to` does. Raises Unsupported for a solved model."""

@@ -34,6 +34,8 @@ SCORING = ("cross", "scorer", "logits", "dot_form", "score_new", "with_users")  
 NO_USERS = ("cannot add users: it has no table of vectors for users alone; use recommend(ratings=...) for one of them, "
             "or train again")
 
+NO_PROBABILITIES = "gives scores, not probabilities; train a classifier: collab_learner(data, 'classifier')"
+
 
 class Unsupported(DataError, TypeError):
     """A model was asked for something it does not support: the message names the model and what it lacks."""
@@ -153,11 +155,11 @@ class CollabModel(nn.Module):
 
     def probabilities(self, users: Tensor, items: Tensor) -> Tensor:
         """P(rating = level) of n pairs, (n, C)."""
-        raise self.lacks("gives scores, not probabilities; train a classifier: collab_learner(data, 'classifier')")
+        raise self.lacks(NO_PROBABILITIES)
 
     def rating_levels(self) -> Tensor:
         """The C rating levels of a classifier, ascending."""
-        raise self.lacks("has no rating levels: it is not a classifier")
+        raise self.lacks(NO_PROBABILITIES)
 
     # What was learned --------------------------------------------------------------------------------------------
 

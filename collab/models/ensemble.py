@@ -96,6 +96,11 @@ class Ensemble(CollabModel):
             return super().probabilities(users, items)
         return _mean([part.probabilities(users, items) for part in self.parts])
 
+    @property
+    def levels(self) -> Tensor:
+        """The rating levels of classifiers."""
+        return self.rating_levels()
+
     def rating_levels(self) -> Tensor:
         return self.parts[0].rating_levels() if self.classes else super().rating_levels()
 

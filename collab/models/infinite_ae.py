@@ -68,7 +68,7 @@ class InfiniteAE(SolvedModel):
     # Scores ------------------------------------------------------------------------------------------------------
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        return self.raters.rows.dot(self.weight, users, items)
+        return self.raters.rows.dot(self.weight, users, self._or_average(items))
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return self._summed(self.weight[users], items)
@@ -155,8 +155,12 @@ class InfiniteAE(SolvedModel):
     def _summed(self, weights: Tensor, items: Tensor) -> Tensor:
         """weights (m, n_users) times the indicators of who rated `items` (n,): (m, n)."""
         step, n_users = max(1, MAX_NUMBERS // len(self.weight)), len(self.weight)
-        parts = [products(weights, self.raters.rows.dense(some, n_users)) for some in items.split(step)]
+        parts = [products(weights, self.raters.rows.dense(self._or_average(some), n_users)) for some in items.split(step)]
         return torch.cat([torch.zeros(len(weights), 0, device=weights.device), *parts], 1)
+
+    def _or_average(self, items: Tensor) -> Tensor:
+        """The rows of raters of `items`: row 0, the average one, for those without ratings."""
+        return torch.where(self.raters.rows.lengths(items) > 0, items, 0)
 
     def _scale(self) -> Tensor:
         """The weight of each item in the cosine, float64 (n_items,)."""

@@ -1,0 +1,119 @@
+"""Every model, from its file on the command line: the same answers, or one sentence on standard error."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from battery_cases import FOREIGN, RECIPES
+from battery_data import COLD_ITEMS, COLD_USERS, ITEMS, NEW, USER, films, ratings, valid_table
+
+from collab import evaluate, load_learner
+
+REFUSED = 2         # the exit code for what is wrong with the input
+
+
+@pytest.fixture
+def command(it, collab):
+    """Run a command on the file of the model: what it printed, or None where it had to refuse."""
+    def run(name, *words, ability=None):
+        code, out, err = collab(name, it.path, *words)
+        assert "Traceback" not in err
+        if it.case.name in FOREIGN or ability in it.case.lacks:
+            said = [line for line in err.splitlines() if line.startswith("Error: ")]
+            assert code == REFUSED and len(said) == 1 and it.model in said[0], (code, err)
+            return None
+        assert code == 0, err
+        return out
+    return run
+
+
+@pytest.fixture(scope="session")
+def held_out_file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("held_out") / "held_out.csv"
+    valid_table().to_csv(path, index=False)
+    return path
+
+
+def same(printed, expected):
+    """Rows of JSON are those of a table."""
+    assert [row["item"] for row in json.loads(printed)] == expected["item"].tolist()
+    np.testing.assert_allclose([row["score"] for row in json.loads(printed)], expected["score"], atol=1e-6)
+
+
+def test_recommend_to_a_user(it, command):
+    for user in (USER, COLD_USERS[1]):
+        if (out := command("recommend", "--user", user, "-n", 6, "--as", "json")) is not None:
+            same(out, it.learn.recommend(user, n=6))
+    if (out := command("recommend", "--user", USER)) is not None:
+        assert f"by user {USER}" in out and "Recommended:" in out
+
+
+def test_recommend_to_several_users_and_to_all(it, command, tmp_path):
+    users = [USER, COLD_USERS[1]]
+    out = command("recommend", "--user", users[0], "--user", users[1], "-n", 3, "--as", "json", "--include-seen")
+    if out is not None:
+        same(out, it.learn.recommend(users, n=3, exclude=None))
+    path = tmp_path / "recs.csv"
+    if command("recommend", "--all", "-n", 2, "-o", path) is not None:
+        assert pd.read_csv(path)["item"].tolist() == it.learn.recommend(it.users, n=2)["item"].tolist()
+
+
+def test_recommend_to_somebody_new(it, command, tmp_path):
+    rows = {it.titles[ITEMS[2]]: 5.0, **{str(item): rating for item, rating in NEW.items()}}
+    path = tmp_path / "mine.csv"
+    pd.DataFrame({"item": rows.keys(), "rating": rows.values()}).to_csv(path, index=False)
+    out = command("recommend", "--ratings", path, "-n", 6, "--as", "json", ability="new_people")
+    if out is not None:
+        same(out, it.learn.recommend(ratings={ITEMS[2]: 5.0, **NEW}, n=6))
+
+
+def test_similar_items(it, command):
+    out = command("similar", ITEMS[4], "-n", 6, "--as", "json", ability="similar_items")
+    if out is not None:
+        same(out, it.learn.similar_items(ITEMS[4], n=6))
+        named = command("similar", it.titles[ITEMS[4]], "--min-ratings", 0)
+        assert f"{it.titles[ITEMS[4]]} ({ITEMS[4]})" in named
+
+
+def test_explain(it, command):
+    for user, item in ((USER, ITEMS[4]), (COLD_USERS[1], COLD_ITEMS[0])):
+        if (out := command("explain", "--user", user, "--item", it.titles[item])) is not None:
+            assert out.strip() == str(it.interp.explain(user, item))
+
+
+def test_evaluate(it, command, held_out_file):
+    if (out := command("evaluate", "--data", held_out_file)) is not None:
+        if it.case.ranks:
+            assert float(re.search(r"precision +(\d\.\d+)", out)[1]) == pytest.approx(
+                evaluate(it.learn, k=10).summary["precision"], abs=1e-4)
+        else:
+            rmse = float(re.search(rf"{it.model} +(\d\.\d+)", out)[1])
+            assert rmse == pytest.approx(it.learn.validate()["rmse"], abs=1e-4)
+    if (out := command("evaluate", "--data", held_out_file, "--k", 4)) is not None:
+        assert "Ranking of" in out and it.model in out
+
+
+@pytest.mark.usefixtures("quick_pictures")
+def test_report(it, command, held_out_file, tmp_path):
+    if command("report", "-o", tmp_path / "report.html", "--data", held_out_file, "--user", USER) is not None:
+        page = (tmp_path / "report.html").read_text()
+        assert page.startswith("<!doctype html>") and it.model in page and f"User {USER}" in page
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "als_explicit"])      # which has no command
+def test_train(collab, subjects, name, tmp_path):
+    for file, table in (("ratings", ratings()[0]), ("films", films())):
+        table.to_csv(tmp_path / f"{file}.csv", index=False)
+    model = tmp_path / "model.safetensors"
+    code, out, err = collab("train", tmp_path / "ratings.csv", "--items", tmp_path / "films.csv", "--model", name,
+                            "--epochs", 1, "--out", model)
+    assert code == 0 and f"Wrote {model}" in out, err
+    learn = load_learner(model, device="cpu")
+    assert type(learn.model).__name__ == subjects[name].model and learn.ranks == subjects[name].case.ranks
+    assert ("Ranking of" if learn.ranks else "Error on") in out
+    assert f"--user {next(iter(learn.data.users))}" in out
