@@ -89,7 +89,7 @@ def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, me
     coverage       0.4750
     Left out: nothing
     """
-    data = vars(learn).get("data")
+    data = getattr(learn, "data", None)
     if not isinstance(data, CollabDataBunch):
         raise TypeError(f"evaluate needs a learner over a CollabDataBunch, or Popularity(data), got {learn!r}")
     ks, metrics = check_request(k, metrics)

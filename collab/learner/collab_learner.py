@@ -60,6 +60,7 @@ class CollabLearner(Learner):
         self.notes: Config = {}
         self.lost: list[str] = []       # what the file it was loaded from lacks (see `settings_of`)
         self._folding: tuple[tuple[object, ...], FoldIn] | None = None
+        self.scale: Range | None = None if part.ranks else data.scale
         self.unknown_objective = False  # whether that file lacks the objective that it was trained with
         if part.solved:
             lr = wd = 0.0
@@ -132,11 +133,6 @@ class CollabLearner(Learner):
     def objective(self) -> Objective | None:
         """The ranking objective that it is trained with, if any."""
         return next((cb for cb in self.cbs if isinstance(cb, Objective)), None)
-
-    @property
-    def scale(self) -> Range | None:
-        """The scale of the training ratings, where its scores are on one."""
-        return None if self.unknown_objective or self.collab_model.ranks else self.data.scale
 
     @property
     def ranks(self) -> bool:
@@ -243,6 +239,10 @@ class CollabLearner(Learner):
             self._folding = now, FoldIn(form, self.data.interactions, self.objective, pull)
         return self._folding[1]
 
+    def lose_objective(self) -> None:
+        """Rank from now on, by an objective that is not known: scores have no scale, and nobody can be folded in."""
+        self.unknown_objective, self.scale = True, None
+
     def check_objective(self) -> None:
         """Raise DataError where the model ranks by an objective that its file lacks, so that new users cannot be
         folded in."""
@@ -334,7 +334,8 @@ class CollabLearner(Learner):
         """A learner like this one over other data and another model, which ranks where this one's does."""
         learn = type(self)(data, model, self.loss_func, opt_func=self.opt_func, lr=self.lr, wd=self.wd, seed=self.seed,
                            metrics=copy.deepcopy(self.scores.metrics), cbs=training_cbs(self))
-        learn.unknown_objective = self.unknown_objective
+        if self.unknown_objective:
+            learn.lose_objective()
         return learn
 
     def _learned(self, kind: str, ids: Ids | None, is_item: bool) -> Tensor:

@@ -97,7 +97,8 @@ def _mean(learners: Sequence[CollabLearner], models: list[nn.Module], merge: boo
     learn = CollabLearner(first.data, combine(models, merge=merges), loss, opt_func=first.opt_func, lr=first.lr,
                           wd=first.wd, metrics=copy.deepcopy(first.scores.metrics), seed=first.seed,
                           cbs=training_cbs(first))
-    learn.unknown_objective = ranks and first.objective is None
+    if ranks and first.objective is None:
+        learn.lose_objective()
     return learn
 
 

@@ -139,7 +139,8 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
                           metrics=[RMSE(), MAE()] if rates else [],
                           cbs=[*known, *([LossTerms(*terms)] if terms else []),
                                *([] if part.solved else _one_thread(parts.data))])
-    learn.unknown_objective = bool(ranking) and not known
+    if ranking and not known:
+        learn.lose_objective()
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
     learn.notes, learn.lost = parts.notes, lost
     learn.recorder.load_state_dict(parts.history)

@@ -258,9 +258,13 @@ class PlainModel(CollabModel):
         own = self._method("param_groups", None)
         return super().param_groups() if own is None else own()
 
-    def scorer(self) -> Scorer:
+    @property
+    def crosses(self) -> bool:
+        return self._method("cross", "cross") is not None
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
         own = self._method("cross", "cross")
-        return super().scorer() if own is None else own
+        return super().cross(users, items) if own is None else own(users, items)
 
     def dot_form(self) -> DotForm | None:
         own = self._method("dot_form", "dot_form")

@@ -155,7 +155,8 @@ class InfiniteAE(SolvedModel):
     def _summed(self, weights: Tensor, items: Tensor) -> Tensor:
         """weights (m, n_users) times the indicators of who rated `items` (n,): (m, n)."""
         step, n_users = max(1, MAX_NUMBERS // len(self.weight)), len(self.weight)
-        parts = [products(weights, self.raters.rows.dense(self._or_average(some), n_users)) for some in items.split(step)]
+        parts = [products(weights, self.raters.rows.dense(some, n_users))
+                 for some in self._or_average(items).split(step)]
         return torch.cat([torch.zeros(len(weights), 0, device=weights.device), *parts], 1)
 
     def _or_average(self, items: Tensor) -> Tensor:

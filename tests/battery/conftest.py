@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from battery_cases import CASES
-from battery_subject import Subject, Subjects, assert_same_bits, bits
+
+from .cases import CASES
+from .subject import Subject, Subjects, assert_same_bits, bits
 
 HERE = Path(__file__).parent
 
@@ -39,7 +40,10 @@ def it(request: pytest.FixtureRequest, subjects: Subjects) -> Iterator[Subject]:
 def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are drawn and not rendered, and t-SNE is not iterated: what they look like is tested elsewhere."""
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
     from sklearn.manifold import TSNE
+    monkeypatch.setattr(Text, "get_window_extent", lambda self, *_, **__: Bbox.unit())
     monkeypatch.setattr(Figure, "draw_without_rendering", lambda self: None)
     monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"<svg/>"))
     monkeypatch.setattr(TSNE, "fit_transform", lambda self, weight, y=None: weight[:, :2])

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from battery_cases import FOREIGN, MADE_OF
-from battery_data import COLD_USERS, ITEMS, NEW, ONCE, STRANGER, USER, valid_table
 
 from collab import CollabInterpretation, Index, average_learners, evaluate, load_learner
+
+from .cases import FOREIGN, MADE_OF
+from .ratings import COLD_USERS, ITEMS, NEW, ONCE, STRANGER, USER, valid_table
 
 EVERYBODY = [USER, ONCE[0], COLD_USERS[1], STRANGER]
 

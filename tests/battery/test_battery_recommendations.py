@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from battery_cases import METADATA
-from battery_data import COLD_ITEMS, COLD_USERS, ITEMS, NEW, NOVELTY, ONCE, STRANGER, USER, USERS
 
 from collab import CollabWarning, Index, UnknownId
+
+from .cases import METADATA
+from .ratings import COLD_ITEMS, COLD_USERS, ITEMS, NEW, NOVELTY, ONCE, STRANGER, USER, USERS
 
 EVERYBODY = [USER, ONCE[0], COLD_USERS[1]]
 

@@ -8,11 +8,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from battery_cases import ABILITIES, CASES, FOREIGN, LACKS, STEPS
-from battery_data import ITEMS, NEW, USER, valid_table
-from battery_subject import Subject, assert_same_bits, bits
 
 from collab import CollabInterpretation, CollabLearner, DataError
+
+from .cases import ABILITIES, CASES, FOREIGN, LACKS, STEPS
+from .ratings import ITEMS, NEW, USER, valid_table
+from .subject import Subject, assert_same_bits, bits
 
 Route = Callable[[CollabLearner, CollabInterpretation], Any]
 FURTHER = pd.DataFrame({"user": "nadia", "item": list(NEW), "rating": list(NEW.values())})

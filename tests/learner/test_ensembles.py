@@ -25,6 +25,7 @@ from collab import (
     SaveBest,
     SnapshotEnsemble,
     SVDpp,
+    Unsupported,
     average_learners,
     collab_learner,
     load_learner,
@@ -91,7 +92,8 @@ def test_an_ensemble_of_classifiers_is_the_mean_of_probabilities():
     mixed = Ensemble([models[0], some(EmbeddingDot)])
     torch.testing.assert_close(mixed(USERS, ITEMS), (models[0].scores(USERS, ITEMS)
                                                      + some(EmbeddingDot)(USERS, ITEMS)) / 2)
-    assert mixed.probabilities is None
+    with pytest.raises(Unsupported, match="Ensemble gives scores, not probabilities"):
+        mixed.probabilities(USERS, ITEMS)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

@@ -67,7 +67,7 @@ def test_a_ranker_whose_objective_is_lost_takes_in_nobody_until_it_is_added(rank
         learn = load_learner(again, device="cpu")
     learn.add_cbs(MyBPR())
     more = learn.add_ratings(MORE)
-    assert more.ranks and more.scale is None and not more.model.predicts_ratings and 99 in more.data.users
+    assert more.ranks and more.scale is None and more.unknown_objective and 99 in more.data.users
 
 
 def test_the_mean_of_rankers_ranks_also_where_their_objective_is_lost(ranker, rater, tmp_path):

@@ -19,6 +19,7 @@ from collab import (
     CancelFit,
     Checkpoint,
     CollabDataBunch,
+    CollabModel,
     EmbeddingDot,
     EmbeddingNet,
     FullSoftmax,
@@ -213,7 +214,7 @@ def test_the_softmaxes_find_the_shares_of_items_that_everybody_chooses_from(obje
         warnings.simplefilter("ignore")         # pairs that come twice
         data = CollabDataBunch.from_df(frame.assign(rating=1.0), valid_pct=0, seed=0, bs=200, device="cpu")
 
-    class Free(nn.Module):
+    class Free(CollabModel):
         def __init__(self):
             super().__init__()
             self.i_weight = nn.Embedding(data.n_items, 1)

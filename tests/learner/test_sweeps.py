@@ -146,7 +146,9 @@ def test_callbacks_work_as_usual_and_a_state_is_saved_and_loaded(tmp_path: Path)
 
 def test_what_steps_is_refused():
     learn = fitted("als", 1)
-    for name in ("fit_one_cycle", "fit_sgdr", "fit_flat_cos", "lr_find", "freeze_to", "unfreeze"):
+    with pytest.raises(TypeError, match="ALS is solved"):
+        learn.unfreeze()
+    for name in ("fit_one_cycle", "fit_sgdr", "fit_flat_cos", "lr_find", "freeze_to"):
         with pytest.raises(TypeError, match=r"ALS is solved, not trained step by step: .* call learn.fit\(\)"):
             getattr(learn, name)(3)
     with pytest.raises(TypeError, match="ALS is solved, .* no lr and no wd"):

@@ -74,9 +74,9 @@ def test_it_trains_serves_from_its_tables_and_comes_back_from_a_file(data: Colla
     pd.testing.assert_frame_equal(found, loaded.recommend(users, n=10))
     scores = learn.weight(is_item=False) @ learn.weight().T          # known users and items: rows from 1 on
     scores[data.known.users - 1, data.known.items - 1] = -torch.inf
-    best = scores.topk(10).indices + 1
     for user, table in found.groupby("user", sort=False):
-        assert data.items.encode(table["item"].tolist()).tolist() == best[data.users[user] - 1].tolist()
+        own = scores[data.users[user] - 1]          # some differ by rounding alone
+        torch.testing.assert_close(own[data.items.encode(table["item"].tolist()) - 1], own.topk(10).values)
     everything = learn.recommend(users, n=10, exclude=None)
     merged = everything.merge(found[["user", "item"]], how="left", indicator=True)
     dropped = merged[merged["_merge"] == "left_only"]

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from battery_cases import ABILITIES, CASES, FOREIGN, SAYS, Case
-from battery_data import held_out
 
 from collab import CollabInterpretation, CollabLearner, Unsupported, load_learner
+
+from .cases import ABILITIES, CASES, FOREIGN, SAYS, Case
+from .ratings import held_out
 
 
 class Subject:

@@ -7,11 +7,12 @@ from functools import cache
 from typing import Any
 
 import torch
-from battery_data import bunch
 from torch import Tensor, nn
 
 from collab import CollabDataBunch, CollabLearner, EmbeddingDotBias, HybridNet, average_learners, collab_learner
 from collab.learner.recipes import RECIPES
+
+from .ratings import bunch
 
 LAYERS = ("logits", "cross", "fold_in", "learned", "history", "objective", "scores")    # words of models, layers here
 RANKERS = {"als", "ease", "infinite_ae", "bpr", "softmax", "two_tower", "rank_ensemble"}
@@ -154,7 +155,8 @@ class Case:
             return average_learners([CASES[name].make(seed + k) for k, name in enumerate(names)])
         learn = self.untrained(seed)
         with learn.no_logging():
-            learn.fit(2, **({} if self.solved else {"lr": 0.3 if self.name == "dot" else 0.05}))    # no more than noise
+            # so fast that factors are more than noise, and the scores of "dot" come up to the scale
+            learn.fit(2, **({} if self.solved else {"lr": 0.3 if self.name == "dot" else 0.05}))
         return learn
 
 
