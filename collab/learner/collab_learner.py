@@ -111,8 +111,8 @@ class CollabLearner(Learner):
         """The model. Raise Unsupported where it has neither a loss nor an objective to train it by."""
         model = self.collab_model
         if self.loss_func is no_loss and self.objective is None:
-            raise model.lacks("has no loss to train it by: it is a mean of rankings; train its members, and see with "
-                              "evaluate(learn) how well the whole ranks")
+            raise model.lacks("is a mean of rankings and has no loss: train its members; evaluate(learn) measures how "
+                              "well the whole ranks")
         return model
 
     def freeze_to(self, n: int) -> None:
