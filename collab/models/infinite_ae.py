@@ -45,7 +45,8 @@ class InfiniteAE(SolvedModel):
     `weight` (n_users, n_users) is K (K + reg I)^-1: row u holds how much each user's history adds to the scores of u.
     The unknown user and those without ratings have the average row, and items without ratings the average raters.
     Memory is 4 n_users^2 bytes, and some 10 times that while solving, in float64; above 50,000 users ValueError is
-    raised. `set_interactions` keeps who rated each item. The defaults were chosen on parts of MovieLens-100K's training rows."""
+    raised. `set_interactions` keeps who rated each item. The defaults were chosen on parts of MovieLens-100K's
+    training rows."""
 
     unknown_row = True          # with those of cold users, set by `sweep`
 
