@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,3 +48,22 @@ def cosines(weight: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     nothing (0)."""
     unit = torch.nn.functional.normalize(weight.double(), dim=1)
     return lambda left, right: products(unit[left], unit, right)
+
+
+def sparse_product(matrix: Tensor, transposed: Tensor, table: Tensor) -> Tensor:
+    """matrix @ table of a sparse (m, n) and a dense (n, width), whose gradient is `transposed` @ g: both matrices are
+    given, since transposing one costs more than multiplying."""
+    return _SparseProduct.apply(matrix, transposed, table)
+
+
+class _SparseProduct(torch.autograd.Function):
+    """A @ y, whose gradient is A' @ g: both matrices are given, since transposing one costs more than multiplying."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, transposed: Tensor, y: Tensor) -> Tensor:
+        ctx.transposed = transposed
+        return a @ y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
+        return None, None, ctx.transposed @ grad

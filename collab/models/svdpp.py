@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from ..data.interactions import Interactions
-from ..numerics import products, rows_at
+from ..numerics import products, rows_at, sparse_product
 from ..ragged import Ragged
 from .base import SIDES, CollabModel, Group, Scorer, Side, named_tables
 from .dot_form import DotForm
@@ -140,17 +138,4 @@ class SVDpp(CollabModel):
         by_user = self.u_partners.rows.csr(n_items, table.dtype)
         by_item = self.i_partners.rows.csr(n_users, table.dtype)
         with torch.autocast(table.device.type, enabled=False):      # sparse products have no half precision
-            return _Product.apply(*((by_user, by_item) if side == "u" else (by_item, by_user)), table)
-
-
-class _Product(torch.autograd.Function):
-    """A @ y, whose gradient is A' @ g: both matrices are given, since transposing one costs more than multiplying."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, transposed: Tensor, y: Tensor) -> Tensor:
-        ctx.transposed = transposed
-        return a @ y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
-        return None, None, ctx.transposed @ grad
+            return sparse_product(*((by_user, by_item) if side == "u" else (by_item, by_user)), table)
