@@ -52,8 +52,9 @@ def cosines(weight: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
 
 def sparse_product(matrix: Tensor, transposed: Tensor, table: Tensor) -> Tensor:
     """matrix @ table of a sparse (m, n) and a dense (n, width), whose gradient is `transposed` @ g: both matrices are
-    given, since transposing one costs more than multiplying."""
-    return _SparseProduct.apply(matrix, transposed, table)
+    given, since transposing one costs more than multiplying. It is not for half precision, also under autocast."""
+    with torch.autocast(table.device.type, enabled=False):
+        return _SparseProduct.apply(matrix, transposed, table)
 
 
 class _SparseProduct(torch.autograd.Function):
