@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 
-OURS = __name__.partition(".")[0], "functools", "contextlib"    # the latter two call our functions for us
+OURS = re.compile(rf"{__name__.partition('.')[0]}(\.|$)|(functools|contextlib|torch\.utils\._contextlib)$")
+"""Modules whose frames are not the caller's: ours, and those that call our functions for us."""
 
 
 class DataError(ValueError):
@@ -39,6 +41,6 @@ def renamed(old: str, new: str) -> None:
 
 def _at_the_caller(message: str, category: type[Warning]) -> None:
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
+    while frame.f_back is not None and OURS.match(frame.f_globals.get("__name__", "")):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)

@@ -235,7 +235,7 @@ class PlainModel(CollabModel):
         vars(self)["config"] = given if isinstance(given, dict) else {}
         rates = vars(module).get("predicts_ratings", vars(type(module)).get("predicts_ratings"))
         if isinstance(rates, bool):
-            renamed(f"{self.kind}.predicts_ratings", "ranks, in a subclass of CollabModel")
+            renamed(f"predicts_ratings of {self.kind}, a plain module,", "CollabModel.ranks, its opposite")
             self.ranks = not rates
 
     @property
@@ -282,7 +282,7 @@ class PlainModel(CollabModel):
         if not inspect.isfunction(inspect.getattr_static(type(self.module), name, None)):
             return None
         if new is not None:
-            renamed(f"{self.kind}.{name}", f"{new} in a subclass of CollabModel")
+            renamed(f"the method {name} of {self.kind}, a plain module,", f"CollabModel.{new}")
         return getattr(self.module, name)
 
 
