@@ -158,9 +158,11 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
 
 
 def _root(error: BaseException) -> str:
-    """The innermost cause in one line: requests wraps the system's error several times."""
-    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
-        error = inner
+    """The innermost error of the system in one line: requests wraps it several times. The chain may reach further, to
+    whatever was being handled when the download began."""
+    inner = error
+    while before := inner.__cause__ or (None if inner.__suppress_context__ else inner.__context__):
+        inner, error = before, before if isinstance(before, OSError) else error
     return " ".join(str(error).split()) or type(error).__name__
 
 

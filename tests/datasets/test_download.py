@@ -311,3 +311,11 @@ def test_no_file_is_left_by_a_wheel_that_is_another_one(tmp_path, monkeypatch):
     (tmp_path / download.RECBOLE_WHEEL).write_bytes(b"another")
     with pytest.raises(DataError, match="known checksum"):
         movielens(home=tmp_path)
+
+
+def test_the_cause_that_is_named_is_not_an_error_from_before_the_download(tmp_path):
+    try:
+        next(iter(()))
+    except StopIteration:
+        with pytest.raises(OSError, match=r"\[Errno \d+\]"):
+            download.fetch_zip("http://127.0.0.1:9/a.zip", tmp_path / "a.zip", None)

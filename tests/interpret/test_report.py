@@ -116,7 +116,7 @@ def test_errors_of_ratings_are_refused_for_a_model_that_ranks():
     data = CollabDataBunch.from_df(ML.ratings, seed=0)
     interp = CollabInterpretation(collab_learner(data, "als", n_factors=2))
     for ask in (interp.errors, interp.plot_predictions):
-        with pytest.raises(DataError, match=r"scores of ALS only order items, .*evaluate\(learn\)"):
+        with pytest.raises(DataError, match=r"ALS only orders items, .*evaluate\(learn\)"):
             ask()
 
 
