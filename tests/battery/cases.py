@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -9,8 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from collab import CollabDataBunch, CollabLearner, EmbeddingDotBias, HybridNet, average_learners, collab_learner
-from collab.learner.recipes import RECIPES
+from collab import (
+    CollabDataBunch,
+    CollabLearner,
+    EmbeddingDotBias,
+    HybridNet,
+    Unsupported,
+    average_learners,
+    collab_learner,
+)
+from collab.learner.recipes import RECIPES, Context, Recipe
 
 from .ratings import bunch
 
@@ -22,7 +31,7 @@ N_FACTORS = 4
 
 # Abilities ---------------------------------------------------------------------------------------------------------
 # Which model lacks which. Every other pair must give the right answer, so that no ability is lost in silence; a recipe
-# that is not in the table lacks `probabilities` and, if it ranks, `errors`, and nothing else.
+# that is not in the table lacks what its model says (`_lacking`).
 
 FACTORS = {"item_factors", "user_factors", "similar_items", "similar_users"}
 BIASES = {"item_biases", "user_biases"}
@@ -60,7 +69,6 @@ SAYS = {**dict.fromkeys(FACTORS, "factors"), **dict.fromkeys(BIASES, "bias"), **
         "index": "index", "new_people": "new|fold", "add_ratings": "users|people", "probabilities": "probabilit",
         "errors": "error|order", "fit": "loss|train"}       # what a message has, beside the name of the class
 METADATA = {"hybrid", "hybrid_hidden", "two_tower"}      # what is known of cold ids moves their scores
-OWN_ROWS = {"svdpp", "hybrid", "hybrid_hidden"}                     # row 0 is trained, and no average
 FOREIGN = {"distance", "plain", *(f"layer_{name}" for name in LAYERS)}      # no file can build them
 
 
@@ -167,7 +175,31 @@ def _data(implicit: bool) -> CollabDataBunch:
 
 def _case(name: str) -> Case:
     ranks = name in RANKERS or (name in RECIPES and RECIPES[name].ranks)
-    return Case(name, frozenset(LACKS.get(name, {"probabilities", *(["errors"] if ranks else [])})), ranks)
+    lacks = LACKS[name] if name in LACKS else _lacking(RECIPES[name])
+    return Case(name, frozenset(lacks), ranks)
+
+
+def _lacking(recipe: Recipe) -> set[str]:
+    """What the model of a recipe that is not in the table says that it lacks: the same must hold on every route."""
+    data = _data(recipe.ranks)
+    model = recipe.build(Context(data, N_FACTORS, None), {})
+    model.set_interactions(data.interactions)
+
+    def lacking(ask: Callable[[], Any]) -> bool:
+        try:
+            ask()
+        except Unsupported:
+            return True
+        return False
+    row, form = torch.ones(1, dtype=torch.int64), model.dot_form()
+    lacks = {f"{side}_{kind}" for side in ("user", "item") for kind, own in (("factors", model.factors),
+                                                                              ("biases", model.biases))
+             if lacking(lambda own=own, side=side: own(side))}
+    lacks |= {f"similar_{side}s" for side in ("user", "item") if lacking(lambda side=side: model.similarity(side))}
+    lacks |= {"probabilities"} if lacking(lambda: model.probabilities(row, row)) else set()
+    lacks |= {"new_people"} if form is None and lacking(lambda: model.score_new(row, row.float())) else set()
+    lacks |= ({"errors"} if recipe.ranks else set()) | (set() if model.takes_users else {"add_ratings"})
+    return lacks | (PRODUCT if form is None else set()) | (STEPS if model.solved else set())
 
 
 CASES = {name: _case(name) for name in (*RECIPES, *(name for name in LACKS if name not in RECIPES))}

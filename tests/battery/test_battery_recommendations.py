@@ -182,7 +182,7 @@ def test_factors(it, by):
         if is_item:
             assert torch.equal(it.learn.weight(it.titles[ids[2]]), weight[2])
         table = getattr(it.learn.model, f"{by[0]}_weight", None)
-        if isinstance(table, torch.nn.Embedding) and it.case.name not in METADATA | {"svdpp"}:
+        if any(own is getattr(table, "weight", None) for own in it.learn.collab_model.id_tables().get(by, [])):
             assert torch.equal(weight, table.weight.detach()[1:])
         with pytest.raises(UnknownId):
             it.learn.weight(1 if is_item else "nobody", is_item)
