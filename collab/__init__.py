@@ -54,6 +54,7 @@ from .models.embedding import EmbeddingDot, EmbeddingDotBias
 from .models.ensemble import Ensemble, merge_dot_models
 from .models.hybrid import HybridNet
 from .models.infinite_ae import InfiniteAE
+from .models.lightgcn import LightGCN
 from .models.net import EmbeddingNet
 from .models.penalties import L2, Gravity
 from .models.rank_ensemble import RankEnsemble
@@ -84,14 +85,14 @@ __all__ = [
     "CollabDataBunch", "CollabInterpretation", "CollabLearner", "CollabModel", "CollabWarning", "DataBunch",
     "DataError", "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Ensemble",
     "Features", "FoldIn", "FullSoftmax", "GradientAccumulation", "GradientClip", "Gravity", "HybridNet",
-    "InBatchSoftmax", "Index", "InfiniteAE", "Learner", "LossTerms", "Metric", "MixedPrecision", "Negatives",
-    "ParamScheduler", "Popularity", "RankEnsemble", "RankingMetrics", "RankingResult", "RatingClassifier",
-    "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "SVDpp", "SampledSoftmax", "SaveBest",
-    "ShortEpoch", "ShowGraph", "SnapshotEnsemble", "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard",
-    "TerminateOnNaN", "Threads", "TwoTower", "UnknownId", "Unsupported", "Vocab", "WholeSet", "average_learners",
-    "bpr", "chart_counts", "chart_norms", "collab_learner", "combine_scheds", "compare", "cross_validate",
-    "evaluate", "huber", "kfold", "leave_last", "load_learner", "mae", "merge_dot_models", "movielens",
-    "movielens_split", "mse", "observed_mse", "per_user_split", "random_split", "read_table", "rmse", "rows_split",
-    "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "softmax_in_batch",
-    "synthetic", "time_split", "user_split",
+    "InBatchSoftmax", "Index", "InfiniteAE", "Learner", "LightGCN", "LossTerms", "Metric", "MixedPrecision",
+    "Negatives", "ParamScheduler", "Popularity", "RankEnsemble", "RankingMetrics", "RankingResult",
+    "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "SVDpp",
+    "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble", "SoftmaxNet", "SolvedModel",
+    "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower", "UnknownId", "Unsupported", "Vocab",
+    "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms", "collab_learner", "combine_scheds",
+    "compare", "cross_validate", "evaluate", "huber", "kfold", "leave_last", "load_learner", "mae",
+    "merge_dot_models", "movielens", "movielens_split", "mse", "observed_mse", "per_user_split", "random_split",
+    "read_table", "rmse", "rows_split", "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no",
+    "sched_poly", "softmax_in_batch", "synthetic", "time_split", "user_split",
 ]

@@ -24,6 +24,7 @@ from ..models.embedding import EmbeddingDot, EmbeddingDotBias
 from ..models.hybrid import HybridNet, Known
 from ..models.infinite_ae import InfiniteAE
 from ..models.layers import Range
+from ..models.lightgcn import LightGCN
 from ..models.net import EmbeddingNet
 from ..models.softmax import SoftmaxNet
 from ..models.svdpp import SVDpp
@@ -189,6 +190,12 @@ def softmax(c: Context) -> Options:
         reads=("user", "item"))
 def two_tower(c: Context) -> Options:
     return {"users": known(c.data.user_features), "items": known(c.data.item_features)}
+
+
+@recipe("lightgcn", LightGCN, "factors smoothed over the graph of choices", lr=1.8e-3, bs=2048, epochs=20, ranks=True,
+        objective={"n_negatives": 4})
+def lightgcn(c: Context) -> Options:
+    return {}
 
 
 @recipe("als", ALS, "alternating least squares on what was chosen", ranks=True)
