@@ -82,9 +82,15 @@ def two_tower(data: CollabDataBunch, seed: int) -> CollabLearner:
     return fitted(collab_learner(data, "two_tower", metrics=[], seed=seed), 5)
 
 
+def lightgcn(data: CollabDataBunch, seed: int) -> CollabLearner:
+    rebatched = copy.copy(data)
+    rebatched.train = data.train.with_(bs=2048)
+    return fitted(collab_learner(rebatched, "lightgcn", n_factors=64, metrics=[], seed=seed), 20)
+
+
 OURS = {"ease": ease, "als, 32 factors": als_small, "als, 64 factors": als, "infinite_ae": infinite_ae,
         "als, 64 factors, with infinite_ae": together, "bpr": pairwise, "softmax": softmax,
-        "two_tower, ids alone": two_tower}
+        "two_tower, ids alone": two_tower, "lightgcn": lightgcn}
 
 
 def fitted(learn: CollabLearner, n_epochs: int | None = None, **options: Any) -> CollabLearner:

@@ -63,13 +63,13 @@ LACKS: dict[str, set[str]] = {
     "distance": {*BIASES, *PRODUCT, *PEOPLE, "probabilities"},
     "subclass": {*PRODUCT, *PEOPLE, "probabilities"},
     "plain": NOTHING_BUT_SCORES,
-    **{f"layer_{name}": NOTHING_BUT_SCORES for name in LAYERS},
+    "layers": NOTHING_BUT_SCORES,
 }
 SAYS = {**dict.fromkeys(FACTORS, "factors"), **dict.fromkeys(BIASES, "bias"), **dict.fromkeys(STEPS, "solved|loss"),
         "index": "index", "new_people": "new|fold", "add_ratings": "users|people", "probabilities": "probabilit",
         "errors": "error|order", "fit": "loss|train"}       # what a message has, beside the name of the class
 METADATA = {"hybrid", "hybrid_hidden", "two_tower"}      # what is known of cold ids moves their scores
-FOREIGN = {"distance", "plain", *(f"layer_{name}" for name in LAYERS)}      # no file can build them
+FOREIGN = {"distance", "plain", "layers"}      # no file can build them
 
 
 # Models of one's own -----------------------------------------------------------------------------------------------
@@ -90,17 +90,18 @@ class Distance(nn.Module):
 
 
 class Plain(nn.Module):
-    """Two tables of one size, by names that say nothing, and one layer over both, called `name`."""
+    """Two tables of one size, by names that say nothing, and layers over both with these names."""
 
-    def __init__(self, n_factors: int, data: CollabDataBunch, name: str = "layer"):
+    def __init__(self, n_factors: int, data: CollabDataBunch, names: tuple[str, ...] = ("layer",)):
         super().__init__()
         self.i, self.u = nn.Embedding(data.n_items, n_factors), nn.Embedding(data.n_users, n_factors)
-        self.name = name
-        setattr(self, name, nn.Linear(2 * n_factors, 1))
+        self.names = names
+        for name in names:
+            setattr(self, name, nn.Linear(2 * n_factors, 1))
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        u, i = self.u(users), self.i(items)
-        return 3 + getattr(self, self.name)(torch.cat([u * i, u + i], 1)).squeeze(1)
+        both = torch.cat([self.u(users) * self.i(items), self.u(users) + self.i(items)], 1)
+        return 3 + torch.cat([getattr(self, name)(both) for name in self.names], 1).mean(1)
 
 
 class Saturating(EmbeddingDotBias):
@@ -145,7 +146,7 @@ class Case:
         if self.name == "distance":
             return Distance(N_FACTORS, data)
         if self.name in FOREIGN:
-            return Plain(N_FACTORS, data, self.name.partition("_")[2] or "layer")
+            return Plain(N_FACTORS, data, LAYERS if self.name == "layers" else ("layer",))
         if self.name == "subclass":
             return Saturating(*sizes, mean=0.0)
         if self.name == "hybrid_hidden":
