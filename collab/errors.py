@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-OURS = __name__.partition(".")[0], "functools", "contextlib"    # the latter two call our functions for us
+OURS = __name__.partition(".")[0], "functools", "contextlib", "abc", "torch"     # the others call our functions for us
 
 
 class DataError(ValueError):

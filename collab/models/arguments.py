@@ -15,7 +15,7 @@ def recording(init: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(init)
     def recorded(self: object, *args: Any, **kwargs: Any) -> None:
-        outermost = "config" not in vars(self) and not isinstance(vars(type(self)).get("config"), property)
+        outermost = "config" not in vars(self) and not isinstance(getattr(type(self), "config", None), property)
         given: dict[str, Any] = {}
         whole = True
         if outermost:
@@ -28,7 +28,7 @@ def recording(init: Callable[..., None]) -> Callable[..., None]:
                 if kinds[name] is inspect.Parameter.VAR_POSITIONAL:
                     whole = not value                   # the class that receives them names them
                 elif kinds[name] is inspect.Parameter.VAR_KEYWORD:
-                    given |= value
+                    given |= {key: one for key, one in value.items() if key != "interactions"}
                 elif name != "interactions":
                     given[name] = value
             if whole:

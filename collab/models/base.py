@@ -76,11 +76,11 @@ class CollabModel(nn.Module):
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
-        own = vars(cls)
-        if "forward" in own:
-            for name in SCORING:
-                if name not in own:
-                    setattr(cls, name, vars(CollabModel)[name])
+        own, bases = vars(cls), cls.__mro__
+        scores = next(k for k, base in enumerate(bases) if "forward" in vars(base))
+        for name in SCORING:
+            if next(k for k, base in enumerate(bases) if name in vars(base)) > scores:
+                setattr(cls, name, vars(CollabModel)[name])
         if "__init__" in own:
             cls.__init__ = recording(own["__init__"])     # type: ignore[method-assign]
         if "<locals>" not in cls.__qualname__:
