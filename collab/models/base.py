@@ -31,6 +31,8 @@ MAX_PAIRS = 1 << 16     # pairs per forward pass, scored one by one: a model's l
 TABLES = {("user", "weight"): "u_weight", ("item", "weight"): "i_weight",
           ("user", "bias"): "u_bias", ("item", "bias"): "i_bias"}
 SCORING = ("cross", "scorer", "logits", "dot_form", "score_new", "with_users")      # methods that depend on `forward`
+RENAMED = {"predicts_ratings": "ranks", "score_history": "score_new", "fold_in": "score_new", "crossing": "scorer",
+           "expected": "to_scores"}
 NO_USERS = ("cannot add users: it has no table of vectors for users alone; use recommend(ratings=...) for one of them, "
             "or train again")
 
@@ -76,6 +78,11 @@ class CollabModel(nn.Module):
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
+        for old, new in RENAMED.items():
+            if old in vars(cls):
+                renamed(f"{cls.__name__}.{old}", new)
+                value = vars(cls)[old]
+                setattr(cls, new, not value if new == "ranks" else value)
         own, bases = vars(cls), cls.__mro__
         scores = next(k for k, base in enumerate(bases) if "forward" in vars(base))
         for name in SCORING:
@@ -224,8 +231,8 @@ class CollabModel(nn.Module):
 class PlainModel(CollabModel):
     """A module from (users, items) to scores that is not a `CollabModel`, wrapped for one call.
 
-    Methods named as in earlier versions (`cross`, `dot_form`, `fold_in`, `id_tables`, `predicts_ratings`) still work,
-    with a DeprecationWarning: derive from `CollabModel` and define their replacements."""
+    What earlier versions asked for (`cross`, `dot_form`, `expected`, `fold_in`, `id_tables`, `predicts_ratings`,
+    `unknown_row`) still works, with a DeprecationWarning: derive from `CollabModel` and define their replacements."""
 
     def __init__(self, module: nn.Module):
         super().__init__()
@@ -237,6 +244,9 @@ class PlainModel(CollabModel):
         if isinstance(rates, bool):
             renamed(f"{self.kind}.predicts_ratings", "ranks, in a subclass of CollabModel")
             self.ranks = not rates
+        if getattr(module, "unknown_row", None) is True:
+            renamed(f"{self.kind}.unknown_row", "unknown_row, in a subclass of CollabModel")
+            self.unknown_row = True
 
     @property
     def kind(self) -> str:
@@ -247,6 +257,10 @@ class PlainModel(CollabModel):
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         return self.module(users, items)
+
+    def to_scores(self, output: Tensor) -> Tensor:
+        own = self._method("expected", "to_scores") if output.dim() == 2 else None
+        return output if own is None else own(output)
 
     def _embedding(self, side: Side, kind: str, what: str) -> Tensor:
         table = getattr(self.module, TABLES[side, kind], None)
@@ -275,7 +289,12 @@ class PlainModel(CollabModel):
         return super().score_new(items, ratings) if own is None else own(items, ratings)
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
-        return looked_up(self.module)
+        own = None if self.unknown_row else self._method("id_tables", "id_tables")
+        found = {} if self.unknown_row else looked_up(self.module)
+        if own is None:
+            return found
+        listed = {id(table) for table in own()}
+        return {side: [table for table in tables if id(table) in listed] for side, tables in found.items()}
 
     def _method(self, name: str, new: str | None) -> Callable[..., Any] | None:
         """The method of that name, where the module's class defines one; a layer of that name is ignored."""

@@ -2,10 +2,12 @@
 
 import warnings
 
+import pytest
 import torch
 from torch import nn
 
 from collab import EmbeddingDot, RankEnsemble, SolvedModel, SVDpp
+from collab.models.base import as_collab
 
 
 class Sevens(nn.Module):
@@ -52,3 +54,51 @@ def test_old_names_in_a_class_are_warned_of_where_the_class_stands():
                 return ratings
     assert not Old.ranks
     assert [(w.category, w.filename) for w in caught] == [(DeprecationWarning, __file__)] * 2
+
+
+def test_old_names_in_a_subclass_of_a_shipped_model_still_work():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+
+        class Ranker(EmbeddingDot):
+            predicts_ratings = False
+
+            def score_history(self, items, ratings):
+                return ratings
+    model = Ranker(2, 3, 4)
+    assert model.ranks and model.score_new(None, 1.0) == 1.0
+    assert [str(w.message).split(";")[0] for w in caught] == ["Ranker.predicts_ratings is now called ranks",
+                                                              "Ranker.score_history is now called score_new"]
+
+
+class Plain(nn.Module):
+    """A module with what the version before asked of one."""
+
+    def __init__(self):
+        super().__init__()
+        self.users, self.items = nn.Embedding(3, 2), nn.Embedding(4, 2)
+
+    def forward(self, users, items):
+        return self.users(users) * self.items(items)
+
+    def expected(self, output):
+        return output.sum(1)
+
+    def id_tables(self):
+        return [self.items.weight]
+
+
+def test_a_plain_module_lists_its_own_tables_and_decodes_its_own_classes():
+    model, rows = Plain(), torch.tensor([1, 2])
+    with pytest.warns(DeprecationWarning):
+        part = as_collab(model)
+        assert part.id_tables() == {"user": [], "item": [model.items.weight]}
+        assert torch.equal(part.scores(rows, rows), model(rows, rows).sum(1))
+
+
+def test_a_plain_module_keeps_an_unknown_row_of_its_own():
+    model = Plain()
+    model.unknown_row = True
+    with pytest.warns(DeprecationWarning, match="Plain.unknown_row"):
+        part = as_collab(model)
+    assert part.unknown_row and part.id_tables() == {}
