@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 
-OURS = re.compile(rf"{__name__.partition('.')[0]}(\.|$)|(functools|contextlib|torch\.utils\._contextlib)$")
+OURS = re.compile(rf"{__name__.partition('.')[0]}(\.|$)|(functools|contextlib|abc)$|torch(\.|$)")
 """Modules whose frames are not the caller's: ours, and those that call our functions for us."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -35,6 +36,15 @@ MODULES = {
     "train.callbacks.trackers", "train.yardstick": "train.callbacks.yardstick"}
 """Module of the version before -> where what it held is now."""
 
+MOVED = {
+    "learner": {"CollabLearner": "learner.collab_learner", "fill_unknown": "learner.unknown_rows"},
+    "learner.new_users": {"recommend_all": "learner.batch_output"},
+    "losses": dict.fromkeys(("FactorTerm", "Gravity", "L2"), "models.penalties"),
+    "models.embedding": {"EmbeddingNet": "models.net"},
+    "retrieval.fold_in_ratings": {**dict.fromkeys(("choose_ranked_ridge", "solve_ranked"), "retrieval.fold_in_ranking"),
+                                  "pull_of": "retrieval.fold_in_terms"}}
+"""Module -> names that it had (itself, or under its own old name), and the module where each is now."""
+
 PACKAGE = __name__.partition(".")[0]
 
 
@@ -59,6 +69,15 @@ def old_name(name: str) -> Any:
     return NAMES[name][1]
 
 
+def moved(module: str, name: str) -> Any:
+    """What a module had under that name. Raises AttributeError for another name."""
+    if name not in MOVED[module]:
+        raise AttributeError(f"module '{PACKAGE}.{module}' has no attribute {name!r}")
+    new = f"{PACKAGE}.{MOVED[module][name]}"
+    renamed(f"{PACKAGE}.{module}.{name}", f"{new}.{name}")
+    return getattr(importlib.import_module(new), name)
+
+
 class OldModules(MetaPathFinder, Loader):
     """Finds modules under the names of the version before."""
 
@@ -81,3 +100,5 @@ class OldModules(MetaPathFinder, Loader):
 
 
 sys.meta_path.append(OldModules())
+for _module in MOVED:
+    vars(importlib.import_module(f"{PACKAGE}.{_module}"))["__getattr__"] = partial(moved, _module)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import collab
 from collab import ALS, L2, CollabDataBunch, DotForm, SolvedModel, average_learners, collab_learner, synthetic
 from collab.learner.objectives import Objective
-from collab.renamed import MODULES
+from collab.renamed import MODULES, MOVED
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,15 @@ def test_a_module_that_moved_is_found_under_its_old_name(old: str):
     with pytest.warns(DeprecationWarning, match=f"collab.{old} is now called collab.{MODULES[old]};") as said:
         assert importlib.import_module(f"collab.{old}") is new
     assert len(said) == 1 and new.__spec__ is spec
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in MOVED.items() for name in names])
+def test_a_name_that_moved_is_found_in_its_old_module(module: str, name: str):
+    old, new = (importlib.import_module(f"collab.{of}") for of in (module, MOVED[module][name]))
+    with pytest.warns(DeprecationWarning, match=f"collab.{module}.{name} is now called collab.{MOVED[module][name]}"):
+        assert getattr(old, name) is getattr(new, name)
+    with pytest.raises(AttributeError, match=f"module 'collab.{module}' has no attribute 'nothing'"):
+        _ = old.nothing
 
 
 def test_public_names_that_changed(data: CollabDataBunch):
@@ -68,8 +77,8 @@ def test_methods_of_objectives_and_solved_models_that_changed():
             def sweep(self, prepared): ...
             def loss(self, prepared): ...
             def score_history(self, items, ratings): ...
-    assert [str(w.message).partition(";")[0] for w in said] == [
-        "Solved.score_history is now called score_new", "Solved.predicts_ratings is now called ranks"]
+    assert {str(w.message).partition(";")[0] for w in said} == {
+        "Solved.score_history is now called score_new", "Solved.predicts_ratings is now called ranks"}
     assert Solved.score_new is Solved.score_history and not Solved.ranks
 
 

@@ -35,7 +35,7 @@ Measure = str | float
 class CollabInterpretation:
     """What was learned, in tables. Made from a learner, also from one that `load_learner` gave.
 
-    Tables have a row an id: `id`, `title` (of items, where known), `n_ratings` in the training part, and what was
+    Tables have one row per id: `id`, `title` (of items, where known), `n_ratings` in the training part, and what was
     asked for. `by` is "item" or "user"; ids with fewer than `min_ratings` training ratings are left out. What a model
     does not learn (`EmbeddingDot` and `EmbeddingNet` have no biases) raises DataError, in one sentence."""
 
@@ -59,7 +59,7 @@ class CollabInterpretation:
 
         The bias is what remains of an item's mean rating when the tastes of those who rated it are accounted for,
         in units of the model's score before the sigmoid, where it has one; of a
-        `RatingClassifier` (see its `bias_effect`) in ratings."""
+        `RatingClassifier` (see its `biases`) in ratings."""
         check_count(n=n)
         bias, counts = self.learn.bias(is_item=self._is_item(by)).numpy(), self._counts(by)
         chosen = np.flatnonzero(counts >= min_ratings)

@@ -67,14 +67,21 @@ class CollabLearner(Learner):
         super().__init__(data, model, loss_func or default_loss(part), opt_func=opt_func, lr=lr, wd=wd,
                          metrics=metrics, cbs=cbs, seed=seed)
         self.add_cbs([AverageUnknown(), MeanYardstick(), *([Sweeps()] if part.solved else [])])
-        part.set_interactions(data.interactions)
+        if not part.own_interactions:
+            part.set_interactions(data.interactions)
         fill_unknown(self.model, data)
 
     def set_model(self, model: nn.Module) -> None:
-        """Continue with another model of the same numbers of users and items (see `Learner.set_model`)."""
+        """Continue with another model of the same numbers of users and items (see `Learner.set_model`). Raises
+        Unsupported where only one of the two models is solved, or only one ranks."""
         _check_parts(self.data, model)
+        new, old = as_collab(model), self.collab_model
+        if (new.solved, new.ranks) != (old.solved, old.ranks):
+            raise new.lacks(f"cannot take the place of {old.kind}: one of them is solved or ranks, and the other is or "
+                            "does not; make a new learner with collab_learner(data, model)")
         super().set_model(model)
-        self.collab_model.set_interactions(self.data.interactions)
+        if not new.own_interactions:
+            new.set_interactions(self.data.interactions)
         fill_unknown(model, self.data)
 
     @property

@@ -26,7 +26,7 @@ def rows_of(learn: CollabLearner, vocab: Vocab, ids: Ids, unknown: str) -> Tenso
     """The rows of one id or several: unknown ones are row 0, or raise UnknownId with `unknown` "error" or where the
     model has no average."""
     model = learn.collab_model
-    has_average = model.unknown_row or any(model.id_tables().values())
+    has_average = model.unknown_row or any(learn.looking(model.id_tables).values())     # in turn: it may call the model
     rows = average_rows(names_of(learn, vocab), labels(ids), unknown, has_average)
     return torch.from_numpy(rows).to(learn.device)
 

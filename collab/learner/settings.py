@@ -17,7 +17,7 @@ from ..train.callback import Callback
 from ..train.callbacks.loss_terms import LossTerms, loss_terms_of
 from ..train.callbacks.steps import Threads
 from ..train.optim import adamw, per_group
-from .objectives import Objective, objective_name
+from .objectives import OBJECTIVES, Objective, objective_name
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -36,7 +36,12 @@ def default_loss(model: CollabModel) -> Loss:
     """The loss of a model where neither a loss nor an objective is given."""
     if model.default_loss == "cross_entropy":
         return RatingCrossEntropy(model.rating_levels().tolist())
-    return {**LOSSES, **DEFAULTS}.get(model.default_loss, mse)
+    if model.default_loss in OBJECTIVES:
+        return mse
+    if model.default_loss not in (known := {**LOSSES, **DEFAULTS}):
+        raise ValueError(f"{model.kind}.default_loss={model.default_loss!r} is not one of "
+                         f"{', '.join((*known, 'cross_entropy', *OBJECTIVES))}")
+    return known[model.default_loss]
 
 
 def settings_of(learn: CollabLearner) -> Config:

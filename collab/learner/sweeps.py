@@ -37,6 +37,8 @@ class Sweeps(Callback):
         scheduled = any(isinstance(cb, ParamScheduler | RangeTest) for cb in self.learn.run.cbs)
         if scheduled or any(group["lr"] or group["weight_decay"] for group in self.learn.opt.param_groups):
             raise self.model.lacks(NO_RATES)
+        if idle := [cb for event in ("after_backward", "after_step") for cb in self.learn.run.callers[event]]:
+            raise self.model.lacks(f"is solved in sweeps, and has no step that {idle[0]} could work on")
         self.prepared = None            # left by an interrupted fit
 
     def before_train(self) -> None:

@@ -120,7 +120,7 @@ class ALS(SolvedModel):
             if none := pairs - len(pair):
                 warn(f"{none:,} of {pairs:,} pairs have a strength of 0, and count as not chosen; leave out their "
                      "rows, or take ratings on a scale with ALS(..., implicit=False)")
-            if self.config["alpha"] is None:        # kept for folding in new users
+            if self.config.get("alpha") is None:        # kept for folding in new users
                 self.alpha = self.config["alpha"] = MEAN_WEIGHT / ratings.double().mean().item()
         mean = ratings.double().mean().to(ratings)
         if not self.implicit:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -18,6 +16,7 @@ from ..files import Config, plain_value
 from ..numerics import cosines
 from .arguments import class_name, recording
 from .dot_form import DotForm
+from .looked_up import looked_up
 
 Side = Literal["user", "item"]
 SIDES: tuple[Side, Side] = ("user", "item")
@@ -30,11 +29,14 @@ Group = dict[str, Any]
 MAX_PAIRS = 1 << 16     # pairs per forward pass, scored one by one: a model's layers may be wide
 TABLES = {("user", "weight"): "u_weight", ("item", "weight"): "i_weight",
           ("user", "bias"): "u_bias", ("item", "bias"): "i_bias"}
-SCORING = ("cross", "scorer", "logits", "dot_form", "score_new", "with_users")      # methods that depend on `forward`
+SCORING = ("cross", "scorer", "logits", "dot_form", "score_new", "with_users", "id_tables")      # `forward` decides
+RENAMED = {"predicts_ratings": "ranks", "score_history": "score_new", "fold_in": "score_new", "crossing": "scorer",
+           "expected": "to_scores"}
 NO_USERS = ("cannot add users: it has no table of vectors for users alone; use recommend(ratings=...) for one of them, "
             "or train again")
 
 NO_PROBABILITIES = "gives scores, not probabilities; train a classifier: collab_learner(data, 'classifier')"
+SAID: set[tuple[type, str]] = set()        # what has been said of old names
 
 
 class Unsupported(DataError, TypeError):
@@ -71,16 +73,23 @@ class CollabModel(nn.Module):
     """Whether the model sets row 0 and the rows of cold ids itself; otherwise they are set to the average."""
     same_input: bool = True
     """Whether in training a user's input is the same in every row of a batch."""
+    own_interactions: bool = False
+    """Whether it was built with interactions of its own, which a learner leaves as they are."""
     leave_out: bool = False
     """Whether training leaves the item of a row out of that row's input."""
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
-        own = vars(cls)
-        if "forward" in own:
-            for name in SCORING:
-                if name not in own:
-                    setattr(cls, name, vars(CollabModel)[name])
+        for old, new in RENAMED.items():
+            if old in vars(cls):
+                renamed(f"{cls.__name__}.{old}", new)
+                value = vars(cls)[old]
+                setattr(cls, new, not value if new == "ranks" else value)
+        own, bases = vars(cls), cls.__mro__
+        scores = next(k for k, base in enumerate(bases) if "forward" in vars(base))
+        for name in SCORING:
+            if next(k for k, base in enumerate(bases) if name in vars(base)) > scores:
+                setattr(cls, name, vars(CollabModel)[name])
         if "__init__" in own:
             cls.__init__ = recording(own["__init__"])     # type: ignore[method-assign]
         if "<locals>" not in cls.__qualname__:
@@ -202,8 +211,8 @@ class CollabModel(nn.Module):
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
         """The parameters with one row per user, and those with one row per item; their rows of unknown and cold ids are
-        set to the average of the trained rows. By default, the embeddings in which `forward` looks rows up."""
-        return looked_up(self)
+        set to the average of the trained rows. By default, those in which `forward` looks rows up (see `looked_up`)."""
+        return {} if self.unknown_row else looked_up(self)
 
     def param_groups(self) -> list[Group]:
         """Groups {"name", "params", "decay"}: `decay` is the share of the weight decay, by default 1."""
@@ -224,8 +233,8 @@ class CollabModel(nn.Module):
 class PlainModel(CollabModel):
     """A module from (users, items) to scores that is not a `CollabModel`, wrapped for one call.
 
-    Methods named as in earlier versions (`cross`, `dot_form`, `fold_in`, `id_tables`, `predicts_ratings`) still work,
-    with a DeprecationWarning: derive from `CollabModel` and define their replacements."""
+    What earlier versions asked for (`cross`, `dot_form`, `expected`, `fold_in`, `id_tables`, `predicts_ratings`,
+    `unknown_row`) still works, with a DeprecationWarning: derive from `CollabModel` and define their replacements."""
 
     def __init__(self, module: nn.Module):
         super().__init__()
@@ -235,8 +244,11 @@ class PlainModel(CollabModel):
         vars(self)["config"] = given if isinstance(given, dict) else {}
         rates = vars(module).get("predicts_ratings", vars(type(module)).get("predicts_ratings"))
         if isinstance(rates, bool):
-            renamed(f"predicts_ratings of {self.kind}, a plain module,", "CollabModel.ranks, its opposite")
+            _renamed(module, f"predicts_ratings of {self.kind}, a plain module,", "CollabModel.ranks, its opposite")
             self.ranks = not rates
+        if getattr(module, "unknown_row", None) is True:
+            _renamed(self.module, f"{self.kind}.unknown_row", "unknown_row, in a subclass of CollabModel")
+            self.unknown_row = True
 
     @property
     def kind(self) -> str:
@@ -247,6 +259,10 @@ class PlainModel(CollabModel):
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         return self.module(users, items)
+
+    def to_scores(self, output: Tensor) -> Tensor:
+        own = self._method("expected", "to_scores") if output.dim() == 2 else None
+        return output if own is None else own(output)
 
     def _embedding(self, side: Side, kind: str, what: str) -> Tensor:
         table = getattr(self.module, TABLES[side, kind], None)
@@ -275,15 +291,27 @@ class PlainModel(CollabModel):
         return super().score_new(items, ratings) if own is None else own(items, ratings)
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
-        return looked_up(self.module)
+        own = None if self.unknown_row else self._method("id_tables", "id_tables")
+        found = {} if self.unknown_row else looked_up(self.module)
+        if own is None:
+            return found
+        listed = {id(table) for table in own()}
+        return {side: [table for table in tables if id(table) in listed] for side, tables in found.items()}
 
     def _method(self, name: str, new: str | None) -> Callable[..., Any] | None:
         """The method of that name, where the module's class defines one; a layer of that name is ignored."""
         if not inspect.isfunction(inspect.getattr_static(type(self.module), name, None)):
             return None
         if new is not None:
-            renamed(f"the method {name} of {self.kind}, a plain module,", f"CollabModel.{new}")
+            _renamed(self.module, f"the method {name} of {self.kind}, a plain module,", f"CollabModel.{new}")
         return getattr(self.module, name)
+
+
+def _renamed(module: nn.Module, old: str, new: str) -> None:
+    """`renamed`, once for each class: a module is wrapped at every call."""
+    if (type(module), old) not in SAID:
+        SAID.add((type(module), old))
+        renamed(old, new)
 
 
 def as_collab(model: nn.Module) -> CollabModel:
@@ -297,47 +325,3 @@ def named_tables(model: nn.Module, *kinds: str) -> dict[Side, list[Tensor]]:
     """The weights of the embeddings u_<kind> and i_<kind>, by side."""
     return {"user": [model.get_parameter(f"u_{kind}.weight") for kind in kinds],
             "item": [model.get_parameter(f"i_{kind}.weight") for kind in kinds]}
-
-
-@torch.no_grad()
-def looked_up(model: nn.Module) -> dict[Side, list[Tensor]]:
-    """The weights of the embeddings whose input is the users, and of those whose input is the items, found by
-    scoring the pairs of rows (1, 0) and (0, 1). Empty where that fails: a fit will say why."""
-    seen: list[dict[nn.Embedding, Tensor]] = []
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    tables = [m for m in model.modules() if isinstance(m, nn.Embedding)]
-    ones, zeros = torch.ones(2, dtype=torch.int64, device=device), torch.zeros(2, dtype=torch.int64, device=device)
-    for users, items in ((ones, zeros), (zeros, ones)):
-        inputs: dict[nn.Embedding, Tensor] = {}
-        hooks = [table.register_forward_pre_hook(partial(_note, inputs)) for table in tables]
-        try:
-            with _evaluating(model), torch.random.fork_rng(devices=[]):
-                model(users, items)
-        except Exception:
-            return {}
-        finally:
-            for hook in hooks:
-                hook.remove()
-        seen.append(inputs)
-
-    def given(table: nn.Embedding, first: Tensor, second: Tensor) -> bool:
-        return all(table in inputs and torch.equal(inputs[table], rows) for inputs, rows in zip(seen, (first, second)))
-    return {"user": [table.weight for table in tables if given(table, ones, zeros)],
-            "item": [table.weight for table in tables if given(table, zeros, ones)]}
-
-
-def _note(inputs: dict[nn.Embedding, Tensor], table: nn.Embedding, args: tuple[Tensor, ...]) -> None:
-    inputs[table] = args[0]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside a `with`; a model that is already in it is not touched."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True

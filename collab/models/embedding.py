@@ -6,6 +6,7 @@ without gradients in float64 (see `numerics.products`)."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from ..data.interactions import Interactions
 from ..numerics import products
-from .base import SIDES, CollabModel, Group, Side, named_tables
+from .base import NO_USERS, SIDES, CollabModel, Group, Side, named_tables
 from .dot_form import DotForm
 from .layers import Range, dots, embedding, inverse_sigmoid_range, rows_of, sigmoid_range
 
@@ -92,16 +93,20 @@ class EmbeddingDotBias(CollabModel):
 
 
 def with_user_rows(model: CollabModel, n_users: int, kept: Tensor, fresh: Tensor, solved: Tensor) -> CollabModel:
-    """A copy of the model with `n_users` rows of users: row u is the model's row `kept[u]`, but the rows `fresh`
-    are `solved`: factors, then the bias, (len(fresh), width)."""
-    state = model.state_dict()
-    with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
-        made = type(model)(**{**model.config, "n_users": n_users})
-    first = 0
-    for name in ("u_weight.weight", "u_bias.weight"):
-        if name in state:
-            table = state[name][kept.to(state[name].device)]
-            table[fresh] = solved[:, first:first + table.shape[1]].to(table)
-            state[name], first = table, first + table.shape[1]
-    made.load_state_dict(state)
+    """A copy of the model with `n_users` rows of users: row u of its tables of users is row `kept[u]` of the model's,
+    but for the rows `fresh`, which are `solved`: factors and then the bias, (len(fresh), width). Raises Unsupported
+    for a model that has another table of users."""
+    made, first = copy.deepcopy(model), 0
+    tables = [table for name in ("u_weight", "u_bias") if isinstance(table := getattr(made, name, None), nn.Embedding)]
+    if any(own is not table.weight for own, table in zip(made.id_tables().get("user", []), tables, strict=False)) or (
+            len(made.id_tables().get("user", [])) > len(tables)):
+        raise model.lacks(NO_USERS)
+    for table in tables:
+        before = table.weight
+        rows = before.detach()[kept.to(before.device)]
+        rows[fresh] = solved[:, first:first + rows.shape[1]].to(rows)
+        table.weight, table.num_embeddings = nn.Parameter(rows, before.requires_grad), n_users
+        first += rows.shape[1]
+    if "n_users" in made.config:
+        made.config["n_users"] = n_users
     return made

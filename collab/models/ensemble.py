@@ -32,6 +32,7 @@ class Ensemble(CollabModel):
         check_same(self.parts, "n_users", "n_items", "levels")
         self.unknown_row = all(part.unknown_row for part in self.parts)
         self.classes = all(part.classes for part in self.parts)
+        self.ranks = any(part.ranks for part in self.parts)
         self.default_loss = "cross_entropy" if self.classes else "mse"
 
     @property
@@ -73,7 +74,7 @@ class Ensemble(CollabModel):
 
     @property
     def crosses(self) -> bool:
-        return all(part.crosses for part in self.parts)
+        return super().crosses and all(part.crosses for part in self.parts)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         if self.classes:
@@ -144,9 +145,9 @@ def _constant(model: nn.Module) -> CollabModel:
     part = as_collab(model)
     if not isinstance(part, SVDpp) or (form := part.dot_form()) is None:
         return part
-    config = {key: part.config[key] for key in ("n_factors", "n_users", "n_items", "y_range", "mean")}
+    sizes = form.users.shape[1], len(form.users), len(form.items)
     with torch.random.fork_rng(devices=[]):
-        made = EmbeddingDotBias(**config, unknown_row=True)
+        made = EmbeddingDotBias(*sizes, y_range=form.y_range, mean=part.config.get("mean"), unknown_row=True)
     made.mu.copy_(part.mu)
     assert form.u_bias is not None and form.i_bias is not None
     for name, table in (("u_weight", form.users), ("i_weight", form.items), ("u_bias", form.u_bias[:, None]),

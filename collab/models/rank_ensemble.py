@@ -18,13 +18,12 @@ class RankEnsemble(Ensemble):
     `centre` and `spread`, (n_members, n_users), are measured once, on trained members: they are part of the state,
     and no longer hold when the members change. `average_learners` builds it."""
 
-    ranks = True
     centre: Tensor
     spread: Tensor
 
     def __init__(self, models: Sequence[nn.Module], n_users: int):
         super().__init__(models)
-        self.default_loss = "none"
+        self.ranks, self.default_loss = True, "none"
         if self.classes:
             raise ValueError("classifiers predict ratings; combine them with Ensemble")
         self.register_buffer("centre", torch.zeros(len(models), n_users))

@@ -75,7 +75,8 @@ class SoftmaxNet(CollabModel):
         users, items = (t.to(self.i_in.weight.device) for t in interactions[:2])
         n_users, n_items = interactions.n_users, self.i_in.num_embeddings
         self.histories.keep(Ragged.unique(users, items, None, n_users, n_items))
-        self.config["n_users"] = n_users
+        if "n_users" in self.config:
+            self.config["n_users"] = n_users
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
         tables = [self.i_in, self.i_bias] if self.tied else [self.i_in, self.i_bias, self.i_out]

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import renamed
 from .base import CollabModel
 
 
@@ -23,14 +22,6 @@ class SolvedModel(CollabModel, ABC):
     ranks = True
     default_loss = "preference"
     n_sweeps = 1
-
-    def __init_subclass__(cls, **kwargs: object):
-        super().__init_subclass__(**kwargs)
-        for old, new in (("score_history", "score_new"), ("predicts_ratings", "ranks")):
-            if old in vars(cls):
-                renamed(f"{cls.__name__}.{old}", new)
-                value = vars(cls)[old]
-                setattr(cls, new, not value if new == "ranks" else value)
 
     @abstractmethod
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Any: ...

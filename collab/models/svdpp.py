@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..data.interactions import Interactions
 from ..numerics import products, rows_at, sparse_product
 from ..ragged import Ragged
-from .base import SIDES, CollabModel, Group, Scorer, Side, named_tables
+from .base import SCORING, SIDES, CollabModel, Group, Scorer, Side, named_tables
 from .dot_form import DotForm
 from .kept_rows import KeptRows
 from .layers import Range, embedding, inverse_sigmoid_range, sigmoid_range
@@ -44,6 +44,12 @@ class SVDpp(CollabModel):
         self.set_interactions(Interactions.of(interactions, n_users, n_items))
         if history:
             self.u_rated, self.i_raters = embedding(n_items, n_factors), embedding(n_users, n_factors)
+
+    def __init_subclass__(cls, **kwargs: object):
+        super().__init_subclass__(**kwargs)
+        if "score" in vars(cls) and "cross_score" not in vars(cls):
+            for name in {*SCORING} - {*vars(cls)}:      # they would score as this class does
+                setattr(cls, name, vars(CollabModel)[name])
 
     def set_interactions(self, interactions: Interactions) -> None:
         """Keep who rated what, each pair once, by user and by item; it is not part of the state dict."""

@@ -180,3 +180,23 @@ def test_products_of_sparse_matrices_in_several_threads_leave_the_filters_of_war
     before = list(warnings.filters)
     together(lambda nth: [learners[nth].recommend(user, 2) for user in range(1, 9)], range(N))
     assert warnings.filters == before
+
+
+class Plain(nn.Module):
+    """A model of one's own, whose tables are found by calling it."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.users, self.items = nn.Embedding(data.n_users, 3), nn.Embedding(data.n_items, 3)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, users, items):
+        return self.drop(self.users(users) * self.items(items)).sum(1)
+
+
+@pytest.mark.filterwarnings("ignore::collab.CollabWarning")
+def test_unknown_users_of_a_plain_module_are_average_in_eight_threads(data):
+    learn = collab_learner(data, Plain(data))
+    slow(learn.model)
+    user, items = 10 ** 6, list(data.items)[:3 * N]
+    assert together(lambda item: learn.predict(user, item), items) == [learn.predict(user, item) for item in items]
