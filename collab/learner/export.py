@@ -127,16 +127,14 @@ def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor])
 
 def _rebuild(path: str | Path, config: Config, n_users: int) -> nn.Module:
     name, given = config["model"], config["model_config"]
-    if given is None or not _is_known(name):
-        short = name.rpartition(".")[2]
-        raise ValueError(f"{path} holds a model of the class {name}, which is not collab's own and is not imported "
-                         f"here; import it, or build it and pass it: load_learner(path, model={short}(...))")
+    if given is None or name not in {**CollabModel.registry, **ENSEMBLES}:
+        what = "a member of which" if name in ENSEMBLES else "which"
+        why = (f"{what} is a plain module, or was built from more than numbers, text and lists;" if given is None else
+               "which is not collab's own and not imported here: import it, or")
+        raise ValueError(f"{path} holds a model of the class {name}, {why} build it and pass it: "
+                         f"load_learner(path, model={name.rpartition('.')[2]}(...))")
     with torch.random.fork_rng(devices=[]):     # building draws initial weights, which are replaced
         return _made(path, name, given, n_users)
-
-
-def _is_known(name: str) -> bool:
-    return name in CollabModel.registry
 
 
 def _made(path: str | Path, name: str, config: Config, n_users: int) -> nn.Module:

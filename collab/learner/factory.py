@@ -46,7 +46,8 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
       (`RatingClassifier` over the training ratings, at most 101 levels), "svdpp" (`SVDpp`) and "hybrid" (`HybridNet`,
       for data with `user_features` or `item_features`); the last two multiply the matrix of all ratings in each batch,
       and want batches of 1,024 or more.
-      Trained to rank: "bpr" (`EmbeddingDotBias`), "softmax" (`SoftmaxNet`) and "two_tower" (`TwoTower`); the last two
+      Trained to rank: "bpr" (`EmbeddingDotBias`), "lightgcn" (`LightGCN`), "softmax" (`SoftmaxNet`) and "two_tower"
+      (`TwoTower`); the last two
       read the data's features. "softmax" is best with batches of some 16,384 and 30 epochs, the others with 1,024.
       Solved in sweeps (see `Sweeps`), not trained: "als" (implicit `ALS`), "als_explicit", "ease" (`EASE`),
       "infinite_ae" (`InfiniteAE`) and a `SolvedModel` of your own; these take `loss_func` (a function of held-out
@@ -77,6 +78,8 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
         raise no_data(data)
     if "terms" in options:
         renamed("terms=", "loss_terms=")
+        if loss_terms is not None:
+            raise TypeError("give loss_terms=, and not its old name terms= too")
         loss_terms = options.pop("terms")
     seed = data.seed if seed is None else seed
     loss, ranking = _loss(loss_func)

@@ -34,6 +34,7 @@ Options = dict[str, Any]
 """The arguments of a model's class, or of an objective's, by name."""
 
 DATA = ("n_users", "n_items", "interactions")       # arguments taken from the data
+ARGUMENTS = ("n_factors", "y_range", "loss_func", "opt_func", "lr", "wd", "metrics", "cbs", "seed", "loss_terms")
 SHARED = ("n_factors", "y_range")                   # arguments of `collab_learner` itself
 
 
@@ -92,9 +93,10 @@ class Recipe:
         allowed = [name for name in inspect.signature(self.model).parameters if name not in (*DATA, *SHARED)]
         for name in options:
             if name not in allowed:
-                near = difflib.get_close_matches(name, allowed, n=1)
-                raise TypeError(f"{self.model.__name__} has no option {name!r}; "
-                                f"{f'did you mean {near[0]!r}? ' if near else ''}It has {', '.join(allowed) or 'none'}")
+                near = difflib.get_close_matches(name, (*allowed, *ARGUMENTS), n=1)
+                raise TypeError(f"collab_learner has no argument {name!r}, and {self.model.__name__} no such option"
+                                f"{f'; did you mean {near[0]!r}?' if near else '.'} The options are "
+                                f"{', '.join(allowed) or 'none'}; collab_learner itself takes {', '.join(ARGUMENTS)}")
         data = context.data
         given = {"n_factors": context.n_factors, "n_users": data.n_users, "n_items": data.n_items,
                  "y_range": context.y_range, "mean": context.mean}

@@ -32,8 +32,7 @@ TABLES = {("user", "weight"): "u_weight", ("item", "weight"): "i_weight",
 SCORING = ("cross", "scorer", "logits", "dot_form", "score_new", "with_users", "id_tables")      # `forward` decides
 RENAMED = {"predicts_ratings": "ranks", "score_history": "score_new", "fold_in": "score_new", "crossing": "scorer",
            "expected": "to_scores"}
-NO_USERS = ("cannot add users: it has no table of vectors for users alone; use recommend(ratings=...) for one of them, "
-            "or train again")
+NO_USERS = "cannot add users: it has no table of vectors for users alone; train again with their ratings"
 
 NO_PROBABILITIES = "gives scores, not probabilities; train a classifier: collab_learner(data, 'classifier')"
 SAID: set[tuple[type, str]] = set()        # what has been said of old names
@@ -77,6 +76,10 @@ class CollabModel(nn.Module):
     """Whether it was built with interactions of its own, which a learner leaves as they are."""
     leave_out: bool = False
     """Whether training leaves the item of a row out of that row's input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        vars(self).setdefault("config", {})
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)

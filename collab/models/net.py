@@ -27,11 +27,12 @@ class EmbeddingNet(CollabModel):
     to be passed to `load_learner`. `init_std` is the initial deviation of the embeddings.
     Raises ValueError where the number of `drop`s differs from that of the layers, or for another activation."""
 
-    def __init__(self, n_factors: int, n_users: int, n_items: int, hidden: Sequence[int] = (10,),
+    def __init__(self, n_factors: int, n_users: int, n_items: int, hidden: int | Sequence[int] = (10,),
                  emb_drop: float = 0.05, drop: float | Sequence[float] = 0.5, y_range: Range | None = None,
                  activation: str | type[nn.Module] = "relu", batch_norm: bool = False, init_std: float = 0.01):
         super().__init__()
         name, made = _activation(activation)
+        hidden = [hidden] if isinstance(hidden, int) else list(hidden)
         drops = [drop] * len(hidden) if isinstance(drop, (int, float)) else list(drop)
         if len(drops) != len(hidden):
             raise ValueError(f"drop has {len(drops)} numbers for {len(hidden)} hidden layers: {drop} and {hidden}")

@@ -611,7 +611,7 @@ def test_two_learners_of_one_seed_over_one_data_do_the_same():
 
 
 def test_a_model_may_name_its_tables_and_one_without_any_has_no_average():
-    class Bare(CollabModel):
+    class Named(CollabModel):
         def __init__(self, data):
             super().__init__()
             self.u, self.i = (torch.nn.Parameter(torch.rand(n, 2)) for n in (data.n_users, data.n_items))
@@ -619,9 +619,12 @@ def test_a_model_may_name_its_tables_and_one_without_any_has_no_average():
         def forward(self, users, items):
             return (self.u[users] * self.i[items]).sum(1)
 
-    class Named(Bare):
         def id_tables(self):
             return {"user": [self.u], "item": [self.i]}
+
+    class Bare(Named):
+        def id_tables(self):
+            return {}
     data = CollabDataBunch.from_df(synthetic(n_ratings=3000).ratings, seed=0)
     named, bare = collab_learner(data, Named(data)), collab_learner(data, Bare(data))
     torch.testing.assert_close(named.model.u[0], named.model.u[1:].mean(0))

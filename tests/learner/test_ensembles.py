@@ -201,7 +201,7 @@ def test_an_ensemble_of_ones_own_models_is_loaded_into_one_that_is_built_again(d
 
     whole = average_learners([collab_learner(data, Own()) for _ in range(2)])
     path = whole.export(tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match="Ensemble, which is not collab's own"):
+    with pytest.raises(ValueError, match="Ensemble, a member of which is a plain module"):
         load_learner(path)
     loaded = load_learner(path, model=Ensemble([Own(), Own()]), device="cpu")
     assert torch.equal(loaded.get_preds(data.valid)[0], whole.get_preds()[0])
