@@ -21,7 +21,7 @@ APART = 7.0                                 # around a label that was moved, so 
 PASSED, CROSSED, COVERED = 3, 60, 500       # a point under a line, a crossing, a point under a label: beside a length
 UNPLACED = 10_000
 OUTWARDS = np.array([-1, -1, 1, 1])
-FAR = (12, 20, 30, 42, 56, 72, 90, 110, 135, 165, 200, 240)    # points: lengths of leader lines
+FAR = (12, 20, 30, 42, 56, 72, 90)      # points: lengths of leader lines; longer ones are hard to follow
 ANGLES = np.arange(24) * np.pi / 12
 TRIED = 300                                 # labels: no page has room for more
 
