@@ -35,7 +35,8 @@ def known_mode(name: str) -> str | None:
 
 class Metric(ABC):
     """Fed batch by batch: `reset()`, `update(pred, target)` for each batch, then `value()`. `name`, which a subclass
-    must set, is its column in the history. `mode` says which values are better: "min" the smaller, "max" the larger; with None, a callback that watches it must be told."""
+    must set, is its column in the history. `mode` says which values are better: "min" the smaller, "max" the larger;
+    with None, a callback that watches it must be told."""
 
     name: str
     mode: str | None = None
