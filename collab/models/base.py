@@ -79,7 +79,8 @@ class CollabModel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        vars(self).setdefault("config", {})
+        if not isinstance(getattr(type(self), "config", None), property):
+            vars(self).setdefault("config", {})         # of a class without arguments
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)

@@ -9,6 +9,7 @@ from torch import nn
 from collab import (
     EMA,
     CollabDataBunch,
+    CollabModel,
     EmbeddingDot,
     EmbeddingNet,
     RankEnsemble,
@@ -237,3 +238,15 @@ def test_a_default_loss_that_does_not_exist_is_refused(data):
     model.default_loss = "hubber"
     with pytest.raises(ValueError, match="EmbeddingDot.default_loss='hubber' is not one of mse, mae, huber"):
         collab_learner(data, model)
+
+
+class Constant(CollabModel):
+    """Has no arguments, and no `__init__`."""
+
+    def forward(self, users, items):
+        return torch.ones(len(users))
+
+
+def test_a_class_without_arguments_has_an_empty_configuration():
+    assert Constant().config == {} == Constant().stored_config()
+    assert Constant().scorer()(torch.arange(2), torch.arange(3)).tolist() == [[1.0] * 3] * 2
