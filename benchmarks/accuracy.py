@@ -62,7 +62,7 @@ def trained(name: str, ratings: pd.DataFrame, split: Any, seed: int, **changed: 
         with learn.no_logging(), without_validation(learn):
             learn.fit_one_cycle(epochs)
         learners.append(learn)
-    return learners[0] if n == 1 else average_learners(learners, fold=True), time.process_time() - start
+    return learners[0] if n == 1 else average_learners(learners, merge=True), time.process_time() - start
 
 
 class without_validation:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from collab import cli
+from collab import CollabInterpretation, CollabLearner, cli
 from collab.datasets.download import RECBOLE, RECBOLE_WHEEL, cache_folder, fetch_recbole
 from collab.datasets.movielens import movielens
 from collab.datasets.rating_set import RatingSet
@@ -94,3 +94,9 @@ def collab(monkeypatch: pytest.MonkeyPatch,
         printed = capsys.readouterr()
         return stop.value.code or 0, printed.out, printed.err
     return run
+
+
+@pytest.fixture
+def interp(learn: CollabLearner) -> CollabInterpretation:
+    """The interpretation of the learner that a module trains."""
+    return CollabInterpretation.from_learner(learn)

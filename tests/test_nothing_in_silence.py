@@ -34,7 +34,6 @@ from collab import (
 )
 from collab.cli.app import train
 from collab.cli.inputs import read_all
-from collab.cli.model_options import Model
 from collab.losses import mse
 
 SOURCE = Path(collab.__file__).parent
@@ -367,7 +366,7 @@ def users_of_whom_nothing_is_known(tmp_path):
     ml.ratings.to_csv(tmp_path / "r.csv", index=False)
     pd.DataFrame({"user": range(1, 21), "name": map(str, range(20))}).to_csv(tmp_path / "u.csv", index=False)
     with redirect_stdout(StringIO()):
-        train(str(tmp_path / "r.csv"), model=Model.TWO_TOWER, users=tmp_path / "u.csv", epochs=1, factors=2,
+        train(str(tmp_path / "r.csv"), model="two_tower", users=tmp_path / "u.csv", epochs=1, factors=2,
               out=tmp_path / "m.safetensors")
 
 
@@ -375,7 +374,7 @@ def users_of_whom_nothing_is_known(tmp_path):
 def a_threshold_below_all_ratings(tmp_path):
     synthetic(20, 20, 200, seed=0).ratings.to_csv(tmp_path / "r.csv", index=False)
     with redirect_stdout(StringIO()):
-        train(str(tmp_path / "r.csv"), model=Model.EASE, threshold=0, out=tmp_path / "m.safetensors")
+        train(str(tmp_path / "r.csv"), model="ease", threshold=0, out=tmp_path / "m.safetensors")
 
 
 RATED = pd.DataFrame([("ann", "A", 5.0), ("ann", "B", 4.0), ("bob", "B", 3.0), ("bob", "C", 5.0), ("bob", "new", 2.0),

@@ -78,8 +78,9 @@ def test_methods_of_objectives_and_solved_models_that_changed():
             def loss(self, prepared): ...
             def score_history(self, items, ratings): ...
     assert {str(w.message).partition(";")[0] for w in said} == {
-        "Solved.score_history is now called score_new", "Solved.predicts_ratings is now called ranks"}
+        "Solved.score_history is now called score_new", "Solved.predicts_ratings is now called ranks, its opposite"}
     assert Solved.score_new is Solved.score_history and not Solved.ranks
+    assert {w.filename for w in said} == {__file__}
 
 
 class Own(nn.Module):

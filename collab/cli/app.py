@@ -46,8 +46,8 @@ from .model_options import (
     FACTORS_HELP,
     MODEL_HELP,
     USERS_HELP,
-    Model,
     bs_of,
+    check_model,
     epochs_of,
     is_solved,
     needs_metadata,
@@ -68,7 +68,7 @@ SplitName = Annotated[str, typer.Option(help="What is held out: random, time (th
                                              "last (each user's last), users (whole users), or u1 to u5 of ml-100k.")]
 ValidPct = Annotated[float | None, typer.Option(min=0, max=0.99, help="The fraction held out; by default 0.2. Not for "
                                                                       "last and u1 to u5.")]
-ModelName = Annotated[Model, typer.Option(help=MODEL_HELP)]
+ModelName = Annotated[str, typer.Option(metavar="NAME", help=MODEL_HELP)]
 Factors = Annotated[int | None, typer.Option(min=1, help=FACTORS_HELP)]
 Epochs = Annotated[int | None, typer.Option(min=1, help=EPOCHS_HELP)]
 BatchSize = Annotated[int | None, typer.Option(min=1, help=BS_HELP)]
@@ -125,6 +125,7 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     """Train on ratings, write one model file, and report the error beside two baselines; for a model that ranks, how
     well it does beside the most popular items."""
     _check_writable(out)
+    check_model(model)
     implicit = implicit or threshold is not None
     _check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, lr=lr, wd=wd,
                                               seed=seed, users=users, duplicates=duplicates))
@@ -159,7 +160,7 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     if bunch.valid is not None and (n := int(bunch.summary()["ratings_with_unseen"]["valid"])):
         print(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: these "
               "are scored as the average one.\n")
-    learn = collab_learner(bunch, model.value, n_factors=factors or 50, lr=lr, wd=wd)
+    learn = collab_learner(bunch, model, n_factors=factors or 50, lr=lr, wd=wd)
     (learn.fit if is_solved(model) else learn.fit_one_cycle)(epochs or epochs_of(model))
     if learn.interrupted:
         print(f"Nothing was written to {out}.", file=sys.stderr)
@@ -320,7 +321,7 @@ def main() -> None:
             raise SystemExit(2) from None
 
 
-def _check_used(model: Model, split: str, implicit: bool, options: Mapping[str, object]) -> None:
+def _check_used(model: str, split: str, implicit: bool, options: Mapping[str, object]) -> None:
     """Raise DataError for options that would change nothing."""
     at_once = [name for name in ("factors", "epochs") if (name, options.get(name)) != ("epochs", 1)]
     idle = {f"--model {model} is solved, not trained step by step, and": ("lr", "wd", "bs") if is_solved(model) else (),

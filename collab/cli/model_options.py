@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
-from enum import StrEnum
 
+from ..errors import DataError
 from ..learner.recipes import RECIPES
 
-Model = StrEnum("Model", [(name.upper(), name) for name in RECIPES])     # type: ignore[misc]   # the names of recipes
+DEFAULT = "dot_bias"
 
-DEFAULT = Model("dot_bias")
+
+def check_model(name: str) -> None:
+    """Raise DataError for a name that no recipe has."""
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        raise DataError(f"--model {name} is not one of {', '.join(RECIPES)}"
+                        f"{f'; did you mean {near[0]}?' if near else ''}")
 
 
 def epochs_of(name: str) -> int:
@@ -48,12 +55,12 @@ def needs_metadata(name: str) -> bool:
 
 def _without(option: str) -> str:
     """The models that do not use an option: "als, ease"."""
-    return ", ".join(name for name in Model if not uses(name, option))
+    return ", ".join(name for name in RECIPES if not uses(name, option))
 
 
 def _defaults(of: Callable[[str], int], option: str) -> str:
     """The default of most models, and the models with another one: "5 (svdpp, hybrid: 10; bpr: 15)"."""
-    values = {name: of(name) for name in Model if uses(name, option)}
+    values = {name: of(name) for name in RECIPES if uses(name, option)}
     usual = max(values.values(), key=[*values.values()].count)
     names = {value: ", ".join(name for name in values if values[name] == value) for value in sorted({*values.values()})}
     others = "; ".join(f"{names[value]}: {value:,}" for value in names if value != usual)
@@ -71,4 +78,4 @@ EPOCHS_HELP = (f"Passes over the training ratings, or sweeps of als; by default 
 BS_HELP = (f"Ratings per batch; larger is faster. By default {_defaults(bs_of, 'bs')}. Not for "
            f"{_without('bs')}.")
 USERS_HELP = ("A file with a user id in each row and what is known about the user; for "
-              f"{' and '.join(name for name in Model if uses(name, 'users'))}.")
+              f"{' and '.join(name for name in RECIPES if uses(name, 'users'))}.")

@@ -86,7 +86,7 @@ class CollabModel(nn.Module):
         super().__init_subclass__(**kwargs)
         for old, new in RENAMED.items():
             if old in vars(cls):
-                renamed(f"{cls.__name__}.{old}", new)
+                renamed(f"{cls.__name__}.{old}", f"{new}, its opposite" if new == "ranks" else new)
                 value = vars(cls)[old]
                 setattr(cls, new, not value if new == "ranks" else value)
         own, bases = vars(cls), cls.__mro__
@@ -95,6 +95,7 @@ class CollabModel(nn.Module):
             if next(k for k, base in enumerate(bases) if name in vars(base)) > scores:
                 setattr(cls, name, vars(CollabModel)[name])
         if "__init__" in own:
+            # mypy takes no methods that are replaced; a decorator on every subclass would be forgotten by some.
             cls.__init__ = recording(own["__init__"])     # type: ignore[method-assign]
         if "<locals>" not in cls.__qualname__:
             CollabModel.registry[class_name(cls)] = cls

@@ -120,7 +120,7 @@ class Subject:
         assert re.search(SAYS[ability], said), f"{said!r} does not say that {ability} are lacking ({SAYS[ability]})"
         assert "\n" not in said
 
-    def near(self, scores: Any, expected: Any) -> None:
+    def assert_near(self, scores: Any, expected: Any) -> None:
         """Equal to rounding, and numbers."""
         np.testing.assert_allclose(np.asarray(scores, float), np.asarray(expected, float), rtol=0, atol=self.rounding)
         assert np.isfinite(np.asarray(scores, float)).all()

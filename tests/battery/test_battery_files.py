@@ -32,13 +32,13 @@ def every_pair(learn):
     return learn.predict(list(np.repeat(users, len(items))), items * len(users))
 
 
-def same_scores(it, learn):
+def assert_same_scores(it, learn):
     same(every_pair(learn), every_pair(it.learn))
     same(learn.recommend(EVERYBODY, n=9), it.learn.recommend(EVERYBODY, n=9))
 
 
 def test_what_is_loaded_predicts_and_recommends_the_same(it):
-    same_scores(it, it.loaded)
+    assert_same_scores(it, it.loaded)
     same(it.loaded.recommend(USER, n=9, exclude="train"), it.learn.recommend(USER, n=9, exclude="train"))
     assert it.loaded.predict(USER, ITEMS[4]) == it.learn.predict(USER, ITEMS[4])
     assert type(it.loaded.model) is type(it.learn.model) and it.loaded.ranks == it.learn.ranks == it.case.ranks
@@ -48,7 +48,7 @@ def test_what_is_loaded_predicts_and_recommends_the_same(it):
 
 def test_a_model_that_a_file_cannot_build_is_asked_for_by_its_class(it):
     if it.case.name not in FOREIGN:
-        same_scores(it, load_learner(it.path, device="cpu"))
+        assert_same_scores(it, load_learner(it.path, device="cpu"))
     else:
         with pytest.raises(ValueError, match=it.model) as caught:
             load_learner(it.path, device="cpu")
@@ -114,13 +114,13 @@ def test_save_and_load(it, tmp_path):
         for p in learn.model.parameters():
             p.add_(1.0)
     learn.load(path)
-    same_scores(it, learn)
+    assert_same_scores(it, learn)
     assert len(learn.recorder.rows) == len(it.learn.recorder.rows)
 
 
 def test_a_copy_is_the_same_and_its_own(it):
     learn = copy.deepcopy(it.learn)
-    same_scores(it, learn)
+    assert_same_scores(it, learn)
     with torch.no_grad():
         for p in learn.model.parameters():
             p.mul_(0.5)         # the learner itself stays what it was, as after each of these tests
@@ -130,7 +130,7 @@ def test_a_copy_is_the_same_and_its_own(it):
 def test_another_model_is_set(it):
     learn = copy.deepcopy(it.learn) if it.case.name in MADE_OF else it.case.untrained(seed=5)
     learn.set_model(copy.deepcopy(it.learn.model))
-    same_scores(it, learn)
+    assert_same_scores(it, learn)
 
 
 def test_the_average_of_a_learner_with_itself_is_itself(it):
@@ -139,7 +139,7 @@ def test_the_average_of_a_learner_with_itself_is_itself(it):
     ranked, expected = (learn.recommend(EVERYBODY, n=9) for learn in (mean, it.learn))
     if it.case.ranks:           # scores may be standardised
         places = [(it.row(user), it.column(item)) for user, item in zip(ranked["user"], ranked["item"])]
-        it.near([it.raw[place] for place in places],
+        it.assert_near([it.raw[place] for place in places],
                 [it.raw[it.row(user), it.column(item)] for user, item in zip(expected["user"], expected["item"])])
     else:
-        it.near(every_pair(mean), every_pair(it.learn))
+        it.assert_near(every_pair(mean), every_pair(it.learn))

@@ -86,7 +86,7 @@ def test_explanations(it, whom):
     user, item = {"busy": (USER, ITEMS[4]), "once": (ONCE[0], COLD_ITEMS[0]), "cold": (COLD_USERS[1], BARE_ITEM)}[whom]
     found = it.interp.explain(user, item)
     raw = it.raw[it.row(user), it.column(item)]
-    it.near(found.score, it.scores[it.row(user), it.column(item)])
+    it.assert_near(found.score, it.scores[it.row(user), it.column(item)])
     assert (found.user, found.item, found.title) == (user, item, it.titles[item])
     assert found.clipped == (not it.case.ranks and not 1 <= raw <= 5)
     if "parts" in it.case.lacks:
@@ -94,7 +94,7 @@ def test_explanations(it, whom):
     else:
         assert found.parts["value"].sum() == pytest.approx(found.logit, abs=1e-6)
         low, high = getattr(it.learn.model, "y_range", None) or (None, None)
-        it.near(found.logit if low is None else low + (high - low) / (1 + np.exp(-found.logit)), raw)
+        it.assert_near(found.logit if low is None else low + (high - low) / (1 + np.exp(-found.logit)), raw)
         assert found.squashed == (low is not None)
     if "item_factors" in it.case.lacks:
         assert found.nearest is None and "no factors of items" in str(found)

@@ -31,7 +31,7 @@ def check_list(it, table, row, candidates, n=None):
     assert (np.diff(raw) <= it.rounding).all() and raw.min() >= max(rest, default=-np.inf) - it.rounding
     assert table["rank"].tolist() == [*range(1, len(found) + 1)]
     assert table["title"].tolist() == [it.titles[item] for item in found]
-    it.near(table["score"], raw if it.case.ranks else raw.clip(1, 5))
+    it.assert_near(table["score"], raw if it.case.ranks else raw.clip(1, 5))
 
 
 def test_recommend_to_one(it):
@@ -93,7 +93,7 @@ def test_recommend_to_everybody(it, tmp_path):
     written = pd.read_csv(path)
     expected = it.learn.recommend(EVERYBODY, n=3)
     assert [*written] == [*expected] and written["item"].tolist() == expected["item"].tolist()
-    it.near(written["score"], expected["score"])
+    it.assert_near(written["score"], expected["score"])
 
 
 def test_recommend_to_somebody_new(it):
@@ -101,7 +101,7 @@ def test_recommend_to_somebody_new(it):
         table = it.learn.recommend(ratings=NEW, n=100)
         assert {*table["item"]} == {*it.items} - {*NEW}
         assert np.isfinite(table["score"]).all() and table["score"].is_monotonic_decreasing
-        it.near(table["score"], it.learn.predict(ratings=NEW, item=table["item"]))
+        it.assert_near(table["score"], it.learn.predict(ratings=NEW, item=table["item"]))
         assert {*it.learn.recommend(ratings=NEW, n=100, exclude=None)["item"]} == {*it.items}
         with pytest.warns(CollabWarning, match="1 of 5 items that are rated were not trained on"):
             again = it.learn.recommend(ratings=pd.Series({**NEW, NOVELTY: 3.0}), n=100)
@@ -166,7 +166,7 @@ def test_the_nearest(it, by):
             np.testing.assert_allclose(table["score"], [likeness[ids.index(one)] for one in table[by]], atol=1e-5)
         elif by == "item" and "new_people" not in it.case.lacks:    # what one choice adds to the others
             alone = it.learn.predict(ratings={id: 1.0}, item=table[by])
-            it.near(table["score"], alone)
+            it.assert_near(table["score"], alone)
         with pytest.raises(UnknownId):
             similar("nobody" if by == "user" else 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -81,7 +82,7 @@ def test_what_is_lacking_is_said_in_one_way(subjects, name, ability):
         interp = CollabInterpretation(learn)
         with learn.no_logging():
             for k, route in enumerate(ROUTES[ability]):
-                said[f"{where} {k}"] = it.refused(lambda route=route: route(learn, interp), ability)    # noqa: B023
+                said[f"{where} {k}"] = it.refused(partial(route, learn, interp), ability)
     assert_same_bits(before, bits(it.learn))
     assert len({*said.values()}) == 1, said
 

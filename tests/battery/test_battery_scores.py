@@ -47,16 +47,16 @@ def test_predict_one(it):
         for item in SOME_ITEMS:
             score = it.learn.predict(user, item)
             assert type(score) is float
-            it.near(score, it.scores[it.row(user), it.column(item)])
+            it.assert_near(score, it.scores[it.row(user), it.column(item)])
 
 
 def test_predict_several(it):
     users, items = (list(np.repeat(SOME_USERS, 3)), SOME_ITEMS * 3)
     expected = [it.scores[it.row(u), it.column(i)] for u, i in zip(users, items)]
     for as_several in (list, np.array, pd.Series):
-        it.near(it.learn.predict(as_several(users), as_several(items)), expected)
-    it.near(it.learn.predict(USER, it.items), it.scores[it.row(USER), 1:])
-    it.near(it.learn.predict(it.users, ITEMS[6]), it.scores[1:, it.column(ITEMS[6])])
+        it.assert_near(it.learn.predict(as_several(users), as_several(items)), expected)
+    it.assert_near(it.learn.predict(USER, it.items), it.scores[it.row(USER), 1:])
+    it.assert_near(it.learn.predict(it.users, ITEMS[6]), it.scores[1:, it.column(ITEMS[6])])
     with pytest.raises(ValueError, match="2 users and 3 items cannot be paired"):
         it.learn.predict(USERS[1:3], ITEMS[1:4])
 
@@ -72,7 +72,7 @@ def test_predict_unknown_ids(it):
     for user, item in ((STRANGER, ITEMS[4]), (USER, NOVELTY), (STRANGER, NOVELTY)):
         with pytest.warns(CollabWarning, match="stand for the average"):
             score = it.learn.predict(user, item)
-        it.near(score, it.scores[it.row(user), it.column(item)])
+        it.assert_near(score, it.scores[it.row(user), it.column(item)])
         with pytest.raises(UnknownId):
             it.learn.predict(user, item, unknown="error")
 
@@ -80,9 +80,9 @@ def test_predict_unknown_ids(it):
 def test_cold_ids_of_which_nothing_is_known_are_unknown_ones(it):
     bare = it.case.name in METADATA
     for user in [BARE_USER] if bare else COLD_USERS:
-        it.near(it.raw[it.row(user)], it.raw[0])
+        it.assert_near(it.raw[it.row(user)], it.raw[0])
     for item in [BARE_ITEM] if bare else COLD_ITEMS:
-        it.near(it.raw[:, it.column(item)], it.raw[:, 0])
+        it.assert_near(it.raw[:, it.column(item)], it.raw[:, 0])
 
 
 @pytest.mark.parametrize("it", sorted(METADATA), indirect=True)
@@ -117,8 +117,8 @@ def test_the_unknown_row_is_the_average_of_the_trained_ones(it):
 @pytest.mark.parametrize("it", ["dot", "als", "als_explicit", "ease", "infinite_ae", "bpr"], indirect=True)
 def test_scores_that_are_linear_in_a_side_are_average_for_the_unknown_of_it(it):
     users, items = (it.data.trained[by].numpy() for by in ("user", "item"))
-    it.near(it.raw[0], it.raw[users].mean(0))
-    it.near(it.raw[:, 0], it.raw[:, items].mean(1))
+    it.assert_near(it.raw[0], it.raw[users].mean(0))
+    it.assert_near(it.raw[:, 0], it.raw[:, items].mean(1))
 
 
 def test_predict_for_somebody_new(it):
@@ -132,7 +132,7 @@ def test_predict_for_somebody_new(it):
 
 @pytest.mark.parametrize("it", ["ease", "softmax"], indirect=True)
 def test_somebody_new_with_the_history_of_another_has_their_scores_where_users_are_their_history(it):
-    it.near(it.learn.predict(ratings=it.history(USER), item=it.items), it.scores[it.row(USER), 1:])
+    it.assert_near(it.learn.predict(ratings=it.history(USER), item=it.items), it.scores[it.row(USER), 1:])
 
 
 def test_probabilities(it):
@@ -143,7 +143,7 @@ def test_probabilities(it):
         shares = table[levels].to_numpy(float)
         np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
         assert (table["most_likely"] == np.array(levels)[shares.argmax(1)]).all()
-        it.near(shares @ levels, [it.scores[it.row(USER), it.column(item)] for item in SOME_ITEMS])
+        it.assert_near(shares @ levels, [it.scores[it.row(USER), it.column(item)] for item in SOME_ITEMS])
 
 
 def test_predictions_of_what_was_held_out_and_the_error_on_them(it):
@@ -151,7 +151,7 @@ def test_predictions_of_what_was_held_out_and_the_error_on_them(it):
     assert targets.tolist() == [rating for *_, rating in held_out()]
     expected = [it.scores[it.row(user), it.column(item)] for user, item, _ in held_out()]
     assert preds.shape == targets.shape
-    it.near(preds, expected)
+    it.assert_near(preds, expected)
     found = it.learn.validate()
     assert np.isfinite(found["valid_loss"]) or it.case.name == "rank_ensemble"      # which has no loss
     if not it.case.ranks:
@@ -191,7 +191,7 @@ def test_show_results(it):
     assert shown["rating"].tolist() == [rating for *_, rating in held_out()]
     known = [user if user in it.users else None for user, *_ in held_out()]
     assert shown["user"].astype(object).where(shown["user"].notna(), None).tolist() == known
-    it.near(shown["predicted"], it.learn.get_preds()[0].numpy())
+    it.assert_near(shown["predicted"], it.learn.get_preds()[0].numpy())
 
 
 def test_rated(it):

@@ -83,11 +83,12 @@ def test_further_ratings(it):
         learn = it.learn.add_ratings(new)
         assert "nadia" in learn.data.users and learn.data.n_users == it.data.n_users + 1
         assert "nadia" not in it.learn.data.users
-        it.near(learn.predict("nadia", it.items), it.learn.predict(ratings=NEW, item=it.items))
+        it.assert_near(learn.predict("nadia", it.items), it.learn.predict(ratings=NEW, item=it.items))
         assert not {*learn.recommend("nadia", n=100)["item"]} & {*NEW}
         for user in (USER, ONCE[0]):
             np.testing.assert_array_equal(learn.predict(user, it.items), it.learn.predict(user, it.items))
-        it.near(learn.predict(COLD_USERS[1], it.items), learn.predict("nobody", it.items))      # an average of more
+        # Both are an average over more users than before.
+        it.assert_near(learn.predict(COLD_USERS[1], it.items), learn.predict("nobody", it.items))
         assert learn.ranks == it.case.ranks
 
 

@@ -14,6 +14,7 @@ import pytest
 import collab as package
 from collab import load_learner, movielens, time_split
 from collab.cli import model_options
+from collab.learner.recipes import RECIPES
 
 TRAIN = ["train", "{dir}/ratings.csv", "--out", "{out}"]
 IDLE = [
@@ -75,9 +76,20 @@ def test_defaults_of_models_and_the_help_that_names_them(collab, name, epochs, b
         assert piece in said
 
 
+def test_a_model_that_there_is_not_is_refused_with_the_nearest_name(collab, tmp_path):
+    code, out, err = collab("train", str(tmp_path / "r.csv"), "--model", "nets")
+    assert code == 2 and not out
+    assert f"--model nets is not one of {', '.join(RECIPES)}; did you mean net?" in " ".join(err.split())
+
+
+def test_every_recipe_is_in_the_help(collab):
+    said = " ".join(collab("train", "--help")[1].split())
+    assert all(f"{name}, {recipe.about}" in said for name, recipe in RECIPES.items())
+
+
 def test_what_each_model_uses():
     options = ("factors", "epochs", "bs", "lr", "wd", "seed", "items", "users")
-    used = {model: {option for option in options if model_options.uses(model, option)} for model in model_options.Model}
+    used = {model: {option for option in options if model_options.uses(model, option)} for model in RECIPES}
     assert used["ease"] == used["infinite_ae"] == set() and used["als"] == {"factors", "epochs", "seed"}
     assert used["dot"] == {*options} - {"items", "users"} and used["softmax"] == {*options} - {"users"}
     assert used["hybrid"] == used["two_tower"] == {*options}

@@ -41,11 +41,6 @@ def learn(ml):
     return learn
 
 
-@pytest.fixture
-def interp(learn):
-    return CollabInterpretation.from_learner(learn)
-
-
 def titled(titles):
     """Data of a few items with these titles, the first rated most, and their interpretation."""
     ratings = pd.DataFrame([(f"u{user}", item, 1.0 + (user + item) % 5) for user in range(9) for k, item in

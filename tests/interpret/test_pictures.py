@@ -26,11 +26,6 @@ def learn(ml):
     return learn
 
 
-@pytest.fixture
-def interp(learn):
-    return CollabInterpretation.from_learner(learn)
-
-
 def test_the_scatter_labels_only_where_there_is_room(interp):
     ax = Figure(figsize=(6, 5)).subplots()
     assert interp.pca(2).plot(0, 1, ax=ax, top=60) is ax

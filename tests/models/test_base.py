@@ -13,7 +13,6 @@ from collab import (
     EmbeddingDot,
     EmbeddingNet,
     RankEnsemble,
-    SolvedModel,
     SVDpp,
     Unsupported,
     collab_learner,
@@ -55,19 +54,6 @@ def test_an_ensemble_has_no_second_configuration():
     assert "config" not in vars(RankEnsemble([EmbeddingDot(2, 3, 4)], 3))
 
 
-def test_old_names_in_a_class_are_warned_of_where_the_class_stands():
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-
-        class Old(SolvedModel):
-            predicts_ratings = True
-
-            def score_history(self, items, ratings):
-                return ratings
-    assert not Old.ranks
-    assert [(w.category, w.filename) for w in caught] == [(DeprecationWarning, __file__)] * 2
-
-
 def test_old_names_in_a_subclass_of_a_shipped_model_still_work():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -79,8 +65,8 @@ def test_old_names_in_a_subclass_of_a_shipped_model_still_work():
                 return ratings
     model = Ranker(2, 3, 4)
     assert model.ranks and model.score_new(None, 1.0) == 1.0
-    assert [str(w.message).split(";")[0] for w in caught] == ["Ranker.predicts_ratings is now called ranks",
-                                                              "Ranker.score_history is now called score_new"]
+    assert [str(w.message).split(";")[0] for w in caught] == [
+        "Ranker.predicts_ratings is now called ranks, its opposite", "Ranker.score_history is now called score_new"]
 
 
 class Plain(nn.Module):
