@@ -1,12 +1,15 @@
-"""Compiled kernels: whether numba can run them, and why not where it cannot.
+"""Compiled kernels: whether numba can run them here, and what a model tells them of itself.
 
-Files of kernels (`*_kernels.py`) import numba at their top, and are imported where they are used: `import collab` does
-without numba. Their functions are of the module, with `cache=True`, so that a process compiles none that an earlier one
-has compiled."""
+Files of kernels (`*_kernels.py`, `simd.py`) import numba at their top, and are imported where they are used: `import
+collab` does without numba. Kernels are functions of their module with `cache=True`, so that a process compiles none
+that an earlier one has compiled."""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
+
+from torch import Tensor
 
 
 @cache
@@ -16,4 +19,22 @@ def not_compiled() -> str | None:
         from numba import config
     except ImportError as error:
         return f"numba cannot be imported ({error}); pip install numba"
-    return "NUMBA_DISABLE_JIT is set" if getattr(config, "DISABLE_JIT", 0) else None      # made at run time
+    return "NUMBA_DISABLE_JIT is set" if getattr(config, "DISABLE_JIT", 0) else None     # set by numba at run time
+
+
+class DotTables(NamedTuple):
+    """The parameters of a model whose output is range(mean + user_bias + item_bias + users . items), and nothing else:
+    `users` (n_users, n_factors), `items` alike, both biases (rows, 1) and `mean` () or none of these, and the limits
+    of the sigmoid's range, or None."""
+
+    users: Tensor
+    items: Tensor
+    user_bias: Tensor | None = None
+    item_bias: Tensor | None = None
+    mean: Tensor | None = None
+    y_range: tuple[float, float] | None = None
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All that is there."""
+        return [t for t in self[:5] if isinstance(t, Tensor)]

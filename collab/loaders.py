@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -67,6 +67,26 @@ def unshuffled(batches: Batches) -> Batches:
     A DataLoader has none."""
     own = _in_order(batches)
     return batches if own is None else own()
+
+
+@runtime_checkable
+class Pieces(Protocol):
+    """Batches of `bs` rows (the last one may have fewer) that are slices of larger pieces of `tensors`."""
+
+    @property
+    def bs(self) -> int: ...
+
+    @property
+    def tensors(self) -> Sequence[Tensor]: ...
+
+    def pieces(self) -> Iterator[Sequence[Tensor]]:
+        """The rows of a pass, in order, in pieces whose lengths are multiples of `bs`, but for the last."""
+        ...
+
+
+def pieces_of(batches: object) -> Pieces | None:
+    """The batches as `Pieces`, if they are such: TensorBatches, and the first of them."""
+    return batches if isinstance(batches, Pieces) and batches.tensors and batches.bs else None
 
 
 def _in_order(batches: object) -> Callable[[], Batches] | None:

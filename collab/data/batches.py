@@ -52,17 +52,21 @@ class TensorBatches:
         return math.ceil(self.n / self.bs)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for piece in self.pieces():
+            for batch in zip(*(t.split(self.bs) for t in piece)):
+                yield batch if batch[0].device == self.device else tuple(t.to(self.device) for t in batch)
+
+    def pieces(self) -> Iterator[tuple[Tensor, ...]]:
+        """The rows of an epoch, in its order, in pieces of many batches, not moved: each but the last has a multiple of
+        `bs` rows. Iterating draws the epoch's permutation."""
         if not self.n:
             return                  # `split` would give one empty batch
         if not self.shuffle:
-            pieces = iter([self.tensors])
-        else:
-            order = torch.randperm(self.n, generator=self.generator).to(self.tensors[0].device)
-            chunk = self.bs * max(1, CHUNK // self.bs)
-            pieces = (tuple(t[rows] for t in self.tensors) for rows in order.split(chunk))
-        for piece in pieces:
-            for batch in zip(*(t.split(self.bs) for t in piece)):
-                yield batch if batch[0].device == self.device else tuple(t.to(self.device) for t in batch)
+            yield self.tensors
+            return
+        order = torch.randperm(self.n, generator=self.generator).to(self.tensors[0].device)
+        for rows in order.split(self.bs * max(1, CHUNK // self.bs)):
+            yield tuple(t[rows] for t in self.tensors)
 
     def in_order(self) -> TensorBatches:
         """The same rows, unshuffled: iterating draws no random number."""

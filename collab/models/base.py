@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ..compiled import DotTables
 from ..data.interactions import Interactions
 from ..errors import DataError, renamed
 from ..files import Config, plain_value
@@ -29,7 +30,8 @@ Group = dict[str, Any]
 MAX_PAIRS = 1 << 16     # pairs per forward pass, scored one by one: a model's layers may be wide
 TABLES = {("user", "weight"): "u_weight", ("item", "weight"): "i_weight",
           ("user", "bias"): "u_bias", ("item", "bias"): "i_bias"}
-SCORING = ("cross", "scorer", "logits", "dot_form", "score_new", "with_users", "id_tables")      # `forward` decides
+SCORING = ("cross", "scorer", "logits", "dot_form", "dot_tables", "score_new", "with_users",
+           "id_tables")         # `forward` decides
 RENAMED = {"predicts_ratings": "ranks", "score_history": "score_new", "fold_in": "score_new", "crossing": "scorer",
            "expected": "to_scores"}
 NO_USERS = "cannot add users: it has no table of vectors for users alone; train again with their ratings"
@@ -193,6 +195,10 @@ class CollabModel(nn.Module):
 
     def dot_form(self) -> DotForm | None:
         """The model as two tables of vectors, detached, or None where its score is not their product."""
+        return None
+
+    def dot_tables(self) -> DotTables | None:
+        """The parameters of which the output is a dot product, for compiled training; None where it is more."""
         return None
 
     def similarity(self, side: Side) -> Scorer:

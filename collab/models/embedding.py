@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..compiled import DotTables
 from ..data.interactions import Interactions
 from ..numerics import products
 from .base import NO_USERS, SIDES, CollabModel, Group, Side, named_tables
@@ -40,6 +41,9 @@ class EmbeddingDot(CollabModel):
 
     def dot_form(self) -> DotForm:
         return DotForm(self.factors("user").detach(), self.factors("item").detach())
+
+    def dot_tables(self) -> DotTables | None:
+        return DotTables(self.u_weight.weight, self.i_weight.weight) if are_plain(self) else None
 
     def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
                    solved: Callable[[], Tensor]) -> CollabModel:
@@ -87,9 +91,19 @@ class EmbeddingDotBias(CollabModel):
         users, items, u_bias, i_bias = (own(side).detach() for own in (self.factors, self.biases) for side in SIDES)
         return DotForm(users, items, u_bias, i_bias, self.mu.item(), self.y_range)
 
+    def dot_tables(self) -> DotTables | None:
+        return DotTables(self.u_weight.weight, self.i_weight.weight, self.u_bias.weight, self.i_bias.weight, self.mu,
+                         self.y_range) if are_plain(self) else None
+
     def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
                    solved: Callable[[], Tensor]) -> CollabModel:
         return with_user_rows(self, interactions.n_users, kept, fresh, solved())
+
+
+def are_plain(model: nn.Module) -> bool:
+    """Whether all parts of the model are embeddings that look rows up and do nothing else."""
+    return all(type(part) is nn.Embedding and part.max_norm is None and part.padding_idx is None
+               and not part.scale_grad_by_freq and not part.sparse for part in model.children())
 
 
 def with_user_rows(model: CollabModel, n_users: int, kept: Tensor, fresh: Tensor, solved: Tensor) -> CollabModel:

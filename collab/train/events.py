@@ -2,7 +2,8 @@
 
 SCOPES = ("fit", "epoch", "train", "validate", "batch")
 POINTS = ("after_pred", "after_loss", "after_backward", "after_step")
-EVENTS = tuple(f"{when}_{scope}" for scope in SCOPES for when in ("before", "after", "cleanup")) + POINTS
+IN_BULK = ("before_chunk", "after_chunk")       # many batches at once, in a fused pass (see `fused`)
+EVENTS = tuple(f"{when}_{scope}" for scope in SCOPES for when in ("before", "after", "cleanup")) + POINTS + IN_BULK
 VERBS = ("predict", "get_loss", "backward", "step", "zero_grad")
 
 

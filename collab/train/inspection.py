@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .callback import Dispatch
 from .events import SCOPES
+from .fused import why_not
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -23,7 +24,7 @@ class Text(str):
 
 def summary(self: Learner) -> Text:
     """List the layers with their output shapes for one batch, their parameters and whether these are trained; then the
-    loss, the optimizer with its groups, and the callbacks."""
+    loss, the optimizer with its groups, the callbacks, and whether the training pass is compiled (see `fused`)."""
     rows = _layers(self)
     table = [("layer", "type", "output shape", "parameters", "trained")]
     for name, kind, shape, n, trained in rows:
@@ -37,7 +38,12 @@ def summary(self: Learner) -> Text:
     return Text("\n".join([f"{type(self.model).__name__} on batches of {_first_size(self)}", "", *lines, "",
                            f"{total:,} parameters, {on:,} of them trained", f"Loss: {loss}",
                            f"Optimizer: {type(self.opt).__name__}; groups: {', '.join(groups)}",
-                           f"Callbacks: {', '.join(map(repr, self.cbs))}"]))
+                           f"Callbacks: {', '.join(map(repr, self.cbs))}", f"Training: {_how(self)}"]))
+
+
+def _how(learn: Learner) -> str:
+    reason = why_not(learn, Dispatch(learn.cbs, learn.verbs), learn.data.train)
+    return "compiled, all batches of an epoch in one pass" if reason is None else f"batch by batch, since {reason}"
 
 
 def show_training_loop(self: Learner) -> Text:

@@ -26,6 +26,7 @@ from .callbacks.scores import Collect, Scores
 from .callbacks.seeded import Seeded, own_randomness, untouched_randomness
 from .events import Cancel, CancelStep
 from .fitting import fit_flat_cos, fit_one_cycle, fit_sgdr
+from .fused import Chunk, fused
 from .inspection import show_training_loop, summary
 from .lr_find import lr_find
 from .optim import Hyper, OptFunc, adamw, make_optimizer, set_hyper
@@ -75,6 +76,7 @@ class Learner:
     yb: Tensor
     pred: Tensor
     loss: Tensor
+    chunk: Chunk
 
     def __init__(self, data: Data, model: nn.Module, loss_func: Callable[[Tensor, Tensor], Tensor] = mse,
                  opt_func: OptFunc = adamw, *, lr: Hyper | None = None, wd: Hyper | None = None,
@@ -167,6 +169,8 @@ class Learner:
 
     @scope("train")
     def _train(self) -> None:
+        if fused(self):         # the same steps, compiled
+            return
         for self.i, (*self.xb, self.yb) in enumerate(self.batches):
             self._batch()
 

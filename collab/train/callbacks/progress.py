@@ -36,6 +36,8 @@ class Progress(Callback):
         if self.master and self.epochs:
             self.child.update(self.learn.i + 1)
 
+    after_chunk = after_batch
+
     def after_epoch(self) -> None:
         if self.learn.recorder not in self.learn.cbs:
             return                      # there is no row to print

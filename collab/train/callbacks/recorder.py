@@ -106,6 +106,16 @@ class Recorder(Callback):
             if len(self._waiting) >= FLUSH:
                 self._flushed()
 
+    def after_chunk(self) -> None:
+        chunk, hypers = self.learn.chunk, self.learn.chunk.hypers
+        if chunk.skipped:
+            return
+        self._flushed()
+        none = [None] * chunk.n
+        moms = hypers["momentum"][-1].tolist() if "momentum" in hypers else none
+        self._batches += zip(chunk.losses.tolist(), ({} for _ in none), chunk.sizes.tolist(), hypers["lr"][-1].tolist(),
+                             moms)
+
     def after_epoch(self) -> None:
         batches = self._flushed()[self._start:]
         means = _means(batches)

@@ -74,15 +74,31 @@ class Checkpoint(Callback):
         self.trained += self.learn.training
 
     def after_batch(self) -> None:
+        if self.learn.training and self._due(self.learn.i):
+            self._write()
+
+    def before_chunk(self) -> None:
+        chunk = self.learn.chunk
+        chunk.n = next((k + 1 for k in range(chunk.n) if self._due(chunk.first + k)), chunk.n)
+        chunk.put_back |= self._due(chunk.last)
+
+    def after_chunk(self) -> None:
+        chunk = self.learn.chunk
+        self.trained += chunk.n
+        if self._due(chunk.last) and not chunk.skipped:
+            self._write()
+
+    def _due(self, i: int) -> bool:
+        """Whether a checkpoint is written after batch `i` of this epoch."""
+        per_epoch = len(self.learn.batches)
+        return i + 1 == per_epoch if self.every is None else (self.learn.epoch * per_epoch + i + 1) % self.every == 0
+
+    def _write(self) -> None:
         learn = self.learn
-        if learn.training:
-            done = learn.i + 1
-            per_epoch = len(learn.batches)
-            if done == per_epoch if self.every is None else (learn.epoch * per_epoch + done) % self.every == 0:
-                write_tree(self.path, {**learner_state(learn), "done": done, "per_epoch": per_epoch,
-                                       "start": learn.epoch_start.drawn, "fit": learn.epoch_start.fit,
-                                       "began": learn.epoch_start.began})
-                self.written += 1
+        write_tree(self.path, {**learner_state(learn), "done": learn.i + 1, "per_epoch": len(learn.batches),
+                               "start": learn.epoch_start.drawn, "fit": learn.epoch_start.fit,
+                               "began": learn.epoch_start.began})
+        self.written += 1
 
     def after_fit(self) -> None:
         resumed = any(isinstance(cb, Resume) and Path(cb.path) == self.path for cb in self.learn.cbs)
@@ -156,6 +172,15 @@ class Resume(Callback):
             if self.learn.i + 1 == self.state["done"]:
                 self._put_back()        # before the next batch is drawn, as it was when the checkpoint was written
             raise CancelBatch
+
+    def before_chunk(self) -> None:
+        chunk = self.learn.chunk
+        if self.state:
+            chunk.n, chunk.skipped = min(chunk.n, self.state["done"] - chunk.first), True
+
+    def after_chunk(self) -> None:
+        if self.state and self.learn.i + 1 == self.state["done"]:
+            self._put_back()
 
     def _put_back(self) -> None:
         assert self.state is not None

@@ -47,6 +47,9 @@ class Scores(Callback):
             for metric in self.metrics:
                 metric.update(pred, self.learn.yb)
 
+    def after_chunk(self) -> None:
+        """The losses of a fused pass are numbers."""
+
     def after_validate(self) -> None:
         self.values = {"loss": self.total.item() / self.n if self.n else float("nan")}
         self.values |= {metric.name: metric.value() for metric in self.metrics}

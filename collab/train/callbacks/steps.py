@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ...errors import warn
-from ...loaders import Batches
+from ...loaders import Batches, columns_of, pieces_of
 from ..callback import Callback, State
 from ..events import CancelBatch, CancelStep, CancelTrain
 from .order import Order
@@ -240,6 +240,25 @@ class First:
 
     def __iter__(self) -> Iterator[Sequence[Tensor]]:
         return islice(iter(self.batches), self.n)
+
+    @property
+    def bs(self) -> int | None:
+        return getattr(self.batches, "bs", None)
+
+    @property
+    def tensors(self) -> Sequence[Tensor] | None:
+        return columns_of(self.batches)
+
+    def pieces(self) -> Iterator[Sequence[Tensor]]:
+        """The rows of these batches, where the whole ones are slices of pieces (see `pieces_of`)."""
+        whole = pieces_of(self.batches)
+        assert whole is not None
+        left = self.n * whole.bs
+        for piece in whole.pieces():
+            yield [t[:left] for t in piece]
+            left -= len(piece[0])
+            if left <= 0:
+                return
 
 
 @torch.no_grad()

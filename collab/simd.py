@@ -1,0 +1,187 @@
+"""Operations on rows of float32 tables as vector instructions, for compiled kernels.
+
+A table is a C-contiguous float32 array (rows, width); an operation covers the first 8 * len(lanes) numbers of a row, or
+as many from a column on. `lanes` is a tuple of any numbers: its length is part of its type, so that compiled code knows
+it and unrolls. numba's own loops over rows check in each one whether two tables overlap, which made the training pass
+three times as long; these operations assume that different arrays do not.
+
+Sums are added up in another order than in a plain loop, and products are fused with sums where the CPU can."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import extending, types
+from numba.core import cgutils
+
+WIDTH = 8                   # numbers in a vector; LLVM splits or joins vectors as the CPU has them
+FLAGS = ("contract", "reassoc", "nsz")          # not "arcp" or "afn", which would take approximate quotients and roots
+F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+VECTOR = ir.VectorType(F32, WIDTH)
+operation: Any = extending.intrinsic        # its first argument, numba's context of types, is not passed by callers
+
+
+class Code:
+    """Emits vector code for one intrinsic: `rows` of tables as pointers, and what is done with them."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, args: Any):
+        self.context, self.b, self.types, self.args = context, builder, signature.args, args
+
+    def row(self, k: int) -> Any:
+        """A pointer to the row that the arguments k (a table) and k + 1 (its number) name."""
+        table = self.context.make_array(self.types[k])(self.context, self.b, self.args[k])
+        stride = cgutils.unpack_tuple(self.b, table.strides)[0]
+        start = self.b.add(self.b.ptrtoint(table.data, I64), self.b.mul(self.args[k + 1], stride))
+        return self.b.inttoptr(start, VECTOR.as_pointer())
+
+    def load(self, row: Any, k: Any) -> Any:
+        """The k-th vector of a row."""
+        return self.b.load(self.b.gep(row, [I64(k)]), align=4)
+
+    def store(self, value: Any, row: Any, k: Any) -> None:
+        self.b.store(value, self.b.gep(row, [I64(k)]), align=4)
+
+    def all(self, k: int) -> Any:
+        """The scalar argument k in every place of a vector."""
+        one = self.b.insert_element(ir.Constant(VECTOR, ir.Undefined), self.args[k], I32(0))
+        return self.b.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined),
+                                     ir.Constant(ir.VectorType(I32, WIDTH), [0] * WIDTH))
+
+    def mul(self, x: Any, y: Any) -> Any:
+        return self.b.fmul(x, y, flags=FLAGS)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return self.b.fadd(x, y, flags=FLAGS)
+
+    def sub(self, x: Any, y: Any) -> Any:
+        return self.b.fsub(x, y, flags=FLAGS)
+
+    def div(self, x: Any, y: Any) -> Any:
+        return self.b.fdiv(x, y, flags=FLAGS)
+
+    def root(self, x: Any) -> Any:
+        function = cgutils.get_or_insert_function(self.b.module, ir.FunctionType(VECTOR, [VECTOR]),
+                                                  f"llvm.sqrt.v{WIDTH}f32")
+        return self.b.call(function, [x])
+
+    def total(self, parts: list[Any]) -> Any:
+        """The sum of all numbers of some vectors."""
+        while len(parts) > 1:
+            parts = [self.add(*parts[k:k + 2]) if k + 1 < len(parts) else parts[k] for k in range(0, len(parts), 2)]
+        x, half = parts[0], WIDTH // 2
+        while half:
+            shifted = ir.Constant(ir.VectorType(I32, WIDTH), [k + half if k < half else 0 for k in range(WIDTH)])
+            x, half = self.add(x, self.b.shuffle_vector(x, ir.Constant(VECTOR, ir.Undefined), shifted)), half // 2
+        return self.b.extract_element(x, I32(0))
+
+
+def _emitted(emit: Any, lanes: Any, value: bool = False) -> Any:
+    """What an intrinsic generates its code with."""
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = emit(Code(context, builder, signature, args), range(lanes.count))
+        return found if value else context.get_dummy_value()
+    return generate
+
+
+@operation
+def prefetch(_: Any, table: Any, row: Any, lanes: Any) -> Any:
+    """Ask for a row, which will be read and written soon."""
+    def emit(c: Code, vectors: range) -> None:
+        call = cgutils.get_or_insert_function(c.b.module, ir.FunctionType(
+            ir.VoidType(), [I8.as_pointer(), I32, I32, I32]), "llvm.prefetch.p0")
+        start = c.row(0)
+        for k in vectors[::2]:          # a line of the cache holds two vectors
+            c.b.call(call, [c.b.bitcast(c.b.gep(start, [I64(k)]), I8.as_pointer()), I32(1), I32(3), I32(1)])
+    return types.void(table, types.int64, lanes), _emitted(emit, lanes)
+
+
+@operation
+def dot(_: Any, x: Any, i: Any, y: Any, j: Any, lanes: Any) -> Any:
+    """x[i] . y[j]"""
+    def emit(c: Code, vectors: range) -> Any:
+        left, right, parts = c.row(0), c.row(2), [None] * 2
+        for k in vectors:
+            product = c.mul(c.load(left, k), c.load(right, k))
+            parts[k % 2] = product if parts[k % 2] is None else c.add(parts[k % 2], product)
+        return c.total([part for part in parts if part is not None])
+    return types.float32(x, types.int64, y, types.int64, lanes), _emitted(emit, lanes, value=True)
+
+
+@operation
+def put(_: Any, x: Any, i: Any, a: Any, y: Any, j: Any, lanes: Any) -> Any:
+    """x[i] = a y[j]"""
+    def emit(c: Code, vectors: range) -> None:
+        into, a, y = c.row(0), c.all(2), c.row(3)
+        for k in vectors:
+            c.store(c.mul(a, c.load(y, k)), into, k)
+    return types.void(x, types.int64, types.float32, y, types.int64, lanes), _emitted(emit, lanes)
+
+
+@operation
+def add(_: Any, x: Any, i: Any, a: Any, y: Any, j: Any, lanes: Any) -> Any:
+    """x[i] += a y[j]"""
+    def emit(c: Code, vectors: range) -> None:
+        into, a, y = c.row(0), c.all(2), c.row(3)
+        for k in vectors:
+            c.store(c.add(c.mul(a, c.load(y, k)), c.load(into, k)), into, k)
+    return types.void(x, types.int64, types.float32, y, types.int64, lanes), _emitted(emit, lanes)
+
+
+@operation
+def square(_: Any, x: Any, i: Any, a: Any, y: Any, j: Any, lanes: Any) -> Any:
+    """|x[i] + a y[j]|^2"""
+    def emit(c: Code, vectors: range) -> Any:
+        x, a, y, parts = c.row(0), c.all(2), c.row(3), []
+        for k in vectors:
+            value = c.add(c.mul(a, c.load(y, k)), c.load(x, k))
+            parts.append(c.mul(value, value))
+        return c.total(parts)
+    return types.float32(x, types.int64, types.float32, y, types.int64, lanes), _emitted(emit, lanes, value=True)
+
+
+@operation
+def blend(_: Any, x: Any, i: Any, a: Any, y: Any, j: Any, b: Any, lanes: Any) -> Any:
+    """x[i] = a x[i] + b y[j]"""
+    def emit(c: Code, vectors: range) -> None:
+        into, a, y, b = c.row(0), c.all(2), c.row(3), c.all(5)
+        for k in vectors:
+            c.store(c.add(c.mul(a, c.load(into, k)), c.mul(b, c.load(y, k))), into, k)
+    return types.void(x, types.int64, types.float32, y, types.int64, types.float32, lanes), _emitted(emit, lanes)
+
+
+@operation
+def adam(_: Any, x: Any, i: Any, y: Any, j: Any, ridge: Any, beta1: Any, beta2: Any, decay: Any, step: Any, eps: Any,
+         lanes: Any) -> Any:
+    """A step of Adam for the row [w | m | v] of x, with the gradient g = y[j] + ridge w:
+    m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, w = decay w - step m / (sqrt(v) + eps)"""
+    def emit(c: Code, vectors: range) -> None:
+        x, y = c.row(0), c.row(2)
+        ridge, beta1, beta2, decay, step, eps = (c.all(k) for k in range(4, 10))
+        one = ir.Constant(VECTOR, [1.0] * WIDTH)
+        rest1, rest2, n = c.sub(one, beta1), c.sub(one, beta2), len(vectors)
+        for k in vectors:
+            w, m, v = c.load(x, k), c.load(x, n + k), c.load(x, 2 * n + k)
+            g = c.add(c.mul(ridge, w), c.load(y, k))
+            m = c.add(c.mul(beta1, m), c.mul(rest1, g))
+            v = c.add(c.mul(beta2, v), c.mul(rest2, c.mul(g, g)))
+            c.store(m, x, n + k)
+            c.store(v, x, 2 * n + k)
+            c.store(c.sub(c.mul(decay, w), c.div(c.mul(step, m), c.add(c.root(v), eps))), x, k)
+    return types.void(x, types.int64, y, types.int64, *[types.float32] * 6, lanes), _emitted(emit, lanes)
+
+
+@operation
+def adam_untouched(_: Any, x: Any, i: Any, decay: Any, step: Any, eps: Any, first: Any, second: Any,
+                   lanes: Any) -> Any:
+    """Steps of Adam without a gradient for the row [w | m | v] of x, all at once:
+    w = decay w - step m / (sqrt(v) + eps), m = first m, v = second v"""
+    def emit(c: Code, vectors: range) -> None:
+        x, n = c.row(0), len(vectors)
+        decay, step, eps, first, second = (c.all(k) for k in range(2, 7))
+        for k in vectors:
+            w, m, v = c.load(x, k), c.load(x, n + k), c.load(x, 2 * n + k)
+            c.store(c.sub(c.mul(decay, w), c.div(c.mul(step, m), c.add(c.root(v), eps))), x, k)
+            c.store(c.mul(first, m), x, n + k)
+            c.store(c.mul(second, v), x, 2 * n + k)
+    return types.void(x, types.int64, *[types.float32] * 5, lanes), _emitted(emit, lanes)

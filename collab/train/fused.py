@@ -1,0 +1,308 @@
+"""The fused pass: the training batches of an epoch in compiled kernels, step for step what the loop does.
+
+`fused(learn)` is the one seam. It takes over a pass where the steps of a batch are the default ones, the loss is the
+mean squared error, the model a dot product (`dot_tables`), the optimizer AdamW or RowAdagrad, and every callback that
+listens inside a batch can take many batches at once; otherwise the loop goes on as ever, and `why_not` says why. For
+the length of the pass, weights and moments are packed row by row (see `fused_kernels`); batches come in chunks:
+
+    before_chunk    callbacks read and write `learn.chunk`: rates, where the chunk ends
+    the kernel      a step for each of its batches
+    after_chunk     callbacks read its losses
+
+Both ways to train take the same batches in the same order, and agree to rounding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..compiled import DotTables, not_compiled
+from ..loaders import pieces_of
+from ..losses import mse
+from .callback import Callback, Dispatch
+from .events import IN_BULK, POINTS
+from .row_adagrad import RowAdagrad
+from .whole import whole
+
+if TYPE_CHECKING:
+    from .learner import Learner
+
+INSIDE = ("before_batch", "after_batch", "cleanup_batch", *POINTS)      # events inside a batch
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+STEP_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+PLAIN = {"amsgrad": False, "maximize": False, "capturable": False, "differentiable": False}     # of AdamW
+HYPERS = ("lr", "momentum", "weight_decay")         # what may change from batch to batch
+
+
+@runtime_checkable
+class Fusible(Protocol):
+    """A model that can say which dot product it is."""
+
+    def dot_tables(self) -> DotTables | None:
+        """The parameters of the product; None for a model that is something else."""
+        ...
+
+
+@dataclass
+class Chunk:
+    """Consecutive training batches that are trained in one call: `first` is the first one's place in the pass, `sizes`
+    (n,) the rows of each, `hypers` by name the values (groups, n). `before_chunk` may write `hypers`, lower `n`, ask
+    for the parameters to be put back after the chunk (`put_back`), or for its batches to be skipped (`skipped`).
+    `after_chunk` reads `losses` (n,) too."""
+
+    first: int
+    sizes: np.ndarray
+    hypers: dict[str, np.ndarray]
+    put_back: bool = False
+    skipped: bool = False
+    ridges: tuple[np.ndarray, ...] = ()
+    losses: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+
+    @property
+    def n(self) -> int:
+        return len(self.sizes)
+
+    @n.setter
+    def n(self, n: int) -> None:
+        self.sizes, self.hypers = self.sizes[:n], {name: values[:, :n] for name, values in self.hypers.items()}
+
+    @property
+    def last(self) -> int:
+        """The place of its last batch in the pass."""
+        return self.first + self.n - 1
+
+
+def fused(learn: Learner) -> bool:
+    """Train on all batches of a pass in compiled kernels, if they can; otherwise do nothing and return False."""
+    if why_not(learn, learn.run, learn.batches) is not None:
+        return False
+    FusedPass(learn).go()
+    return True
+
+
+def why_not(learn: Learner, run: Dispatch, batches: object) -> str | None:
+    """Why a pass over these batches is not fused, in words; None where it is."""
+    tables = _tables(learn.model)
+    if tables is None:
+        return f"{type(learn.model).__name__} is not a plain dot product"
+    if reason := _odd_parameters(learn, tables) or _odd_optimizer(learn, tables):
+        return reason
+    if replaced := [f"{owner} replaces {verb}()" for verb, owner in run.owners.items() if owner is not learn.verbs]:
+        return replaced[0]
+    if learn.loss_func is not mse:
+        return f"the loss is {getattr(learn.loss_func, '__name__', learn.loss_func)}, not mse"
+    if listening := [cb for cb in run.cbs if not in_bulk(cb)]:
+        return f"{listening[0]} listens to every batch"
+    pieces = pieces_of(batches)
+    if pieces is None or [t.dtype for t in pieces.tensors] != [torch.int64, torch.int64, torch.float32]:
+        return "the batches are not slices of users, items and float32 ratings"
+    if any(t.device.type != "cpu" for t in pieces.tensors):
+        return "the ratings are not on the CPU"
+    return not_compiled()
+
+
+def in_bulk(cb: Callback) -> bool:
+    """Whether a callback does not listen inside a batch, or its class says what it does in a fused pass, at least as
+    far down as what it does in a batch."""
+    classes = type(cb).__mro__
+
+    def depth(names: tuple[str, ...]) -> int:
+        return next((k for k, cls in enumerate(classes) if set(names) & set(vars(cls))), len(classes))
+    return depth(IN_BULK) <= depth(INSIDE) and not set(INSIDE) & set(vars(cb))
+
+
+def _tables(model: nn.Module) -> DotTables | None:
+    if not (isinstance(model, Fusible) and issubclass(type(model), Fusible)) or "forward" in vars(model):
+        return None
+    tables = model.dot_tables()
+    return tables if tables and {*map(id, tables.parameters)} == {*map(id, model.parameters())} else None
+
+
+def _odd_parameters(learn: Learner, tables: DotTables) -> str | None:
+    for p in tables.parameters:
+        if p.device.type != "cpu" or p.dtype != torch.float32 or not p.is_contiguous():
+            return f"parameters are not float32 on the CPU, but {str(p.dtype).removeprefix('torch.')} on {p.device}"
+        if not p.requires_grad and p is not tables.mean:
+            return "some parameters are frozen"
+        if getattr(p, "_backward_hooks", None) or getattr(p, "_post_accumulate_grad_hooks", None):
+            return "a parameter has a hook"
+    if any(getattr(module, name, None) for module in learn.model.modules() for name in HOOKS):
+        return "the model has a hook"
+    return None
+
+
+def _odd_optimizer(learn: Learner, tables: DotTables) -> str | None:
+    opt = learn.opt
+    name = type(opt).__name__
+    if type(opt) not in (torch.optim.AdamW, RowAdagrad):
+        return f"the optimizer is {name}, not AdamW or RowAdagrad"
+    if any(getattr(opt, hooks, None) for hooks in STEP_HOOKS):
+        return "the optimizer has a hook"
+    for group in opt.param_groups:
+        if any(group.get(key, value) != value for key, value in PLAIN.items()):
+            return f"{name} is not the plain one: {', '.join(key for key in PLAIN if group.get(key))}"
+        if type(opt) is RowAdagrad and group["weight_decay"]:
+            return "RowAdagrad has a weight decay"
+    places = [_group_of(opt, p) for p in tables.parameters]
+    if places[0] != places[1] or len(set(places[2:])) > 1:
+        return "the factors, or the biases, are in several parameter groups"
+    if len({_steps(opt, p) for p in tables.parameters if p.requires_grad}) > 1:
+        return "some parameters have taken more steps than others"
+    return None
+
+
+def _group_of(opt: torch.optim.Optimizer, p: Tensor) -> int:
+    return next(k for k, group in enumerate(opt.param_groups) if any(p is one for one in group["params"]))
+
+
+def _steps(opt: torch.optim.Optimizer, p: Tensor) -> int:
+    return int(opt.state[p]["step"]) if opt.state.get(p) and "step" in opt.state[p] else 0
+
+
+class FusedPass:
+    """A pass over the training batches of a learner, packed for the kernels."""
+
+    def __init__(self, learn: Learner):
+        from . import fused_kernels  # compiled when first called, and imported late: it needs numba
+        self.kernels: Any = fused_kernels
+        self.learn, self.opt = learn, learn.opt
+        tables = _tables(learn.model)
+        assert tables is not None           # `why_not` has looked
+        self.tables, self.adam = tables, isinstance(learn.opt, torch.optim.AdamW)
+        bias = tables.users if tables.user_bias is None else tables.user_bias
+        self.groups = [_group_of(self.opt, tables.users), _group_of(self.opt, bias)]
+        self.n_factors = tables.users.shape[1]
+        vectors = -(-self.n_factors // 8) // 2 * 2 + 1      # odd, so that rows begin where lines of the cache do
+        self.lanes, self.k = (0,) * vectors, 8 * vectors
+        self.wide = (0,) * ((3 if self.adam else 1) * vectors + 1)
+        self.form: Any = None               # the packed weights, once there are any
+
+    def go(self) -> None:
+        """Train on all batches, chunk by chunk; whatever happens, the parameters are as after the last whole chunk."""
+        learn, done = self.learn, 0
+        pieces = pieces_of(learn.batches)
+        assert pieces is not None
+        try:
+            for users, items, targets in pieces.pieces():
+                begin = 0
+                while begin < len(targets):
+                    learn.chunk = chunk = self._chunk(done, len(targets) - begin, pieces.bs)
+                    learn.run.emit("before_chunk")
+                    rows = slice(begin, begin + int(chunk.sizes.sum()))
+                    if not chunk.skipped:
+                        self._train(chunk, pieces.bs, users[rows].numpy(), items[rows].numpy(), targets[rows].numpy())
+                    learn.i, done, begin = chunk.last, chunk.last + 1, rows.stop
+                    if chunk.put_back and self.form is not None:
+                        self._unpack()
+                    learn.run.emit("after_chunk")
+        finally:
+            if self.form is not None:
+                whole(self._unpack)
+
+    def _chunk(self, first: int, n_rows: int, bs: int) -> Chunk:
+        sizes = np.full(-(-n_rows // bs), bs)
+        sizes[-1] = n_rows - bs * (len(sizes) - 1)
+        groups, ones = self.opt.param_groups, np.ones((1, len(sizes)))
+        now = {"lr": [g["lr"] for g in groups], "weight_decay": [g["weight_decay"] for g in groups],
+               "momentum": [g["betas"][0] for g in groups] if self.adam else []}
+        return Chunk(first, sizes, {name: np.array(values)[:, None] * ones for name, values in now.items() if values})
+
+    def _train(self, chunk: Chunk, bs: int, users: np.ndarray, items: np.ndarray, targets: np.ndarray) -> None:
+        k, each = self.kernels, np.ascontiguousarray
+        if self.form is None:
+            self._pack(bs)
+        chunk.losses = np.empty(chunk.n, np.float32)
+        ridges = k.Ridges(*(chunk.ridges or [np.empty(0, np.float32)] * 4))
+        lr = chunk.hypers["lr"][self.groups]
+        if not self.adam:
+            eps = np.array([self.opt.param_groups[g]["eps"] for g in self.groups], np.float32)
+            k.adagrad_steps(self.form, self.slots, ridges, lr.astype(np.float32), eps, users, items, targets, bs,
+                            chunk.losses, self.steps, self.lanes, self.wide)
+            return
+        groups = [self.opt.param_groups[g] for g in self.groups]
+        rates = k.Rates(each(lr), each(chunk.hypers["momentum"][self.groups]),
+                        np.array([g["betas"][1] for g in groups]), np.array([g["eps"] for g in groups]),
+                        each(chunk.hypers["weight_decay"][self.groups]))
+        outlook = k.Outlook(*np.empty((4, 2, chunk.n + 1)))
+        dense = k.outlook(rates, int(self.steps[0]), outlook)
+        k.adamw_steps(self.form, self.slots, ridges, rates, k.Moves(*np.empty((5, 2), np.float32)), outlook, dense,
+                      users, items, targets, bs, chunk.losses, self.steps, *self.last, self.lanes, self.wide)
+
+    # Packing -----------------------------------------------------------------------------------------------------
+
+    def _columns(self) -> list[tuple[slice, str]]:
+        """Where a packed row holds factors, and where the optimizer's numbers beside them, by their names."""
+        n, k = self.n_factors, self.k
+        names = ("", "exp_avg", "exp_avg_sq") if self.adam else ("",)
+        return [(slice(j * k, j * k + n), name) for j, name in enumerate(names)]
+
+    def _pack(self, bs: int) -> None:
+        t, k = self.tables, self.k
+        self.steps = np.array([_steps(self.opt, t.users)])
+        bias = (3 if self.adam else 1) * k
+        packed = [_aligned(len(table), bias + 8) for table in (t.users, t.items)]
+        for own, table, its_bias in zip(packed, (t.users, t.items), (t.user_bias, t.item_bias)):
+            for value, into in self._places(own, table, its_bias):
+                into[...] = value.detach().numpy().reshape(into.shape)
+        mean = np.zeros(3, np.float32)
+        for j, value in enumerate([] if t.mean is None else [t.mean, *self._state(t.mean)]):
+            mean[j] = value.item()
+        low, high = t.y_range or (0.0, 0.0)
+        n = min(2 * bs, len(t.users) + len(t.items))
+        self.slots = self.kernels.Slots(np.full(len(t.users), -1, np.int32), np.full(len(t.items), -1, np.int32),
+                                        np.empty(n, np.int64), np.empty(n, np.float32), _aligned(n, k + 8))
+        self.last = np.zeros(len(t.users), np.int64), np.zeros(len(t.items), np.int64)
+        self.form = self.kernels.Form(*packed, mean, float(low), float(high - low), self.n_factors,
+                                      t.user_bias is not None, t.mean is not None and t.mean.requires_grad)
+
+    def _places(self, own: np.ndarray, table: Tensor, bias: Tensor | None) -> list[tuple[Tensor, np.ndarray]]:
+        """(a tensor of the parameters or of the optimizer's state, its place in the packed rows `own`)."""
+        n, k = self.n_factors, self.k
+        if self.adam:
+            pairs = [(value, own[:, j * k:j * k + n]) for j, value in enumerate([table, *self._state(table)])]
+        else:
+            pairs = [(table, own[:, :n]), (self._state(table)[0], own[:, k + 1])]
+        if bias is not None:
+            first = (3 if self.adam else 1) * k
+            columns = (first, first + 1, first + 2) if self.adam else (first, first + 2)
+            pairs += [(value, own[:, j]) for value, j in zip([bias, *self._state(bias)], columns)]
+        return pairs
+
+    def _state(self, p: Tensor) -> list[Tensor]:
+        """What the optimizer keeps of a parameter; begun as the optimizer itself begins it."""
+        if not p.requires_grad:
+            return []
+        state = self.opt.state[p]
+        if self.adam:
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+            return [state["exp_avg"], state["exp_avg_sq"]]
+        return [RowAdagrad.accumulator(state, p)]
+
+    @torch.no_grad()
+    def _unpack(self) -> None:
+        """Put the packed numbers back into parameters and optimizer. May be begun anew."""
+        t = self.tables
+        for own, table, bias in ((self.form.users, t.users, t.user_bias), (self.form.items, t.items, t.item_bias)):
+            for value, place in self._places(own, table, bias):
+                value.copy_(torch.from_numpy(place).view(value.shape) if value.dim() == 2 and place.ndim == 1
+                            else torch.from_numpy(place))
+        if self.form.learns_mean:
+            assert t.mean is not None
+            for value, number in zip([t.mean, *self._state(t.mean)], self.form.mean):
+                value.fill_(float(number))
+        for p in t.parameters:
+            if p.requires_grad:
+                self.opt.state[p]["step"].fill_(float(self.steps[0]))
+
+
+def _aligned(n: int, width: int) -> np.ndarray:
+    """Zeros (n, width), float32, that begin where a line of the cache does."""
+    room = np.zeros(n * width + 16, np.float32)
+    first = -room.ctypes.data // 4 % 16
+    return room[first:first + n * width].reshape(n, width)

@@ -1,0 +1,340 @@
+"""Kernels of the fused pass: gradients of dot models in closed form, and the steps of AdamW and row-wise Adagrad.
+
+A side's table is packed, one row per user or item, float32 and padded to K = 8 len(lanes) factors:
+
+    AdamW           factors (K), their m (K), their v (K), then bias, its m, its v
+    row Adagrad     factors (K), then bias, accumulator of the factors, accumulator of the bias
+
+A batch is two passes: the gradient of each row that it touches is summed into a slot, with the weights as they were
+before the batch; then every touched row takes its step. A row that AdamW has not touched for some steps still moves, by
+its momentum and its decay. With a_t = 1 - lr_t wd, A_t = a_1 ... a_t, and lr'_t = lr_t sqrt(1 - beta2^t) / (1 - ...),
+the steps s + 1 to t change it by
+
+    w_t = A_t / A_s w_s - A_t (h_s - R h_t) m_s / (sqrt(v_s) + eps'),    h_s = rho_{s+1} (lr'_{s+1} / A_{s+1} + h_{s+1})
+
+where rho_t = beta1_t / sqrt(beta2) and R = rho_{s+1} ... rho_t: without a gradient, m / sqrt(v) shrinks by rho_t at
+step t. eps' is eps times its mean weight over these steps, since v shrinks while eps does not (to first order)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from ..simd import adam, adam_untouched, add, blend, dot, prefetch, put, square
+
+F = np.float32
+AHEAD = 6           # ratings from the one whose rows are asked for to the one that is worked on
+LARGE_EPS = 1e-7    # AdamW's own is 1e-8
+TINY = 1e-30        # below it a moment is set to 0: no later step would see it, and denormal numbers are slow
+
+compiled: Any = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
+inlined: Any = njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"}, inline="always")
+
+
+class Form(NamedTuple):
+    """score = low + width sigmoid(z), or z where the width is 0; z = mean[0] + biases + p . q. `mean` holds mu, its m
+    and its v, or its accumulator, (3,); `learns_mean` says whether it moves."""
+
+    users: np.ndarray
+    items: np.ndarray
+    mean: np.ndarray
+    low: float
+    width: float
+    n_factors: int
+    biased: bool
+    learns_mean: bool
+
+
+class Slots(NamedTuple):
+    """The rows that a batch touches: the slot of each user and item (-1 for none), and of each slot its row (~row for
+    an item), how many ratings of the batch it has, and its gradient (slots, K + 8), the bias' in column K."""
+
+    user: np.ndarray
+    item: np.ndarray
+    row: np.ndarray
+    times: np.ndarray
+    gradient: np.ndarray
+
+
+class Ridges(NamedTuple):
+    """The L2 of each row for each of its ratings: of factors and biases of users and items; empty for none."""
+
+    users: np.ndarray
+    items: np.ndarray
+    user_bias: np.ndarray
+    item_bias: np.ndarray
+
+
+class Rates(NamedTuple):
+    """The hyper-parameters of factors (row 0) and biases (row 1): (2, steps) or, for beta2 and eps, (2,)."""
+
+    lr: np.ndarray
+    beta1: np.ndarray
+    beta2: np.ndarray
+    eps: np.ndarray
+    wd: np.ndarray
+
+
+class Moves(NamedTuple):
+    """What AdamW does in one step, of factors (0) and biases (1): w = decay w - step m / (sqrt(v) + eps). (2,)"""
+
+    step: np.ndarray
+    eps: np.ndarray
+    decay: np.ndarray
+    beta1: np.ndarray
+    beta2: np.ndarray
+
+
+class Outlook(NamedTuple):
+    """What AdamW does to rows that are not touched (see above), float64 (2, steps + 1): A, h, the same sum weighted by
+    eps, and log(rho_1 ... rho_t)."""
+
+    kept: np.ndarray
+    pull: np.ndarray
+    eps_pull: np.ndarray
+    shrunk: np.ndarray
+
+
+@compiled
+def outlook(rates: Any, done: int, into: Any) -> bool:
+    """Fill an `Outlook` for the steps `done` + 1, `done` + 2, ..., and return whether it is of no use: where weights
+    decay as fast as momentum (what is left of a sum would be rounding), momentum does not, or eps is no small part of
+    what divides it."""
+    dense = np.max(rates.eps) > LARGE_EPS
+    for g in range(2):
+        n, beta2 = rates.lr.shape[1], rates.beta2[g]
+        kept, shrunk = 1.0, 0.0
+        into.kept[g, 0], into.shrunk[g, 0] = kept, shrunk
+        for t in range(n):
+            left = 1 - rates.lr[g, t] * rates.wd[g, t]
+            kept *= left
+            rho = max(rates.beta1[g, t], 1e-12) / math.sqrt(beta2)
+            dense |= left < 1.01 * rho or rho > 0.999 or kept < 1e-250
+            shrunk += math.log(rho)
+            into.kept[g, t + 1], into.shrunk[g, t + 1] = kept, shrunk
+        pull = eps_pull = 0.0
+        into.pull[g, n] = into.eps_pull[g, n] = 0.0
+        for t in range(n - 1, -1, -1):
+            root = math.sqrt(1 - beta2 ** (done + t + 1))
+            step = rates.lr[g, t] * root / (1 - rates.beta1[g, t] ** (done + t + 1)) / into.kept[g, t + 1]
+            rho = max(rates.beta1[g, t], 1e-12) / math.sqrt(beta2)
+            pull = rho * (step + pull)
+            eps_pull = rho / math.sqrt(beta2) * (step * root * rates.eps[g] + eps_pull)
+            into.pull[g, t], into.eps_pull[g, t] = pull, eps_pull
+    return dense
+
+
+@inlined
+def _drift(o: Any, g: int, s: int, t: int, root2: float) -> Any:
+    """(decay, step, eps, factor of m, factor of v) for the steps s + 1 to t without a gradient."""
+    shrunk = math.exp(o.shrunk[g, t] - o.shrunk[g, s])
+    faded = root2 ** (t - s)
+    pull = o.pull[g, s] - shrunk * o.pull[g, t]
+    eps = o.eps_pull[g, s] - shrunk / faded * o.eps_pull[g, t] if faded > TINY else o.eps_pull[g, s]
+    eps = eps / pull if pull > 0 else 0.0
+    first, second = shrunk * faded, faded * faded
+    return (F(o.kept[g, t] / o.kept[g, s]), F(o.kept[g, t] * pull), F(max(eps, TINY)),
+            F(first if first > TINY else 0.0), F(second if second > TINY else 0.0))
+
+
+@inlined
+def _still(table: Any, row: int, factors: Any, bias: Any, biased: bool, lanes: Any) -> None:
+    """Move a row that is not touched by the two results of `_drift`, or of `_drift_once`."""
+    adam_untouched(table, row, factors[0], factors[1], factors[2], factors[3], factors[4], lanes)
+    if biased:
+        k = 24 * len(lanes)
+        table[row, k] = bias[0] * table[row, k] - bias[1] * table[row, k + 1] / (math.sqrt(table[row, k + 2]) + bias[2])
+        table[row, k + 1] *= bias[3]
+        table[row, k + 2] *= bias[4]
+
+
+@inlined
+def _drift_once(m: Any, g: int) -> Any:
+    """What `_drift` gives, for one step of the `Moves`: m / (sqrt(v) + eps) with m and v already shrunk."""
+    root2 = F(math.sqrt(m.beta2[g]))
+    return m.decay[g], m.step[g] * m.beta1[g] / root2, max(m.eps[g] / root2, F(TINY)), m.beta1[g], m.beta2[g]
+
+
+@inlined
+def _adam_number(x: Any, k: int, g: Any, m: Any) -> None:
+    """A step of Adam for the numbers w, m, v at x[k], x[k + 1], x[k + 2], with the rates of biases."""
+    w, first, second = x[k], x[k + 1], x[k + 2]
+    first = m.beta1[1] * first + (F(1) - m.beta1[1]) * g
+    second = m.beta2[1] * second + (F(1) - m.beta2[1]) * g * g
+    x[k], x[k + 1], x[k + 2] = m.decay[1] * w - m.step[1] * first / (math.sqrt(second) + m.eps[1]), first, second
+
+
+@inlined
+def _adam_row(table: Any, row: int, gradient: Any, slot: int, m: Any, ridge: Any, bias_ridge: Any, biased: bool,
+              lanes: Any) -> None:
+    """A step of AdamW for a row that the batch touched."""
+    adam(table, row, gradient, slot, ridge, m.beta1[0], m.beta2[0], m.decay[0], m.step[0], m.eps[0], lanes)
+    if biased:
+        k = 24 * len(lanes)
+        _adam_number(table[row], k, gradient[slot, 8 * len(lanes)] + bias_ridge * table[row, k], m)
+
+
+@inlined
+def _adagrad_row(table: Any, row: int, gradient: Any, slot: int, lr: Any, bias_lr: Any, eps: Any, ridge: Any,
+                 bias_ridge: Any, biased: bool, n_factors: int, lanes: Any) -> None:
+    """A step of row-wise Adagrad for a row that the batch touched."""
+    k = 8 * len(lanes)
+    table[row, k + 1] += square(gradient, slot, ridge, table, row, lanes) / F(n_factors)
+    step = lr / (math.sqrt(table[row, k + 1]) + eps[0])
+    blend(table, row, F(1) - step * ridge, gradient, slot, -step, lanes)
+    if biased:
+        g = gradient[slot, k] + bias_ridge * table[row, k]
+        table[row, k + 2] += g * g
+        table[row, k] -= bias_lr * g / (math.sqrt(table[row, k + 2]) + eps[1])
+
+
+@inlined
+def _scored(form: Any, user: int, item: int, bias: int, mean: Any, lanes: Any) -> Any:
+    """(score, its slope in z) of a pair; `bias` is the column of the biases."""
+    z = dot(form.users, user, form.items, item, lanes)
+    if form.biased:
+        z += form.users[user, bias] + form.items[item, bias] + mean
+    if form.width == 0:
+        return z, F(1)
+    s = F(1) / (F(1) + math.exp(-z))
+    return F(form.low) + F(form.width) * s, F(form.width) * s * (F(1) - s)
+
+
+@inlined
+def _gather(slots: Any, slot: int, new: bool, g: Any, other: Any, row: int, lanes: Any) -> None:
+    """Add g * other[row] to the gradient of a slot, and g to that of its bias."""
+    k = 8 * len(lanes)
+    if new:
+        put(slots.gradient, slot, g, other, row, lanes)
+        slots.gradient[slot, k], slots.times[slot] = g, F(1)
+    else:
+        add(slots.gradient, slot, g, other, row, lanes)
+        slots.gradient[slot, k] += g
+        slots.times[slot] += F(1)
+
+
+@compiled
+def adamw_steps(form: Any, slots: Any, ridges: Any, rates: Any, moves: Any, o: Any, dense: bool, users: Any,
+                items: Any, targets: Any, bs: int, losses: Any, steps: Any, last_user: Any, last_item: Any, lanes: Any,
+                wide: Any) -> None:
+    """A step of AdamW for every `bs` ratings, for squared error and ridge; the loss of each goes to `losses`. `steps`
+    (1,) counts them. At the end all rows are as after the last step, and `last_*`, the last step of each row, 0 again.
+    With `dense`, rows that are not touched move at every step."""
+    done = steps[0]
+    n, bias = len(targets), 24 * len(lanes)
+    held, t, root0, root1 = len(ridges.users) > 0, 0, math.sqrt(rates.beta2[0]), math.sqrt(rates.beta2[1])
+    for begin in range(0, n, bs):
+        size = min(bs, n - begin)
+        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
+        for x in range(begin, begin + size):
+            if x + AHEAD < n:
+                prefetch(form.users, users[x + AHEAD], wide)
+                prefetch(form.items, items[x + AHEAD], wide)
+            user, item = users[x], items[x]
+            mine, its = int(slots.user[user]), int(slots.item[item])
+            new_user, new_item = mine < 0, its < 0
+            if new_user:
+                if last_user[user] < t:
+                    _still(form.users, user, _drift(o, 0, last_user[user], t, root0),
+                           _drift(o, 1, last_user[user], t, root1), form.biased, lanes)
+                mine = used
+                slots.user[user], slots.row[mine], used = mine, user, used + 1
+            if new_item:
+                if last_item[item] < t:
+                    _still(form.items, item, _drift(o, 0, last_item[item], t, root0),
+                           _drift(o, 1, last_item[item], t, root1), form.biased, lanes)
+                its = used
+                slots.item[item], slots.row[its], used = its, ~item, used + 1
+            score, slope = _scored(form, user, item, bias, mean, lanes)
+            error = score - targets[x]
+            g = share * error * slope
+            total += error * error
+            slope_sum += g
+            _gather(slots, mine, new_user, g, form.items, item, lanes)
+            _gather(slots, its, new_item, g, form.users, user, lanes)
+        t += 1
+        for g in range(2):
+            root, lr = math.sqrt(1 - rates.beta2[g] ** (done + t)), rates.lr[g, t - 1]
+            moves.step[g] = lr * root / (1 - rates.beta1[g, t - 1] ** (done + t))
+            moves.eps[g], moves.decay[g] = rates.eps[g] * root, 1 - lr * rates.wd[g, t - 1]
+            moves.beta1[g], moves.beta2[g] = rates.beta1[g, t - 1], rates.beta2[g]
+        for slot in range(used):
+            row, times = slots.row[slot], share * slots.times[slot]
+            if row >= 0:
+                slots.user[row], last_user[row] = -1, t
+                _adam_row(form.users, row, slots.gradient, slot, moves, times * ridges.users[row] if held else F(0),
+                          times * ridges.user_bias[row] if held else F(0), form.biased, lanes)
+            else:
+                slots.item[~row], last_item[~row] = -1, t
+                _adam_row(form.items, ~row, slots.gradient, slot, moves, times * ridges.items[~row] if held else F(0),
+                          times * ridges.item_bias[~row] if held else F(0), form.biased, lanes)
+        if form.learns_mean:
+            _adam_number(form.mean, 0, F(slope_sum), moves)
+        if dense:
+            factors, biases = _drift_once(moves, 0), _drift_once(moves, 1)
+            for table, last in ((form.users, last_user), (form.items, last_item)):
+                for row in range(len(table)):
+                    if last[row] < t:
+                        _still(table, row, factors, biases, form.biased, lanes)
+                        last[row] = t
+        losses[t - 1] = total / size
+    for table, last in ((form.users, last_user), (form.items, last_item)):
+        for row in range(len(table)):
+            if last[row] < t:
+                _still(table, row, _drift(o, 0, last[row], t, root0), _drift(o, 1, last[row], t, root1), form.biased,
+                       lanes)
+            last[row] = 0
+    steps[0] = done + t
+
+
+@compiled
+def adagrad_steps(form: Any, slots: Any, ridges: Any, lr: Any, eps: Any, users: Any, items: Any, targets: Any, bs: int,
+                  losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
+    """A step of row-wise Adagrad (see `RowAdagrad`) for every `bs` ratings, for squared error and ridge, at the rates
+    `lr` (2, steps); the loss of each goes to `losses`."""
+    n, k, held, t = len(targets), 8 * len(lanes), len(ridges.users) > 0, 0
+    for begin in range(0, n, bs):
+        size = min(bs, n - begin)
+        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
+        for x in range(begin, begin + size):
+            if x + AHEAD < n:
+                prefetch(form.users, users[x + AHEAD], wide)
+                prefetch(form.items, items[x + AHEAD], wide)
+            user, item = users[x], items[x]
+            mine, its = int(slots.user[user]), int(slots.item[item])
+            new_user, new_item = mine < 0, its < 0
+            if new_user:
+                mine = used
+                slots.user[user], slots.row[mine], used = mine, user, used + 1
+            if new_item:
+                its = used
+                slots.item[item], slots.row[its], used = its, ~item, used + 1
+            score, slope = _scored(form, user, item, k, mean, lanes)
+            error = score - targets[x]
+            g = share * error * slope
+            total += error * error
+            slope_sum += g
+            _gather(slots, mine, new_user, g, form.items, item, lanes)
+            _gather(slots, its, new_item, g, form.users, user, lanes)
+        for slot in range(used):
+            row, times = slots.row[slot], share * slots.times[slot]
+            if row >= 0:
+                slots.user[row] = -1
+                _adagrad_row(form.users, row, slots.gradient, slot, lr[0, t], lr[1, t], eps,
+                             times * ridges.users[row] if held else F(0),
+                             times * ridges.user_bias[row] if held else F(0), form.biased, form.n_factors, lanes)
+            else:
+                slots.item[~row] = -1
+                _adagrad_row(form.items, ~row, slots.gradient, slot, lr[0, t], lr[1, t], eps,
+                             times * ridges.items[~row] if held else F(0),
+                             times * ridges.item_bias[~row] if held else F(0), form.biased, form.n_factors, lanes)
+        if form.learns_mean:
+            g = F(slope_sum)
+            form.mean[1] += g * g
+            form.mean[0] -= lr[1, t] * g / (math.sqrt(form.mean[1]) + eps[1])
+        losses[t] = total / size
+        t += 1
+    steps[0] += t

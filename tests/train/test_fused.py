@@ -1,0 +1,266 @@
+"""The compiled pass takes the steps of the loop: same batches, same losses, same weights and moments, to rounding."""
+
+import copy
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from helpers import Batchwise, interrupted_at, same
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from collab import (
+    Callback,
+    Checkpoint,
+    CollabDataBunch,
+    EmbeddingDotBias,
+    GradientClip,
+    ShortEpoch,
+    collab_learner,
+    synthetic,
+)
+from collab.losses import mse
+from collab.train import fused
+from collab.train.callback import Dispatch
+from collab.train.row_adagrad import RowAdagrad
+
+pytestmark = pytest.mark.filterwarnings("ignore:the training loss of epoch")       # of rates that are meant to be wrong
+
+RATINGS = synthetic(n_users=120, n_items=90, n_ratings=2_500, seed=3).ratings
+SPARSE = synthetic(n_users=900, n_items=700, n_ratings=2_000, seed=4).ratings      # rows are touched once or twice
+
+
+def bunch(ratings=RATINGS, bs=32, **options):
+    return CollabDataBunch.from_df(ratings, seed=0, bs=bs, device="cpu", **options)
+
+
+def reason(learn):
+    return fused.why_not(learn, Dispatch(learn.cbs, learn.verbs), learn.data.train)
+
+
+def both(fit, data, model="dot_bias", **options):
+    """Two learners that had the same fit: one compiled, one batch by batch."""
+    found = []
+    for cbs in ([], [Batchwise()]):
+        learn = collab_learner(data, model, **{"n_factors": 5, **options})
+        learn.add_cbs(cbs)
+        assert (reason(learn) is None) == (not cbs), reason(learn)
+        with learn.no_logging():
+            fit(learn)
+        found.append(learn)
+    return found
+
+
+def agree(one, other, rtol=2e-3):
+    """The histories, the weights and the optimizer's numbers are the same to rounding."""
+    np.testing.assert_allclose(one.recorder.losses[:100], other.recorder.losses[:100], atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(one.recorder.lrs, other.recorder.lrs, rtol=1e-12)
+    assert (one.recorder.moms == other.recorder.moms
+            or one.recorder.moms == pytest.approx(other.recorder.moms, rel=1e-12))
+    for a, b in zip(one.recorder.rows, other.recorder.rows):
+        assert [*a] == [*b] and a["rmse"] == pytest.approx(b["rmse"], abs=5e-4)
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
+    for p, q in zip(one.model.parameters(), other.model.parameters()):
+        torch.testing.assert_close(p, q, rtol=rtol, atol=rtol * max(1e-3, q.abs().max().item()))
+        for name, value in other.opt.state[q].items():
+            torch.testing.assert_close(one.opt.state[p][name], value, rtol=rtol,
+                                       atol=rtol * max(1e-6, value.abs().max().item()))
+
+
+FITS = {
+    "constant": lambda learn: learn.fit(3),
+    "one-cycle": lambda learn: learn.fit_one_cycle(3),
+    "decay by hand": lambda learn: learn.fit_one_cycle(3, 0.02, wd=0.4),
+    "sgdr": lambda learn: learn.fit_sgdr(2, 1, cycle_mult=2),
+    "flat-cosine": lambda learn: learn.fit_flat_cos(3, wd=0.05),
+    "rates by group": lambda learn: learn.fit_one_cycle(3, slice(1e-3, 2e-2)),
+    "two fits": lambda learn: (learn.fit_one_cycle(2), learn.fit(2, 1e-3)),
+    "every step takes the whole weight": lambda learn: learn.fit(2, 0.02, wd=50.0),
+    "weights decay faster than momentum": lambda learn: learn.fit(2, 0.02, wd=45.0),
+}
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("ratings", [RATINGS, SPARSE], ids=["dense", "sparse"])
+def test_the_compiled_pass_takes_the_steps_of_the_loop(fit, ratings):
+    agree(*both(FITS[fit], bunch(ratings)))
+
+
+@pytest.mark.parametrize("bs", [1, 7, 64, 1024, 4096])
+def test_any_batch_size(bs):
+    agree(*both(lambda learn: learn.fit_one_cycle(2, 5e-3), bunch(RATINGS[:600] if bs == 1 else RATINGS, bs)))
+
+
+@pytest.mark.parametrize("n_factors", [1, 8, 9, 50, 64])
+def test_any_number_of_factors(n_factors):
+    agree(*both(lambda learn: learn.fit_one_cycle(1), bunch(), n_factors=n_factors))
+
+
+@pytest.mark.parametrize(("model", "options"), [
+    ("dot", {}), ("dot_bias", {"y_range": None}), ("dot_bias", {"opt_func": torch.optim.AdamW, "lr": 5e-3, "wd": 0.1}),
+    ("dot_bias", {"opt_func": partial(torch.optim.AdamW, betas=(0.8, 0.95), eps=1e-4), "lr": 5e-3}),
+    ("dot_bias", {"opt_func": partial(torch.optim.AdamW, betas=(0.99, 0.9)), "lr": 5e-3}),
+    ("dot_bias", {"opt_func": RowAdagrad, "lr": 0.05}), ("dot", {"opt_func": RowAdagrad, "lr": 0.05})])
+def test_other_models_and_optimizers(model, options):
+    agree(*both(lambda learn: learn.fit_one_cycle(2), bunch(SPARSE), model, **options))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_whatever_is_combined(data):
+    ratings = data.draw(st.sampled_from([RATINGS, SPARSE]))
+    bs, epochs = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 3))
+    lr, wd = data.draw(st.floats(1e-4, 0.05)), data.draw(st.floats(0, 1))
+    name = data.draw(st.sampled_from(["fit", "fit_one_cycle", "fit_flat_cos"]))
+    agree(*both(lambda learn: getattr(learn, name)(epochs, lr, wd=wd), bunch(ratings[:900], bs)))
+
+
+def test_untouched_rows_move_as_by_hand():
+    """One row, touched at the first of six steps: AdamW in plain Python beside the closed form."""
+    data = CollabDataBunch.from_df(RATINGS[:60], valid_pct=0, seed=0, bs=10, device="cpu")
+    learn = collab_learner(data, "dot", n_factors=1, lr=0.05, wd=0.3, opt_func=torch.optim.AdamW)
+    loop = copy.deepcopy(learn)
+    loop.add_cbs(Batchwise())
+    seen = []
+    loop.add_cbs(type("Seen", (Callback,), {"after_backward": lambda self: seen.append(
+        self.learn.model.u_weight.weight.grad.clone())})())
+    start = learn.model.u_weight.weight.detach().clone()
+    for one in (learn, loop):
+        with one.no_logging():
+            one.fit(1)
+    touched = torch.stack(seen).squeeze(-1) != 0
+    row = int((touched[0] & ~touched[1:].any(0)).nonzero()[0])
+    w, m, v = start[row].item(), 0.0, 0.0
+    for t, grad in enumerate(seen, 1):
+        g = grad[row].item()
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        w = (1 - 0.05 * 0.3) * w - 0.05 / (1 - 0.9 ** t) * m / ((v / (1 - 0.999 ** t)) ** 0.5 + 1e-8)
+    assert learn.model.u_weight.weight[row].item() == pytest.approx(w, rel=1e-4)
+
+
+def test_a_fit_that_was_cut_off_ends_with_the_same_bits(tmp_path):
+    whole, cut = (collab_learner(bunch(), n_factors=5) for _ in range(2))
+    assert reason(whole) is None
+    with whole.no_logging():
+        whole.fit_one_cycle(3, cbs=Checkpoint(tmp_path / "whole", every=5))
+    with cut.no_logging():
+        cut.fit_one_cycle(3, cbs=[Checkpoint(tmp_path / "cut", every=5), interrupted_at("after_chunk", 15)])
+    assert cut.interrupted
+    resumed = collab_learner(bunch(), n_factors=5)
+    with resumed.no_logging():
+        resumed.fit_one_cycle(3, cbs=Checkpoint(tmp_path / "cut", every=5), resume=tmp_path / "cut")
+    assert same(whole.model.state_dict(), resumed.model.state_dict())
+    assert whole.recorder.losses.tolist() == resumed.recorder.losses.tolist()
+
+
+def test_ctrl_c_leaves_the_weights_of_a_whole_chunk(tmp_path):
+    learn = collab_learner(bunch(), n_factors=5)
+    with learn.no_logging():
+        learn.fit(2, cbs=[Checkpoint(tmp_path / "c", every=10), interrupted_at("after_chunk", 3)])
+    loop = collab_learner(bunch(), n_factors=5, cbs=Batchwise())
+    with loop.no_logging():
+        loop.fit(2, cbs=interrupted_at("after_batch", 30))
+    assert learn.interrupted and learn.recorder.n_batches == 30
+    assert int(learn.opt.state[learn.model.mu]["step"]) == 30
+    torch.testing.assert_close(learn.model.i_weight.weight[1:], loop.model.i_weight.weight[1:], rtol=1e-3, atol=1e-5)
+
+
+def test_a_short_epoch_and_a_fit_without_shuffling():
+    data = bunch()
+    agree(*both(lambda learn: learn.fit_one_cycle(2, cbs=ShortEpoch(10)), data))
+    data.train = data.train.in_order()
+    agree(*both(lambda learn: learn.fit_one_cycle(2), data))
+
+
+# What is not fused ------------------------------------------------------------------------------------------------
+
+class Subclass(EmbeddingDotBias):
+    def forward(self, users, items):
+        return super().forward(users, items) * 1.01
+
+
+class MoreParameters(EmbeddingDotBias):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def param_groups(self):
+        return [{"name": "all", "params": [*self.parameters()]}]
+
+
+class OwnRecorder(type(collab_learner(bunch(RATINGS[:50])).recorder)):
+    def after_loss(self):
+        super().after_loss()
+
+
+def hooked():
+    learn = collab_learner(bunch())
+    learn.model.register_forward_hook(lambda *args: None)
+    return learn
+
+
+def frozen():
+    learn = collab_learner(bunch())
+    learn.freeze_to(1)
+    return learn
+
+
+def doubled():
+    learn = collab_learner(bunch())
+    learn.set_model(learn.model.double())
+    return learn
+
+
+def built(cls):
+    data = bunch()
+    return collab_learner(data, cls(4, data.n_users, data.n_items, y_range=data.y_range))
+
+
+OTHERS = {
+    "own forward": (lambda: built(Subclass), "Subclass is not a plain dot product"),
+    "more parameters": (lambda: built(MoreParameters), "MoreParameters is not a plain dot product"),
+    "network": (lambda: collab_learner(bunch(), "net"), "EmbeddingNet is not a plain dot product"),
+    "loss": (lambda: collab_learner(bunch(), loss_func="huber"), "the loss is huber, not mse"),
+    "own loss": (lambda: collab_learner(bunch(), loss_func=lambda p, y: mse(p, y)), "the loss is <lambda>"),
+    "optimizer": (lambda: collab_learner(bunch(), opt_func=torch.optim.SGD), "the optimizer is SGD"),
+    "amsgrad": (lambda: collab_learner(bunch(), opt_func=partial(torch.optim.AdamW, amsgrad=True)), "amsgrad"),
+    "callback": (lambda: collab_learner(bunch(), cbs=GradientClip(1.0)), "GradientClip listens to every batch"),
+    "overridden": (lambda: collab_learner(bunch(), cbs=OwnRecorder()), "OwnRecorder listens to every batch"),
+    "verb": (lambda: collab_learner(bunch(), loss_func="bpr"), "replaces get_loss"),
+    "hook": (hooked, "the model has a hook"),
+    "frozen": (frozen, "some parameters are frozen"),
+    "float64": (doubled, "not float32 on the CPU, but float64"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_the_kernels_do_not_do_is_done_by_the_loop_and_said(case):
+    make, why = OTHERS[case]
+    learn = make()
+    assert why in reason(learn) and f"batch by batch, since {reason(learn)}" in str(learn.summary())
+
+
+def test_without_numba_the_loop_trains(monkeypatch):
+    monkeypatch.setattr(fused, "not_compiled", lambda: "numba cannot be imported")
+    learn = collab_learner(bunch())
+    assert reason(learn) == "numba cannot be imported"
+    with learn.no_logging():
+        learn.fit_one_cycle(1)
+    assert len(learn.recorder.rows) == 1
+
+
+def test_the_summary_says_that_the_pass_is_compiled():
+    assert "Training: compiled" in str(collab_learner(bunch()).summary())
+
+
+def test_an_error_in_a_chunk_leaves_the_steps_that_were_taken():
+    def stop(self):
+        raise ZeroDivisionError
+    learn = collab_learner(bunch(), n_factors=5, cbs=type("Stop", (Callback,), {"after_chunk": stop})())
+    before = learn.model.i_weight.weight.detach().clone()
+    with pytest.raises(ZeroDivisionError), learn.no_logging():
+        learn.fit(1)
+    assert not torch.equal(before, learn.model.i_weight.weight)
+    assert int(learn.opt.state[learn.model.mu]["step"]) == len(learn.data.train)
