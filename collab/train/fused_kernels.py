@@ -218,16 +218,16 @@ def _gather(slots: Any, slot: int, new: bool, g: Any, other: Any, row: int, lane
 
 @compiled
 def adamw_steps(form: Any, slots: Any, ridges: Any, rates: Any, moves: Any, o: Any, dense: bool, users: Any,
-                items: Any, targets: Any, bs: int, losses: Any, steps: Any, last_user: Any, last_item: Any, lanes: Any,
-                wide: Any) -> None:
-    """A step of AdamW for every `bs` ratings, for squared error and ridge; the loss of each goes to `losses`. `steps`
-    (1,) counts them. At the end all rows are as after the last step, and `last_*`, the last step of each row, 0 again.
-    With `dense`, rows that are not touched move at every step."""
+                items: Any, targets: Any, sizes: Any, losses: Any, steps: Any, last_user: Any, last_item: Any,
+                lanes: Any, wide: Any) -> None:
+    """A step of AdamW for each batch, of `sizes` ratings, for squared error and ridge; its loss goes to `losses`, and
+    `steps` (1,) counts them. At the end all rows are as after the last step, and `last_*`, the last step of each row,
+    is 0 again. With `dense`, rows that are not touched move at every step."""
     done = steps[0]
     n, bias = len(targets), 24 * len(lanes)
-    held, t, root0, root1 = len(ridges.users) > 0, 0, math.sqrt(rates.beta2[0]), math.sqrt(rates.beta2[1])
-    for begin in range(0, n, bs):
-        size = min(bs, n - begin)
+    held, t, begin = len(ridges.users) > 0, 0, 0
+    root0, root1 = math.sqrt(rates.beta2[0]), math.sqrt(rates.beta2[1])
+    for size in sizes:
         used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
         for x in range(begin, begin + size):
             if x + AHEAD < n:
@@ -281,6 +281,7 @@ def adamw_steps(form: Any, slots: Any, ridges: Any, rates: Any, moves: Any, o: A
                         _still(table, row, factors, biases, form.biased, lanes)
                         last[row] = t
         losses[t - 1] = total / size
+        begin += size
     for table, last in ((form.users, last_user), (form.items, last_item)):
         for row in range(len(table)):
             if last[row] < t:
@@ -291,13 +292,12 @@ def adamw_steps(form: Any, slots: Any, ridges: Any, rates: Any, moves: Any, o: A
 
 
 @compiled
-def adagrad_steps(form: Any, slots: Any, ridges: Any, lr: Any, eps: Any, users: Any, items: Any, targets: Any, bs: int,
-                  losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
-    """A step of row-wise Adagrad (see `RowAdagrad`) for every `bs` ratings, for squared error and ridge, at the rates
-    `lr` (2, steps); the loss of each goes to `losses`."""
-    n, k, held, t = len(targets), 8 * len(lanes), len(ridges.users) > 0, 0
-    for begin in range(0, n, bs):
-        size = min(bs, n - begin)
+def adagrad_steps(form: Any, slots: Any, ridges: Any, lr: Any, eps: Any, users: Any, items: Any, targets: Any,
+                  sizes: Any, losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
+    """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` ratings, for squared error and ridge, at
+    the rates `lr` (2, steps); its loss goes to `losses`, and `steps` (1,) counts them."""
+    n, k, held, t, begin = len(targets), 8 * len(lanes), len(ridges.users) > 0, 0, 0
+    for size in sizes:
         used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
         for x in range(begin, begin + size):
             if x + AHEAD < n:
@@ -336,5 +336,6 @@ def adagrad_steps(form: Any, slots: Any, ridges: Any, lr: Any, eps: Any, users: 
             form.mean[1] += g * g
             form.mean[0] -= lr[1, t] * g / (math.sqrt(form.mean[1]) + eps[1])
         losses[t] = total / size
+        begin += size
         t += 1
     steps[0] += t
