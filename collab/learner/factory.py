@@ -15,6 +15,7 @@ from ..data.databunch import CollabDataBunch
 from ..errors import DataError, renamed, warn
 from ..evaluate.ranking_metrics import RankingMetrics
 from ..files import reading
+from ..losses import mse
 from ..metrics import MAE, RMSE
 from ..models.base import CollabModel, as_collab
 from ..models.layers import Range
@@ -22,12 +23,15 @@ from ..train.callback import Callback, Cbs
 from ..train.callbacks.loss_terms import LossTerms, Term
 from ..train.callbacks.steps import Threads
 from ..train.learner import MetricLike
-from ..train.optim import OptFunc, adamw, sets
+from ..train.optim import Hyper, OptFunc, adamw, sets
+from ..train.row_adagrad import RowAdagrad
 from .collab_learner import CollabLearner, no_data
 from .export import load_parts, load_weights
 from .objectives import OBJECTIVES, Objective, objective
-from .recipes import Context, Options, Recipe, recipe_named, recipe_of, times_rate
+from .recipes import Context, Options, Recipe, rate_plan, rates, recipe_named, recipe_of
+from .ridge import Evidence, Ridge
 from .settings import LOSSES, TERMS, Loss
+from .tile_order import MANY_ROWS, TileOrder
 
 MANY_BATCHES = 1000     # per epoch, where each batch costs as much as all ratings
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
@@ -96,14 +100,23 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
         raise ValueError(f"{part.kind} gives probabilities of ratings, and loss_func {loss_func!r} "
                          "compares scores; leave loss_func out, or train another model")
     watched = metrics if metrics is not None else [] if ranking or data.implicit else [RMSE(), MAE()]
-    times = times_rate(data.train.bs, recipe.lr, recipe.wd)
-    opt_func = opt_func or adamw
-    if lr is None and not sets(opt_func, "lr"):
-        lr = recipe.lr * times
+    ridge: list[Callback] = []
+    rate: Hyper | None = lr
+    plain = loss in (None, mse) and ranking is None and not loss_terms and part.dot_tables() is not None
+    if recipe.ridge and plain and opt_func is lr is wd is None:
+        opt_func, rate, scale = rate_plan(data.train.n, data.train.bs)
+        wd, ridge = 0.0, [Ridge(scale)]
+        _prepare(data, part, by_name=isinstance(model, str), fixed_mean=opt_func is RowAdagrad)
+    opt_func, (own_lr, own_wd) = opt_func or adamw, rates(recipe, data.train.n, data.train.bs)
+    if rate is None and not sets(opt_func, "lr"):
+        rate = own_lr
     if wd is None and not sets(opt_func, "weight_decay"):
-        wd = recipe.wd * times if opt_func is adamw else 0.0
-    learn = CollabLearner(data, module, loss, opt_func=opt_func, lr=lr, wd=wd,
+        wd = own_wd if opt_func is adamw else 0.0
+    learn = CollabLearner(data, module, loss, opt_func=opt_func, lr=rate, wd=wd,
                           metrics=watched, cbs=cbs, seed=seed)
+    learn.add_cbs(ridge)
+    if opt_func is RowAdagrad and data.train.n >= MANY_ROWS and data.device.type == "cpu":
+        learn.add_cbs(TileOrder())
     if ranking is not None:
         learn.add_cbs([ranking, *([RankingMetrics()] if metrics is None and _can_rank(data) else [])])
     if terms := list(loss_terms or []):
@@ -152,6 +165,16 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
         warn(f"{path} does not hold {', '.join(lost)} of the learner that was exported; before a further fit set "
              "learn.loss_func and learn.opt_func, and add callbacks, loss terms and objectives: learn.add_cbs(...)")
     return learn
+
+
+def _prepare(data: CollabDataBunch, model: CollabModel, by_name: bool, fixed_mean: bool) -> None:
+    """Start the biases of a model that was built here in closed form, and leave its mean where it is."""
+    tables = model.dot_tables()
+    assert tables is not None
+    if by_name:
+        Evidence.of(data, tables.y_range).start(tables)
+    if fixed_mean and tables.mean is not None:
+        tables.mean.requires_grad_(False)
 
 
 def _one_thread(data: CollabDataBunch) -> list[Callback]:
