@@ -102,7 +102,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     watched = metrics if metrics is not None else [] if ranking or data.implicit else [RMSE(), MAE()]
     ridge: list[Callback] = []
     rate: Hyper | None = lr
-    plain = loss in (None, mse) and ranking is None and not loss_terms and part.dot_tables() is not None
+    plain = loss in (None, mse) and ranking is None and not loss_terms and _is_dot_product(part)
     if recipe.ridge and plain and opt_func is lr is wd is None:
         opt_func, rate, scale = rate_plan(data.train.n, data.train.bs)
         wd, ridge = 0.0, [Ridge(scale)]
@@ -165,6 +165,13 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
         warn(f"{path} does not hold {', '.join(lost)} of the learner that was exported; before a further fit set "
              "learn.loss_func and learn.opt_func, and add callbacks, loss terms and objectives: learn.add_cbs(...)")
     return learn
+
+
+def _is_dot_product(model: CollabModel) -> bool:
+    """Whether the model is a dot product and nothing more, with the parameter groups that a `RatePlan` names."""
+    tables = model.dot_tables()
+    return (tables is not None and {*map(id, tables.parameters)} == {*map(id, model.parameters())}
+            and [group["name"] for group in model.param_groups()] == ["factors", "biases"])
 
 
 def _prepare(data: CollabDataBunch, model: CollabModel, by_name: bool, fixed_mean: bool) -> None:

@@ -54,14 +54,15 @@ class Chunk:
     """Consecutive training batches that are trained in one call: `first` is the first one's place in the pass, `sizes`
     (n,) the rows of each, `hypers` by name the values (groups, n). `before_chunk` may write `hypers`, lower `n`, ask
     for the parameters to be put back after the chunk (`put_back`), or for its batches to be skipped (`skipped`).
-    `after_chunk` reads `losses` (n,) too."""
+    `after_chunk` reads `losses` (n,) too. `ridges`, written before the first one, are the L2 of
+    each row for each of its ratings: of the factors of users and of items, of the biases of both."""
 
     first: int
     sizes: np.ndarray
     hypers: dict[str, np.ndarray]
     put_back: bool = False
     skipped: bool = False
-    ridges: tuple[np.ndarray, ...] = ()
+    ridges: Sequence[np.ndarray] = ()
     losses: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
     @property
@@ -223,7 +224,7 @@ class FusedPass:
     def _train(self, chunk: Chunk, tracks: Sequence[Track], begin: int, bs: int) -> None:
         """Train on the batches of a chunk, which begin with the one at `begin` of these tracks."""
         if self.form is None:
-            self._pack(bs)
+            self._pack(bs, chunk.ridges)
         chunk.losses = np.empty(chunk.n, np.float32)
         parts: list[Part] = []
         place = 0
@@ -245,11 +246,10 @@ class FusedPass:
     def _steps(self, chunk: Chunk, part: Part, thread: int) -> None:
         slots, done = self.slots[thread], self.steps[thread:thread + 1]
         k, groups = self.kernels, [self.opt.param_groups[g] for g in self.groups]
-        ridges = k.Ridges(*(chunk.ridges or [np.empty(0, np.float32)] * 4))
         hypers = {name: np.ascontiguousarray(values[self.groups, part.place]) for name, values in chunk.hypers.items()}
         losses = chunk.losses[part.place]
         if not self.adam:
-            k.adagrad_steps(self.form, slots, ridges, hypers["lr"].astype(np.float32),
+            k.adagrad_steps(self.form, slots, hypers["lr"].astype(np.float32),
                             np.array([g["eps"] for g in groups], np.float32), *part[1:], losses, done, self.lanes,
                             self.wide)
             return
@@ -257,7 +257,7 @@ class FusedPass:
                         np.array([g["eps"] for g in groups]), hypers["weight_decay"])
         outlook = k.Outlook(*np.empty((4, 2, len(part.sizes) + 1)))
         dense = k.outlook(rates, int(done[0]), outlook)
-        k.adamw_steps(self.form, slots, ridges, rates, k.Moves(*np.empty((5, 2), np.float32)), outlook, dense,
+        k.adamw_steps(self.form, slots, rates, k.Moves(*np.empty((5, 2), np.float32)), outlook, dense,
                       *part[1:], losses, done, *self.last, self.lanes, self.wide)
 
     # Packing -----------------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ class FusedPass:
         names = ("", "exp_avg", "exp_avg_sq") if self.adam else ("",)
         return [(slice(j * k, j * k + n), name) for j, name in enumerate(names)]
 
-    def _pack(self, bs: int) -> None:
+    def _pack(self, bs: int, ridges: Sequence[np.ndarray]) -> None:
         t, k = self.tables, self.k
         self.steps = np.array([_steps(self.opt, t.users), 0])       # those of each thread
         bias = (3 if self.adam else 1) * k
@@ -276,6 +276,8 @@ class FusedPass:
         for own, table, its_bias in zip(packed, (t.users, t.items), (t.user_bias, t.item_bias)):
             for value, into in self._places(own, table, its_bias):
                 into[...] = value.detach().numpy().reshape(into.shape)
+        for own, factors, biases in zip(packed, ridges[:2], ridges[2:]):
+            own[:, bias + 3], own[:, bias + 4] = factors, biases
         mean = np.zeros(3, np.float32)
         for j, value in enumerate([] if t.mean is None else [t.mean, *self._state(t.mean)]):
             mean[j] = value.item()

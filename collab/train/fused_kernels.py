@@ -2,8 +2,10 @@
 
 A side's table is packed, one row per user or item, float32 and padded to K = 8 len(lanes) factors:
 
-    AdamW           factors (K), their m (K), their v (K), then bias, its m, its v
-    row Adagrad     factors (K), then bias, accumulator of the factors, accumulator of the bias
+    AdamW           factors (K), their m (K), their v (K), then bias, its m, its v, ridge, ridge of the bias
+    row Adagrad     factors (K), then bias, accumulator of factors, accumulator of bias, ridge, ridge of the bias
+
+where a ridge is the L2 of the row for each of its ratings.
 
 A batch is two passes: the gradient of each row that it touches is summed into a slot, with the weights as they were
 before the batch; then every touched row takes its step. A row that AdamW has not touched for some steps still moves, by
@@ -57,15 +59,6 @@ class Slots(NamedTuple):
     row: np.ndarray
     times: np.ndarray
     gradient: np.ndarray
-
-
-class Ridges(NamedTuple):
-    """The L2 of each row for each of its ratings: of factors and biases of users and items; empty for none."""
-
-    users: np.ndarray
-    items: np.ndarray
-    user_bias: np.ndarray
-    item_bias: np.ndarray
 
 
 class Rates(NamedTuple):
@@ -168,25 +161,26 @@ def _adam_number(x: Any, k: int, g: Any, m: Any) -> None:
 
 
 @inlined
-def _adam_row(table: Any, row: int, gradient: Any, slot: int, m: Any, ridge: Any, bias_ridge: Any, biased: bool,
-              lanes: Any) -> None:
-    """A step of AdamW for a row that the batch touched."""
-    adam(table, row, gradient, slot, ridge, m.beta1[0], m.beta2[0], m.decay[0], m.step[0], m.eps[0], lanes)
+def _adam_row(table: Any, row: int, gradient: Any, slot: int, m: Any, times: Any, biased: bool, lanes: Any) -> None:
+    """A step of AdamW for a row that the batch touched; its ridge counts `times`."""
+    k = 24 * len(lanes)
+    adam(table, row, gradient, slot, times * table[row, k + 3], m.beta1[0], m.beta2[0], m.decay[0], m.step[0], m.eps[0],
+         lanes)
     if biased:
-        k = 24 * len(lanes)
-        _adam_number(table[row], k, gradient[slot, 8 * len(lanes)] + bias_ridge * table[row, k], m)
+        _adam_number(table[row], k, gradient[slot, 8 * len(lanes)] + times * table[row, k + 4] * table[row, k], m)
 
 
 @inlined
-def _adagrad_row(table: Any, row: int, gradient: Any, slot: int, lr: Any, bias_lr: Any, eps: Any, ridge: Any,
-                 bias_ridge: Any, biased: bool, n_factors: int, lanes: Any) -> None:
-    """A step of row-wise Adagrad for a row that the batch touched."""
+def _adagrad_row(table: Any, row: int, gradient: Any, slot: int, lr: Any, bias_lr: Any, eps: Any, times: Any,
+                 biased: bool, n_factors: int, lanes: Any) -> None:
+    """A step of row-wise Adagrad for a row that the batch touched; its ridge counts `times`."""
     k = 8 * len(lanes)
+    ridge = times * table[row, k + 3]
     table[row, k + 1] += square(gradient, slot, ridge, table, row, lanes) / F(n_factors)
     step = lr / (math.sqrt(table[row, k + 1]) + eps[0])
     blend(table, row, F(1) - step * ridge, gradient, slot, -step, lanes)
     if biased:
-        g = gradient[slot, k] + bias_ridge * table[row, k]
+        g = gradient[slot, k] + times * table[row, k + 4] * table[row, k]
         table[row, k + 2] += g * g
         table[row, k] -= bias_lr * g / (math.sqrt(table[row, k + 2]) + eps[1])
 
@@ -217,7 +211,7 @@ def _gather(slots: Any, slot: int, new: bool, g: Any, other: Any, row: int, lane
 
 
 @compiled
-def adamw_steps(form: Any, slots: Any, ridges: Any, rates: Any, moves: Any, o: Any, dense: bool, users: Any,
+def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bool, users: Any,
                 items: Any, targets: Any, sizes: Any, losses: Any, steps: Any, last_user: Any, last_item: Any,
                 lanes: Any, wide: Any) -> None:
     """A step of AdamW for each batch, of `sizes` ratings, for squared error and ridge; its loss goes to `losses`, and
@@ -225,7 +219,7 @@ def adamw_steps(form: Any, slots: Any, ridges: Any, rates: Any, moves: Any, o: A
     is 0 again. With `dense`, rows that are not touched move at every step."""
     done = steps[0]
     n, bias = len(targets), 24 * len(lanes)
-    held, t, begin = len(ridges.users) > 0, 0, 0
+    t, begin = 0, 0
     root0, root1 = math.sqrt(rates.beta2[0]), math.sqrt(rates.beta2[1])
     for size in sizes:
         used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
@@ -265,12 +259,10 @@ def adamw_steps(form: Any, slots: Any, ridges: Any, rates: Any, moves: Any, o: A
             row, times = slots.row[slot], share * slots.times[slot]
             if row >= 0:
                 slots.user[row], last_user[row] = -1, t
-                _adam_row(form.users, row, slots.gradient, slot, moves, times * ridges.users[row] if held else F(0),
-                          times * ridges.user_bias[row] if held else F(0), form.biased, lanes)
+                _adam_row(form.users, row, slots.gradient, slot, moves, times, form.biased, lanes)
             else:
                 slots.item[~row], last_item[~row] = -1, t
-                _adam_row(form.items, ~row, slots.gradient, slot, moves, times * ridges.items[~row] if held else F(0),
-                          times * ridges.item_bias[~row] if held else F(0), form.biased, lanes)
+                _adam_row(form.items, ~row, slots.gradient, slot, moves, times, form.biased, lanes)
         if form.learns_mean:
             _adam_number(form.mean, 0, F(slope_sum), moves)
         if dense:
@@ -292,11 +284,11 @@ def adamw_steps(form: Any, slots: Any, ridges: Any, rates: Any, moves: Any, o: A
 
 
 @compiled
-def adagrad_steps(form: Any, slots: Any, ridges: Any, lr: Any, eps: Any, users: Any, items: Any, targets: Any,
+def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, users: Any, items: Any, targets: Any,
                   sizes: Any, losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
     """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` ratings, for squared error and ridge, at
     the rates `lr` (2, steps); its loss goes to `losses`, and `steps` (1,) counts them."""
-    n, k, held, t, begin = len(targets), 8 * len(lanes), len(ridges.users) > 0, 0, 0
+    n, k, t, begin = len(targets), 8 * len(lanes), 0, 0
     for size in sizes:
         used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
         for x in range(begin, begin + size):
@@ -323,14 +315,12 @@ def adagrad_steps(form: Any, slots: Any, ridges: Any, lr: Any, eps: Any, users: 
             row, times = slots.row[slot], share * slots.times[slot]
             if row >= 0:
                 slots.user[row] = -1
-                _adagrad_row(form.users, row, slots.gradient, slot, lr[0, t], lr[1, t], eps,
-                             times * ridges.users[row] if held else F(0),
-                             times * ridges.user_bias[row] if held else F(0), form.biased, form.n_factors, lanes)
+                _adagrad_row(form.users, row, slots.gradient, slot, lr[0, t], lr[1, t], eps, times,
+                             form.biased, form.n_factors, lanes)
             else:
                 slots.item[~row] = -1
-                _adagrad_row(form.items, ~row, slots.gradient, slot, lr[0, t], lr[1, t], eps,
-                             times * ridges.items[~row] if held else F(0),
-                             times * ridges.item_bias[~row] if held else F(0), form.biased, form.n_factors, lanes)
+                _adagrad_row(form.items, ~row, slots.gradient, slot, lr[0, t], lr[1, t], eps, times,
+                             form.biased, form.n_factors, lanes)
         if form.learns_mean:
             g = F(slope_sum)
             form.mean[1] += g * g

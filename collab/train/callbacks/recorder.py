@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..lr_find import Curve
 
 Batch = tuple[float, dict[str, float], int, float | None, float | None]     # loss, its parts, rows, lr, momentum
+NO_PARTS: dict[str, float] = {}      # of the losses of a fused pass
 FLUSH = 1024    # losses wait on the device in groups of this size, so that no batch waits for the device
 
 
@@ -111,10 +112,9 @@ class Recorder(Callback):
         if chunk.skipped:
             return
         self._flushed()
-        none = [None] * chunk.n
-        moms = hypers["momentum"][-1].tolist() if "momentum" in hypers else none
-        self._batches += zip(chunk.losses.tolist(), ({} for _ in none), chunk.sizes.tolist(), hypers["lr"][-1].tolist(),
-                             moms)
+        moms = hypers["momentum"][-1].tolist() if "momentum" in hypers else [None] * chunk.n
+        self._batches += zip(chunk.losses.tolist(), [NO_PARTS] * chunk.n, chunk.sizes.tolist(),
+                             hypers["lr"][-1].tolist(), moms)
 
     def after_epoch(self) -> None:
         batches = self._flushed()[self._start:]
@@ -232,6 +232,9 @@ class Recorder(Callback):
 def _means(batches: list[Batch]) -> dict[str, float]:
     """The means of the loss and of its parts over the rows of the batches."""
     sums: dict[str, tuple[float, int]] = {}
+    if batches and all(parts is NO_PARTS for _, parts, *_ in batches):
+        losses, _, sizes, *_ = (np.array(column) for column in zip(*batches))
+        return {"loss": float((losses * sizes).sum() / sizes.sum())}
     for loss, parts, rows, *_ in batches:
         for name, value in (("loss", loss), *parts.items()):
             total, n = sums.get(name, (0.0, 0))
