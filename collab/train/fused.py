@@ -287,7 +287,7 @@ class FusedPass:
                                          np.empty(n, np.int64), np.empty(n, np.float32), _aligned(n, k + 8))
                       for _ in range(1 if self.adam else 2)]
         self.last = np.zeros(len(t.users), np.int64), np.zeros(len(t.items), np.int64)
-        self.form = self.kernels.Form(*packed, mean, float(low), float(high - low), self.n_factors,
+        self.form = self.kernels.Form(*packed, mean, *np.array([low, high - low, 1 / self.n_factors], np.float32),
                                       t.user_bias is not None, t.mean is not None and t.mean.requires_grad)
 
     def _places(self, own: np.ndarray, table: Tensor, bias: Tensor | None) -> list[tuple[Tensor, np.ndarray]]:

@@ -22,8 +22,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
-from numba import njit
 
 from ..simd import adam, adam_untouched, add, blend, dot, prefetch, put, square
 
@@ -32,20 +32,23 @@ AHEAD = 6           # ratings from the one whose rows are asked for to the one t
 LARGE_EPS = 1e-7    # AdamW's own is 1e-8
 TINY = 1e-30        # below it a moment is set to 0: no later step would see it, and denormal numbers are slow
 
-compiled: Any = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
-inlined: Any = njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"}, inline="always")
+# Without _nrt=False numba counts references to arrays in the innermost loops, which takes longer than the arithmetic;
+# nothing here makes an array.
+njit: Any = numba.njit
+compiled: Any = njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "nsz"})
+inlined: Any = njit(nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "nsz"})
 
 
 class Form(NamedTuple):
-    """score = low + width sigmoid(z), or z where the width is 0; z = mean[0] + biases + p . q. `mean` holds mu, its m
-    and its v, or its accumulator, (3,); `learns_mean` says whether it moves."""
+    """score = low + width sigmoid(z), or z where the width is 0; z = mean[0] + biases + p . q. `share` is 1 over the
+    number of factors. `mean` holds mu, its m and its v, or its accumulator, (3,); `learns_mean`: whether it moves."""
 
     users: np.ndarray
     items: np.ndarray
     mean: np.ndarray
-    low: float
-    width: float
-    n_factors: int
+    low: np.float32
+    width: np.float32
+    share: np.float32
     biased: bool
     learns_mean: bool
 
@@ -96,7 +99,7 @@ def outlook(rates: Any, done: int, into: Any) -> bool:
     """Fill an `Outlook` for the steps `done` + 1, `done` + 2, ..., and return whether it is of no use: where weights
     decay as fast as momentum (what is left of a sum would be rounding), momentum does not, or eps is no small part of
     what divides it."""
-    dense = np.max(rates.eps) > LARGE_EPS
+    dense = max(rates.eps[0], rates.eps[1]) > LARGE_EPS
     for g in range(2):
         n, beta2 = rates.lr.shape[1], rates.beta2[g]
         kept, shrunk = 1.0, 0.0
@@ -172,11 +175,11 @@ def _adam_row(table: Any, row: int, gradient: Any, slot: int, m: Any, times: Any
 
 @inlined
 def _adagrad_row(table: Any, row: int, gradient: Any, slot: int, lr: Any, bias_lr: Any, eps: Any, times: Any,
-                 biased: bool, n_factors: int, lanes: Any) -> None:
+                 biased: bool, share: Any, lanes: Any) -> None:
     """A step of row-wise Adagrad for a row that the batch touched; its ridge counts `times`."""
     k = 8 * len(lanes)
     ridge = times * table[row, k + 3]
-    table[row, k + 1] += square(gradient, slot, ridge, table, row, lanes) / F(n_factors)
+    table[row, k + 1] += square(gradient, slot, ridge, table, row, lanes) * share
     step = lr / (math.sqrt(table[row, k + 1]) + eps[0])
     blend(table, row, F(1) - step * ridge, gradient, slot, -step, lanes)
     if biased:
@@ -186,69 +189,70 @@ def _adagrad_row(table: Any, row: int, gradient: Any, slot: int, lr: Any, bias_l
 
 
 @inlined
-def _scored(form: Any, user: int, item: int, bias: int, mean: Any, lanes: Any) -> Any:
+def _scored(users: Any, user: int, items: Any, item: int, form: Any, bias: int, mean: Any, lanes: Any) -> Any:
     """(score, its slope in z) of a pair; `bias` is the column of the biases."""
-    z = dot(form.users, user, form.items, item, lanes)
+    z = dot(users, user, items, item, lanes)
     if form.biased:
-        z += form.users[user, bias] + form.items[item, bias] + mean
+        z += users[user, bias] + items[item, bias] + mean
     if form.width == 0:
         return z, F(1)
     s = F(1) / (F(1) + math.exp(-z))
-    return F(form.low) + F(form.width) * s, F(form.width) * s * (F(1) - s)
+    return form.low + form.width * s, form.width * s * (F(1) - s)
 
 
 @inlined
-def _gather(slots: Any, slot: int, new: bool, g: Any, other: Any, row: int, lanes: Any) -> None:
+def _gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any, row: int, lanes: Any) -> None:
     """Add g * other[row] to the gradient of a slot, and g to that of its bias."""
     k = 8 * len(lanes)
     if new:
-        put(slots.gradient, slot, g, other, row, lanes)
-        slots.gradient[slot, k], slots.times[slot] = g, F(1)
+        put(gradient, slot, g, other, row, lanes)
+        gradient[slot, k], times[slot] = g, F(1)
     else:
-        add(slots.gradient, slot, g, other, row, lanes)
-        slots.gradient[slot, k] += g
-        slots.times[slot] += F(1)
+        add(gradient, slot, g, other, row, lanes)
+        gradient[slot, k] += g
+        times[slot] += F(1)
 
 
 @compiled
-def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bool, users: Any,
-                items: Any, targets: Any, sizes: Any, losses: Any, steps: Any, last_user: Any, last_item: Any,
+def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bool, user_rows: Any,
+                item_rows: Any, targets: Any, sizes: Any, losses: Any, steps: Any, last_user: Any, last_item: Any,
                 lanes: Any, wide: Any) -> None:
     """A step of AdamW for each batch, of `sizes` ratings, for squared error and ridge; its loss goes to `losses`, and
     `steps` (1,) counts them. At the end all rows are as after the last step, and `last_*`, the last step of each row,
     is 0 again. With `dense`, rows that are not touched move at every step."""
     done = steps[0]
     n, bias = len(targets), 24 * len(lanes)
-    t, begin = 0, 0
+    t, begin, users, items = 0, 0, form.users, form.items
+    user_slot, item_slot, rows, times, gradient = slots
     root0, root1 = math.sqrt(rates.beta2[0]), math.sqrt(rates.beta2[1])
     for size in sizes:
         used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
         for x in range(begin, begin + size):
             if x + AHEAD < n:
-                prefetch(form.users, users[x + AHEAD], wide)
-                prefetch(form.items, items[x + AHEAD], wide)
-            user, item = users[x], items[x]
-            mine, its = int(slots.user[user]), int(slots.item[item])
+                prefetch(users, user_rows[x + AHEAD], wide)
+                prefetch(items, item_rows[x + AHEAD], wide)
+            user, item = user_rows[x], item_rows[x]
+            mine, its = int(user_slot[user]), int(item_slot[item])
             new_user, new_item = mine < 0, its < 0
             if new_user:
                 if last_user[user] < t:
-                    _still(form.users, user, _drift(o, 0, last_user[user], t, root0),
+                    _still(users, user, _drift(o, 0, last_user[user], t, root0),
                            _drift(o, 1, last_user[user], t, root1), form.biased, lanes)
                 mine = used
-                slots.user[user], slots.row[mine], used = mine, user, used + 1
+                user_slot[user], rows[mine], used = mine, user, used + 1
             if new_item:
                 if last_item[item] < t:
-                    _still(form.items, item, _drift(o, 0, last_item[item], t, root0),
+                    _still(items, item, _drift(o, 0, last_item[item], t, root0),
                            _drift(o, 1, last_item[item], t, root1), form.biased, lanes)
                 its = used
-                slots.item[item], slots.row[its], used = its, ~item, used + 1
-            score, slope = _scored(form, user, item, bias, mean, lanes)
+                item_slot[item], rows[its], used = its, ~item, used + 1
+            score, slope = _scored(users, user, items, item, form, bias, mean, lanes)
             error = score - targets[x]
             g = share * error * slope
             total += error * error
             slope_sum += g
-            _gather(slots, mine, new_user, g, form.items, item, lanes)
-            _gather(slots, its, new_item, g, form.users, user, lanes)
+            _gather(gradient, times, mine, new_user, g, items, item, lanes)
+            _gather(gradient, times, its, new_item, g, users, user, lanes)
         t += 1
         for g in range(2):
             root, lr = math.sqrt(1 - rates.beta2[g] ** (done + t)), rates.lr[g, t - 1]
@@ -256,25 +260,25 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
             moves.eps[g], moves.decay[g] = rates.eps[g] * root, 1 - lr * rates.wd[g, t - 1]
             moves.beta1[g], moves.beta2[g] = rates.beta1[g, t - 1], rates.beta2[g]
         for slot in range(used):
-            row, times = slots.row[slot], share * slots.times[slot]
+            row, count = rows[slot], share * times[slot]
             if row >= 0:
-                slots.user[row], last_user[row] = -1, t
-                _adam_row(form.users, row, slots.gradient, slot, moves, times, form.biased, lanes)
+                user_slot[row], last_user[row] = -1, t
+                _adam_row(users, row, gradient, slot, moves, count, form.biased, lanes)
             else:
-                slots.item[~row], last_item[~row] = -1, t
-                _adam_row(form.items, ~row, slots.gradient, slot, moves, times, form.biased, lanes)
+                item_slot[~row], last_item[~row] = -1, t
+                _adam_row(items, ~row, gradient, slot, moves, count, form.biased, lanes)
         if form.learns_mean:
             _adam_number(form.mean, 0, F(slope_sum), moves)
         if dense:
             factors, biases = _drift_once(moves, 0), _drift_once(moves, 1)
-            for table, last in ((form.users, last_user), (form.items, last_item)):
+            for table, last in ((users, last_user), (items, last_item)):
                 for row in range(len(table)):
                     if last[row] < t:
                         _still(table, row, factors, biases, form.biased, lanes)
                         last[row] = t
         losses[t - 1] = total / size
         begin += size
-    for table, last in ((form.users, last_user), (form.items, last_item)):
+    for table, last in ((users, last_user), (items, last_item)):
         for row in range(len(table)):
             if last[row] < t:
                 _still(table, row, _drift(o, 0, last[row], t, root0), _drift(o, 1, last[row], t, root1), form.biased,
@@ -284,43 +288,44 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
 
 
 @compiled
-def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, users: Any, items: Any, targets: Any,
-                  sizes: Any, losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
+def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item_rows: Any,
+                  targets: Any, sizes: Any, losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
     """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` ratings, for squared error and ridge, at
     the rates `lr` (2, steps); its loss goes to `losses`, and `steps` (1,) counts them."""
-    n, k, t, begin = len(targets), 8 * len(lanes), 0, 0
+    n, k, t, begin, users, items = len(targets), 8 * len(lanes), 0, 0, form.users, form.items
+    user_slot, item_slot, rows, times, gradient = slots
     for size in sizes:
         used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
         for x in range(begin, begin + size):
             if x + AHEAD < n:
-                prefetch(form.users, users[x + AHEAD], wide)
-                prefetch(form.items, items[x + AHEAD], wide)
-            user, item = users[x], items[x]
-            mine, its = int(slots.user[user]), int(slots.item[item])
+                prefetch(users, user_rows[x + AHEAD], wide)
+                prefetch(items, item_rows[x + AHEAD], wide)
+            user, item = user_rows[x], item_rows[x]
+            mine, its = int(user_slot[user]), int(item_slot[item])
             new_user, new_item = mine < 0, its < 0
             if new_user:
                 mine = used
-                slots.user[user], slots.row[mine], used = mine, user, used + 1
+                user_slot[user], rows[mine], used = mine, user, used + 1
             if new_item:
                 its = used
-                slots.item[item], slots.row[its], used = its, ~item, used + 1
-            score, slope = _scored(form, user, item, k, mean, lanes)
+                item_slot[item], rows[its], used = its, ~item, used + 1
+            score, slope = _scored(users, user, items, item, form, k, mean, lanes)
             error = score - targets[x]
             g = share * error * slope
             total += error * error
             slope_sum += g
-            _gather(slots, mine, new_user, g, form.items, item, lanes)
-            _gather(slots, its, new_item, g, form.users, user, lanes)
+            _gather(gradient, times, mine, new_user, g, items, item, lanes)
+            _gather(gradient, times, its, new_item, g, users, user, lanes)
         for slot in range(used):
-            row, times = slots.row[slot], share * slots.times[slot]
+            row, count = rows[slot], share * times[slot]
             if row >= 0:
-                slots.user[row] = -1
-                _adagrad_row(form.users, row, slots.gradient, slot, lr[0, t], lr[1, t], eps, times,
-                             form.biased, form.n_factors, lanes)
+                user_slot[row] = -1
+                _adagrad_row(users, row, gradient, slot, lr[0, t], lr[1, t], eps, count,
+                             form.biased, form.share, lanes)
             else:
-                slots.item[~row] = -1
-                _adagrad_row(form.items, ~row, slots.gradient, slot, lr[0, t], lr[1, t], eps, times,
-                             form.biased, form.n_factors, lanes)
+                item_slot[~row] = -1
+                _adagrad_row(items, ~row, gradient, slot, lr[0, t], lr[1, t], eps, count,
+                             form.biased, form.share, lanes)
         if form.learns_mean:
             g = F(slope_sum)
             form.mean[1] += g * g
