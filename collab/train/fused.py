@@ -244,20 +244,20 @@ class FusedPass:
             list(pool.map(self._steps, [chunk] * len(parts), parts, range(len(parts))))
 
     def _steps(self, chunk: Chunk, part: Part, thread: int) -> None:
-        slots, done = self.slots[thread], self.steps[thread:thread + 1]
+        slots, done = tuple(self.slots[thread]), self.steps[thread:thread + 1]
         k, groups = self.kernels, [self.opt.param_groups[g] for g in self.groups]
         hypers = {name: np.ascontiguousarray(values[self.groups, part.place]) for name, values in chunk.hypers.items()}
         losses = chunk.losses[part.place]
         if not self.adam:
-            k.adagrad_steps(self.form, slots, hypers["lr"].astype(np.float32),
+            k.adagrad_steps(tuple(self.form), slots, hypers["lr"].astype(np.float32),
                             np.array([g["eps"] for g in groups], np.float32), *part[1:], losses, done, self.lanes,
                             self.wide)
             return
-        rates = k.Rates(hypers["lr"], hypers["momentum"], np.array([g["betas"][1] for g in groups]),
-                        np.array([g["eps"] for g in groups]), hypers["weight_decay"])
-        outlook = k.Outlook(*np.empty((4, 2, len(part.sizes) + 1)))
+        rates = tuple(k.Rates(hypers["lr"], hypers["momentum"], np.array([g["betas"][1] for g in groups]),
+                        np.array([g["eps"] for g in groups]), hypers["weight_decay"]))
+        outlook = tuple(np.empty((4, 2, len(part.sizes) + 1)))
         dense = k.outlook(rates, int(done[0]), outlook)
-        k.adamw_steps(self.form, slots, rates, k.Moves(*np.empty((5, 2), np.float32)), outlook, dense,
+        k.adamw_steps(tuple(self.form), slots, rates, tuple(np.empty((5, 2), np.float32)), outlook, dense,
                       *part[1:], losses, done, *self.last, self.lanes, self.wide)
 
     # Packing -----------------------------------------------------------------------------------------------------

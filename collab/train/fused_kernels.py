@@ -39,6 +39,8 @@ compiled: Any = njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fa
 inlined: Any = njit(nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "nsz"})
 
 
+# Kernels get these as plain tuples: the cache of compiled code would hold the names of classes.
+
 class Form(NamedTuple):
     """score = low + width sigmoid(z), or z where the width is 0; z = mean[0] + biases + p . q. `share` is 1 over the
     number of factors. `mean` holds mu, its m and its v, or its accumulator, (3,); `learns_mean`: whether it moves."""
@@ -95,44 +97,42 @@ class Outlook(NamedTuple):
 
 
 @compiled
-def outlook(rates: Any, done: int, into: Any) -> bool:
+def outlook(rates: Any, done: int, outlook: Any) -> bool:
     """Fill an `Outlook` for the steps `done` + 1, `done` + 2, ..., and return whether it is of no use: where weights
     decay as fast as momentum (what is left of a sum would be rounding), momentum does not, or eps is no small part of
     what divides it."""
-    dense = max(rates.eps[0], rates.eps[1]) > LARGE_EPS
+    (lr, beta1, beta2, eps, wd), (kept, pull, eps_pull, shrunk) = rates, outlook
+    dense = max(eps[0], eps[1]) > LARGE_EPS
     for g in range(2):
-        n, beta2 = rates.lr.shape[1], rates.beta2[g]
-        kept, shrunk = 1.0, 0.0
-        into.kept[g, 0], into.shrunk[g, 0] = kept, shrunk
-        for t in range(n):
-            left = 1 - rates.lr[g, t] * rates.wd[g, t]
-            kept *= left
-            rho = max(rates.beta1[g, t], 1e-12) / math.sqrt(beta2)
-            dense |= left < 1.01 * rho or rho > 0.999 or kept < 1e-250
-            shrunk += math.log(rho)
-            into.kept[g, t + 1], into.shrunk[g, t + 1] = kept, shrunk
-        pull = eps_pull = 0.0
-        into.pull[g, n] = into.eps_pull[g, n] = 0.0
-        for t in range(n - 1, -1, -1):
-            root = math.sqrt(1 - beta2 ** (done + t + 1))
-            step = rates.lr[g, t] * root / (1 - rates.beta1[g, t] ** (done + t + 1)) / into.kept[g, t + 1]
-            rho = max(rates.beta1[g, t], 1e-12) / math.sqrt(beta2)
-            pull = rho * (step + pull)
-            eps_pull = rho / math.sqrt(beta2) * (step * root * rates.eps[g] + eps_pull)
-            into.pull[g, t], into.eps_pull[g, t] = pull, eps_pull
+        left_over, log_rho, root2 = 1.0, 0.0, math.sqrt(beta2[g])
+        kept[g, 0], shrunk[g, 0] = left_over, log_rho
+        for t in range(lr.shape[1]):
+            left, rho = 1 - lr[g, t] * wd[g, t], max(beta1[g, t], 1e-12) / root2
+            left_over *= left
+            log_rho += math.log(rho)
+            dense |= left < 1.01 * rho or rho > 0.999 or left_over < 1e-250
+            kept[g, t + 1], shrunk[g, t + 1] = left_over, log_rho
+        total = eps_total = 0.0
+        pull[g, lr.shape[1]] = eps_pull[g, lr.shape[1]] = 0.0
+        for t in range(lr.shape[1] - 1, -1, -1):
+            root, rho = math.sqrt(1 - beta2[g] ** (done + t + 1)), max(beta1[g, t], 1e-12) / root2
+            step = lr[g, t] * root / (1 - beta1[g, t] ** (done + t + 1)) / kept[g, t + 1]
+            total = rho * (step + total)
+            eps_total = rho / root2 * (step * root * eps[g] + eps_total)
+            pull[g, t], eps_pull[g, t] = total, eps_total
     return dense
 
 
 @inlined
 def _drift(o: Any, g: int, s: int, t: int, root2: float) -> Any:
     """(decay, step, eps, factor of m, factor of v) for the steps s + 1 to t without a gradient."""
-    shrunk = math.exp(o.shrunk[g, t] - o.shrunk[g, s])
-    faded = root2 ** (t - s)
-    pull = o.pull[g, s] - shrunk * o.pull[g, t]
-    eps = o.eps_pull[g, s] - shrunk / faded * o.eps_pull[g, t] if faded > TINY else o.eps_pull[g, s]
+    kept, pulls, eps_pulls, log_rhos = o
+    shrunk, faded = math.exp(log_rhos[g, t] - log_rhos[g, s]), root2 ** (t - s)
+    pull = pulls[g, s] - shrunk * pulls[g, t]
+    eps = eps_pulls[g, s] - shrunk / faded * eps_pulls[g, t] if faded > TINY else eps_pulls[g, s]
     eps = eps / pull if pull > 0 else 0.0
     first, second = shrunk * faded, faded * faded
-    return (F(o.kept[g, t] / o.kept[g, s]), F(o.kept[g, t] * pull), F(max(eps, TINY)),
+    return (F(kept[g, t] / kept[g, s]), F(kept[g, t] * pull), F(max(eps, TINY)),
             F(first if first > TINY else 0.0), F(second if second > TINY else 0.0))
 
 
@@ -150,25 +150,26 @@ def _still(table: Any, row: int, factors: Any, bias: Any, biased: bool, lanes: A
 @inlined
 def _drift_once(m: Any, g: int) -> Any:
     """What `_drift` gives, for one step of the `Moves`: m / (sqrt(v) + eps) with m and v already shrunk."""
-    root2 = F(math.sqrt(m.beta2[g]))
-    return m.decay[g], m.step[g] * m.beta1[g] / root2, max(m.eps[g] / root2, F(TINY)), m.beta1[g], m.beta2[g]
+    step, eps, decay, beta1, beta2 = m
+    root2 = F(math.sqrt(beta2[g]))
+    return decay[g], step[g] * beta1[g] / root2, max(eps[g] / root2, F(TINY)), beta1[g], beta2[g]
 
 
 @inlined
 def _adam_number(x: Any, k: int, g: Any, m: Any) -> None:
     """A step of Adam for the numbers w, m, v at x[k], x[k + 1], x[k + 2], with the rates of biases."""
-    w, first, second = x[k], x[k + 1], x[k + 2]
-    first = m.beta1[1] * first + (F(1) - m.beta1[1]) * g
-    second = m.beta2[1] * second + (F(1) - m.beta2[1]) * g * g
-    x[k], x[k + 1], x[k + 2] = m.decay[1] * w - m.step[1] * first / (math.sqrt(second) + m.eps[1]), first, second
+    step, eps, decay, beta1, beta2 = m
+    first = beta1[1] * x[k + 1] + (F(1) - beta1[1]) * g
+    second = beta2[1] * x[k + 2] + (F(1) - beta2[1]) * g * g
+    x[k], x[k + 1], x[k + 2] = decay[1] * x[k] - step[1] * first / (math.sqrt(second) + eps[1]), first, second
 
 
 @inlined
 def _adam_row(table: Any, row: int, gradient: Any, slot: int, m: Any, times: Any, biased: bool, lanes: Any) -> None:
     """A step of AdamW for a row that the batch touched; its ridge counts `times`."""
+    step, eps, decay, beta1, beta2 = m
     k = 24 * len(lanes)
-    adam(table, row, gradient, slot, times * table[row, k + 3], m.beta1[0], m.beta2[0], m.decay[0], m.step[0], m.eps[0],
-         lanes)
+    adam(table, row, gradient, slot, times * table[row, k + 3], beta1[0], beta2[0], decay[0], step[0], eps[0], lanes)
     if biased:
         _adam_number(table[row], k, gradient[slot, 8 * len(lanes)] + times * table[row, k + 4] * table[row, k], m)
 
@@ -189,15 +190,16 @@ def _adagrad_row(table: Any, row: int, gradient: Any, slot: int, lr: Any, bias_l
 
 
 @inlined
-def _scored(users: Any, user: int, items: Any, item: int, form: Any, bias: int, mean: Any, lanes: Any) -> Any:
+def _scored(users: Any, user: int, items: Any, item: int, low: Any, width: Any, biased: bool, bias: int,
+            mean: Any, lanes: Any) -> Any:
     """(score, its slope in z) of a pair; `bias` is the column of the biases."""
     z = dot(users, user, items, item, lanes)
-    if form.biased:
+    if biased:
         z += users[user, bias] + items[item, bias] + mean
-    if form.width == 0:
+    if width == 0:
         return z, F(1)
     s = F(1) / (F(1) + math.exp(-z))
-    return form.low + form.width * s, form.width * s * (F(1) - s)
+    return low + width * s, width * s * (F(1) - s)
 
 
 @inlined
@@ -222,11 +224,12 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
     is 0 again. With `dense`, rows that are not touched move at every step."""
     done = steps[0]
     n, bias = len(targets), 24 * len(lanes)
-    t, begin, users, items = 0, 0, form.users, form.items
+    users, items, mu, low, width, _, biased, learns_mean = form
+    (lr, beta1, beta2, base_eps, wd), (step, eps, decay, now1, now2), t, begin = rates, moves, 0, 0
     user_slot, item_slot, rows, times, gradient = slots
-    root0, root1 = math.sqrt(rates.beta2[0]), math.sqrt(rates.beta2[1])
+    root0, root1 = math.sqrt(beta2[0]), math.sqrt(beta2[1])
     for size in sizes:
-        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
+        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), mu[0]
         for x in range(begin, begin + size):
             if x + AHEAD < n:
                 prefetch(users, user_rows[x + AHEAD], wide)
@@ -237,16 +240,16 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
             if new_user:
                 if last_user[user] < t:
                     _still(users, user, _drift(o, 0, last_user[user], t, root0),
-                           _drift(o, 1, last_user[user], t, root1), form.biased, lanes)
+                           _drift(o, 1, last_user[user], t, root1), biased, lanes)
                 mine = used
                 user_slot[user], rows[mine], used = mine, user, used + 1
             if new_item:
                 if last_item[item] < t:
                     _still(items, item, _drift(o, 0, last_item[item], t, root0),
-                           _drift(o, 1, last_item[item], t, root1), form.biased, lanes)
+                           _drift(o, 1, last_item[item], t, root1), biased, lanes)
                 its = used
                 item_slot[item], rows[its], used = its, ~item, used + 1
-            score, slope = _scored(users, user, items, item, form, bias, mean, lanes)
+            score, slope = _scored(users, user, items, item, low, width, biased, bias, mean, lanes)
             error = score - targets[x]
             g = share * error * slope
             total += error * error
@@ -255,33 +258,33 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
             _gather(gradient, times, its, new_item, g, users, user, lanes)
         t += 1
         for g in range(2):
-            root, lr = math.sqrt(1 - rates.beta2[g] ** (done + t)), rates.lr[g, t - 1]
-            moves.step[g] = lr * root / (1 - rates.beta1[g, t - 1] ** (done + t))
-            moves.eps[g], moves.decay[g] = rates.eps[g] * root, 1 - lr * rates.wd[g, t - 1]
-            moves.beta1[g], moves.beta2[g] = rates.beta1[g, t - 1], rates.beta2[g]
+            root = math.sqrt(1 - beta2[g] ** (done + t))
+            step[g] = lr[g, t - 1] * root / (1 - beta1[g, t - 1] ** (done + t))
+            eps[g], decay[g] = base_eps[g] * root, 1 - lr[g, t - 1] * wd[g, t - 1]
+            now1[g], now2[g] = beta1[g, t - 1], beta2[g]
         for slot in range(used):
             row, count = rows[slot], share * times[slot]
             if row >= 0:
                 user_slot[row], last_user[row] = -1, t
-                _adam_row(users, row, gradient, slot, moves, count, form.biased, lanes)
+                _adam_row(users, row, gradient, slot, moves, count, biased, lanes)
             else:
                 item_slot[~row], last_item[~row] = -1, t
-                _adam_row(items, ~row, gradient, slot, moves, count, form.biased, lanes)
-        if form.learns_mean:
-            _adam_number(form.mean, 0, F(slope_sum), moves)
+                _adam_row(items, ~row, gradient, slot, moves, count, biased, lanes)
+        if learns_mean:
+            _adam_number(mu, 0, F(slope_sum), moves)
         if dense:
             factors, biases = _drift_once(moves, 0), _drift_once(moves, 1)
             for table, last in ((users, last_user), (items, last_item)):
                 for row in range(len(table)):
                     if last[row] < t:
-                        _still(table, row, factors, biases, form.biased, lanes)
+                        _still(table, row, factors, biases, biased, lanes)
                         last[row] = t
         losses[t - 1] = total / size
         begin += size
     for table, last in ((users, last_user), (items, last_item)):
         for row in range(len(table)):
             if last[row] < t:
-                _still(table, row, _drift(o, 0, last[row], t, root0), _drift(o, 1, last[row], t, root1), form.biased,
+                _still(table, row, _drift(o, 0, last[row], t, root0), _drift(o, 1, last[row], t, root1), biased,
                        lanes)
             last[row] = 0
     steps[0] = done + t
@@ -292,10 +295,11 @@ def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item
                   targets: Any, sizes: Any, losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
     """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` ratings, for squared error and ridge, at
     the rates `lr` (2, steps); its loss goes to `losses`, and `steps` (1,) counts them."""
-    n, k, t, begin, users, items = len(targets), 8 * len(lanes), 0, 0, form.users, form.items
+    users, items, mu, low, width, one_of, biased, learns_mean = form
+    n, k, t, begin = len(targets), 8 * len(lanes), 0, 0
     user_slot, item_slot, rows, times, gradient = slots
     for size in sizes:
-        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
+        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), mu[0]
         for x in range(begin, begin + size):
             if x + AHEAD < n:
                 prefetch(users, user_rows[x + AHEAD], wide)
@@ -309,7 +313,7 @@ def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item
             if new_item:
                 its = used
                 item_slot[item], rows[its], used = its, ~item, used + 1
-            score, slope = _scored(users, user, items, item, form, k, mean, lanes)
+            score, slope = _scored(users, user, items, item, low, width, biased, k, mean, lanes)
             error = score - targets[x]
             g = share * error * slope
             total += error * error
@@ -321,15 +325,15 @@ def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item
             if row >= 0:
                 user_slot[row] = -1
                 _adagrad_row(users, row, gradient, slot, lr[0, t], lr[1, t], eps, count,
-                             form.biased, form.share, lanes)
+                             biased, one_of, lanes)
             else:
                 item_slot[~row] = -1
                 _adagrad_row(items, ~row, gradient, slot, lr[0, t], lr[1, t], eps, count,
-                             form.biased, form.share, lanes)
-        if form.learns_mean:
+                             biased, one_of, lanes)
+        if learns_mean:
             g = F(slope_sum)
-            form.mean[1] += g * g
-            form.mean[0] -= lr[1, t] * g / (math.sqrt(form.mean[1]) + eps[1])
+            mu[1] += g * g
+            mu[0] -= lr[1, t] * g / (math.sqrt(mu[1]) + eps[1])
         losses[t] = total / size
         begin += size
         t += 1
