@@ -70,6 +70,14 @@ def unshuffled(batches: Batches) -> Batches:
     return batches if own is None else own()
 
 
+def sizes_of(n: int, bs: int) -> np.ndarray:
+    """The rows of each batch, where `n` rows are batches of `bs`, but for the last: int64."""
+    sizes = np.full(-(-n // bs), bs)
+    if n % bs:
+        sizes[-1] = n % bs
+    return sizes
+
+
 class Track(NamedTuple):
     """Consecutive batches: tensors of all their rows, and the rows of each, int64 (n,)."""
 
@@ -79,8 +87,7 @@ class Track(NamedTuple):
     @classmethod
     def of(cls, tensors: Sequence[Tensor], bs: int) -> Track:
         """Batches of `bs` rows; the last one may have fewer."""
-        n = len(tensors[0])
-        return cls(tensors, np.diff(np.arange(0, n + bs, bs).clip(max=n)))
+        return cls(tensors, sizes_of(len(tensors[0]), bs))
 
     def first(self, n: int) -> Track:
         """The first `n` batches."""

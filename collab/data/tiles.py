@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..loaders import Track
+from ..compiled import not_compiled
+from ..loaders import Track, sizes_of
 from .batches import TensorBatches
 
 BLOCK = 8192        # rows of a table that belong together: with 50 factors some 2 MB, which a cache holds
@@ -27,14 +28,21 @@ class TiledBatches:
 
     def __init__(self, batches: TensorBatches, n_users: int, n_items: int):
         self.batches, self.bs, self.device = batches, batches.bs, batches.device
-        users, items, _ = batches.tensors
-        blocks = [np.minimum(BLOCK, -(-n // FEWEST)) for n in (n_users, n_items)]
-        self.blocks = tuple(-(-n // block) for n, block in zip((n_users, n_items), blocks))
-        tile = (users // int(blocks[0]) * self.blocks[1] + items // int(blocks[1])).numpy()
-        order = torch.from_numpy(np.argsort(tile.astype(np.uint16 if self.blocks[0] * self.blocks[1] < 1 << 16 else
-                                                        np.int64), kind="stable"))
-        self.rows = tuple(t[order].to(torch.int32) if t.dtype == torch.int64 else t[order] for t in batches.tensors)
-        self.ends = np.bincount(tile, minlength=self.blocks[0] * self.blocks[1]).cumsum()
+        users, items, ratings = (t.numpy() for t in batches.tensors)
+        block = [min(BLOCK, -(-n // FEWEST)) for n in (n_users, n_items)]
+        self.blocks = tuple(-(-n // own) for n, own in zip((n_users, n_items), block))
+        shape = self.blocks[0] * self.blocks[1]
+        tiles = ((users // block[0]) * self.blocks[1] + items // block[1]).astype(np.uint16 if shape < 1 << 16 else
+                                                                                  np.int64)
+        self.ends = np.bincount(tiles, minlength=shape).cumsum()
+        self.rows = np.empty(len(users), np.int32), np.empty(len(users), np.int32), np.empty_like(ratings)
+        if not_compiled() is None:
+            from .tile_kernels import arrange
+            arrange(users, items, ratings, tiles, np.concatenate([[0], self.ends]), *self.rows)
+        else:
+            order = np.argsort(tiles, kind="stable")
+            for into, column in zip(self.rows, (users, items, ratings)):
+                into[:] = column[order]
 
     @property
     def tensors(self) -> Sequence[Tensor]:
@@ -76,14 +84,18 @@ class TiledBatches:
         return tiles[self._drawn(len(tiles))].numpy()
 
     def _track(self, tiles: np.ndarray) -> Track:
-        parts, sizes = [], []
-        for tile in tiles.tolist():
-            begin, end = int(self.ends[tile - 1]) if tile else 0, int(self.ends[tile])
-            order = self._drawn(end - begin)
-            parts.append([t[begin:end][order] for t in self.rows])
-            sizes.append(Track.of(parts[-1], self.bs).sizes)
-        users, items, ratings = (torch.cat(column) for column in zip(*parts))
-        return Track([users.long(), items.long(), ratings], np.concatenate(sizes))
+        """The ratings of some tiles, each in random order."""
+        begins = np.concatenate([[0], self.ends])[tiles]
+        lengths = self.ends[tiles] - begins
+        order = torch.cat([self._drawn(int(n)) + int(begin) for n, begin in zip(lengths, begins)]).numpy()
+        sizes = np.concatenate([sizes_of(int(n), self.bs) for n in lengths])
+        if not_compiled() is not None:
+            return Track([torch.from_numpy(column[order]).to(t.dtype) for column, t in zip(self.rows, self.tensors)],
+                         sizes)
+        from .tile_kernels import take
+        taken = [torch.empty(len(order), dtype=t.dtype) for t in self.tensors]
+        take(*self.rows, order, *(t.numpy() for t in taken))
+        return Track(taken, sizes)
 
     def _drawn(self, n: int) -> Tensor:
         return torch.randperm(n, generator=self.generator)
