@@ -38,7 +38,7 @@ Options = dict[str, Any]
 DATA = ("n_users", "n_items", "interactions")       # arguments taken from the data
 ARGUMENTS = ("n_factors", "y_range", "loss_func", "opt_func", "lr", "wd", "metrics", "cbs", "seed", "loss_terms")
 MANY_RATINGS = 80_000       # from which on weight decay is made weaker
-FEW_RATINGS, MANY_BATCHES = 200_000, 400    # below which, and from which on in an epoch, AdamW is better
+ADAM_RATINGS, ADAM_BATCHES = 200_000, 400    # below which, and from which on in an epoch, AdamW is better
 SHARED = ("n_factors", "y_range")                   # arguments of `collab_learner` itself
 
 
@@ -252,6 +252,6 @@ class RatePlan(NamedTuple):
 def rate_plan(n: int, bs: int) -> RatePlan:
     """The plan for `n` ratings in batches of `bs`. Row-wise Adagrad has the same error at every size of data and
     batches, at one rate. AdamW is a little better after a few epochs where data are small and batches many."""
-    if n < FEW_RATINGS and n / bs >= MANY_BATCHES:
+    if n < ADAM_RATINGS and n / bs >= ADAM_BATCHES:
         return RatePlan(adamw, 3.5e-3 * math.sqrt(bs / 64), 0.22)
     return RatePlan(RowAdagrad, {"factors": 0.07, "biases": 0.14}, 0.25)

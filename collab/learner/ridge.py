@@ -110,6 +110,7 @@ class Ridge(Callback):
     def __init__(self, scale: float = 0.25):
         self.scale = scale
         self.ridges: tuple[np.ndarray, ...] = ()
+        self.weights: list[Tensor] = []         # the same on the device
 
     def before_fit(self) -> None:
         learn = self.learn
@@ -119,6 +120,7 @@ class Ridge(Callback):
         self.ridges = ()
         if not any(group["weight_decay"] for group in learn.opt.param_groups):
             self.ridges = Evidence.of(learn.data, tables.y_range).ridges(self.scale)
+        self.weights = [torch.from_numpy(ridge).to(learn.device) for ridge in self.ridges]
 
     def before_chunk(self) -> None:
         self.learn.chunk.ridges = self.ridges
@@ -134,12 +136,11 @@ class Ridge(Callback):
         assert tables is not None       # `before_fit` has looked
         total = torch.zeros((), device=learn.device)
         for rows, factors, bias, held, held_bias in (
-                (learn.xb[0], tables.users, tables.user_bias, self.ridges[0], self.ridges[2]),
-                (learn.xb[1], tables.items, tables.item_bias, self.ridges[1], self.ridges[3])):
+                (learn.xb[0], tables.users, tables.user_bias, self.weights[0], self.weights[2]),
+                (learn.xb[1], tables.items, tables.item_bias, self.weights[1], self.weights[3])):
             for table, weights in ((factors, held), (bias, held_bias)):
                 if table is not None:
-                    own = torch.from_numpy(weights).to(rows.device)[rows]
-                    total = total + (own * table[rows].square().sum(1)).mean()
+                    total = total + (weights[rows] * table[rows].square().sum(1)).mean()
         learn.loss = learn.loss + total
 
     def __repr__(self) -> str:
