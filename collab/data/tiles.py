@@ -70,13 +70,18 @@ class TiledBatches:
     def pieces(self) -> Iterator[Sequence[Track]]:
         """The batches of an epoch, many at a time, in two tracks (see `loaders.Pieces`)."""
         halves = [self._drawn(n).tensor_split(2) for n in self.blocks]
+        if not self.batches.n:
+            return
         for crossed in (0, 1):
             quadrants = [self._tiles(halves[0][k], halves[1][k ^ crossed]) for k in (0, 1)]
             counts = [np.diff(self.ends, prepend=0)[tiles].cumsum() for tiles in quadrants]
-            n_pieces = max(1, -(-max(int(c[-1]) for c in counts) // (PIECE // 2)))
-            cuts = [np.searchsorted(c, c[-1] * np.arange(1, n_pieces) / n_pieces) for c in counts]
+            most = max((int(c[-1]) for c in counts if len(c)), default=0)
+            n_pieces = max(1, -(-most // (PIECE // 2)))
+            shares = np.arange(1, n_pieces) / n_pieces
+            cuts = [np.searchsorted(c, c[-1] * shares) if len(c) else [0] * len(shares) for c in counts]
             for own in zip(*(np.split(tiles, cut) for tiles, cut in zip(quadrants, cuts))):
-                yield [self._track(tiles) for tiles in own if len(tiles)]
+                if tracks := [self._track(tiles) for tiles in own if len(tiles)]:
+                    yield tracks
 
     def _tiles(self, users: Tensor, items: Tensor) -> np.ndarray:
         """The tiles of some blocks, in random order."""

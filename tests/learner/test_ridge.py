@@ -1,0 +1,167 @@
+"""The ridge of dot_bias, the plan by size, and where training starts."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import Batchwise, some_cb
+
+from collab import (
+    CollabDataBunch,
+    CollabWarning,
+    EmbeddingDotBias,
+    MixedPrecision,
+    Unsupported,
+    collab_learner,
+    load_learner,
+    synthetic,
+)
+from collab.learner.recipes import RECIPES, rate_plan, rates
+from collab.learner.ridge import Evidence, Ridge
+from collab.models.baseline import BiasBaseline
+from collab.train.optim import adamw
+from collab.train.row_adagrad import RowAdagrad
+
+RATINGS = synthetic(n_users=60, n_items=40, n_ratings=900, seed=5).ratings
+
+
+@pytest.fixture(scope="module")
+def data():
+    return CollabDataBunch.from_df(RATINGS, seed=0, bs=64, device="cpu")
+
+
+def ridge_of(learn):
+    return next(cb for cb in learn.cbs if isinstance(cb, Ridge))
+
+
+def test_ridges_are_those_of_the_formula(data):
+    users, items, ratings = (t.numpy() for t in data.train.tensors)
+    found = Evidence.of(data, data.y_range)
+    m = (ratings.astype(float).mean() - 0.5) / 5
+    baseline = BiasBaseline(data.n_users, data.n_items).fit(*data.train.tensors, 5.0, 3.0)
+    e = ratings - baseline(*data.train.tensors[:2]).numpy()
+    assert found.slope == pytest.approx(5 * m * (1 - m)) and found.sigma == pytest.approx(np.sqrt((e ** 2).mean()))
+    n_u, n_i = np.bincount(users, minlength=data.n_users), np.bincount(items, minlength=data.n_items)
+    whole = (0.25 * max(found.signal.excess - 2 * found.signal.deviation, 0.005) ** -0.25 * found.sigma * found.slope
+             * (np.sqrt((n_u > 0).sum()) + np.sqrt((n_i > 0).sum())) / np.sqrt(len(ratings)))
+    of_users, of_items, of_user_bias, of_item_bias = found.ridges(0.25)
+    for own, n in ((of_users, n_u), (of_items, n_i)):
+        assert (own * n).sum() / n.sum() == pytest.approx(whole, rel=1e-5)          # the mean over ratings
+        known = n > 0
+        assert np.ptp(own[known] * n[known] ** 0.6) < 1e-5 * own.max() * n.max()    # proportional to n^(.4 - 1)
+    assert of_user_bias[5] == pytest.approx(5 * found.slope ** 2 / n_u[5])
+    assert of_item_bias[5] == pytest.approx(3 * found.slope ** 2 / n_i[5])
+
+
+def test_the_more_signal_the_weaker_the_ridge():
+    def strength(**options):
+        data = CollabDataBunch.from_df(synthetic(200, 150, 6_000, seed=1, **options).ratings, valid_pct=0, seed=0)
+        return Evidence.of(data, data.y_range).strength
+    assert strength(noise=0.3) < strength(noise=1.0) < strength(noise=1.0, n_factors=0)
+
+
+def test_biases_start_in_closed_form_and_those_of_well_known_items_nearer_to_0(data):
+    model, found = collab_learner(data).model, Evidence.of(data, data.y_range)
+    torch.testing.assert_close(model.u_bias.weight[1:, 0], found.biases[0][1:] / found.slope)
+    share = 20 / (20 + found.counts[1].float())
+    torch.testing.assert_close(model.i_bias.weight[1:, 0], (share * found.biases[1] / found.slope)[1:])
+
+
+def test_a_model_built_by_hand_keeps_its_start(data):
+    model = EmbeddingDotBias(5, data.n_users, data.n_items, y_range=data.y_range)
+    before = model.u_bias.weight.detach().clone()
+    learn = collab_learner(data, model)
+    assert torch.equal(learn.model.u_bias.weight[1:], before[1:]) and ridge_of(learn)
+
+
+def test_the_loss_is_recorded_without_the_ridge_and_trained_with_it(data):
+    learn = collab_learner(data, n_factors=5, cbs=Batchwise())
+    seen = []
+
+    def keep(cb):
+        if learn.training:
+            seen.append((learn.loss.item(), [t.clone() for t in learn.xb], learn.yb.clone(),
+                         {k: v.clone() for k, v in learn.model.state_dict().items()}))
+    learn.add_cbs(some_cb(order=0.5, after_loss=keep))
+    with learn.no_logging():
+        learn.fit(1)
+    ridges = [torch.from_numpy(r) for r in ridge_of(learn).ridges]
+    for k in (0, 5):
+        total, (users, items), y, weights = seen[k]
+        p, q = weights["u_weight.weight"][users], weights["i_weight.weight"][items]
+        b, c = weights["u_bias.weight"][users, 0], weights["i_bias.weight"][items, 0]
+        plain = (0.5 + 5 * torch.sigmoid((p * q).sum(1) + b + c + weights["mu"]) - y).square().mean()
+        held = (ridges[0][users] * p.square().sum(1) + ridges[1][items] * q.square().sum(1)
+                + ridges[2][users] * b.square() + ridges[3][items] * c.square()).mean()
+        assert learn.recorder.losses[k] == pytest.approx(plain.item(), rel=1e-5)
+        assert total == pytest.approx((plain + held).item(), rel=1e-5)
+
+
+def test_a_weight_decay_stands_in_place_of_the_ridge(data):
+    learn = collab_learner(data, n_factors=5)
+    with learn.no_logging():
+        learn.fit(1, wd=0.1)
+        assert not len(ridge_of(learn).ridges)
+        learn.fit(1)
+        assert len(ridge_of(learn).ridges) == 4
+    assert not [cb for cb in collab_learner(data, wd=0.1).cbs if isinstance(cb, Ridge)]
+    assert collab_learner(data, lr=0.01).opt_func is adamw
+
+
+def test_a_model_that_is_no_dot_product_has_no_ridge(data):
+    with pytest.raises(Unsupported, match="EmbeddingNet has no ridge: it is not a plain dot product; pass a weight"):
+        collab_learner(data, "net", cbs=Ridge()).fit(1)
+
+
+def test_the_plan_goes_by_size():
+    assert rate_plan(80_000, 64)[:2] == (adamw, 3.5e-3)
+    assert rate_plan(80_000, 128)[1] == pytest.approx(3.5e-3 * 2 ** 0.5)
+    for n, bs in ((80_000, 1024), (250_000, 64), (20_000, 64)):
+        assert rate_plan(n, bs)[:2] == (RowAdagrad, {"factors": 0.07, "biases": 0.14})
+
+
+def test_decay_of_other_models_shrinks_with_more_ratings():
+    net = RECIPES["net"]
+    assert rates(net, 60_000, 64) == (5e-3, 0.1)
+    assert rates(net, 800_000, 64) == (5e-3, pytest.approx(0.01))
+    assert rates(net, 800_000, 256) == (1e-2, pytest.approx(0.02))
+
+
+def test_a_file_keeps_ridge_and_optimizer(data, tmp_path):
+    learn = collab_learner(data, n_factors=5)
+    with learn.no_logging():
+        learn.fit(1)
+    again = load_learner(learn.export(tmp_path / "m.safetensors"))
+    assert again.opt_func is RowAdagrad and again.lr == learn.lr and ridge_of(again).scale == ridge_of(learn).scale
+    assert not again.model.mu.requires_grad
+    before = again.model.i_weight.weight.detach().clone()
+    with again.no_logging():
+        again.fit_one_cycle(1)
+    assert not torch.equal(before, again.model.i_weight.weight)
+
+
+def test_mixed_precision_says_that_a_dot_product_has_nothing_to_cast(data):
+    learn = collab_learner(data, n_factors=5, cbs=MixedPrecision())
+    with learn.no_logging(), pytest.warns(CollabWarning, match="changes nothing"):
+        learn.fit(1)
+
+
+@pytest.mark.parametrize("ratings", [RATINGS[:2], RATINGS[:20].assign(rating=5.0), RATINGS.assign(rating=3.0)],
+                         ids=["two rows", "all the highest", "all the same"])
+def test_little_or_nothing_to_learn(ratings):
+    learn = collab_learner(CollabDataBunch.from_df(ratings, valid_pct=0, seed=0), n_factors=5)
+    with learn.no_logging():
+        learn.fit_one_cycle(2)
+    assert all(p.isfinite().all() for p in learn.model.parameters())
+
+
+def test_it_is_no_worse_than_biases_where_there_are_no_factors():
+    ratings = synthetic(300, 150, 9_000, seed=2, n_factors=0, noise=0.9).ratings
+    for bs in (16, 256):
+        data = CollabDataBunch.from_df(ratings, seed=0, bs=bs)
+        learn = collab_learner(data)
+        with learn.no_logging():
+            learn.fit_one_cycle(5)
+        baseline = BiasBaseline(data.n_users, data.n_items).fit(*data.train.tensors, 5.0, 3.0)
+        users, items, y = data.valid.tensors
+        biases = (baseline(users, items).clamp(1, 5) - y).square().mean().sqrt().item()
+        assert learn.validate()["rmse"] < 1.01 * biases
