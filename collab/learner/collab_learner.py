@@ -28,6 +28,7 @@ from ..retrieval.topk import check_exclude
 from ..train.callback import Callback, Cbs
 from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.yardstick import MeanYardstick
+from ..train.inspection import Text
 from ..train.learner import Learner, MetricLike
 from ..train.optim import Hyper, OptFunc, adamw
 from .batch_output import recommend_all
@@ -61,6 +62,7 @@ class CollabLearner(Learner):
         self.lost: list[str] = []       # what the file it was loaded from lacks (see `settings_of`)
         self._folding: tuple[tuple[object, ...], FoldIn] | None = None
         self.scale: Range | None = None if part.ranks else data.scale
+        self.recipe = ""                # how it is trained by default, and why, in words
         self.unknown_objective = False  # whether that file lacks the objective that it was trained with
         if part.solved:
             lr = wd = 0.0
@@ -328,6 +330,11 @@ class CollabLearner(Learner):
         """Load what `save` or a `Checkpoint` wrote (see `Learner.load`)."""
         super().load(path, with_opt)
         fill_unknown(self.model, self.data)     # a checkpoint from mid-epoch has older averages
+
+    def summary(self) -> Text:
+        """Describe the learner, as `Learner.summary` does, and the recipe that its size has called for."""
+        text = super().summary()
+        return Text(f"{text}\nRecipe: {self.recipe}") if self.recipe else text
 
     # For other rooms -----------------------------------------------------------------------------------------------
 

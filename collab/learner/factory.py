@@ -104,10 +104,11 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
                          "compares scores; leave loss_func out, or train another model")
     watched = metrics if metrics is not None else [] if ranking or data.implicit else [RMSE(), MAE()]
     ridge: list[Callback] = []
+    recipe_said = ""
     rate: Hyper | None = lr
     plain = loss in (None, mse) and ranking is None and not loss_terms and _is_dot_product(part)
     if recipe.ridge and plain and opt_func is lr is wd is None:
-        opt_func, rate, scale = rate_plan(data.train.n, data.train.bs)
+        opt_func, rate, scale, recipe_said = rate_plan(data.train.n, data.train.bs)
         wd, ridge = 0.0, [Ridge(scale)]
         _prepare(data, part, by_name=isinstance(model, str), fixed_mean=opt_func is RowAdagrad)
     opt_func, (own_lr, own_wd) = opt_func or adamw, rates(recipe, data.train.n, data.train.bs)
@@ -118,6 +119,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     learn = CollabLearner(data, module, loss, opt_func=opt_func, lr=rate, wd=wd,
                           metrics=watched, cbs=cbs, seed=seed)
     learn.add_cbs([*ridge, *_tiled(data, opt_func)])
+    learn.recipe = recipe_said
     if ranking is not None:
         learn.add_cbs([ranking, *([RankingMetrics()] if metrics is None and _can_rank(data) else [])])
     if terms := list(loss_terms or []):

@@ -242,16 +242,20 @@ def rates(recipe: Recipe, n: int, bs: int) -> tuple[float, float]:
 
 
 class RatePlan(NamedTuple):
-    """How a dot model of ratings is trained by default: an optimizer, its rates, and the scale of its `Ridge`."""
+    """How a dot model of ratings is trained by default: an optimizer, its rates, the scale of its `Ridge`, and why."""
 
     opt_func: OptFunc
     lr: float | dict[str, float]
     ridge: float
+    why: str
 
 
 def rate_plan(n: int, bs: int) -> RatePlan:
     """The plan for `n` ratings in batches of `bs`. Row-wise Adagrad has the same error at every size of data and
     batches, at one rate. AdamW is a little better after a few epochs where data are small and batches many."""
-    if n < ADAM_RATINGS and n / bs >= ADAM_BATCHES:
-        return RatePlan(adamw, 3.5e-3 * math.sqrt(bs / 64), 0.22)
-    return RatePlan(RowAdagrad, {"factors": 0.07, "biases": 0.14}, 0.25)
+    few, many = n < ADAM_RATINGS, n / bs >= ADAM_BATCHES
+    if few and many:
+        return RatePlan(adamw, 3.5e-3 * math.sqrt(bs / 64), 0.22,
+                        f"AdamW with a ridge, for fewer than {ADAM_RATINGS:,} ratings in {ADAM_BATCHES} batches or more")
+    why = f"for fewer than {ADAM_BATCHES} batches an epoch" if few else f"for {ADAM_RATINGS:,} ratings and more"
+    return RatePlan(RowAdagrad, {"factors": 0.07, "biases": 0.14}, 0.25, f"RowAdagrad with a ridge, {why}")
