@@ -255,7 +255,7 @@ def rate_plan(n: int, bs: int) -> RatePlan:
     batches, at one rate. AdamW is a little better after a few epochs where data are small and batches many."""
     few, many = n < ADAM_RATINGS, n / bs >= ADAM_BATCHES
     if few and many:
-        return RatePlan(adamw, 3.5e-3 * math.sqrt(bs / 64), 0.22,
-                        f"AdamW with a ridge, for fewer than {ADAM_RATINGS:,} ratings in {ADAM_BATCHES} batches or more")
+        why = f"AdamW with a ridge, for fewer than {ADAM_RATINGS:,} ratings in {ADAM_BATCHES} or more batches"
+        return RatePlan(adamw, 3.5e-3 * math.sqrt(bs / 64), 0.22, why)
     why = f"for fewer than {ADAM_BATCHES} batches an epoch" if few else f"for {ADAM_RATINGS:,} ratings and more"
     return RatePlan(RowAdagrad, {"factors": 0.07, "biases": 0.14}, 0.25, f"RowAdagrad with a ridge, {why}")
