@@ -110,7 +110,8 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     if recipe.ridge and plain and opt_func is lr is wd is None:
         opt_func, rate, scale, recipe_said = rate_plan(data.train.n, data.train.bs)
         wd, ridge = 0.0, [Ridge(scale)]
-        _prepare(data, part, by_name=isinstance(model, str), fixed_mean=opt_func is RowAdagrad)
+        if isinstance(model, str) and (tables := part.dot_tables()) is not None:       # others keep their own start
+            Evidence.of(data, tables.y_range).start(tables)
     opt_func, (own_lr, own_wd) = opt_func or adamw, rates(recipe, data.train.n, data.train.bs)
     if rate is None and not sets(opt_func, "lr"):
         rate = own_lr
@@ -159,8 +160,6 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     rates_items = not (ranking or parts.data.implicit or part.ranks)
     if not part.solved:
         recipe["opt_func"] = opt
-    if ridge and opt is RowAdagrad:
-        _fix_mean(part)
     learn = CollabLearner(parts.data, parts.model, **{**recipe, "loss_func": loss},
                           metrics=[RMSE(), MAE()] if rates_items else [],
                           cbs=[*known, *([LossTerms(*terms)] if terms else []), *([Ridge(ridge)] if ridge else []),
@@ -182,22 +181,6 @@ def _is_dot_product(model: CollabModel) -> bool:
     tables = model.dot_tables()
     return (tables is not None and {*map(id, tables.parameters)} == {*map(id, model.parameters())}
             and [group["name"] for group in model.param_groups()] == ["factors", "biases"])
-
-
-def _prepare(data: CollabDataBunch, model: CollabModel, by_name: bool, fixed_mean: bool) -> None:
-    """Start the biases of a model that was built here in closed form, and leave its mean where it is."""
-    tables = model.dot_tables()
-    assert tables is not None
-    if by_name:
-        Evidence.of(data, tables.y_range).start(tables)
-    if fixed_mean:
-        _fix_mean(model)
-
-
-def _fix_mean(model: CollabModel) -> None:
-    tables = model.dot_tables()
-    if tables is not None and tables.mean is not None:
-        tables.mean.requires_grad_(False)
 
 
 def _tiled(data: CollabDataBunch, opt_func: OptFunc) -> list[Callback]:

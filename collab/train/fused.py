@@ -129,7 +129,7 @@ def _odd_parameters(learn: Learner, tables: DotTables) -> str | None:
     for p in tables.parameters:
         if p.device.type != "cpu" or p.dtype != torch.float32 or not p.is_contiguous():
             return f"parameters are not float32 on the CPU, but {str(p.dtype).removeprefix('torch.')} on {p.device}"
-        if not p.requires_grad and p is not tables.mean:
+        if not p.requires_grad:
             return "some parameters are frozen"
         if getattr(p, "_backward_hooks", None) or getattr(p, "_post_accumulate_grad_hooks", None):
             return "a parameter has a hook"
@@ -153,13 +153,17 @@ def _odd_optimizer(learn: Learner, tables: DotTables) -> str | None:
     places = [_group_of(opt, p) for p in tables.parameters]
     if places[0] != places[1] or len(set(places[2:])) > 1:
         return "the factors, or the biases, are in several parameter groups"
-    if len({_steps(opt, p) for p in tables.parameters if p.requires_grad}) > 1:
+    if len({_steps(opt, p) for p in tables.parameters if _moves(opt, p)}) > 1:
         return "some parameters have taken more steps than others"
     return None
 
 
 def _group_of(opt: torch.optim.Optimizer, p: Tensor) -> int:
     return next(k for k, group in enumerate(opt.param_groups) if any(p is one for one in group["params"]))
+
+
+def _moves(opt: torch.optim.Optimizer, p: Tensor) -> bool:
+    return p.dim() > 0 or not isinstance(opt, RowAdagrad)
 
 
 def _steps(opt: torch.optim.Optimizer, p: Tensor) -> int:
@@ -236,7 +240,7 @@ class FusedPass:
                 parts.append(Part(slice(place + first - begin, place + last - begin), users, items, targets,
                                   track.sizes[first:last]))
             place += len(track.sizes)
-        if len(parts) == 1 or self.form.learns_mean or self.adam or torch.get_num_threads() == 1:
+        if len(parts) == 1 or self.adam or torch.get_num_threads() == 1:
             for part in parts:
                 self._steps(chunk, part, 0)
             return
@@ -288,7 +292,7 @@ class FusedPass:
                       for _ in range(1 if self.adam else 2)]
         self.last = np.zeros(len(t.users), np.int64), np.zeros(len(t.items), np.int64)
         self.form = self.kernels.Form(*packed, mean, *np.array([low, high - low, 1 / self.n_factors], np.float32),
-                                      t.user_bias is not None, t.mean is not None and t.mean.requires_grad)
+                                      t.user_bias is not None)
 
     def _places(self, own: np.ndarray, table: Tensor, bias: Tensor | None) -> list[tuple[Tensor, np.ndarray]]:
         """(a tensor of the parameters or of the optimizer's state, its place in the packed rows `own`)."""
@@ -305,7 +309,7 @@ class FusedPass:
 
     def _state(self, p: Tensor) -> list[Tensor]:
         """What the optimizer keeps of a parameter; begun as the optimizer itself begins it."""
-        if not p.requires_grad:
+        if not _moves(self.opt, p):
             return []
         state = self.opt.state[p]
         if self.adam:
@@ -323,12 +327,11 @@ class FusedPass:
             for value, place in self._places(own, table, bias):
                 value.copy_(torch.from_numpy(place).view(value.shape) if value.dim() == 2 and place.ndim == 1
                             else torch.from_numpy(place))
-        if self.form.learns_mean:
-            assert t.mean is not None
+        if t.mean is not None:
             for value, number in zip([t.mean, *self._state(t.mean)], self.form.mean):
                 value.fill_(float(number))
         for p in t.parameters:
-            if p.requires_grad:
+            if _moves(self.opt, p):
                 self.opt.state[p]["step"].fill_(float(self.steps.sum()))
 
 

@@ -42,8 +42,8 @@ inlined: Any = njit(nogil=True, _nrt=False, error_model="numpy", fastmath={"cont
 # Kernels get these as plain tuples: the cache of compiled code would hold the names of classes.
 
 class Form(NamedTuple):
-    """score = low + width sigmoid(z), or z where the width is 0; z = mean[0] + biases + p . q. `share` is 1 over the
-    number of factors. `mean` holds mu, its m and its v, or its accumulator, (3,); `learns_mean`: whether it moves."""
+    """score = low + width sigmoid(z), or z where the width is 0; z = mean[0] + biases + p . q, of which there is a mean
+    if there are biases. `share` is 1 over the number of factors. `mean` holds mu, its m and its v, (3,)."""
 
     users: np.ndarray
     items: np.ndarray
@@ -52,7 +52,6 @@ class Form(NamedTuple):
     width: np.float32
     share: np.float32
     biased: bool
-    learns_mean: bool
 
 
 class Slots(NamedTuple):
@@ -224,7 +223,7 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
     is 0 again. With `dense`, rows that are not touched move at every step."""
     done = steps[0]
     n, bias = len(targets), 24 * len(lanes)
-    users, items, mu, low, width, _, biased, learns_mean = form
+    users, items, mu, low, width, _, biased = form
     (lr, beta1, beta2, base_eps, wd), (step, eps, decay, now1, now2), t, begin = rates, moves, 0, 0
     user_slot, item_slot, rows, times, gradient = slots
     root0, root1 = math.sqrt(beta2[0]), math.sqrt(beta2[1])
@@ -270,7 +269,7 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
             else:
                 item_slot[~row], last_item[~row] = -1, t
                 _adam_row(items, ~row, gradient, slot, moves, count, biased, lanes)
-        if learns_mean:
+        if biased:
             _adam_number(mu, 0, F(slope_sum), moves)
         if dense:
             factors, biases = _drift_once(moves, 0), _drift_once(moves, 1)
@@ -295,11 +294,11 @@ def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item
                   targets: Any, sizes: Any, losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
     """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` ratings, for squared error and ridge, at
     the rates `lr` (2, steps); its loss goes to `losses`, and `steps` (1,) counts them."""
-    users, items, mu, low, width, one_of, biased, learns_mean = form
+    users, items, mu, low, width, one_of, biased = form
     n, k, t, begin = len(targets), 8 * len(lanes), 0, 0
     user_slot, item_slot, rows, times, gradient = slots
     for size in sizes:
-        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), mu[0]
+        used, total, share, mean = 0, 0.0, F(2) / F(size), mu[0]
         for x in range(begin, begin + size):
             if x + AHEAD < n:
                 prefetch(users, user_rows[x + AHEAD], wide)
@@ -317,7 +316,6 @@ def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item
             error = score - targets[x]
             g = share * error * slope
             total += error * error
-            slope_sum += g
             _gather(gradient, times, mine, new_user, g, items, item, lanes)
             _gather(gradient, times, its, new_item, g, users, user, lanes)
         for slot in range(used):
@@ -330,10 +328,6 @@ def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item
                 item_slot[~row] = -1
                 _adagrad_row(items, ~row, gradient, slot, lr[0, t], lr[1, t], eps, count,
                              biased, one_of, lanes)
-        if learns_mean:
-            g = F(slope_sum)
-            mu[1] += g * g
-            mu[0] -= lr[1, t] * g / (math.sqrt(mu[1]) + eps[1])
         losses[t] = total / size
         begin += size
         t += 1

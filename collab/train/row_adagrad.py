@@ -14,8 +14,9 @@ class RowAdagrad(torch.optim.Optimizer):
 
         s_r <- s_r + mean(g_r^2),    w_r <- w_r - lr g_r / (sqrt(s_r) + eps)
 
-    where a row r of a table (n, k) is its first dimension, and each number of a vector or scalar its own row. Rows
-    without a gradient stay as they are: there is no momentum. The step does not depend on the scale of the loss.
+    where a row r of a table (n, k) is its first dimension, and each number of a vector its own row. Rows without a
+    gradient stay as they are: there is no momentum. So does a parameter without dimensions, such as a model's mean,
+    which is a row of no table. The step does not depend on the scale of the loss.
     Raises ValueError for an `lr`, `eps` or `weight_decay` that is negative."""
 
     def __init__(self, params: Iterable[Any], lr: float = 0.07, eps: float = 1e-10, weight_decay: float = 0.0):
@@ -41,7 +42,7 @@ class RowAdagrad(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is None:
+                if p.grad is None or not p.dim():
                     continue
                 state = self.state[p]
                 total = self.accumulator(state, p)
@@ -51,5 +52,5 @@ class RowAdagrad(torch.optim.Optimizer):
                 square = p.grad.square()
                 total += square.flatten(1).mean(1) if p.dim() > 1 else square
                 size = total.sqrt().add_(group["eps"]).reciprocal_().mul_(-group["lr"])
-                p.addcmul_(p.grad, size.view(-1, *[1] * (p.dim() - 1)) if p.dim() else size)
+                p.addcmul_(p.grad, size.view(-1, *[1] * (p.dim() - 1)))
         return loss
