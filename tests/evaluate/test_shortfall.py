@@ -84,7 +84,8 @@ def test_a_solved_model_is_to_be_regularised():
     with learn.no_logging():
         learn.fit(10)
     said = errors_and_remark(learn)[1]
-    assert said.startswith("ALS has an RMSE of") and "more sweeps or factors are unlikely to help; a stronger regu" in said
+    assert said.startswith("ALS has an RMSE of") and "more sweeps or factors are unlikely to help" in said
+    assert "a stronger regularisation, fewer factors or another model" in said
     learn.model.load_state_dict({name: torch.zeros_like(t) for name, t in learn.model.state_dict().items()})
     assert "solve it with more sweeps or less regularisation" in errors_and_remark(learn)[1]
 
