@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,9 +70,34 @@ def unshuffled(batches: Batches) -> Batches:
     return batches if own is None else own()
 
 
+def sizes_of(n: int, bs: int) -> np.ndarray:
+    """The rows of each batch, where `n` rows are batches of `bs`, but for the last: int64."""
+    sizes = np.full(-(-n // bs), bs)
+    if n % bs:
+        sizes[-1] = n % bs
+    return sizes
+
+
+class Track(NamedTuple):
+    """Consecutive batches: tensors of all their rows, and the rows of each, int64 (n,)."""
+
+    tensors: Sequence[Tensor]
+    sizes: np.ndarray
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor], bs: int) -> Track:
+        """Batches of `bs` rows; the last one may have fewer."""
+        return cls(tensors, sizes_of(len(tensors[0]), bs))
+
+    def first(self, n: int) -> Track:
+        """The first `n` batches."""
+        rows = int(self.sizes[:n].sum())
+        return Track([t[:rows] for t in self.tensors], self.sizes[:n])
+
+
 @runtime_checkable
 class Pieces(Protocol):
-    """Batches of `bs` rows (the last one may have fewer) that are slices of larger pieces of `tensors`."""
+    """Batches of at most `bs` rows that are slices of larger pieces of `tensors`."""
 
     @property
     def bs(self) -> int: ...
@@ -79,8 +105,9 @@ class Pieces(Protocol):
     @property
     def tensors(self) -> Sequence[Tensor]: ...
 
-    def pieces(self) -> Iterator[Sequence[Tensor]]:
-        """The rows of a pass, in order, in pieces whose lengths are multiples of `bs`, but for the last."""
+    def pieces(self) -> Iterator[Sequence[Track]]:
+        """The rows of a pass, in order: pieces of one or several tracks. The batches of different tracks of a piece
+        have no user and no item in common, so that they may be trained at the same time."""
         ...
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import DataError
-from ..loaders import Generators, generator_of
+from ..loaders import Generators, Track, generator_of
 
 CHUNK = 1 << 20     # rows permuted at a time, so that an epoch needs little memory beyond the data
 
@@ -52,21 +52,21 @@ class TensorBatches:
         return math.ceil(self.n / self.bs)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for piece in self.pieces():
-            for batch in zip(*(t.split(self.bs) for t in piece)):
+        for piece, in self.pieces():
+            for batch in zip(*(t.split(self.bs) for t in piece.tensors)):
                 yield batch if batch[0].device == self.device else tuple(t.to(self.device) for t in batch)
 
-    def pieces(self) -> Iterator[tuple[Tensor, ...]]:
-        """The rows of an epoch, in its order, in pieces of many batches, not moved: each but the last has a multiple of
-        `bs` rows. Iterating draws the epoch's permutation."""
+    def pieces(self) -> Iterator[Sequence[Track]]:
+        """The batches of an epoch, in its order, many at a time, and not moved (see `loaders.Pieces`). Iterating draws
+        the epoch's permutation."""
         if not self.n:
             return                  # `split` would give one empty batch
         if not self.shuffle:
-            yield self.tensors
+            yield [Track.of(self.tensors, self.bs)]
             return
         order = torch.randperm(self.n, generator=self.generator).to(self.tensors[0].device)
         for rows in order.split(self.bs * max(1, CHUNK // self.bs)):
-            yield tuple(t[rows] for t in self.tensors)
+            yield [Track.of([t[rows] for t in self.tensors], self.bs)]
 
     def in_order(self) -> TensorBatches:
         """The same rows, unshuffled: iterating draws no random number."""

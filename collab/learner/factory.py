@@ -15,6 +15,7 @@ from ..data.databunch import CollabDataBunch
 from ..errors import DataError, renamed, warn
 from ..evaluate.ranking_metrics import RankingMetrics
 from ..files import reading
+from ..losses import mse
 from ..metrics import MAE, RMSE
 from ..models.base import CollabModel, as_collab
 from ..models.layers import Range
@@ -22,12 +23,15 @@ from ..train.callback import Callback, Cbs
 from ..train.callbacks.loss_terms import LossTerms, Term
 from ..train.callbacks.steps import Threads
 from ..train.learner import MetricLike
-from ..train.optim import OptFunc, adamw, sets
+from ..train.optim import Hyper, OptFunc, adamw, sets
+from ..train.row_adagrad import RowAdagrad
 from .collab_learner import CollabLearner, no_data
 from .export import load_parts, load_weights
 from .objectives import OBJECTIVES, Objective, objective
-from .recipes import Context, Options, Recipe, recipe_named, recipe_of, times_rate
-from .settings import LOSSES, TERMS, Loss
+from .recipes import Context, Options, Recipe, rate_plan, rates, recipe_named, recipe_of
+from .ridge import Evidence, Ridge
+from .settings import LOSSES, OPTIMIZERS, TERMS, Loss
+from .tile_order import MANY_ROWS, TileOrder
 
 MANY_BATCHES = 1000     # per epoch, where each batch costs as much as all ratings
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
@@ -57,14 +61,17 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
       objective, by name or as a callback with options of its own: "bpr" (`BPR`), "softmax" (`InBatchSoftmax`),
       "sampled_softmax" (`SampledSoftmax`), "full_softmax" (`FullSoftmax`). Scores are then raw, without a y_range. By
       default the model's own: "bpr" for implicit data, `RatingCrossEntropy` for a classifier, otherwise "mse".
-    - `opt_func`: an optimizer class of torch, a partial of one, or a function of parameter groups; by default AdamW.
+    - `opt_func`: an optimizer class of torch, a partial of one, or a function of parameter groups; by default AdamW
+      and, for "dot_bias" at its default rates, the one of `rate_plan`.
     - `options`: arguments of the model's class, such as `hidden=[100, 50]` for "net" or `reg=50.0` for "als".
     - `loss_terms`: terms added to the loss in training, such as [L2(0.1), Gravity(1.0)] (see `LossTerms`).
-    - `lr`, `wd`: by default those of the model's recipe for batches of 64 (5e-3 and no decay for another module), times
-      sqrt(bs / 64) (the square-root rule: Malladi et al. 2022), up to batches of some 40,000, beyond which a step's
-      decay, lr * wd, would exceed the whole weight. With an `opt_func` of your own, `wd` is 0 by default, and its own
-      settings are kept: both of `partial(SGD, lr=.5, weight_decay=1e-4)`, all of a function such as
-      `lambda groups: Adam(groups, lr=1e-2)`.
+    - `lr`, `wd`: "dot_bias" on ratings has by default a `Ridge` that is as strong as the ratings call for, and is
+      trained by AdamW where ratings are few and batches many, otherwise by `RowAdagrad` (see `rate_plan`); a rate or a
+      decay of your own, here, stands for AdamW with decoupled decay. Other models have by default the rates of their
+      recipe for batches of 64 (5e-3 and no decay for another module), times sqrt(bs / 64) (the square-root rule:
+      Malladi et al. 2022), up to a step's decay, lr * wd, of the whole weight; above 80,000 ratings less decay. With an
+      `opt_func` of your own, `wd` is 0 by default, and its own settings are kept: both of
+      `partial(SGD, lr=.5, weight_decay=1e-4)`, all of a function such as `lambda groups: Adam(groups, lr=1e-2)`.
     - `metrics`: by default RMSE and MAE, where scores are ratings, and `RankingMetrics()` where they rank; functions of
       (predictions, targets) and those of scikit-learn are called once an epoch, with all of them.
     - `cbs`: callbacks that stay with the learner.
@@ -96,19 +103,27 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
         raise ValueError(f"{part.kind} gives probabilities of ratings, and loss_func {loss_func!r} "
                          "compares scores; leave loss_func out, or train another model")
     watched = metrics if metrics is not None else [] if ranking or data.implicit else [RMSE(), MAE()]
-    times = times_rate(data.train.bs, recipe.lr, recipe.wd)
-    opt_func = opt_func or adamw
-    if lr is None and not sets(opt_func, "lr"):
-        lr = recipe.lr * times
+    ridge: list[Callback] = []
+    rate: Hyper | None = lr
+    plain = loss in (None, mse) and ranking is None and not loss_terms and _is_dot_product(part)
+    if recipe.ridge and plain and opt_func is lr is wd is None:
+        opt_func, rate, scale = rate_plan(data.train.n, data.train.bs)
+        wd, ridge = 0.0, [Ridge(scale)]
+        _prepare(data, part, by_name=isinstance(model, str), fixed_mean=opt_func is RowAdagrad)
+    opt_func, (own_lr, own_wd) = opt_func or adamw, rates(recipe, data.train.n, data.train.bs)
+    if rate is None and not sets(opt_func, "lr"):
+        rate = own_lr
     if wd is None and not sets(opt_func, "weight_decay"):
-        wd = recipe.wd * times if opt_func is adamw else 0.0
-    learn = CollabLearner(data, module, loss, opt_func=opt_func, lr=lr, wd=wd,
+        wd = own_wd if opt_func is adamw else 0.0
+    learn = CollabLearner(data, module, loss, opt_func=opt_func, lr=rate, wd=wd,
                           metrics=watched, cbs=cbs, seed=seed)
+    learn.add_cbs([*ridge, *_tiled(data, opt_func)])
     if ranking is not None:
         learn.add_cbs([ranking, *([RankingMetrics()] if metrics is None and _can_rank(data) else [])])
     if terms := list(loss_terms or []):
         learn.add_cbs(LossTerms(*terms))
-    learn.add_cbs(_one_thread(data))
+    if not any(isinstance(cb, TileOrder) for cb in learn.cbs):      # which has work for two
+        learn.add_cbs(_one_thread(data))
     if part.multiplies_all and len(data.train) > MANY_BATCHES:
         warn(f"{part.kind} multiplies the matrix of all {data.train.n:,} training ratings in each "
              f"of an epoch's {len(data.train):,} batches; larger ones, such as bs="
@@ -121,9 +136,10 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
                  device: torch.device | str | None = None) -> CollabLearner:
     """Load the learner that `export` wrote: it gives the same answers, to the bit. `learn.notes` holds the notes.
 
-    It has no validation part, and the default metrics. A further fit starts with a fresh AdamW, the learner's lr and
-    wd, its ranking objective and its loss terms `L2` and `Gravity`. The file holds no code: one warning names what it
-    lacks, such as a loss, objective, loss term, metric, callback or `opt_func` of your own.
+    It has no validation part, and the default metrics. A further fit starts with a fresh optimizer (that of the
+    recipe), the learner's lr and wd, its ridge, its ranking objective and its loss terms `L2` and `Gravity`. The file
+    holds no code: one warning names what it lacks, such as a loss, objective, loss term, metric, callback or `opt_func`
+    of your own.
     Pass a model of your own class as `model`, built with the same arguments; the weights are loaded into it.
 
     Raises FileNotFoundError, DataError for another kind of file or a damaged one, or ValueError for weights that do not
@@ -134,14 +150,19 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
         loss, ranking, lost = LOSSES.get(recipe["loss_func"]), recipe.pop("objective", None), recipe.pop("lost")
         terms = [TERMS[name](coeff) for name, coeff in recipe.pop("terms")]
         known = [objective(**ranking)] if ranking and ranking["name"] else []
+        opt, ridge = OPTIMIZERS.get(recipe.pop("opt", None) or "", adamw), recipe.pop("ridge", None)
     part = as_collab(parts.model)
     if part.solved:
         recipe = {"seed": recipe["seed"]}
-    rates = not (ranking or parts.data.implicit or part.ranks)
+    rates_items = not (ranking or parts.data.implicit or part.ranks)
+    if not part.solved:
+        recipe["opt_func"] = opt
+    if ridge and opt is RowAdagrad:
+        _fix_mean(part)
     learn = CollabLearner(parts.data, parts.model, **{**recipe, "loss_func": loss},
-                          metrics=[RMSE(), MAE()] if rates else [],
-                          cbs=[*known, *([LossTerms(*terms)] if terms else []),
-                               *([] if part.solved else _one_thread(parts.data))])
+                          metrics=[RMSE(), MAE()] if rates_items else [],
+                          cbs=[*known, *([LossTerms(*terms)] if terms else []), *([Ridge(ridge)] if ridge else []),
+                               *_tiled(parts.data, opt), *([] if part.solved else _one_thread(parts.data))])
     if ranking and not known:
         learn.lose_objective()
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
@@ -152,6 +173,35 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
         warn(f"{path} does not hold {', '.join(lost)} of the learner that was exported; before a further fit set "
              "learn.loss_func and learn.opt_func, and add callbacks, loss terms and objectives: learn.add_cbs(...)")
     return learn
+
+
+def _is_dot_product(model: CollabModel) -> bool:
+    """Whether the model is a dot product and nothing more, with the parameter groups that a `RatePlan` names."""
+    tables = model.dot_tables()
+    return (tables is not None and {*map(id, tables.parameters)} == {*map(id, model.parameters())}
+            and [group["name"] for group in model.param_groups()] == ["factors", "biases"])
+
+
+def _prepare(data: CollabDataBunch, model: CollabModel, by_name: bool, fixed_mean: bool) -> None:
+    """Start the biases of a model that was built here in closed form, and leave its mean where it is."""
+    tables = model.dot_tables()
+    assert tables is not None
+    if by_name:
+        Evidence.of(data, tables.y_range).start(tables)
+    if fixed_mean:
+        _fix_mean(model)
+
+
+def _fix_mean(model: CollabModel) -> None:
+    tables = model.dot_tables()
+    if tables is not None and tables.mean is not None:
+        tables.mean.requires_grad_(False)
+
+
+def _tiled(data: CollabDataBunch, opt_func: OptFunc) -> list[Callback]:
+    """A callback that arranges data that are large, for an optimizer that does not mind the order."""
+    large = data.train.n >= MANY_ROWS and data.device.type == "cpu"
+    return [TileOrder()] if large and opt_func is RowAdagrad else []
 
 
 def _one_thread(data: CollabDataBunch) -> list[Callback]:

@@ -9,7 +9,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -29,12 +29,16 @@ from ..models.net import EmbeddingNet
 from ..models.softmax import SoftmaxNet
 from ..models.svdpp import SVDpp
 from ..models.two_tower import TwoTower
+from ..train.optim import OptFunc, adamw
+from ..train.row_adagrad import RowAdagrad
 
 Options = dict[str, Any]
 """The arguments of a model's class, or of an objective's, by name."""
 
 DATA = ("n_users", "n_items", "interactions")       # arguments taken from the data
 ARGUMENTS = ("n_factors", "y_range", "loss_func", "opt_func", "lr", "wd", "metrics", "cbs", "seed", "loss_terms")
+MANY_RATINGS = 80_000       # from which on weight decay is made weaker
+ADAM_RATINGS, ADAM_BATCHES = 200_000, 400    # below which, and from which on in an epoch, AdamW is better
 SHARED = ("n_factors", "y_range")                   # arguments of `collab_learner` itself
 
 
@@ -58,7 +62,8 @@ class Context:
 @dataclass(frozen=True)
 class Recipe:
     """How a model is built and trained. `lr` and `wd` are for batches of 64, and were chosen on validation parts of
-    MovieLens-100K's u1 training rows; `bs` and `epochs` are the command line's defaults. `reads` are the sides whose
+    MovieLens-100K's u1 training rows, of 60,000 ratings (see `rates`); with `ridge`, a model of ratings is trained by
+    `rate_plan` unless it is given rates. `bs` and `epochs` are the command line's defaults. `reads` are the sides whose
     features the model reads, and `needs_features` whether it requires them."""
 
     name: str
@@ -70,6 +75,7 @@ class Recipe:
     bs: int = 64
     epochs: int = 5
     ranks: bool = False
+    ridge: bool = False
     reads: tuple[Side, ...] = ()
     needs_features: bool = False
     objective: Options = field(default_factory=dict)     # the options of the model's ranking objective
@@ -135,7 +141,7 @@ def recipe_of(model: CollabModel, ranks: bool) -> Recipe:
 
 # The models -------------------------------------------------------------------------------------------------------
 
-@recipe("dot_bias", EmbeddingDotBias, "biases and factors", lr=5e-3, wd=0.3)
+@recipe("dot_bias", EmbeddingDotBias, "biases and factors", lr=5e-3, wd=0.3, ridge=True)
 def dot_bias(c: Context) -> Options:
     return {}
 
@@ -225,7 +231,27 @@ def known(features: Features | None) -> Known | None:
     return None if features is None else (features.codes, features.weights, len(features.labels))
 
 
-def times_rate(bs: int, lr: float, wd: float) -> float:
-    """The factor from rates for batches of 64 to those for batches of `bs`: sqrt(bs / 64) (the square-root rule:
-    Malladi et al. 2022), until a step's decay, lr * wd, would be more than the whole weight."""
-    return math.sqrt(min(bs / 64, 1 / (lr * wd) if wd else math.inf))
+def rates(recipe: Recipe, n: int, bs: int) -> tuple[float, float]:
+    """(lr, wd) of a recipe for AdamW on `n` ratings in batches of `bs`. Both are times sqrt(bs / 64) (the square-root
+    rule: Malladi et al. 2022), until a step's decay, lr * wd, would be more than the whole weight. The decay is also
+    times min(1, 80,000 / n): it acts on every row at every step, and with more steps would wear off rows that are
+    rarely rated."""
+    wd = recipe.wd * min(1.0, MANY_RATINGS / n)
+    times = math.sqrt(min(bs / 64, 1 / (recipe.lr * wd) if wd else math.inf))
+    return recipe.lr * times, wd * times
+
+
+class RatePlan(NamedTuple):
+    """How a dot model of ratings is trained by default: an optimizer, its rates, and the scale of its `Ridge`."""
+
+    opt_func: OptFunc
+    lr: float | dict[str, float]
+    ridge: float
+
+
+def rate_plan(n: int, bs: int) -> RatePlan:
+    """The plan for `n` ratings in batches of `bs`. Row-wise Adagrad has the same error at every size of data and
+    batches, at one rate. AdamW is a little better after a few epochs where data are small and batches many."""
+    if n < ADAM_RATINGS and n / bs >= ADAM_BATCHES:
+        return RatePlan(adamw, 3.5e-3 * math.sqrt(bs / 64), 0.22)
+    return RatePlan(RowAdagrad, {"factors": 0.07, "biases": 0.14}, 0.25)

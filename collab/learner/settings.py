@@ -16,8 +16,11 @@ from ..models.penalties import L2, FactorTerm, Gravity
 from ..train.callback import Callback
 from ..train.callbacks.loss_terms import LossTerms, loss_terms_of
 from ..train.callbacks.steps import Threads
-from ..train.optim import adamw, per_group
+from ..train.optim import OptFunc, adamw, per_group
+from ..train.row_adagrad import RowAdagrad
 from .objectives import OBJECTIVES, Objective, objective_name
+from .ridge import Ridge
+from .tile_order import TileOrder
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -26,9 +29,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 LOSSES: dict[str, Loss] = {"mse": mse, "mae": mae, "huber": huber}
 DEFAULTS: dict[str, Loss] = {"preference": preference_error, "none": no_loss}   # of models that are not trained
+OPTIMIZERS: dict[str, OptFunc] = {"adamw": adamw, "row_adagrad": RowAdagrad}      # that a recipe chooses
 TERMS: dict[str, type[FactorTerm]] = {term.name: term for term in (L2, Gravity)}
 STANDARD = frozenset(("Seeded", "EpochStart", "Scores", "Recorder", "Progress", "AverageUnknown", "MeanYardstick",
-                      "Sweeps", "Threads", "RankingMetrics"))
+                      "Sweeps", "Threads", "RankingMetrics", "Ridge", "TileOrder"))
 """The classes of callbacks that a learner adds by itself, or that do nothing without a validation part."""
 
 
@@ -50,6 +54,8 @@ def settings_of(learn: CollabLearner) -> Config:
     terms = loss_terms_of(learn.cbs).values()
     settings: Config = {
         "lr": per_group(learn.opt, learn.lr) if isinstance(learn.lr, slice) else learn.lr, "wd": learn.wd,
+        "opt": next((name for name, opt_func in OPTIMIZERS.items() if learn.opt_func is opt_func), None),
+        "ridge": next((cb.scale for cb in learn.cbs if isinstance(cb, Ridge)), None),
         "seed": learn.seed, "loss_func": name_of(learn.loss_func) if _is_known(learn.loss_func) else None,
         "terms": [[t.name, t.coeff] for t in terms if isinstance(t, FactorTerm) and _is_data(t)],
         "lost": _lost(learn)}
@@ -61,10 +67,12 @@ def settings_of(learn: CollabLearner) -> Config:
 
 
 def training_cbs(learn: CollabLearner) -> list[Callback]:
-    """Callbacks that train another learner like this one: with its objective, loss terms and threads."""
+    """Callbacks that train another learner like this one: with its objective, loss terms, threads, ridge and order."""
     objective, terms = learn.objective, loss_terms_of(learn.cbs).values()
     return [*([] if objective is None else [type(objective)(**objective.config)]),
-            *([LossTerms(*terms)] if terms else []), *(Threads(cb.n) for cb in learn.cbs if isinstance(cb, Threads))]
+            *([LossTerms(*terms)] if terms else []), *(Threads(cb.n) for cb in learn.cbs if isinstance(cb, Threads)),
+            *(Ridge(cb.scale) for cb in learn.cbs if isinstance(cb, Ridge)),
+            *(TileOrder() for cb in learn.cbs if isinstance(cb, TileOrder))]
 
 
 def added_cbs(learn: CollabLearner) -> list[str]:
@@ -76,7 +84,7 @@ def added_cbs(learn: CollabLearner) -> list[str]:
 def _lost(learn: CollabLearner) -> list[str]:
     """What a file cannot keep, and what the file that the learner came from did not keep, in words."""
     own = [] if _is_known(learn.loss_func) or learn.objective is not None else [f"the loss {name_of(learn.loss_func)}"]
-    own += [] if learn.opt_func is adamw else [f"opt_func {name_of(learn.opt_func)}"]
+    own += [] if learn.opt_func in OPTIMIZERS.values() else [f"opt_func {name_of(learn.opt_func)}"]
     own += [f"the loss term {name!r}" for name, term in loss_terms_of(learn.cbs).items() if not _is_data(term)]
     own += [f"the metric {m.name}" for m in learn.scores.metrics if type(m) not in (RMSE, MAE)]
     own += [f"the callback {name}" for name in added_cbs(learn)]

@@ -13,15 +13,17 @@ Both ways to train take the same batches in the same order, and agree to roundin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..compiled import DotTables, not_compiled
-from ..loaders import pieces_of
+from ..loaders import Track, pieces_of
 from ..losses import mse
 from .callback import Callback, Dispatch
 from .events import IN_BULK, POINTS
@@ -52,14 +54,15 @@ class Chunk:
     """Consecutive training batches that are trained in one call: `first` is the first one's place in the pass, `sizes`
     (n,) the rows of each, `hypers` by name the values (groups, n). `before_chunk` may write `hypers`, lower `n`, ask
     for the parameters to be put back after the chunk (`put_back`), or for its batches to be skipped (`skipped`).
-    `after_chunk` reads `losses` (n,) too."""
+    `after_chunk` reads `losses` (n,) too. `ridges`, written before the first one, are the L2 of
+    each row for each of its ratings: of the factors of users and of items, of the biases of both."""
 
     first: int
     sizes: np.ndarray
     hypers: dict[str, np.ndarray]
     put_back: bool = False
     skipped: bool = False
-    ridges: tuple[np.ndarray, ...] = ()
+    ridges: Sequence[np.ndarray] = ()
     losses: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
     @property
@@ -163,6 +166,16 @@ def _steps(opt: torch.optim.Optimizer, p: Tensor) -> int:
     return int(opt.state[p]["step"]) if opt.state.get(p) and "step" in opt.state[p] else 0
 
 
+class Part(NamedTuple):
+    """The batches of a chunk that are in one track: their place in the chunk, their rows, and the rows of each."""
+
+    place: slice
+    users: np.ndarray
+    items: np.ndarray
+    targets: np.ndarray
+    sizes: np.ndarray
+
+
 class FusedPass:
     """A pass over the training batches of a learner, packed for the kernels."""
 
@@ -187,15 +200,14 @@ class FusedPass:
         pieces = pieces_of(learn.batches)
         assert pieces is not None
         try:
-            for users, items, targets in pieces.pieces():
-                begin = 0
-                while begin < len(targets):
-                    learn.chunk = chunk = self._chunk(done, len(targets) - begin, pieces.bs)
+            for tracks in pieces.pieces():
+                begin, sizes = 0, np.concatenate([track.sizes for track in tracks])
+                while begin < len(sizes):
+                    learn.chunk = chunk = self._chunk(done, sizes[begin:])
                     learn.run.emit("before_chunk")
-                    rows = slice(begin, begin + int(chunk.sizes.sum()))
                     if not chunk.skipped:
-                        self._train(chunk, pieces.bs, users[rows].numpy(), items[rows].numpy(), targets[rows].numpy())
-                    learn.i, done, begin = chunk.last, chunk.last + 1, rows.stop
+                        self._train(chunk, tracks, begin, pieces.bs)
+                    learn.i, done, begin = chunk.last, chunk.last + 1, begin + chunk.n
                     if chunk.put_back and self.form is not None:
                         self._unpack()
                     learn.run.emit("after_chunk")
@@ -203,34 +215,50 @@ class FusedPass:
             if self.form is not None:
                 whole(self._unpack)
 
-    def _chunk(self, first: int, n_rows: int, bs: int) -> Chunk:
-        sizes = np.full(-(-n_rows // bs), bs)
-        sizes[-1] = n_rows - bs * (len(sizes) - 1)
+    def _chunk(self, first: int, sizes: np.ndarray) -> Chunk:
         groups, ones = self.opt.param_groups, np.ones((1, len(sizes)))
         now = {"lr": [g["lr"] for g in groups], "weight_decay": [g["weight_decay"] for g in groups],
                "momentum": [g["betas"][0] for g in groups] if self.adam else []}
         return Chunk(first, sizes, {name: np.array(values)[:, None] * ones for name, values in now.items() if values})
 
-    def _train(self, chunk: Chunk, bs: int, users: np.ndarray, items: np.ndarray, targets: np.ndarray) -> None:
-        k, each = self.kernels, np.ascontiguousarray
+    def _train(self, chunk: Chunk, tracks: Sequence[Track], begin: int, bs: int) -> None:
+        """Train on the batches of a chunk, which begin with the one at `begin` of these tracks."""
         if self.form is None:
-            self._pack(bs)
+            self._pack(bs, chunk.ridges)
         chunk.losses = np.empty(chunk.n, np.float32)
-        ridges = k.Ridges(*(chunk.ridges or [np.empty(0, np.float32)] * 4))
-        lr = chunk.hypers["lr"][self.groups]
-        if not self.adam:
-            eps = np.array([self.opt.param_groups[g]["eps"] for g in self.groups], np.float32)
-            k.adagrad_steps(self.form, self.slots, ridges, lr.astype(np.float32), eps, users, items, targets, bs,
-                            chunk.losses, self.steps, self.lanes, self.wide)
+        parts: list[Part] = []
+        place = 0
+        for track in tracks:
+            first, last = (min(max(at - place, 0), len(track.sizes)) for at in (begin, begin + chunk.n))
+            rows = slice(int(track.sizes[:first].sum()), int(track.sizes[:last].sum()))
+            if first < last:
+                users, items, targets = (t[rows].numpy() for t in track.tensors)
+                parts.append(Part(slice(place + first - begin, place + last - begin), users, items, targets,
+                                  track.sizes[first:last]))
+            place += len(track.sizes)
+        if len(parts) == 1 or self.form.learns_mean or self.adam or torch.get_num_threads() == 1:
+            for part in parts:
+                self._steps(chunk, part, 0)
             return
-        groups = [self.opt.param_groups[g] for g in self.groups]
-        rates = k.Rates(each(lr), each(chunk.hypers["momentum"][self.groups]),
-                        np.array([g["betas"][1] for g in groups]), np.array([g["eps"] for g in groups]),
-                        each(chunk.hypers["weight_decay"][self.groups]))
-        outlook = k.Outlook(*np.empty((4, 2, chunk.n + 1)))
-        dense = k.outlook(rates, int(self.steps[0]), outlook)
-        k.adamw_steps(self.form, self.slots, ridges, rates, k.Moves(*np.empty((5, 2), np.float32)), outlook, dense,
-                      users, items, targets, bs, chunk.losses, self.steps, *self.last, self.lanes, self.wide)
+        with ThreadPoolExecutor(len(parts)) as pool:        # tracks have no rows in common: as one after the other
+            list(pool.map(self._steps, [chunk] * len(parts), parts, range(len(parts))))
+
+    def _steps(self, chunk: Chunk, part: Part, thread: int) -> None:
+        slots, done = tuple(self.slots[thread]), self.steps[thread:thread + 1]
+        k, groups = self.kernels, [self.opt.param_groups[g] for g in self.groups]
+        hypers = {name: np.ascontiguousarray(values[self.groups, part.place]) for name, values in chunk.hypers.items()}
+        losses = chunk.losses[part.place]
+        if not self.adam:
+            k.adagrad_steps(tuple(self.form), slots, hypers["lr"].astype(np.float32),
+                            np.array([g["eps"] for g in groups], np.float32), *part[1:], losses, done, self.lanes,
+                            self.wide)
+            return
+        rates = tuple(k.Rates(hypers["lr"], hypers["momentum"], np.array([g["betas"][1] for g in groups]),
+                        np.array([g["eps"] for g in groups]), hypers["weight_decay"]))
+        outlook = tuple(np.empty((4, 2, len(part.sizes) + 1)))
+        dense = k.outlook(rates, int(done[0]), outlook)
+        k.adamw_steps(tuple(self.form), slots, rates, tuple(np.empty((5, 2), np.float32)), outlook, dense,
+                      *part[1:], losses, done, *self.last, self.lanes, self.wide)
 
     # Packing -----------------------------------------------------------------------------------------------------
 
@@ -240,23 +268,26 @@ class FusedPass:
         names = ("", "exp_avg", "exp_avg_sq") if self.adam else ("",)
         return [(slice(j * k, j * k + n), name) for j, name in enumerate(names)]
 
-    def _pack(self, bs: int) -> None:
+    def _pack(self, bs: int, ridges: Sequence[np.ndarray]) -> None:
         t, k = self.tables, self.k
-        self.steps = np.array([_steps(self.opt, t.users)])
+        self.steps = np.array([_steps(self.opt, t.users), 0])       # those of each thread
         bias = (3 if self.adam else 1) * k
         packed = [_aligned(len(table), bias + 8) for table in (t.users, t.items)]
         for own, table, its_bias in zip(packed, (t.users, t.items), (t.user_bias, t.item_bias)):
             for value, into in self._places(own, table, its_bias):
                 into[...] = value.detach().numpy().reshape(into.shape)
+        for own, factors, biases in zip(packed, ridges[:2], ridges[2:]):
+            own[:, bias + 3], own[:, bias + 4] = factors, biases
         mean = np.zeros(3, np.float32)
         for j, value in enumerate([] if t.mean is None else [t.mean, *self._state(t.mean)]):
             mean[j] = value.item()
         low, high = t.y_range or (0.0, 0.0)
         n = min(2 * bs, len(t.users) + len(t.items))
-        self.slots = self.kernels.Slots(np.full(len(t.users), -1, np.int32), np.full(len(t.items), -1, np.int32),
-                                        np.empty(n, np.int64), np.empty(n, np.float32), _aligned(n, k + 8))
+        self.slots = [self.kernels.Slots(np.full(len(t.users), -1, np.int32), np.full(len(t.items), -1, np.int32),
+                                         np.empty(n, np.int64), np.empty(n, np.float32), _aligned(n, k + 8))
+                      for _ in range(1 if self.adam else 2)]
         self.last = np.zeros(len(t.users), np.int64), np.zeros(len(t.items), np.int64)
-        self.form = self.kernels.Form(*packed, mean, float(low), float(high - low), self.n_factors,
+        self.form = self.kernels.Form(*packed, mean, *np.array([low, high - low, 1 / self.n_factors], np.float32),
                                       t.user_bias is not None, t.mean is not None and t.mean.requires_grad)
 
     def _places(self, own: np.ndarray, table: Tensor, bias: Tensor | None) -> list[tuple[Tensor, np.ndarray]]:
@@ -298,7 +329,7 @@ class FusedPass:
                 value.fill_(float(number))
         for p in t.parameters:
             if p.requires_grad:
-                self.opt.state[p]["step"].fill_(float(self.steps[0]))
+                self.opt.state[p]["step"].fill_(float(self.steps.sum()))
 
 
 def _aligned(n: int, width: int) -> np.ndarray:

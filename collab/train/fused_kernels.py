@@ -2,8 +2,10 @@
 
 A side's table is packed, one row per user or item, float32 and padded to K = 8 len(lanes) factors:
 
-    AdamW           factors (K), their m (K), their v (K), then bias, its m, its v
-    row Adagrad     factors (K), then bias, accumulator of the factors, accumulator of the bias
+    AdamW           factors (K), their m (K), their v (K), then bias, its m, its v, ridge, ridge of the bias
+    row Adagrad     factors (K), then bias, accumulator of factors, accumulator of bias, ridge, ridge of the bias
+
+where a ridge is the L2 of the row for each of its ratings.
 
 A batch is two passes: the gradient of each row that it touches is summed into a slot, with the weights as they were
 before the batch; then every touched row takes its step. A row that AdamW has not touched for some steps still moves, by
@@ -20,8 +22,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
-from numba import njit
 
 from ..simd import adam, adam_untouched, add, blend, dot, prefetch, put, square
 
@@ -30,20 +32,25 @@ AHEAD = 6           # ratings from the one whose rows are asked for to the one t
 LARGE_EPS = 1e-7    # AdamW's own is 1e-8
 TINY = 1e-30        # below it a moment is set to 0: no later step would see it, and denormal numbers are slow
 
-compiled: Any = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
-inlined: Any = njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"}, inline="always")
+# Without _nrt=False numba counts references to arrays in the innermost loops, which takes longer than the arithmetic;
+# nothing here makes an array.
+njit: Any = numba.njit
+compiled: Any = njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "nsz"})
+inlined: Any = njit(nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "nsz"})
 
+
+# Kernels get these as plain tuples: the cache of compiled code would hold the names of classes.
 
 class Form(NamedTuple):
-    """score = low + width sigmoid(z), or z where the width is 0; z = mean[0] + biases + p . q. `mean` holds mu, its m
-    and its v, or its accumulator, (3,); `learns_mean` says whether it moves."""
+    """score = low + width sigmoid(z), or z where the width is 0; z = mean[0] + biases + p . q. `share` is 1 over the
+    number of factors. `mean` holds mu, its m and its v, or its accumulator, (3,); `learns_mean`: whether it moves."""
 
     users: np.ndarray
     items: np.ndarray
     mean: np.ndarray
-    low: float
-    width: float
-    n_factors: int
+    low: np.float32
+    width: np.float32
+    share: np.float32
     biased: bool
     learns_mean: bool
 
@@ -57,15 +64,6 @@ class Slots(NamedTuple):
     row: np.ndarray
     times: np.ndarray
     gradient: np.ndarray
-
-
-class Ridges(NamedTuple):
-    """The L2 of each row for each of its ratings: of factors and biases of users and items; empty for none."""
-
-    users: np.ndarray
-    items: np.ndarray
-    user_bias: np.ndarray
-    item_bias: np.ndarray
 
 
 class Rates(NamedTuple):
@@ -99,44 +97,42 @@ class Outlook(NamedTuple):
 
 
 @compiled
-def outlook(rates: Any, done: int, into: Any) -> bool:
+def outlook(rates: Any, done: int, outlook: Any) -> bool:
     """Fill an `Outlook` for the steps `done` + 1, `done` + 2, ..., and return whether it is of no use: where weights
     decay as fast as momentum (what is left of a sum would be rounding), momentum does not, or eps is no small part of
     what divides it."""
-    dense = np.max(rates.eps) > LARGE_EPS
+    (lr, beta1, beta2, eps, wd), (kept, pull, eps_pull, shrunk) = rates, outlook
+    dense = max(eps[0], eps[1]) > LARGE_EPS
     for g in range(2):
-        n, beta2 = rates.lr.shape[1], rates.beta2[g]
-        kept, shrunk = 1.0, 0.0
-        into.kept[g, 0], into.shrunk[g, 0] = kept, shrunk
-        for t in range(n):
-            left = 1 - rates.lr[g, t] * rates.wd[g, t]
-            kept *= left
-            rho = max(rates.beta1[g, t], 1e-12) / math.sqrt(beta2)
-            dense |= left < 1.01 * rho or rho > 0.999 or kept < 1e-250
-            shrunk += math.log(rho)
-            into.kept[g, t + 1], into.shrunk[g, t + 1] = kept, shrunk
-        pull = eps_pull = 0.0
-        into.pull[g, n] = into.eps_pull[g, n] = 0.0
-        for t in range(n - 1, -1, -1):
-            root = math.sqrt(1 - beta2 ** (done + t + 1))
-            step = rates.lr[g, t] * root / (1 - rates.beta1[g, t] ** (done + t + 1)) / into.kept[g, t + 1]
-            rho = max(rates.beta1[g, t], 1e-12) / math.sqrt(beta2)
-            pull = rho * (step + pull)
-            eps_pull = rho / math.sqrt(beta2) * (step * root * rates.eps[g] + eps_pull)
-            into.pull[g, t], into.eps_pull[g, t] = pull, eps_pull
+        left_over, log_rho, root2 = 1.0, 0.0, math.sqrt(beta2[g])
+        kept[g, 0], shrunk[g, 0] = left_over, log_rho
+        for t in range(lr.shape[1]):
+            left, rho = 1 - lr[g, t] * wd[g, t], max(beta1[g, t], 1e-12) / root2
+            left_over *= left
+            log_rho += math.log(rho)
+            dense |= left < 1.01 * rho or rho > 0.999 or left_over < 1e-250
+            kept[g, t + 1], shrunk[g, t + 1] = left_over, log_rho
+        total = eps_total = 0.0
+        pull[g, lr.shape[1]] = eps_pull[g, lr.shape[1]] = 0.0
+        for t in range(lr.shape[1] - 1, -1, -1):
+            root, rho = math.sqrt(1 - beta2[g] ** (done + t + 1)), max(beta1[g, t], 1e-12) / root2
+            step = lr[g, t] * root / (1 - beta1[g, t] ** (done + t + 1)) / kept[g, t + 1]
+            total = rho * (step + total)
+            eps_total = rho / root2 * (step * root * eps[g] + eps_total)
+            pull[g, t], eps_pull[g, t] = total, eps_total
     return dense
 
 
 @inlined
 def _drift(o: Any, g: int, s: int, t: int, root2: float) -> Any:
     """(decay, step, eps, factor of m, factor of v) for the steps s + 1 to t without a gradient."""
-    shrunk = math.exp(o.shrunk[g, t] - o.shrunk[g, s])
-    faded = root2 ** (t - s)
-    pull = o.pull[g, s] - shrunk * o.pull[g, t]
-    eps = o.eps_pull[g, s] - shrunk / faded * o.eps_pull[g, t] if faded > TINY else o.eps_pull[g, s]
+    kept, pulls, eps_pulls, log_rhos = o
+    shrunk, faded = math.exp(log_rhos[g, t] - log_rhos[g, s]), root2 ** (t - s)
+    pull = pulls[g, s] - shrunk * pulls[g, t]
+    eps = eps_pulls[g, s] - shrunk / faded * eps_pulls[g, t] if faded > TINY else eps_pulls[g, s]
     eps = eps / pull if pull > 0 else 0.0
     first, second = shrunk * faded, faded * faded
-    return (F(o.kept[g, t] / o.kept[g, s]), F(o.kept[g, t] * pull), F(max(eps, TINY)),
+    return (F(kept[g, t] / kept[g, s]), F(kept[g, t] * pull), F(max(eps, TINY)),
             F(first if first > TINY else 0.0), F(second if second > TINY else 0.0))
 
 
@@ -154,187 +150,191 @@ def _still(table: Any, row: int, factors: Any, bias: Any, biased: bool, lanes: A
 @inlined
 def _drift_once(m: Any, g: int) -> Any:
     """What `_drift` gives, for one step of the `Moves`: m / (sqrt(v) + eps) with m and v already shrunk."""
-    root2 = F(math.sqrt(m.beta2[g]))
-    return m.decay[g], m.step[g] * m.beta1[g] / root2, max(m.eps[g] / root2, F(TINY)), m.beta1[g], m.beta2[g]
+    step, eps, decay, beta1, beta2 = m
+    root2 = F(math.sqrt(beta2[g]))
+    return decay[g], step[g] * beta1[g] / root2, max(eps[g] / root2, F(TINY)), beta1[g], beta2[g]
 
 
 @inlined
 def _adam_number(x: Any, k: int, g: Any, m: Any) -> None:
     """A step of Adam for the numbers w, m, v at x[k], x[k + 1], x[k + 2], with the rates of biases."""
-    w, first, second = x[k], x[k + 1], x[k + 2]
-    first = m.beta1[1] * first + (F(1) - m.beta1[1]) * g
-    second = m.beta2[1] * second + (F(1) - m.beta2[1]) * g * g
-    x[k], x[k + 1], x[k + 2] = m.decay[1] * w - m.step[1] * first / (math.sqrt(second) + m.eps[1]), first, second
+    step, eps, decay, beta1, beta2 = m
+    first = beta1[1] * x[k + 1] + (F(1) - beta1[1]) * g
+    second = beta2[1] * x[k + 2] + (F(1) - beta2[1]) * g * g
+    x[k], x[k + 1], x[k + 2] = decay[1] * x[k] - step[1] * first / (math.sqrt(second) + eps[1]), first, second
 
 
 @inlined
-def _adam_row(table: Any, row: int, gradient: Any, slot: int, m: Any, ridge: Any, bias_ridge: Any, biased: bool,
-              lanes: Any) -> None:
-    """A step of AdamW for a row that the batch touched."""
-    adam(table, row, gradient, slot, ridge, m.beta1[0], m.beta2[0], m.decay[0], m.step[0], m.eps[0], lanes)
+def _adam_row(table: Any, row: int, gradient: Any, slot: int, m: Any, times: Any, biased: bool, lanes: Any) -> None:
+    """A step of AdamW for a row that the batch touched; its ridge counts `times`."""
+    step, eps, decay, beta1, beta2 = m
+    k = 24 * len(lanes)
+    adam(table, row, gradient, slot, times * table[row, k + 3], beta1[0], beta2[0], decay[0], step[0], eps[0], lanes)
     if biased:
-        k = 24 * len(lanes)
-        _adam_number(table[row], k, gradient[slot, 8 * len(lanes)] + bias_ridge * table[row, k], m)
+        _adam_number(table[row], k, gradient[slot, 8 * len(lanes)] + times * table[row, k + 4] * table[row, k], m)
 
 
 @inlined
-def _adagrad_row(table: Any, row: int, gradient: Any, slot: int, lr: Any, bias_lr: Any, eps: Any, ridge: Any,
-                 bias_ridge: Any, biased: bool, n_factors: int, lanes: Any) -> None:
-    """A step of row-wise Adagrad for a row that the batch touched."""
+def _adagrad_row(table: Any, row: int, gradient: Any, slot: int, lr: Any, bias_lr: Any, eps: Any, times: Any,
+                 biased: bool, share: Any, lanes: Any) -> None:
+    """A step of row-wise Adagrad for a row that the batch touched; its ridge counts `times`."""
     k = 8 * len(lanes)
-    table[row, k + 1] += square(gradient, slot, ridge, table, row, lanes) / F(n_factors)
+    ridge = times * table[row, k + 3]
+    table[row, k + 1] += square(gradient, slot, ridge, table, row, lanes) * share
     step = lr / (math.sqrt(table[row, k + 1]) + eps[0])
     blend(table, row, F(1) - step * ridge, gradient, slot, -step, lanes)
     if biased:
-        g = gradient[slot, k] + bias_ridge * table[row, k]
+        g = gradient[slot, k] + times * table[row, k + 4] * table[row, k]
         table[row, k + 2] += g * g
         table[row, k] -= bias_lr * g / (math.sqrt(table[row, k + 2]) + eps[1])
 
 
 @inlined
-def _scored(form: Any, user: int, item: int, bias: int, mean: Any, lanes: Any) -> Any:
+def _scored(users: Any, user: int, items: Any, item: int, low: Any, width: Any, biased: bool, bias: int,
+            mean: Any, lanes: Any) -> Any:
     """(score, its slope in z) of a pair; `bias` is the column of the biases."""
-    z = dot(form.users, user, form.items, item, lanes)
-    if form.biased:
-        z += form.users[user, bias] + form.items[item, bias] + mean
-    if form.width == 0:
+    z = dot(users, user, items, item, lanes)
+    if biased:
+        z += users[user, bias] + items[item, bias] + mean
+    if width == 0:
         return z, F(1)
     s = F(1) / (F(1) + math.exp(-z))
-    return F(form.low) + F(form.width) * s, F(form.width) * s * (F(1) - s)
+    return low + width * s, width * s * (F(1) - s)
 
 
 @inlined
-def _gather(slots: Any, slot: int, new: bool, g: Any, other: Any, row: int, lanes: Any) -> None:
+def _gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any, row: int, lanes: Any) -> None:
     """Add g * other[row] to the gradient of a slot, and g to that of its bias."""
     k = 8 * len(lanes)
     if new:
-        put(slots.gradient, slot, g, other, row, lanes)
-        slots.gradient[slot, k], slots.times[slot] = g, F(1)
+        put(gradient, slot, g, other, row, lanes)
+        gradient[slot, k], times[slot] = g, F(1)
     else:
-        add(slots.gradient, slot, g, other, row, lanes)
-        slots.gradient[slot, k] += g
-        slots.times[slot] += F(1)
+        add(gradient, slot, g, other, row, lanes)
+        gradient[slot, k] += g
+        times[slot] += F(1)
 
 
 @compiled
-def adamw_steps(form: Any, slots: Any, ridges: Any, rates: Any, moves: Any, o: Any, dense: bool, users: Any,
-                items: Any, targets: Any, bs: int, losses: Any, steps: Any, last_user: Any, last_item: Any, lanes: Any,
-                wide: Any) -> None:
-    """A step of AdamW for every `bs` ratings, for squared error and ridge; the loss of each goes to `losses`. `steps`
-    (1,) counts them. At the end all rows are as after the last step, and `last_*`, the last step of each row, 0 again.
-    With `dense`, rows that are not touched move at every step."""
+def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bool, user_rows: Any,
+                item_rows: Any, targets: Any, sizes: Any, losses: Any, steps: Any, last_user: Any, last_item: Any,
+                lanes: Any, wide: Any) -> None:
+    """A step of AdamW for each batch, of `sizes` ratings, for squared error and ridge; its loss goes to `losses`, and
+    `steps` (1,) counts them. At the end all rows are as after the last step, and `last_*`, the last step of each row,
+    is 0 again. With `dense`, rows that are not touched move at every step."""
     done = steps[0]
     n, bias = len(targets), 24 * len(lanes)
-    held, t, root0, root1 = len(ridges.users) > 0, 0, math.sqrt(rates.beta2[0]), math.sqrt(rates.beta2[1])
-    for begin in range(0, n, bs):
-        size = min(bs, n - begin)
-        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
+    users, items, mu, low, width, _, biased, learns_mean = form
+    (lr, beta1, beta2, base_eps, wd), (step, eps, decay, now1, now2), t, begin = rates, moves, 0, 0
+    user_slot, item_slot, rows, times, gradient = slots
+    root0, root1 = math.sqrt(beta2[0]), math.sqrt(beta2[1])
+    for size in sizes:
+        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), mu[0]
         for x in range(begin, begin + size):
             if x + AHEAD < n:
-                prefetch(form.users, users[x + AHEAD], wide)
-                prefetch(form.items, items[x + AHEAD], wide)
-            user, item = users[x], items[x]
-            mine, its = int(slots.user[user]), int(slots.item[item])
+                prefetch(users, user_rows[x + AHEAD], wide)
+                prefetch(items, item_rows[x + AHEAD], wide)
+            user, item = user_rows[x], item_rows[x]
+            mine, its = int(user_slot[user]), int(item_slot[item])
             new_user, new_item = mine < 0, its < 0
             if new_user:
                 if last_user[user] < t:
-                    _still(form.users, user, _drift(o, 0, last_user[user], t, root0),
-                           _drift(o, 1, last_user[user], t, root1), form.biased, lanes)
+                    _still(users, user, _drift(o, 0, last_user[user], t, root0),
+                           _drift(o, 1, last_user[user], t, root1), biased, lanes)
                 mine = used
-                slots.user[user], slots.row[mine], used = mine, user, used + 1
+                user_slot[user], rows[mine], used = mine, user, used + 1
             if new_item:
                 if last_item[item] < t:
-                    _still(form.items, item, _drift(o, 0, last_item[item], t, root0),
-                           _drift(o, 1, last_item[item], t, root1), form.biased, lanes)
+                    _still(items, item, _drift(o, 0, last_item[item], t, root0),
+                           _drift(o, 1, last_item[item], t, root1), biased, lanes)
                 its = used
-                slots.item[item], slots.row[its], used = its, ~item, used + 1
-            score, slope = _scored(form, user, item, bias, mean, lanes)
+                item_slot[item], rows[its], used = its, ~item, used + 1
+            score, slope = _scored(users, user, items, item, low, width, biased, bias, mean, lanes)
             error = score - targets[x]
             g = share * error * slope
             total += error * error
             slope_sum += g
-            _gather(slots, mine, new_user, g, form.items, item, lanes)
-            _gather(slots, its, new_item, g, form.users, user, lanes)
+            _gather(gradient, times, mine, new_user, g, items, item, lanes)
+            _gather(gradient, times, its, new_item, g, users, user, lanes)
         t += 1
         for g in range(2):
-            root, lr = math.sqrt(1 - rates.beta2[g] ** (done + t)), rates.lr[g, t - 1]
-            moves.step[g] = lr * root / (1 - rates.beta1[g, t - 1] ** (done + t))
-            moves.eps[g], moves.decay[g] = rates.eps[g] * root, 1 - lr * rates.wd[g, t - 1]
-            moves.beta1[g], moves.beta2[g] = rates.beta1[g, t - 1], rates.beta2[g]
+            root = math.sqrt(1 - beta2[g] ** (done + t))
+            step[g] = lr[g, t - 1] * root / (1 - beta1[g, t - 1] ** (done + t))
+            eps[g], decay[g] = base_eps[g] * root, 1 - lr[g, t - 1] * wd[g, t - 1]
+            now1[g], now2[g] = beta1[g, t - 1], beta2[g]
         for slot in range(used):
-            row, times = slots.row[slot], share * slots.times[slot]
+            row, count = rows[slot], share * times[slot]
             if row >= 0:
-                slots.user[row], last_user[row] = -1, t
-                _adam_row(form.users, row, slots.gradient, slot, moves, times * ridges.users[row] if held else F(0),
-                          times * ridges.user_bias[row] if held else F(0), form.biased, lanes)
+                user_slot[row], last_user[row] = -1, t
+                _adam_row(users, row, gradient, slot, moves, count, biased, lanes)
             else:
-                slots.item[~row], last_item[~row] = -1, t
-                _adam_row(form.items, ~row, slots.gradient, slot, moves, times * ridges.items[~row] if held else F(0),
-                          times * ridges.item_bias[~row] if held else F(0), form.biased, lanes)
-        if form.learns_mean:
-            _adam_number(form.mean, 0, F(slope_sum), moves)
+                item_slot[~row], last_item[~row] = -1, t
+                _adam_row(items, ~row, gradient, slot, moves, count, biased, lanes)
+        if learns_mean:
+            _adam_number(mu, 0, F(slope_sum), moves)
         if dense:
             factors, biases = _drift_once(moves, 0), _drift_once(moves, 1)
-            for table, last in ((form.users, last_user), (form.items, last_item)):
+            for table, last in ((users, last_user), (items, last_item)):
                 for row in range(len(table)):
                     if last[row] < t:
-                        _still(table, row, factors, biases, form.biased, lanes)
+                        _still(table, row, factors, biases, biased, lanes)
                         last[row] = t
         losses[t - 1] = total / size
-    for table, last in ((form.users, last_user), (form.items, last_item)):
+        begin += size
+    for table, last in ((users, last_user), (items, last_item)):
         for row in range(len(table)):
             if last[row] < t:
-                _still(table, row, _drift(o, 0, last[row], t, root0), _drift(o, 1, last[row], t, root1), form.biased,
+                _still(table, row, _drift(o, 0, last[row], t, root0), _drift(o, 1, last[row], t, root1), biased,
                        lanes)
             last[row] = 0
     steps[0] = done + t
 
 
 @compiled
-def adagrad_steps(form: Any, slots: Any, ridges: Any, lr: Any, eps: Any, users: Any, items: Any, targets: Any, bs: int,
-                  losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
-    """A step of row-wise Adagrad (see `RowAdagrad`) for every `bs` ratings, for squared error and ridge, at the rates
-    `lr` (2, steps); the loss of each goes to `losses`."""
-    n, k, held, t = len(targets), 8 * len(lanes), len(ridges.users) > 0, 0
-    for begin in range(0, n, bs):
-        size = min(bs, n - begin)
-        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), form.mean[0]
+def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item_rows: Any,
+                  targets: Any, sizes: Any, losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
+    """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` ratings, for squared error and ridge, at
+    the rates `lr` (2, steps); its loss goes to `losses`, and `steps` (1,) counts them."""
+    users, items, mu, low, width, one_of, biased, learns_mean = form
+    n, k, t, begin = len(targets), 8 * len(lanes), 0, 0
+    user_slot, item_slot, rows, times, gradient = slots
+    for size in sizes:
+        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), mu[0]
         for x in range(begin, begin + size):
             if x + AHEAD < n:
-                prefetch(form.users, users[x + AHEAD], wide)
-                prefetch(form.items, items[x + AHEAD], wide)
-            user, item = users[x], items[x]
-            mine, its = int(slots.user[user]), int(slots.item[item])
+                prefetch(users, user_rows[x + AHEAD], wide)
+                prefetch(items, item_rows[x + AHEAD], wide)
+            user, item = user_rows[x], item_rows[x]
+            mine, its = int(user_slot[user]), int(item_slot[item])
             new_user, new_item = mine < 0, its < 0
             if new_user:
                 mine = used
-                slots.user[user], slots.row[mine], used = mine, user, used + 1
+                user_slot[user], rows[mine], used = mine, user, used + 1
             if new_item:
                 its = used
-                slots.item[item], slots.row[its], used = its, ~item, used + 1
-            score, slope = _scored(form, user, item, k, mean, lanes)
+                item_slot[item], rows[its], used = its, ~item, used + 1
+            score, slope = _scored(users, user, items, item, low, width, biased, k, mean, lanes)
             error = score - targets[x]
             g = share * error * slope
             total += error * error
             slope_sum += g
-            _gather(slots, mine, new_user, g, form.items, item, lanes)
-            _gather(slots, its, new_item, g, form.users, user, lanes)
+            _gather(gradient, times, mine, new_user, g, items, item, lanes)
+            _gather(gradient, times, its, new_item, g, users, user, lanes)
         for slot in range(used):
-            row, times = slots.row[slot], share * slots.times[slot]
+            row, count = rows[slot], share * times[slot]
             if row >= 0:
-                slots.user[row] = -1
-                _adagrad_row(form.users, row, slots.gradient, slot, lr[0, t], lr[1, t], eps,
-                             times * ridges.users[row] if held else F(0),
-                             times * ridges.user_bias[row] if held else F(0), form.biased, form.n_factors, lanes)
+                user_slot[row] = -1
+                _adagrad_row(users, row, gradient, slot, lr[0, t], lr[1, t], eps, count,
+                             biased, one_of, lanes)
             else:
-                slots.item[~row] = -1
-                _adagrad_row(form.items, ~row, slots.gradient, slot, lr[0, t], lr[1, t], eps,
-                             times * ridges.items[~row] if held else F(0),
-                             times * ridges.item_bias[~row] if held else F(0), form.biased, form.n_factors, lanes)
-        if form.learns_mean:
+                item_slot[~row] = -1
+                _adagrad_row(items, ~row, gradient, slot, lr[0, t], lr[1, t], eps, count,
+                             biased, one_of, lanes)
+        if learns_mean:
             g = F(slope_sum)
-            form.mean[1] += g * g
-            form.mean[0] -= lr[1, t] * g / (math.sqrt(form.mean[1]) + eps[1])
+            mu[1] += g * g
+            mu[0] -= lr[1, t] * g / (math.sqrt(mu[1]) + eps[1])
         losses[t] = total / size
+        begin += size
         t += 1
     steps[0] += t

@@ -29,8 +29,8 @@ class RowAdagrad(torch.optim.Optimizer):
         """The sums of a parameter's rows, (n,); begun with zeros."""
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32)
-            state["sum"] = torch.zeros(p.shape[:1], dtype=p.dtype, device=p.device)
-        return state["sum"]
+            state["row_sum"] = torch.zeros(p.shape[:1], dtype=p.dtype, device=p.device)
+        return state["row_sum"]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:

@@ -14,6 +14,7 @@ class Order(IntEnum):
     SWEEPS = -98            # Sweeps: all rows are one batch before anything counts batches
     THREADS = -95           # Threads: the number of threads holds for everything that follows
     EPOCH_START = -90       # EpochStart: remembers random states before anything draws
+    TILES = -85             # TileOrder: the batches are arranged before they are counted
     RESUME = -80            # Resume: skips what was done before others work on it (`run_after` SHORT_EPOCH)
     RECORD_EVERY = -60      # RecordEvery: cancels a validation before others prepare for it
     SHORT_EPOCH = -50       # ShortEpoch: the number of batches is settled before it is used
@@ -22,6 +23,7 @@ class Order(IntEnum):
     LOSS_TERMS = -16        # LossTerms: the loss is complete before it is recorded, weighted or tested
     RANKING_METRICS = -15   # RankingMetrics: joins the values of Scores
     RECORDER = -10          # Recorder: completes the epoch's row
+    RIDGE = -5              # Ridge: joins the loss after it was recorded
     DEFAULT = 0             # yours, unless they say otherwise, objectives and TerminateOnNaN: they find that row
     ACCUMULATION = 20       # GradientAccumulation: decides whether there is a step
     MIXED_PRECISION = 25    # MixedPrecision: unscales the gradients, once a step

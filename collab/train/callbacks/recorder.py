@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from ..lr_find import Curve
 
-Batch = tuple[float, dict[str, float], int, float | None, float | None]     # loss, its parts, rows, lr, momentum
 FLUSH = 1024    # losses wait on the device in groups of this size, so that no batch waits for the device
 
 
@@ -37,7 +36,11 @@ class Recorder(Callback):
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self.ends: list[int] = []               # batches done by the end of each epoch
-        self._batches: list[Batch] = []
+        self._losses: list[float] = []          # of every batch, like the next three
+        self._sizes: list[int] = []
+        self._lrs: list[float | None] = []
+        self._moms: list[float | None] = []
+        self._parts: dict[int, dict[str, float]] = {}       # of those batches whose loss has parts
         self._waiting: list[tuple[Tensor, dict[str, Tensor], int, float | None, float | None]] = []  # on the device
         self._noted: dict[str, Tensor] = {}     # of the current batch
         self._start = 0                         # the first batch of this epoch
@@ -48,28 +51,32 @@ class Recorder(Callback):
     @property
     def n_batches(self) -> int:
         """The number of training batches so far, the current one included; asking does not wait for the device."""
-        return len(self._batches) + len(self._waiting)
+        return len(self._losses) + len(self._waiting)
 
     @property
     def losses(self) -> np.ndarray:
         """The loss of every training batch, float32, shape (batches,)."""
-        return np.array([loss for loss, *_ in self._flushed()], dtype=np.float32)
+        self._flush()
+        return np.array(self._losses, dtype=np.float32)
 
     @property
     def lrs(self) -> list[float | None]:
         """The learning rate of the last parameter group in every training batch."""
-        return [lr for *_, lr, _ in self._flushed()]
+        self._flush()
+        return list(self._lrs)
 
     @property
     def moms(self) -> list[float | None]:
         """The momentum (beta 1 where there are betas) in every training batch; None without momentum."""
-        return [mom for *_, mom in self._flushed()]
+        self._flush()
+        return list(self._moms)
 
     @property
     def parts(self) -> pd.DataFrame:
         """The parts of the loss that were noted, such as the terms of `LossTerms`: one row per training batch, one
         column per name, NaN where a batch has none."""
-        return pd.DataFrame([parts for _, parts, *_ in self._flushed()], dtype=np.float32)
+        self._flush()
+        return pd.DataFrame([self._parts.get(k, {}) for k in range(len(self._losses))], dtype=np.float32)
 
     def note(self, **parts: Tensor) -> None:
         """Keep numbers beside the loss of the current training batch: detached tensors of shape (). To be called before
@@ -94,7 +101,8 @@ class Recorder(Callback):
     def before_train(self) -> None:
         self.learn.scores.values = {}
         self._noted = {}
-        self._start = len(self._flushed())
+        self._flush()
+        self._start = len(self._losses)
 
     def after_loss(self) -> None:
         learn = self.learn
@@ -104,59 +112,75 @@ class Recorder(Callback):
             self._waiting.append((learn.loss.detach(), noted, len(learn.yb), get_hyper(opt, "lr"),
                                   get_hyper(opt, "momentum")))
             if len(self._waiting) >= FLUSH:
-                self._flushed()
+                self._flush()
 
     def after_chunk(self) -> None:
         chunk, hypers = self.learn.chunk, self.learn.chunk.hypers
         if chunk.skipped:
             return
-        self._flushed()
-        none = [None] * chunk.n
-        moms = hypers["momentum"][-1].tolist() if "momentum" in hypers else none
-        self._batches += zip(chunk.losses.tolist(), ({} for _ in none), chunk.sizes.tolist(), hypers["lr"][-1].tolist(),
-                             moms)
+        self._flush()
+        self._losses += chunk.losses.tolist()
+        self._sizes += chunk.sizes.tolist()
+        self._lrs += hypers["lr"][-1].tolist()
+        self._moms += hypers["momentum"][-1].tolist() if "momentum" in hypers else [None] * chunk.n
 
     def after_epoch(self) -> None:
-        batches = self._flushed()[self._start:]
-        means = _means(batches)
+        self._flush()
+        means = self._means()
         row = {"epoch": len(self.rows), "train_loss": means.pop("loss", math.nan)} | means
         row |= {"valid_loss" if name == "loss" else name: v for name, v in self.learn.scores.values.items()}
         self.rows.append(row | {"seconds": time.perf_counter() - self.started})
-        self.ends.append(len(self._batches))
+        self.ends.append(len(self._losses))
         name, loss = "training", row["train_loss"]
         if math.isfinite(loss) and self.learn.scores.n:
             name, loss = "validation", row.get("valid_loss", loss)      # the epoch's last step may have been the one
-        if batches and not math.isfinite(loss) and not self._said:
+        if len(self._losses) > self._start and not math.isfinite(loss) and not self._said:
             self._said = True
             warn(f"the {name} loss of epoch {row['epoch']} is {loss}: the weights are of no use any more; begin again "
                  "with a lower learning rate")
 
     def state_dict(self) -> State:
-        losses, _, sizes, lrs, moms = zip(*self._flushed()) if self._flushed() else ([], [], [], [], [])
-        return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(losses), "sizes": torch.tensor(sizes),
-                "lrs": _or_nan(lrs), "moms": _or_nan(moms), "start": self._start,
+        self._flush()
+        return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(self._losses),
+                "sizes": torch.tensor(self._sizes), "lrs": _or_nan(self._lrs), "moms": _or_nan(self._moms),
+                "start": self._start,
                 "parts": {name: torch.tensor(part.to_numpy()) for name, part in self.parts.items()},
                 "seconds": time.perf_counter() - self.started}
 
     def load_state_dict(self, state: State) -> None:
         self.rows, self.ends, self._waiting = list(state["rows"]), list(state["ends"]), []
-        parts: list[dict[str, float]] = [{} for _ in state["sizes"]]
+        self._losses, self._sizes, self._parts = state["losses"].tolist(), state["sizes"].tolist(), {}
+        self._lrs, self._moms = _or_none(state["lrs"]), _or_none(state["moms"])
         for name, values in state.get("parts", {}).items():
             for k in torch.nonzero(~values.isnan()).flatten().tolist():
-                parts[k][name] = values[k].item()
-        self._batches = list(zip(state["losses"].tolist(), parts, state["sizes"].tolist(), _or_none(state["lrs"]),
-                                 _or_none(state["moms"])))
+                self._parts.setdefault(k, {})[name] = values[k].item()
         self._start, self.started = state["start"], time.perf_counter() - state["seconds"]
 
-    def _flushed(self) -> list[Batch]:
-        """All batches, including those that waited on the device."""
+    def _flush(self) -> None:
+        """Take in the batches that waited on the device."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             flat = [t for loss, parts, *_ in waiting for t in (loss, *parts.values())]
             values = iter(torch.stack(flat).float().tolist())       # at once, since each read waits for the device
-            self._batches += [(next(values), {name: next(values) for name in parts}, *rest)
-                              for _, parts, *rest in waiting]
-        return self._batches
+            for _, parts, size, lr, mom in waiting:
+                self._losses.append(next(values))
+                if parts:
+                    self._parts[len(self._losses) - 1] = {name: next(values) for name in parts}
+                self._sizes.append(size)
+                self._lrs.append(lr)
+                self._moms.append(mom)
+
+    def _means(self) -> dict[str, float]:
+        """The means of the loss and of its parts over the rows of this epoch's batches."""
+        sizes = np.array(self._sizes[self._start:], dtype=np.float64)
+        if not len(sizes):
+            return {}
+        means = {"loss": float((np.array(self._losses[self._start:]) * sizes).sum() / sizes.sum())}
+        batches = [(k, self._parts[k]) for k in range(self._start, len(self._losses)) if k in self._parts]
+        for name in dict.fromkeys(name for _, parts in batches for name in parts):
+            own = [(parts[name] * self._sizes[k], self._sizes[k]) for k, parts in batches if name in parts]
+            means[name] = sum(part for part, _ in own) / sum(size for _, size in own)
+        return means
 
     def plot_loss(self, ax: Axes | None = None, skip: int = 0, *, beta: float = 0.98) -> Axes:
         """Draw the smoothed training loss of each batch, without the first `skip`, and the validation loss of each
@@ -227,16 +251,6 @@ class Recorder(Callback):
                              label=f"{name} {plain(float(f'{lr:.2g}'))}")
         head(ax, "Range test: loss by learning rate", handles=marks)
         return ax
-
-
-def _means(batches: list[Batch]) -> dict[str, float]:
-    """The means of the loss and of its parts over the rows of the batches."""
-    sums: dict[str, tuple[float, int]] = {}
-    for loss, parts, rows, *_ in batches:
-        for name, value in (("loss", loss), *parts.items()):
-            total, n = sums.get(name, (0.0, 0))
-            sums[name] = total + value * rows, n + rows
-    return {name: total / n for name, (total, n) in sums.items()}
 
 
 def _or_nan(values: Sequence[float | None]) -> Tensor:

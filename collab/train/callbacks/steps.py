@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ...errors import warn
-from ...loaders import Batches, columns_of, pieces_of
+from ...loaders import Batches, Track, columns_of, pieces_of
 from ..callback import Callback, State
 from ..events import CancelBatch, CancelStep, CancelTrain
 from .order import Order
@@ -249,15 +249,17 @@ class First:
     def tensors(self) -> Sequence[Tensor] | None:
         return columns_of(self.batches)
 
-    def pieces(self) -> Iterator[Sequence[Tensor]]:
-        """The rows of these batches, where the whole ones are slices of pieces (see `pieces_of`)."""
-        whole = pieces_of(self.batches)
+    def pieces(self) -> Iterator[Sequence[Track]]:
+        """These batches, where the whole ones are slices of pieces (see `pieces_of`)."""
+        whole, left = pieces_of(self.batches), self.n
         assert whole is not None
-        left = self.n * whole.bs
         for piece in whole.pieces():
-            yield [t[:left] for t in piece]
-            left -= len(piece[0])
-            if left <= 0:
+            short = []
+            for track in piece:
+                short.append(track.first(left))
+                left -= len(short[-1].sizes)
+            yield short
+            if not left:
                 return
 
 

@@ -1,0 +1,147 @@
+"""The ridge of dot models: an L2 for every rating that a row has, as strong as the ratings call for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..compiled import DotTables
+from ..data.databunch import CollabDataBunch
+from ..data.signal import Signal, signal
+from ..models.base import as_collab
+from ..models.baseline import BiasBaseline
+from ..models.layers import Range
+from ..train.callback import Callback
+from ..train.callbacks.order import Order
+
+if TYPE_CHECKING:
+    from .collab_learner import CollabLearner
+
+POWER = 0.4                 # of a row's number of ratings, with which its ridge in the sum over them grows
+LEAST = 0.005               # signal that is assumed where there is none
+ITEM_START = 20.0           # an item with as many ratings starts at half of its bias in closed form
+BIAS_RIDGE = (5.0, 3.0)     # of a user's and an item's bias in the sum over its ratings: the baseline's damping
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the training ratings say of a dot model with this range, before any training: the biases of users and items
+    in closed form (float32, by row), the deviation of what they leave (`sigma`), its `Signal`, the slope of the range
+    at the mean rating, and the number of ratings of each row."""
+
+    biases: tuple[Tensor, Tensor]
+    sigma: float
+    signal: Signal
+    slope: float
+    counts: tuple[Tensor, Tensor]
+
+    known: ClassVar[WeakKeyDictionary[object, dict[Range | None, Evidence]]] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, data: CollabDataBunch, y_range: Range | None) -> Evidence:
+        """The evidence in the training part; computed once for each part and range."""
+        found = cls.known.setdefault(data.train, {})
+        if y_range not in found:
+            found[y_range] = cls._gathered(data, y_range)
+        return found[y_range]
+
+    @classmethod
+    def _gathered(cls, data: CollabDataBunch, y_range: Range | None) -> Evidence:
+        users, items, ratings = (t.cpu() for t in data.train.tensors)
+        baseline = BiasBaseline(data.n_users, data.n_items).fit(users, items, ratings, *BIAS_RIDGE)
+        residuals = ratings - baseline(users, items)
+        low, high = y_range or (0.0, 0.0)
+        m = min(max((ratings.double().mean().item() - low) / (high - low), 0.01), 0.99) if y_range else 0.0
+        return cls((baseline.u_bias.float(), baseline.i_bias.float()), residuals.double().square().mean().sqrt().item(),
+                   signal(users, items, residuals, data.n_users, data.n_items),
+                   (high - low) * m * (1 - m) if y_range else 1.0,
+                   (torch.bincount(users, minlength=data.n_users), torch.bincount(items, minlength=data.n_items)))
+
+    @property
+    def strength(self) -> float:
+        """(signal beyond two deviations of chance)^(-1/4): a ridge is the variance of the noise over that of the
+        factors, and the signal grows with the fourth power of the latter's square root."""
+        return max(self.signal.excess - 2 * self.signal.deviation, LEAST) ** -0.25
+
+    def ridges(self, scale: float) -> tuple[np.ndarray, ...]:
+        """The L2 for every rating of a row, float32, by row: of the factors of users and of items, of their biases.
+
+        Of factors: scale strength sigma slope (sqrt(U) + sqrt(I)) / sqrt(n) n_row^(POWER - 1), the last factor divided
+        by its mean over the ratings, where U users and I items have the n ratings (a matrix of noise has singular
+        values of sigma (sqrt(U) + sqrt(I))). Of biases: slope^2 BIAS_RIDGE / n_row."""
+        known = [int((counts > 0).sum()) for counts in self.counts]
+        n = int(self.counts[0].sum())
+        whole = scale * self.strength * self.sigma * self.slope * sum(map(math.sqrt, known)) / math.sqrt(n)
+        rows = [counts.double().clamp(min=1) for counts in self.counts]
+        shares = [row ** (POWER - 1) / ((counts * row ** (POWER - 1)).sum() / n)
+                  for row, counts in zip(rows, self.counts)]
+        held = [self.slope ** 2 * damping / row for damping, row in zip(BIAS_RIDGE, rows)]
+        return tuple(t.float().numpy() for t in (*(whole * share for share in shares), *held))
+
+    @torch.no_grad()
+    def start(self, tables: DotTables) -> None:
+        """Start a model's biases in closed form, in units of what goes into the range; those of items with many ratings
+        nearer to 0, since training finds these itself, and better so together with the factors."""
+        if tables.user_bias is not None and tables.item_bias is not None:
+            share = ITEM_START / (self.counts[1] + ITEM_START)
+            for bias, start in ((tables.user_bias, self.biases[0]), (tables.item_bias, self.biases[1] * share)):
+                bias.copy_((start / self.slope).view_as(bias))
+
+
+class Ridge(Callback):
+    """Adds to the loss of each training rating of a dot model lambda_u |p_u|^2 + lambda_i |q_i|^2 + kappa_u b_u^2 +
+    kappa_i b_i^2 (the weighted ridge of Zhou et al. 2008, with a power of its own), as strong as the `Evidence` in the
+    training ratings, times `scale`. Unlike weight decay it acts on the rows of the batch alone, so that it does not
+    depend on how many batches there are, nor wear off rows that are rarely rated. Losses are recorded without it.
+
+    A fit with a weight decay has that in place of the ridge. Raises Unsupported for a model that is not a plain dot
+    product."""
+
+    order = Order.RIDGE
+    in_eval = True          # so that lr_find tests the loss that is trained
+    learn: CollabLearner
+
+    def __init__(self, scale: float = 0.25):
+        self.scale = scale
+        self.ridges: tuple[np.ndarray, ...] = ()
+        self.weights: list[Tensor] = []         # the same on the device
+
+    def before_fit(self) -> None:
+        learn = self.learn
+        model = as_collab(learn.model)
+        if (tables := model.dot_tables()) is None:
+            raise model.lacks("has no ridge: it is not a plain dot product; pass a weight decay, wd=")
+        self.ridges = ()
+        if not any(group["weight_decay"] for group in learn.opt.param_groups):
+            self.ridges = Evidence.of(learn.data, tables.y_range).ridges(self.scale)
+        self.weights = [torch.from_numpy(ridge).to(learn.device) for ridge in self.ridges]
+
+    def before_chunk(self) -> None:
+        self.learn.chunk.ridges = self.ridges
+
+    def after_chunk(self) -> None:
+        """The kernels added the ridge to the gradients alone."""
+
+    def after_loss(self) -> None:
+        learn = self.learn
+        if not learn.training or not self.ridges:
+            return
+        tables = as_collab(learn.model).dot_tables()
+        assert tables is not None       # `before_fit` has looked
+        total = torch.zeros((), device=learn.device)
+        for rows, factors, bias, held, held_bias in (
+                (learn.xb[0], tables.users, tables.user_bias, self.weights[0], self.weights[2]),
+                (learn.xb[1], tables.items, tables.item_bias, self.weights[1], self.weights[3])):
+            for table, weights in ((factors, held), (bias, held_bias)):
+                if table is not None:
+                    total = total + (weights[rows] * table[rows].square().sum(1)).mean()
+        learn.loss = learn.loss + total
+
+    def __repr__(self) -> str:
+        return f"Ridge({self.scale:g})"
