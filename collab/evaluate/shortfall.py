@@ -17,6 +17,7 @@ from ..models.baseline import BiasBaseline
 TOLERANCE = 0.001       # share of the biases' error: a smaller excess is of no use to anybody
 MIN_ROWS = 100          # ratings of known users and items: with fewer, nothing is said
 CHANCE = 2.0            # standard errors: an excess that is smaller may be chance
+CLOSER = 0.02           # share of the biases' error on training ratings: fitting these closer by less is as good as not
 SAMPLE = 1 << 16        # training ratings, evenly spaced, that are predicted to tell why
 OTHERS = ("dot_bias", "svdpp", "als_explicit")      # models of ratings with biases
 
@@ -78,25 +79,25 @@ def remark(learn: Predictor, baseline: BiasBaseline, beside: Beside, where: str)
     it is not. `where` names the ratings: "on these 2,000 ratings".
 
     The remedy depends on the errors on training ratings, which are measured here, on at most 65,536 of them: a model
-    that fits them less than biases do has been trained too little, any other one too much."""
+    that does not fit them closer than biases do has been trained too little, any other one too much."""
     model = as_collab(learn.model)
     if not beside.worse or isinstance(model, BiasBaseline):
         return None
     fit, of_biases = _on_training(learn, baseline)
-    if fit > (1 + TOLERANCE) * of_biases:
-        why = (f"It fits its training ratings less than they do, too ({fit:.4g} against {of_biases:.4g}): "
-               + ("solve it with more sweeps or less regularisation" if model.solved else
-                  "train for more epochs, with the default learning rate and weight decay"))
-        otherwise = "If that does not help"
+    if fit > (1 - CLOSER) * of_biases:
+        why = "it has learned too little"
+        remedy = ("Solve it with more sweeps or less regularisation" if model.solved else
+                  "Train for more epochs, with the default learning rate and weight decay")
     else:
-        rounds, stronger = ("sweeps", "regularisation") if model.solved else ("epochs", "weight decay")
-        why = (f"It fits its training ratings more closely than they do ({fit:.4g} against {of_biases:.4g}), so that "
-               f"more {rounds} or factors are unlikely to help; a stronger {stronger}, fewer factors or another model "
-               f"({', '.join(OTHERS)}) may")
-        otherwise = "If none does"
+        rounds = "sweeps" if model.solved else "epochs"
+        why = f"it fits these too closely, and more {rounds} or factors are unlikely to help"
+        remedy = ("Try " + ("a stronger regularisation" if model.solved else
+                            "the default learning rate and weight decay, a stronger decay")
+                  + f", fewer factors or another model ({', '.join(OTHERS)})")
     return (f"{model.kind} has an RMSE of {beside.rmse:.4g} {where}, and mean and biases alone have "
-            f"{beside.of_biases:.4g}. {why}. {otherwise}, the ratings are too few or too noisy for more than biases, "
-            "and these are the better model (BiasBaseline)")
+            f"{beside.of_biases:.4g}. On training ratings the two have {fit:.4g} and {of_biases:.4g}: {why}. {remedy}. "
+            "If nothing helps, the ratings are too few or too noisy for more than biases, and these are the better "
+            "model (BiasBaseline)")
 
 
 def _on_training(learn: Predictor, baseline: BiasBaseline) -> tuple[float, float]:
