@@ -400,6 +400,33 @@ def cross_validation_interrupted(tmp_path):
     assert len(collab.cross_validate(collab.collab_learner, collab.synthetic(20, 15, 200).ratings, 3, fit)) == 1
 
 
+def ratings_without_tastes():
+    """Ratings of 1 to 5 that are drawn: there is nothing to learn but what is there by chance."""
+    drawn = np.random.default_rng(0).integers(1, 6, 400).astype(float)
+    return pd.DataFrame({"user": np.arange(400) % 20, "item": np.arange(400) // 20, "rating": drawn})
+
+
+def unregularised(data):
+    return collab.collab_learner(data, "als_explicit", 10, reg=1e-4)
+
+
+def solved(learn):
+    with learn.no_logging():
+        learn.fit(5)
+
+
+@says("evaluate/accuracy.py:errors", r"^ALS has an RMSE of .* on these 120 ratings, and mean and biases alone have .*")
+def a_model_that_does_not_beat_the_biases(tmp_path):
+    learn = unregularised(collab.CollabDataBunch.from_df(ratings_without_tastes(), valid_pct=0.3, seed=0, device="cpu"))
+    solved(learn)
+    CollabInterpretation(learn).errors()
+
+
+@says("evaluate/validation.py:cross_validate", "^ALS has an RMSE of .* on average over 2 folds, and mean and biases al")
+def folds_that_do_not_beat_the_biases(tmp_path):
+    collab.cross_validate(unregularised, ratings_without_tastes(), 2, solved, device="cpu")
+
+
 @says("evaluate/validation.py:_unsplit", "^3 of 7 ratings are left out: the data did not keep their ids")
 def cross_validation_over_data_without_ids(tmp_path):
     collab.cross_validate(collab.collab_learner, without_ids(), [lambda table: ([0, 1, 2], [3])], lambda learn: None)

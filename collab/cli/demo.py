@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 
 from ..data.databunch import CollabDataBunch
 from ..datasets.movielens import movielens
-from ..evaluate.accuracy import errors
 from ..interpret import CollabInterpretation
 from ..learner.factory import collab_learner
-from .output import print_table
+from .output import print_errors, print_table
 
 STAR_WARS, SOMEONE = 50, 196
 
@@ -32,7 +31,7 @@ def tour(out: Path, bs: int = 64, *, epochs: int = 5, seed: int = 0) -> bool:
     if learn.interrupted:
         return False
     print(f"\nTrained in {seconds:.1f} s. Error on the 20,000 ratings of u1.test:\n")
-    print_table(errors(learn, data.valid), decimals=4)
+    print_errors(learn)
 
     interp = CollabInterpretation.from_learner(learn)
     print("\nFilms that are liked beyond what the tastes of their viewers explain (largest biases):\n")

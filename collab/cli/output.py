@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..data.batches import TensorBatches
 from ..evaluate import evaluation
-from ..evaluate.accuracy import errors
+from ..evaluate.accuracy import errors_and_remark
 from ..evaluate.held_out import NobodyToRank
 from ..learner.collab_learner import CollabLearner
 
@@ -59,6 +59,15 @@ def _print_text(frame: pd.DataFrame, decimals: int) -> None:
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def print_errors(learn: CollabLearner, part: TensorBatches | None = None) -> None:
+    """Print the error on `part`, by default the validation part, beside two baselines; where biases alone have a lower
+    one, also what to do."""
+    table, remark = errors_and_remark(learn, part)
+    print_table(table, decimals=4)
+    if remark is not None:
+        print(f"\n{remark}.")
+
+
 def print_report(learn: CollabLearner, part: TensorBatches | None, *, k: int | None = None,
                  above: float | None = None) -> None:
     """Print how good a model is on held-out ratings: its error beside two baselines or, for a model that ranks or where
@@ -74,4 +83,4 @@ def print_report(learn: CollabLearner, part: TensorBatches | None, *, k: int | N
             print(f"\nThere is no ranking to report: {nobody.why}.")
     else:
         print(f"\nError on {part.n:,} ratings:\n")
-        print_table(errors(learn, part), decimals=4)
+        print_errors(learn, part)

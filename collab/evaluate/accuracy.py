@@ -3,52 +3,60 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.batches import TensorBatches
-from ..data.databunch import CollabDataBunch
 from ..data.frames import is_table
+from ..errors import warn
 from ..metrics import MAE, RMSE
 from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
+from .shortfall import Beside, Predictor, remark
 
 
-class Predictor(Protocol):
-    """A learner whose rating errors can be measured."""
+class Measured(NamedTuple):
+    """A table of errors, the mean and biases of the training ratings, and the model's errors beside theirs."""
 
-    @property
-    def data(self) -> CollabDataBunch: ...
-
-    @property
-    def model(self) -> nn.Module: ...
-
-    @property
-    def ranks(self) -> bool: ...
-
-    def clip(self, scores: Tensor) -> Tensor: ...
-
-    def get_preds(self, batches: Any = None) -> tuple[Tensor, Tensor]: ...
+    table: pd.DataFrame
+    biases: BiasBaseline
+    beside: Beside
 
 
 def errors(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
     """RMSE and MAE of the learner on `part` (batches, or a table of ratings; by default the validation part), beside
     two baselines fitted to the training ratings: their mean, and the mean with damped biases. All are clipped to the
-    rating scale. Raises ValueError where nothing was held out, as in a loaded learner, and DataError for a model that
-    ranks."""
+    rating scale. Warns where the mean and biases have the lower RMSE, and says what to do (see `shortfall`). Raises
+    ValueError where nothing was held out, as in a loaded learner, and DataError for a model that ranks."""
+    table, said = errors_and_remark(learn, part)
+    if said is not None:
+        warn(said)
+    return table
+
+
+def errors_and_remark(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None,
+                      ) -> tuple[pd.DataFrame, str | None]:
+    """`errors`, and in place of its warning the text of it, for a page or a terminal."""
+    table, biases, beside = measured(learn, part)
+    return table, remark(learn, biases, beside, f"on these {beside.n:,} ratings")
+
+
+def measured(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None) -> Measured:
+    """The table of `errors`, and what its warning depends on."""
     check_rates(learn)
     batches: Any = learn.data.batches(part) if is_table(part) else learn.data.valid if part is None else part
     preds, targets = learn.get_preds(batches)
-    users, items, ratings = (t.cpu() for t in learn.data.train.tensors)
-    rows = []
-    for name, damping in (("mean rating", (math.inf, math.inf)), ("mean and biases", ())):
-        baseline = BiasBaseline(learn.data.n_users, learn.data.n_items).fit(users, items, ratings, *damping)
-        parts = [learn.clip(baseline(u.cpu(), i.cpu())) for u, i, _ in batches.in_order()]
-        rows.append(_row(name, torch.cat(parts), targets))
-    return pd.DataFrame([*rows, _row(type(learn.model).__name__, preds, targets)])
+    users, items = (torch.cat(column) for column in zip(*((u.cpu(), i.cpu()) for u, i, _ in batches.in_order())))
+    rated = learn.data.interactions
+    mean, biases = (BiasBaseline(rated.n_users, rated.n_items).fit(rated.users, rated.items, rated.ratings, *damping)
+                    for damping in ((math.inf, math.inf), ()))
+    by_mean, by_biases = (learn.clip(baseline(users, items)) for baseline in (mean, biases))
+    table = pd.DataFrame([_row("mean rating", by_mean, targets), _row("mean and biases", by_biases, targets),
+                          _row(type(learn.model).__name__, preds, targets)])
+    return Measured(table, biases, Beside.of(learn.data, users, items, preds=preds, biases=by_biases, targets=targets))
 
 
 def check_rates(learn: Predictor) -> None:

@@ -15,11 +15,13 @@ from ..data.split import Split, kfold
 from ..data.vocab import UNKNOWN
 from ..errors import DataError, warn
 from ..models.base import as_collab
+from .accuracy import measured
 from .evaluation import Ranker, check_request, evaluate
 from .held_out import say_unknown
+from .shortfall import Beside, Predictor, remark
 
 
-class Trainable(Ranker, Protocol):
+class Trainable(Ranker, Predictor, Protocol):
     """A learner that can be trained and measured."""
 
     interrupted: bool
@@ -39,8 +41,9 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFr
                    ranking: Sequence[str] = (), k: int | Sequence[int] = 10, seed: int = 0,
                    **options: Any) -> pd.DataFrame:
     """Train and measure a model on every fold: one row per fold, with what `learn.validate` gives (valid_loss, rmse,
-    mae), the metrics of `evaluate` that `ranking` names ("ndcg@10" ..., for one `k` or several), each beside that of
-    `Popularity` ("ndcg@10 of popularity"), and the seconds that `fit` took.
+    mae), of a model of ratings the RMSE of the mean and biases (`BiasBaseline`: "rmse of biases"), the metrics of
+    `evaluate` that `ranking` names ("ndcg@10" ..., for one `k` or several), each beside that of `Popularity` ("ndcg@10
+    of popularity"), and the seconds that `fit` took.
 
     - `make_learner`: builds a learner for the data of a fold: `collab_learner`, or a function of your own around it.
     - `data`: a table of ratings. Or a CollabDataBunch, whose training and validation ratings are split anew, with its
@@ -50,17 +53,17 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFr
       `Ensemble` of learners that `make_learner` has trained. One of rankings has the metrics of `ranking` alone.
     - `seed`, `options`: those of `CollabDataBunch.from_df`, such as bs=1024; they override those of `data`.
 
-    Report `.mean()` and `.std()` of the table. Ctrl-C ends it with the finished folds and a warning, or raises
-    KeyboardInterrupt where there are none.
+    Report `.mean()` and `.std()` of the table. Warns where mean and biases have the lower RMSE over all folds, and says
+    what to do. Ctrl-C ends it with the finished folds and a warning, or raises KeyboardInterrupt where there are none.
 
     >>> from collab import *
     >>> def quietly(learn):
     ...     with learn.no_logging():
-    ...         learn.fit_one_cycle(2)
+    ...         learn.fit(10)
     >>> ratings = synthetic(60, 40, 900, seed=0).ratings
     >>> table = cross_validate(collab_learner, ratings, folds=3, fit=quietly, ranking=("ndcg",), k=5)
     >>> list(table), table.index.tolist()
-    (['valid_loss', 'rmse', 'mae', 'ndcg@5', 'ndcg@5 of popularity', 'seconds'], [0, 1, 2])
+    (['valid_loss', 'rmse', 'mae', 'rmse of biases', 'ndcg@5', 'ndcg@5 of popularity', 'seconds'], [0, 1, 2])
     """
     if not callable(make_learner):
         raise TypeError("make_learner must be a function from data to a learner, such as lambda data: "
@@ -75,6 +78,8 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFr
         data, kept = _unsplit(data)
         options = kept | options
     rows: list[dict[str, float]] = []
+    besides: list[Beside] = []
+    worse = None
     left_out: Counter[str] = Counter()
     n_found = 0
     for number, split in enumerate(splits):
@@ -91,6 +96,12 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFr
         if ranks_alone and not ranking:
             raise TypeError("a mean of rankings has no error; say what to measure, such as ranking=('ndcg',)")
         row = {} if ranks_alone else learn.validate()
+        if "rmse" in row and not learn.ranks:
+            _, biases, beside = measured(learn)
+            row["rmse of biases"] = beside.of_biases
+            besides.append(beside)
+            pooled = Beside.pooled(besides)
+            worse = remark(learn, biases, pooled, f"on average over {len(besides)} folds")
         if ranking:
             result = evaluate(learn, k=k, metrics=ranking)
             left_out.update(result.left_out)
@@ -102,6 +113,8 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFr
         rows.append(row | {"seconds": seconds})
     if n_found:
         say_unknown(left_out, n_found)
+    if worse is not None:
+        warn(worse)
     names = [split if isinstance(split, str) else number for number, split in enumerate(splits[:len(rows)])]
     return pd.DataFrame(rows, index=pd.Index(names, name="fold"))
 

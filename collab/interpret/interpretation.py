@@ -51,7 +51,7 @@ class CollabInterpretation:
 
     def errors(self, part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
         """RMSE and MAE on `part` (batches or a table of ratings; by default the validation part), beside the mean
-        rating and biases alone."""
+        rating and biases alone. Warns where biases alone have the lower RMSE, and says what to do."""
         return errors(self.learn, part)
 
     def biases(self, by: str = "item", n: int = 15, largest: bool = True, min_ratings: int = 0) -> pd.DataFrame:

@@ -18,6 +18,7 @@ import pandas as pd
 from ..data.batches import TensorBatches
 from ..errors import DataError
 from ..evaluate import evaluate
+from ..evaluate.accuracy import errors_and_remark
 from ..evaluate.held_out import NobodyToRank
 from ..evaluate.result import said
 from ..files import write_bytes
@@ -95,7 +96,9 @@ def _training(self: CollabInterpretation) -> str:
 def _error(self: CollabInterpretation, part: TensorBatches | None) -> str:
     if part is None:
         raise DataError("no ratings were held out, or they are not known any more, so there is no error to report")
-    return f"<p>On {part.n:,} held-out ratings, in units of the rating.</p>{_table(self.errors(part), 4)}"
+    table, remark = errors_and_remark(self.learn, part)
+    return (f"<p>On {part.n:,} held-out ratings, in units of the rating.</p>{_table(table, 4)}"
+            f"{'' if remark is None else f'<p>{escape(remark)}.</p>'}")
 
 
 def _ranking(self: CollabInterpretation, part: TensorBatches | None) -> str:

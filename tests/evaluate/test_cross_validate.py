@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from collab import (
     EMA,
+    BiasBaseline,
     Callback,
     CancelValidate,
     CollabDataBunch,
@@ -33,9 +34,13 @@ from collab import (
     evaluate,
     kfold,
     leave_last,
+    rmse,
     synthetic,
     user_split,
 )
+
+# models that are hardly trained, if at all
+pytestmark = pytest.mark.filterwarnings("ignore:.*, and mean and biases alone have:collab.CollabWarning")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,13 @@ def small(data: CollabDataBunch, **options) -> CollabLearner:
 def quietly(learn: CollabLearner, n_epochs: int = 2) -> None:
     with learn.no_logging():
         learn.fit(n_epochs)
+
+
+def biases_alone(learn: CollabLearner) -> float:
+    """The RMSE of the mean and biases on the validation part."""
+    users, items, targets = learn.data.valid.tensors
+    preds = BiasBaseline(learn.data.n_users, learn.data.n_items).fit(*learn.data.train.tensors)(users, items)
+    return float(rmse(preds.clamp(1, 5), targets))
 
 
 def raw(data: CollabDataBunch, part: TensorBatches) -> pd.DataFrame:
@@ -150,14 +162,15 @@ def test_a_callback_among_the_metrics_is_sent_to_cbs(data, model, metrics):
 
 def test_each_fold_is_what_it_is_alone(ratings):
     table = cross_validate(small, ratings, folds=3, fit=quietly, ranking=("ndcg", "auc"), k=5, seed=7, device="cpu")
-    assert list(table) == ["valid_loss", "rmse", "mae", "ndcg@5", "ndcg@5 of popularity", "auc", "auc of popularity",
-                           "seconds"] and table.index.name == "fold"
+    assert list(table) == ["valid_loss", "rmse", "mae", "rmse of biases", "ndcg@5", "ndcg@5 of popularity", "auc",
+                           "auc of popularity", "seconds"] and table.index.name == "fold"
     for fold, split in enumerate(kfold(3, seed=7)):
         learn = small(CollabDataBunch.from_df(ratings, split=split, seed=7, device="cpu"))
         quietly(learn)
         ranked, popular = (evaluate(r, k=5, metrics=("ndcg", "auc")).summary for r in (learn, Popularity(learn.data)))
         assert table.loc[fold].drop("seconds").to_dict() == {
-            **learn.validate(), "ndcg@5": ranked["ndcg"], "ndcg@5 of popularity": popular["ndcg"],
+            **learn.validate(), "rmse of biases": biases_alone(learn),
+            "ndcg@5": ranked["ndcg"], "ndcg@5 of popularity": popular["ndcg"],
             "auc": ranked["auc"], "auc of popularity": popular["auc"]}
 
 
@@ -228,9 +241,11 @@ def test_validation_ratings_whose_ids_the_data_did_not_keep_are_left_out_with_a_
 
 def test_folds_of_movielens_have_their_names(ml100k: RatingSet):
     untrained = {"fit": lambda learn: None, "bs": 1024, "device": "cpu"}
-    table = cross_validate(small, ml100k.ratings, ("u1", "u2"), **untrained)
-    assert table.index.tolist() == ["u1", "u2"] and list(table) == ["valid_loss", "rmse", "mae", "seconds"]
+    table = cross_validate(lambda data: small(data, lr=5e-3), ml100k.ratings, ("u1", "u2"), **untrained)
+    assert table.index.tolist() == ["u1", "u2"]
+    assert list(table) == ["valid_loss", "rmse", "mae", "rmse of biases", "seconds"]
     assert table["rmse"].tolist() == pytest.approx([1.15, 1.13], abs=0.02)      # those of the mean rating
+    assert table["rmse of biases"].tolist() == pytest.approx([0.9536, 0.9435], abs=5e-5)
     assert cross_validate(small, ml100k.ratings, "u2", **untrained).index.tolist() == ["u2"]
 
 

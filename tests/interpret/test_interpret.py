@@ -324,6 +324,7 @@ def test_a_loaded_learner_answers_the_same(interp, learn, tmp_path):
         pd.testing.assert_frame_equal(ask(interp), ask(loaded))
 
 
+@pytest.mark.filterwarnings("ignore:.*, and mean and biases alone have:collab.CollabWarning")     # it is not trained
 def test_errors_of_a_loaded_learner_come_from_a_table_of_ratings_and_a_whole_bunch_is_refused(tmp_path):
     ml = synthetic(n_users=60, n_items=40, n_ratings=900, seed=1)
     data = CollabDataBunch.from_df(ml.ratings, seed=0)

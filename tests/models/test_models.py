@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from collab.losses import mae, mse
-from collab.models.baseline import BiasBaseline
 from collab.models.embedding import EmbeddingDot, EmbeddingDotBias
 from collab.models.layers import inverse_sigmoid_range, sigmoid_range
 from collab.models.net import EmbeddingNet
@@ -147,51 +146,6 @@ def test_param_groups_hold_every_parameter_once_and_spare_the_biases():
     decays = {p: g.get("decay", 1.0) for g in groups for p in g["params"]}
     assert {decay for p, decay in decays.items() if p.dim() == 2 and p.shape[1] == N_FACTORS} == {1.0}
     assert {decay for p, decay in decays.items() if p.dim() == 0 or p.shape[1] == 1} == {0.0}
-
-
-# The baseline -----------------------------------------------------------------------------------------------------
-
-def fitted(u: list[int], i: list[int], r: list[float], **options: float) -> BiasBaseline:
-    return BiasBaseline(4, 4).fit(torch.tensor(u), torch.tensor(i), torch.tensor(r), **options)
-
-
-def test_baseline_of_a_table_of_two_by_two_is_that_by_hand():
-    # ratings 1 2 / 3 4: mean 2.5; without damping the biases are the deviations of rows (-1, 1) and columns (-.5, .5)
-    model = fitted([1, 1, 2, 2], [1, 2, 1, 2], [1.0, 2.0, 3.0, 4.0], damping_u=0, damping_i=0)
-    assert model.mu.item() == 2.5
-    np.testing.assert_allclose(model.u_bias, [0, -1, 1, 0], atol=1e-12)      # no rating, no bias: not 0 / 0
-    np.testing.assert_allclose(model.i_bias, [0, -0.5, 0.5, 0], atol=1e-12)
-    # one sweep, damping 2 a side: b_i = (-.5 - .5 .. ) / (2 + 2) of sums -1 and 1, then b_u of sums -2 and 2
-    model = fitted([1, 1, 2, 2], [1, 2, 1, 2], [1.0, 2.0, 3.0, 4.0], damping_u=2, damping_i=2, sweeps=1)
-    np.testing.assert_allclose(model.i_bias, [0, -0.25, 0.25, 0], atol=1e-12)
-    np.testing.assert_allclose(model.u_bias, [0, -0.5, 0.5, 0], atol=1e-12)
-    assert model(torch.tensor([1, 0]), torch.tensor([2, 2])).tolist() == [2.25, 2.75]
-
-
-def test_baseline_is_that_of_a_naive_loop():
-    rng = np.random.default_rng(0)
-    n, n_users, n_items = 300, 20, 15
-    u, i, r = rng.integers(1, n_users, n), rng.integers(1, n_items, n), rng.integers(1, 6, n).astype(float)
-    mu, bu, bi = r.mean(), np.zeros(n_users), np.zeros(n_items)
-    for _ in range(10):
-        for item in range(n_items):
-            mine = i == item
-            bi[item] = (r[mine] - mu - bu[u[mine]]).sum() / (10 + mine.sum())
-        for user in range(n_users):
-            mine = u == user
-            bu[user] = (r[mine] - mu - bi[i[mine]]).sum() / (15 + mine.sum())
-    model = BiasBaseline(n_users, n_items).fit(*map(torch.from_numpy, (u, i, r)))
-    np.testing.assert_allclose(model.u_bias, bu, atol=1e-10)
-    np.testing.assert_allclose(model.i_bias, bi, atol=1e-10)
-    np.testing.assert_allclose(model(torch.from_numpy(u), torch.from_numpy(i)), mu + bu[u] + bi[i], rtol=1e-6)
-    first = model.u_bias.clone()
-    model.fit(*map(torch.from_numpy, (u[:50], i[:50], r[:50]))).fit(*map(torch.from_numpy, (u, i, r)))
-    assert torch.equal(model.u_bias, first)             # a second fit knows nothing of the one before
-
-
-def test_baseline_is_the_global_mean_where_damping_is_infinite():
-    model = fitted([1, 2, 3], [1, 2, 1], [1.0, 5.0, 4.5], damping_u=np.inf, damping_i=np.inf)
-    assert model(torch.tensor([0, 1, 3]), torch.tensor([0, 1, 3])).tolist() == [3.5, 3.5, 3.5]
 
 
 # Losses -----------------------------------------------------------------------------------------------------------
