@@ -35,9 +35,12 @@ from .batch_output import recommend_all
 from .export import save_parts
 from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
 from .objectives import Objective
+from .recipes import rates, recipe_of
 from .recommendations import best_rows, pairs_of, pool_of, ranked, ranked_rows, rows_of, similar, titled
+from .ridge import Ridge
 from .settings import Loss, default_loss, settings_of, training_cbs
 from .sweeps import NO_RATES, Solved, Sweeps
+from .tile_order import TileOrder
 from .unknown_rows import AverageUnknown, fill_unknown
 
 T = TypeVar("T")
@@ -82,6 +85,10 @@ class CollabLearner(Learner):
             raise new.lacks(f"cannot take the place of {old.kind}: one of them is solved or ranks, and the other is or "
                             "does not; make a new learner with collab_learner(data, model)")
         super().set_model(model)
+        if new.dot_tables() is None and any(isinstance(cb, Ridge) for cb in self.cbs):     # it had the plan of another
+            self.opt_func, self.recipe = adamw, ""
+            self.lr, self.wd = rates(recipe_of(new, self.ranks), self.data.train.n, self.data.train.bs)
+            self.cbs = [cb for cb in self.cbs if not isinstance(cb, Ridge | TileOrder)]
         if not new.own_interactions:
             new.set_interactions(self.data.interactions)
         fill_unknown(model, self.data)

@@ -18,8 +18,12 @@ from ..models.rank_ensemble import RankEnsemble, moments
 from ..retrieval.topk import MAX_SCORES, cross_scores
 from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.snapshots import Snapshots
+from ..train.optim import adamw
 from .collab_learner import CollabLearner
+from .recipes import rates, recipe_of
+from .ridge import Ridge
 from .settings import added_cbs, name_of, training_cbs
+from .tile_order import TileOrder
 
 
 class SnapshotEnsemble(Snapshots):
@@ -94,9 +98,14 @@ def _mean(learners: Sequence[CollabLearner], models: list[nn.Module], merge: boo
     if left := _not_taken(learners, loss):
         warn(f"the mean of the learners is trained further without {', '.join(left)}; set its loss_func, and add the "
              "others: learn.add_cbs(...)")
-    learn = CollabLearner(first.data, combine(models, merge=merges), loss, opt_func=first.opt_func, lr=first.lr,
-                          wd=first.wd, metrics=copy.deepcopy(first.scores.metrics), seed=first.seed,
-                          cbs=training_cbs(first))
+    made, cbs = combine(models, merge=merges), training_cbs(first)
+    opt_func, lr, wd = first.opt_func, first.lr, first.wd
+    if as_collab(made).dot_tables() is None and any(isinstance(cb, Ridge) for cb in cbs):
+        own = recipe_of(as_collab(models[0]), ranks)            # the recipe of a dot product is not for a mean of them
+        opt_func, (lr, wd) = adamw, rates(own, first.data.train.n, first.data.train.bs)
+        cbs = [cb for cb in cbs if not isinstance(cb, Ridge | TileOrder)]
+    learn = CollabLearner(first.data, made, loss, opt_func=opt_func, lr=lr, wd=wd, seed=first.seed, cbs=cbs,
+                          metrics=copy.deepcopy(first.scores.metrics))
     if ranks and first.objective is None:
         learn.lose_objective()
     return learn

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import Batchwise
 from torch import nn
 
 from collab import (
@@ -285,11 +286,11 @@ def test_a_resumed_fit_ends_with_the_same_ensemble(data, tmp_path):
 
     for every in (None, 5):
         whole = learner(data)
-        whole.fit_sgdr(2, 1, cbs=SnapshotEnsemble(merge=False))
+        whole.fit_sgdr(2, 1, cbs=[SnapshotEnsemble(merge=False), Batchwise()])
         cut, path = learner(data), tmp_path / "c.safetensors"
         cut.fit_sgdr(2, 1, cbs=[SnapshotEnsemble(merge=False), Checkpoint(path, every), Stop()])
         resumed = learner(data)
-        resumed.fit_sgdr(2, 1, cbs=SnapshotEnsemble(merge=False), resume=path)
+        resumed.fit_sgdr(2, 1, cbs=[SnapshotEnsemble(merge=False), Batchwise()], resume=path)
         assert all(torch.equal(t, resumed.model.state_dict()[name]) for name, t in whole.model.state_dict().items())
 
 

@@ -52,7 +52,7 @@ def test_an_index_that_the_version_before_saved_finds_the_same():
 
 
 def test_a_state_that_the_version_before_saved_is_put_back():
-    learn = collab_learner(data(), "dot_bias", n_factors=3)
+    learn = collab_learner(data(), "dot_bias", n_factors=3, lr=5e-3, wd=0.3)      # by AdamW, as it was then
     learn.load(OLDER / "state.safetensors")
     assert learn.predict(["u1", "u2"], [101, 102]) == pytest.approx(ANSWERS["state"]["predict"], abs=1e-5)
     assert len(learn.recorder.rows) == 2

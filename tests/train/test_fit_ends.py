@@ -216,6 +216,7 @@ def test_a_fit_inside_a_fit_is_refused():
         fit_quietly(learn)                                  # and afterwards it may be fitted again
 
 
+@pytest.mark.filterwarnings("ignore:lr_find suggests no learning rate")
 @pytest.mark.parametrize("event", ["before_epoch", "after_batch", "after_validate", "after_epoch"])
 @pytest.mark.parametrize("name", ["dot_bias", "bpr"])
 def test_a_range_test_inside_a_fit_changes_nothing_of_it(data, name, event):

@@ -178,7 +178,8 @@ def test_a_recipe_fills_in_what_the_optimizer_was_not_given(data):
     assert first(torch.optim.SGD) == [(5e-3, 0, 0)] * 2                     # the recipe's rate, and no decay
     assert first(partial(torch.optim.SGD, weight_decay=0.1)) == [(5e-3, 0.1, 0)] * 2
     assert first(partial(torch.optim.SGD, lr=0.5, weight_decay=0.1), lr=2.0, wd=0.25) == [(2.0, 0, 0.25), (2.0, 0, 0)]
-    assert first(None) == [(5e-3, 0.3, 0), (5e-3, 0, 0)]                    # biases have no share
+    assert first(None, lr=5e-3) == [(5e-3, 0.3, 0), (5e-3, 0, 0)]           # biases have no share
+    assert first(None) == [(0.07, 0, 0), (0.14, 0, 0)]                      # a ridge in its place
 
 
 def test_a_learner_from_a_file_takes_what_its_optimizer_is_given(data, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
     from ..lr_find import Curve
 
+NO_PARTS: dict[str, float] = {}      # of a loss that is one number
 FLUSH = 1024    # losses wait on the device in groups of this size, so that no batch waits for the device
+
+
+class Batches(NamedTuple):
+    """Training batches by columns: the loss of each, its rows, learning rate, momentum, and the parts of its loss."""
+
+    losses: list[float]
+    sizes: list[int]
+    lrs: list[float | None]
+    moms: list[float | None]
+    parts: list[dict[str, float]]
 
 
 class Recorder(Callback):
@@ -36,11 +47,7 @@ class Recorder(Callback):
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self.ends: list[int] = []               # batches done by the end of each epoch
-        self._losses: list[float] = []          # of every batch, like the next three
-        self._sizes: list[int] = []
-        self._lrs: list[float | None] = []
-        self._moms: list[float | None] = []
-        self._parts: dict[int, dict[str, float]] = {}       # of those batches whose loss has parts
+        self._pieces: list[Batches] = []        # appended to whole, so that Ctrl-C leaves their columns equally long
         self._waiting: list[tuple[Tensor, dict[str, Tensor], int, float | None, float | None]] = []  # on the device
         self._noted: dict[str, Tensor] = {}     # of the current batch
         self._start = 0                         # the first batch of this epoch
@@ -51,32 +58,28 @@ class Recorder(Callback):
     @property
     def n_batches(self) -> int:
         """The number of training batches so far, the current one included; asking does not wait for the device."""
-        return len(self._losses) + len(self._waiting)
+        return sum(len(piece.losses) for piece in self._pieces) + len(self._waiting)
 
     @property
     def losses(self) -> np.ndarray:
         """The loss of every training batch, float32, shape (batches,)."""
-        self._flush()
-        return np.array(self._losses, dtype=np.float32)
+        return np.array(self._batches().losses, dtype=np.float32)
 
     @property
     def lrs(self) -> list[float | None]:
         """The learning rate of the last parameter group in every training batch."""
-        self._flush()
-        return list(self._lrs)
+        return list(self._batches().lrs)
 
     @property
     def moms(self) -> list[float | None]:
         """The momentum (beta 1 where there are betas) in every training batch; None without momentum."""
-        self._flush()
-        return list(self._moms)
+        return list(self._batches().moms)
 
     @property
     def parts(self) -> pd.DataFrame:
         """The parts of the loss that were noted, such as the terms of `LossTerms`: one row per training batch, one
         column per name, NaN where a batch has none."""
-        self._flush()
-        return pd.DataFrame([self._parts.get(k, {}) for k in range(len(self._losses))], dtype=np.float32)
+        return pd.DataFrame(self._batches().parts, dtype=np.float32)
 
     def note(self, **parts: Tensor) -> None:
         """Keep numbers beside the loss of the current training batch: detached tensors of shape (). To be called before
@@ -101,8 +104,7 @@ class Recorder(Callback):
     def before_train(self) -> None:
         self.learn.scores.values = {}
         self._noted = {}
-        self._flush()
-        self._start = len(self._losses)
+        self._start = len(self._batches().losses)
 
     def after_loss(self) -> None:
         learn = self.learn
@@ -119,41 +121,40 @@ class Recorder(Callback):
         if chunk.skipped:
             return
         self._flush()
-        self._losses += chunk.losses.tolist()
-        self._sizes += chunk.sizes.tolist()
-        self._lrs += hypers["lr"][-1].tolist()
-        self._moms += hypers["momentum"][-1].tolist() if "momentum" in hypers else [None] * chunk.n
+        moms = hypers["momentum"][-1].tolist() if "momentum" in hypers else [None] * chunk.n
+        self._pieces.append(Batches(chunk.losses.tolist(), chunk.sizes.tolist(), hypers["lr"][-1].tolist(), moms,
+                                    [NO_PARTS] * chunk.n))
 
     def after_epoch(self) -> None:
-        self._flush()
-        means = self._means()
+        batches, means = self._batches(), self._means()
         row = {"epoch": len(self.rows), "train_loss": means.pop("loss", math.nan)} | means
         row |= {"valid_loss" if name == "loss" else name: v for name, v in self.learn.scores.values.items()}
         self.rows.append(row | {"seconds": time.perf_counter() - self.started})
-        self.ends.append(len(self._losses))
+        self.ends.append(len(batches.losses))
         name, loss = "training", row["train_loss"]
         if math.isfinite(loss) and self.learn.scores.n:
             name, loss = "validation", row.get("valid_loss", loss)      # the epoch's last step may have been the one
-        if len(self._losses) > self._start and not math.isfinite(loss) and not self._said:
+        if len(batches.losses) > self._start and not math.isfinite(loss) and not self._said:
             self._said = True
             warn(f"the {name} loss of epoch {row['epoch']} is {loss}: the weights are of no use any more; begin again "
                  "with a lower learning rate")
 
     def state_dict(self) -> State:
-        self._flush()
-        return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(self._losses),
-                "sizes": torch.tensor(self._sizes), "lrs": _or_nan(self._lrs), "moms": _or_nan(self._moms),
+        batches = self._batches()
+        return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(batches.losses),
+                "sizes": torch.tensor(batches.sizes), "lrs": _or_nan(batches.lrs), "moms": _or_nan(batches.moms),
                 "start": self._start,
                 "parts": {name: torch.tensor(part.to_numpy()) for name, part in self.parts.items()},
                 "seconds": time.perf_counter() - self.started}
 
     def load_state_dict(self, state: State) -> None:
         self.rows, self.ends, self._waiting = list(state["rows"]), list(state["ends"]), []
-        self._losses, self._sizes, self._parts = state["losses"].tolist(), state["sizes"].tolist(), {}
-        self._lrs, self._moms = _or_none(state["lrs"]), _or_none(state["moms"])
+        parts: list[dict[str, float]] = [{} for _ in state["sizes"]]
         for name, values in state.get("parts", {}).items():
             for k in torch.nonzero(~values.isnan()).flatten().tolist():
-                self._parts.setdefault(k, {})[name] = values[k].item()
+                parts[k][name] = values[k].item()
+        self._pieces = [Batches(state["losses"].tolist(), state["sizes"].tolist(), _or_none(state["lrs"]),
+                                _or_none(state["moms"]), parts)]
         self._start, self.started = state["start"], time.perf_counter() - state["seconds"]
 
     def _flush(self) -> None:
@@ -162,24 +163,31 @@ class Recorder(Callback):
             waiting, self._waiting = self._waiting, []
             flat = [t for loss, parts, *_ in waiting for t in (loss, *parts.values())]
             values = iter(torch.stack(flat).float().tolist())       # at once, since each read waits for the device
-            for _, parts, size, lr, mom in waiting:
-                self._losses.append(next(values))
-                if parts:
-                    self._parts[len(self._losses) - 1] = {name: next(values) for name in parts}
-                self._sizes.append(size)
-                self._lrs.append(lr)
-                self._moms.append(mom)
+            losses, parts = [], []
+            for _, own, *_ in waiting:
+                losses.append(next(values))
+                parts.append({name: next(values) for name in own} if own else NO_PARTS)
+            sizes, lrs, moms = (list(column) for column in list(zip(*waiting))[2:])
+            self._pieces.append(Batches(losses, sizes, lrs, moms, parts))
+
+    def _batches(self) -> Batches:
+        """All batches so far, as one piece."""
+        self._flush()
+        if len(self._pieces) != 1:
+            columns: Any = zip(*self._pieces) if self._pieces else [()] * 5
+            self._pieces = [Batches(*([value for part in column for value in part] for column in columns))]
+        return self._pieces[0]
 
     def _means(self) -> dict[str, float]:
         """The means of the loss and of its parts over the rows of this epoch's batches."""
-        sizes = np.array(self._sizes[self._start:], dtype=np.float64)
-        if not len(sizes):
+        batches, start = self._batches(), self._start
+        losses, sizes, parts = batches.losses[start:], batches.sizes[start:], batches.parts[start:]
+        if not sizes:
             return {}
-        means = {"loss": float((np.array(self._losses[self._start:]) * sizes).sum() / sizes.sum())}
-        batches = [(k, self._parts[k]) for k in range(self._start, len(self._losses)) if k in self._parts]
-        for name in dict.fromkeys(name for _, parts in batches for name in parts):
-            own = [(parts[name] * self._sizes[k], self._sizes[k]) for k, parts in batches if name in parts]
-            means[name] = sum(part for part, _ in own) / sum(size for _, size in own)
+        means = {"loss": float(np.average(losses, weights=sizes))}
+        for name in dict.fromkeys(name for own in parts if own for name in own):
+            own = [(batch[name], size) for batch, size in zip(parts, sizes) if name in batch]
+            means[name] = sum(value * size for value, size in own) / sum(size for _, size in own)
         return means
 
     def plot_loss(self, ax: Axes | None = None, skip: int = 0, *, beta: float = 0.98) -> Axes:
