@@ -222,9 +222,9 @@ class FullSoftmax(Objective):
 
     A batch makes n_items scores for each of its users. Of a model with `linear_logits`, such as `SoftmaxNet`, they
     and their gradient are made a few at a time (`linear_softmax`); of others at most MAX_TRAINED are, and beyond that
-    they are made again for the gradient. Batches with many rows per user, such as bs=16384
-    on MovieLens-100K, cost hardly more than small ones; the loss is then the multinomial likelihood of whole histories
-    (Liang et al. 2018). For `SoftmaxNet`, and for other models with a `cross`."""
+    they are made again for the gradient. Batches with many rows per user, such as bs=16384 on MovieLens-100K, cost
+    hardly more than small ones; the loss is then the multinomial likelihood of whole histories (Liang et al. 2018). For
+    `SoftmaxNet`, and for other models with a `cross`."""
 
     name = "full_softmax"
 
