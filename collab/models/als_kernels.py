@@ -4,49 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
-from numba import njit
 
 TINY = np.float32(np.finfo(np.float32).tiny)
 ZERO, ONE = np.float32(0), np.float32(1)
 
 # Sums may be taken in any order, so that loops over factors use vector registers; nan and inf stay what they are.
-kernel: Any = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+# Without _nrt=False numba counts references to arrays for every row, which threads would wait for; no kernel makes one.
+njit: Any = numba.njit
+kernel: Any = njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
 @kernel
-def grouped(rows, columns, values, n_rows):
-    """n ratings grouped by row, in their order within each (a counting sort): starts int64 (n_rows + 1,), columns int32
-    and values float32 (n,), as `Ragged.of` has them."""
-    starts = np.zeros(n_rows + 1, np.int64)
+def group(starts, free, grouped_columns, grouped_values, rows, columns, values):
+    """Group n ratings by row, in their order within each (a counting sort). `starts` int64 (n_rows + 1,), 0 at first,
+    `grouped_columns` and `grouped_values` (n,) become those of a `Ragged`. `free` int64 (n_rows,) is room to work."""
     for row in rows:
         starts[row + 1] += 1
-    for row in range(n_rows):
+    for row in range(len(free)):
+        free[row] = starts[row]
         starts[row + 1] += starts[row]
-    free = starts[:-1].copy()
-    grouped_columns, grouped_values = np.empty(len(rows), np.int32), np.empty(len(rows), np.float32)
     for n in range(len(rows)):
         place = free[rows[n]]
         free[rows[n]] = place + 1
         grouped_columns[place], grouped_values[place] = columns[n], values[n]
-    return starts, grouped_columns, grouped_values
 
 
 @kernel
-def solve_rows(x, design, gram, starts, columns, ratings, offset, implicit, alpha, ridge, steps, first, last):
+def solve_rows(x, design, gram, starts, columns, ratings, offset, implicit, alpha, ridge, steps, vectors, terms, first,
+               last):
     """`steps` steps of conjugate gradients for rows `first` to `last` - 1 of x (n_rows, width), in place; 0 where a row
     has no ratings. `LeastSquares` has the problem, `conjugate_gradients` the steps; here
 
         left p = gram p + ridge p + sum_j w_j (y_j . p) y_j
 
     is summed over the history, so that a row takes 4 width numbers and not width^2 (Takács, Pilászy, Tikk 2011).
-    `width` must be a multiple of 4; of 16, loops leave no rest."""
+    `width` must be a multiple of 4; of 16, loops leave no rest. `vectors` (3, width) and `terms` (2, length of the
+    longest history) are room to work in."""
     width = x.shape[1]
-    residual, direction, image = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
-    longest = 0
-    for row in range(first, last):
-        longest = max(longest, starts[row + 1] - starts[row])
-    weights, wanted = np.empty(longest, np.float32), np.empty(longest, np.float32)
+    residual, direction, image, weights, wanted = vectors[0], vectors[1], vectors[2], terms[0], terms[1]
     for row in range(first, last):
         begin, end = starts[row], starts[row + 1]
         solution = x[row]

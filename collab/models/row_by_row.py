@@ -15,7 +15,7 @@ from ..compiled import not_compiled
 from .least_squares import LeastSquares
 
 MULTIPLE = 16           # tables get columns of 0 up to a multiple of it, so that vectorised loops leave no rest
-PIECE = 1 << 28         # multiplications in a piece of work, some 0.05 s: Ctrl-C waits for no more
+PIECE = 1 << 28         # multiplications in a piece of work, some 20 ms: Ctrl-C waits for no more
 
 
 class RowByRow:
@@ -31,9 +31,11 @@ class RowByRow:
         return table.dtype == torch.float32 and table.device.type == "cpu" and not_compiled() is None
 
     def __init__(self, rows: Tensor, columns: Tensor, values: Tensor, n_rows: int):
-        from .als_kernels import grouped
-        self.arrays = grouped(rows.numpy(), columns.numpy(), values.numpy(), n_rows)
-        self.counts = torch.from_numpy(np.diff(self.arrays[0]))
+        from .als_kernels import group
+        starts, n = np.zeros(n_rows + 1, np.int64), len(rows)
+        self.arrays = starts, np.empty(n, np.int32), np.empty(n, np.float32)
+        group(starts, np.empty(n_rows, np.int64), *self.arrays[1:], rows.numpy(), columns.numpy(), values.numpy())
+        self.counts = torch.from_numpy(np.diff(starts))
 
     def solve(self, problem: LeastSquares, start: Tensor | None, steps: int) -> Tensor:
         """See `Histories`; not exactly, so that it needs a `start`."""
@@ -42,9 +44,12 @@ class RowByRow:
         width = problem.width + -problem.width % MULTIPLE
         x, design = _padded(start, width), _padded(problem.design, width)
         gram = design[:0] if problem.gram is None else _padded(problem.gram, width, width)
-        ridge = problem.ridge.numpy()
-        self._in_pieces(lambda first, last: solve_rows(x, design, gram, *self.arrays, *_options(problem), ridge, steps,
-                                                       first, last), 2 * (steps + 1) * width, len(gram) / 2)
+        ridge, longest = problem.ridge.numpy(), int(self.counts.max())
+
+        def work(first: int, last: int) -> None:
+            vectors, terms = np.empty((3, width), np.float32), np.empty((2, longest), np.float32)
+            solve_rows(x, design, gram, *self.arrays, *_options(problem), ridge, steps, vectors, terms, first, last)
+        self._in_pieces(work, 2 * (steps + 1) * width, len(gram) / 2)
         return torch.from_numpy(x)[:, :problem.width]
 
     def error(self, problem: LeastSquares, x: Tensor) -> float:
@@ -59,17 +64,19 @@ class RowByRow:
     def _in_pieces(self, work: Callable[[int, int], None], per_rating: int, row_in_ratings: float) -> None:
         """Call `work(first row, last row + 1)` for pieces of about equal cost: multiplications `per_rating`, and for a
         row as many as for `row_in_ratings` ratings."""
-        starts, threads = self.arrays[0], torch.get_num_threads()
+        starts = self.arrays[0]
         cost = starts + row_in_ratings * np.arange(len(starts))
-        n = max(1 if threads == 1 else 4 * threads, int(cost[-1] * per_rating / PIECE))
+        pieces = cost[-1] * per_rating / PIECE
+        threads = min(torch.get_num_threads(), 1 + int(64 * pieces))        # none for less than a third of a millisecond
+        n = max(1 if threads == 1 else 4 * threads, int(pieces))
         inner = np.searchsorted(cost, np.linspace(0, cost[-1], n + 1)[1:-1]).tolist()
-        pieces = pairwise([0, *inner, len(self.counts)])
+        spans = pairwise([0, *inner, len(self.counts)])
         if threads == 1:
-            for piece in pieces:
-                work(*piece)
+            for span in spans:
+                work(*span)
         else:
             with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(lambda piece: work(*piece), pieces))      # raises what a piece has raised
+                list(pool.map(lambda span: work(*span), spans))     # raises what one of them has raised
 
 
 def _padded(table: Tensor, width: int, n_rows: int | None = None) -> np.ndarray:
