@@ -36,6 +36,7 @@ from collab import (
     evaluate,
     movielens,
     per_user_split,
+    synthetic,
 )
 from collab.data.split import apply_split
 
@@ -176,6 +177,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    tiny = CollabDataBunch.from_df(synthetic(20, 20, 100).ratings, split=None, device="cpu")
+    fitted(collab_learner(tiny, "als", n_factors=2))        # compiles kernels, or reads them
     ml, rows = movielens("100k"), list[dict[str, Any]]()
     for seed in args.seeds:
         ratings = ml.ratings

@@ -182,6 +182,13 @@ def small_batches_for_a_model_that_multiplies_all_ratings(tmp_path):
     collab_learner(CollabDataBunch.from_df(ratings, valid_pct=0.1, seed=0, bs=1), "svdpp", 4)
 
 
+@says("models/forecast.py:forecast", r"EASE over 6 items needs some 0\.0 MB while it is solved .* too much")
+def a_model_that_needs_much_memory(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("collab.models.forecast.LARGE", 100)
+        collab.EASE(6).solve(torch.tensor([1, 2]), torch.tensor([1, 2]), torch.ones(2))
+
+
 # Training and its callbacks ---------------------------------------------------------------------------------------
 
 def line(cbs=None):

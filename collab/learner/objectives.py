@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from ..data.databunch import CollabDataBunch
 from ..data.negatives import Negatives
 from ..errors import DataError, renamed
+from ..linear_softmax import linear_softmax
 from ..losses import bpr, log_drawn, positive, sampled_softmax, softmax_in_batch
 from ..models.base import CollabModel, as_collab
 from ..numerics import entries_at, rows_at
@@ -219,10 +220,11 @@ class InBatchSoftmax(Objective):
 class FullSoftmax(Objective):
     """Mean of -log softmax(scores / temperature)[item] over all items that were trained on, exactly.
 
-    A batch makes n_items scores for each of its users, at most MAX_TRAINED at a time; beyond that they are made again
-    for the gradient. For catalogues of up to some ten thousand items. Batches with many rows per user, such as bs=16384
-    on MovieLens-100K, cost hardly more than small ones; the loss is then the multinomial likelihood of whole histories
-    (Liang et al. 2018). For `SoftmaxNet`, and for other models with a `cross`."""
+    A batch makes n_items scores for each of its users. Of a model with `linear_logits`, such as `SoftmaxNet`, they
+    and their gradient are made a few at a time (`linear_softmax`); of others at most MAX_TRAINED are, and beyond that
+    they are made again for the gradient. Batches with many rows per user, such as bs=16384 on MovieLens-100K, cost
+    hardly more than small ones; the loss is then the multinomial likelihood of whole histories (Liang et al. 2018). For
+    `SoftmaxNet`, and for other models with a `cross`."""
 
     name = "full_softmax"
 
@@ -239,6 +241,10 @@ class FullSoftmax(Objective):
             inputs, row = users, torch.arange(len(users), device=users.device)      # each row has its own input
         else:
             inputs, row = torch.unique(users, return_inverse=True)                  # a user is scored once
+        if learn.training and (layer := as_collab(learn.model).linear_logits(inputs, items)) is not None:
+            never = self.negatives.q == 0
+            self.loss, learn.pred = linear_softmax(*layer, row, items, never, self.temperature)
+            return
         step = max(1, (MAX_TRAINED if learn.training else MAX_SCORES) // learn.data.n_items)
         if len(inputs) <= step:
             learn.pred, losses = self._rows(inputs, row, items)

@@ -28,6 +28,7 @@ class Sweeps(Callback):
 
     def __init__(self) -> None:
         self.prepared: Any = None       # the model's arranged training rows, during a fit
+        self.objective: float | None = None     # after a sweep, where the model says
 
     @property
     def model(self) -> SolvedModel:
@@ -52,12 +53,13 @@ class Sweeps(Callback):
         if self.prepared is None:
             users, items = learn.xb
             self.prepared = self.model.prepare(users, items, learn.yb)
-        self.model.sweep(self.prepared)
+        self.objective = self.model.sweep(self.prepared)
 
     def get_loss(self) -> None:
         learn = self.learn
         if learn.training:
-            learn.loss = torch.tensor(self.model.loss(self.prepared) / len(learn.yb), dtype=torch.float64)
+            total = self.model.loss(self.prepared) if self.objective is None else self.objective
+            learn.loss = torch.tensor(total / len(learn.yb), dtype=torch.float64)
         else:
             learn.loss = learn.loss_func(learn.pred, learn.yb)
 

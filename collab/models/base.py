@@ -30,8 +30,8 @@ Group = dict[str, Any]
 MAX_PAIRS = 1 << 16     # pairs per forward pass, scored one by one: a model's layers may be wide
 TABLES = {("user", "weight"): "u_weight", ("item", "weight"): "i_weight",
           ("user", "bias"): "u_bias", ("item", "bias"): "i_bias"}
-SCORING = ("cross", "scorer", "logits", "dot_form", "dot_tables", "score_new", "with_users",
-           "id_tables")         # `forward` decides
+SCORING = ("cross", "scorer", "logits", "dot_form", "dot_tables", "score_new", "with_users", "id_tables")
+DECIDES = {"forward": SCORING, "logits": ("linear_logits",)}       # what a method decides is inherited with it alone
 RENAMED = {"predicts_ratings": "ranks", "score_history": "score_new", "fold_in": "score_new", "crossing": "scorer",
            "expected": "to_scores"}
 NO_USERS = "cannot add users: it has no table of vectors for users alone; train again with their ratings"
@@ -92,10 +92,11 @@ class CollabModel(nn.Module):
                 value = vars(cls)[old]
                 setattr(cls, new, not value if new == "ranks" else value)
         own, bases = vars(cls), cls.__mro__
-        scores = next(k for k, base in enumerate(bases) if "forward" in vars(base))
-        for name in SCORING:
-            if next(k for k, base in enumerate(bases) if name in vars(base)) > scores:
-                setattr(cls, name, vars(CollabModel)[name])
+        for decides, names in DECIDES.items():
+            first = next(k for k, base in enumerate(bases) if decides in vars(base))
+            for name in names:
+                if next(k for k, base in enumerate(bases) if name in vars(base)) > first:
+                    setattr(cls, name, vars(CollabModel)[name])
         if "__init__" in own:
             # mypy takes no methods that are replaced; a decorator on every subclass would be forgotten by some.
             cls.__init__ = recording(own["__init__"])     # type: ignore[method-assign]
@@ -163,6 +164,11 @@ class CollabModel(nn.Module):
         """The scores of all `items` (n,) for users (m,), (m, n), as a loss over all items takes them. `targets` (m,)
         are the items of the batch, for a model that leaves them out of its input."""
         return self.cross(users, items)
+
+    def linear_logits(self, users: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The `logits` of all items as hidden (m, k) @ weight (n_items, k).T + bias (n_items,), so that a loss over all
+        items makes a few of them at a time; None where they are not of that form."""
+        return None
 
     def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
         """The scores of all items, (n_items,), for a new user who rated the rows `items` (n,) with `ratings` (n,)."""

@@ -17,10 +17,12 @@ from ..data.interactions import Interactions
 from ..numerics import products
 from ..ragged import Ragged
 from .base import CollabModel, Scorer, Side
+from .forecast import forecast
 from .kept_rows import MAX_NUMBERS, KeptRows
 from .solved import SolvedModel, check_rows
 
-MAX_ITEMS = 50_000          # at some 30 bytes per pair of items, 75 GB while solving
+MAX_ITEMS = 50_000          # at some 20 bytes per pair of items, 50 GB while solving
+REMEDY = "leave out rarely rated items, or take ALS, which has no table of n_items^2"
 
 
 @contextmanager
@@ -31,9 +33,8 @@ def _room_for(n_items: int) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not re.search("memory|alloc", str(error)):
             raise
-        raise ValueError(f"EASE over {n_items:,} items needs some {30 * n_items ** 2 / 1e9:,.0f} GB while it is solved "
-                         f"({4 * n_items ** 2 / 1e9:,.0f} GB after), more than this machine has; leave out "
-                         "rarely rated items, or take ALS, which has no table of n_items^2") from None
+        raise ValueError(f"EASE over {n_items:,} items needs some {20 * n_items ** 2 / 1e9:,.0f} GB while it is solved "
+                         f"({4 * n_items ** 2 / 1e9:,.0f} GB after), more than this machine has; {REMEDY}") from None
 
 
 def _in_memory(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,9 +59,10 @@ class EASE(SolvedModel):
     mean of 1 over ratings, gives the ratings of long histories less weight. With both at 0 it is EASE as published.
 
     `weight` (n_items, n_items) is B transposed: row i holds what each item of a history adds to the score of item i.
-    Memory is 4 n_items^2 bytes, and some 8 times that while solving, in float64; above 50,000 items, or where memory
-    is too small for fewer, ValueError is raised. `set_interactions` keeps the histories that users are scored from;
-    row 0, the unknown user, and users without ratings have the average history."""
+    Memory is 4 n_items^2 bytes, and 16 n_items^2 more while solving, in float64; time grows with n_items^3. Where that
+    is much, `prepare` says so before it starts (`forecast`); above 50,000 items, or where memory is too small for
+    fewer, ValueError is raised. `set_interactions` keeps the histories that users are scored from; row 0, the unknown
+    user, and users without ratings have the average history."""
 
     def __init__(self, n_items: int, reg: float = 300.0, dropout: float = 0.0, user_power: float = 0.0,
                  implicit: bool = True):
@@ -120,10 +122,12 @@ class EASE(SolvedModel):
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
         """G = X' diag(w) X of rows and ratings of shape (n,), (n_items, n_items) float64, in bounded extra memory.
 
-        Raises ValueError for rows that the model does not have. Keeps the histories, see `set_interactions`."""
+        Raises ValueError for rows that the model does not have, and DataError where memory is too small to solve."""
         users, items, ratings = users.to(self.weight.device), items.to(self.weight.device), ratings.to(self.weight)
         check_rows(users, items, ratings, int(users.max()) + 1 if len(users) else 0, len(self.weight))
         n_users, n_items = int(users.max()) + 1, len(self.weight)
+        forecast(f"EASE over {n_items:,} items", 16 * n_items ** 2, 0.8 * n_items ** 3 + 15 * len(users) * n_items,
+                 users.device, REMEDY)
         histories = self._histories_of(users, items, ratings, n_users)
         users, items, values = histories.rows, histories.columns, histories.values
         counts = torch.bincount(users).double()
@@ -144,21 +148,26 @@ class EASE(SolvedModel):
 
     @_in_memory
     @torch.no_grad()
-    def sweep(self, prepared: Tensor) -> None:
-        """Solve for the weights, and replace them at the end."""
-        ridged = prepared[1:, 1:].clone()
-        ridged.diagonal().add_(self._ridge(prepared)[1:])
-        factor, info = torch.linalg.cholesky_ex(ridged)
+    def sweep(self, prepared: Tensor) -> float:
+        """Solve for the weights, replace them at the end, and return the objective there.
+
+        That is sum_j (1 / P_jj - R_j) with the ridge R: I - B = P diag(1 / diag(P)) and P (G + R) P = P, so that
+        tr((I - B)' (G + R) (I - B)) = sum_j 1 / P_jj, and B has no diagonal, so that this counts R_j too much."""
+        ridge = self._ridge(prepared)[1:]
+        matrix = prepared[1:, 1:].clone().T         # column by column, as LAPACK works in place: no other table is made
+        matrix.diagonal().add_(ridge)
+        info = torch.zeros((), dtype=torch.int32, device=matrix.device)
+        torch.linalg.cholesky_ex(matrix, out=(matrix, info))
         if info:
             raise ValueError(f"X'X + reg I is singular; raise reg={self.reg}")
-        del ridged
-        inverse = torch.cholesky_inverse(factor)
-        del factor
-        inverse /= -inverse.diagonal().clone()       # column i by P_ii, so that column i of B is that of target i
-        inverse.fill_diagonal_(0.0)
-        self.weight[1:, 1:] = inverse.T.float()
+        torch.cholesky_inverse(matrix, out=matrix)
+        own = matrix.diagonal().clone()
+        matrix /= -own              # column i by P_ii, so that column i of B is that of target i
+        matrix.fill_diagonal_(0.0)
+        self.weight[1:, 1:].copy_(matrix.T)
         self.weight[:, 0] = 0.0
         self.weight[0] = self.weight[1:].mean(0)
+        return (1 / own - ridge).sum().item()
 
     def solve(self, users: Tensor, items: Tensor, ratings: Tensor) -> EASE:
         """`set_interactions` and solve, for use without a learner."""
@@ -169,11 +178,14 @@ class EASE(SolvedModel):
 
     @torch.no_grad()
     def loss(self, prepared: Tensor) -> float:
-        """The whole objective, in float64: tr((I - B)' G (I - B)) + the penalties."""
-        b = self.weight[1:, 1:].double().T
-        rest = torch.eye(len(b), dtype=b.dtype, device=b.device) - b
-        fit = (rest * (prepared[1:, 1:] @ rest)).sum()
-        return (fit + (self._ridge(prepared)[1:, None] * b.square()).sum()).item()
+        """The whole objective, in float64: tr((I - B)' G (I - B)) + the penalties; a few columns of B at a time."""
+        gram, ridge, total = prepared[1:, 1:], self._ridge(prepared)[1:, None], prepared.new_zeros(())
+        for some in torch.arange(len(gram), device=gram.device).split(max(1, MAX_NUMBERS // len(gram))):
+            b = self.weight[1:, 1:][some].double().T
+            rest = -b
+            rest[some, some - some[0]] += 1
+            total += (rest * (gram @ rest)).sum() + (ridge * b.square()).sum()
+        return total.item()
 
     def set_interactions(self, interactions: Interactions) -> None:
         """Keep the histories of users 1 to n_users - 1: data, not part of the state dict."""

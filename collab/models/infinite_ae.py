@@ -11,10 +11,12 @@ from ..data.interactions import Interactions
 from ..numerics import products
 from ..ragged import Ragged
 from .base import Scorer, Side
+from .forecast import forecast
 from .kept_rows import MAX_NUMBERS, KeptRows
 from .solved import SolvedModel, check_rows
 
-MAX_USERS = 50_000          # at some 40 bytes per pair of users, 100 GB while solving
+MAX_USERS = 50_000          # at some 20 bytes per pair of users, 50 GB while solving
+REMEDY = "leave out users with few ratings, or take ALS, which has no table of n_users^2"
 
 
 def neural_tangent(cosine: Tensor, depth: int) -> Tensor:
@@ -44,9 +46,10 @@ class InfiniteAE(SolvedModel):
 
     `weight` (n_users, n_users) is K (K + reg I)^-1: row u holds how much each user's history adds to the scores of u.
     The unknown user and those without ratings have the average row, and items without ratings the average raters.
-    Memory is 4 n_users^2 bytes, and some 10 times that while solving, in float64; above 50,000 users ValueError is
-    raised. `set_interactions` keeps who rated each item. The defaults were chosen on parts of MovieLens-100K's
-    training rows."""
+    Memory is 4 n_users^2 bytes, and 16 n_users^2 more while solving, in float64; time grows with n_users^3. Where that
+    is much, `prepare` says so before it starts (`forecast`); above 50,000 users, or where memory is too small for
+    fewer, ValueError is raised. `set_interactions` keeps who rated each item. The defaults were chosen on parts of
+    MovieLens-100K's training rows."""
 
     unknown_row = True          # with those of cold users, set by `sweep`
 
@@ -54,8 +57,7 @@ class InfiniteAE(SolvedModel):
         super().__init__()
         if n_users > MAX_USERS:
             raise ValueError(f"n_users={n_users:,} is too many for InfiniteAE, whose weights are a table of n_users^2 "
-                             f"(at most {MAX_USERS:,}); leave out users with few ratings, or take ALS, which has no "
-                             "such table")
+                             f"(at most {MAX_USERS:,}); {REMEDY}")
         if not 0 < reg < math.inf:
             raise ValueError(f"reg must be a finite number above 0, got {reg!r}")
         if not isinstance(depth, int) or depth < 0:
@@ -101,10 +103,13 @@ class InfiniteAE(SolvedModel):
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Tensor:
         """K of rows and ratings of shape (n,), (n_users, n_users) float64; zeros for users without ratings.
 
-        Raises ValueError for rows that the model does not have. Keeps the interactions, see `set_interactions`."""
+        Raises ValueError for rows that the model does not have, and DataError where memory is too small to solve. Keeps
+        the interactions, see `set_interactions`."""
         users, items = users.to(self.weight.device), items.to(self.weight.device)
         n_users = len(self.weight)
         check_rows(users, items, ratings, n_users, self.n_items)
+        forecast(f"InfiniteAE over {n_users:,} users", 16 * n_users ** 2,
+                 n_users ** 2 * (0.8 * n_users + 1.5 * self.n_items + 500 * self.depth), users.device, REMEDY)
         self.set_interactions(Interactions(users, items, ratings, n_users, self.n_items))
         scale, lengths = self._scale(), self._lengths()
         gram = torch.zeros(n_users, n_users, dtype=torch.float64, device=users.device)
@@ -121,14 +126,13 @@ class InfiniteAE(SolvedModel):
     @torch.no_grad()
     def sweep(self, prepared: Tensor) -> None:
         """Solve for the weights, and replace them at the end."""
-        ridged = prepared.clone()
-        ridged.diagonal().add_(self.reg)
-        factor, info = torch.linalg.cholesky_ex(ridged)
-        del ridged
+        weight = prepared.clone().T                 # column by column, as LAPACK works in place: no other table is made
+        weight.diagonal().add_(self.reg)
+        info = torch.zeros((), dtype=torch.int32, device=weight.device)
+        torch.linalg.cholesky_ex(weight, out=(weight, info))
         if info:
             raise ValueError(f"K + reg I is singular; raise reg={self.reg}")
-        weight = torch.cholesky_inverse(factor).mul_(-self.reg)
-        del factor
+        torch.cholesky_inverse(weight, out=weight).mul_(-self.reg)
         weight.diagonal().add_(1.0)                 # K (K + reg I)^-1 = I - reg (K + reg I)^-1
         known = (prepared.diagonal() > 0).double()
         weight[known == 0] = known @ weight / known.sum()

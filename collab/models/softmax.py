@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
+from torch.utils.checkpoint import checkpoint
 
 from ..data.interactions import Interactions
 from ..numerics import products
@@ -29,8 +31,8 @@ class SoftmaxNet(CollabModel):
     e_j (n_factors) is the embedding of item j, m_jk that of its metadata of kind k (genres, years ...). `items` has
     (codes, weights, number of features) for each kind and `dims` its dimensions. O is the table of the e_j itself where
     the last of `hidden` is n_factors (unless `tied` is False), otherwise a table of its own. b starts at the logarithm
-    of the items' counts. The item features are summed over all items once per batch, and histories are multi-hot rows:
-    a batch takes bs x n_items numbers, which the logits take anyway.
+    of the items' counts. The item features are summed over all items once per batch. Training sums over the entries of
+    histories and makes a few logits at a time: no table of users and items.
 
     `interactions` are the training part's (user rows, item rows), int64 (n,). Each (user, item) pair of a batch is one
     target. With `leave_out` the target is not in its own input, and each row of a batch is a pass of its own; without,
@@ -91,38 +93,76 @@ class SoftmaxNet(CollabModel):
     # Scores ------------------------------------------------------------------------------------------------------
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        hidden = self.encode(self.bags(users, items if self.training else None))
-        return (hidden * self.i_out(items)).sum(1) + self.i_bias(items)[:, 0]
+        return (self.hidden(users, items) * self.i_out(items)).sum(1) + self.i_bias(items)[:, 0]
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return products(self.encode(self.bags(users)), self.i_out(items)) + self.i_bias(items)[:, 0]
 
     def logits(self, users: Tensor, targets: Tensor, items: Tensor) -> Tensor:
         """The logits of all items, (bs, n_items)."""
-        bags = self.bags(users, targets if self.training else None)
-        return self.encode(bags) @ self.i_out.weight.T + self.i_bias.weight[:, 0]
+        return self.hidden(users, targets) @ self.i_out.weight.T + self.i_bias.weight[:, 0]
+
+    def linear_logits(self, users: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.hidden(users, targets), self.i_out.weight, self.i_bias.weight[:, 0]
+
+    def hidden(self, users: Tensor, targets: Tensor) -> Tensor:
+        """The last hidden layer for the rows of a batch, (bs, size). In training it sums over the entries of histories,
+        at most MAX_NUMBERS at a time; where there are more, they are gathered again for the gradient."""
+        if not self.training:
+            return self.encode(self.bags(users))
+        ends = self.histories.rows.lengths(users).cumsum(0) // MAX_NUMBERS
+        pieces = torch.unique_consecutive(ends, return_counts=True)[1].tolist()
+        if len(pieces) == 1:
+            return self._summed(users, targets)
+        parts = targets.split(pieces) if self.leave_out else [targets] * len(pieces)
+        return torch.cat([checkpoint(self._summed, some, mine, use_reentrant=False)
+                          for some, mine in zip(users.split(pieces), parts)])
 
     def encode(self, bags: Tensor) -> Tensor:
         """Weights of items (bs, n_items) -> the last hidden layer."""
-        every = torch.arange(bags.shape[1], device=bags.device)
-        table = torch.cat([self.i_in.weight, *(kind(every) for kind in self.kinds)], 1)
-        x = products(bags, table.T).to(bags.dtype)
-        for layer in self.layers:
-            x = self.act(layer(x))
-        return x
+        return self._through(products(bags, self._inputs().T).to(bags.dtype))
 
     def bags(self, users: Tensor, targets: Tensor | None = None) -> Tensor:
         """The input from each user's history, as weights of items (bs, n_items). With the `targets` (bs,) of a training
         batch, these and the dropped items are left out."""
-        bags = self.histories.rows.dense(users, self.i_in.num_embeddings).to(self.i_bias.weight)
+        every = torch.arange(len(users), device=users.device)
+        return self._weighed(users, targets).dense(every, self.i_in.num_embeddings)
+
+    def _weighed(self, users: Tensor, targets: Tensor | None = None) -> Ragged:
+        """`bags` as rows of their entries."""
+        rows, n_items = self.histories.rows, self.i_in.num_embeddings
+        at, place = rows.entries(users)
+        columns, values = rows.columns[place], rows.values[place].to(self.i_bias.weight)
         if targets is not None:
             if self.leave_out:
-                bags = bags.scatter(1, targets[:, None], 0.0)
-            bags *= torch.rand(len(users), 1, device=users.device) >= 0.02
-        n = bags.sum(1, keepdim=True).clamp(min=1)
+                values = values * (columns != targets[at])
+            values = values * (torch.rand(len(users), 1, device=users.device) >= 0.02)[at, 0]
+        n = values.new_zeros(len(users)).index_add_(0, at, values).clamp(min=1)
         if targets is not None and self.drop:
-            bags *= (torch.rand_like(bags) >= self.drop) / (1 - self.drop)
-        return bags / n ** self.bag_power
+            if len(users) * n_items <= MAX_NUMBERS:     # one for each pair, as earlier versions drew them from a seed
+                drawn = torch.rand(len(users), n_items, device=users.device)[at, columns]
+            else:
+                drawn = torch.rand_like(values)
+            values = values * (drawn >= self.drop) / (1 - self.drop)
+        lengths = rows.lengths(users).cumsum(0)
+        return Ragged(torch.cat([lengths.new_zeros(1), lengths]), columns, values / n[at] ** self.bag_power)
+
+    def _summed(self, users: Tensor, targets: Tensor) -> Tensor:
+        """`encode(bags(users, targets))` as sums over entries, in a training pass."""
+        bags = self._weighed(users, targets)
+        bags = bags.where(bags.values != 0)
+        return self._through(embedding_bag(bags.columns, self._inputs(), bags.starts[:-1], mode="sum",
+                                           per_sample_weights=bags.values))
+
+    def _inputs(self) -> Tensor:
+        """The embedding and the metadata of every item, (n_items, size)."""
+        every = torch.arange(self.i_in.num_embeddings, device=self.i_in.weight.device)
+        return torch.cat([self.i_in.weight, *(kind(every) for kind in self.kinds)], 1)
+
+    def _through(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = self.act(layer(x))
+        return x
 
     @torch.no_grad()
     def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:

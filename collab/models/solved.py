@@ -16,7 +16,8 @@ class SolvedModel(CollabModel, ABC):
 
     `prepare(users, items, ratings)` checks and arranges the training rows, once per fit; `sweep(prepared)` solves and
     replaces the weights at its end, so that an interrupted sweep leaves the old ones; `loss(prepared)` is the
-    objective, summed over all terms. Rows are int64, 0 being the unknown one, ratings float32, each of shape (n,)."""
+    objective, summed over all terms, which a sweep may return instead where it costs nothing there. Rows are int64, 0
+    being the unknown one, ratings float32, each of shape (n,)."""
 
     solved = True
     ranks = True
@@ -27,7 +28,7 @@ class SolvedModel(CollabModel, ABC):
     def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Any: ...
 
     @abstractmethod
-    def sweep(self, prepared: Any) -> None: ...
+    def sweep(self, prepared: Any) -> float | None: ...
 
     @abstractmethod
     def loss(self, prepared: Any) -> float: ...

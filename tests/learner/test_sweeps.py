@@ -66,6 +66,15 @@ def test_a_fit_prints_and_keeps_a_row_a_sweep(name: str, capsys: pytest.CaptureF
     assert {k: v for k, v in recorded.items() if k in ("valid_loss", *metrics)} == learn.validate()
 
 
+def test_a_sweep_that_says_its_objective_is_not_asked_for_it(monkeypatch: pytest.MonkeyPatch):
+    learn = collab_learner(some_data(), "ease")
+    expected = learn.model.sweep(learn.model.prepare(*learn.data.train.tensors)) / learn.data.train.n
+    monkeypatch.setattr(EASE, "loss", lambda *_: pytest.fail("summed again"))
+    with learn.no_logging():
+        learn.fit()
+    assert learn.recorder.rows[0]["train_loss"] == pytest.approx(expected)
+
+
 def test_without_a_number_a_fit_takes_as_many_sweeps_as_the_model_says_and_ease_never_more_than_one():
     assert len(fitted("als").recorder.rows) == ALS.n_sweeps == 15
     assert len(fitted("ease").recorder.rows) == len(fitted("ease", 7).recorder.rows) == 1

@@ -20,7 +20,9 @@ from collab import (
     load_learner,
     per_user_split,
 )
+from collab import linear_softmax as linear_softmax_module
 from collab.learner import objectives
+from collab.models import softmax as softmax_module
 
 PAIRS = torch.tensor([[1, 1, 1, 2, 3, 3], [1, 2, 4, 3, 2, 5]])      # (users, items)
 CODES = torch.tensor([[0, 0], [0, 1], [1, 0], [2, 0], [0, 2], [2, 0]])
@@ -191,11 +193,17 @@ def test_unknown_ids_are_the_average_ones(data: CollabDataBunch):
         assert len(learn.recommend("nobody" if data.users.kind == "string" else 10**6, n=3)) == 3
 
 
-def gradients(data: CollabDataBunch, most: int, monkeypatch: pytest.MonkeyPatch, **options: object) -> list[Tensor]:
-    """Scores, loss and gradients of a batch of 80 rows, with so many scores at a time; and how many rows were most."""
-    monkeypatch.setattr(objectives, "MAX_TRAINED", most)
+class Whole(SoftmaxNet):
+    """Logits of its own, which are not known to be linear: they are made as a table."""
+
+    def logits(self, users: Tensor, targets: Tensor, items: Tensor) -> Tensor:
+        return super().logits(users, targets, items)
+
+
+def gradients(data: CollabDataBunch, kind: type[SoftmaxNet], **options: object) -> list[Tensor]:
+    """Scores, loss and gradients of a batch of 80 rows, and how many rows were encoded at a time."""
     torch.manual_seed(0)
-    net = SoftmaxNet(4, data.n_users, data.n_items, data.train.tensors[:2], hidden=(4,), **options)
+    net = kind(4, data.n_users, data.n_items, data.train.tensors[:2], hidden=(4,), **options)
     objective = (learn := collab_learner(data, net, metrics=[], seed=1)).objective
     objective.setup(data)
     learn.xb, learn.training = [t[:80] for t in data.train.tensors[:2]], True
@@ -207,29 +215,75 @@ def gradients(data: CollabDataBunch, most: int, monkeypatch: pytest.MonkeyPatch,
     return [learn.pred.detach(), objective.loss.detach(), *(p.grad for p in net.parameters()), torch.tensor(max(rows))]
 
 
+def n_inputs(data: CollabDataBunch, leave_out: bool) -> int:
+    return 80 if leave_out else len(data.train.tensors[0][:80].unique())
+
+
+@pytest.mark.parametrize("leave_out", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_few_logits_at_a_time_give_the_loss_and_gradients_of_their_table(leave_out: bool, tied: bool,
+                                                                          data: CollabDataBunch,
+                                                                          monkeypatch: pytest.MonkeyPatch):
+    options = {"leave_out": leave_out, "tied": tied, "drop": 0.5}
+    whole = gradients(data, Whole, **options)
+    for at_a_time in (1 << 22, 7 * data.n_items, 1):
+        monkeypatch.setattr(linear_softmax_module, "MAX_LOGITS", at_a_time)
+        for one, other in zip(whole, gradients(data, SoftmaxNet, **options)):
+            torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("leave_out", [False, True])
 def test_training_in_pieces_gives_the_same_loss_and_gradients(leave_out: bool, data: CollabDataBunch,
                                                                monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch, "rand", lambda *shape, **options: torch.ones(*shape, **options))     # leaves out nothing
-    *whole, all_rows = gradients(data, 1 << 25, monkeypatch, leave_out=leave_out)
-    *pieces, few_rows = gradients(data, 7 * data.n_items, monkeypatch, leave_out=leave_out)
-    assert all_rows == (80 if leave_out else len(data.train.tensors[0][:80].unique())) and few_rows == 7
+    *whole, all_rows = gradients(data, Whole, leave_out=leave_out)
+    monkeypatch.setattr(objectives, "MAX_TRAINED", 7 * data.n_items)
+    *pieces, few_rows = gradients(data, Whole, leave_out=leave_out)
+    assert all_rows == n_inputs(data, leave_out) and few_rows == 7
     for one, other in zip(whole, pieces):
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
 
 
-def test_what_is_scored_again_for_the_gradient_leaves_out_the_same(data: CollabDataBunch,
-                                                                   monkeypatch: pytest.MonkeyPatch):
-    again = gradients(data, 7 * data.n_items, monkeypatch, leave_out=False, drop=0.5)
-    monkeypatch.setattr(objectives, "checkpoint", lambda function, *args, use_reentrant: function(*args))
-    for one, other in zip(again, gradients(data, 7 * data.n_items, monkeypatch, leave_out=False, drop=0.5)):
+@pytest.mark.parametrize("leave_out", [False, True])
+def test_long_histories_are_summed_in_pieces_with_the_same_gradients(leave_out: bool, data: CollabDataBunch,
+                                                                     monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "rand", lambda *shape, **options: torch.ones(*shape, **options))
+    *whole, all_rows = gradients(data, SoftmaxNet, leave_out=leave_out)
+    monkeypatch.setattr(softmax_module, "MAX_NUMBERS", 30)      # histories have six entries
+    *pieces, few_rows = gradients(data, SoftmaxNet, leave_out=leave_out)
+    assert all_rows == n_inputs(data, leave_out) and few_rows == 5
+    for one, other in zip(whole, pieces):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Whole, SoftmaxNet])
+def test_what_is_made_again_for_the_gradient_leaves_out_the_same(kind: type[SoftmaxNet], data: CollabDataBunch,
+                                                                 monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(objectives, "MAX_TRAINED", 7 * data.n_items)
+    monkeypatch.setattr(softmax_module, "MAX_NUMBERS", 30)
+    again = gradients(data, kind, leave_out=False, drop=0.5)
+    for module in (objectives, softmax_module):
+        monkeypatch.setattr(module, "checkpoint", lambda function, *args, use_reentrant: function(*args))
+    for one, other in zip(again, gradients(data, kind, leave_out=False, drop=0.5)):
         torch.testing.assert_close(one, other)
 
 
-def test_a_batch_of_many_users_and_items_trains_in_bounded_memory(monkeypatch: pytest.MonkeyPatch):
+def test_linear_logits_are_inherited_with_their_logits_alone():
+    assert Whole(3, 4, 6, (PAIRS[0], PAIRS[1])).linear_logits(PAIRS[0], PAIRS[1]) is None
+
+    class Another(SoftmaxNet):
+        """With the same logits."""
+    assert len(Another(3, 4, 6, (PAIRS[0], PAIRS[1])).linear_logits(PAIRS[0], PAIRS[1])) == 3
+
+
+@pytest.mark.parametrize("kind", [Whole, SoftmaxNet])
+def test_a_batch_of_many_users_and_items_trains_in_bounded_memory(kind: type[SoftmaxNet],
+                                                                  monkeypatch: pytest.MonkeyPatch):
     ratings = pd.DataFrame({"user": range(400), "item": [n % 300 for n in range(400)]})
     data = CollabDataBunch.from_df(ratings, implicit=True, bs=400, valid_pct=0, seed=0, device="cpu")
-    monkeypatch.setattr(objectives, "MAX_TRAINED", 301 * 10)
+    for module, name in ((objectives, "MAX_TRAINED"), (linear_softmax_module, "MAX_LOGITS"),
+                         (softmax_module, "MAX_NUMBERS")):
+        monkeypatch.setattr(module, name, 301 * 10)
     most = 0
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
@@ -238,7 +292,8 @@ def test_a_batch_of_many_users_and_items_trains_in_bounded_memory(monkeypatch: p
             out = func(*args, **(kwargs or {}))
             most = max(most, out.numel() if isinstance(out, torch.Tensor) else 0)
             return out
-    learn = collab_learner(data, "softmax", n_factors=4, metrics=[])
+    net = kind(4, data.n_users, data.n_items, data.train.tensors[:2], hidden=(), leave_out=False, drop=0.5, tied=False)
+    learn = collab_learner(data, net, metrics=[])
     with Watch(), learn.no_logging():
         learn.fit(1)
-    assert most <= 301 * 10 < 400 * 301
+    assert 0 < most <= 301 * 10 < 400 * 301
