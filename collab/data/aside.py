@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .batches import TensorBatches
+from .codes import each_once, in_order, is_coded
 from .vocab import UNKNOWN, Vocab, id_index
 
 Rows = tuple[Tensor, Tensor, Tensor]
@@ -30,7 +31,7 @@ class WiderVocab:
     @classmethod
     def of(cls, vocab: Vocab, *several: Iterable[Hashable]) -> WiderVocab:
         """A vocab, and the ids it lacks of several columns. Raises DataError for ids of another kind."""
-        each = [id_index(ids).unique() for ids in several]
+        each = [_distinct(vocab, ids) for ids in several]
         new = [id for ids in each for id in ids[vocab.encode(ids) == UNKNOWN].tolist()]
         if not new:
             return cls(vocab)
@@ -44,6 +45,8 @@ class WiderVocab:
 
     def encode(self, ids: Iterable[Hashable]) -> Tensor:
         """Rows of n ids, int64 (n,); 0 for ids in neither vocab. Raises DataError for ids of another kind."""
+        if is_coded(ids):
+            return torch.from_numpy(each_once(lambda each: self.encode(each).numpy(), ids))
         index = id_index(ids)
         rows = self.vocab.encode(index)
         if self.more is not None and (new := rows == UNKNOWN).any():
@@ -122,6 +125,13 @@ class Aside:
             rows = sides[0].encode(weak["user"]), sides[1].encode(weak["item"]), _ratings(weak)
             parts["weak"] = _joined(parts.get("weak", EMPTY), rows)
         return Aside(sides[0], sides[1], parts)
+
+
+def _distinct(vocab: Vocab, ids: Iterable[Hashable]) -> pd.Index:
+    if not is_coded(ids):
+        return id_index(ids).unique()
+    vocab.encode(ids.iloc[:1])          # ids of another kind: the error shows the first
+    return id_index(in_order(ids))
 
 
 def _joined(*parts: Rows) -> Rows:

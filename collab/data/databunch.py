@@ -24,7 +24,7 @@ from .implicit import interaction_schema
 from .interactions import Interactions
 from .metadata import about, guess_title, metadata, title_column, warn_of_lacking, with_cold
 from .outliers import warn_of_outliers
-from .parts import Rules
+from .parts import Rules, with_codes
 from .schema import Schema, check_both_sides
 from .split import Split, random_split
 from .summary import count_unseen, summary, warn_of_unseen
@@ -122,13 +122,15 @@ class CollabDataBunch(DataBunch):
         table = rules.checked(ratings)
         seed = int(torch.randint(2**31, ())) if seed is None else seed
         how = random_split(valid_pct, seed) if split is None else split
-        kept, valid = rules.parts(table, how)
+        kept, valid = (part.reset_index(drop=True) for part in rules.parts(table, how))
         if split is None and not len(valid) and valid_pct not in (0, VALID_PCT):
             warn(f"valid_pct={valid_pct} holds out none of {len(kept):,} ratings, so there is no validation part; hold "
                  "out more, or none with valid_pct=0")
         check_both_sides(kept, schema)
         if not implicit:
             warn_of_outliers(table["rating"], schema.rating)      # held out or not
+        weak = [rules.too_weak(table)]
+        del table           # with 25 million ratings, what is not used any more counts
         rated = Vocab(kept["user"], "user"), Vocab(kept["item"], "item")
         tables = metadata(users, schema.user, rated[0]), metadata(items, schema.item, rated[1])
         wanted = [names if names is None or isinstance(names, str) else [*names]
@@ -143,15 +145,15 @@ class CollabDataBunch(DataBunch):
         shuffle, bs = bs != "full", len(kept) if isinstance(bs, str) else bs
         val_bs = max(bs, VALID_BS) if val_bs is None else val_bs
 
-        weak = [rules.too_weak(table)]
         with about("the test ratings"):
-            tested = table.iloc[:0]
+            tested = kept.iloc[:0].copy()       # a view would hold the whole
             if test is not None:
                 whole, found = rules.further(test)
                 tested = found.parts(whole)[0]
                 weak.append(found.too_weak(whole))
-            aside = Aside.of(*vocabs, {"valid": valid, "test": tested, "weak": pd.concat(weak)})
+            aside = Aside.of(*vocabs, {"valid": valid, "test": tested, "weak": with_codes(pd.concat(weak))})
         rows = encode(kept, *vocabs)
+        del kept, valid
         features = [None if columns is None or known is None else
                     Features.of(known, vocab.ids, np.bincount(ids, minlength=len(vocab)), columns, scaling)
                     for vocab, known, ids, columns in zip(vocabs, tables, rows, wanted)]

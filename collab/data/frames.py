@@ -12,6 +12,10 @@ import pandas as pd
 
 from ..errors import DataError
 
+COPIES = int(pd.__version__.split(".")[0]) < 3
+"""Whether a frame made of another's columns must copy them, lest changing the one changes the other: later versions of
+pandas copy what is changed."""
+
 TableLike = object
 """A DataFrame of pandas, polars, pyarrow, or anything else that speaks Arrow: `as_frame` raises for the rest."""
 

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 import pandas as pd
 
 from ..errors import DataError, warn
+from .codes import merged, repeats
 from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times, show
 
 WEIGHT = "weight"       # the column of ones that a table without ratings gets
@@ -125,16 +126,13 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
 
 def too_weak(table: pd.DataFrame, threshold: float | None) -> pd.DataFrame:
     """The rows of a checked table that a threshold leaves out; none without a threshold."""
-    return table[:0] if threshold is None else table[~(table["rating"] > threshold)]
+    return table[:0].copy() if threshold is None else table[~(table["rating"] > threshold)]
 
 
 def add_up(table: pd.DataFrame) -> pd.DataFrame:
     """Keep every pair once, at the place of its first row, with the sum of its ratings (the count, if all are 1)."""
-    again = table.duplicated(["user", "item"])
-    if not again.any():
-        return table
-    total = table.groupby(["user", "item"], sort=False)["rating"].transform("sum")
-    return table.assign(rating=total)[~again]
+    again = repeats(table)
+    return table if again is None else merged(table, again, "sum")
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -21,6 +21,10 @@ def warn_of_outliers(ratings: pd.Series, name: Hashable) -> None:
     if n < LEAST:
         return
     few = max(1, n // SHARE)
+    least, most = values.min(), values.max()
+    near = (most - least) * TIMES / (2 * TIMES + 2)
+    if min((values <= least + near).sum(), (values >= most - near).sum()) > few:
+        return                  # low and high are in these ranges, and so none is far: the usual case
     low, high = np.partition(values, (few, n - 1 - few))[[few, n - 1 - few]]
     if values.max() - high <= TIMES * (high - low) >= low - values.min():
         return                  # nothing is far: the usual case, in which nothing is sorted

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .frames import TableLike, as_frame
+from .codes import coded
+from .frames import COPIES, TableLike, as_frame
 from .implicit import add_up, interactions_of, too_weak, with_weights
 from .schema import Schema, check_duplicates, merge_duplicates, rating_table
 from .split import Split, apply_split, named_split
@@ -43,27 +44,32 @@ class Rules:
 
     def parts(self, table: pd.DataFrame, split: Split | str | None = None) -> list[pd.DataFrame]:
         """[train, valid] of a checked table, or without a split [all of it]: only interactions where it is `implicit`,
-        and repeated pairs merged, before the split, or after one by time or by position."""
+        and repeated pairs merged, before the split, or after one by time or by position.
+
+        A part has the columns user, item (both `coded`) and rating, and its index says which rows of the table it has.
+        """
         chosen = interactions_of(table, self.schema, self.threshold) if self.implicit else table
+        kept = with_codes(chosen)
         split = None if split is None else named_split(split)
         by_position = getattr(split, "by_position", False)
         late = (self.implicit or self.duplicates == "mean") and (by_position or getattr(split, "by_time", False))
         if not late:
-            chosen, = self._merged([chosen])
+            kept, = self._merged([kept])
         if split is None:
-            return [chosen]
+            return [kept]
         if by_position:         # positions are those of the table as it was given
-            sides = [np.isin(np.arange(len(table)), side) for side in apply_split(split, table)]
-            parts = [chosen[side[chosen.index]] for side in sides]
+            parts = [kept[_among(kept.index, side, len(table))] for side in apply_split(split, table)]
         else:
-            chosen = chosen.reset_index(drop=True)
-            parts = [chosen.iloc[side] for side in apply_split(split, chosen)]
+            if len(kept) < len(chosen):
+                chosen = chosen.loc[kept.index].assign(rating=kept["rating"])
+            parts = [kept.iloc[side] for side in apply_split(split, chosen.reset_index(drop=True))]
         return self._merged(parts) if late else parts
 
     def further_part(self, table: TableLike, split: Split | str | None = None) -> pd.DataFrame:
         """The rows of a further table that would be trained on or, with `split`, held out."""
         checked, found = self.further(table)
-        return found.parts(checked, split)[-1].reset_index(drop=True)
+        part = found.parts(checked, split)[-1]
+        return checked.loc[part.index].assign(rating=part["rating"]).reset_index(drop=True)
 
     def too_weak(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of a checked table that the threshold leaves out."""
@@ -71,3 +77,16 @@ class Rules:
 
     def _merged(self, parts: list[pd.DataFrame]) -> list[pd.DataFrame]:
         return [add_up(part) for part in parts] if self.implicit else merge_duplicates(parts, self.duplicates)
+
+
+def with_codes(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns user, item and rating of a checked table, ids as codes (see `coded`)."""
+    return pd.DataFrame({"user": coded(table["user"]), "item": coded(table["item"]), "rating": table["rating"]},
+                        copy=COPIES)
+
+
+def _among(positions: pd.Index, rows: np.ndarray, n: int) -> np.ndarray:
+    """Which positions are in `rows`, of n."""
+    held = np.zeros(n, dtype=bool)
+    held[rows] = True
+    return held if len(positions) == n else held[positions]

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, warn
-from .frames import without_categories
+from .codes import merged, repeats
+from .frames import COPIES, without_categories
 
 TIME_NAMES = ("time", "timestamp", "date", "datetime")
 DUPLICATES = ("keep", "mean", "error")
@@ -132,7 +133,7 @@ def rating_table(df: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     if schema.time is not None:
         columns["time"] = df[schema.time]
     columns |= {name: df[name] for name in df.columns if name not in names and name not in columns}
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, copy=COPIES)
 
 
 def check_duplicates(how: str) -> None:
@@ -144,10 +145,10 @@ def check_duplicates(how: str) -> None:
 def merge_duplicates(parts: list[pd.DataFrame], how: str) -> list[pd.DataFrame]:
     """Where a (user, item) pair occurs more than once in a part, "keep" every row, or keep one row, at the place of the
     first, with the "mean" rating; both warn. Raises DataError for "error"."""
-    again = [part.duplicated(["user", "item"]).to_numpy() for part in parts]
-    if not (n := sum(int(rows.sum()) for rows in again)):
+    again = [repeats(part) for part in parts]
+    if not (n := sum(int(rows.sum()) for rows in again if rows is not None)):
         return parts
-    part, rows = next((part, rows) for part, rows in zip(parts, again) if rows.any())
+    part, rows = next((part, rows) for part, rows in zip(parts, again) if rows is not None)
     user, item = (show(part[role].iloc[_first(rows)]) for role in ("user", "item"))
     what = f"{n:,} of {sum(map(len, parts)):,} rows rate a pair again (first: user {user}, item {item})"
     if how == "error":
@@ -158,8 +159,7 @@ def merge_duplicates(parts: list[pd.DataFrame], how: str) -> list[pd.DataFrame]:
         return parts
     warn(f"{what}; each pair now has one row with its average rating"
          + (" in training, and one in validation." if len(parts) > 1 else "."))
-    return [part.assign(rating=part.groupby(["user", "item"], sort=False)["rating"].transform("mean"))[~rows]
-            for part, rows in zip(parts, again)]
+    return [part if rows is None else merged(part, rows, "mean") for part, rows in zip(parts, again)]
 
 
 def check_both_sides(table: pd.DataFrame, schema: Schema) -> None:
@@ -188,6 +188,8 @@ def check_ids(ids: pd.Series) -> pd.Series:
 def check_text(column: pd.Series, where: str) -> None:
     """Raises DataError for strings with half a character (a lone surrogate), which can be neither printed nor
     written."""
+    if getattr(column.dtype, "storage", None) == "pyarrow":
+        return                      # which holds UTF-8 alone
     try:
         "".join(column.unique()).encode()
     except UnicodeEncodeError as error:
@@ -280,14 +282,17 @@ def check_ratings(ratings: pd.Series) -> pd.Series:
                   "correct or drop them, or say which column holds the ratings with rating_name=...")
         raise DataError(f"column {name!r}: ratings must be numbers, but {count:,} of {n:,} are not "
                         f"(such as {show(ratings.iloc[first])} at row {first}); {remedy}")
-    values = ratings.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    if not isinstance(ratings.dtype, np.dtype) or ratings.dtype.kind not in "iufb":
+        ratings = ratings.astype("Float64")
+    values = ratings.to_numpy(dtype=np.float64, na_value=np.nan)
     if (missing := np.isnan(values)).any():
         raise DataError(f"column {name!r}: {missing.sum():,} of {n:,} ratings are missing (first at row "
                         f"{_first(missing)}); drop them with df.dropna(subset=[{name!r}])")
-    if (infinite := np.abs(values) > MAX_RATING).any():
+    if n and max(values.max(), -values.min()) > MAX_RATING:
+        infinite = np.abs(values) > MAX_RATING
         raise DataError(f"column {name!r}: {infinite.sum():,} of {n:,} ratings are infinite, or beyond float32 (such "
                         f"as {values[infinite][0]} at row {_first(infinite)}); correct or drop them")
-    return pd.Series(values, index=ratings.index, name=name)
+    return ratings if ratings.dtype == np.float64 else pd.Series(values, index=ratings.index, name=name, copy=False)
 
 
 def is_truth(column: pd.Series) -> bool:
@@ -322,7 +327,8 @@ def _check_no_times(ratings: pd.Series) -> pd.Series:
 
 def like_times(column: pd.Series) -> bool:
     """Whether most of its values are numbers too large for anything but times."""
-    return column.dtype.kind in "iuf" and bool(column.notna().any()) and bool(column.median() > TIMES_ABOVE)
+    return (column.dtype.kind in "iuf" and bool(column.notna().any()) and bool(column.max() > TIMES_ABOVE)
+            and bool(column.median() > TIMES_ABOVE))
 
 
 def _is_number(value: object) -> bool:

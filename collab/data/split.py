@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, warn
+from .codes import Groups, stable_order
 from .schema import DATETIMES, id_kind
 
 ZONE = re.compile(r"[T ]\d\d.*(?:[Zz]|[-+]\d\d(?::?\d\d)?)\s*$")
@@ -30,8 +31,7 @@ def random_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
 
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         order = np.random.default_rng(seed).permutation(len(df))
-        n_valid = _part(len(df), valid_pct)
-        return np.sort(order[n_valid:]), np.sort(order[:n_valid])
+        return _by_mask(df, order[:_part(len(df), valid_pct)])
     return split
 
 
@@ -51,9 +51,8 @@ def time_split(valid_pct: float = 0.2) -> Split:
 
     @_by_time
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
-        order = np.argsort(_times(df), kind="stable")
-        cut = len(df) - _part(len(df), valid_pct)
-        return np.sort(order[:cut]), np.sort(order[cut:])
+        times, n_valid = _times(df), _part(len(df), valid_pct)
+        return _by_mask(df, stable_order(times)[len(df) - n_valid:])
     return split
 
 
@@ -72,12 +71,10 @@ def leave_last(n: int = 1) -> Split:
             told.append(True)       # a split that is reused warns once
             warn(f"leave_last: no column of times among {[*df.columns]}: the order of the table is taken; name it with "
                  "time_name=...")
-        order = np.argsort(_times(df), kind="stable") if "time" in df else np.arange(len(df))
-        users = df["user"].iloc[order]
-        from_the_end = users.groupby(users, sort=False, observed=True).cumcount(ascending=False).to_numpy()
-        enough = users.groupby(users, sort=False, observed=True).transform("size").to_numpy() > n
+        by_user = Groups(df["user"], stable_order(_times(df)) if "time" in df else np.arange(len(df)))
+        enough = by_user.sizes > n
         _warn_of_few(f"leave_last({n})", enough, n)
-        return _by_mask(df, order[(from_the_end < n) & enough])
+        return _by_mask(df, by_user.rows[(by_user.within >= by_user.sizes - n) & enough])
     return split
 
 
@@ -87,14 +84,11 @@ def per_user_split(valid_pct: float = 0.25, seed: int = 0) -> Split:
     _check_fraction(valid_pct)
 
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
-        order = np.random.default_rng(seed).permutation(len(df))
-        users = df["user"].iloc[order]
-        by_user = users.groupby(users, sort=False, observed=True)
-        n = by_user.transform("size").to_numpy()
+        by_user = Groups(df["user"], np.random.default_rng(seed).permutation(len(df)))
+        n = by_user.sizes
         if valid_pct > 0:
             _warn_of_few("per_user_split", n > 1, 1)
-        n_valid = np.minimum(-_part(-n, valid_pct), n - 1)
-        return _by_mask(df, order[by_user.cumcount().to_numpy() < n_valid])
+        return _by_mask(df, by_user.rows[by_user.within < np.minimum(-_part(-n, valid_pct), n - 1)])
     return split
 
 
@@ -105,7 +99,9 @@ def user_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         codes, users = pd.factorize(df["user"])
         chosen = np.random.default_rng(seed).permutation(len(users))[:_part(len(users), valid_pct)]
-        return _by_mask(df, np.flatnonzero(np.isin(codes, chosen)))
+        held_out = np.zeros(len(users) + 1, dtype=bool)     # a missing user, -1, is not held out
+        held_out[chosen] = True
+        return _by_mask(df, held_out[codes])
     return split
 
 
@@ -196,6 +192,7 @@ def _warn_of_few(split: str, enough: np.ndarray, n: int) -> None:
 
 
 def _by_mask(df: pd.DataFrame, valid: Rows) -> tuple[Rows, Rows]:
+    """(the other rows, `valid`), ascending; `valid` holds positions, or is a mask."""
     mask = np.zeros(len(df), dtype=bool)
     mask[valid] = True
     return np.flatnonzero(~mask), np.flatnonzero(mask)
@@ -208,7 +205,7 @@ def _check_rows(rows: Rows, n: int) -> Rows:
         raise DataError(f"rows of a split must be one list of whole numbers, got {rows.dtype} of shape {rows.shape}")
     if rows.min() < 0 or rows.max() >= n:
         raise DataError(f"rows of a split must lie between 0 and {n - 1}, got {rows.min()} to {rows.max()}")
-    return rows.astype(np.int64)
+    return rows.astype(np.int64, copy=False)
 
 
 def _check_fraction(valid_pct: float) -> None:
@@ -234,11 +231,16 @@ def _times(df: pd.DataFrame) -> np.ndarray:
         raise DataError(f"column 'time': {n:,} of {len(df):,} times are missing; drop these rows")
     kind = id_kind(times, "column 'time'")
     if kind == "string":
-        return _parsed(times).to_numpy()
+        return _plain(_parsed(times))
     if kind not in ("number", "date", *DATETIMES):
         raise DataError(f"column 'time' must hold numbers or dates to be sorted by, but {times.iloc[0]!r} is of kind "
                         f"{kind}; convert it with pd.to_datetime(df[column]) or pd.to_numeric(df[column])")
-    return times.to_numpy()
+    return _plain(times)
+
+
+def _plain(times: pd.Series) -> np.ndarray:
+    """Times as an array, those with a zone as times of UTC, which numpy can sort."""
+    return (times.dt.tz_convert(None) if isinstance(times.dtype, pd.DatetimeTZDtype) else times).to_numpy()
 
 
 def _parsed(times: pd.Series) -> pd.Series:

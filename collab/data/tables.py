@@ -21,6 +21,7 @@ import pandas as pd
 
 from ..errors import DataError
 from .schema import NAMES, TIME_NAMES
+from .spelling import is_unusual, unusual_columns
 
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".data": "tsv", ".dat": "::", ".parquet": "parquet",
            ".pq": "parquet", ".inter": "recbole", ".user": "recbole", ".item": "recbole"}
@@ -32,8 +33,7 @@ ID_NAMES = {name for side in ("user", "item") for name in NAMES[side]} | {"isbn"
 NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 INTEGER = r"0|-?[1-9]\d{0,17}"  # as int64 prints it: converting loses nothing, such as a leading zero
 
-UNUSUAL = re.compile(rb"(?<![\d.])0\d"), re.compile(rb"[eE]\d"), re.compile(rb"[+]")     # 007, 12e5, +7
-CHUNK = 1 << 24
+HEAD = 1000             # values that tell text from numbers written as text, mostly
 DECIMAL = r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?"
 MISSING = ("NaN", "nan", "NA", "N/A", "null", "NULL", "None")
 WORDS = (*MISSING, "inf", "-inf", "Inf", "-Inf")
@@ -183,20 +183,31 @@ def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | Non
         options["names"] = [COLUMNS[i] if i < len(COLUMNS) else f"column_{i}" for i in range(len(fields))]
     options |= {"sep": sep, "header": 0 if header else None, "encoding": encoding, "keep_default_na": False,
                 "na_values": [""]}
-    unusual = False
-    for chunk in iter(lambda: b"".join(f.readlines(CHUNK)), b""):
-        if b"\0" in chunk:
-            raise DataError(f"{path} holds bytes of 0, as text does not: it is another kind of file, or written in "
-                            "UTF-16, which encoding='utf-16' (or 'utf-16-le') reads")
-        unusual = unusual or any(pattern.search(chunk) for pattern in UNUSUAL)
+    try:
+        unusual = is_unusual(f)
+    except ValueError:
+        raise DataError(f"{path} holds bytes of 0, as text does not: it is another kind of file, or written in "
+                        "UTF-16, which encoding='utf-16' (or 'utf-16-le') reads") from None
     f.seek(0)
-    table = _parse(f, path, **options, dtype="str" if unusual else None)
+    table = _parse(f, path, **options)
     holds_ids = [_is_id(table, place, ids) for place in range(len(table.columns))]
-    if not unusual and any(_lossy(column, is_id) for (_, column), is_id in zip(table.items(), holds_ids)):
-        f.seek(0)       # numbers may differ from what was written: read text, which is slower, and check each value
-        table = _parse(f, path, **options, dtype="str")
-    made = {k: _converted(column, is_id) for k, ((_, column), is_id) in enumerate(zip(table.items(), holds_ids))}
-    return pd.DataFrame(made, index=table.index).set_axis(table.columns, axis=1)
+    columns = [column for _, column in table.items()]
+    again = {place for place, column in enumerate(columns) if _lossy(column, holds_ids[place])}
+    numbers = {place for place, column in enumerate(columns) if not _is_text(column)}
+    if unusual and not numbers <= again:
+        f.seek(0)
+        again |= numbers & unusual_columns(f, sep, len(columns), header=header, quotes="quoting" not in options)
+    if unusual or again:
+        again |= {place for place in numbers if _prints_otherwise(columns[place])}
+    # Beside integers of 64 bits without a sign, pandas takes gaps for text.
+    again |= {place for place, column in enumerate(columns) if place not in numbers and (column == "").any()}
+    if again:           # these may differ from what was written: read text, which is slower, and check each value
+        f.seek(0)
+        text = _parse(f, path, **options, dtype="str", usecols=sorted(again))
+        for place, (_, column) in zip(sorted(again), text.items(), strict=True):
+            columns[place] = column
+    made = {place: _converted(column, is_id) for place, (column, is_id) in enumerate(zip(columns, holds_ids))}
+    return pd.DataFrame(made, index=table.index, copy=False).set_axis(table.columns, axis=1)
 
 
 def _is_id(table: pd.DataFrame, place: int, ids: Sequence[Hashable]) -> bool | None:
@@ -210,11 +221,22 @@ def _is_id(table: pd.DataFrame, place: int, ids: Sequence[Hashable]) -> bool | N
     return True if place == 0 else None
 
 
+def _is_text(column: pd.Series) -> bool:
+    return bool(len(column)) and pd.api.types.is_string_dtype(column)
+
+
 def _lossy(column: pd.Series, is_id: bool | None) -> bool:
     """Whether reading booleans or floats may have lost how they were written."""
-    if is_id is not False and column.dtype.kind == "f" and column.notna().any():
-        return True
-    return pd.api.types.is_bool_dtype(column) or (column.dtype.kind == "f" and bool(column.abs().max() > 2**53))
+    if column.dtype.kind == "f":
+        return bool(column.notna().any()) and (is_id is not False or bool(column.abs().max() > 2**53))
+    return pd.api.types.is_bool_dtype(column)
+
+
+def _prints_otherwise(column: pd.Series) -> bool:
+    """Whether it would have another type as text: integers with gaps, of 19 digits or more, and what is not there."""
+    if column.dtype.kind == "f":
+        return column.hasnans and bool((column.dropna() % 1 == 0).all())
+    return column.dtype == object or bool(column.max() >= 10**18 or column.min() <= -10**18)
 
 
 def _converted(column: pd.Series, is_id: bool | None = False) -> pd.Series:
@@ -224,6 +246,9 @@ def _converted(column: pd.Series, is_id: bool | None = False) -> pd.Series:
     known = column.dropna()
     if not pd.api.types.is_string_dtype(known):
         return column
+    begin = known.iloc[:HEAD]
+    if not (begin.str.fullmatch(DECIMAL) | begin.isin(WORDS)).all():
+        return column               # it stays text whatever the others are
     if len(known) and known.str.fullmatch(INTEGER).all():
         return column.astype("Int64" if column.hasnans else "int64")
     if is_id:

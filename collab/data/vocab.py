@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from .codes import distinct, each_once, in_order, is_coded
 from .frames import as_column, without_categories
 from .schema import DATETIMES, check_text, id_kind, show
 
 UNKNOWN = 0
+MANY = 10_000               # more ids than this are looked up one by one no longer
 MAX_COMPARED = 100_000      # ids to compare an unknown one with, to suggest near ones: a second at most
 
 SEVERAL = (list, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
@@ -49,13 +51,13 @@ class Vocab:
     _index: pd.Index
 
     def __init__(self, ids: Iterable[Hashable], name: str = "id"):
-        index = id_index(ids)
+        index = id_index(in_order(ids) if is_coded(ids) else ids)
         if not len(index):
             raise DataError(f"a vocab needs at least one {name} id, got none")
         kind = id_kind(index, f"the {name} ids")    # before `unique`, which would take True and 1 for one id
         index = index.unique()
         if kind == "string":
-            check_text(pd.Series(index, dtype=object), f"the {name} ids")
+            check_text(pd.Series(index), f"the {name} ids")
         with suppress(TypeError):   # ids of this kind have no order: keep that of their first occurrence
             index = index.sort_values()
         self._set(index, name)
@@ -133,6 +135,8 @@ class Vocab:
         """Rows of n ids, int64 (n,); unknown ids get row 0.
 
         Raises DataError for missing ids and ids of another kind than the vocab's, such as "5" for 5."""
+        if is_coded(ids):
+            return each_once(self.encode, ids)
         index = id_index(ids)
         if not len(index):
             return np.empty(0, dtype=np.int64)
@@ -141,6 +145,9 @@ class Vocab:
             raise DataError(f"{self.name} ids are of kind {self.kind} here (such as {self._example()!r}), but "
                             f"{index[:1].tolist()[0]!r} is of kind {kind}; convert it, since 5 and '5' are "
                             "different ids")
+        if len(index) > MANY:       # look each up once: text that comes again and again is hashed once
+            codes, each = distinct(index)
+            return (self._index.get_indexer(each).astype(np.int64) + 1)[codes]
         return self._index.get_indexer(index).astype(np.int64) + 1
 
     def decode(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -267,3 +267,34 @@ def test_numbers_of_a_csv_are_numbers_and_its_words_for_missing_are_missing(tmp_
     ratings = read_table(tmp_path / "r.csv")["rating"]
     assert ratings.dtype == "float64" and ratings.isna().tolist() == [False, False, True, True, False, False]
     assert ratings[[0, 1, 4, 5]].tolist() == [4.0, 4.5, 1e-05, float("inf")]
+
+
+@pytest.mark.parametrize("user, others", [("007", [3, 4.5, 19, "Alien"]), ("B00013", [3, 4.5, 19, "2001: A+"]),
+                                          ("12e5", [3, 4.5, 19, "x"]), ("9.50", [3, 4.5, 19, "x"])])
+def test_a_column_of_unusual_numbers_makes_no_text_of_the_others(write, user, others):
+    line = ",".join(map(str, others))
+    table = read_table(write("r.csv", f"user,item,rating,year,title\n{user},{line}\n1,{line}\n"))
+    assert table["user"].tolist() == [user, "1"] and table.iloc[:, 1:].values.tolist() == [others, others]
+    assert [column.dtype.kind for _, column in table.iloc[:, 1:4].items()] == ["i", "f", "i"]
+
+
+def test_the_numbers_of_a_file_with_quotation_marks_are_told_by_their_text(write):
+    table = read_table(write("r.csv", 'user,item,rating\n"a,b",007,4.50\n"c",7,3\n'))
+    assert table.values.tolist() == [["a,b", "007", 4.5], ["c", "7", 3.0]]
+
+
+@pytest.mark.parametrize("id", [2**53 + 1, -2**53 - 1, 10**17 + 1, -10**17 - 1, 2**63 - 1, -2**63])
+def test_large_ids_are_exact(write, id):
+    table = read_table(write("r.csv", f"user,item,rating\n{id},{id},1\n{id + 1 if id < 0 else id - 1},2,5\n"))
+    assert table["user"].tolist() == [id, id + 1 if id < 0 else id - 1] and table["item"].tolist() == [id, 2]
+    data = CollabDataBunch.from_df(table, valid_pct=0, seed=0, device="cpu")
+    assert data.users.decode(data.train.tensors[0]).tolist() == table["user"].tolist()
+    gaps = read_table(write("g.csv", f"user,item,rating\n{id},a,1\n,b,5\n"))
+    assert str(gaps["user"][0]) == str(id) and gaps["user"].isna().tolist() == [False, True]
+
+
+def test_gaps_beside_integers_of_64_bits_without_a_sign_are_missing(write):
+    table = read_table(write("r.csv", f"user,item,rating\n{2**64 - 1},1,2\n,2,5\n7,3,4\n"))
+    assert table["user"].isna().tolist() == [False, True, False] and str(table["user"][0]) == str(2**64 - 1)
+    with pytest.raises(DataError, match="1 of 3 ids are missing"):
+        CollabDataBunch.from_df(table, seed=0)

@@ -46,6 +46,20 @@ def test_usual_ratings_are_not_warned_of(values):
     assert not said(values)
 
 
+@pytest.mark.parametrize("n, few", [(100, 1), (399, 3), (400, 4), (2000, 20)])
+@pytest.mark.parametrize("sides", [[1], [-1], [1, -1]], ids=["above", "below", "both"])
+def test_up_to_one_in_a_hundred_is_far_from_three_widths_on(n, few, sides):
+    rng = np.random.default_rng(n)
+    for width in (1, 4, 10):
+        for count in {1, few}:
+            others = [0.0, width, *rng.integers(0, width + 1, n - 2 - count)]
+            ends = [sides[k % len(sides)] for k in range(count)]
+            near, far = ([width + at if end > 0 else -at for end in ends] for at in (3 * width, 3 * width + 0.1))
+            assert not said([*others, *near])
+            message, = said([*others, *far])
+            assert f"{count:,} of {n:,} ratings" in message
+
+
 def test_the_warning_is_of_all_ratings_and_not_of_strengths():
     df = pd.DataFrame({"u": np.arange(600) % 20, "i": np.arange(600) // 20, "r": [1000, *FIVE[1:]]})
     with pytest.warns(CollabWarning, match="column 'r': 1 of 600 ratings, such as 1000, is far"):

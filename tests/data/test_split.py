@@ -230,6 +230,30 @@ def test_per_user_split_takes_each_rating_of_a_user_equally_often():
     assert np.abs(taken - 200).max() < 5 * np.sqrt(800 * 0.25 * 0.75)      # five standard deviations
 
 
+NAMED = {"numbers": lambda user: user, "text": lambda user: f"u{user:02}", "large": lambda user: 2**60 + user * 10**12,
+         "negative": lambda user: -user, "object": lambda user: (user, "x"), "category": lambda user: f"u{user:02}"}
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("index", [[3] * 400, [f"r{k % 7}" for k in range(400)], range(400, 0, -1)],
+                         ids=["equal", "text", "descending"])
+def test_splits_count_rows_whatever_the_ids_and_the_index_are(name, index):
+    df = ratings(400)
+    other = df.assign(user=[NAMED[name](user) for user in df["user"]]).set_axis(index, axis=0)
+    other = other.astype({"user": "category"}) if name == "category" else other
+    for how in EVERY.values():
+        assert lists(how(seed=3)(other)) == lists(how(seed=3)(df))
+
+
+def test_per_user_split_takes_the_first_rows_of_a_permutation():
+    df = ratings(200)
+    held, users = [], df["user"].tolist()
+    for user in set(users):
+        own = [row for row in np.random.default_rng(5).permutation(200).tolist() if users[row] == user]
+        held += own[:math.ceil(len(own) * 0.25)]
+    assert lists(per_user_split(0.25, seed=5)(df))[1] == sorted(held)
+
+
 # Rows and folds ---------------------------------------------------------------------------------------------------
 
 def test_rows_split_takes_positions_or_a_mask():
