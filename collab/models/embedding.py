@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.interactions import Interactions
+from ..moved import keeps_old_names
 from ..numerics import products
 from .base import NO_USERS, SIDES, CollabModel, Group, Side, named_tables
 from .dot_form import DotForm
@@ -110,3 +111,6 @@ def with_user_rows(model: CollabModel, n_users: int, kept: Tensor, fresh: Tensor
     if "n_users" in made.config:
         made.config["n_users"] = n_users
     return made
+
+
+keeps_old_names(__name__)
