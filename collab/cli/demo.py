@@ -20,7 +20,7 @@ STAR_WARS, SOMEONE = 50, 196
 
 def tour(out: Path, bs: int = 64, *, epochs: int = 5, seed: int = 0) -> bool:
     """Print the tour and write loss.png, schedule.png and model.safetensors into `out`; False if interrupted."""
-    from matplotlib.figure import Figure    # takes half a second
+    from matplotlib.figure import Figure  # takes half a second
     ml = movielens("100k")
     data = CollabDataBunch.from_df(ml.ratings, split="u1", items=ml.items, users=ml.users, bs=bs, seed=seed)
     print(f"{ml}\n{data}\n\nTraining on the rows of u1.base:\n")
