@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .moved import keeps_old_names
 from .numerics import entries_at, rows_at
 
 
@@ -167,3 +168,6 @@ def _alike(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         common = common if common.is_floating_point else torch.get_default_dtype()
         return pred.to(common), target.to(common)
     return pred, target
+
+
+keeps_old_names(__name__)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import collab
 from collab import ALS, L2, CollabDataBunch, DotForm, SolvedModel, average_learners, collab_learner, synthetic
 from collab.learner.objectives import Objective
-from collab.renamed import MODULES, MOVED
+from collab.moved import MODULES, MOVED
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""The command line: collab train | evaluate | recommend | similar | explain | report | demo."""
+"""The command line: collab train | evaluate | recommend | similar | explain | report | demo.
+
+Commands import what they need when they run (see `Command`), so that help and errors in options come at once."""
 
 from __future__ import annotations
 
@@ -6,54 +8,20 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
-from .. import __version__, interrupt
-from ..data.databunch import CollabDataBunch
-from ..data.features import telling
-from ..data.new_user import rated_file
-from ..data.split import random_split
-from ..data.vocab import Ids
+from .. import __version__
 from ..errors import DataError, warn
-from ..interpret import CollabInterpretation
-from ..interpret.labels import whom
-from ..learner.collab_learner import CollabLearner
-from ..learner.factory import collab_learner, load_learner
-from . import demo as demo_module
-from .command import Command, as_options
-from .inputs import (
-    WITHOUT_CHANCE,
-    WITHOUT_FRACTION,
-    fingerprint,
-    given,
-    held_out,
-    is_set,
-    named,
-    read_all,
-    reading_of,
-    seen,
-    split_of,
-)
-from .model_options import (
-    BS_HELP,
-    DEFAULT,
-    EPOCHS_HELP,
-    FACTORS_HELP,
-    MODEL_HELP,
-    USERS_HELP,
-    bs_of,
-    check_model,
-    epochs_of,
-    is_solved,
-    needs_metadata,
-    uses,
-)
-from .output import Output, print_report, print_table
+from .command import Command, Output, as_options
+from .model_help import BS_HELP, EPOCHS_HELP, FACTORS_HELP, MODEL_HELP, USERS_HELP
+
+if TYPE_CHECKING:
+    from ..data.vocab import Ids
+    from ..learner.collab_learner import CollabLearner
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Recommendations from a table of ratings.\n\n"
@@ -99,7 +67,7 @@ Threshold = Annotated[float | None, typer.Option(help="Implicit, and only rows r
                                                       "stars, 0.5 for yes and no.")]
 Count = Annotated[int, typer.Option("-n", min=1, help="How many.")]
 As = Annotated[Output | None, typer.Option("--as", help="How to print: table (the default), csv or json.")]
-OUT = Path("model.safetensors")
+DEFAULT, OUT = "dot_bias", Path("model.safetensors")
 
 
 def _version(asked: bool) -> None:
@@ -124,11 +92,20 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
           threshold: Threshold = None) -> None:
     """Train on ratings, write one model file, and report the error beside two baselines; for a model that ranks, how
     well it does beside the most popular items."""
+    import pandas as pd
+
+    from ..data.databunch import CollabDataBunch
+    from ..data.features import telling
+    from ..data.split import random_split
+    from ..learner.factory import collab_learner
+    from .inputs import fingerprint, given, is_set, read_all, reading_of, split_of
+    from .model_options import bs_of, check_model, check_used, epochs_of, is_solved, needs_metadata, uses
+    from .output import print_report
     _check_writable(out)
     check_model(model)
     implicit = implicit or threshold is not None
-    _check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, lr=lr, wd=wd,
-                                              seed=seed, users=users, duplicates=duplicates))
+    check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, lr=lr, wd=wd,
+                                             seed=seed, users=users, duplicates=duplicates))
     if title_col is not None and items is None and not is_set(data):
         raise DataError("--title-col names a column of the file that --items gives, and there is none")
     valid_pct, seed = 0.2 if valid_pct is None else valid_pct, seed or 0
@@ -186,6 +163,8 @@ def evaluate(model: ModelFile = OUT,
              sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None) -> None:
     """Report the error of a model on held-out ratings, beside two baselines; for a model that ranks, or with --k or
     --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
+    from .inputs import held_out, reading_of, seen
+    from .output import print_report
     learn = _load(model)
     part = held_out(learn, model, data=data, split=split,
                     **reading_of(sep=sep, format=format, header=header, encoding=encoding))
@@ -210,6 +189,9 @@ def recommend(model: ModelFile = OUT,
               as_: As = None, sep: Sep = None, format: Format = None, header: Header = None,
               encoding: Encoding = None) -> None:
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody."""
+    from ..data.new_user import rated_file
+    from .inputs import named, reading_of
+    from .output import print_table
     reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
     exclude = None if include_seen else "known"
     if bool(user) + everybody + (ratings is not None) != 1:
@@ -259,6 +241,7 @@ def similar(words: Annotated[list[str], typer.Argument(metavar="[MODEL] ITEM", s
             min_ratings: Annotated[int, typer.Option(min=0, help="Leave out items with fewer training ratings.")] = 5,
             as_: As = None) -> None:
     """List the items nearest to one."""
+    from .output import print_table
     model, item = _model_and_item(words)
     learn = _load(model)
     id = _item(learn, item)
@@ -273,6 +256,7 @@ def explain(user: Annotated[str, typer.Option(help="The user's id.")],
             item: Annotated[str, typer.Option(help="An item's id, title, or part of its title.")],
             model: ModelFile = OUT) -> None:
     """Split the score of an item for a user into its parts, and list the nearest items that the user rated."""
+    from ..interpret import CollabInterpretation
     learn = _load(model)
     print(CollabInterpretation(learn).explain(learn.data.users.parse(user), _item(learn, item)))
 
@@ -287,6 +271,8 @@ def report(model: ModelFile = OUT,
                                                          "training, split again.")] = None,
            sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
+    from ..interpret import CollabInterpretation
+    from .inputs import held_out, reading_of
     _check_writable(out)
     learn = _load(model)
     part, reading = None, reading_of(sep=sep, format=format, header=header, encoding=encoding)
@@ -304,14 +290,14 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
          epochs: Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")] = 5,
          seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0) -> None:
     """Take the whole tour on MovieLens-100K."""
-    _check_writable(out / "model.safetensors")
-    if not demo_module.tour(out, bs, epochs=epochs, seed=seed):
+    from .demo import tour
+    _check_writable(out / OUT)
+    if not tour(out, bs, epochs=epochs, seed=seed):
         raise typer.Exit(130)
 
 
 def main() -> None:
     """Run the program: an error in the input becomes one line on standard error, and exit code 2."""
-    interrupt.loaded()
     with warnings.catch_warnings():
         warnings.showwarning = lambda text, *_, **__: print(f"Warning: {as_options(str(text))}", file=sys.stderr)
         try:
@@ -319,24 +305,6 @@ def main() -> None:
         except (DataError, OSError, ValueError, ImportError) as error:
             print(f"Error: {as_options(str(error))}", file=sys.stderr)
             raise SystemExit(2) from None
-
-
-def _check_used(model: str, split: str, implicit: bool, options: Mapping[str, object]) -> None:
-    """Raise DataError for options that would change nothing."""
-    at_once = [name for name in ("factors", "epochs") if (name, options.get(name)) != ("epochs", 1)]
-    idle = {f"--model {model} is solved, not trained step by step, and": ("lr", "wd", "bs") if is_solved(model) else (),
-            f"--model {model} is solved at once, without factors, and":
-                [name for name in at_once if not uses(model, name)],
-            f"--split {split} decides by itself what is held out, and":
-                ("valid_pct",) if split in WITHOUT_FRACTION else (),
-            f"--model {model} knows users by their ids and what they rated, and":
-                () if uses(model, "users") else ("users",),
-            f"--model {model} with --split {split} leaves nothing to chance, and":
-                () if uses(model, "seed") or split not in WITHOUT_CHANCE else ("seed",),
-            "implicit data are added up where a pair comes again, and": ("duplicates",) if implicit else ()}
-    for why, names in idle.items():
-        if said := [name for name in names if name in options]:
-            raise DataError(f"{why} takes no {named(said)}")
 
 
 def _model_and_item(words: list[str]) -> tuple[Path, str]:
@@ -352,6 +320,7 @@ def _model_and_item(words: list[str]) -> tuple[Path, str]:
 
 
 def _load(model: Path) -> CollabLearner:
+    from ..learner.factory import load_learner
     if not model.exists():
         raise DataError(f"there is no model file {model}; make one with: collab train DATA --out {model}")
     return load_learner(model)
@@ -359,6 +328,7 @@ def _load(model: Path) -> CollabLearner:
 
 def _item(learn: CollabLearner, text: str) -> Hashable:
     """The item with this id, title, or part of a title; where several match, print which one is taken."""
+    from ..interpret.labels import whom
     found = learn.data.find_items(text)
     if len(found) > 1:
         print(f"Warning: {whom(learn.data, text, found)}", file=sys.stderr)

@@ -1,11 +1,16 @@
-"""What all commands share: an option given twice is refused, and messages name options, not arguments."""
+"""What all commands share: an option given twice is refused, the library loads when a command runs, and messages name
+options, not arguments."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperCommand, TyperOption
+
+from .. import interrupt
 
 if TYPE_CHECKING:
     from typer._click import Context  # the class that TyperCommand's own signatures name
@@ -15,6 +20,14 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "header=False": "--no-header", "header=True": "--header", "encoding=": "--encoding ",
            "min_ratings=": "--min-ratings ", "duplicates=": "--duplicates ", "threshold=": "--threshold ",
            "valid_pct=": "--valid-pct ", "implicit=True": "--implicit"}
+
+
+class Output(StrEnum):
+    """How a table is printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
 
 
 class Command(TyperCommand):
@@ -27,6 +40,13 @@ class Command(TyperCommand):
                     option.multiple or option.is_eager):
                 ctx.fail(f"{option.opts[0]} is given {n} times; it takes one value")
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Context) -> Any:
+        """Load the library, which takes more than a second, and run the command. From then on Ctrl-C is raised, so that
+        running work can clean up."""
+        import_module("collab.public")
+        interrupt.loaded()
+        return super().invoke(ctx)
 
 
 def as_options(message: str) -> str:

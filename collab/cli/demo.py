@@ -8,8 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from ..data.databunch import CollabDataBunch
 from ..datasets.movielens import movielens
 from ..interpret import CollabInterpretation
@@ -21,6 +19,7 @@ STAR_WARS, SOMEONE = 50, 196
 
 def tour(out: Path, bs: int = 64, *, epochs: int = 5, seed: int = 0) -> bool:
     """Print the tour and write loss.png, schedule.png and model.safetensors into `out`; False if interrupted."""
+    from matplotlib.figure import Figure  # takes half a second
     ml = movielens("100k")
     data = CollabDataBunch.from_df(ml.ratings, split="u1", items=ml.items, users=ml.users, bs=bs, seed=seed)
     print(f"{ml}\n{data}\n\nTraining on the rows of u1.base:\n")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from ..errors import DataError
 from ..learner.recipes import RECIPES
-
-DEFAULT = "dot_bias"
+from .inputs import WITHOUT_CHANCE, WITHOUT_FRACTION, named
 
 
 def check_model(name: str) -> None:
@@ -51,31 +50,19 @@ def needs_metadata(name: str) -> bool:
     return RECIPES[name].needs_features
 
 
-# Help texts -------------------------------------------------------------------------------------------------------
-
-def _without(option: str) -> str:
-    """The models that do not use an option: "als, ease"."""
-    return ", ".join(name for name in RECIPES if not uses(name, option))
-
-
-def _defaults(of: Callable[[str], int], option: str) -> str:
-    """The default of most models, and the models with another one: "5 (svdpp, hybrid: 10; bpr: 15)"."""
-    values = {name: of(name) for name in RECIPES if uses(name, option)}
-    usual = max(values.values(), key=[*values.values()].count)
-    names = {value: ", ".join(name for name in values if values[name] == value) for value in sorted({*values.values()})}
-    others = "; ".join(f"{names[value]}: {value:,}" for value in names if value != usual)
-    return f"{usual:,} ({others})" if others else f"{usual:,}"
-
-
-def _kinds(ranks: bool) -> str:
-    return "; ".join(f"{name}, {recipe.about}" for name, recipe in RECIPES.items() if recipe.ranks == ranks)
-
-
-MODEL_HELP = f"For ratings: {_kinds(False)}. For ranking: {_kinds(True)}."
-FACTORS_HELP = f"Factors per user and item; by default 50. Not for {_without('factors')}."
-EPOCHS_HELP = (f"Passes over the training ratings, or sweeps of als; by default {_defaults(epochs_of, 'epochs')}. "
-               f"{_without('epochs')} are solved at once.")
-BS_HELP = (f"Ratings per batch; larger is faster. By default {_defaults(bs_of, 'bs')}. Not for "
-           f"{_without('bs')}.")
-USERS_HELP = ("A file with a user id in each row and what is known about the user; for "
-              f"{' and '.join(name for name in RECIPES if uses(name, 'users'))}.")
+def check_used(model: str, split: str, implicit: bool, options: Mapping[str, object]) -> None:
+    """Raise DataError for options that would change nothing."""
+    at_once = [name for name in ("factors", "epochs") if (name, options.get(name)) != ("epochs", 1)]
+    idle = {f"--model {model} is solved, not trained step by step, and": ("lr", "wd", "bs") if is_solved(model) else (),
+            f"--model {model} is solved at once, without factors, and":
+                [name for name in at_once if not uses(model, name)],
+            f"--split {split} decides by itself what is held out, and":
+                ("valid_pct",) if split in WITHOUT_FRACTION else (),
+            f"--model {model} knows users by their ids and what they rated, and":
+                () if uses(model, "users") else ("users",),
+            f"--model {model} with --split {split} leaves nothing to chance, and":
+                () if uses(model, "seed") or split not in WITHOUT_CHANCE else ("seed",),
+            "implicit data are added up where a pair comes again, and": ("duplicates",) if implicit else ()}
+    for why, names in idle.items():
+        if said := [name for name in names if name in options]:
+            raise DataError(f"{why} takes no {named(said)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 
 import pandas as pd
 
@@ -12,16 +11,9 @@ from ..evaluate import evaluation
 from ..evaluate.accuracy import errors_and_remark
 from ..evaluate.held_out import NobodyToRank
 from ..learner.collab_learner import CollabLearner
+from .command import Output
 
 UNLIMITED = 1 << 20     # characters a line, where no terminal has to fit it
-
-
-class Output(StrEnum):
-    """How a table is printed."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
 
 
 def print_table(frame: pd.DataFrame, how: Output | None = None, *, decimals: int = 3,

@@ -19,6 +19,7 @@ from ..data.schema import check_ratings, show
 from ..errors import DataError
 from ..models.base import NO_USERS, Unsupported
 from ..models.dot_form import DotForm
+from ..moved import keeps_old_names
 from ..retrieval.fold_in_ranking import choose_ranked_ridge, solve_ranked
 from ..retrieval.fold_in_ratings import Ridge, choose_ridge, solve
 from .objectives import Objective
@@ -147,3 +148,6 @@ def add_ratings(self: CollabLearner, ratings: pd.DataFrame, duplicates: str = "k
     learn.recorder.load_state_dict(self.recorder.state_dict())
     learn.model.eval()      # so that threads sharing it need not switch it
     return learn
+
+
+keeps_old_names(__name__)

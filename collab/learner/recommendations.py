@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from ..data.vocab import UNKNOWN, Ids, Vocab, labels
 from ..errors import warn
 from ..models.base import Scorer, Side
 from ..ragged import Ragged
-from ..retrieval.topk import check_k, cross_scores, top_k
+from ..retrieval.topk import check_k, top_k
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 def rows_of(learn: CollabLearner, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
     """The rows of one id or several: unknown ones are row 0, or raise UnknownId with `unknown` "error" or where the
     model has no average."""
-    model = learn.collab_model
-    has_average = model.unknown_row or any(learn.looking(model.id_tables).values())     # in turn: it may call the model
+    def has_average() -> bool:
+        model = learn.collab_model
+        return model.unknown_row or any(learn.looking(model.id_tables).values())    # in turn: it may call the model
     rows = average_rows(names_of(learn, vocab), labels(ids), unknown, has_average)
     return torch.from_numpy(rows).to(learn.device)
 
@@ -45,27 +45,34 @@ def names_of(learn: CollabLearner, vocab: Vocab) -> Vocab | Catalogue:
 
 
 def pool_of(learn: CollabLearner, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
-            unknown: str = "average") -> Tensor:
-    """The rows of the items to choose from, ascending."""
-    items = learn.data.catalogue
-    pool = np.arange(1, learn.data.n_items) if among is None else np.unique(items.known(among, "in among=", unknown))
-    return torch.from_numpy(np.setdiff1d(pool, [UNKNOWN, *([] if without is None else items.excluded(without))]))
+            unknown: str = "average") -> Tensor | range:
+    """The rows of the items to choose from, ascending; a range where these are all."""
+    items, n = learn.data.catalogue, learn.data.n_items
+    if among is None and without is None:
+        return range(1, n)
+    kept = torch.full((n,), among is None)
+    if among is not None:
+        kept[torch.from_numpy(items.known(among, "in among=", unknown))] = True
+    if without is not None:
+        kept[torch.from_numpy(items.excluded(without))] = False
+    kept[UNKNOWN] = False
+    return kept.nonzero()[:, 0]
 
 
-def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, pool: Tensor, *, n: int,
+def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, pool: Tensor | range, *, n: int,
               seen: Ragged | None = None, seen_by: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """`top_k` of the pool; fewer than `n` columns where the pool is smaller."""
     check_k(n)
     n = min(n, max(len(pool), 1))
-    return learn.looking(lambda: top_k(scores(), rows, pool.to(learn.device), n, seen, seen_by))
+    return learn.looking(lambda: top_k(scores(), rows, pool, n, seen, seen_by))
 
 
-def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor, *, n: int, exclude: str | None,
+def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: int, exclude: str | None,
                 ids: Iterable[Hashable], column: bool = True) -> pd.DataFrame:
     """A table of the best of the pool for each user row; with their `ids` as a `column` in front."""
     known = exclude == "known"
     seen = learn.data.known if known else learn.data.histories if exclude == "train" else None
-    found, scores = best_rows(learn, lambda: cross_scores(learn.model), rows, pool, n=n, seen=seen,
+    found, scores = best_rows(learn, learn.collab_model.scorer, rows, pool, n=n, seen=seen,
                               seen_by=learn.data.aside.users.encode(ids) if known else None)
     table = ranked(learn, learn.data.items, found, learn.clip(scores.ravel()).view_as(scores))
     if column:
@@ -88,10 +95,15 @@ def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings:
 
 def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor) -> pd.DataFrame:
     """The result of `top_k` as a table: rank, id, title (of items, where known), score."""
-    here = found >= 0
-    rank = torch.arange(1, found.shape[1] + 1).expand_as(found)[here].numpy()
-    table = pd.DataFrame({"rank": rank, vocab.name: vocab.decode(found[here].numpy())})
-    return (titled(learn, table) if vocab is learn.data.items else table).assign(score=scores[here].numpy())
+    user, place = (found.numpy() >= 0).nonzero()
+    rows = found.numpy()[user, place]
+    best = scores.numpy()[user, place]
+    titles = learn.data.catalogue.titles if vocab is learn.data.items else None
+    columns = {"rank": place + 1, vocab.name: vocab.decode(rows)}
+    if titles is None:
+        return pd.DataFrame({**columns, "score": best}, copy=False)
+    return Table({**columns, "title": [titles[row - 1] for row in rows.tolist()], "score": best},
+                 copy=False)
 
 
 def titled(learn: CollabLearner, table: pd.DataFrame) -> pd.DataFrame:

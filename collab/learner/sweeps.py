@@ -11,6 +11,7 @@ from ..models.solved import SolvedModel
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
 from ..train.lr_find import RangeTest
+from ..train.optim import Plain
 from ..train.schedule import ParamScheduler
 
 NO_RATES = ("is solved, not trained step by step: it has no lr and no wd to set, to schedule or to freeze, and its "
@@ -76,7 +77,7 @@ class Sweeps(Callback):
         self.prepared = None
 
 
-class Solved(torch.optim.Optimizer):
+class Solved(Plain):
     """Holds the parameters where an optimizer is expected; it is never asked for a step."""
 
     @classmethod

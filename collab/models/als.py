@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ..data.interactions import Interactions
 from ..errors import warn
 from ..numerics import products
-from .base import SIDES, CollabModel, Side, named_tables
+from .base import SIDES, CollabModel, Scorer, Side, named_tables
 from .blocks import Blocks
 from .dot_form import DotForm
-from .embedding import with_user_rows
+from .embedding import table_scorer, with_user_rows
 from .layers import embedding, rows_of
 from .least_squares import Histories, LeastSquares
 from .row_by_row import RowByRow
@@ -167,6 +167,9 @@ class ALS(SolvedModel):
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
         return named_tables(self, "weight") if self.implicit else named_tables(self, "weight", "bias")
+
+    def scorer(self) -> Scorer:
+        return table_scorer(self)
 
     def dot_form(self) -> DotForm:
         users, items = (self.factors(side).detach() for side in SIDES)

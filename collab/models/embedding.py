@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ..compiled import DotTables
 from ..data.interactions import Interactions
+from ..moved import keeps_old_names
 from ..numerics import products
-from .base import NO_USERS, SIDES, CollabModel, Group, Side, named_tables
-from .dot_form import DotForm
+from .base import NO_USERS, SIDES, CollabModel, Group, Scorer, Side, named_tables
+from .dot_form import DotForm, TableScorer
 from .layers import Range, dots, embedding, inverse_sigmoid_range, rows_of, sigmoid_range
 
 
@@ -38,6 +39,9 @@ class EmbeddingDot(CollabModel):
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return products(self.u_weight(users), rows_of(self.i_weight, items))
+
+    def scorer(self) -> Scorer:
+        return table_scorer(self)
 
     def dot_form(self) -> DotForm:
         return DotForm(self.factors("user").detach(), self.factors("item").detach())
@@ -87,6 +91,9 @@ class EmbeddingDotBias(CollabModel):
         dot += self.mu
         return sigmoid_range(dot, self.y_range)
 
+    def scorer(self) -> Scorer:
+        return table_scorer(self)
+
     def dot_form(self) -> DotForm:
         users, items, u_bias, i_bias = (own(side).detach() for own in (self.factors, self.biases) for side in SIDES)
         return DotForm(users, items, u_bias, i_bias, self.mu.item(), self.y_range)
@@ -104,6 +111,12 @@ def are_plain(model: nn.Module) -> bool:
     """Whether all parts of the model are embeddings that look rows up and do nothing else."""
     return all(type(part) is nn.Embedding and part.max_norm is None and part.padding_idx is None
                and not part.scale_grad_by_freq and not part.sparse for part in model.children())
+
+
+def table_scorer(model: CollabModel) -> Scorer:
+    """The scorer of a model that is its `dot_form`, or a `cross` that was set on this very model."""
+    form = None if "cross" in vars(model) else model.dot_form()
+    return model.cross if form is None else TableScorer(form)
 
 
 def with_user_rows(model: CollabModel, n_users: int, kept: Tensor, fresh: Tensor, solved: Tensor) -> CollabModel:
@@ -124,3 +137,6 @@ def with_user_rows(model: CollabModel, n_users: int, kept: Tensor, fresh: Tensor
     if "n_users" in made.config:
         made.config["n_users"] = n_users
     return made
+
+
+keeps_old_names(__name__)

@@ -67,7 +67,7 @@ class RowByRow:
         starts = self.arrays[0]
         cost = starts + row_in_ratings * np.arange(len(starts))
         pieces = cost[-1] * per_rating / PIECE
-        threads = min(torch.get_num_threads(), 1 + int(64 * pieces))        # none for less than a third of a millisecond
+        threads = min(torch.get_num_threads(), 1 + int(64 * pieces))     # none for less than a third of a millisecond
         n = max(1 if threads == 1 else 4 * threads, int(pieces))
         inner = np.searchsorted(cost, np.linspace(0, cost[-1], n + 1)[1:-1]).tolist()
         spans = pairwise([0, *inner, len(self.counts)])

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..models.blocks import make_blocks
 from ..models.dot_form import DotForm
+from ..moved import keeps_old_names
 from ..ragged import Ragged
 
 STEPS, HALVINGS = 50, 40
@@ -194,3 +195,6 @@ def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, p
                     best, least = next, found
         factor = factor ** 0.5 if best == before else factor
     return best
+
+
+keeps_old_names(__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from inspect import unwrap
 from numbers import Real
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -18,7 +19,25 @@ Hyper = float | slice | Sequence[float] | Mapping[str, float]
 Group = dict[str, Any]      # a parameter group as torch has it, and what this module adds to it (OURS)
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW)       # their fused pass is as exact, and twice as fast on a CPU too
-adamw: OptFunc = partial(torch.optim.AdamW, betas=(0.9, 0.99), fused=True)
+
+
+class Plain(torch.optim.Optimizer):
+    """An optimizer without the wrappers that torch puts around these methods for `torch.compile`: the first call of one
+    imports `torch._dynamo`, which takes longer than five epochs of MovieLens-100K."""
+
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
+    state_dict = unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = unwrap(torch.optim.Optimizer.load_state_dict)
+    zero_grad = unwrap(torch.optim.Optimizer.zero_grad)
+
+
+class AdamW(Plain, torch.optim.AdamW):
+    """torch's AdamW, likewise."""
+
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
+
+
+adamw: OptFunc = partial(AdamW, betas=(0.9, 0.99), fused=True)
 """Adam with decoupled weight decay (Loshchilov and Hutter 2019), one fused pass over all parameters."""
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import collab as package
 from collab import load_learner, movielens, time_split
-from collab.cli import model_options
+from collab.cli import model_help, model_options
 from collab.learner.recipes import RECIPES
 
 TRAIN = ["train", "{dir}/ratings.csv", "--out", "{out}"]
@@ -80,6 +80,35 @@ def test_a_model_that_there_is_not_is_refused_with_the_nearest_name(collab, tmp_
     code, out, err = collab("train", str(tmp_path / "r.csv"), "--model", "nets")
     assert code == 2 and not out
     assert f"--model nets is not one of {', '.join(RECIPES)}; did you mean net?" in " ".join(err.split())
+
+
+def without(option):
+    """The models that do not use an option: "als, ease"."""
+    return ", ".join(name for name in RECIPES if not model_options.uses(name, option))
+
+
+def defaults(of, option):
+    """The default of most models, and the models with another one: "5 (svdpp, hybrid: 10; bpr: 15)"."""
+    values = {name: of(name) for name in RECIPES if model_options.uses(name, option)}
+    usual = max(values.values(), key=[*values.values()].count)
+    others = [f"{', '.join(name for name in values if values[name] == value)}: {value:,}"
+              for value in sorted({*values.values()} - {usual})]
+    return f"{usual:,} ({'; '.join(others)})"
+
+
+def test_what_help_says_of_models_is_what_their_recipes_say():
+    rates, ranks = ("; ".join(f"{name}, {recipe.about}" for name, recipe in RECIPES.items() if recipe.ranks == ranks)
+                    for ranks in (False, True))
+    epochs, bs = defaults(model_options.epochs_of, "epochs"), defaults(model_options.bs_of, "bs")
+    readers = " and ".join(name for name in RECIPES if model_options.uses(name, "users"))
+    should_be = {
+        "MODEL_HELP": f"For ratings: {rates}. For ranking: {ranks}.",
+        "FACTORS_HELP": f"Factors per user and item; by default 50. Not for {without('factors')}.",
+        "EPOCHS_HELP": f"Passes over the training ratings, or sweeps of als; by default {epochs}. {without('epochs')} "
+                       "are solved at once.",
+        "BS_HELP": f"Ratings per batch; larger is faster. By default {bs}. Not for {without('bs')}.",
+        "USERS_HELP": f"A file with a user id in each row and what is known about the user; for {readers}."}
+    assert {name: getattr(model_help, name) for name in should_be} == should_be
 
 
 def test_every_recipe_is_in_the_help(collab):
@@ -288,7 +317,7 @@ def test_the_version_is_that_of_the_package(collab):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there Ctrl-C is no signal")
-@pytest.mark.parametrize("words", [["{dir}/collab"], ["-m", "collab"]])
+@pytest.mark.parametrize("words", [["{dir}/collab", "recommend"], ["-m", "collab", "train", "ml-100k"]])
 def test_ctrl_c_while_torch_loads_ends_the_program_without_a_traceback(tmp_path, words):
     (tmp_path / "torch.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
     (tmp_path / "collab").write_text("from collab.cli import main\nmain()\n")

@@ -1,7 +1,6 @@
 """What the command line prints: tables as text in a pipe and on a terminal, as CSV and as JSON."""
 
 import re
-import subprocess
 import sys
 
 import pandas as pd
@@ -63,9 +62,3 @@ def test_csv_json_and_nothing(capsys):
     assert capsys.readouterr().out == PLAIN + "  (no such item)\n" + "".join(
         f"{text}\n" for text in (FRAME.to_csv(index=False).rstrip(), "rank,title,n,score",
                                  FRAME.to_json(orient="records"), "[]"))
-
-
-def test_what_only_some_commands_need_is_not_loaded_before_them():
-    code = ("import sys, collab.cli.app; "
-            "print(*sorted({'pooch', 'requests', 'platformdirs', 'rich.table', 'rich.console'} & {*sys.modules}))")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

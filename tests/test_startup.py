@@ -1,0 +1,84 @@
+"""What is imported when: each test asks a fresh process, or more than one, what it has loaded."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import collab
+
+HEAVY = {"torch", "numpy", "pandas", "narwhals", "matplotlib", "numba", "rich", "fastprogress", "pooch", "requests",
+         "safetensors"}
+LATER = {"matplotlib", "numba", "sklearn", "altair", "polars", "IPython", "rich", "typer", "fastprogress", "pooch",
+         "requests", "platformdirs", "usearch", "torch._dynamo", "sympy"}
+
+
+def loaded(code: str) -> set[str]:
+    """The modules that a fresh process has loaded once it has run `code`."""
+    script = f"import json, sys\n{code}\nprint(json.dumps([*sys.modules]), file=sys.stderr)"
+    return {*json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                                       check=True).stderr.splitlines()[-1])}
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "recommend", "similar", "explain", "report", "demo"])
+def test_help_and_the_version_come_without_the_library(command):
+    words = [[command, "--help"]] if command else [["--help"], ["--version"], []]
+    code = (f"import collab.cli\nfor words in {words}:\n    sys.argv = ['collab', *words]\n"
+            "    try:\n        collab.cli.main()\n    except SystemExit as end:\n        assert end.code in (0, 2)\n")
+    assert not HEAVY & loaded(code)
+
+
+def test_an_option_that_does_not_exist_is_refused_without_the_library():
+    code = "import collab.cli\nsys.argv = ['collab', 'train', 'ml-100k', '--no-such']\n"
+    assert not HEAVY & loaded(code + "try:\n    collab.cli.main()\nexcept SystemExit as end:\n    assert end.code == 2")
+
+
+def test_the_package_loads_the_library_when_a_name_is_asked_for():
+    assert not HEAVY & loaded("import collab; collab.__version__; collab.__doc__; collab.interrupt")
+    assert "torch" in loaded("import collab; collab.Vocab")
+
+
+def test_public_names_come_without_what_only_some_calls_need():
+    found = loaded("from collab import *; CollabLearner, movielens, evaluate, CollabInterpretation")
+    assert "torch" in found and not LATER & found
+
+
+@pytest.mark.parametrize("model", ["dot_bias", "bpr", "als", "net"])
+def test_training_and_recommending_do_without_torchs_compiler_and_drawing(model, tmp_path):
+    found = loaded("from collab import *\n"
+                   "data = CollabDataBunch.from_df(synthetic(30, 20, 300, seed=0).ratings, seed=0, bs=64)\n"
+                   f"learn = collab_learner(data, {model!r}, 3)\n"
+                   "(learn.fit if learn.collab_model.solved else learn.fit_one_cycle)(1)\n"
+                   f"load_learner(learn.export({str(tmp_path / 'm.safetensors')!r})).recommend(1)\n")
+    assert not {"torch._dynamo", "sympy", "matplotlib", "narwhals", "altair", "sklearn"} & found
+
+
+def test_every_public_name_is_there_for_stars_dir_and_from():
+    names = ["evaluate", "ALS", "user_split", "rmse"]
+    for code in ("from collab import *", "from collab import " + ", ".join(collab.__all__),
+                 "import collab; globals().update({name: getattr(collab, name) for name in dir(collab)})"):
+        loaded(f"{code}\nfor name in {names}: eval(name)")
+    assert {*collab.__all__} <= {*dir(collab)} and "__version__" in dir(collab)
+    assert all(getattr(collab, name) is not None for name in collab.__all__)
+
+
+@pytest.mark.parametrize("first", ["collab.evaluate", "collab.evaluate.ranking", "collab.cli.output"])
+def test_the_function_evaluate_is_not_hidden_by_the_room_of_that_name(first):
+    loaded(f"import collab, {first}\nfrom collab.evaluate import Popularity\nfrom collab import evaluate\n"
+           "assert evaluate is collab.evaluate and callable(evaluate) and evaluate.__name__ == 'evaluate'")
+
+
+def test_an_unknown_name_is_an_attribute_error_in_a_fresh_process():
+    loaded("import collab\ntry:\n    collab.nothing\nexcept AttributeError as error:\n"
+           "    assert str(error) == \"module 'collab' has no attribute 'nothing'\", error")
+    loaded("try:\n    from collab import nothing\nexcept ImportError as error:\n    assert 'nothing' in str(error)")
+
+
+@pytest.mark.parametrize("code", ["from collab.losses import L2", "from collab.learner import CollabLearner",
+                                  "import collab.serve", "from collab.models.embedding import EmbeddingNet",
+                                  "from collab import fold", "from collab.learner.new_users import recommend_all",
+                                  "from collab.retrieval.fold_in_ratings import pull_of"])
+def test_old_names_are_found_in_a_fresh_process(code):
+    loaded(f"import warnings\nwith warnings.catch_warnings(record=True) as said:\n    warnings.simplefilter('always')\n"
+           f"    {code}\nassert 'is now called' in str(said[0].message), said")
