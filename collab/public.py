@@ -27,6 +27,7 @@ from .learner.ensembles import SnapshotEnsemble, average_learners
 from .learner.factory import collab_learner, load_learner
 from .learner.new_users import FoldIn
 from .learner.objectives import BPR, FullSoftmax, InBatchSoftmax, SampledSoftmax
+from .learner.ridge import Ridge
 from .losses import (
     RatingCrossEntropy,
     bpr,
@@ -68,6 +69,7 @@ from .train.callbacks.steps import GradientAccumulation, GradientClip, MixedPrec
 from .train.callbacks.trackers import EarlyStopping, ReduceLROnPlateau, SaveBest, TerminateOnNaN
 from .train.events import CancelBatch, CancelEpoch, CancelFit, CancelStep, CancelTrain, CancelValidate
 from .train.learner import Learner
+from .train.row_adagrad import RowAdagrad
 from .train.schedule import ParamScheduler, combine_scheds, sched_cos, sched_exp, sched_lin, sched_no, sched_poly
 
 __getattr__ = old_name
@@ -80,7 +82,8 @@ __all__ = [
     "Features", "FoldIn", "FullSoftmax", "GradientAccumulation", "GradientClip", "Gravity", "HybridNet",
     "InBatchSoftmax", "Index", "InfiniteAE", "Learner", "LightGCN", "LossTerms", "Metric", "MixedPrecision",
     "Negatives", "ParamScheduler", "Popularity", "RankEnsemble", "RankingMetrics", "RankingResult",
-    "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "SVDpp",
+    "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "Ridge",
+    "RowAdagrad", "SVDpp",
     "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble", "SoftmaxNet", "SolvedModel",
     "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower", "UnknownId", "Unsupported", "Vocab",
     "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms", "collab_learner", "combine_scheds",

@@ -27,6 +27,7 @@ from ..loaders import Track, pieces_of
 from ..losses import mse
 from .callback import Callback, Dispatch
 from .events import IN_BULK, POINTS
+from .optim import AdamW
 from .row_adagrad import RowAdagrad
 from .whole import whole
 
@@ -141,7 +142,7 @@ def _odd_parameters(learn: Learner, tables: DotTables) -> str | None:
 def _odd_optimizer(learn: Learner, tables: DotTables) -> str | None:
     opt = learn.opt
     name = type(opt).__name__
-    if type(opt) not in (torch.optim.AdamW, RowAdagrad):
+    if type(opt) not in (torch.optim.AdamW, AdamW, RowAdagrad):
         return f"the optimizer is {name}, not AdamW or RowAdagrad"
     if any(getattr(opt, hooks, None) for hooks in STEP_HOOKS):
         return "the optimizer has a hook"

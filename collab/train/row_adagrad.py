@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .optim import Plain
 
-class RowAdagrad(torch.optim.Optimizer):
+
+class RowAdagrad(Plain):
     """Adagrad (Duchi, Hazan, Singer 2011) with one accumulator per row, as trainers of large embedding tables have it:
 
         s_r <- s_r + mean(g_r^2),    w_r <- w_r - lr g_r / (sqrt(s_r) + eps)
