@@ -21,6 +21,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import torch
 
 from collab import (
@@ -61,6 +64,11 @@ def ratings(n: int, n_users: int, n_items: int, ids: str) -> pd.DataFrame:
     return table
 
 
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    options = pa.csv.WriteOptions(quoting_style="none")
+    pa.csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), path, options)
+
+
 def seconds(repeats: int, do: Callable[[], Any]) -> tuple[float, Any]:
     """(the median of the CPU's seconds, what was made)"""
     took = []
@@ -73,16 +81,12 @@ def seconds(repeats: int, do: Callable[[], Any]) -> tuple[float, Any]:
 
 def ratios(n: int, repeats: int, ids: str, folder: Path) -> None:
     """Print the seconds and ratios for a CSV and a Parquet file of one kind of ids."""
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    _, n_users, n_items = SIZES["ratios"]
-    table = pa.Table.from_pandas(ratings(n, n_users, n_items, ids), preserve_index=False)
+    table = ratings(n, *SIZES["ratios"][1:], ids)
     csv, parquet = folder / "ratings.csv", folder / "ratings.parquet"
-    pa.csv.write_csv(table, csv, pa.csv.WriteOptions(quoting_style="none"))
-    pa.parquet.write_table(table, parquet)
+    write_csv(table, csv)
+    table.to_parquet(parquet)
     del table
     readers = {csv: lambda: pa.csv.read_csv(csv).to_pandas(),
                parquet: lambda: pa.parquet.read_table(parquet).to_pandas()}
@@ -125,7 +129,7 @@ def write(n: int, folder: Path) -> None:
     table = ratings(n, *SIZES["memory"][1:], "numbers")
     table.to_parquet(folder / "int64.parquet")
     table.drop(columns="time").astype({"user": "int32", "item": "int32"}).to_parquet(folder / "int32.parquet")
-    table.to_csv(folder / "ratings.csv", index=False)
+    write_csv(table, folder / "ratings.csv")
 
 
 def memory(n: int, folder: Path) -> None:
