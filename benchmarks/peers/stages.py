@@ -11,8 +11,8 @@ T = TypeVar("T")
 class Stages:
     """Runs steps, and keeps for each the MiB beyond what the process held when this object was made.
 
-    The kernel's record of the largest resident size (VmHWM) starts anew before each step, so that a step is not charged
-    with an earlier one's peak, though it is with what that has left behind. Linux alone: elsewhere it raises OSError."""
+    The kernel's record of the largest resident size (VmHWM) starts anew before each step, so that a step is not
+    charged with an earlier one's peak, though it is with what that left behind. Elsewhere than on Linux, OSError."""
 
     def __init__(self) -> None:
         self.before = resident("VmRSS")
@@ -24,6 +24,11 @@ class Stages:
         made = step()
         self.found[name] = {"seconds": time.process_time() - start, "mib": resident("VmHWM") - self.before}
         return made
+
+    def peak(self, step: Callable[[], object]) -> float:
+        """The MiB of a single step."""
+        self.run("", step)
+        return self.found[""]["mib"]
 
 
 def resident(name: str) -> float:

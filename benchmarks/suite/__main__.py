@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from types import ModuleType
 
@@ -26,7 +27,6 @@ from collab import CollabDataBunch, collab_learner, evaluate, synthetic  # noqa:
 from collab.datasets.download import cache_folder  # noqa: E402
 
 from . import memory, page, rankers, serving, startup, training  # noqa: E402
-from .children import Failed  # noqa: E402
 from .contest import Choices  # noqa: E402
 from .machine import ROOT  # noqa: E402
 from .record import Record  # noqa: E402
@@ -75,7 +75,7 @@ def main() -> int:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})     # all on one core, and the children too
     torch.set_num_threads(1)
     warm_up()
-    rows, failures = measure(asked.only or [*SUBJECTS], choices, asked.out)
+    rows, failures = measure(asked.only or [*SUBJECTS], choices, asked.out), choices.failures
     fell = fallen(recorded.rows if recorded else [], rows)
     for row, then, now in fell:
         print(f"fell by a third or more: {said(row)}: the ratio was {then:.3g}, and is {now:.3g}")
@@ -90,20 +90,20 @@ def main() -> int:
     return 1 if failures or (fell and asked.check) else 0
 
 
-def measure(subjects: list[str], choices: Choices, out: Path) -> tuple[list[Row], list[str]]:
-    """The rows of these subjects, printed and written to `out` as they come; and what failed, in words."""
-    rows, failures, start = list[Row](), list[str](), time.perf_counter()
+def measure(subjects: list[str], choices: Choices, out: Path) -> list[Row]:
+    """The rows of these subjects, printed and written to `out` as they come. A subject that fails is left, and the next
+    one begun: an hour's figures are not lost to one error."""
+    rows, start = list[Row](), time.perf_counter()
     for subject in subjects:
-        found = SUBJECTS[subject].rows(choices)
         try:
-            for row in found:
+            for row in SUBJECTS[subject].rows(choices):
                 rows.append(row)
                 Record.of(rows, SEED).save(out)
                 print(f"{time.perf_counter() - start:6.0f} s  {said(row)}", flush=True)
-        except Failed as error:
-            failures.append(f"{subject}: {error}")
-            print(failures[-1], file=sys.stderr, flush=True)
-    return rows, failures
+        except Exception as error:
+            traceback.print_exc()
+            choices.failures.append(f"{subject}: {type(error).__name__}: {error}")
+    return rows
 
 
 def said(row: Row) -> str:

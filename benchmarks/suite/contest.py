@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .children import peer
+from .children import Failed, peer
 from .row import Row
 from .sets import NAMES, Sets
 
@@ -26,6 +26,7 @@ class Choices:
     rounds: int
     limit: float
     quick: bool = False
+    failures: list[str] = field(default_factory=list)       # what went wrong so far, in words
 
 
 class Run(NamedTuple):
@@ -42,7 +43,7 @@ Side = Callable[[], Run]
 def contest(subject: str, name: str, size: str, unit: str, ours: Side, peers: dict[str, Side], choices: Choices,
             error: str = "") -> Iterable[Row]:
     """A row for each peer, or one without any, from rounds in which all sides take turns, so that a machine that gets
-    slower does so for all of them."""
+    slower does so for all of them. A peer that fails has no figures, and is named in `choices.failures`."""
     sides = {"": ours, **peers}
     runs: dict[str, list[Run]] = {who: [] for who in sides}
     spent = dict.fromkeys(sides, 0.0)
@@ -51,7 +52,10 @@ def contest(subject: str, name: str, size: str, unit: str, ours: Side, peers: di
             if runs[who] and spent[who] / len(runs[who]) * choices.rounds > choices.limit:
                 continue        # once is enough of what takes long
             start = time.perf_counter()
-            runs[who].append(run())
+            try:
+                runs[who].append(run())
+            except Failed as reason:
+                choices.failures.append(f"{subject}, {name}, {NAMES.get(size, size)}: {reason}")
             spent[who] += time.perf_counter() - start
     mine = runs[""]
     for who in peers or [""]:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PEERS = ("fastai", "scikit-surprise", "implicit", "libmf", "faiss-cpu", "torch",
 VECTORS = ("sse4_2", "avx", "avx2", "fma", "avx512f")       # of the processor's flags, those that kernels are built for
 
 
+@cache
 def machine() -> dict[str, str]:
     """The processor, its vector instructions, the cores that were used, memory and system."""
     info = _pairs("/proc/cpuinfo")
@@ -30,11 +32,12 @@ def machine() -> dict[str, str]:
             "python": platform.python_version()}
 
 
+@cache
 def versions() -> dict[str, str]:
     """{package: version}, those of the peers' environment as "peers: package"."""
     made = {name: found for name in OURS if (found := _version(name))}
     if PEER.exists():
-        code = "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in %r}))" % (PEERS,)
+        code = f"import importlib.metadata as m, json; print(json.dumps({{name: m.version(name) for name in {PEERS}}}))"
         theirs = json.loads(subprocess.run([PEER, "-c", code], capture_output=True, text=True, check=True).stdout)
         made |= {f"peers: {name}": found for name, found in theirs.items()}
     return made

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from .children import child, peer
 from .contest import Choices, Run, contest
 from .row import Row
+from .serving import ONES, SHAPES, K
 
 BATCHES = 50
 STEPS = {           # of ours: of the peer, and what the rows say
@@ -31,6 +33,8 @@ def rows(choices: Choices) -> Iterator[Row]:
         if size == "100k":
             continue        # less than the libraries themselves
         yield from steps(size, choices)
+        if size in SHAPES:
+            yield from lists(size, choices)
 
 
 def steps(size: str, choices: Choices) -> Iterator[Row]:
@@ -52,3 +56,13 @@ def steps(size: str, choices: Choices) -> Iterator[Row]:
             who = "pandas.read_csv" if mine == "reading" else "fastai"
             peers = {} if other is None else {who: side(theirs, other, figure, cut)}
             yield from contest("memory", name, size, unit, side(ours, mine, figure), peers, choices)
+
+
+def lists(size: str, choices: Choices) -> Iterable[Row]:
+    """The ten best items for 5,000 users, beside implicit, with the same vectors."""
+    command = [sys.executable, "-m", "benchmarks.suite.memory_serving", choices.sets.folder, size]
+    made = json.loads(child(command).stdout)
+    theirs = peer("serving", made["file"], "--out", made["out"], "--k", K, "--ones", ONES)["implicit"]
+    users, items, n_factors = SHAPES[size]
+    return contest("memory", "the lists of 5,000 users", f"{users:,} x {items:,}, {n_factors} factors", "MiB",
+                   lambda: Run(made["mib"]), {"implicit": lambda: Run(theirs["mib"])}, replace(choices, rounds=1))

@@ -25,8 +25,8 @@ class Record:
     @classmethod
     def of(cls, rows: Sequence[Row], seed: int) -> Record:
         """What was measured just now, here."""
-        now = {"commit": commit(), "date": today()}
-        return cls(machine(), versions(), seed, [replace(row, **now) for row in rows])
+        now, day = commit(), today()
+        return cls(machine(), versions(), seed, [replace(row, commit=now, date=day) for row in rows])
 
     @classmethod
     def load(cls, path: Path = RECORDED) -> Record | None:
@@ -54,4 +54,4 @@ class Record:
                                  "--sizes and --quick, in their place")
         new = {row.key: row for row in self.rows}
         rows = [new.pop(row.key, row) for row in older.rows]
-        return Record(self.machine, self.versions, self.seed, rows + [*new.values()])
+        return Record(self.machine, self.versions, self.seed, [*rows, *new.values()])

@@ -66,7 +66,7 @@ class Sets:
     def part(self, table: pd.DataFrame, name: str) -> Part:
         """A table and its file, which is written anew."""
         path = self._path(name, "npz")
-        np.savez(path, **{column: table[column].to_numpy() for column in COLUMNS})
+        np.savez(path, user=table["user"].to_numpy(), item=table["item"].to_numpy(), rating=table["rating"].to_numpy())
         return Part(table, path)
 
     def _path(self, name: str, ending: str) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from collab import CollabDataBunch, CollabLearner, CollabWarning, ShortEpoch, collab_learner
 
@@ -46,7 +47,7 @@ def rated(size: str, train: Part, test: Part, n_factors: int, choices: Choices) 
         if bs == (1024 if 1024 in BATCH_SIZES[size] else BATCH_SIZES[size][-1]):
             peers |= {name: peer(model) for name, model in alone.items()}
         yield from contest("training", f"{n_factors} factors, batches of {bs:,}", size, UNIT,
-                           lambda: ours(train, test, bs, n_factors, choices.limit), peers, choices, "RMSE")
+                           partial(ours, train, test, bs, n_factors, choices.limit), peers, choices, "RMSE")
 
 
 def ours(train: Part, test: Part, bs: int, n_factors: int, limit: float) -> Run:
