@@ -1,4 +1,5 @@
-# Every target makes .venv itself when it is missing. Pass options to the tour with ARGS="--bs 1024".
+# Every target makes .venv itself when it is missing. Pass options to the tour, or to the
+# benchmarks, with ARGS="--bs 1024".
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -7,7 +8,7 @@ WORKERS ?= -n 2 --dist loadfile
 NUMERIC := retrieval/test_routes retrieval/test_index evaluate/test_ranking models/test_rank_ensemble learner/test_ensembles \
            retrieval/test_recommend learner/test_saved train/test_resume
 
-.PHONY: demo test numeric lint bench peers nbs docs dist smoke clean
+.PHONY: demo test numeric lint bench results peers nbs docs dist smoke clean
 
 demo: .venv/core
 	$(BIN)/collab demo --out demo $(ARGS)
@@ -27,10 +28,17 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: .venv/dev
+# Time, memory and error beside other libraries: an hour, or minutes with ARGS=--quick. Figures go to docs/benchmarks.md.
+bench: .venv/dev .peers/done
+	$(BIN)/python -m benchmarks.suite $(ARGS)
+
+# The tables of docs/results.md, and the memory of interpretation: errors on several folds and seeds, which take hours.
+results: .venv/dev .peers/done
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 # The other libraries that benchmarks/peers measures, in an environment of their own: they want versions of their own.
+# libmf is built twice: as pip builds it, and from its source with AVX, as LIBMF's own Makefile offers to; a machine that
+# cannot do the latter does without.
 peers: .peers/done
 
 nbs: .venv/dev
@@ -68,4 +76,9 @@ clean:
 	test -x .peers/bin/python || $(PYTHON) -m venv .peers
 	.peers/bin/python -m pip --disable-pip-version-check install --quiet --constraint $< torch
 	.peers/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --requirement $<
+	.peers/bin/python -m pip --disable-pip-version-check download --quiet --no-deps --no-binary libmf --constraint $< \
+		--dest .peers/source libmf
+	tar -xzf .peers/source/libmf-*.tar.gz -C .peers/source
+	-$(CXX) -std=c++11 -O3 -march=native -DUSEAVX -DNDEBUG -fPIC -shared -pthread -o .peers/libmf_vector.so \
+		.peers/source/libmf-*/src_cpp/*.cpp
 	touch $@
