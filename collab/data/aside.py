@@ -44,10 +44,10 @@ class WiderVocab:
 
     def encode(self, ids: Iterable[Hashable]) -> Tensor:
         """Rows of n ids, int64 (n,); 0 for ids in neither vocab. Raises DataError for ids of another kind."""
-        index = id_index(ids)
-        rows = self.vocab.encode(index)
+        given = ids if isinstance(ids, list) else id_index(ids)
+        rows = self.vocab.encode(given)
         if self.more is not None and (new := rows == UNKNOWN).any():
-            beyond = self.more.encode(index[new])
+            beyond = self.more.encode(id_index(given)[new])
             rows[new] = np.where(beyond == UNKNOWN, UNKNOWN, beyond + len(self.vocab) - 1)
         return torch.from_numpy(rows)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,8 @@ ARTICLE_LAST, YEAR = r"^(.*), (the|an?|les?|la|l'|el|il|der|die|das)(?= \(|$)", 
 
 def titles(data: CollabDataBunch, ids: Iterable[Hashable]) -> list[str] | None:
     """The titles of raw item ids ("" where there is none), or None if the items have no titles."""
-    name = data.title_name
-    if name is None:
+    if (found := data.table_titles) is None:
         return None
-    column = data.item_table[name].astype(object)
-    found = column.where(column.notna(), "").astype(str).tolist()
     places = data.item_table.index.get_indexer(id_index(ids))       # -1 where the table lacks the id
     return ["" if place < 0 else found[place] for place in places.tolist()]
 
@@ -53,6 +50,8 @@ class Catalogue:
     def encode(self, items: Iterable[Hashable]) -> np.ndarray:
         """Rows of n items, int64 (n,), 0 for unknown ids. Raises UnknownId for text that is not a title where ids are
         not text, and DataError for a title of several items and for ids of another kind."""
+        if isinstance(items, list) and len(items) == 1 and (row := self.vocab.find(items[0])):
+            return np.array([row], dtype=np.int64)
         given = id_index(items)
         rows = self._rows(given)
         if self.vocab.kind != "string" and (wrong := _texts(given) & (rows == UNKNOWN)).any():
@@ -172,16 +171,15 @@ class Catalogue:
         return id if id in self.vocab else None
 
 
-def average_rows(names: Vocab | Catalogue, ids: Iterable[Hashable], unknown: str,
-                 has_average: bool = True) -> np.ndarray:
+def average_rows(names: Vocab | Catalogue, ids: list[Hashable], unknown: str,
+                 has_average: Callable[[], bool] | None = None) -> np.ndarray:
     """Rows of n ids, int64 (n,); ids that were not trained on get row 0, that of the average, with one warning that
     counts them. Raises UnknownId for these with unknown="error", or where the model has no average row."""
     check_unknown(unknown)
-    given = id_index(ids)
-    rows = names.encode(given)
+    rows = names.encode(ids)
     if n := int((lost := rows == UNKNOWN).sum()):
-        first = given[int(np.argmax(lost))]
-        if unknown == "error" or not has_average:
+        first = id_index(ids)[int(np.argmax(lost))]
+        if unknown == "error" or (has_average is not None and not has_average()):
             raise names.unknown(first)
         warn(f"{n:,} of {len(rows):,} {names.name} ids were not trained on (such as {show(first)}); they stand for the "
              f"average {names.name}")

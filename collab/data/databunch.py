@@ -245,6 +245,14 @@ class CollabDataBunch(DataBunch):
         named = (users != UNKNOWN) & (items != UNKNOWN)
         return Histories.of(users[named], items[named], ratings[named], len(self.aside.users))
 
+    @cached_property
+    def table_titles(self) -> list[str] | None:
+        """The title in each row of `item_table`, "" where there is none; None if the items have no titles."""
+        if self.title_name is None:
+            return None
+        column = self.item_table[self.title_name].astype(object)
+        return column.where(column.notna(), "").astype(str).tolist()
+
     def titles(self, ids: Iterable[Hashable]) -> list[str] | None:
         """The titles of raw item ids ("" where there is none), or None if the items have no titles."""
         return titles(self, ids)

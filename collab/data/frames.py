@@ -5,12 +5,17 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import narwhals as nw
 import pandas as pd
 
 from ..errors import DataError
+
+if TYPE_CHECKING:
+    import narwhals as nw  # imported where something comes that is not pandas': with its plugins it takes 40 ms
+
+NO_FRAMES = (__name__.partition(".")[0], "builtins", "datetime", "decimal", "numpy", "torch", "uuid")
+"""Packages whose types narwhals does not know."""
 
 TableLike = object
 """A DataFrame of pandas, polars, pyarrow, or anything else that speaks Arrow: `as_frame` raises for the rest."""
@@ -26,6 +31,7 @@ def as_frame(table: TableLike, what: str = "ratings") -> pd.DataFrame:
     else."""
     if isinstance(table, pd.DataFrame):
         return _without_arrow(table)
+    import narwhals as nw
     try:
         frame = _with_narwhals(table)
     except nw.exceptions.DuplicateError as error:
@@ -59,6 +65,9 @@ def is_table(thing: object) -> bool:
     """Whether `as_frame` takes it: a table, not one column."""
     if isinstance(thing, pd.DataFrame):
         return True
+    if _plain_object(thing):
+        return False
+    import narwhals as nw
     known = _with_narwhals(thing)
     return isinstance(known, nw.DataFrame | nw.LazyFrame) or (
         known is thing and (_speaks(thing, "__arrow_c_stream__") or _speaks(thing, "__dataframe__")))
@@ -66,6 +75,9 @@ def is_table(thing: object) -> bool:
 
 def as_column(values: object) -> pd.Series | None:
     """Convert a column of polars or pyarrow to a pandas one of plain values; None for anything else."""
+    if _plain_object(values):
+        return None
+    import narwhals as nw
     known = _with_narwhals(values)
     if isinstance(known, nw.Series):
         return _column(known)
@@ -81,6 +93,7 @@ def plain(column: pd.Series) -> pd.Series:
         same = categories.dtype == column.cat.categories.dtype
         return column if same else column.cat.rename_categories(pd.Index(categories, tupleize_cols=False))
     if isinstance(column.dtype, pd.ArrowDtype):
+        import narwhals as nw
         values = _column(nw.from_native(column, series_only=True))
         return pd.Series(values.array, index=column.index, name=column.name)
     return column.astype("float32") if column.dtype == "float16" else column
@@ -96,9 +109,15 @@ def without_categories(column: pd.Series) -> pd.Series:
 
 # Inside -----------------------------------------------------------------------------------------------------------
 
+def _plain_object(thing: object) -> bool:
+    """Whether it cannot be a frame or a column, which is told without asking narwhals."""
+    return isinstance(thing, type) or type(thing).__module__.partition(".")[0] in NO_FRAMES
+
+
 def _with_narwhals(thing: object) -> object:
     """A frame or series of narwhals, or the thing itself where narwhals does not know it."""
-    return thing if isinstance(thing, type) else nw.from_native(thing, pass_through=True, allow_series=True)
+    import narwhals as nw
+    return thing if _plain_object(thing) else nw.from_native(thing, pass_through=True, allow_series=True)
 
 
 def _speaks(thing: object, way: str) -> bool:
@@ -117,6 +136,7 @@ def _without_arrow(table: pd.DataFrame) -> pd.DataFrame:
 
 def _column(series: nw.Series[Any]) -> pd.Series:
     """One column, indexed from 0."""
+    import narwhals as nw
     kind, gaps = series.dtype, series.null_count() > 0
     if kind.is_integer():
         return pd.Series(series.to_list(), dtype=str(kind)) if gaps else pd.Series(series.to_numpy())

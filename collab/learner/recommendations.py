@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 def rows_of(learn: CollabLearner, vocab: Vocab, ids: Ids, unknown: str) -> Tensor:
     """The rows of one id or several: unknown ones are row 0, or raise UnknownId with `unknown` "error" or where the
     model has no average."""
-    model = learn.collab_model
-    has_average = model.unknown_row or any(learn.looking(model.id_tables).values())     # in turn: it may call the model
+    def has_average() -> bool:
+        model = learn.collab_model
+        return model.unknown_row or any(learn.looking(model.id_tables).values())    # in turn: it may call the model
     rows = average_rows(names_of(learn, vocab), labels(ids), unknown, has_average)
     return torch.from_numpy(rows).to(learn.device)
 
@@ -47,9 +47,16 @@ def names_of(learn: CollabLearner, vocab: Vocab) -> Vocab | Catalogue:
 def pool_of(learn: CollabLearner, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
             unknown: str = "average") -> Tensor:
     """The rows of the items to choose from, ascending."""
-    items = learn.data.catalogue
-    pool = np.arange(1, learn.data.n_items) if among is None else np.unique(items.known(among, "in among=", unknown))
-    return torch.from_numpy(np.setdiff1d(pool, [UNKNOWN, *([] if without is None else items.excluded(without))]))
+    items, n = learn.data.catalogue, learn.data.n_items
+    if among is None and without is None:
+        return torch.arange(1, n)
+    kept = torch.full((n,), among is None)
+    if among is not None:
+        kept[torch.from_numpy(items.known(among, "in among=", unknown))] = True
+    if without is not None:
+        kept[torch.from_numpy(items.excluded(without))] = False
+    kept[UNKNOWN] = False
+    return kept.nonzero()[:, 0]
 
 
 def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, pool: Tensor, *, n: int,
@@ -89,9 +96,13 @@ def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings:
 def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor) -> pd.DataFrame:
     """The result of `top_k` as a table: rank, id, title (of items, where known), score."""
     here = found >= 0
+    rows = found[here].numpy()
     rank = torch.arange(1, found.shape[1] + 1).expand_as(found)[here].numpy()
-    table = pd.DataFrame({"rank": rank, vocab.name: vocab.decode(found[here].numpy())})
-    return (titled(learn, table) if vocab is learn.data.items else table).assign(score=scores[here].numpy())
+    titles = learn.data.catalogue.titles if vocab is learn.data.items else None
+    columns = {"rank": rank, vocab.name: vocab.decode(rows)}
+    if titles is None:
+        return pd.DataFrame({**columns, "score": scores[here].numpy()})
+    return Table({**columns, "title": [titles[row - 1] for row in rows.tolist()], "score": scores[here].numpy()})
 
 
 def titled(learn: CollabLearner, table: pd.DataFrame) -> pd.DataFrame:
