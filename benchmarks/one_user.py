@@ -3,8 +3,8 @@
 Run: python benchmarks/one_user.py [--items 1682 27000 100000] [--model dot_bias] [--calls 200]
 
 Bare is `torch.topk(items @ user, 10)` over tables of the same size, in float32 and float64. Weights are random, users
-have 100 known items and items have titles. Microseconds of CPU, medians over calls for users by turns, in one thread;
-the first call of each kind, which builds what is kept, is on its own. The goal: twice the bare product in float64."""
+have 100 known items and items have titles. Microseconds of CPU in one thread, medians of `--calls` calls: 20 of each
+kind by turns. The first call, which builds what is kept, is on its own."""
 
 import argparse
 import statistics
@@ -17,7 +17,7 @@ import torch
 
 from collab import CollabDataBunch, CollabLearner, collab_learner
 
-USERS, KNOWN, FACTORS = 1000, 100, 50
+USERS, KNOWN, FACTORS, IN_A_ROW = 1000, 100, 50, 20
 
 
 def made(model: str, n_items: int) -> CollabLearner:
@@ -37,14 +37,16 @@ def made(model: str, n_items: int) -> CollabLearner:
     return learn
 
 
-def micros(call: Callable[[int], object], calls: int) -> tuple[float, float]:
-    """The first call, and the median of the others, in microseconds of CPU."""
-    times = []
-    for k in range(calls + 1):
-        start = time.process_time_ns()
-        call(k)
-        times.append((time.process_time_ns() - start) / 1000)
-    return times[0], statistics.median(times[1:])
+def micros(calls: dict[str, Callable[[int], object]], rounds: int) -> dict[str, tuple[float, float]]:
+    """The first call of each, and the median of the others, in microseconds of CPU."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for begin in range(0, rounds, IN_A_ROW):
+        for name, call in calls.items():
+            for k in range(begin, begin + IN_A_ROW):
+                start = time.process_time_ns()
+                call(k)
+                times[name].append((time.process_time_ns() - start) / 1000)
+    return {name: (own[0], statistics.median(own)) for name, own in times.items()}
 
 
 def main() -> None:
@@ -54,7 +56,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'items':>8}  {'call':<28}{'first':>10}{'median':>10}   times bare: float32  float64")
+    print(f"{'items':>8}  {'call':<28}{'first':>10}{'median':>10}{'x float32':>12}{'x float64':>12}")
     for n_items in args.items:
         learn = made(args.model, n_items)
         items, users = learn.model.i_weight.weight.detach(), learn.model.u_weight.weight.detach()
@@ -66,11 +68,9 @@ def main() -> None:
             "recommend(exclude=None)": lambda k, s=learn: s.recommend(k % USERS, exclude=None),
             "Index.recommend(user)": lambda k, s=index: s.recommend(k % USERS),
             "predict(user, item)": lambda k, s=learn: s.predict(k % USERS, k % 1000)}
-        bare: list[float] = []
-        for name, call in calls.items():
-            first, median = micros(call, args.calls)
-            bare += [median] if name.startswith("bare") else []
-            ratios = "" if name.startswith("bare") else f"{median / bare[0]:>23.1f}{median / bare[1]:>9.1f}"
+        measured = micros(calls, args.calls)
+        for name, (first, median) in measured.items():
+            ratios = "".join(f"{median / measured[f'bare float{bits}'][1]:>12.1f}" for bits in (32, 64))
             print(f"{n_items:>8,}  {name:<28}{first:>10,.0f}{median:>10,.0f}{ratios}", flush=True)
 
 

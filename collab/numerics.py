@@ -21,12 +21,25 @@ def products(left: Tensor, right: Tensor, rows: Tensor | None = None) -> Tensor:
     n = len(right) if rows is None else len(rows)
     if torch.is_grad_enabled():
         return left @ (right if rows is None else right[rows]).T
-    scores = torch.empty(len(left), n, dtype=torch.float64, device=left.device)
     wide, step = left.double(), max(1, MAX_NUMBERS // max(1, right.shape[1]))
+    if n <= step:
+        return wide @ (right if rows is None else right[rows]).double().T
+    scores = torch.empty(len(left), n, dtype=torch.float64, device=left.device)
     for begin in range(0, n, step):
         some = slice(begin, begin + step)
         torch.mm(wide, right[some if rows is None else rows[some]].double().T, out=scores[:, some])
     return scores
+
+
+def run_of(rows: Tensor | range) -> slice | None:
+    """The slice that rows (n,) make up where they are consecutive, as all items are; None where they are not."""
+    if isinstance(rows, range):
+        return slice(rows.start, rows.stop)
+    first, n = (int(rows[0]), len(rows)) if len(rows) else (0, 0)
+    if not n or int(rows[-1]) - first != n - 1 or not torch.equal(rows, torch.arange(first, first + n,
+                                                                                     device=rows.device)):
+        return None
+    return slice(first, first + n)
 
 
 def rows_at(table: Tensor, rows: Tensor) -> Tensor:

@@ -105,6 +105,9 @@ class Ragged:
     def entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """All entries of a few rows, int64 (m,): (position in `rows`, place in `columns` and `values`), in order; a
         row that is asked for twice comes twice."""
+        if len(rows) == 1:
+            place = torch.arange(int(self.starts[rows[0]]), int(self.starts[rows[0] + 1]), device=rows.device)
+            return torch.zeros_like(place), place
         counts = self.lengths(rows)
         position = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
         within = torch.arange(len(position), device=rows.device) - (counts.cumsum(0) - counts)[position]

@@ -161,11 +161,14 @@ class Vocab:
 
         Raises IndexError for rows that the vocab does not have."""
         rows = np.asarray(rows, dtype=np.int64)
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
-            raise IndexError(f"rows must lie between 0 and {len(self) - 1}, got {rows.min()} to {rows.max()}")
-        if (rows == UNKNOWN).any() or self._index.dtype == object:
+        low, high = (int(rows.min()), int(rows.max())) if len(rows) else (1, 1)
+        if low < 0 or high >= len(self):
+            raise IndexError(f"rows must lie between 0 and {len(self) - 1}, got {low} to {high}")
+        if low == UNKNOWN or self._index.dtype == object:
             return self.ids[rows]
-        return self._index.take(rows - 1).to_numpy(copy=True)      # an index gives out its own array read-only
+        if isinstance(self._index.dtype, np.dtype):
+            return self._index.to_numpy()[rows - 1]
+        return self._index.take(rows - 1).to_numpy(copy=True)       # an index gives out its own array read-only
 
     def parse(self, text: str) -> Hashable:
         """The id that a person typed: the text itself where ids are text, a number or a time where ids are that, and

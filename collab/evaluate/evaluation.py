@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..data.databunch import CollabDataBunch
 from ..data.vocab import Ids
+from ..models.base import as_collab
 from ..models.baseline import MostPopular
 from ..retrieval.topk import MAX_SCORES, cross_scores, top_k
 from ..train.callbacks.seeded import untouched_randomness
@@ -134,7 +135,7 @@ def measure(ranker: Ranker, held_out: HeldOut, ks: Sequence[int], metrics: Seque
     candidates = held_out.candidates.to(data.device)
     with ranker.untouched(), torch.no_grad():
         ranker.model.eval()
-        found, _ = top_k(cross_scores(ranker.model), held_out.users.to(data.device), candidates,
+        found, _ = top_k(as_collab(ranker.model).scorer(), held_out.users.to(data.device), candidates,
                          min(max(ks), len(candidates)), held_out.seen)
         hits = held_out.hits(found)
         rest: dict[str, Callable[[Tensor], Tensor]] = {

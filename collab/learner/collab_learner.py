@@ -218,7 +218,7 @@ class CollabLearner(Learner):
             return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user))
         seen, values = rated_rows(self, ratings, unknown)
         scores = scores_of(self, seen, values)
-        kept = pool if exclude is None else pool[~torch.isin(pool, seen.to(pool.device))]
+        kept = pool if exclude is None else (rest := torch.as_tensor(pool))[~torch.isin(rest, seen)]
         rows = torch.zeros(1, dtype=torch.int64, device=self.device)
         found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n)
         return ranked(self, self.data.items, found, self.clip(best))
@@ -334,7 +334,8 @@ class CollabLearner(Learner):
     def looking(self, look: Callable[[], T]) -> T:
         """Call `look` in evaluation mode and without gradients."""
         with self.untouched(), torch.no_grad():
-            self.model.eval()
+            if any(module.training for module in self.model.modules()):
+                self.model.eval()
             return look()
 
     def over(self, data: CollabDataBunch, model: nn.Module) -> CollabLearner:

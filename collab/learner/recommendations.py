@@ -15,7 +15,7 @@ from ..data.vocab import UNKNOWN, Ids, Vocab, labels
 from ..errors import warn
 from ..models.base import Scorer, Side
 from ..ragged import Ragged
-from ..retrieval.topk import check_k, cross_scores, top_k
+from ..retrieval.topk import check_k, top_k
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -45,11 +45,11 @@ def names_of(learn: CollabLearner, vocab: Vocab) -> Vocab | Catalogue:
 
 
 def pool_of(learn: CollabLearner, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
-            unknown: str = "average") -> Tensor:
-    """The rows of the items to choose from, ascending."""
+            unknown: str = "average") -> Tensor | range:
+    """The rows of the items to choose from, ascending; a range where these are all."""
     items, n = learn.data.catalogue, learn.data.n_items
     if among is None and without is None:
-        return torch.arange(1, n)
+        return range(1, n)
     kept = torch.full((n,), among is None)
     if among is not None:
         kept[torch.from_numpy(items.known(among, "in among=", unknown))] = True
@@ -59,20 +59,20 @@ def pool_of(learn: CollabLearner, among: Hashable | Iterable[Hashable], without:
     return kept.nonzero()[:, 0]
 
 
-def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, pool: Tensor, *, n: int,
+def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, pool: Tensor | range, *, n: int,
               seen: Ragged | None = None, seen_by: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """`top_k` of the pool; fewer than `n` columns where the pool is smaller."""
     check_k(n)
     n = min(n, max(len(pool), 1))
-    return learn.looking(lambda: top_k(scores(), rows, pool.to(learn.device), n, seen, seen_by))
+    return learn.looking(lambda: top_k(scores(), rows, pool, n, seen, seen_by))
 
 
-def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor, *, n: int, exclude: str | None,
+def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: int, exclude: str | None,
                 ids: Iterable[Hashable], column: bool = True) -> pd.DataFrame:
     """A table of the best of the pool for each user row; with their `ids` as a `column` in front."""
     known = exclude == "known"
     seen = learn.data.known if known else learn.data.histories if exclude == "train" else None
-    found, scores = best_rows(learn, lambda: cross_scores(learn.model), rows, pool, n=n, seen=seen,
+    found, scores = best_rows(learn, learn.collab_model.scorer, rows, pool, n=n, seen=seen,
                               seen_by=learn.data.aside.users.encode(ids) if known else None)
     table = ranked(learn, learn.data.items, found, learn.clip(scores.ravel()).view_as(scores))
     if column:
@@ -95,14 +95,15 @@ def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings:
 
 def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor) -> pd.DataFrame:
     """The result of `top_k` as a table: rank, id, title (of items, where known), score."""
-    here = found >= 0
-    rows = found[here].numpy()
-    rank = torch.arange(1, found.shape[1] + 1).expand_as(found)[here].numpy()
+    user, place = (found.numpy() >= 0).nonzero()
+    rows = found.numpy()[user, place]
+    best = scores.numpy()[user, place]
     titles = learn.data.catalogue.titles if vocab is learn.data.items else None
-    columns = {"rank": rank, vocab.name: vocab.decode(rows)}
+    columns = {"rank": place + 1, vocab.name: vocab.decode(rows)}
     if titles is None:
-        return pd.DataFrame({**columns, "score": scores[here].numpy()})
-    return Table({**columns, "title": [titles[row - 1] for row in rows.tolist()], "score": scores[here].numpy()})
+        return pd.DataFrame({**columns, "score": best}, copy=False)
+    return Table({**columns, "title": [titles[row - 1] for row in rows.tolist()], "score": best},
+                 copy=False)
 
 
 def titled(learn: CollabLearner, table: pd.DataFrame) -> pd.DataFrame:

@@ -13,10 +13,10 @@ from torch.nn.functional import embedding as gather
 from ..data.interactions import Interactions
 from ..errors import warn
 from ..numerics import products
-from .base import SIDES, CollabModel, Side, named_tables
+from .base import SIDES, CollabModel, Scorer, Side, named_tables
 from .blocks import MAX_NUMBERS, Block, make_blocks
 from .dot_form import DotForm
-from .embedding import with_user_rows
+from .embedding import table_scorer, with_user_rows
 from .layers import embedding, rows_of
 from .solved import SolvedModel, check_rows
 
@@ -167,6 +167,9 @@ class ALS(SolvedModel):
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
         return named_tables(self, "weight") if self.implicit else named_tables(self, "weight", "bias")
+
+    def scorer(self) -> Scorer:
+        return table_scorer(self)
 
     def dot_form(self) -> DotForm:
         users, items = (self.factors(side).detach() for side in SIDES)

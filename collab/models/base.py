@@ -94,6 +94,8 @@ class CollabModel(nn.Module):
         for name in SCORING:
             if next(k for k, base in enumerate(bases) if name in vars(base)) > scores:
                 setattr(cls, name, vars(CollabModel)[name])
+        if "cross" in own and "scorer" not in own:
+            cls.scorer = CollabModel.scorer     # type: ignore[method-assign]
         if "__init__" in own:
             # mypy takes no methods that are replaced; a decorator on every subclass would be forgotten by some.
             cls.__init__ = recording(own["__init__"])     # type: ignore[method-assign]

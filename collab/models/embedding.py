@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..data.interactions import Interactions
 from ..moved import keeps_old_names
 from ..numerics import products
-from .base import NO_USERS, SIDES, CollabModel, Group, Side, named_tables
-from .dot_form import DotForm
+from .base import NO_USERS, SIDES, CollabModel, Group, Scorer, Side, named_tables
+from .dot_form import DotForm, TableScorer
 from .layers import Range, dots, embedding, inverse_sigmoid_range, rows_of, sigmoid_range
 
 
@@ -38,6 +38,9 @@ class EmbeddingDot(CollabModel):
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return products(self.u_weight(users), rows_of(self.i_weight, items))
+
+    def scorer(self) -> Scorer:
+        return table_scorer(self)
 
     def dot_form(self) -> DotForm:
         return DotForm(self.factors("user").detach(), self.factors("item").detach())
@@ -84,6 +87,9 @@ class EmbeddingDotBias(CollabModel):
         dot += self.mu
         return sigmoid_range(dot, self.y_range)
 
+    def scorer(self) -> Scorer:
+        return table_scorer(self)
+
     def dot_form(self) -> DotForm:
         users, items, u_bias, i_bias = (own(side).detach() for own in (self.factors, self.biases) for side in SIDES)
         return DotForm(users, items, u_bias, i_bias, self.mu.item(), self.y_range)
@@ -91,6 +97,12 @@ class EmbeddingDotBias(CollabModel):
     def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
                    solved: Callable[[], Tensor]) -> CollabModel:
         return with_user_rows(self, interactions.n_users, kept, fresh, solved())
+
+
+def table_scorer(model: CollabModel) -> Scorer:
+    """The scorer of a model that is its `dot_form`, or a `cross` that was set on this very model."""
+    form = None if "cross" in vars(model) else model.dot_form()
+    return model.cross if form is None else TableScorer(form)
 
 
 def with_user_rows(model: CollabModel, n_users: int, kept: Tensor, fresh: Tensor, solved: Tensor) -> CollabModel:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..numerics import entries_at
+from ..numerics import entries_at, run_of
 
 Range = tuple[float, float]
 LARGE = 1 << 14     # smaller batches always gather the rows of their pairs
@@ -34,9 +34,8 @@ def dots(u: nn.Embedding, v: nn.Embedding, users: Tensor, items: Tensor) -> Tens
 
 def rows_of(table: nn.Embedding, rows: Tensor) -> Tensor:
     """table(rows), without a copy where the rows are consecutive, as all items are."""
-    first, n = (int(rows[0]), len(rows)) if len(rows) else (0, 0)
-    run = torch.arange(first, first + n, device=rows.device)
-    return table.weight[first:first + n] if n and torch.equal(rows, run) else table(rows)
+    run = run_of(rows)
+    return table(rows) if run is None else table.weight[run]
 
 
 def sigmoid_range(x: Tensor, y_range: Range | None) -> Tensor:

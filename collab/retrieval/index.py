@@ -17,7 +17,7 @@ from ..data.histories import Histories
 from ..data.vocab import Ids, Vocab, labels, several
 from ..errors import DataError
 from ..files import read_tensors, reading, write_tensors
-from ..models.dot_form import DotForm
+from ..models.dot_form import DotForm, TableScorer, length
 from ..models.embedding import Range, sigmoid_range
 from ..numerics import products
 from .topk import check_k, top_k
@@ -52,6 +52,7 @@ class Index:
         self.user_ids, self.y_range, self.scale, self.method = user_ids, y_range, scale, method
         self.catalogue = Catalogue(item_ids, titles)
         self._graph = _graph(self.items) if method == "usearch" else None
+        self._length = length(DotForm(self.items, self.items))
 
     @classmethod
     def of(cls, form: DotForm, data: CollabDataBunch, scale: Range | None, users: bool = True,
@@ -84,18 +85,7 @@ class Index:
         lists = [[] for _ in queries] if exclude is None else [self.item_ids.listed(ids) for ids in exclude]
         if len(lists) != len(queries):
             raise ValueError(f"exclude must hold a list for each of {len(queries)} queries, got {len(lists)}")
-        lengths = torch.tensor([len(ids) for ids in lists], dtype=torch.int64)
-        position = torch.repeat_interleave(torch.arange(len(lists)), lengths)
-        out = torch.from_numpy(self.catalogue.excluded([id for ids in lists for id in ids]))
-        found, scores = self._find(queries, k, Histories.of(position, out, torch.ones(len(out)), len(lists)))
-        here = found >= 0
-        ids = found[here].numpy()
-        table = pd.DataFrame({"query": torch.nonzero(here)[:, 0].numpy(), "rank": torch.nonzero(here)[:, 1].numpy() + 1,
-                              "item": self.item_ids.decode(ids)})
-        if self.titles is not None:
-            table["title"] = [self.titles[row - 1] for row in ids]
-        shown = sigmoid_range(scores[here], self.y_range)
-        return table.assign(score=(shown if self.scale is None else shown.clamp(*self.scale)).numpy())
+        return pd.DataFrame(self._best(queries, k, lists), copy=False)
 
     def recommend(self, user: Ids, n: int = 10,
                   exclude: Hashable | Iterable[Hashable] | Mapping[Hashable, Iterable[Hashable]] = (),
@@ -116,8 +106,9 @@ class Index:
             lists = [self.item_ids.listed(exclude.get(one, ())) for one in asked]
         else:
             lists = [self.item_ids.listed(exclude)] * len(asked)
-        found = self.search(self.users[average_rows(self.user_ids, asked, unknown)], n, lists)
-        query = found.pop("query").to_numpy()
+        columns = self._best(self.users[average_rows(self.user_ids, asked, unknown)], n, lists)
+        query = columns.pop("query")
+        found = pd.DataFrame(columns, copy=False)
         if several(user):
             found.insert(0, "user", pd.Index(asked, tupleize_cols=False).take(query))
         return found
@@ -145,14 +136,31 @@ class Index:
             kind = config["method"]
         return cls(vectors, items, titles, queries, users, y_range, scale, method or kind)
 
-    def _find(self, queries: Tensor, k: int, seen: Histories) -> tuple[Tensor, Tensor]:
+    def _best(self, queries: Tensor, k: int, exclude: list[list[Hashable]]) -> dict[str, Any]:
+        """The columns of `search`, without the items that each query excludes."""
+        found, scores = self._find(queries, k, self._excluded(exclude))
+        query, place = (found >= 0).nonzero(as_tuple=True)
+        rows, best = found[query, place].numpy(), sigmoid_range(scores[query, place], self.y_range)
+        titles = {} if self.titles is None else {"title": [self.titles[row - 1] for row in rows.tolist()]}
+        return {"query": query.numpy(), "rank": place.numpy() + 1, "item": self.item_ids.decode(rows), **titles,
+                "score": (best if self.scale is None else best.clamp(*self.scale)).numpy()}
+
+    def _excluded(self, lists: list[list[Hashable]]) -> Histories | None:
+        """The rows that each query excludes; None where none does."""
+        if not any(lists):
+            return None
+        lengths = torch.tensor([len(ids) for ids in lists], dtype=torch.int64)
+        position = torch.repeat_interleave(torch.arange(len(lists)), lengths)
+        out = torch.from_numpy(self.catalogue.excluded([id for ids in lists for id in ids]))
+        return Histories.of(position, out, torch.ones(len(out)), len(lists))
+
+    def _find(self, queries: Tensor, k: int, seen: Histories | None) -> tuple[Tensor, Tensor]:
         check_k(k)
         every, k = torch.arange(1, len(self.items)), min(k, len(self))
         if self._graph is None:
-            def scores(rows: Tensor, items: Tensor) -> Tensor:
-                return products(queries[rows], self.items[items[0]:items[-1] + 1])      # they are consecutive
+            scores = TableScorer(DotForm(queries, self.items), self._length)
             return top_k(scores, torch.arange(len(queries)), every, k, seen)
-        most = int(seen.starts.diff().max()) if len(queries) else 0
+        most = int(seen.starts.diff().max()) if seen is not None and len(queries) else 0
         found = [_nearest(self._graph, query, min(WIDER * k + most, len(self))) for query in queries]
         parts = []
         for row, near in enumerate(found):

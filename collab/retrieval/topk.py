@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Integral
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.base import Scorer, as_collab
+from ..models.dot_form import TableScorer
+from ..numerics import run_of
 from ..ragged import Ragged
+from .largest import best_of, in_order
+from .screening import pays, screened
 
 MAX_SCORES = 1 << 22        # scores held at a time; with their keys and copies some 200 MiB
-MIN_GROUP = 8               # smaller groups of columns do not pay
 
 CrossScores = Scorer
 
@@ -37,104 +40,61 @@ def check_exclude(exclude: str | None) -> None:
 
 
 @torch.no_grad()
-def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor, k: int, seen: Ragged | None = None,
+def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor | range, k: int, seen: Ragged | None = None,
           seen_by: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The `k` best candidates of each query: (rows int64, scores float32), both (len(queries), k), on the CPU.
 
-    `queries` (m,) and `candidates` (n,) are rows on the device of the scores; equal scores are ordered by row.
-    Candidates that a user has `seen`, and those with a score of -inf, are left out; where fewer than k are left,
-    rows end in -1 and scores in -inf. `seen_by` (m,) are the rows of `seen` for the queries, where these are others.
-    At most MAX_SCORES scores are held at a time, whatever m and n are. Exact: every candidate is scored.
+    `queries` (m,) and `candidates` (n,) are rows on the device of the scores; consecutive candidates may be a range.
+    Equal scores are ordered by row. Candidates that a user has `seen`, and those with a score of -inf, are left out;
+    where fewer than k are left, rows end in -1 and scores in -inf. `seen_by` (m,) are the rows of `seen` for the
+    queries, where these are others. At most MAX_SCORES scores are held at a time, whatever m and n are.
+    Exact: every candidate is scored or, where a `TableScorer` scores many, every one that can be among the best (see
+    `screening`).
     Raises ValueError for what `check_k` refuses and where a score is NaN."""
     check_k(k)
     if not len(queries) or not len(candidates):
         return torch.full((len(queries), k), -1), torch.full((len(queries), k), -torch.inf)
-    n_wide = min(len(candidates), MAX_SCORES)
-    n_deep = MAX_SCORES // n_wide
-    rows, best = [], []
-    for some, whose in zip(queries.split(n_deep), (queries if seen_by is None else seen_by).split(n_deep)):
-        keys = torch.empty(len(some), 0, dtype=torch.int64, device=queries.device)
-        for block in candidates.split(n_wide):
-            unseen = _without_seen(scores(some, block), whose, block, seen)
-            keys = _best(torch.cat([keys, _best_keys(unseen, block, k)], 1), k)
-        keys = torch.cat([keys, keys.new_full((len(some), k - keys.shape[1]), _NOTHING)], 1).cpu()
-        found, score = _unpack(keys)
-        rows.append(found)
-        best.append(score)
-    return torch.cat(rows), torch.cat(best)
+    whose = queries if seen_by is None else seen_by
+    table = scores if isinstance(scores, TableScorer) and pays(scores, len(candidates), k) else None
+    n_deep = max(1, MAX_SCORES // len(candidates if table is None else table.form.items))
+    parts = []
+    for some, own in zip(queries.split(n_deep), whose.split(n_deep)):
+        if table is None:
+            parts.append(_of_all(scores, some, own, candidates, k, seen))
+            continue
+        rows, best, sure = screened(table, some, own, candidates, k, seen)
+        if not sure.all():
+            rows[~sure], best[~sure] = _of_all(scores, some[~sure], own[~sure], candidates, k, seen)
+        parts.append((rows, best))
+    return parts[0] if len(parts) == 1 else (torch.cat([rows for rows, _ in parts]), torch.cat([b for _, b in parts]))
+
+
+def _of_all(scores: CrossScores, queries: Tensor, whose: Tensor, candidates: Tensor | range, k: int,
+            seen: Ragged | None) -> tuple[Tensor, Tensor]:
+    """The result of `top_k` for a few queries, every candidate being scored."""
+    every = torch.arange(candidates.start, candidates.stop) if isinstance(candidates, range) else candidates
+    parts = [best_of(_without_seen(scores(queries, block), whose, block, seen), block, k)
+             for block in every.to(queries.device).split(MAX_SCORES)]
+    rows, best = parts[0] if len(parts) == 1 else in_order(torch.cat([rows for rows, _ in parts], 1),
+                                                           torch.cat([best for _, best in parts], 1), k)
+    rows[best == -torch.inf] = -1
+    if (lacking := k - rows.shape[1]) > 0:
+        return F.pad(rows, (0, lacking), value=-1), F.pad(best, (0, lacking), value=-torch.inf)
+    return rows, best
 
 
 def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Ragged | None) -> Tensor:
-    scores = scores.float()
-    if seen is not None:
-        scores = scores.clone()         # the model may keep this tensor
-        position, items = seen.pairs(users.cpu())
+    """The scores (m, n) as float32, -inf for what a user has seen."""
+    if seen is None:
+        return scores.float()
+    scores = scores.clone() if scores.dtype == torch.float32 else scores.float()    # the model may keep this tensor
+    position, items = seen.pairs(users.cpu())
+    if (run := run_of(block)) is not None:
+        here, column = (items >= run.start) & (items < run.stop), items - run.start
+    else:
         place = torch.full((int(torch.cat([block.cpu(), items]).max()) + 1,), -1)       # row -> column of scores
         place[block.cpu()] = torch.arange(len(block))
-        here = place[items]
-        scores[position[here >= 0].to(scores.device), here[here >= 0].to(scores.device)] = -torch.inf
+        column = place[items]
+        here = column >= 0
+    scores[position[here].to(scores.device), column[here].to(scores.device)] = -torch.inf
     return scores
-
-
-# A score and its row become one integer that sorts as they do: by score, then by ascending row. Floats compare
-# like their bits read as integers, once the bits of negative ones are flipped.
-
-_ROW_BITS = 0xFFFFFFFF
-
-
-def _ordered(scores: Tensor) -> Tensor:
-    bits = (scores + 0.0).view(torch.int32).long()          # + 0.0: -0.0 and 0.0 are equal
-    return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-
-
-def _keys(scores: Tensor, rows: Tensor) -> Tensor:
-    return (_ordered(scores) << 32) | (_ROW_BITS - rows)
-
-
-_NOTHING = int(_keys(torch.tensor([-torch.inf]), torch.tensor([_ROW_BITS]))[0])
-
-
-def _best(keys: Tensor, k: int) -> Tensor:
-    return keys.topk(min(k, keys.shape[1]), dim=1).values
-
-
-def _best_keys(scores: Tensor, rows: Tensor, k: int) -> Tensor:
-    """The keys of the k best. Making keys takes ten times as long as finding the best, so that all scores become keys
-    only where the k-th and the next are equal and rows decide."""
-    if k >= scores.shape[1]:
-        _check_numbers(scores)
-        return _keys(scores, rows)
-    best, place = _largest(scores, k + 1)
-    _check_numbers(best)                    # NaN counts as the largest of all
-    keys, tied = _keys(best[:, :k], rows[place[:, :k]]), best[:, k - 1] == best[:, k]
-    if tied.any():
-        keys[tied] = _best(_keys(scores[tied], rows), k)
-    return keys
-
-
-def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """`scores.topk(k)`, many times as fast for many columns: these are dealt into groups, of which only the k with
-    the largest maxima can hold any of the k largest. Which of equal scores are found is left open."""
-    n, size = scores.shape[1], math.isqrt(scores.shape[1] // k)
-    if size < MIN_GROUP:
-        best, place = scores.topk(k, dim=1)
-        return best, place
-    n_groups = n // size
-    whole = n_groups * size                 # the columns of a group lie n_groups apart
-    groups = scores[:, :whole].unflatten(1, (size, n_groups)).amax(1).topk(k, dim=1).indices
-    columns = (torch.arange(0, whole, n_groups, device=scores.device)[:, None] + groups[:, None]).flatten(1)
-    rest = torch.arange(whole, n, device=scores.device).expand(len(scores), -1)
-    columns = torch.cat([columns, rest], 1)
-    best, place = scores.gather(1, columns).topk(k, dim=1)
-    return best, columns.gather(1, place)
-
-
-def _check_numbers(scores: Tensor) -> None:
-    if scores.isnan().any():
-        raise ValueError("the model's scores are not numbers (NaN): its weights are broken, and nothing can be ranked")
-
-
-def _unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
-    bits, rows = keys >> 32, _ROW_BITS - (keys & _ROW_BITS)
-    scores = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).int().view(torch.float32)
-    return torch.where(scores == -torch.inf, -1, rows), scores

@@ -49,7 +49,8 @@ def untouched(learn: Learner, weights: bool = False, *, batches: Batches | None 
             if put_weights_back is not None:
                 put_weights_back()
             for module, mode in modes.items():
-                module.training = mode
+                if module.training != mode:         # setting it takes longer than a small model takes to score a user
+                    module.training = mode
             vars(learn).update(running)
             for name in set(RUNNING) - running.keys():
                 vars(learn).pop(name, None)
