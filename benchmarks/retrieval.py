@@ -1,4 +1,4 @@
-"""Top ten of all items for all users of a dot model: users a second, and the peak of memory of a fresh process.
+"""Top ten of all items for all users of a dot model: users a second of CPU, and the peak of memory of a fresh process.
 
 Run: python benchmarks/retrieval.py [--users 100000] [--items 100000] [--factors 64] [--some 5000] [--parquet]
 
@@ -40,14 +40,14 @@ def measure(model: str, users: int, items: int, factors: int, some: int, parquet
         for table in (learn.model.u_weight, learn.model.i_weight):
             table.weight.normal_(std=0.3)
     _ = data.histories
-    idle, start, n = peak(), time.perf_counter(), 0
+    idle, start, n = peak(), time.process_time(), 0
     asked = range(some or users)
     if parquet:
         with tempfile.TemporaryDirectory() as folder:
             n = len(pd.read_parquet(learn.recommend_all(10, users=asked, path=Path(folder) / "recs.parquet")))
     else:
         n = sum(map(len, learn.recommend_all(10, users=asked)))
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     rate = len(asked) / seconds
     print(f"{model:>9} {users:>8,} {data.n_items - 1:>8,} {n // 10:>9,} {rate:>8,.0f} {users / rate:>8.0f} "
           f"{idle:>6.2f} {peak():>6.2f}", flush=True)

@@ -10,7 +10,7 @@ from ..numerics import run_of
 from ..ragged import Ragged
 from .largest import check_numbers, in_order, largest
 
-MANY = 1 << 12      # candidates from which on it pays
+MANY = 1 << 13      # candidates from which on it pays
 WIDER = 22          # items beyond the k best that are scored exactly
 
 
