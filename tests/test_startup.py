@@ -44,6 +44,16 @@ def test_public_names_come_without_what_only_some_calls_need():
     assert "torch" in found and not LATER & found
 
 
+@pytest.mark.parametrize("model", ["dot_bias", "bpr", "als", "net"])
+def test_training_and_recommending_do_without_torchs_compiler_and_drawing(model, tmp_path):
+    found = loaded("from collab import *\n"
+                   "data = CollabDataBunch.from_df(synthetic(30, 20, 300, seed=0).ratings, seed=0, bs=64)\n"
+                   f"learn = collab_learner(data, {model!r}, 3)\n"
+                   "(learn.fit if learn.collab_model.solved else learn.fit_one_cycle)(1)\n"
+                   f"load_learner(learn.export({str(tmp_path / 'm.safetensors')!r})).recommend(1)\n")
+    assert not {"torch._dynamo", "sympy", "matplotlib", "narwhals", "altair", "sklearn"} & found
+
+
 def test_every_public_name_is_there_for_stars_dir_and_from():
     names = ["evaluate", "ALS", "user_split", "rmse"]
     for code in ("from collab import *", "from collab import " + ", ".join(collab.__all__),

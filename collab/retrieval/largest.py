@@ -34,7 +34,7 @@ def in_order(rows: Tensor, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     rows_, scores_ = rows.cpu().numpy(), scores.cpu().numpy()
     order = np.lexsort((rows_, -scores_))[:, :k]
     return (torch.from_numpy(np.take_along_axis(rows_, order, 1)),
-            torch.from_numpy(np.take_along_axis(scores_, order, 1)))
+            torch.from_numpy(np.take_along_axis(scores_, order, 1) + 0.0))     # -0.0 and 0.0 are equal, and shown alike
 
 
 def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -135,6 +135,17 @@ def test_integers_and_whole_floats_are_the_same_numbers():
     assert Vocab([1.0, 2.0]).encode([2]).tolist() == [2]
 
 
+@pytest.mark.parametrize(("known", "own", "foreign"), [
+    ([5, 7], [(5, 1), (np.int64(7), 2)], [6, "5", 5.0, True, 2**70, -1, None, np.int8(5)]),
+    (np.array([1, 2**63 + 1], dtype=np.uint64), [(1, 1), (2**63 + 1, 2)], [2**63 + 2, -1, 2**70, True, "1"]),
+    (["a", "b"], [("a", 1), ("b", 2)], ["c", "", b"a", 1, None, "a\ud800", np.str_("a")]),
+    ([True, False], [], [True, 1]), ([1.5, 2.0], [], [1.5, 2]), ([(1, 2), (3, 4)], [], [(1, 2), 1])])
+def test_an_id_is_found_at_once_only_where_it_is_of_the_type_of_all(known, own, foreign):
+    vocab = Vocab(known)
+    assert [vocab.find(id) for id, _ in own] == [vocab.encode([id])[0] for id, _ in own] == [row for _, row in own]
+    assert all(vocab.find(id) == 0 for id in foreign)
+
+
 def test_long_integers_are_never_rounded_onto_each_other():
     vocab = Vocab(np.array([2**63 + 1, 2**63 + 3], dtype=np.uint64))
     assert vocab.encode([2**63 + 3, 2**63 + 2, 5]).tolist() == [2, 0, 0]

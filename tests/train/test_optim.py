@@ -11,7 +11,7 @@ from torch import nn
 
 from collab import Callback, CollabDataBunch, CollabWarning, collab_learner, load_learner, synthetic
 from collab.losses import mse
-from collab.train.optim import Grouped, make_optimizer, param_groups
+from collab.train.optim import AdamW, Grouped, adamw, make_optimizer, param_groups
 
 
 class Shares(torch.nn.Linear):
@@ -20,7 +20,7 @@ class Shares(torch.nn.Linear):
 
 
 OPTIMIZERS = [torch.optim.SGD, partial(torch.optim.SGD, momentum=0.9), torch.optim.Adam, torch.optim.AdamW,
-              torch.optim.Adagrad, torch.optim.RMSprop, partial(torch.optim.AdamW, fused=True)]
+              torch.optim.Adagrad, torch.optim.RMSprop, partial(torch.optim.AdamW, fused=True), adamw]
 
 
 @pytest.mark.parametrize("opt_func", OPTIMIZERS)
@@ -144,6 +144,28 @@ def test_adam_runs_in_one_pass_unless_another_way_is_asked_for(kind):
     assert fused(kind) and fused(partial(kind, betas=(0.8, 0.9)))
     assert not fused(partial(kind, foreach=True)) and not fused(partial(kind, fused=False))
     assert not fused(lambda groups: kind(groups))
+
+
+def test_the_default_optimizer_is_torchs_adamw_to_the_bit_with_its_hooks_and_its_state():
+    made = {}
+    for kind in (AdamW, torch.optim.AdamW):
+        torch.manual_seed(0)
+        model, seen = torch.nn.Linear(5, 3), []
+        opt = kind(model.parameters(), lr=0.1, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        opt.register_step_pre_hook(lambda *_, seen=seen: seen.append("before"))
+        opt.register_step_post_hook(lambda *_, seen=seen: seen.append("after"))
+        for _ in range(4):
+            opt.zero_grad()
+            model(torch.randn(7, 5)).square().mean().backward()
+            opt.step()
+        made[kind] = model.weight.detach(), opt, seen
+    (ours, opt, seen), (weight, theirs, _) = made.values()
+    assert torch.equal(ours, weight) and seen == ["before", "after"] * 4 and isinstance(opt, torch.optim.AdamW)
+    assert opt.step(lambda: torch.tensor(1.5)) == 1.5 and not opt.state[opt.param_groups[0]["params"][0]][
+        "exp_avg"].requires_grad
+    opt.load_state_dict(theirs.state_dict())
+    for name, value in theirs.state_dict()["state"][0].items():
+        assert torch.equal(opt.state_dict()["state"][0][name], value)
 
 
 @pytest.mark.parametrize("way", [copy.deepcopy, lambda learn: pickle.loads(pickle.dumps(learn))],
