@@ -53,7 +53,7 @@ class TableScorer:
     """The scorer of a model that is a `DotForm`: users (m,), items (n,) -> scores (m, n) float64. It can also score in
     float32, many times as fast and nearly as well, which is enough to tell which few items may be the best.
 
-    `norm` is the length of all items' vectors and biases taken together, where it is known already."""
+    `norm` is the length of all items' vectors taken together, where it is known already."""
 
     def __init__(self, form: DotForm, norm: Tensor | None = None):
         self.form, self._norm = form, norm
@@ -83,18 +83,20 @@ class TableScorer:
 
     def roughly(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """What orders the items: p . q + b_i of all items in float32, (m, n_items), and a bound on the error for each
-        user, (m, 1): gamma |p| |q| for sums in any order (Higham 2002, eq. 3.5), |q| the length of all items at once.
+        user, (m, 1): gamma |p, 1| |q, b| for sums in any order (Higham 2002, eq. 3.5), the latter the length of all
+        items at once, and what may be lost where numbers are too small for float32.
 
         The scores that `__call__` gives are ordered alike, wherever these differ by more than twice the bound."""
         form = self.form
         p = form.users[users]
         rough = torch.mv(form.items, p[0])[None] if len(users) == 1 else p @ form.items.T
+        if self._norm is None:
+            self._norm = torch.linalg.vector_norm(form.items)
+        n_terms, own, norm = form.items.shape[1] + 2, torch.linalg.vector_norm(p, dim=1, keepdim=True), self._norm
         if form.i_bias is not None:
             rough += form.i_bias
-        if self._norm is None:
-            self._norm = length(form)
-        n_terms = form.items.shape[1] + 2
-        return rough, (1.1 * n_terms * 2.0 ** -24 * self._norm) * (p.square().sum(1, keepdim=True) + 1).sqrt()
+            own, norm = own + 1, norm + torch.linalg.vector_norm(form.i_bias)
+        return rough, (1.1 * n_terms * 2.0 ** -24 * norm) * own + n_terms * 2.0 ** -125
 
     @property
     def has_rough(self) -> bool:
@@ -106,9 +108,3 @@ class TableScorer:
         if self.form.mu:
             dot += self.form.mu
         return sigmoid_range(dot, self.form.y_range)
-
-
-def length(form: DotForm) -> Tensor:
-    """The length of all items' vectors and biases taken together, float32 ()."""
-    own = torch.linalg.vector_norm(form.items)
-    return own if form.i_bias is None else torch.hypot(own, torch.linalg.vector_norm(form.i_bias))

@@ -17,7 +17,7 @@ from ..data.histories import Histories
 from ..data.vocab import Ids, Vocab, labels, several
 from ..errors import DataError
 from ..files import read_tensors, reading, write_tensors
-from ..models.dot_form import DotForm, TableScorer, length
+from ..models.dot_form import DotForm, TableScorer
 from ..models.embedding import Range, sigmoid_range
 from ..numerics import products
 from .topk import check_k, top_k
@@ -52,7 +52,7 @@ class Index:
         self.user_ids, self.y_range, self.scale, self.method = user_ids, y_range, scale, method
         self.catalogue = Catalogue(item_ids, titles)
         self._graph = _graph(self.items) if method == "usearch" else None
-        self._length = length(DotForm(self.items, self.items))
+        self._norm = torch.linalg.vector_norm(self.items)
 
     @classmethod
     def of(cls, form: DotForm, data: CollabDataBunch, scale: Range | None, users: bool = True,
@@ -158,7 +158,7 @@ class Index:
         check_k(k)
         every, k = torch.arange(1, len(self.items)), min(k, len(self))
         if self._graph is None:
-            scores = TableScorer(DotForm(queries, self.items), self._length)
+            scores = TableScorer(DotForm(queries, self.items), self._norm)
             return top_k(scores, torch.arange(len(queries)), every, k, seen)
         most = int(seen.starts.diff().max()) if seen is not None and len(queries) else 0
         found = [_nearest(self._graph, query, min(WIDER * k + most, len(self))) for query in queries]
