@@ -38,7 +38,8 @@ class RankEnsemble(Ensemble):
         return ((parts - centre[:, None]) / spread[:, None]).mean(0)
 
     def _mean(self, parts: Sequence[Tensor], users: Tensor) -> Tensor:
-        stacked = torch.stack(list(parts))
+        # float32 first: equal scores, equal but for the last bits of float64, stay so where most of them is taken away
+        stacked = torch.stack([part.float() for part in parts])
         centre, spread = (t[:, users].view(len(stacked), -1, *[1] * (stacked.dim() - 2))
                           for t in (self.centre, self.spread))
         return ((stacked - centre) / spread).mean(0)
