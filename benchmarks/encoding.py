@@ -50,7 +50,8 @@ def ratings(n: int, n_users: int, n_items: int, ids: str) -> pd.DataFrame:
         return rng.permutation(n_ids)[np.searchsorted(share / share[-1], rng.random(n // 3))]
     pairs = np.empty(0, dtype=np.int64)
     while len(pairs) < n:
-        pairs = np.unique(np.concatenate([pairs, drawn(n_users, 0.5) * n_items + drawn(n_items, 0.8)]))
+        pairs = np.sort(np.concatenate([pairs, drawn(n_users, 0.5) * n_items + drawn(n_items, 0.8)]))
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     pairs = pairs[rng.permutation(len(pairs))[:n]]
     table = pd.DataFrame({"user": pairs // n_items + 1, "item": pairs % n_items + 1,
                           "rating": (rng.integers(1, 11, n) / 2).astype(np.float32),
