@@ -35,7 +35,8 @@ def test_rows_of_one_side_alone_and_rows_without_a_peer_are_not_compared():
 
 
 def test_a_row_survives_its_file(tmp_path):
-    rows = [row(ours=(1.23456, 2.0), error="RMSE", our_error=0.9, note="5 epochs"), row(peer=())]
+    rows = [row(ours=(1.23456, 2.0), error="RMSE", our_error=0.9, note="5 epochs"),
+            dataclasses.replace(row(peer=()), size="")]
     made = Record({"cores": "1"}, {"torch": "2"}, 0, rows)
     back = Record.load(made.save(tmp_path / "new" / "record.json"))
     assert back.rows == [dataclasses.replace(rows[0], ours=(1.235, 2.0)), rows[1]]

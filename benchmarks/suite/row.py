@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 FALL = 1 / 3        # a ratio that lost this much of the recorded one is reported
+NEEDED = ("subject", "name", "size", "unit")        # in a file even where they are empty, as the size of start-up is
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, the medians and the ratio among them."""
-        made = {name: value for name, value in asdict(self).items() if value not in (None, "", ())}
+        made = {name: value for name, value in asdict(self).items() if name in NEEDED or value not in (None, "", ())}
         made |= {"ours": _rounded(statistics.median(self.ours)), "ours_runs": [*map(_rounded, self.ours)]}
         if self.peer:
             made |= {"peer": _rounded(statistics.median(self.peer)), "peer_runs": [*map(_rounded, self.peer)],
