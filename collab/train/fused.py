@@ -29,6 +29,7 @@ from .callback import Callback, Dispatch
 from .events import IN_BULK, POINTS
 from .optim import AdamW
 from .row_adagrad import RowAdagrad
+from .schedule import ParamScheduler
 from .whole import whole
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ def why_not(learn: Learner, run: Dispatch, batches: object) -> str | None:
         return replaced[0]
     if learn.loss_func is not mse:
         return f"the loss is {getattr(learn.loss_func, '__name__', learn.loss_func)}, not mse"
+    if others := {name for cb in run.cbs if isinstance(cb, ParamScheduler) for name in cb.scheds} - {*HYPERS}:
+        return f"a schedule changes {min(others)}"
     if listening := [cb for cb in run.cbs if not in_bulk(cb)]:
         return f"{listening[0]} listens to every batch"
     pieces = pieces_of(batches)
@@ -106,6 +109,9 @@ def why_not(learn: Learner, run: Dispatch, batches: object) -> str | None:
         return "the batches are not slices of users, items and float32 ratings"
     if any(t.device.type != "cpu" for t in pieces.tensors):
         return "the ratings are not on the CPU"
+    if any(len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(table)
+           for rows, table in zip(pieces.tensors, (tables.users, tables.items))):      # a kernel would write elsewhere
+        return "some ratings are of rows that the model does not have"
     return not_compiled()
 
 
@@ -260,18 +266,12 @@ class FusedPass:
             return
         rates = tuple(k.Rates(hypers["lr"], hypers["momentum"], np.array([g["betas"][1] for g in groups]),
                         np.array([g["eps"] for g in groups]), hypers["weight_decay"]))
-        outlook = tuple(np.empty((4, 2, len(part.sizes) + 1)))
+        outlook = tuple(k.Outlook(*np.empty((4, 2, len(part.sizes) + 1))))
         dense = k.outlook(rates, int(done[0]), outlook)
-        k.adamw_steps(tuple(self.form), slots, rates, tuple(np.empty((5, 2), np.float32)), outlook, dense,
+        k.adamw_steps(tuple(self.form), slots, rates, tuple(k.Moves(*np.empty((5, 2), np.float32))), outlook, dense,
                       *part[1:], losses, done, *self.last, self.lanes, self.wide)
 
     # Packing -----------------------------------------------------------------------------------------------------
-
-    def _columns(self) -> list[tuple[slice, str]]:
-        """Where a packed row holds factors, and where the optimizer's numbers beside them, by their names."""
-        n, k = self.n_factors, self.k
-        names = ("", "exp_avg", "exp_avg_sq") if self.adam else ("",)
-        return [(slice(j * k, j * k + n), name) for j, name in enumerate(names)]
 
     def _pack(self, bs: int, ridges: Sequence[np.ndarray]) -> None:
         t, k = self.tables, self.k

@@ -17,9 +17,12 @@ from collab import (
     CollabDataBunch,
     EmbeddingDotBias,
     GradientClip,
+    Learner,
+    ParamScheduler,
     ShortEpoch,
     Threads,
     collab_learner,
+    sched_lin,
     synthetic,
 )
 from collab.learner.tile_order import TileOrder
@@ -266,6 +269,7 @@ OTHERS = {
     "callback": (lambda: collab_learner(bunch(), cbs=GradientClip(1.0)), "GradientClip listens to every batch"),
     "overridden": (lambda: collab_learner(bunch(), cbs=OwnRecorder()), "OwnRecorder listens to every batch"),
     "verb": (lambda: collab_learner(bunch(), loss_func="bpr"), "replaces get_loss"),
+    "schedule": (lambda: collab_learner(bunch(), cbs=ParamScheduler({"eps": sched_lin(1e-8, 1e-6)})), "changes eps"),
     "hook": (hooked, "the model has a hook"),
     "frozen": (frozen, "some parameters are frozen"),
     "float64": (doubled, "not float32 on the CPU, but float64"),
@@ -277,6 +281,14 @@ def test_what_the_kernels_do_not_do_is_done_by_the_loop_and_said(case):
     make, why = OTHERS[case]
     learn = make()
     assert why in reason(learn) and f"batch by batch, since {reason(learn)}" in str(learn.summary())
+
+
+def test_rows_that_the_model_does_not_have_raise_as_in_the_loop():
+    data = bunch()
+    learn = Learner(data, EmbeddingDotBias(4, data.n_users - 20, data.n_items), lr=0.01)
+    assert reason(learn) == "some ratings are of rows that the model does not have"
+    with pytest.raises(IndexError), learn.no_logging():
+        learn.fit(1)
 
 
 def test_without_numba_the_loop_trains(monkeypatch):
