@@ -106,14 +106,18 @@ class Pieces(Protocol):
     def tensors(self) -> Sequence[Tensor]: ...
 
     def pieces(self) -> Iterator[Sequence[Track]]:
-        """The rows of a pass, in order: pieces of one or several tracks. The batches of different tracks of a piece
+        """The rows of a pass, in order: pieces of one or two tracks. The batches of different tracks of a piece
         have no user and no item in common, so that they may be trained at the same time."""
         ...
 
 
 def pieces_of(batches: object) -> Pieces | None:
-    """The batches as `Pieces`, if they are such: TensorBatches, and the first of them."""
-    return batches if isinstance(batches, Pieces) and batches.tensors and batches.bs else None
+    """The batches as `Pieces`, if they are such: TensorBatches, and the first of them. None for a subclass with an
+    `__iter__` of its own."""
+    depth = {name: next((k for k, cls in enumerate(type(batches).__mro__) if name in vars(cls)), 0)
+             for name in ("pieces", "__iter__")}
+    whole = isinstance(batches, Pieces) and depth["pieces"] <= depth["__iter__"]
+    return batches if isinstance(batches, Pieces) and whole and batches.tensors and batches.bs else None
 
 
 def _in_order(batches: object) -> Callable[[], Batches] | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..compiled import not_compiled
 
 DENSE = 3e9         # multiplications of the Gram matrix of the smaller side up to which it is made
+CELLS = 1 << 24     # numbers of the table for it
 WORK = 5e7          # ratings times random vectors otherwise
 FEWEST = 8          # random vectors
 CHUNK = 1 << 20     # ratings at a time where vectors are added up without numba
@@ -34,7 +35,7 @@ def signal(users: Tensor, items: Tensor, residuals: Tensor, n_users: int, n_item
     if n_users < n_items:
         users, items, n_users, n_items = items, users, n_items, n_users     # sums over i, j are of the smaller side
     e = residuals.double()
-    off = _exact if n_items ** 2 * n_users <= DENSE else _estimated
+    off = _exact if n_items ** 2 * n_users <= DENSE and n_users * n_items <= CELLS else _estimated
     square = e.square()
     chance = _of_all(square, users, n_users)
     if not chance > 0:

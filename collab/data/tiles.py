@@ -27,7 +27,7 @@ class TiledBatches:
     that there are some more of them. All is drawn from the generator of `batches`."""
 
     def __init__(self, batches: TensorBatches, n_users: int, n_items: int):
-        self.batches, self.bs, self.device = batches, batches.bs, batches.device
+        self.batches, self.device = batches, batches.device
         users, items, ratings = (t.numpy() for t in batches.tensors)
         block = [min(BLOCK, -(-n // FEWEST)) for n in (n_users, n_items)]
         self.blocks = tuple(-(-n // own) for n, own in zip((n_users, n_items), block))
@@ -43,6 +43,11 @@ class TiledBatches:
             order = np.argsort(tiles, kind="stable")
             for into, column in zip(self.rows, (users, items, ratings)):
                 into[:] = column[order]
+
+    @property
+    def bs(self) -> int:
+        """The rows of a batch, but for the last of a tile."""
+        return self.batches.bs
 
     @property
     def tensors(self) -> Sequence[Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..data.databunch import CollabDataBunch, DataBunch
 from ..data.frames import is_table
 from ..data.vocab import UNKNOWN, Ids, labels, several
-from ..errors import DataError
+from ..errors import DataError, warn
 from ..files import Config
 from ..losses import no_loss
 from ..models.base import MAX_PAIRS, CollabModel, Side, as_collab
@@ -31,11 +31,12 @@ from ..train.callbacks.yardstick import MeanYardstick
 from ..train.inspection import Text
 from ..train.learner import Learner, MetricLike
 from ..train.optim import Hyper, OptFunc, adamw
+from ..train.row_adagrad import RowAdagrad
 from .batch_output import recommend_all
 from .export import save_parts
 from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
 from .objectives import Objective
-from .recipes import rates, recipe_of
+from .recipes import ROW_RATE, is_dot_product, rates, recipe_of
 from .recommendations import best_rows, pairs_of, pool_of, ranked, ranked_rows, rows_of, similar, titled
 from .ridge import Ridge
 from .settings import Loss, default_loss, settings_of, training_cbs
@@ -85,7 +86,7 @@ class CollabLearner(Learner):
             raise new.lacks(f"cannot take the place of {old.kind}: one of them is solved or ranks, and the other is or "
                             "does not; make a new learner with collab_learner(data, model)")
         super().set_model(model)
-        if new.dot_tables() is None and any(isinstance(cb, Ridge) for cb in self.cbs):     # it had the plan of another
+        if not is_dot_product(new) and any(isinstance(cb, Ridge) for cb in self.cbs):     # it had the plan of another
             self.opt_func, self.recipe = adamw, ""
             self.lr, self.wd = rates(recipe_of(new, self.ranks), self.data.train.n, self.data.train.bs)
             self.cbs = [cb for cb in self.cbs if not isinstance(cb, Ridge | TileOrder)]
@@ -112,6 +113,9 @@ class CollabLearner(Learner):
         model = self._trainable()
         if model.solved and (lr is not None or wd is not None):
             raise model.lacks(NO_RATES)
+        if self.recipe and self.opt_func is RowAdagrad and isinstance(lr, (int, float)) and lr < ROW_RATE / 5:
+            warn(f"{lr:g} is a rate for Adam; this learner has RowAdagrad, whose rate is about {ROW_RATE:g}. Leave the "
+                 f"rate out or, to train by AdamW, give it to the learner: collab_learner(data, lr={lr:g})")
         if n_epochs is None:
             if not model.n_sweeps:
                 raise TypeError("say for how many epochs: fit(5)")
@@ -356,6 +360,7 @@ class CollabLearner(Learner):
         """A learner like this one over other data and another model, which ranks where this one's does."""
         learn = type(self)(data, model, self.loss_func, opt_func=self.opt_func, lr=self.lr, wd=self.wd, seed=self.seed,
                            metrics=copy.deepcopy(self.scores.metrics), cbs=training_cbs(self))
+        learn.recipe = self.recipe
         if self.unknown_objective:
             learn.lose_objective()
         return learn

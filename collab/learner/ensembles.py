@@ -20,7 +20,7 @@ from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.snapshots import Snapshots
 from ..train.optim import adamw
 from .collab_learner import CollabLearner
-from .recipes import rates, recipe_of
+from .recipes import is_dot_product, rates, recipe_of
 from .ridge import Ridge
 from .settings import added_cbs, name_of, training_cbs
 from .tile_order import TileOrder
@@ -100,7 +100,7 @@ def _mean(learners: Sequence[CollabLearner], models: list[nn.Module], merge: boo
              "others: learn.add_cbs(...)")
     made, cbs = combine(models, merge=merges), training_cbs(first)
     opt_func, lr, wd = first.opt_func, first.lr, first.wd
-    if as_collab(made).dot_tables() is None and any(isinstance(cb, Ridge) for cb in cbs):
+    if not is_dot_product(as_collab(made)) and any(isinstance(cb, Ridge) for cb in cbs):
         own = recipe_of(as_collab(models[0]), ranks)            # the recipe of a dot product is not for a mean of them
         opt_func, (lr, wd) = adamw, rates(own, first.data.train.n, first.data.train.bs)
         cbs = [cb for cb in cbs if not isinstance(cb, Ridge | TileOrder)]

@@ -19,7 +19,7 @@ from ..losses import mse
 from ..metrics import MAE, RMSE
 from ..models.base import CollabModel, as_collab
 from ..models.layers import Range
-from ..train.callback import Callback, Cbs
+from ..train.callback import Callback, Cbs, as_list
 from ..train.callbacks.loss_terms import LossTerms, Term
 from ..train.callbacks.steps import Threads
 from ..train.learner import MetricLike
@@ -28,7 +28,7 @@ from ..train.row_adagrad import RowAdagrad
 from .collab_learner import CollabLearner, no_data
 from .export import load_parts, load_weights
 from .objectives import OBJECTIVES, Objective, objective
-from .recipes import Context, Options, Recipe, rate_plan, rates, recipe_named, recipe_of
+from .recipes import ROW_RATE, Context, Options, Recipe, is_dot_product, rate_plan, rates, recipe_named, recipe_of
 from .ridge import Evidence, Ridge
 from .settings import LOSSES, OPTIMIZERS, TERMS, Loss
 from .tile_order import MANY_ROWS, TileOrder
@@ -106,27 +106,27 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     ridge: list[Callback] = []
     recipe_said = ""
     rate: Hyper | None = lr
-    plain = loss in (None, mse) and ranking is None and not loss_terms and _is_dot_product(part)
-    if recipe.ridge and plain and opt_func is lr is wd is None:
-        opt_func, rate, scale, recipe_said = rate_plan(data.train.n, data.train.bs)
-        wd, ridge = 0.0, [Ridge(scale)]
+    plain = loss in (None, mse) and ranking is None and not loss_terms and is_dot_product(part)
+    own_ridge = any(isinstance(cb, Ridge) for cb in as_list(cbs))
+    if recipe.ridge and plain and lr is wd is None and opt_func in (None, RowAdagrad):
+        opt_func, rate, scale, recipe_said = rate_plan(data.train.n, data.train.bs, opt_func)
+        wd, ridge = 0.0, [] if own_ridge else [Ridge(scale)]
         if isinstance(model, str) and (tables := part.dot_tables()) is not None:       # others keep their own start
             Evidence.of(data, tables.y_range).start(tables)
     opt_func, (own_lr, own_wd) = opt_func or adamw, rates(recipe, data.train.n, data.train.bs)
     if rate is None and not sets(opt_func, "lr"):
-        rate = own_lr
+        rate = ROW_RATE if opt_func is RowAdagrad else own_lr
     if wd is None and not sets(opt_func, "weight_decay"):
-        wd = own_wd if opt_func is adamw else 0.0
+        wd = own_wd if opt_func is adamw and not own_ridge else 0.0
     learn = CollabLearner(data, module, loss, opt_func=opt_func, lr=rate, wd=wd,
                           metrics=watched, cbs=cbs, seed=seed)
-    learn.add_cbs([*ridge, *_tiled(data, opt_func)])
+    learn.add_cbs(ridge)
     learn.recipe = recipe_said
     if ranking is not None:
         learn.add_cbs([ranking, *([RankingMetrics()] if metrics is None and _can_rank(data) else [])])
     if terms := list(loss_terms or []):
         learn.add_cbs(LossTerms(*terms))
-    if not any(isinstance(cb, TileOrder) for cb in learn.cbs):      # which has work for two
-        learn.add_cbs(_one_thread(data))
+    learn.add_cbs(_order_or_thread(data, opt_func, learn.cbs))
     if part.multiplies_all and len(data.train) > MANY_BATCHES:
         warn(f"{part.kind} multiplies the matrix of all {data.train.n:,} training ratings in each "
              f"of an epoch's {len(data.train):,} batches; larger ones, such as bs="
@@ -163,7 +163,7 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     learn = CollabLearner(parts.data, parts.model, **{**recipe, "loss_func": loss},
                           metrics=[RMSE(), MAE()] if rates_items else [],
                           cbs=[*known, *([LossTerms(*terms)] if terms else []), *([Ridge(ridge)] if ridge else []),
-                               *_tiled(parts.data, opt), *([] if part.solved else _one_thread(parts.data))])
+                               *([] if part.solved else _order_or_thread(parts.data, opt, []))])
     if ranking and not known:
         learn.lose_objective()
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
@@ -176,21 +176,12 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     return learn
 
 
-def _is_dot_product(model: CollabModel) -> bool:
-    """Whether the model is a dot product and nothing more, with the parameter groups that a `RatePlan` names."""
-    tables = model.dot_tables()
-    return (tables is not None and {*map(id, tables.parameters)} == {*map(id, model.parameters())}
-            and [group["name"] for group in model.param_groups()] == ["factors", "biases"])
-
-
-def _tiled(data: CollabDataBunch, opt_func: OptFunc) -> list[Callback]:
-    """A callback that arranges data that are large, for an optimizer that does not mind the order."""
-    large = data.train.n >= MANY_ROWS and data.device.type == "cpu"
-    return [TileOrder()] if large and opt_func is RowAdagrad else []
-
-
-def _one_thread(data: CollabDataBunch) -> list[Callback]:
-    """A callback that trains small batches on a CPU with a single thread."""
+def _order_or_thread(data: CollabDataBunch, opt_func: OptFunc | None, cbs: Iterable[Callback]) -> list[Callback]:
+    """A callback that arranges data that are large, for an optimizer that does not mind the order, in two tracks; or
+    one that trains small batches on a CPU with a single thread."""
+    large = data.train.n >= MANY_ROWS and data.device.type == "cpu" and opt_func is RowAdagrad
+    if large or any(isinstance(cb, TileOrder) for cb in cbs):
+        return [] if any(isinstance(cb, TileOrder) for cb in cbs) else [TileOrder()]
     return [Threads(1)] if data.device.type == "cpu" and data.train.bs <= SMALL_BATCH else []
 
 

@@ -37,6 +37,7 @@ Options = dict[str, Any]
 
 DATA = ("n_users", "n_items", "interactions")       # arguments taken from the data
 ARGUMENTS = ("n_factors", "y_range", "loss_func", "opt_func", "lr", "wd", "metrics", "cbs", "seed", "loss_terms")
+ROW_RATE = 0.07             # of RowAdagrad, at every size
 MANY_RATINGS = 80_000       # from which on weight decay is made weaker
 ADAM_RATINGS, ADAM_BATCHES = 200_000, 400    # below which, and from which on in an epoch, AdamW is better
 SHARED = ("n_factors", "y_range")                   # arguments of `collab_learner` itself
@@ -241,6 +242,13 @@ def rates(recipe: Recipe, n: int, bs: int) -> tuple[float, float]:
     return recipe.lr * times, wd * times
 
 
+def is_dot_product(model: CollabModel) -> bool:
+    """Whether the model is a dot product and nothing more, with the parameter groups that a `RatePlan` names."""
+    tables = model.dot_tables()
+    return (tables is not None and {*map(id, tables.parameters)} == {*map(id, model.parameters())}
+            and [group["name"] for group in model.param_groups()] == ["factors", "biases"])
+
+
 class RatePlan(NamedTuple):
     """How a dot model of ratings is trained by default: an optimizer, its rates, the scale of its `Ridge`, and why."""
 
@@ -250,12 +258,15 @@ class RatePlan(NamedTuple):
     why: str
 
 
-def rate_plan(n: int, bs: int) -> RatePlan:
-    """The plan for `n` ratings in batches of `bs`. Row-wise Adagrad has the same error at every size of data and
-    batches, at one rate. AdamW is a little better after a few epochs where data are small and batches many."""
+def rate_plan(n: int, bs: int, opt_func: OptFunc | None = None) -> RatePlan:
+    """The plan for `n` ratings in batches of `bs`, or the one for `opt_func` where that is RowAdagrad. Row-wise Adagrad
+    has the same error at every size of data and batches, at one rate. AdamW is a little better after a few epochs where
+    data are small and batches many."""
     few, many = n < ADAM_RATINGS, n / bs >= ADAM_BATCHES
-    if few and many:
+    if few and many and opt_func is None:
         why = f"AdamW with a ridge, for fewer than {ADAM_RATINGS:,} ratings in {ADAM_BATCHES} or more batches"
         return RatePlan(adamw, 3.5e-3 * math.sqrt(bs / 64), 0.22, why)
-    why = f"for fewer than {ADAM_BATCHES} batches an epoch" if few else f"for {ADAM_RATINGS:,} ratings and more"
-    return RatePlan(RowAdagrad, {"factors": 0.07, "biases": 0.14}, 0.25, f"RowAdagrad with a ridge, {why}")
+    why = (f"for {ADAM_RATINGS:,} ratings and more" if not few else
+           f"for fewer than {ADAM_BATCHES} batches an epoch" if not many else "as asked for")
+    lr = {"factors": ROW_RATE, "biases": 2 * ROW_RATE}
+    return RatePlan(RowAdagrad, lr, 0.25, f"RowAdagrad at {lr['factors']:g} and {lr['biases']:g} with a ridge, {why}")

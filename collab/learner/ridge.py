@@ -14,6 +14,8 @@ from torch import Tensor
 from ..compiled import DotTables
 from ..data.databunch import CollabDataBunch
 from ..data.signal import Signal, signal
+from ..errors import DataError
+from ..loaders import columns_of
 from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
 from ..models.layers import Range
@@ -53,7 +55,10 @@ class Evidence:
 
     @classmethod
     def _gathered(cls, data: CollabDataBunch, y_range: Range | None) -> Evidence:
-        users, items, ratings = (t.cpu() for t in data.train.tensors)
+        if (columns := columns_of(data.train)) is None:
+            raise DataError("a Ridge is as strong as the training ratings call for, and these batches are no slices of "
+                            "tensors; pass a weight decay in its place: collab_learner(data, wd=0.1)")
+        users, items, ratings = (t.cpu() for t in columns)
         baseline = BiasBaseline(data.n_users, data.n_items).fit(users, items, ratings, *BIAS_RIDGE)
         residuals = ratings - baseline(users, items)
         low, high = y_range or (0.0, 0.0)
@@ -115,6 +120,8 @@ class Ridge(Callback):
     def before_fit(self) -> None:
         learn = self.learn
         model = as_collab(learn.model)
+        if any(isinstance(cb, Ridge) and cb is not self for cb in learn.cbs):
+            raise TypeError("a learner has one Ridge; pass a `scale` of your own with cbs=Ridge(scale)")
         if (tables := model.dot_tables()) is None:
             raise model.lacks("has no ridge: it is not a plain dot product; pass a weight decay, wd=")
         self.ridges = ()

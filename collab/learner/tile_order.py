@@ -28,7 +28,7 @@ class TileOrder(Callback):
     def before_train(self) -> None:
         learn = self.learn
         train = learn.data.train
-        if isinstance(train, TensorBatches) and train.shuffle:
+        if type(train) is TensorBatches and train.shuffle:      # a subclass may have an order of its own
             if self.tiled is None or self.tiled.batches is not train:
                 self.tiled = TiledBatches(train, learn.data.n_users, learn.data.n_items)
             learn.batches = self.tiled

@@ -30,7 +30,7 @@ from .events import IN_BULK, POINTS
 from .optim import AdamW
 from .row_adagrad import RowAdagrad
 from .schedule import ParamScheduler
-from .whole import whole
+from .whole import held_interrupt, whole
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -100,15 +100,16 @@ def why_not(learn: Learner, run: Dispatch, batches: object) -> str | None:
         return replaced[0]
     if learn.loss_func is not mse:
         return f"the loss is {getattr(learn.loss_func, '__name__', learn.loss_func)}, not mse"
-    if others := {name for cb in run.cbs if isinstance(cb, ParamScheduler) for name in cb.scheds} - {*HYPERS}:
+    known = {*HYPERS} - ({"weight_decay"} if isinstance(learn.opt, RowAdagrad) else set())
+    if others := {name for cb in run.cbs if isinstance(cb, ParamScheduler) for name in cb.scheds} - known:
         return f"a schedule changes {min(others)}"
     if listening := [cb for cb in run.cbs if not in_bulk(cb)]:
         return f"{listening[0]} listens to every batch"
     pieces = pieces_of(batches)
     if pieces is None or [t.dtype for t in pieces.tensors] != [torch.int64, torch.int64, torch.float32]:
         return "the batches are not slices of users, items and float32 ratings"
-    if any(t.device.type != "cpu" for t in pieces.tensors):
-        return "the ratings are not on the CPU"
+    if any(t.device.type != "cpu" or t.dim() != 1 or t.requires_grad for t in pieces.tensors):
+        return "the ratings are not plain columns on the CPU"
     if any(len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(table)
            for rows, table in zip(pieces.tensors, (tables.users, tables.items))):      # a kernel would write elsewhere
         return "some ratings are of rows that the model does not have"
@@ -216,12 +217,14 @@ class FusedPass:
                 while begin < len(sizes):
                     learn.chunk = chunk = self._chunk(done, sizes[begin:])
                     learn.run.emit("before_chunk")
-                    if not chunk.skipped:
-                        self._train(chunk, tracks, begin, pieces.bs)
-                    learn.i, done, begin = chunk.last, chunk.last + 1, begin + chunk.n
-                    if chunk.put_back and self.form is not None:
-                        self._unpack()
-                    learn.run.emit("after_chunk")
+                    with held_interrupt():          # what was trained is in the history too
+                        if not chunk.skipped:
+                            self._train(chunk, tracks, begin, pieces.bs)
+                            learn.loss = torch.tensor(chunk.losses[-1])
+                        learn.i, done, begin = chunk.last, chunk.last + 1, begin + chunk.n
+                        if chunk.put_back and self.form is not None:
+                            self._unpack()
+                        learn.run.emit("after_chunk")
         finally:
             if self.form is not None:
                 whole(self._unpack)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 
 def whole(step: Callable[[], object]) -> None:
@@ -19,3 +23,23 @@ def whole(step: Callable[[], object]) -> None:
             stopped = stop
     if stopped is not None:
         raise stopped
+
+
+@contextmanager
+def held_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of a `with`, which should be short. It does nothing in another thread than the main
+    one, which alone gets Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+        if came:
+            signal.raise_signal(signal.SIGINT)

@@ -8,6 +8,8 @@ from helpers import Batchwise, some_cb
 from collab import (
     CollabDataBunch,
     CollabWarning,
+    DataError,
+    EmbeddingDot,
     EmbeddingDotBias,
     MixedPrecision,
     Unsupported,
@@ -15,6 +17,7 @@ from collab import (
     load_learner,
     synthetic,
 )
+from collab.learner import factory
 from collab.learner.recipes import RECIPES, rate_plan, rates
 from collab.learner.ridge import Evidence, Ridge
 from collab.models.baseline import BiasBaseline
@@ -105,6 +108,55 @@ def test_a_weight_decay_stands_in_place_of_the_ridge(data):
         assert len(ridge_of(learn).ridges) == 4
     assert not [cb for cb in collab_learner(data, wd=0.1).cbs if isinstance(cb, Ridge)]
     assert collab_learner(data, lr=0.01).opt_func is adamw
+
+
+def test_a_ridge_of_ones_own_stands_in_place_of_the_recipe_s(data):
+    learn = collab_learner(data, n_factors=5, cbs=Ridge(3.0))
+    assert [cb.scale for cb in learn.cbs if isinstance(cb, Ridge)] == [3.0] and learn.opt_func is RowAdagrad
+    dot = collab_learner(data, "dot", n_factors=5, cbs=Ridge(3.0))
+    assert dot.wd == 0 and collab_learner(data, "dot").wd > 0
+    with pytest.raises(TypeError, match="a learner has one Ridge"):
+        learn.fit(1, cbs=Ridge())
+
+
+def test_row_adagrad_by_name_has_its_own_rate_and_the_ridge(data):
+    small = CollabDataBunch.from_df(RATINGS, seed=0, bs=1)
+    assert collab_learner(small).opt_func is adamw
+    learn = collab_learner(small, opt_func=RowAdagrad)
+    assert learn.lr == {"factors": 0.07, "biases": 0.14} and ridge_of(learn).scale == 0.25
+    assert collab_learner(small, "net", opt_func=RowAdagrad).lr == 0.07
+    assert "Recipe: RowAdagrad at 0.07 and 0.14 with a ridge, as asked for" in str(learn.summary())
+
+
+def test_a_rate_for_adam_is_warned_of(data):
+    learn = collab_learner(data, n_factors=5)
+    with learn.no_logging(), pytest.warns(CollabWarning, match=r"0\.005 is a rate for Adam; this learner has"):
+        learn.fit_one_cycle(1, 5e-3)
+
+
+def test_another_model_gets_rates_of_its_own(data):
+    learn = collab_learner(data, n_factors=5)
+    learn.set_model(EmbeddingDot(5, data.n_users, data.n_items))
+    assert learn.opt_func is adamw and learn.lr == RECIPES["dot"].lr
+    assert not [cb for cb in learn.cbs if isinstance(cb, Ridge)]
+    with learn.no_logging():
+        learn.fit(1)
+
+
+def test_batches_without_columns_are_refused_with_a_remedy(data):
+    learn = collab_learner(CollabDataBunch.from_df(RATINGS, seed=0), n_factors=5)
+    learn.data.train = torch.utils.data.DataLoader(list(zip(*learn.data.train.tensors)), batch_size=64)
+    with pytest.raises(DataError, match=r"no slices of tensors; pass a weight decay in its place"):
+        learn.fit(1)
+
+
+def test_a_large_loaded_learner_trains_in_tiles_as_it_did(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(factory, "MANY_ROWS", 500)
+    learn = collab_learner(data, n_factors=5)
+    again = load_learner(learn.export(tmp_path / "m"))
+    for one in (learn, again):
+        kinds = [type(cb).__name__ for cb in one.cbs]
+        assert "TileOrder" in kinds and "Threads" not in kinds
 
 
 def test_a_model_that_is_no_dot_product_has_no_ridge(data):

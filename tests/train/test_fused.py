@@ -1,6 +1,7 @@
 """The compiled pass takes the steps of the loop: same batches, same losses, same weights and moments, to rounding."""
 
 import copy
+import signal
 from functools import partial
 
 import numpy as np
@@ -20,6 +21,7 @@ from collab import (
     Learner,
     ParamScheduler,
     ShortEpoch,
+    TensorBatches,
     Threads,
     collab_learner,
     sched_lin,
@@ -205,6 +207,60 @@ def test_ctrl_c_leaves_the_weights_of_a_whole_chunk(tmp_path):
     assert learn.interrupted and learn.recorder.n_batches == 30
     assert int(learn.opt.state[learn.model.i_bias.weight]["step"]) == 30
     torch.testing.assert_close(learn.model.i_weight.weight[1:], loop.model.i_weight.weight[1:], rtol=1e-3, atol=1e-5)
+
+
+def test_ctrl_c_in_the_middle_of_a_chunk_waits_for_its_end(monkeypatch):
+    """What is in the weights is in the history too."""
+    learn, train = collab_learner(bunch(), n_factors=5), fused.FusedPass._train
+
+    def interrupted(self, *given):
+        signal.raise_signal(signal.SIGINT)
+        train(self, *given)
+    monkeypatch.setattr(fused.FusedPass, "_train", interrupted)
+    with learn.no_logging():
+        learn.fit(2)
+    steps = int(learn.opt.state[learn.model.i_bias.weight]["step"])
+    assert learn.interrupted and steps == learn.recorder.n_batches == len(learn.data.train)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_batches_that_come_in_a_way_of_their_own_are_taken_so():
+    class Half(TensorBatches):
+        def __iter__(self):
+            yield from list(super().__iter__())[::2]
+    data = bunch()
+    data.train = Half(*data.train.tensors, bs=32, shape=data.train.shape)
+    for cbs in ([], [TileOrder()]):
+        learn = collab_learner(data, n_factors=5, lr=5e-3, cbs=cbs)
+        assert reason(learn).startswith("the batches are not slices")
+        with learn.no_logging():
+            learn.fit(1)
+        assert learn.recorder.n_batches == -(-len(data.train) // 2)
+
+
+def test_a_short_epoch_of_other_batches_is_trained_by_the_loop():
+    class Own:
+        bs = 32
+
+        def __init__(self, batches):
+            self.batches, self.tensors, self.n = batches, batches.tensors, batches.n
+
+        def __len__(self):
+            return len(self.batches)
+
+        def __iter__(self):
+            return iter(self.batches)
+    data = bunch()
+    data.train = Own(data.train)
+    learn = collab_learner(data, n_factors=5, lr=5e-3, cbs=ShortEpoch(3))
+    with learn.no_logging():
+        learn.fit(1)
+    assert learn.recorder.n_batches == 3
+
+
+def test_a_scheduled_decay_of_row_adagrad_is_left_to_the_loop():
+    learn = collab_learner(bunch(), opt_func=RowAdagrad, lr=0.05, cbs=ParamScheduler({"weight_decay": sched_lin(1, 1)}))
+    assert reason(learn) == "a schedule changes weight_decay"
 
 
 def test_a_short_epoch_and_a_fit_without_shuffling():

@@ -247,7 +247,7 @@ class First:
 
     @property
     def tensors(self) -> Sequence[Tensor] | None:
-        return columns_of(self.batches)
+        return None if pieces_of(self.batches) is None else columns_of(self.batches)
 
     def pieces(self) -> Iterator[Sequence[Track]]:
         """These batches, where the whole ones are slices of pieces (see `pieces_of`)."""
