@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -85,7 +86,13 @@ class TiledBatches:
             shares = np.arange(1, n_pieces) / n_pieces
             cuts = [np.searchsorted(c, c[-1] * shares) if len(c) else [0] * len(shares) for c in counts]
             for own in zip(*(np.split(tiles, cut) for tiles, cut in zip(quadrants, cuts))):
-                if tracks := [self._track(tiles) for tiles in own if len(tiles)]:
+                orders = [self._order(tiles) for tiles in own if len(tiles)]       # drawn one after the other
+                if len(orders) > 1 and torch.get_num_threads() > 1:
+                    with ThreadPoolExecutor(len(orders)) as pool:
+                        tracks = list(pool.map(self._track, orders))
+                else:
+                    tracks = [self._track(order) for order in orders]
+                if tracks:
                     yield tracks
 
     def _tiles(self, users: Tensor, items: Tensor) -> np.ndarray:
@@ -93,12 +100,16 @@ class TiledBatches:
         tiles = (users[:, None] * self.blocks[1] + items).flatten()
         return tiles[self._drawn(len(tiles))].numpy()
 
-    def _track(self, tiles: np.ndarray) -> Track:
-        """The ratings of some tiles, each in random order."""
+    def _order(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of some tiles, each in random order, and the sizes of their batches."""
         begins = np.concatenate([[0], self.ends])[tiles]
         lengths = self.ends[tiles] - begins
         order = torch.cat([self._drawn(int(n)) + int(begin) for n, begin in zip(lengths, begins)]).numpy()
-        sizes = np.concatenate([sizes_of(int(n), self.bs) for n in lengths])
+        return order, np.concatenate([sizes_of(int(n), self.bs) for n in lengths])
+
+    def _track(self, drawn: tuple[np.ndarray, np.ndarray]) -> Track:
+        """The ratings of these rows, in their order."""
+        order, sizes = drawn
         if not_compiled() is not None:
             return Track([torch.from_numpy(column[order]).to(t.dtype) for column, t in zip(self.rows, self.tensors)],
                          sizes)

@@ -39,4 +39,7 @@ def fill_unknown(model: nn.Module, data: CollabDataBunch) -> None:
     for side, tables in as_collab(model).id_tables().items():
         for table in tables:
             trained = data.trained[side].to(table.device)
-            table[~trained] = table[trained].mean(0)
+            if bool(trained[1:].all()) and not trained[0]:      # as most are: no copy
+                table[0] = table[1:].mean(0)
+            else:
+                table[~trained] = table[trained].mean(0)
