@@ -214,6 +214,11 @@ def an_average_begins_after_the_last_epoch(tmp_path):
 
 
 # rates and optimizers
+@says("learner/collab_learner.py:CollabLearner.fit", r"0\.001 is a rate for Adam; this learner has RowAdagrad")
+def a_rate_for_adam(tmp_path):
+    collab_learner(made(), n_factors=2).fit(1, 1e-3)
+
+
 @says("train/lr_find.py:lr_find", r"suggests no learning rate: at none of those tried does the loss fall")
 def a_curve_that_does_not_fall(tmp_path):
     line_learner(nn.Linear(1, 1), lambda pred, target: (pred * 0).sum()).lr_find(num_it=3)

@@ -19,7 +19,6 @@ from .row import Row
 from .sets import SEED, Part
 
 EPOCHS = 5
-PROBE = 20          # batches, at most, that tell how long an epoch takes
 UNIT = "CPU µs a rating"
 BATCH_SIZES = {"100k": (64, 1024, 8192), "1m": (64, 1024, 8192), "5m": (64, 1024, 8192), "25m": (8192,)}
 
@@ -74,9 +73,12 @@ def fitted(make: Callable[[list[ShortEpoch]], CollabLearner], n_epochs: int, lim
     first = make([])
     n, n_batches, bs = first.data.train.n, len(first.data.train), first.data.train.bs
     few = min(2, n_batches)
-    each = fit(ShortEpoch(few))[0] / few        # these also load what torch loads late
-    probe = min(n_batches, max(few, min(PROBE, int(limit / 50 / each))))
-    each = fit(ShortEpoch(probe))[0] / probe
+    fit(ShortEpoch(few))                                # what torch loads late
+    base, probe, spent = fit(ShortEpoch(few))[0], few, 0.0      # what a pass takes by itself is in both
+    while spent < limit / 100 and probe < n_batches:
+        probe = min(n_batches, 8 * probe)
+        spent = max(fit(ShortEpoch(probe))[0] - base, 0.0)
+    each = spent / max(1, probe - few)
     if n_batches > 2 * probe and each * n_batches * n_epochs > limit:
         some = max(probe, int(limit / 6 / each))
         if some < n_batches:
