@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import DataError
-from ..loaders import Generators, Track, generator_of
+from ..loaders import Batches, Generators, Track, generator_of
 
 CHUNK = 1 << 20     # rows permuted at a time, so that an epoch needs little memory beyond the data
 
@@ -104,14 +104,6 @@ def _fits(tensors: tuple[Tensor, ...], device: torch.device) -> bool:
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return sum(t.nbytes for t in tensors) < free / 2
-
-
-class Batches(Protocol):
-    """Anything with a length that gives tuples of tensors: TensorBatches, a torch DataLoader, a list."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Any]: ...
 
 
 class OnDevice:

@@ -36,12 +36,11 @@ from .batch_output import recommend_all
 from .export import save_parts
 from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
 from .objectives import Objective
-from .recipes import ROW_RATE, is_dot_product, rates, recipe_of
+from .recipes import ROW_RATE, is_dot_product
 from .recommendations import best_rows, pairs_of, pool_of, ranked, ranked_rows, rows_of, similar, titled
 from .ridge import Ridge
-from .settings import Loss, default_loss, settings_of, training_cbs
+from .settings import Loss, default_loss, settings_of, training_cbs, without_plan
 from .sweeps import NO_RATES, Solved, Sweeps
-from .tile_order import TileOrder
 from .unknown_rows import AverageUnknown, fill_unknown
 
 T = TypeVar("T")
@@ -88,8 +87,7 @@ class CollabLearner(Learner):
         super().set_model(model)
         if not is_dot_product(new) and any(isinstance(cb, Ridge) for cb in self.cbs):     # it had the plan of another
             self.opt_func, self.recipe = adamw, ""
-            self.lr, self.wd = rates(recipe_of(new, self.ranks), self.data.train.n, self.data.train.bs)
-            self.cbs = [cb for cb in self.cbs if not isinstance(cb, Ridge | TileOrder)]
+            self.lr, self.wd, self.cbs = without_plan(new, self.ranks, self.data, self.cbs)
         if not new.own_interactions:
             new.set_interactions(self.data.interactions)
         fill_unknown(model, self.data)

@@ -20,10 +20,9 @@ from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.snapshots import Snapshots
 from ..train.optim import adamw
 from .collab_learner import CollabLearner
-from .recipes import is_dot_product, rates, recipe_of
+from .recipes import is_dot_product
 from .ridge import Ridge
-from .settings import added_cbs, name_of, training_cbs
-from .tile_order import TileOrder
+from .settings import added_cbs, name_of, training_cbs, without_plan
 
 
 class SnapshotEnsemble(Snapshots):
@@ -101,9 +100,8 @@ def _mean(learners: Sequence[CollabLearner], models: list[nn.Module], merge: boo
     made, cbs = combine(models, merge=merges), training_cbs(first)
     opt_func, lr, wd = first.opt_func, first.lr, first.wd
     if not is_dot_product(as_collab(made)) and any(isinstance(cb, Ridge) for cb in cbs):
-        own = recipe_of(as_collab(models[0]), ranks)            # the recipe of a dot product is not for a mean of them
-        opt_func, (lr, wd) = adamw, rates(own, first.data.train.n, first.data.train.bs)
-        cbs = [cb for cb in cbs if not isinstance(cb, Ridge | TileOrder)]
+        opt_func = adamw                    # the plan of a dot product is not for a mean of them
+        lr, wd, cbs = without_plan(as_collab(models[0]), ranks, first.data, cbs)
     learn = CollabLearner(first.data, made, loss, opt_func=opt_func, lr=lr, wd=wd, seed=first.seed, cbs=cbs,
                           metrics=copy.deepcopy(first.scores.metrics))
     if ranks and first.objective is None:

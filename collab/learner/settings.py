@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..data.databunch import CollabDataBunch
 from ..files import Config
 from ..losses import RatingCrossEntropy, huber, mae, mse, no_loss, preference_error
 from ..metrics import MAE, RMSE
@@ -19,6 +20,7 @@ from ..train.callbacks.steps import Threads
 from ..train.optim import OptFunc, adamw, per_group
 from ..train.row_adagrad import RowAdagrad
 from .objectives import OBJECTIVES, Objective, objective_name
+from .recipes import rates, recipe_of
 from .ridge import Ridge
 from .tile_order import TileOrder
 
@@ -73,6 +75,14 @@ def training_cbs(learn: CollabLearner) -> list[Callback]:
             *([LossTerms(*terms)] if terms else []), *(Threads(cb.n) for cb in learn.cbs if isinstance(cb, Threads)),
             *(Ridge(cb.scale) for cb in learn.cbs if isinstance(cb, Ridge)),
             *(TileOrder() for cb in learn.cbs if isinstance(cb, TileOrder))]
+
+
+def without_plan(model: CollabModel, ranks: bool, data: CollabDataBunch,
+                 cbs: Iterable[Callback]) -> tuple[float, float, list[Callback]]:
+    """How a model is trained that takes the place of a dot product with a `RatePlan`: (lr, wd) of AdamW by its own
+    recipe, and the callbacks without those of the plan."""
+    lr, wd = rates(recipe_of(model, ranks), data.train.n, data.train.bs)
+    return lr, wd, [cb for cb in cbs if not isinstance(cb, Ridge | TileOrder)]
 
 
 def added_cbs(learn: CollabLearner) -> list[str]:

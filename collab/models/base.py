@@ -31,7 +31,8 @@ MAX_PAIRS = 1 << 16     # pairs per forward pass, scored one by one: a model's l
 TABLES = {("user", "weight"): "u_weight", ("item", "weight"): "i_weight",
           ("user", "bias"): "u_bias", ("item", "bias"): "i_bias"}
 SCORING = ("cross", "scorer", "logits", "dot_form", "dot_tables", "score_new", "with_users", "id_tables")
-DECIDES = {"forward": SCORING, "logits": ("linear_logits",)}       # what a method decides is inherited with it alone
+DECIDES = {"forward": SCORING, "cross": ("scorer",), "logits": ("linear_logits",)}
+"""What a method decides is inherited with it alone."""
 RENAMED = {"predicts_ratings": "ranks", "score_history": "score_new", "fold_in": "score_new", "crossing": "scorer",
            "expected": "to_scores"}
 NO_USERS = "cannot add users: it has no table of vectors for users alone; train again with their ratings"
@@ -97,8 +98,6 @@ class CollabModel(nn.Module):
             for name in names:
                 if next(k for k, base in enumerate(bases) if name in vars(base)) > first:
                     setattr(cls, name, vars(CollabModel)[name])
-        if "cross" in own and "scorer" not in own:
-            cls.scorer = CollabModel.scorer     # type: ignore[method-assign]
         if "__init__" in own:
             # mypy takes no methods that are replaced; a decorator on every subclass would be forgotten by some.
             cls.__init__ = recording(own["__init__"])     # type: ignore[method-assign]

@@ -214,6 +214,44 @@ def _gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any,
         times[slot] += F(1)
 
 
+@inlined
+def _gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, targets: Any, begin: int, size: int, bias: int,
+               lanes: Any, wide: Any) -> Any:
+    """Sum up the gradients of a batch of ratings, from `begin` on, in slots: (slots used, summed squared error, summed
+    slope of the loss). `bias` is the column of the biases."""
+    users, items, mu, low, width, _, biased = form
+    user_slot, item_slot, rows, times, gradient = slots
+    used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), mu[0]
+    for x in range(begin, begin + size):
+        if x + AHEAD < len(targets):
+            prefetch(users, user_rows[x + AHEAD], wide)
+            prefetch(items, item_rows[x + AHEAD], wide)
+        user, item = user_rows[x], item_rows[x]
+        mine, its = int(user_slot[user]), int(item_slot[item])
+        new_user, new_item = mine < 0, its < 0
+        if new_user:
+            mine = used
+            user_slot[user], rows[mine], used = mine, user, used + 1
+        if new_item:
+            its = used
+            item_slot[item], rows[its], used = its, ~item, used + 1
+        score, slope = _scored(users, user, items, item, low, width, biased, bias, mean, lanes)
+        error = score - targets[x]
+        g = share * error * slope
+        total += error * error
+        slope_sum += g
+        _gather(gradient, times, mine, new_user, g, items, item, lanes)
+        _gather(gradient, times, its, new_item, g, users, user, lanes)
+    return used, total, slope_sum
+
+
+@inlined
+def _catch_up(table: Any, row: int, last: Any, t: int, o: Any, roots: Any, biased: bool, lanes: Any) -> None:
+    """Move a row on to step `t`, if it was touched before."""
+    if last[row] < t:
+        _still(table, row, _drift(o, 0, last[row], t, roots[0]), _drift(o, 1, last[row], t, roots[1]), biased, lanes)
+
+
 @compiled
 def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bool, user_rows: Any,
                 item_rows: Any, targets: Any, sizes: Any, losses: Any, steps: Any, last_user: Any, last_item: Any,
@@ -223,38 +261,20 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
     is 0 again. With `dense`, rows that are not touched move at every step."""
     done = steps[0]
     n, bias = len(targets), 24 * len(lanes)
-    users, items, mu, low, width, _, biased = form
+    users, items, mu, _, _, _, biased = form
     (lr, beta1, beta2, base_eps, wd), (step, eps, decay, now1, now2), t, begin = rates, moves, 0, 0
     user_slot, item_slot, rows, times, gradient = slots
-    root0, root1 = math.sqrt(beta2[0]), math.sqrt(beta2[1])
+    roots = math.sqrt(beta2[0]), math.sqrt(beta2[1])
     for size in sizes:
-        used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), mu[0]
         for x in range(begin, begin + size):
             if x + AHEAD < n:
                 prefetch(users, user_rows[x + AHEAD], wide)
                 prefetch(items, item_rows[x + AHEAD], wide)
-            user, item = user_rows[x], item_rows[x]
-            mine, its = int(user_slot[user]), int(item_slot[item])
-            new_user, new_item = mine < 0, its < 0
-            if new_user:
-                if last_user[user] < t:
-                    _still(users, user, _drift(o, 0, last_user[user], t, root0),
-                           _drift(o, 1, last_user[user], t, root1), biased, lanes)
-                mine = used
-                user_slot[user], rows[mine], used = mine, user, used + 1
-            if new_item:
-                if last_item[item] < t:
-                    _still(items, item, _drift(o, 0, last_item[item], t, root0),
-                           _drift(o, 1, last_item[item], t, root1), biased, lanes)
-                its = used
-                item_slot[item], rows[its], used = its, ~item, used + 1
-            score, slope = _scored(users, user, items, item, low, width, biased, bias, mean, lanes)
-            error = score - targets[x]
-            g = share * error * slope
-            total += error * error
-            slope_sum += g
-            _gather(gradient, times, mine, new_user, g, items, item, lanes)
-            _gather(gradient, times, its, new_item, g, users, user, lanes)
+            _catch_up(users, user_rows[x], last_user, t, o, roots, biased, lanes)
+            _catch_up(items, item_rows[x], last_item, t, o, roots, biased, lanes)
+            last_user[user_rows[x]] = last_item[item_rows[x]] = t
+        used, total, slope_sum = _gradients(form, slots, user_rows, item_rows, targets, begin, size, bias, lanes, wide)
+        share = F(2) / F(size)
         t += 1
         for g in range(2):
             root = math.sqrt(1 - beta2[g] ** (done + t))
@@ -282,9 +302,7 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
         begin += size
     for table, last in ((users, last_user), (items, last_item)):
         for row in range(len(table)):
-            if last[row] < t:
-                _still(table, row, _drift(o, 0, last[row], t, root0), _drift(o, 1, last[row], t, root1), biased,
-                       lanes)
+            _catch_up(table, row, last, t, o, roots, biased, lanes)
             last[row] = 0
     steps[0] = done + t
 
@@ -294,40 +312,20 @@ def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item
                   targets: Any, sizes: Any, losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
     """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` ratings, for squared error and ridge, at
     the rates `lr` (2, steps); its loss goes to `losses`, and `steps` (1,) counts them."""
-    users, items, mu, low, width, one_of, biased = form
-    n, k, t, begin = len(targets), 8 * len(lanes), 0, 0
+    users, items, _, _, _, one_of, biased = form
+    k, t, begin = 8 * len(lanes), 0, 0
     user_slot, item_slot, rows, times, gradient = slots
     for size in sizes:
-        used, total, share, mean = 0, 0.0, F(2) / F(size), mu[0]
-        for x in range(begin, begin + size):
-            if x + AHEAD < n:
-                prefetch(users, user_rows[x + AHEAD], wide)
-                prefetch(items, item_rows[x + AHEAD], wide)
-            user, item = user_rows[x], item_rows[x]
-            mine, its = int(user_slot[user]), int(item_slot[item])
-            new_user, new_item = mine < 0, its < 0
-            if new_user:
-                mine = used
-                user_slot[user], rows[mine], used = mine, user, used + 1
-            if new_item:
-                its = used
-                item_slot[item], rows[its], used = its, ~item, used + 1
-            score, slope = _scored(users, user, items, item, low, width, biased, k, mean, lanes)
-            error = score - targets[x]
-            g = share * error * slope
-            total += error * error
-            _gather(gradient, times, mine, new_user, g, items, item, lanes)
-            _gather(gradient, times, its, new_item, g, users, user, lanes)
+        used, total, _ = _gradients(form, slots, user_rows, item_rows, targets, begin, size, k, lanes, wide)
+        share = F(2) / F(size)
         for slot in range(used):
             row, count = rows[slot], share * times[slot]
             if row >= 0:
                 user_slot[row] = -1
-                _adagrad_row(users, row, gradient, slot, lr[0, t], lr[1, t], eps, count,
-                             biased, one_of, lanes)
+                _adagrad_row(users, row, gradient, slot, lr[0, t], lr[1, t], eps, count, biased, one_of, lanes)
             else:
                 item_slot[~row] = -1
-                _adagrad_row(items, ~row, gradient, slot, lr[0, t], lr[1, t], eps, count,
-                             biased, one_of, lanes)
+                _adagrad_row(items, ~row, gradient, slot, lr[0, t], lr[1, t], eps, count, biased, one_of, lanes)
         losses[t] = total / size
         begin += size
         t += 1

@@ -10,7 +10,6 @@ import torch
 from als_naive import KINDS, joined, model, naive_loss, naive_side, rows
 from torch import Tensor
 
-from collab.compiled import not_compiled
 from collab.data.databunch import CollabDataBunch
 from collab.data.split import per_user_split
 from collab.datasets.rating_set import RatingSet
@@ -21,7 +20,6 @@ from collab.models.als import ALS
 from collab.models.blocks import Blocks
 from collab.models.row_by_row import RowByRow
 
-pytestmark = pytest.mark.skipif(not_compiled() is not None, reason=str(not_compiled()))
 kinds = pytest.mark.parametrize("kind", list(KINDS))
 N_USERS, N_ITEMS, N_FACTORS = 60, 50, 5
 

@@ -36,6 +36,7 @@ from collab import (
 from collab.learner.recipes import RECIPES
 from collab.losses import huber
 from collab.models import layers as module
+from collab.train.optim import adamw
 
 # Sparse tensors ---------------------------------------------------------------------------------------------------
 
@@ -161,17 +162,17 @@ def test_an_optimizer_of_ones_own_has_no_weight_decay_unless_asked():
     assert collab_learner(data(), "dot").wd > 0
 
 
-@pytest.mark.parametrize("model", ["dot", "net", "classifier", "svdpp"])
+@pytest.mark.parametrize("model", ["dot", "dot_bias", "net", "classifier", "svdpp"])
 def test_no_recipe_takes_more_than_the_whole_weight_away(model):
     """At the square root of a million rows it would be 23 times the weight, and the fit would end in NaN."""
     made = data()
     for bs, ratio in ((64, 1), (4096, 8)):
         made.train.bs = bs
-        learn = collab_learner(made, model, n_factors=2)
+        learn = collab_learner(made, model, n_factors=2, opt_func=adamw)
         rate, decay = RECIPES[model].lr, RECIPES[model].wd
         assert (learn.lr, learn.wd) == (pytest.approx(rate * ratio), pytest.approx(decay * ratio))
     made.train.bs = 10**6
-    learn = collab_learner(made, model, n_factors=2)
+    learn = collab_learner(made, model, n_factors=2, opt_func=adamw)
     assert learn.lr * learn.wd <= 1 + 1e-9 and learn.lr / learn.wd == pytest.approx(rate / decay)
 
 

@@ -27,7 +27,7 @@ NO_PARTS: dict[str, float] = {}      # of a loss that is one number
 FLUSH = 1024    # losses wait on the device in groups of this size, so that no batch waits for the device
 
 
-class Batches(NamedTuple):
+class Columns(NamedTuple):
     """Training batches by columns: the loss of each, its rows, learning rate, momentum, and the parts of its loss."""
 
     losses: list[float]
@@ -47,7 +47,7 @@ class Recorder(Callback):
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self.ends: list[int] = []               # batches done by the end of each epoch
-        self._pieces: list[Batches] = []        # appended to whole, so that Ctrl-C leaves their columns equally long
+        self._pieces: list[Columns] = []        # appended to whole, so that Ctrl-C leaves their columns equally long
         self._waiting: list[tuple[Tensor, dict[str, Tensor], int, float | None, float | None]] = []  # on the device
         self._noted: dict[str, Tensor] = {}     # of the current batch
         self._start = 0                         # the first batch of this epoch
@@ -122,7 +122,7 @@ class Recorder(Callback):
             return
         self._flush()
         moms = hypers["momentum"][-1].tolist() if "momentum" in hypers else [None] * chunk.n
-        self._pieces.append(Batches(chunk.losses.tolist(), chunk.sizes.tolist(), hypers["lr"][-1].tolist(), moms,
+        self._pieces.append(Columns(chunk.losses.tolist(), chunk.sizes.tolist(), hypers["lr"][-1].tolist(), moms,
                                     [NO_PARTS] * chunk.n))
 
     def after_epoch(self) -> None:
@@ -153,7 +153,7 @@ class Recorder(Callback):
         for name, values in state.get("parts", {}).items():
             for k in torch.nonzero(~values.isnan()).flatten().tolist():
                 parts[k][name] = values[k].item()
-        self._pieces = [Batches(state["losses"].tolist(), state["sizes"].tolist(), _or_none(state["lrs"]),
+        self._pieces = [Columns(state["losses"].tolist(), state["sizes"].tolist(), _or_none(state["lrs"]),
                                 _or_none(state["moms"]), parts)]
         self._start, self.started = state["start"], time.perf_counter() - state["seconds"]
 
@@ -168,14 +168,14 @@ class Recorder(Callback):
                 losses.append(next(values))
                 parts.append({name: next(values) for name in own} if own else NO_PARTS)
             sizes, lrs, moms = (list(column) for column in list(zip(*waiting))[2:])
-            self._pieces.append(Batches(losses, sizes, lrs, moms, parts))
+            self._pieces.append(Columns(losses, sizes, lrs, moms, parts))
 
-    def _batches(self) -> Batches:
+    def _batches(self) -> Columns:
         """All batches so far, as one piece."""
         self._flush()
         if len(self._pieces) != 1:
             columns: Any = zip(*self._pieces) if self._pieces else [()] * 5
-            self._pieces = [Batches(*([value for part in column for value in part] for column in columns))]
+            self._pieces = [Columns(*([value for part in column for value in part] for column in columns))]
         return self._pieces[0]
 
     def _means(self) -> dict[str, float]:
