@@ -6,7 +6,7 @@ they can do is asked here, and nowhere else."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -78,21 +78,42 @@ def sizes_of(n: int, bs: int) -> np.ndarray:
     return sizes
 
 
-class Track(NamedTuple):
+class Run(NamedTuple):
     """Consecutive batches: tensors of all their rows, and the rows of each, int64 (n,)."""
 
     tensors: Sequence[Tensor]
     sizes: np.ndarray
 
+    def batches(self) -> Iterator[Sequence[Tensor]]:
+        """One batch after the other, as views."""
+        return zip(*(t.split(self.sizes.tolist()) for t in self.tensors))
+
+
+@dataclass(frozen=True)
+class Track:
+    """Batches that come one after the other: the rows of each, `sizes` int64 (n,), and `runs(first, last)`, which
+    yields those from `first` to before `last`, as many at a time as there is room for. Runs are made when they are
+    asked for, in any thread, and are the same ones each time."""
+
+    sizes: np.ndarray
+    runs: Callable[[int, int], Iterator[Run]]
+
     @classmethod
     def of(cls, tensors: Sequence[Tensor], bs: int) -> Track:
         """Batches of `bs` rows; the last one may have fewer."""
-        return cls(tensors, sizes_of(len(tensors[0]), bs))
+        sizes = sizes_of(len(tensors[0]), bs)
+
+        def runs(first: int, last: int) -> Iterator[Run]:
+            yield Run([t[first * bs:last * bs] for t in tensors], sizes[first:last])
+        return cls(sizes, runs)
 
     def first(self, n: int) -> Track:
         """The first `n` batches."""
-        rows = int(self.sizes[:n].sum())
-        return Track([t[:rows] for t in self.tensors], self.sizes[:n])
+        return replace(self, sizes=self.sizes[:n])
+
+    def __iter__(self) -> Iterator[Sequence[Tensor]]:
+        for run in self.runs(0, len(self.sizes)):
+            yield from run.batches()
 
 
 @runtime_checkable

@@ -52,9 +52,9 @@ class TensorBatches:
         return math.ceil(self.n / self.bs)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for piece, in self.pieces():
-            for batch in zip(*(t.split(self.bs) for t in piece.tensors)):
-                yield batch if batch[0].device == self.device else tuple(t.to(self.device) for t in batch)
+        for track, in self.pieces():
+            for batch in track:
+                yield tuple(t.to(self.device) for t in batch)
 
     def pieces(self) -> Iterator[Sequence[Track]]:
         """The batches of an epoch, in its order, many at a time, and not moved (see `loaders.Pieces`). Iterating draws

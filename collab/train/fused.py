@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..compiled import DotTables, not_compiled
-from ..loaders import Track, pieces_of
+from ..loaders import Run, Track, pieces_of
 from ..losses import mse
 from .callback import Callback, Dispatch
 from .events import IN_BULK, POINTS
@@ -91,10 +91,10 @@ def fused(learn: Learner) -> bool:
 
 def why_not(learn: Learner, run: Dispatch, batches: object) -> str | None:
     """Why a pass over these batches is not fused, in words; None where it is."""
-    tables = _tables(learn.model)
+    tables = tables_of(learn.model)
     if tables is None:
         return f"{type(learn.model).__name__} is not a plain dot product"
-    if reason := _odd_parameters(learn, tables) or _odd_optimizer(learn, tables):
+    if reason := odd_parameters(learn.model, tables) or _odd_optimizer(learn, tables):
         return reason
     if replaced := [f"{owner} replaces {verb}()" for verb, owner in run.owners.items() if owner is not learn.verbs]:
         return replaced[0]
@@ -105,15 +105,20 @@ def why_not(learn: Learner, run: Dispatch, batches: object) -> str | None:
         return f"a schedule changes {min(others)}"
     if listening := [cb for cb in run.cbs if not in_bulk(cb)]:
         return f"{listening[0]} listens to every batch"
+    return odd_batches(batches, tables) or not_compiled()
+
+
+def odd_batches(batches: object, tables: DotTables) -> str | None:
+    """Why kernels cannot take these batches, in words; None where they can."""
     pieces = pieces_of(batches)
     if pieces is None or [t.dtype for t in pieces.tensors] != [torch.int64, torch.int64, torch.float32]:
         return "the batches are not slices of users, items and float32 ratings"
     if any(t.device.type != "cpu" or t.dim() != 1 or t.requires_grad for t in pieces.tensors):
         return "the ratings are not plain columns on the CPU"
-    if any(len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(table)
-           for rows, table in zip(pieces.tensors, (tables.users, tables.items))):      # a kernel would write elsewhere
-        return "some ratings are of rows that the model does not have"
-    return not_compiled()
+    for rows, table in zip(pieces.tensors, (tables.users, tables.items)):
+        if len(rows) and not 0 <= int((ends := rows.aminmax()).min) <= int(ends.max) < len(table):
+            return "some ratings are of rows that the model does not have"      # a kernel would write elsewhere
+    return None
 
 
 def in_bulk(cb: Callback) -> bool:
@@ -126,14 +131,16 @@ def in_bulk(cb: Callback) -> bool:
     return depth(IN_BULK) <= depth(INSIDE) and not set(INSIDE) & set(vars(cb))
 
 
-def _tables(model: nn.Module) -> DotTables | None:
+def tables_of(model: nn.Module) -> DotTables | None:
+    """The parameters of a model that is a plain dot product; None for another one."""
     if not (isinstance(model, Fusible) and issubclass(type(model), Fusible)) or "forward" in vars(model):
         return None
     tables = model.dot_tables()
     return tables if tables and {*map(id, tables.parameters)} == {*map(id, model.parameters())} else None
 
 
-def _odd_parameters(learn: Learner, tables: DotTables) -> str | None:
+def odd_parameters(model: nn.Module, tables: DotTables) -> str | None:
+    """Why kernels cannot work on the parameters of a model, in words; None where they can."""
     for p in tables.parameters:
         if p.device.type != "cpu" or p.dtype != torch.float32 or not p.is_contiguous():
             return f"parameters are not float32 on the CPU, but {str(p.dtype).removeprefix('torch.')} on {p.device}"
@@ -141,7 +148,7 @@ def _odd_parameters(learn: Learner, tables: DotTables) -> str | None:
             return "some parameters are frozen"
         if getattr(p, "_backward_hooks", None) or getattr(p, "_post_accumulate_grad_hooks", None):
             return "a parameter has a hook"
-    if any(getattr(module, name, None) for module in learn.model.modules() for name in HOOKS):
+    if any(getattr(module, name, None) for module in model.modules() for name in HOOKS):
         return "the model has a hook"
     return None
 
@@ -179,13 +186,13 @@ def _steps(opt: torch.optim.Optimizer, p: Tensor) -> int:
 
 
 class Part(NamedTuple):
-    """The batches of a chunk that are in one track: their place in the chunk, their rows, and the rows of each."""
+    """The batches of a chunk that are in one track, from `first` to before `last`, and the first one's place in the
+    chunk."""
 
-    place: slice
-    users: np.ndarray
-    items: np.ndarray
-    targets: np.ndarray
-    sizes: np.ndarray
+    track: Track
+    first: int
+    last: int
+    place: int
 
 
 class FusedPass:
@@ -195,7 +202,7 @@ class FusedPass:
         from . import fused_kernels  # compiled when first called, and imported late: it needs numba
         self.kernels: Any = fused_kernels
         self.learn, self.opt = learn, learn.opt
-        tables = _tables(learn.model)
+        tables = tables_of(learn.model)
         assert tables is not None           # `why_not` has looked
         self.tables, self.adam = tables, isinstance(learn.opt, torch.optim.AdamW)
         bias = tables.users if tables.user_bias is None else tables.user_bias
@@ -244,35 +251,38 @@ class FusedPass:
         place = 0
         for track in tracks:
             first, last = (min(max(at - place, 0), len(track.sizes)) for at in (begin, begin + chunk.n))
-            rows = slice(int(track.sizes[:first].sum()), int(track.sizes[:last].sum()))
             if first < last:
-                users, items, targets = (t[rows].numpy() for t in track.tensors)
-                parts.append(Part(slice(place + first - begin, place + last - begin), users, items, targets,
-                                  track.sizes[first:last]))
+                parts.append(Part(track, first, last, place + first - begin))
             place += len(track.sizes)
         if len(parts) == 1 or self.adam or torch.get_num_threads() == 1:
             for part in parts:
-                self._steps(chunk, part, 0)
+                self._along(chunk, part, 0)
             return
         with ThreadPoolExecutor(len(parts)) as pool:        # tracks have no rows in common: as one after the other
-            list(pool.map(self._steps, [chunk] * len(parts), parts, range(len(parts))))
+            list(pool.map(self._along, [chunk] * len(parts), parts, range(len(parts))))
 
-    def _steps(self, chunk: Chunk, part: Part, thread: int) -> None:
+    def _along(self, chunk: Chunk, part: Part, thread: int) -> None:
+        place = part.place
+        for run in part.track.runs(part.first, part.last):
+            self._steps(chunk, slice(place, place + len(run.sizes)), run, thread)
+            place += len(run.sizes)
+
+    def _steps(self, chunk: Chunk, place: slice, run: Run, thread: int) -> None:
+        """The steps of some batches, whose places in the chunk are given."""
         slots, done = tuple(self.slots[thread]), self.steps[thread:thread + 1]
+        batches = *(t.numpy() for t in run.tensors), run.sizes, chunk.losses[place], done
         k, groups = self.kernels, [self.opt.param_groups[g] for g in self.groups]
-        hypers = {name: np.ascontiguousarray(values[self.groups, part.place]) for name, values in chunk.hypers.items()}
-        losses = chunk.losses[part.place]
+        hypers = {name: np.ascontiguousarray(values[self.groups, place]) for name, values in chunk.hypers.items()}
         if not self.adam:
             k.adagrad_steps(tuple(self.form), slots, hypers["lr"].astype(np.float32),
-                            np.array([g["eps"] for g in groups], np.float32), *part[1:], losses, done, self.lanes,
-                            self.wide)
+                            np.array([g["eps"] for g in groups], np.float32), *batches, self.lanes, self.wide)
             return
         rates = tuple(k.Rates(hypers["lr"], hypers["momentum"], np.array([g["betas"][1] for g in groups]),
                         np.array([g["eps"] for g in groups]), hypers["weight_decay"]))
-        outlook = tuple(k.Outlook(*np.empty((4, 2, len(part.sizes) + 1))))
+        outlook = tuple(k.Outlook(*np.empty((4, 2, len(run.sizes) + 1))))
         dense = k.outlook(rates, int(done[0]), outlook)
         k.adamw_steps(tuple(self.form), slots, rates, tuple(k.Moves(*np.empty((5, 2), np.float32))), outlook, dense,
-                      *part[1:], losses, done, *self.last, self.lanes, self.wide)
+                      *batches, *self.last, self.lanes, self.wide)
 
     # Packing -----------------------------------------------------------------------------------------------------
 
@@ -283,7 +293,7 @@ class FusedPass:
         packed = [_aligned(len(table), bias + 8) for table in (t.users, t.items)]
         for own, table, its_bias in zip(packed, (t.users, t.items), (t.user_bias, t.item_bias)):
             for value, into in self._places(own, table, its_bias):
-                into[...] = value.detach().numpy().reshape(into.shape)
+                torch.from_numpy(into).copy_(value.detach().view(into.shape))
         for own, factors, biases in zip(packed, ridges[:2], ridges[2:]):
             own[:, bias + 3], own[:, bias + 4] = factors, biases
         mean = np.zeros(3, np.float32)

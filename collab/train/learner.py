@@ -26,6 +26,7 @@ from .callbacks.scores import Collect, Scores
 from .callbacks.seeded import Seeded, own_randomness, untouched_randomness
 from .events import Cancel, CancelStep
 from .fitting import fit_flat_cos, fit_one_cycle, fit_sgdr
+from .foreseen import foreseen
 from .fused import Chunk, fused
 from .inspection import show_training_loop, summary
 from .lr_find import lr_find
@@ -176,8 +177,9 @@ class Learner:
 
     @scope("validate")
     def _validate(self) -> None:
-        for self.i, (*self.xb, self.yb) in enumerate(self.batches):
-            self._batch()
+        with foreseen(self):    # the same predictions, compiled
+            for self.i, (*self.xb, self.yb) in enumerate(self.batches):
+                self._batch()
 
     @scope("batch")
     def _batch(self) -> None:

@@ -1,5 +1,7 @@
 """Tiled batches: every rating once an epoch, in tracks that share no rows."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,8 @@ N_USERS, N_ITEMS, N = 60, 41, 1_000
 @pytest.fixture
 def batches(monkeypatch):
     monkeypatch.setattr(tiles, "BLOCK", 8)
-    monkeypatch.setattr(tiles, "PIECE", 200)
+    monkeypatch.setattr(tiles, "FEWEST", 4)
+    monkeypatch.setattr(tiles, "RUN", 60)
     draw = np.random.default_rng(0)
     users, items = (torch.from_numpy(draw.integers(0, n, N)) for n in (N_USERS, N_ITEMS))
     return TensorBatches(users, items, torch.arange(N).float(), bs=16, shuffle=True, seed=1)
@@ -24,28 +27,45 @@ def epoch(tiled):
     return [tuple(t.tolist() for t in batch) for batch in tiled]
 
 
-def test_an_epoch_has_every_rating_once_and_batches_do_not_cross_tiles(batches):
+def test_an_epoch_has_every_rating_once_tile_by_tile_in_batches_of_one_size(batches):
     tiled = TiledBatches(batches, N_USERS, N_ITEMS)
-    assert tiled.blocks == (8, 6)
-    seen = epoch(tiled)
-    assert len(seen) == len(tiled) and max(len(batch[0]) for batch in seen) == 16
-    rows = [int(k) for batch in seen for k in batch[2]]
-    assert sorted(rows) == list(range(N))
-    users, items, _ = batches.tensors
-    for u, i, r in seen:
-        assert u == users[torch.tensor(r).long()].tolist() and i == items[torch.tensor(r).long()].tolist()
-        assert len({k // 8 for k in u}) == len({k // 8 for k in i}) == 1
+    assert tiled.blocks == (8, 6) and len(tiled) == 63 + 3
+    for _ in range(5):
+        tracks = [list(track) for piece in tiled.pieces() for track in piece]
+        assert sum(map(len, tracks)) == len(tiled)
+        every = [torch.cat(columns) for track in tracks for columns in zip(*track)]
+        rows = torch.cat(every[2::3]).long()
+        assert rows.sort().values.tolist() == list(range(N))
+        for column, mine in enumerate(batches.tensors[:2]):
+            assert torch.equal(torch.cat(every[column::3]), mine[rows])
+        for track, users, items in zip(tracks, every[::3], every[1::3]):
+            sizes = [len(r) for _, _, r in track]
+            assert max(sizes) <= 16 and max(sizes) - min(sizes) <= 1
+            tiles = (users // 8 * 6 + items // 7).tolist()
+            assert sum(a != b for a, b in pairwise(tiles)) == len({*tiles}) - 1       # none comes twice
 
 
 def test_tracks_of_a_piece_have_no_user_and_no_item_in_common(batches):
     pieces = list(TiledBatches(batches, N_USERS, N_ITEMS).pieces())
-    assert len(pieces) > 2 and any(len(piece) == 2 for piece in pieces)
+    assert [len(piece) for piece in pieces] == [2, 2]
     for piece in pieces:
         for column in range(2):
-            rows = [set(track.tensors[column].tolist()) for track in piece]
-            assert sum(map(len, rows)) == len(set.union(*rows))
+            rows = [{k for batch in track for k in batch[column].tolist()} for track in piece]
+            assert all(rows) and sum(map(len, rows)) == len(set.union(*rows))
         for track in piece:
-            assert track.sizes.sum() == len(track.tensors[0])
+            assert track.sizes.tolist() == [len(batch[0]) for batch in track]
+
+
+def test_runs_of_a_track_are_the_same_whenever_they_are_made(batches):
+    """A chunk may end in the middle of a tile, and a resumed pass begin there."""
+    (track, _), _ = TiledBatches(batches, N_USERS, N_ITEMS).pieces()
+    runs = list(track.runs(0, len(track.sizes)))
+    assert len(runs) > 2 and any(len(run.tensors[0]) >= 60 for run in runs)
+    every = [tuple(t.tolist() for t in batch) for batch in track]
+    for first in range(len(track.sizes)):
+        for last in range(first, len(track.sizes) + 1):
+            some = [tuple(t.tolist() for t in batch) for run in track.runs(first, last) for batch in run.batches()]
+            assert some == every[first:last]
 
 
 def test_the_generator_of_the_batches_decides_the_order(batches):
@@ -65,9 +85,12 @@ def test_the_order_is_the_same_without_numba(batches, monkeypatch):
     assert epoch(TiledBatches(batches, N_USERS, N_ITEMS)) == compiled
 
 
+@pytest.mark.parametrize("bs", [1, 8, 49, 1000])
 @pytest.mark.parametrize(("n_users", "n_items"), [(1, 1), (2, 30), (30, 2)])
-def test_few_rows_have_few_tiles(n_users, n_items):
+def test_few_rows_have_few_tiles(n_users, n_items, bs):
     draw = np.random.default_rng(0)
     users, items = (torch.from_numpy(draw.integers(0, n, 50)) for n in (n_users, n_items))
-    tiled = TiledBatches(TensorBatches(users, items, torch.arange(50).float(), bs=8, shuffle=True), n_users, n_items)
-    assert sorted(k for batch in epoch(tiled) for k in batch[2]) == list(range(50))
+    tiled = TiledBatches(TensorBatches(users, items, torch.arange(50).float(), bs=bs, shuffle=True), n_users, n_items)
+    seen = epoch(tiled)
+    assert sorted(k for batch in seen for k in batch[2]) == list(range(50))
+    assert len(seen) == len(tiled) == min(-(-50 // bs) + 3, 50) and all(1 <= len(batch[2]) <= bs for batch in seen)

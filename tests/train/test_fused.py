@@ -153,8 +153,8 @@ def test_tracks_are_trained_at_the_same_time_to_the_same_bits():
 @given(st.data())
 def test_whatever_is_combined(data):
     ratings = data.draw(st.sampled_from([RATINGS, SPARSE]))
-    bs, epochs = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 3))
-    lr, wd = data.draw(st.floats(1e-4, 0.05)), data.draw(st.floats(0, 1))
+    bs, epochs = data.draw(st.integers(8, 300)), data.draw(st.integers(1, 3))
+    lr, wd = data.draw(st.floats(1e-4, 0.02)), data.draw(st.floats(0, 1))
     name = data.draw(st.sampled_from(["fit", "fit_one_cycle", "fit_flat_cos"]))
     agree(*both(lambda learn: getattr(learn, name)(epochs, lr, wd=wd), bunch(ratings[:900], bs)))
 

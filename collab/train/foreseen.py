@@ -1,0 +1,77 @@
+"""The predictions of a large validation pass, all at once in compiled code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..compiled import DotTables
+from ..loaders import Pieces, pieces_of
+from .fused import in_bulk, odd_batches, odd_parameters, tables_of
+
+if TYPE_CHECKING:
+    from .learner import Learner
+
+MANY = 1 << 16      # rows from which on it pays
+
+
+@contextmanager
+def foreseen(learn: Learner) -> Iterator[None]:
+    """For the length of a `with`, batches in order take the predictions of a dot product from one compiled call, in a
+    process that has trained one (see `fused`) and so has loaded the compiler. All else goes its way; predictions are
+    the same to rounding."""
+    run, tables = learn.run, tables_of(learn.model)
+    pieces = None if tables is None else _foreseeable(learn, tables)
+    if tables is None or pieces is None:
+        yield
+        return
+    preds, bs = _predictions(pieces.tensors, tables), pieces.bs
+
+    def predict() -> None:
+        learn.pred = preds[learn.i * bs:learn.i * bs + len(learn.yb)]
+    before, run.predict = run.predict, predict
+    try:
+        yield
+    finally:
+        run.predict = before
+
+
+def _foreseeable(learn: Learner, tables: DotTables) -> Pieces | None:
+    """The batches of the pass, if their predictions can be made beforehand."""
+    batches, run = learn.batches, learn.run
+    pieces = pieces_of(batches)
+    if pieces is None or getattr(batches, "shuffle", None) is not False or len(pieces.tensors[0]) < MANY:
+        return None
+    if f"{__package__}.fused_kernels" not in sys.modules or run.owners["predict"] is not learn.verbs:
+        return None
+    if not all(in_bulk(cb) for cb in run.cbs if hasattr(cb, "before_batch")):
+        return None
+    return None if odd_parameters(learn.model, tables) or odd_batches(batches, tables) else pieces
+
+
+def _predictions(columns: Sequence[Tensor], tables: DotTables) -> Tensor:
+    """The predictions for all rows, float32 (n,)."""
+    from .scores_kernel import scores
+    users, items = (t.numpy() for t in columns[:2])
+    none = torch.zeros(1, 1)
+    factors = [t.detach().numpy() for t in (tables.users, tables.items)]
+    biases = [(none if t is None else t.detach()).numpy() for t in (tables.user_bias, tables.item_bias)]
+    mean = 0.0 if tables.mean is None else tables.mean.item()
+    low, high = tables.y_range or (0.0, 0.0)
+    preds = torch.empty(len(users))
+    threads = min(torch.get_num_threads(), 8)
+
+    def part(k: int) -> None:
+        rows = slice(len(users) * k // threads, len(users) * (k + 1) // threads)
+        scores(*factors, *biases, tables.user_bias is not None, *np.array([mean, low, high - low], np.float32),
+               users[rows], items[rows], preds.numpy()[rows], (0,) * (factors[0].shape[1] // 8 + 2))
+    with ThreadPoolExecutor(threads) as pool:       # the calling thread alone would be as fast with one
+        list(pool.map(part, range(threads)))
+    return preds
