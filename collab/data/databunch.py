@@ -18,7 +18,7 @@ from .aside import Aside, Rows
 from .batches import DataBunch, TensorBatches, default_device
 from .catalogue import Catalogue, titles
 from .features import Features
-from .frames import Table, TableLike, as_frame
+from .frames import Table, TableLike, as_frame, is_table
 from .histories import Histories
 from .implicit import interaction_schema
 from .interactions import Interactions
@@ -293,6 +293,19 @@ class CollabDataBunch(DataBunch):
         """Further ratings as batches over these vocabs, in their order; see `table` for their columns."""
         return TensorBatches(*encode(self.table(ratings), self.users, self.items), bs=bs, device=self.device,
                              shape=(self.n_users, self.n_items))
+
+    def part(self, given: Any = None) -> Any:
+        """Ratings to measure on: the batches `given`, those of a table of ratings or, by default, the validation part.
+        Raises DataError where there is none, TypeError for a whole databunch."""
+        if isinstance(given, DataBunch):
+            raise TypeError("pass a part of the data, such as data.valid, or a table of ratings")
+        if given is None and self.valid is None and self.aside.is_of_file:
+            raise DataError("there is no validation part, since the learner was loaded from a file, which keeps none; "
+                            "pass ratings to measure on, a table or batches, such as learn.validate(ratings)")
+        if given is None and self.valid is None:
+            raise DataError("there is no validation part: make the data with valid_pct or split, or pass batches or a "
+                            "table of ratings")
+        return self.batches(given) if is_table(given) else self.valid if given is None else given
 
     def counts(self, by: str = "item") -> Tensor:
         """The number of training ratings of each item row (or user row), int64, (n_items,)."""
