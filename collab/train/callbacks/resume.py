@@ -10,6 +10,7 @@ from ...files import not_a_folder, read_tree, write_tree
 from ..callback import Callback
 from ..events import CancelBatch, CancelEpoch
 from ..fingerprint import Fingerprint, differences, fingerprint
+from ..misfit import misfit
 from ..state import LearnerState, check_state, learner_state, restore_state
 from .order import Order
 from .seeded import Drawn, draw_again, drawn_with
@@ -145,7 +146,9 @@ class Resume(Callback):
         if (n := state["n_epochs"]) != self.learn.n_epochs:
             raise ValueError(f"{self.path} was written in a fit of {n} epochs; resume with as many, not "
                              f"{self.learn.n_epochs}, or begin anew with a Checkpoint at another path")
-        if others := differences(state["fit"], self.learn.epoch_start.fit):
+        model = misfit(state["model"], self.learn.model, state.get("model_class"))
+        others = [f"another model: {model}"] if model else []
+        if others := others + differences(state["fit"], self.learn.epoch_start.fit):
             raise ValueError(f"{self.path} was written in a fit with {'; '.join(others)}. Resume with the same, or "
                              "begin anew with a Checkpoint at another path")
         start, began, trained = self.learn.epoch_start, state["began"], self.learn.recorder.n_batches
