@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from functools import cached_property
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,8 @@ class CollabDataBunch(DataBunch):
             raise DataError("threshold=... says which ratings count as interactions; it needs implicit=True")
         if split is not None and valid_pct not in (0, VALID_PCT):
             warn(f"valid_pct={valid_pct} is not used, since the split says what is held out; leave one of the two out")
+        if seed is not None and not isinstance(seed, Integral):
+            raise DataError(f"seed must be a whole number or None, got {seed!r}")
         if scaling != "quantile" and user_features is None and item_features is None:
             raise DataError(f"scaling={scaling!r} is of the numbers among user_features and item_features, and there "
                             "are neither")
@@ -120,7 +123,7 @@ class CollabDataBunch(DataBunch):
         schema = columns(ratings, user_name, item_name, rating_name, time_name)
         rules = Rules(schema, duplicates, implicit, threshold)
         table = rules.checked(ratings)
-        seed = int(torch.randint(2**31, ())) if seed is None else seed
+        seed = int(torch.randint(2**31, ())) if seed is None else int(seed)
         how = random_split(valid_pct, seed) if split is None else split
         kept, valid = (part.reset_index(drop=True) for part in rules.parts(table, how))
         if split is None and not len(valid) and valid_pct not in (0, VALID_PCT):
@@ -144,6 +147,8 @@ class CollabDataBunch(DataBunch):
             raise DataError(f"the batch size bs must be a whole number from 1 on, or 'full', got {bs!r}")
         shuffle, bs = bs != "full", len(kept) if isinstance(bs, str) else bs
         val_bs = max(bs, VALID_BS) if val_bs is None else val_bs
+        if not isinstance(val_bs, Real):
+            raise DataError(f"the batch size val_bs must be a whole number from 1 on, got {val_bs!r}")
 
         with about("the test ratings"):
             tested = kept.iloc[:0].copy()       # a view would hold the whole

@@ -17,6 +17,7 @@ from ..data.databunch import CollabDataBunch
 from ..data.vocab import UNKNOWN, Ids, labels, several
 from ..errors import DataError, warn
 from ..files import Config
+from ..given import told
 from ..losses import no_loss
 from ..models.base import MAX_PAIRS, CollabModel, Side, as_collab
 from ..models.dot_form import DotForm
@@ -101,6 +102,7 @@ class CollabLearner(Learner):
         """The optimizer of every `Learner`; for a solved model, a stand-in that takes no steps."""
         return Solved.of(self.model) if self.collab_model.solved else super().opt
 
+    @told
     def fit(self, n_epochs: int | None = None, lr: Hyper | None = None, *, wd: Hyper | None = None, cbs: Cbs = None,
             resume: str | Path | None = None) -> None:
         """Train, as `Learner.fit` does; a solved model is fitted in `n_epochs` sweeps, by default its `n_sweeps`.

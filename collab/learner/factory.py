@@ -23,7 +23,7 @@ from ..train.callback import Callback, Cbs, as_list
 from ..train.callbacks.loss_terms import LossTerms, Term
 from ..train.callbacks.steps import Threads
 from ..train.learner import MetricLike
-from ..train.optim import Hyper, OptFunc, adamw, sets
+from ..train.optim import Hyper, OptFunc, adamw, check_hyper, sets
 from ..train.row_adagrad import RowAdagrad
 from .collab_learner import CollabLearner, no_data
 from .export import load_parts, load_weights
@@ -83,12 +83,15 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     the model's class does not have, Unsupported for an optimizer, `lr`, `wd` or loss terms for a solved model."""
     if not isinstance(data, CollabDataBunch):
         raise no_data(data)
+    check_hyper(lr=lr, wd=wd)
     if "terms" in options:
         renamed("terms=", "loss_terms=")
         if loss_terms is not None:
             raise TypeError("give loss_terms=, and not its old name terms= too")
         loss_terms = options.pop("terms")
-    seed = data.seed if seed is None else seed
+    if seed is not None and not isinstance(seed, numbers.Integral):
+        raise TypeError(f"seed must be a whole number or None, got {seed!r}")
+    seed = data.seed if seed is None else int(seed)
     loss, ranking = _loss(loss_func)
     module, recipe = _model(data, model, n_factors, y_range, ranking is not None or data.implicit, seed, options)
     part = as_collab(module)

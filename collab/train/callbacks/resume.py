@@ -14,7 +14,7 @@ from ..misfit import misfit
 from ..state import LearnerState, check_state, learner_state, restore_state
 from .order import Order
 from .seeded import Drawn, draw_again, drawn_with
-from .steps import ShortEpoch
+from .steps import ShortEpoch, whole
 
 
 class EpochStart(Callback):
@@ -62,9 +62,7 @@ class Checkpoint(Callback):
     order = Order.CHECKPOINT
 
     def __init__(self, path: str | Path, every: int | None = None):
-        if every is not None and every < 1:
-            raise ValueError(f"every, the batches from one checkpoint to the next, must be at least 1, got {every}")
-        self.path, self.every = Path(path), every
+        self.path, self.every = Path(path), None if every is None else whole("every", every)
         self.trained = self.written = 0         # batches and checkpoints of this fit
 
     def before_fit(self) -> None:
