@@ -34,6 +34,7 @@ from .settings import LOSSES, OPTIMIZERS, TERMS, Loss
 from .tile_order import MANY_ROWS, TileOrder
 
 MANY_BATCHES = 1000     # per epoch, where each batch costs as much as all ratings
+NOT_KEPT = "not known, since the file is of a version that did not keep it"
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
 
 
@@ -151,13 +152,14 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     Raises FileNotFoundError, DataError for another kind of file or a damaged one, or ValueError for weights that do not
     fit."""
     parts = load_parts(path, model, device)
+    part = as_collab(parts.model)
     with reading(path):
         recipe = dict(parts.recipe)
         loss, ranking, lost = LOSSES.get(recipe["loss_func"]), recipe.pop("objective", None), recipe.pop("lost")
         terms = [TERMS[name](coeff) for name, coeff in recipe.pop("terms")]
         known = [objective(**ranking)] if ranking and ranking["name"] else []
         opt, ridge = OPTIMIZERS.get(recipe.pop("opt", None) or "", adamw), recipe.pop("ridge", None)
-    part = as_collab(parts.model)
+        why = recipe.pop("why", "" if part.solved else NOT_KEPT)
     if part.solved:
         recipe = {"seed": recipe["seed"]}
     rates_items = not (ranking or parts.data.implicit or part.ranks)
@@ -170,7 +172,7 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     if ranking and not known:
         learn.lose_objective()
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
-    learn.notes, learn.lost = parts.notes, lost
+    learn.notes, learn.lost, learn.recipe = parts.notes, lost, why
     learn.recorder.load_state_dict(parts.history)
     learn.model.eval()      # so that threads sharing it need not switch it
     if lost:
