@@ -97,6 +97,11 @@ class Aside:
                 rows[name] = user.cpu(), item.cpu(), rating.cpu()
         return cls(WiderVocab(users), WiderVocab(items), rows)
 
+    @property
+    def is_of_file(self) -> bool:
+        """Whether they are those of a learner that was loaded, which are not told apart."""
+        return "file" in self.parts
+
     def joined(self) -> Rows:
         """The ratings of all parts."""
         return _joined(EMPTY, *self.parts.values())

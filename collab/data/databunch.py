@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from functools import cached_property
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from .aside import Aside, Rows
 from .batches import DataBunch, TensorBatches, default_device
 from .catalogue import Catalogue, titles
 from .features import Features
-from .frames import Table, TableLike, as_frame
+from .frames import Table, TableLike, as_frame, is_table
 from .histories import Histories
 from .implicit import interaction_schema
 from .interactions import Interactions
@@ -113,6 +114,8 @@ class CollabDataBunch(DataBunch):
             raise DataError("threshold=... says which ratings count as interactions; it needs implicit=True")
         if split is not None and valid_pct not in (0, VALID_PCT):
             warn(f"valid_pct={valid_pct} is not used, since the split says what is held out; leave one of the two out")
+        if seed is not None and not isinstance(seed, Integral):
+            raise DataError(f"seed must be a whole number or None, got {seed!r}")
         if scaling != "quantile" and user_features is None and item_features is None:
             raise DataError(f"scaling={scaling!r} is of the numbers among user_features and item_features, and there "
                             "are neither")
@@ -120,7 +123,7 @@ class CollabDataBunch(DataBunch):
         schema = columns(ratings, user_name, item_name, rating_name, time_name)
         rules = Rules(schema, duplicates, implicit, threshold)
         table = rules.checked(ratings)
-        seed = int(torch.randint(2**31, ())) if seed is None else seed
+        seed = int(torch.randint(2**31, ())) if seed is None else int(seed)
         how = random_split(valid_pct, seed) if split is None else split
         kept, valid = (part.reset_index(drop=True) for part in rules.parts(table, how))
         if split is None and not len(valid) and valid_pct not in (0, VALID_PCT):
@@ -144,6 +147,8 @@ class CollabDataBunch(DataBunch):
             raise DataError(f"the batch size bs must be a whole number from 1 on, or 'full', got {bs!r}")
         shuffle, bs = bs != "full", len(kept) if isinstance(bs, str) else bs
         val_bs = max(bs, VALID_BS) if val_bs is None else val_bs
+        if not isinstance(val_bs, Real):
+            raise DataError(f"the batch size val_bs must be a whole number from 1 on, got {val_bs!r}")
 
         with about("the test ratings"):
             tested = kept.iloc[:0].copy()       # a view would hold the whole
@@ -293,6 +298,19 @@ class CollabDataBunch(DataBunch):
         """Further ratings as batches over these vocabs, in their order; see `table` for their columns."""
         return TensorBatches(*encode(self.table(ratings), self.users, self.items), bs=bs, device=self.device,
                              shape=(self.n_users, self.n_items))
+
+    def part(self, given: Any = None) -> Any:
+        """Ratings to measure on: the batches `given`, those of a table of ratings or, by default, the validation part.
+        Raises DataError where there is none, TypeError for a whole databunch."""
+        if isinstance(given, DataBunch):
+            raise TypeError("pass a part of the data, such as data.valid, or a table of ratings")
+        if given is None and self.valid is None and self.aside.is_of_file:
+            raise DataError("there is no validation part, since the learner was loaded from a file, which keeps none; "
+                            "pass ratings to measure on, a table or batches, such as learn.validate(ratings)")
+        if given is None and self.valid is None:
+            raise DataError("there is no validation part: make the data with valid_pct or split, or pass batches or a "
+                            "table of ratings")
+        return self.batches(given) if is_table(given) else self.valid if given is None else given
 
     def counts(self, by: str = "item") -> Tensor:
         """The number of training ratings of each item row (or user row), int64, (n_items,)."""

@@ -12,8 +12,8 @@ LOWER = 32              # the bit that makes a letter small
 
 
 def is_unusual(f: IO[bytes]) -> bool:
-    """Whether a file, read to its end, holds a number with a zero before it (007), an exponent without a sign (12e5) or
-    a plus sign. Raises ValueError for bytes of 0."""
+    """Whether a file, read to its end, holds a number with a zero before it (007), an exponent without a sign (12e5), a
+    plus sign, or a minus sign before 0 (-0). Raises ValueError for bytes of 0."""
     found, before = False, b"\n"
     while chunk := f.read(CHUNK):
         if b"\0" in chunk:
@@ -22,7 +22,7 @@ def is_unusual(f: IO[bytes]) -> bool:
             window = before + chunk
             found = bool(_unusual(window).any()) or b"+" in chunk
             before = window[-2:]
-    return found
+    return found or bool(_unusual(before + b"\n").any())
 
 
 def unusual_columns(f: IO[bytes], sep: str, n: int, *, header: bool, quotes: bool) -> set[int]:
@@ -65,4 +65,6 @@ def _unusual(window: bytes) -> np.ndarray:
         found |= ((at | LOWER) == ord("e")) & digit[2:]
     if b"+" in window:
         found |= at == ord("+")
+    if b"-0" in window:
+        found |= (at == ord("0")) & (a[:-2] == ord("-")) & ~(digit[2:] | (a[2:] == ord(".")))
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import overload
 
 import numpy as np
@@ -209,8 +210,8 @@ def _check_rows(rows: Rows, n: int) -> Rows:
 
 
 def _check_fraction(valid_pct: float) -> None:
-    if not 0 <= valid_pct < 1:
-        raise DataError(f"valid_pct is a fraction of the ratings, at least 0 and below 1, got {valid_pct}")
+    if not isinstance(valid_pct, Real) or not 0 <= valid_pct < 1:
+        raise DataError(f"valid_pct is a fraction of the ratings, at least 0 and below 1, got {valid_pct!r}")
 
 
 @overload

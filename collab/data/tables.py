@@ -33,6 +33,7 @@ ID_NAMES = {name for side in ("user", "item") for name in NAMES[side]} | {"isbn"
 NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 INTEGER = r"0|-?[1-9]\d{0,17}"  # as int64 prints it: converting loses nothing, such as a leading zero
 
+SPACE = " \t"           # around a number it is layout, as in "1, 2", and not part of it
 HEAD = 1000             # values that tell text from numbers written as text, mostly
 DECIMAL = r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?"
 MISSING = ("NaN", "nan", "NA", "N/A", "null", "NULL", "None")
@@ -57,7 +58,8 @@ def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str |
     the colon gives the dtype: token (integers if all are, else text) or float; another `sep`, or header=False, makes
     such a file plain text.
 
-    Numbers become numbers, but ids stay as written: 1.10 is not 1.1. The first column, those with the name of an id
+    Numbers become numbers, but ids stay as written: 1.10 is not 1.1, nor -0 the number 0. Only spaces and tabs around a
+    number are not part of it, as in pandas: " 4" is 4. The first column, those with the name of an id
     (user, item, "..._id") and those in `ids` are text unless all values are integers as they print; in the second
     column, no two different texts become one number.
 
@@ -246,18 +248,20 @@ def _converted(column: pd.Series, is_id: bool | None = False) -> pd.Series:
     known = column.dropna()
     if not pd.api.types.is_string_dtype(known):
         return column
-    begin = known.iloc[:HEAD]
+    begin = known.iloc[:HEAD].str.strip(SPACE)
     if not (begin.str.fullmatch(DECIMAL) | begin.isin(WORDS)).all():
         return column               # it stays text whatever the others are
+    bare, known = column.str.strip(SPACE), known.str.strip(SPACE)
     if len(known) and known.str.fullmatch(INTEGER).all():
-        return column.astype("Int64" if column.hasnans else "int64")
+        return bare.astype("Int64" if column.hasnans else "int64")
     if is_id:
         return column
     numbers = known.str.fullmatch(DECIMAL) & (known.str.len() < 19)
-    if is_id is None and known[numbers].drop_duplicates().astype("float64").duplicated().any():
+    different = known[numbers].drop_duplicates()
+    if is_id is None and (different.astype("float64").duplicated().any() or (different == "-0").any()):
         return column
     if numbers.any() and known[~numbers].isin(WORDS).all():
-        return pd.to_numeric(column.where(~column.isin(MISSING)), errors="coerce").astype("float64")
+        return pd.to_numeric(bare.where(~bare.isin(MISSING)), errors="coerce").astype("float64")
     return column
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from ..data.batches import TensorBatches
-from ..data.frames import is_table
 from ..errors import warn
 from ..metrics import MAE, RMSE
 from ..models.base import as_collab
@@ -47,7 +46,7 @@ def errors_and_remark(learn: Predictor, part: TensorBatches | pd.DataFrame | Non
 def measured(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None) -> Measured:
     """The table of `errors`, and what its warning depends on."""
     check_rates(learn)
-    batches: Any = learn.data.batches(part) if is_table(part) else learn.data.valid if part is None else part
+    batches = learn.data.part(part)
     preds, targets = learn.get_preds(batches)
     users, items = (torch.cat(column) for column in zip(*((u.cpu(), i.cpu()) for u, i, _ in batches.in_order())))
     rated = learn.data.interactions

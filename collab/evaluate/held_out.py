@@ -121,15 +121,13 @@ def pair_keys(data: CollabDataBunch, users: Tensor, items: Tensor) -> Tensor:
 
 def _columns(data: CollabDataBunch, batches: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(user rows, item rows, ratings, hashes of the raw item ids or NAMELESS)."""
-    batches = data.valid if batches is None else batches
-    if batches is None:
-        raise ValueError("there is no validation part: make the data with valid_pct or split, or pass batches")
     if is_table(batches):
         batches = _with_strengths(data, as_frame(batches))
         table, weak = data.table(batches), _too_weak(data, batches)
         user, item, rating = (torch.cat(columns) for columns in zip(encode(table, data.users, data.items), weak))
         codes, ids = pd.factorize(table["item"].to_numpy())
         return user, item, rating, torch.cat([_id_keys(ids)[codes], torch.full_like(weak[0], NAMELESS)])
+    batches = data.part(batches)
     kept = next((rows for name in ("valid", "test") if (rows := data.aside.of_part(name, batches))), None)
     if kept is not None:
         users, items, rating = kept

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..data.batches import TensorBatches
-from ..errors import DataError
 from ..losses import RatingCrossEntropy
 from ..plotting import GREY, axes, head
 
@@ -21,18 +20,18 @@ if TYPE_CHECKING:
     from .interpretation import CollabInterpretation
 
 
-def calibration(self: CollabInterpretation, bins: int = 10, part: TensorBatches | None = None) -> pd.DataFrame:
-    """Compare the predicted probability of each level with how often it is the rating, on `part`, by default the
-    validation part: see `calibration_table`. A rating that is not a level counts as the nearest one.
+def calibration(self: CollabInterpretation, bins: int = 10,
+                part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
+    """Compare the predicted probability of each level with how often it is the rating, on `part` (batches or a table of
+    ratings; by default the validation part): see `calibration_table`. A rating that is not a level counts as the
+    nearest one.
 
     Raises DataError for a model without probabilities, or without ratings to look at."""
     learn = self.learn
     model = learn.collab_model
     levels = model.rating_levels().tolist()
-    if (part := learn.data.valid if part is None else part) is None:
-        raise DataError("there is no validation part; make the data with valid_pct or split, or pass part")
-    classes = RatingCrossEntropy(levels).classes
-    batches = ((model.probabilities(users, items), classes(ratings)) for users, items, ratings in part.in_order())
+    rows, classes = learn.data.part(part).in_order(), RatingCrossEntropy(levels).classes
+    batches = ((model.probabilities(users, items), classes(ratings)) for users, items, ratings in rows)
     return learn.looking(lambda: calibration_table(batches, levels, bins))
 
 
@@ -65,8 +64,8 @@ def calibration_table(batches: Iterable[tuple[Tensor, Tensor]], levels: list[flo
     return table
 
 
-def plot_calibration(self: CollabInterpretation, bins: int = 10, part: TensorBatches | None = None, *,
-                     ax: Axes | None = None) -> Axes:
+def plot_calibration(self: CollabInterpretation, bins: int = 10, part: TensorBatches | pd.DataFrame | None = None,
+                     *, ax: Axes | None = None) -> Axes:
     """Draw a reliability diagram: the observed share over the predicted probability, a line a level, and the diagonal
     of a calibrated model. Points are larger where there are more predictions."""
     from matplotlib import colormaps

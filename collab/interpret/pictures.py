@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 
 from ..data.batches import TensorBatches
-from ..errors import DataError
 from ..evaluate.accuracy import check_rates
 from ..plotting import LABEL, SCATTER, TICK, axes, head, plain, plain_ticks
 from .glyphs import drawable
@@ -76,9 +75,6 @@ def plot_predictions(self: CollabInterpretation, part: TensorBatches | pd.DataFr
     Ratings on more than twelve levels are put into ten classes of equal width. Raises DataError for a model that
     ranks, and without a `part` where there is no validation part, as in a loaded learner."""
     check_rates(self.learn)
-    if part is None and self.data.valid is None:
-        raise DataError("there is no validation part, as in every learner that was loaded; name ratings that were held "
-                        "out, batches or a table, with part=")
     preds, targets = (t.numpy() for t in self.learn.get_preds(part))
     levels = np.unique(targets)
     if len(levels) > 12:

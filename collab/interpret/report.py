@@ -42,23 +42,23 @@ class Plot(Protocol):
     def __call__(self, *, ax: Axes) -> Axes: ...
 
 
-def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | None = None, *,
+def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | pd.DataFrame | None = None, *,
            users: Sequence[Hashable] | None = None, title: str = "What the model has learned") -> Path:
     """Write one HTML page that opens without a network: the training curves, the error beside two baselines (for a
     model that ranks, its metrics beside the most popular items), both ends of the biases, three principal components,
     an interactive map of the items, and recommendations for `users`.
 
-    `part` are held-out ratings, by default the validation part; without any, and where the model has no such part, a
-    sentence says so. `users` are by default those with most, median and fewest ratings.
+    `part` are held-out ratings, batches or a table, by default the validation part; without any, and where the model
+    has no such part, a sentence says so. `users` are by default those with most, median and fewest ratings.
     Raises ImportError without the charts extra, UnknownId for a user who is not known, OSError where `path` cannot be
     written; the old file, if any, is then left as it was."""
     vl_convert, version = need("vl_convert"), ".".join(need("altair").SCHEMA_VERSION.split(".")[:2])
-    part = self.data.valid if part is None else part
+    held_out = self.data.valid if part is None else self.data.part(part)
     users = _three_users(self) if users is None else list(users)
     for user in users:
         _ = self.data.users[user]       # an unknown user is an error before work starts
     goodness, measure = ("Ranking", _ranking) if self.learn.ranks else ("Error", _error)
-    sections = {"Training": lambda: _training(self), goodness: lambda: measure(self, part),
+    sections = {"Training": lambda: _training(self), goodness: lambda: measure(self, held_out),
                 "Biases": lambda: _biases(self), "Principal components": lambda: _components(self),
                 "Map of the items": lambda: _map(self),
                 "Recommendations": lambda: "".join(_recommendations(self, user) for user in users)}

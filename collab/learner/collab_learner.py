@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..data.databunch import CollabDataBunch, DataBunch
-from ..data.frames import is_table
+from ..data.databunch import CollabDataBunch
 from ..data.vocab import UNKNOWN, Ids, labels, several
 from ..errors import DataError, warn
 from ..files import Config
+from ..given import told
 from ..losses import no_loss
 from ..models.base import MAX_PAIRS, CollabModel, Side, as_collab
 from ..models.dot_form import DotForm
@@ -102,6 +102,7 @@ class CollabLearner(Learner):
         """The optimizer of every `Learner`; for a solved model, a stand-in that takes no steps."""
         return Solved.of(self.model) if self.collab_model.solved else super().opt
 
+    @told
     def fit(self, n_epochs: int | None = None, lr: Hyper | None = None, *, wd: Hyper | None = None, cbs: Cbs = None,
             resume: str | Path | None = None) -> None:
         """Train, as `Learner.fit` does; a solved model is fitted in `n_epochs` sweeps, by default its `n_sweeps`.
@@ -158,11 +159,7 @@ class CollabLearner(Learner):
         return self.objective is not None or self.unknown_objective or self.collab_model.ranks
 
     def _look(self, batches: Any, cb: Callback) -> None:
-        if is_table(batches):
-            batches = self.data.batches(batches)
-        if isinstance(batches, DataBunch):
-            raise TypeError("pass a part of the data, such as data.valid, or a table of ratings")
-        super()._look(batches, cb)
+        super()._look(self.data.part(batches), cb)
 
     # Scores ------------------------------------------------------------------------------------------------------
 
@@ -304,12 +301,10 @@ class CollabLearner(Learner):
         return titled(self, pd.DataFrame({"item": known.items.decode(torch.tensor(own.index.to_numpy()))})).assign(
             rating=own.to_numpy(np.float32))
 
-    def show_results(self, n: int = 10) -> pd.DataFrame:
-        """The first `n` validation ratings beside their predictions: user, item, title, rating, predicted. An id that
-        was not trained on shows as None."""
-        if self.data.valid is None:
-            raise DataError("there is no validation part to show; make the data with valid_pct or split")
-        users, items, ratings = (t[:n].cpu() for t in self.data.valid.tensors)
+    def show_results(self, n: int = 10, part: Any = None) -> pd.DataFrame:
+        """The first `n` ratings of `part` (batches or a table of ratings, by default the validation part) beside their
+        predictions: user, item, title, rating, predicted. An id that was not trained on shows as None."""
+        users, items, ratings = (t[:n].cpu() for t in self.data.part(part).tensors)
         table = titled(self, pd.DataFrame({"user": self.data.users.decode(users.numpy()),
                                            "item": self.data.items.decode(items.numpy())}))
         scores = self.looking(lambda: self.collab_model.scores(users.to(self.device), items.to(self.device)))

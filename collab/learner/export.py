@@ -21,6 +21,7 @@ from ..models.arguments import class_name
 from ..models.base import CollabModel, as_collab
 from ..models.ensemble import Ensemble
 from ..models.rank_ensemble import RankEnsemble
+from ..train.misfit import misfit
 
 ENSEMBLES: dict[str, type[Ensemble]] = {cls.__name__: cls for cls in (Ensemble, RankEnsemble)}
 TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms")
@@ -91,7 +92,7 @@ def _parts(path: str | Path, tensors: dict[str, Tensor], config: Config, model: 
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model = _rebuild(path, config, len(users)) if model is None else model
     _take_types(model, weights)
-    load_weights(path, model, weights)      # before anything else uses the model: its shapes may not fit
+    load_weights(path, model, weights, config["model"])     # before anything else uses the model: it may not fit
     history = config["history"] | {key: tensors[f"history.{key}"] for key in HISTORY}
     history["parts"] = {name.removeprefix("part."): t for name, t in tensors.items() if name.startswith("part.")}
     return Parts(data, model, weights, config["recipe"], config["notes"], history)
@@ -117,12 +118,16 @@ def _take_types(model: nn.Module, weights: dict[str, Tensor]) -> None:
         own[name].data = own[name].data.to(dtype)
 
 
-def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load weights that were read from `path` into the model. Raises ValueError where they do not fit."""
+def load_weights(path: str | Path, model: nn.Module, weights: dict[str, Tensor],
+                 saved_class: str | None = None) -> None:
+    """Load weights that were read from `path`, of a model of `saved_class`, into the model. Raises ValueError where
+    they do not fit."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit {type(model).__name__}: {error}") from None
+        why = misfit(weights, model, saved_class) or error
+        raise ValueError(f"the weights in {path} do not fit {type(model).__name__}: {why}; build the model with the "
+                         "class and arguments of the one that was exported") from None
 
 
 def _rebuild(path: str | Path, config: Config, n_users: int) -> nn.Module:

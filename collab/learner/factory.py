@@ -23,7 +23,7 @@ from ..train.callback import Callback, Cbs, as_list
 from ..train.callbacks.loss_terms import LossTerms, Term
 from ..train.callbacks.steps import Threads
 from ..train.learner import MetricLike
-from ..train.optim import Hyper, OptFunc, adamw, sets
+from ..train.optim import Hyper, OptFunc, adamw, check_hyper, sets
 from ..train.row_adagrad import RowAdagrad
 from .collab_learner import CollabLearner, no_data
 from .export import load_parts, load_weights
@@ -34,6 +34,7 @@ from .settings import LOSSES, OPTIMIZERS, TERMS, Loss
 from .tile_order import MANY_ROWS, TileOrder
 
 MANY_BATCHES = 1000     # per epoch, where each batch costs as much as all ratings
+NOT_KEPT = "not known, since the file is of a version that did not keep it"
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
 
 
@@ -83,12 +84,15 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     the model's class does not have, Unsupported for an optimizer, `lr`, `wd` or loss terms for a solved model."""
     if not isinstance(data, CollabDataBunch):
         raise no_data(data)
+    check_hyper(lr=lr, wd=wd)
     if "terms" in options:
         renamed("terms=", "loss_terms=")
         if loss_terms is not None:
             raise TypeError("give loss_terms=, and not its old name terms= too")
         loss_terms = options.pop("terms")
-    seed = data.seed if seed is None else seed
+    if seed is not None and not isinstance(seed, numbers.Integral):
+        raise TypeError(f"seed must be a whole number or None, got {seed!r}")
+    seed = data.seed if seed is None else int(seed)
     loss, ranking = _loss(loss_func)
     module, recipe = _model(data, model, n_factors, y_range, ranking is not None or data.implicit, seed, options)
     part = as_collab(module)
@@ -148,13 +152,14 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     Raises FileNotFoundError, DataError for another kind of file or a damaged one, or ValueError for weights that do not
     fit."""
     parts = load_parts(path, model, device)
+    part = as_collab(parts.model)
     with reading(path):
         recipe = dict(parts.recipe)
         loss, ranking, lost = LOSSES.get(recipe["loss_func"]), recipe.pop("objective", None), recipe.pop("lost")
         terms = [TERMS[name](coeff) for name, coeff in recipe.pop("terms")]
         known = [objective(**ranking)] if ranking and ranking["name"] else []
         opt, ridge = OPTIMIZERS.get(recipe.pop("opt", None) or "", adamw), recipe.pop("ridge", None)
-    part = as_collab(parts.model)
+        why = recipe.pop("why", "" if part.solved else NOT_KEPT)
     if part.solved:
         recipe = {"seed": recipe["seed"]}
     rates_items = not (ranking or parts.data.implicit or part.ranks)
@@ -167,7 +172,7 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     if ranking and not known:
         learn.lose_objective()
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
-    learn.notes, learn.lost = parts.notes, lost
+    learn.notes, learn.lost, learn.recipe = parts.notes, lost, why
     learn.recorder.load_state_dict(parts.history)
     learn.model.eval()      # so that threads sharing it need not switch it
     if lost:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import torch
 from ..data.databunch import CollabDataBunch
 from ..data.features import Features
 from ..errors import DataError
+from ..given import counterpart
 from ..models.als import ALS
 from ..models.base import CollabModel, Side
 from ..models.classifier import RatingClassifier
@@ -36,7 +36,8 @@ Options = dict[str, Any]
 """The arguments of a model's class, or of an objective's, by name."""
 
 DATA = ("n_users", "n_items", "interactions")       # arguments taken from the data
-ARGUMENTS = ("n_factors", "y_range", "loss_func", "opt_func", "lr", "wd", "metrics", "cbs", "seed", "loss_terms")
+ARGUMENTS = ("model", "n_factors", "y_range", "loss_func", "opt_func", "lr", "wd", "metrics", "cbs", "seed",
+             "loss_terms")
 ROW_RATE = 0.07             # of RowAdagrad, at every size
 MANY_RATINGS = 80_000       # from which on weight decay is made weaker
 ADAM_RATINGS, ADAM_BATCHES = 200_000, 400    # below which, and from which on in an epoch, AdamW is better
@@ -100,9 +101,12 @@ class Recipe:
         allowed = [name for name in inspect.signature(self.model).parameters if name not in (*DATA, *SHARED)]
         for name in options:
             if name not in allowed:
-                near = difflib.get_close_matches(name, (*allowed, *ARGUMENTS), n=1)
+                of_data = name in inspect.signature(CollabDataBunch.from_df).parameters
+                near = counterpart(name, (*allowed, *ARGUMENTS))
+                hint = (f"; it is one of the data: CollabDataBunch.from_df(ratings, {name}=...)." if of_data else
+                        f"; did you mean {near!r}?" if near else ".")
                 raise TypeError(f"collab_learner has no argument {name!r}, and {self.model.__name__} no such option"
-                                f"{f'; did you mean {near[0]!r}?' if near else '.'} The options are "
+                                f"{hint} The options are "
                                 f"{', '.join(allowed) or 'none'}; collab_learner itself takes {', '.join(ARGUMENTS)}")
         data = context.data
         given = {"n_factors": context.n_factors, "n_users": data.n_users, "n_items": data.n_items,

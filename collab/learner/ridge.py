@@ -15,6 +15,7 @@ from ..compiled import DotTables
 from ..data.databunch import CollabDataBunch
 from ..data.signal import Signal, signal
 from ..errors import DataError
+from ..given import is_real
 from ..loaders import columns_of
 from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
@@ -113,6 +114,8 @@ class Ridge(Callback):
     learn: CollabLearner
 
     def __init__(self, scale: float = 0.25):
+        if not is_real(scale) or not 0 <= scale < math.inf:
+            raise ValueError(f"scale must be a finite number, at least 0, got {scale!r}")
         self.scale = scale
         self.ridges: tuple[np.ndarray, ...] = ()
         self.weights: list[Tensor] = []         # the same on the device

@@ -52,13 +52,14 @@ def default_loss(model: CollabModel) -> Loss:
 
 def settings_of(learn: CollabLearner) -> Config:
     """The settings that `load_learner` makes a learner with: rates, seed, loss, objective and loss terms as JSON
-    values, and in "lost" the names of what a file cannot keep."""
+    values, in "why" the recipe in words, and in "lost" the names of what a file cannot keep."""
     terms = loss_terms_of(learn.cbs).values()
     settings: Config = {
         "lr": per_group(learn.opt, learn.lr) if isinstance(learn.lr, slice) else learn.lr, "wd": learn.wd,
         "opt": next((name for name, opt_func in OPTIMIZERS.items() if learn.opt_func is opt_func), None),
         "ridge": next((cb.scale for cb in learn.cbs if isinstance(cb, Ridge)), None),
-        "seed": learn.seed, "loss_func": name_of(learn.loss_func) if _is_known(learn.loss_func) else None,
+        "why": learn.recipe, "seed": learn.seed,
+        "loss_func": name_of(learn.loss_func) if _is_known(learn.loss_func) else None,
         "terms": [[t.name, t.coeff] for t in terms if isinstance(t, FactorTerm) and _is_data(t)],
         "lost": _lost(learn)}
     if learn.objective is not None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data.interactions import Interactions
 from ..errors import warn
+from ..given import is_real
 from ..numerics import products
 from .base import SIDES, CollabModel, Scorer, Side, named_tables
 from .blocks import Blocks
@@ -79,7 +80,7 @@ class ALS(SolvedModel):
         reg = (22.0 if implicit else 0.133) if reg is None else reg
         reg_power = (0.2 if implicit else 1.0) if reg_power is None else reg_power
         for name, value in (("reg", reg), ("alpha", alpha)):
-            if value is not None and not 0 < value < math.inf:
+            if value is not None and not (is_real(value) and 0 < value < math.inf):
                 raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
         if cg_steps < 0:
             raise ValueError(f"cg_steps must be at least 1, or 0 for exact solutions, got {cg_steps!r}")

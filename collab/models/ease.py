@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.interactions import Interactions
+from ..given import is_real
 from ..numerics import products
 from ..ragged import Ragged
 from .base import CollabModel, Scorer, Side
@@ -70,7 +71,7 @@ class EASE(SolvedModel):
         if n_items > MAX_ITEMS:
             raise ValueError(f"n_items={n_items:,} is too many for EASE, whose weights are a table of n_items^2 (at "
                              f"most {MAX_ITEMS:,}); leave out rarely rated items, or take ALS, which has no such table")
-        if not 0 < reg < math.inf:
+        if not is_real(reg) or not 0 < reg < math.inf:
             raise ValueError(f"reg must be a finite number above 0, got {reg!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.interactions import Interactions
+from ..given import is_real
 from ..numerics import products
 from ..ragged import Ragged
 from .base import Scorer, Side
@@ -58,7 +59,7 @@ class InfiniteAE(SolvedModel):
         if n_users > MAX_USERS:
             raise ValueError(f"n_users={n_users:,} is too many for InfiniteAE, whose weights are a table of n_users^2 "
                              f"(at most {MAX_USERS:,}); {REMEDY}")
-        if not 0 < reg < math.inf:
+        if not is_real(reg) or not 0 < reg < math.inf:
             raise ValueError(f"reg must be a finite number above 0, got {reg!r}")
         if not isinstance(depth, int) or depth < 0:
             raise ValueError(f"depth must be a whole number, at least 0, got {depth!r}")

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from ..given import is_real
 from .base import Unsupported, as_collab
 
 
@@ -21,8 +22,8 @@ class FactorTerm(ABC):
     name: str
 
     def __init__(self, coeff: float):
-        if not 0 <= coeff < math.inf:
-            raise ValueError(f"coeff must be a finite number, at least 0, got {coeff}")
+        if not is_real(coeff) or not 0 <= coeff < math.inf:
+            raise ValueError(f"coeff must be a finite number, at least 0, got {coeff!r}")
         self.coeff = coeff
 
     def __call__(self, model: nn.Module) -> Tensor:

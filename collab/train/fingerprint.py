@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 HASHES = ("training data", "validation data")
 EPOCHS, ROWS, BATCHES, SEED = "epochs", "training rows", "batches an epoch", "seed of the data"
 COUNTS = (EPOCHS, ROWS, BATCHES)
+BS, LOSS, OPTIMIZER, SCHEDULE, GROUPS = "batch size", "loss", "optimizer", "schedule", "groups that are trained"
+NOT_HYPERS = (*COUNTS, *HASHES, SEED, BS, LOSS, OPTIMIZER, SCHEDULE, GROUPS)     # all others are the optimizer's
+GIVEN = "given"             # of a group: what its rates are where a fit gives none. Files of before have it
 POSITIONS = 64              # of a schedule, at which it is compared
 CHUNK = 1 << 22             # elements that are hashed at a time, so that data on a GPU need little memory here
 
@@ -31,18 +34,22 @@ def fingerprint(learn: Learner) -> Fingerprint:
     of batches are identified by a hash of their tensors, others by their numbers alone."""
     train, valid = Description.of(learn.data.train), Description.of(learn.data.valid)
     groups = learn.opt.param_groups
-    hypers = {key: [_plain(group.get(key)) for group in groups] for key in groups[0] if key not in ("params", "name")}
-    return {EPOCHS: learn.n_epochs, ROWS: train.n_rows, "batch size": train.bs, BATCHES: len(learn.data.train),
+    hypers = {key: [_plain(group.get(key)) for group in groups] for key in groups[0]
+              if key not in ("params", "name", GIVEN)}
+    return {EPOCHS: learn.n_epochs, ROWS: train.n_rows, BS: train.bs, BATCHES: len(learn.data.train),
             SEED: seed_of(learn.data), HASHES[0]: hash_of(train.tensors), HASHES[1]: hash_of(valid.tensors),
-            "loss": _name(learn.loss_func), "optimizer": type(learn.opt).__name__, **hypers,
-            "schedule": _schedule(learn),
-            "groups that are trained": [any(p.requires_grad for p in group["params"]) for group in groups]}
+            LOSS: _name(learn.loss_func), OPTIMIZER: type(learn.opt).__name__, **hypers,
+            SCHEDULE: _schedule(learn),
+            GROUPS: [any(p.requires_grad for p in group["params"]) for group in groups]}
 
 
 def differences(saved: Fingerprint, now: Fingerprint) -> list[str]:
     """List the differences in words: "batch size 64, this one has 128". Numbers may differ by rounding. If the rows or
-    their seed differ, so do the hashes, which are then not listed; another seed of equal data is not a difference."""
-    names = [name for name in {**saved, **now} if not _same(saved.get(name), now.get(name))]
+    their seed differ, so do the hashes, which are then not listed, and likewise the hyper-parameters of another
+    optimizer; another seed of equal data is not a difference."""
+    names = [name for name in {**saved, **now} if name != GIVEN and not _same(saved.get(name), now.get(name))]
+    if OPTIMIZER in names:
+        names = [name for name in names if name in NOT_HYPERS]
     if not set(HASHES) & set(names) and saved.get(HASHES[0]) is not None:
         names = [name for name in names if name != SEED]
     if {ROWS, SEED} & set(names):
@@ -53,7 +60,7 @@ def differences(saved: Fingerprint, now: Fingerprint) -> list[str]:
 def _in_words(name: str, saved: object, now: object) -> str:
     if name in HASHES:
         return f"other {name}"
-    if name == "schedule":
+    if name == SCHEDULE:
         saved, now = _curves(saved), _curves(now)
     return f"{saved} {name}, this one has {now}" if name in COUNTS else f"{name} {saved}, this one has {now}"
 

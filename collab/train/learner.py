@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import warn
 from ..files import read_tree, write_tree
+from ..given import told
 from ..loaders import Batches, Data, count, device_of, unshuffled
 from ..losses import mse
 from ..metrics import Metric, as_metrics
@@ -30,7 +31,7 @@ from .foreseen import foreseen
 from .fused import Chunk, fused
 from .inspection import show_training_loop, summary
 from .lr_find import lr_find
-from .optim import Hyper, OptFunc, adamw, make_optimizer, set_hyper
+from .optim import Hyper, OptFunc, adamw, check_hyper, make_optimizer, set_hyper
 from .state import learner_state, restore_state
 from .untouched import FITTING, one_fit, turn, untouched
 
@@ -84,6 +85,7 @@ class Learner:
                  metrics: Iterable[MetricLike] | MetricLike | None = None, cbs: Cbs = None, seed: int | None = None):
         if not callable(loss_func):
             raise TypeError(f"loss_func must be a function of (predictions, targets), got {loss_func!r}")
+        check_hyper(lr=lr, wd=wd)
         self.device = device_of(data)
         self.data, self.model, self.loss_func = data, model.to(self.device), loss_func
         self.opt_func, self.lr, self.wd, self.seed = opt_func, lr, wd, seed
@@ -116,6 +118,7 @@ class Learner:
 
     # The loop ---------------------------------------------------------------------------------------------------
 
+    @told
     def fit(self, n_epochs: int, lr: Hyper | None = None, *, wd: Hyper | None = None, cbs: Cbs = None,
             resume: str | Path | None = None) -> None:
         """Train for `n_epochs` at a constant learning rate; the optimizer keeps its state between fits.
@@ -127,13 +130,15 @@ class Learner:
         Ctrl-C ends a fit cleanly: cleanups run, the history is kept, and `interrupted` is True.
         Afterwards the model is in evaluation mode. A fit that is refused changes nothing.
         Raises ValueError for impossible numbers, no training batches, or a checkpoint that does not fit; TypeError for
-        batches without a length; RuntimeError inside another fit."""
+        what is not a number, and batches without a length; RuntimeError inside another fit."""
         try:
             self._check_fit(n_epochs)
+            lr, wd = self.lr if lr is None else lr, self.wd if wd is None else wd
+            check_hyper(lr=lr, wd=wd)
             cbs = as_list(cbs)
             cbs = [*cbs, *resuming(resume, [*self.cbs, *cbs])]
             with turn(self.model), own_randomness(), self.added_cbs(cbs), self.calling(self.cbs), one_fit(self):
-                set_hyper(self.opt, lr=self.lr if lr is None else lr, weight_decay=self.wd if wd is None else wd)
+                set_hyper(self.opt, lr=lr, weight_decay=wd)
                 self.opt.zero_grad()    # a fit that was cut off may have left gradients
                 self.n_epochs, self.interrupted = int(n_epochs), False
                 self._fit()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..environment import in_notebook
 from ..errors import warn
+from ..given import is_real
 from ..loaders import count
 from .callback import Callback
 from .callbacks.order import Order
@@ -116,9 +117,10 @@ def lr_find(self: Learner, start_lr: float = 1e-5, end_lr: float = 10.0, *, num_
     suggest = (suggest,) if isinstance(suggest, str) else tuple(dict.fromkeys(suggest))
     if not count(self.data.train, "training batches"):
         raise ValueError("there are no training batches")
-    if not 0 < start_lr < end_lr < math.inf or not isinstance(num_it, Integral) or num_it < 2:
+    possible = is_real(start_lr) and is_real(end_lr) and 0 < start_lr < end_lr < math.inf
+    if not possible or not isinstance(num_it, Integral) or num_it < 2:
         raise ValueError(f"lr_find needs 0 < start_lr < end_lr and num_it, a whole number of at least 2; got "
-                         f"{start_lr}, {end_lr} and {num_it!r}")
+                         f"{start_lr!r}, {end_lr!r} and {num_it!r}")
     if unknown := set(suggest) - set(SUGGESTIONS):
         raise ValueError(f"suggestions are {', '.join(SUGGESTIONS)}, not {', '.join(sorted(unknown))}")
     test = RangeTest((sched_lin if linear else sched_exp)(start_lr, end_lr), int(num_it))

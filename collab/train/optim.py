@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from inspect import unwrap
 from numbers import Real
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import warn
+from ..given import is_real
 
 OptFunc = Callable[..., torch.optim.Optimizer]
 Hyper = float | slice | Sequence[float] | Mapping[str, float]
 Group = dict[str, Any]      # a parameter group as torch has it, and what this module adds to it (OURS)
 
+NUMBER = r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*"
 FUSED = (torch.optim.Adam, torch.optim.AdamW)       # their fused pass is as exact, and twice as fast on a CPU too
 
 
@@ -124,6 +127,24 @@ def _name(opt: torch.optim.Optimizer, groups: list[Group]) -> None:
     if lost := {group["name"]: group["decay"] for group in groups if group["decay"] != 1.0}:
         warn(f"opt_func has made groups of its own: the model's shares of the weight decay, {lost}, are lost, and wd "
              "goes to all alike; let it pass on the groups it is given: lambda groups: torch.optim.Adam(groups, ...)")
+
+
+def check_hyper(**given: Any) -> None:
+    """Check rates and decays under the names of their arguments: None, a number, or several (see `per_group`). Raises
+    TypeError for what is not a number, such as text, and ValueError for one that is negative or not finite."""
+    for name, value in given.items():
+        if value is None or hasattr(value, "_fields"):      # see `per_group`
+            continue
+        several = ([one for one in (value.start, value.stop) if one is not None] if isinstance(value, slice) else
+                   [*value.values()] if isinstance(value, Mapping) else
+                   [*value] if isinstance(value, Iterable) and not isinstance(value, str | Tensor) else [value])
+        for one in several:
+            if not is_real(one):
+                quoted = isinstance(one, str) and re.fullmatch(NUMBER, one)
+                raise TypeError(f"{name} must be a number (or one for each parameter group: a list, a dict or a slice),"
+                                f" got {value!r}{'; leave out the quotation marks' if quoted else ''}")
+            if not 0 <= one < math.inf:
+                raise ValueError(f"{name} must be a finite number, at least 0, got {one}")
 
 
 def set_hyper(opt: torch.optim.Optimizer, **values: Hyper | None) -> None:

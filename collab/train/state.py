@@ -14,6 +14,7 @@ from ..loaders import generator_of
 from .callback import Callback, State
 from .callbacks.seeded import Drawn, Seeded, draw_again, drawn_with
 from .fingerprint import Fingerprint
+from .misfit import misfit
 from .untouched import remember
 from .whole import whole
 
@@ -43,6 +44,7 @@ class LearnerState(Drawn):
     epoch: int
     i: int
     n_epochs: int
+    model_class: NotRequired[str]       # not in files of the version before
     done: NotRequired[int]              # batches of this epoch that were trained on
     per_epoch: NotRequired[int]
     start: NotRequired[Drawn]           # when this epoch began
@@ -64,7 +66,7 @@ def learner_state(learn: Learner, without: Callback | None = None) -> LearnerSta
             **drawn_with(learn.data.train),
             "grads": {name: p.grad for name, p in learn.model.named_parameters() if p.grad is not None},
             "cbs": [{"name": type(cb).__name__, "state": cb.state_dict()} for cb in learn.cbs if cb is not without],
-            "epoch": learn.epoch, "i": learn.i, "n_epochs": learn.n_epochs}
+            "epoch": learn.epoch, "i": learn.i, "n_epochs": learn.n_epochs, "model_class": type(learn.model).__name__}
 
 
 def restore_state(learn: Learner, state: LearnerState, *, with_opt: bool = True,
@@ -132,16 +134,15 @@ def _check_random(learn: Learner, states: Drawn) -> None:
 
 
 def _check_weights(learn: Learner, state: LearnerState, source: str | Path) -> None:
-    now, saved = ({name: (tuple(t.shape), t.dtype) for name, t in weights.items() if isinstance(t, Tensor)}
+    if differs := misfit(state["model"], learn.model, state.get("model_class")):
+        raise ValueError(f"{source} does not fit this {type(learn.model).__name__}: {differs}; make the learner with a "
+                         "model of the saved one's class and arguments")
+    now, saved = ({name: t.dtype for name, t in weights.items() if isinstance(t, Tensor)}
                   for weights in (learn.model.state_dict(), state["model"]))
-    kinds = tuple({k: shape for k, (shape, _) in some.items()} for some in (saved, now))
-    if kinds[0] != kinds[1]:
-        raise ValueError(f"{source} does not fit this {type(learn.model).__name__}: its weights are {kinds[0]}, the "
-                         f"model's {kinds[1]}")
-    for name, (_, dtype) in saved.items():
-        if dtype != now[name][1]:
+    for name, dtype in saved.items():
+        if dtype != now[name]:
             raise ValueError(f"{source} does not fit this {type(learn.model).__name__}: its {name} is {dtype}, the "
-                             f"model's {now[name][1]}; convert the model first, with model.to({dtype})")
+                             f"model's {now[name]}; convert the model first, with model.to({dtype})")
     parameters = dict(learn.model.named_parameters())
     for name, grad in state["grads"].items():
         if name not in parameters or grad.shape != parameters[name].shape:

@@ -278,6 +278,26 @@ def test_a_column_of_unusual_numbers_makes_no_text_of_the_others(write, user, ot
     assert [column.dtype.kind for _, column in table.iloc[:, 1:4].items()] == ["i", "f", "i"]
 
 
+@pytest.mark.parametrize("other", ["8", "007", '"a,007"'])
+@pytest.mark.parametrize("space", [" ", "\t", " \t "])
+def test_spaces_around_a_number_are_no_part_of_it_whatever_else_is_in_the_file(write, space, other):
+    rows = [f"{space}4,{other},{space}4.5,b", f"-7{space},x,2{space},{space}c"]
+    table = read_table(write("r.csv", "\n".join(["user,item,rating,title", *rows]) + "\n"))
+    assert table["user"].tolist() == [4, -7] and table["rating"].tolist() == [4.5, 2.0]
+    assert table["title"].tolist() == ["b", f"{space}c"]        # text is as it is written
+
+
+def test_minus_0_is_not_the_id_0_and_stays_as_it_is_written(write, tmp_path):
+    path = write("r.csv", "who,what,rating,year\n-0,-0,-0,-0\n0,7,5,3\n5,8,2,1")
+    table = read_table(path)
+    assert table["who"].tolist() == ["-0", "0", "5"] and table["what"].tolist() == ["-0", "7", "8"]
+    assert table["rating"].tolist() == [0, 5, 2] and table["year"].tolist() == [0, 3, 1]
+    data = CollabDataBunch.from_csv(path, valid_pct=0, seed=0, device="cpu")
+    assert data.show_batch()["user"].tolist() == ["-0", "0", "5"] and data.n_users == 4
+    assert read_table(write("end.csv", "user,item,rating\n4,1,2\n5,3,2\n7,2,-0"))["rating"].tolist() == [2, 2, 0]
+    assert read_table(write("last.csv", "rating,item\n4,1\n5,-0"))["item"].tolist() == ["1", "-0"]
+
+
 def test_the_numbers_of_a_file_with_quotation_marks_are_told_by_their_text(write):
     table = read_table(write("r.csv", 'user,item,rating\n"a,b",007,4.50\n"c",7,3\n'))
     assert table.values.tolist() == [["a,b", "007", 4.5], ["c", "7", 3.0]]

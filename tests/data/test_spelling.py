@@ -11,9 +11,10 @@ import pytest
 from collab.data import spelling
 from collab.data.spelling import is_unusual, unusual_columns
 
-USUAL = ["", "0", "10", "-1", "0.05", "10.05", "1.005", "3E-7", "x1", "e", "ee", "1.0", "100", "\u00e9"]
-UNUSUAL = ["007", "00", "-01", "r05", "+7", "1+1", "12e5", "1E5", "1e-05", "+", "x01", "e0"]
-PATTERN = re.compile(rb"(?<![\d.])0\d|[eE]\d|[+]")
+USUAL = ["", "0", "10", "-1", "-0.5", "-0.0", "-10", "0.05", "10.05", "1.005", "3E-7", "x1", "e", "ee", "1.0", "100",
+         "\u00e9"]
+UNUSUAL = ["007", "00", "-01", "r05", "+7", "1+1", "12e5", "1E5", "1e-05", "+", "x01", "e0", "-0", "1e-0"]
+PATTERN = re.compile(rb"(?<![\d.])0\d|[eE]\d|[+]|-0(?![\d.])")
 
 
 @pytest.fixture(params=[1, 2, 3, 1 << 20], autouse=True)

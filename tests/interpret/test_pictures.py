@@ -82,7 +82,7 @@ def test_the_boxes_hold_what_was_predicted_for_each_rating(interp, learn, ml, tm
         medians = [line.get_ydata()[0] for line in found.get_lines() if len(set(line.get_ydata())) == 1
                    and line.get_color() == mpl.rcParams["boxplot.medianprops.color"]]
         assert medians == pytest.approx(expected)
-    with pytest.raises(ValueError, match=r"no validation part, .* with part="):
+    with pytest.raises(ValueError, match=r"no validation part, .* pass ratings to measure on"):
         loaded.plot_predictions()
 
 

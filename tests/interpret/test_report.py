@@ -48,6 +48,9 @@ def test_the_report_is_the_same_after_loading_and_escapes_titles(interp, tmp_pat
     with mpl.rc_context({"lines.linewidth": 9, "axes.facecolor": "pink"}):
         second = CollabInterpretation(loaded).report(tmp_path / "b.html", interp.data.valid).read_text()
     assert first == second
+    batches = interp.data.batches(ML.ratings[:300])
+    assert (shown(interp.report(tmp_path / "c.html", ML.ratings[:300])) ==
+            shown(interp.report(tmp_path / "d.html", batches))) and "On 300 held-out" in shown(tmp_path / "c.html")
     for section in ("Training", "Error", "Biases", "Principal components", "Map of the items", "Recommendations"):
         assert f"<h2>{section}</h2>" in first
     assert "&lt;i&gt;Film" in first and "<i>Film" not in first

@@ -59,6 +59,17 @@ def test_a_learner_as_it_comes_is_kept_whole_and_loading_it_warns_of_nothing(mod
         loaded.fit(1)
 
 
+@pytest.mark.parametrize(("options", "recipe"), [
+    ({}, "RowAdagrad at 0.07 and 0.14 with a ridge, for fewer than 400 batches an epoch"), ({"lr": 0.01}, "")])
+def test_the_recipe_in_words_is_kept_too(options, recipe, data, tmp_path):
+    learn = fitted(data, "dot_bias", **options)
+    loaded = load_learner(learn.export(tmp_path / "m"), device="cpu")
+    again = load_learner(loaded.export(tmp_path / "again"), device="cpu")
+    more = loaded.add_ratings(pd.DataFrame({"user": [99], "item": [1], "rating": [4.0]}))
+    for one in (learn, loaded, again, more):
+        assert one.recipe == recipe and f"{one.summary()}\n".endswith(f"\nRecipe: {recipe}\n") == bool(recipe)
+
+
 def test_terms_are_in_the_file_and_a_further_fit_trains_with_them(data, tmp_path):
     learn = fitted(data, loss_terms=[L2(0.5), Gravity(0.25)])
     loaded = load_learner(learn.export(tmp_path / "m"), device="cpu")

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from collab import CollabDataBunch, Index, Unsupported, collab_learner, load_learner
+from collab.learner.factory import NOT_KEPT
 
 OLDER = Path(__file__).parent / "older"
 ANSWERS = json.loads((OLDER / "answers.json").read_text())
@@ -33,6 +34,14 @@ def test_a_model_that_the_version_before_exported_gives_the_same_answers(name):
     kept = [(item, score) for item, score in zip(said["items"], said["scores"]) if among is None or item in among]
     assert found["item"].tolist() == [item for item, _ in kept]
     assert found["score"].tolist() == pytest.approx([score for _, score in kept], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_summary_says_that_its_recipe_is_not_known(name, tmp_path):
+    learn = load_learner(OLDER / f"{name}.safetensors")
+    for one in (learn, load_learner(learn.export(tmp_path / "again"))):
+        recipe = [line for line in one.summary().splitlines() if line.startswith("Recipe:")]
+        assert recipe == ([] if one.collab_model.solved else [f"Recipe: {NOT_KEPT}"])
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -22,6 +22,8 @@ from collab import files as checkpoint
 from collab.data.databunch import CollabDataBunch
 from collab.datasets.synthetic import synthetic
 from collab.errors import DataError
+from collab.evaluate import evaluate
+from collab.evaluate.accuracy import errors
 from collab.files import read_tensors, write_tensors
 from collab.learner.collab_learner import CollabLearner
 from collab.learner.factory import collab_learner, load_learner
@@ -150,8 +152,14 @@ def test_notes_and_the_recipe_are_kept(tmp_path: Path):
 
 def test_a_loaded_learner_can_be_trained_further_and_says_that_it_has_no_validation_part(tmp_path: Path):
     loaded = load_learner(trained().export(tmp_path / "m.safetensors"), device="cpu")
-    with pytest.raises(ValueError, match="no validation part"):
-        loaded.validate()
+    more = loaded.add_ratings(pd.DataFrame({"user": [1], "item": [1], "rating": [4.0]}))
+    for look in (loaded.validate, loaded.get_preds, loaded.show_results, lambda: evaluate(loaded),
+                 lambda: errors(loaded), more.validate):
+        with pytest.raises(DataError, match="loaded from a file, which keeps none; pass ratings to measure on"):
+            look()
+    table = synthetic(20, 15, 150, seed=1).ratings
+    assert loaded.validate(table) == pytest.approx(loaded.validate(loaded.data.batches(table)))
+    assert loaded.show_results(3, table)["rating"].tolist() == table["rating"][:3].tolist()
     before = loaded.validate(loaded.data.train)["rmse"]
     with loaded.no_logging():
         loaded.fit(5)
@@ -178,9 +186,10 @@ def test_a_model_of_one_s_own_is_passed_to_the_loader(tmp_path: Path):
 def test_a_model_of_other_shapes_is_refused_with_both_shapes(tmp_path: Path):
     data = trained().data
     path = trained(OwnModel(data.n_users, data.n_items), data=data).export(tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match=r"do not fit OwnModel(.|\n)*\[21, 3\](.|\n)*\[22, 3\]"):
+    with pytest.raises(ValueError, match=r"do not fit OwnModel: its who.weight has shape \(21, 3\), this "
+                                         r"model's \(22, 3\), and 1 other differs; build the model with the class"):
         load_learner(path, model=OwnModel(data.n_users + 1, data.n_items))
-    with pytest.raises(ValueError, match="do not fit Linear"):
+    with pytest.raises(ValueError, match="fit Linear: its class is test_saved.OwnModel, this model's Linear; build"):
         load_learner(path, model=nn.Linear(2, 1))
 
 

@@ -235,6 +235,8 @@ def test_calibration_is_over_the_validation_part_and_changes_nothing(learn):
         assert np.average(rows["observed"], weights=rows["n"]) == pytest.approx((shares == level).mean())
     assert 0 < table.attrs["ece"] < 0.2 and torch.equal(torch.get_rng_state(), state)
     assert interp.calibration(bins=5, part=learn.data.train)["n"].sum() == 5 * learn.data.train.n
+    some = learn.data.show_batch(50)
+    assert interp.calibration(bins=5, part=some)["n"].sum() == 5 * 50
     ax = Figure().subplots()
     assert interp.plot_calibration(ax=ax) is ax
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["1", "2", "3", "4", "5"]

@@ -2,6 +2,7 @@
 `with` or a look inside a fit has changed is put back, and nothing else."""
 
 import contextlib
+import inspect
 import io
 import sys
 import types
@@ -255,7 +256,7 @@ class Interrupt:
         self.at, self.lines, self.fit = at, -1, None        # the first line of `fit` is before anything can be caught
 
     def __call__(self, frame, event, arg):
-        if frame.f_code is Learner.fit.__code__:
+        if frame.f_code is inspect.unwrap(Learner.fit).__code__:
             self.fit = frame
         ours = "collab" in frame.f_code.co_filename or frame.f_code.co_filename == contextlib.__file__
         return self.line if self.fit is not None and ours else None

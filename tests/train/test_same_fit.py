@@ -81,6 +81,27 @@ OTHERS = {
 }
 
 
+def with_buffers():
+    learn = learner()
+    for name in ("seen", "shown"):
+        learn.model.register_buffer(name, torch.zeros(1))
+    return learn
+
+
+MODEL = "was written in a fit with another model: "
+OTHERS |= {
+    "factors": (lambda: collab_learner(learner().data, n_factors=3, lr=0.01, wd=0.1), {},
+                MODEL + r"its u_weight.weight has shape \(41, 2\), this model's \(41, 3\), and 1 other differs\. "
+                "Resume with the same, or begin anew with a Checkpoint at another path$"),
+    "class": (lambda: collab_learner(learner().data, "dot", lr=0.01, wd=0.1), {},
+              MODEL + "its class is EmbeddingDotBias, this model's EmbeddingDot; decay .*this one has [^;]*$"),
+    "names": (with_buffers, {}, MODEL + r"it has no seen \(nor 1 more\)\. Resume"),
+    "class and optimizer": (lambda: collab_learner(learner().data, "net", lr=0.01, opt_func=torch.optim.SGD), {},
+                            MODEL + "its class is EmbeddingDotBias, this model's EmbeddingNet; optimizer AdamW, this "
+                            "one has SGD; schedule [^;]*Resume"),
+}
+
+
 def first_split():
     return random_split(0.2, 0)(RATINGS)
 

@@ -10,10 +10,11 @@ from ...files import not_a_folder, read_tree, write_tree
 from ..callback import Callback
 from ..events import CancelBatch, CancelEpoch
 from ..fingerprint import Fingerprint, differences, fingerprint
+from ..misfit import misfit
 from ..state import LearnerState, check_state, learner_state, restore_state
 from .order import Order
 from .seeded import Drawn, draw_again, drawn_with
-from .steps import ShortEpoch
+from .steps import ShortEpoch, whole
 
 
 class EpochStart(Callback):
@@ -61,9 +62,7 @@ class Checkpoint(Callback):
     order = Order.CHECKPOINT
 
     def __init__(self, path: str | Path, every: int | None = None):
-        if every is not None and every < 1:
-            raise ValueError(f"every, the batches from one checkpoint to the next, must be at least 1, got {every}")
-        self.path, self.every = Path(path), every
+        self.path, self.every = Path(path), None if every is None else whole("every", every)
         self.trained = self.written = 0         # batches and checkpoints of this fit
 
     def before_fit(self) -> None:
@@ -145,7 +144,9 @@ class Resume(Callback):
         if (n := state["n_epochs"]) != self.learn.n_epochs:
             raise ValueError(f"{self.path} was written in a fit of {n} epochs; resume with as many, not "
                              f"{self.learn.n_epochs}, or begin anew with a Checkpoint at another path")
-        if others := differences(state["fit"], self.learn.epoch_start.fit):
+        model = misfit(state["model"], self.learn.model, state.get("model_class"))
+        others = [f"another model: {model}"] if model else []
+        if others := others + differences(state["fit"], self.learn.epoch_start.fit):
             raise ValueError(f"{self.path} was written in a fit with {'; '.join(others)}. Resume with the same, or "
                              "begin anew with a Checkpoint at another path")
         start, began, trained = self.learn.epoch_start, state["began"], self.learn.recorder.n_batches

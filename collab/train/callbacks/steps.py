@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from itertools import islice
-from numbers import Real
-from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ...errors import warn
+from ...given import is_real
 from ...loaders import Batches, Track, columns_of, pieces_of
 from ..callback import Callback, State
 from ..events import CancelBatch, CancelStep, CancelTrain
@@ -218,7 +217,7 @@ class ShortEpoch(Callback):
     order = Order.SHORT_EPOCH
 
     def __init__(self, n: float, valid: bool = False):
-        self.n, self.valid = number("n", n) if _real(n) and n < 1 else whole("n", n), valid
+        self.n, self.valid = number("n", n) if is_real(n) and n < 1 else whole("n", n), valid
 
     def before_train(self) -> None:
         self.learn.batches = First(self.learn.batches, self.n)
@@ -273,17 +272,13 @@ def scale_gradients(model: nn.Module, by: float) -> None:
 
 def whole(name: str, n: object, least: int = 1) -> int:
     """Check that `n` is a whole number of at least `least`. Raises ValueError, with `name`, unless it is."""
-    if not _real(n) or not least <= n < math.inf or n != int(n):
+    if not is_real(n) or not least <= n < math.inf or n != int(n):
         raise ValueError(f"{name} must be a whole number, at least {least}, got {n!r}")
     return int(n)
 
 
 def number(name: str, value: object) -> float:
     """Check that `value` is a finite number above 0. Raises ValueError, with `name`, unless it is."""
-    if not _real(value) or not 0 < value < math.inf:
+    if not is_real(value) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}")
     return float(value)
-
-
-def _real(value: object) -> TypeGuard[float]:
-    return isinstance(value, Real) and not isinstance(value, bool)
