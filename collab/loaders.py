@@ -88,6 +88,14 @@ class Run(NamedTuple):
         """One batch after the other, as views."""
         return zip(*(t.split(self.sizes.tolist()) for t in self.tensors))
 
+    def split(self, n: int) -> Iterator[Run]:
+        """The same batches in shorter runs, of at most `n` rows or of one batch."""
+        row, first = np.concatenate([[0], self.sizes.cumsum()]), 0
+        while first < len(self.sizes):
+            end = max(int(np.searchsorted(row, row[first] + n, "right")) - 1, first + 1)
+            yield Run([t[row[first]:row[end]] for t in self.tensors], self.sizes[first:end])
+            first = end
+
 
 @dataclass(frozen=True)
 class Track:

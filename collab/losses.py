@@ -96,6 +96,13 @@ def bpr(pos: Tensor, neg: Tensor) -> Tensor:
     return F.softplus(_beside(pos, neg, "neg") - pos[:, None]).mean()
 
 
+def logistic(pos: Tensor, neg: Tensor) -> Tensor:
+    """Mean over all scores of -log sigmoid(s) for those of chosen items, `pos` (bs,), and -log sigmoid(-s) for those of
+    others, `neg` (bs,) or (bs, n): the cross-entropy of whether an item was chosen (He et al. 2017, "Neural
+    collaborative filtering", eq. 7). Raises ValueError for other shapes."""
+    return F.softplus(torch.cat([-pos[:, None], _beside(pos, neg, "neg")], 1)).mean()
+
+
 def softmax_in_batch(logits: Tensor, log_q: Tensor | None = None, hits: Tensor | None = None,
                      temperature: float = 1.0) -> Tensor:
     """Mean over rows r of -log softmax(logits / temperature - log_q)[r, r]: the item of each row against those of the

@@ -26,12 +26,13 @@ from .learner.collab_learner import CollabLearner
 from .learner.ensembles import SnapshotEnsemble, average_learners
 from .learner.factory import collab_learner, load_learner
 from .learner.new_users import FoldIn
-from .learner.objectives import BPR, FullSoftmax, InBatchSoftmax, SampledSoftmax
+from .learner.objectives import BPR, FullSoftmax, InBatchSoftmax, Logistic, SampledSoftmax
 from .learner.ridge import Ridge
 from .losses import (
     RatingCrossEntropy,
     bpr,
     huber,
+    logistic,
     mae,
     mse,
     observed_mse,
@@ -80,15 +81,14 @@ __all__ = [
     "CollabDataBunch", "CollabInterpretation", "CollabLearner", "CollabModel", "CollabWarning", "DataBunch",
     "DataError", "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Ensemble",
     "Features", "FoldIn", "FullSoftmax", "GradientAccumulation", "GradientClip", "Gravity", "HybridNet",
-    "InBatchSoftmax", "Index", "InfiniteAE", "Learner", "LightGCN", "LossTerms", "Metric", "MixedPrecision",
-    "Negatives", "ParamScheduler", "Popularity", "RankEnsemble", "RankingMetrics", "RankingResult",
-    "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "Ridge",
-    "RowAdagrad", "SVDpp",
-    "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble", "SoftmaxNet", "SolvedModel",
-    "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower", "UnknownId", "Unsupported", "Vocab",
-    "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms", "collab_learner", "combine_scheds",
-    "compare", "cross_validate", "evaluate", "huber", "kfold", "leave_last", "load_learner", "mae",
-    "merge_dot_models", "movielens", "movielens_split", "mse", "observed_mse", "per_user_split", "random_split",
-    "read_table", "rmse", "rows_split", "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no",
-    "sched_poly", "softmax_in_batch", "synthetic", "time_split", "user_split",
+    "InBatchSoftmax", "Index", "InfiniteAE", "Learner", "LightGCN", "Logistic", "LossTerms", "Metric",
+    "MixedPrecision", "Negatives", "ParamScheduler", "Popularity", "RankEnsemble", "RankingMetrics",
+    "RankingResult", "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau",
+    "Ridge", "RowAdagrad", "SVDpp", "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble",
+    "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower",
+    "UnknownId", "Unsupported", "Vocab", "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms",
+    "collab_learner", "combine_scheds", "compare", "cross_validate", "evaluate", "huber", "kfold", "leave_last",
+    "load_learner", "logistic", "mae", "merge_dot_models", "movielens", "movielens_split", "mse", "observed_mse",
+    "per_user_split", "random_split", "read_table", "rmse", "rows_split", "sampled_softmax", "sched_cos",
+    "sched_exp", "sched_lin", "sched_no", "sched_poly", "softmax_in_batch", "synthetic", "time_split", "user_split",
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from ..ragged import Ragged
 
 TRIES = 16              # rounds of redrawing seen items, before the rest are drawn from the unseen ones
 MAX_NUMBERS = 1 << 22   # probabilities held at a time: 32 MiB
+BLOCK = 1 << 16         # uniform numbers drawn at a time
 
 
 class Negatives:
@@ -64,6 +67,37 @@ class Negatives:
             for some in wrong.split(max(1, MAX_NUMBERS // self.n_items)) if len(wrong) else ():
                 items[some] = self._unseen(flat[some], generator)
         return items.view(len(users), n)
+
+    def draw_batches(self, users: np.ndarray, sizes: np.ndarray, n: int,
+                     generator: torch.Generator | None = None) -> np.ndarray:
+        """What `draw` gives for one batch of `users` (int64) after the other, `sizes` (int64) of them each, compiled:
+        int32 (len(users), n). The generator is left as it would be. It takes numba, and tables on the CPU."""
+        from .negative_kernels import draw
+        items, done = np.empty((len(users), n), np.int32), np.zeros(3, np.int64)
+        most = n * int(sizes.max(initial=0))
+        wrong, uniform, left = np.empty(most, np.int64), torch.empty(0, dtype=torch.float64), 0
+        source = torch.default_generator if generator is None else generator
+        before = source.get_state()
+        while draw(users, sizes, done, uniform.numpy(), *self.arrays, TRIES, wrong, items):
+            before, left = source.get_state(), len(uniform) - int(done[2])
+            more = torch.rand(max(2 * most, BLOCK), generator=generator, dtype=torch.float64)
+            uniform, done[2] = torch.cat([uniform[int(done[2]):], more]), 0
+        source.set_state(before)
+        torch.rand(int(done[2]) - left, generator=generator, dtype=torch.float64)       # so many were needed
+        return items
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What the kernel draws from: cdf, a guide to it (by place, in a power of two of steps, which are exact), rows,
+        q, who can be helped, and histories as starts and columns."""
+        places = 1 << len(self.rows).bit_length()
+        guide = torch.searchsorted(self.cdf, torch.arange(places, dtype=torch.float64) / places, right=True)
+        keys = self.rows.new_empty(0) if self.keys is None else self.keys
+        can = keys.bool() if self.keys is None else self.can
+        starts = torch.searchsorted(keys, torch.arange(len(can) + 1 if len(can) else 0) * self.n_items)
+        columns = (keys % self.n_items).int()
+        tables = self.cdf, guide.clamp(max=len(self.cdf) - 1), self.rows, self.q, can, starts, columns
+        return tuple(t.numpy() for t in tables)
 
     def _any(self, n: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
         made_on = device if generator is None else generator.device

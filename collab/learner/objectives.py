@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..compiled import RankingLoss
 from ..data.databunch import CollabDataBunch
 from ..data.negatives import Negatives
 from ..errors import DataError, renamed
 from ..linear_softmax import linear_softmax
-from ..losses import bpr, log_drawn, positive, sampled_softmax, softmax_in_batch
+from ..losses import bpr, log_drawn, logistic, positive, sampled_softmax, softmax_in_batch
 from ..models.base import CollabModel, as_collab
 from ..numerics import entries_at, rows_at
 from ..train.callback import Callback
@@ -113,6 +115,14 @@ class Sampled(Objective):
         items = self.negatives.draw(users, n, self.generator)
         return items, self.learn.model(users.repeat_interleave(n), items.flatten()).view(len(users), n)
 
+    def _share(self, scores: Tensor, history: Tensor) -> Tensor:
+        """How often each item is drawn, before it is scaled to a sum of 1."""
+        share = self.negatives.q.to(scores)
+        return share.index_fill(0, history, 0.0) if self.exclude_seen else share
+
+    def _draw(self, users: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        return self.negatives.draw_batches(users, sizes, self.n_negatives, self.generator)
+
 
 class BPR(Sampled):
     """`bpr`: the score of each row's item against those of `n_negatives` drawn ones (Rendle et al. 2009). They are
@@ -127,12 +137,34 @@ class BPR(Sampled):
     def get_loss(self) -> None:
         self.learn.loss = bpr(self.learn.pred, self.drawn()[1])
 
+    def kernel_loss(self) -> RankingLoss:
+        return RankingLoss("bpr", self.n_negatives, self._draw)
+
     def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
-        share = self.negatives.q.to(scores)
-        if self.exclude_seen:
-            share = share.index_fill(0, history, 0.0)
+        share = self._share(scores, history)
         lost = F.softplus(scores - scores[items, None])
         return (lost @ share).mean() / share.sum().clamp(min=1e-12)
+
+
+class Logistic(Sampled):
+    """`logistic`: whether a row's item and `n_negatives` drawn ones were chosen, by cross-entropy (He et al. 2017,
+    "Neural collaborative filtering", eq. 7). They are drawn as those of `BPR`. For any model but `SoftmaxNet`."""
+
+    name = "logistic"
+
+    def __init__(self, n_negatives: int = 4, beta: float = 0.0, exclude_seen: bool = True):
+        super().__init__(n_negatives, beta, exclude_seen)
+
+    def get_loss(self) -> None:
+        self.learn.loss = logistic(self.learn.pred, self.drawn()[1])
+
+    def kernel_loss(self) -> RankingLoss:
+        return RankingLoss("logistic", self.n_negatives, self._draw)
+
+    def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+        share = self._share(scores, history)
+        drawn = F.softplus(scores) @ share / share.sum().clamp(min=1e-12)
+        return (F.softplus(-scores[items]).mean() + self.n_negatives * drawn) / (1 + self.n_negatives)
 
 
 class SampledSoftmax(Sampled):
@@ -150,19 +182,34 @@ class SampledSoftmax(Sampled):
         self.config |= {"temperature": temperature, "log_q": log_q}
 
     def get_loss(self) -> None:
-        target = self.learn.xb[1]
+        users, target = self.learn.xb
         items, scores = self.drawn()
-        log_q_pos, log_q_neg = None, None
-        if self.corrected:
-            log_q_neg = self.log_q[items] + math.log(self.n_negatives)
-            if self.exclude_seen:       # the others are drawn more often, and the target never: it is there once
-                rest = 1 - self.negatives.seen_share[self.learn.xb[0]]
-                log_q_pos = torch.zeros_like(self.learn.pred)
-                log_q_neg = log_q_neg - rest.clamp(min=1e-12).log().to(log_q_neg)[:, None]
-            else:
-                log_q_pos = log_drawn(self.log_q[target], self.n_negatives)
-        self.learn.loss = sampled_softmax(self.learn.pred, scores, log_q_pos, log_q_neg, self.temperature,
-                                          hits=items == target[:, None])
+        of_pos, of_neg, of_user = self.corrections
+        self.learn.loss = sampled_softmax(self.learn.pred, scores, of_pos[target], of_neg[items] + of_user[users, None],
+                                          self.temperature, hits=items == target[:, None])
+
+    def kernel_loss(self) -> RankingLoss:
+        return RankingLoss("sampled_softmax", self.n_negatives, self._draw, self.temperature,
+                           tuple(t.numpy() for t in self.corrections))
+
+    def setup(self, data: object) -> None:
+        before = self.data
+        super().setup(data)
+        if self.data is not before:
+            self.corrections = self._corrections()
+
+    def _corrections(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The logarithms of how often an item is expected in the sum, by item: as the row's own, and as a drawn one, to
+        which a number by user is added. All are 0 without `log_q`."""
+        assert self.data is not None        # `setup` has been called
+        none, no_user = torch.zeros_like(self.log_q), self.log_q.new_zeros(self.data.n_users)
+        if not self.corrected:
+            return none, none, no_user
+        drawn = self.log_q + math.log(self.n_negatives)
+        if not self.exclude_seen:
+            return log_drawn(self.log_q, self.n_negatives), drawn, no_user
+        rest = 1 - self.negatives.seen_share        # the others are drawn more often; the own item never, so it is once
+        return none, drawn, -rest.clamp(min=1e-12).log().to(drawn)
 
     def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None,
@@ -299,7 +346,8 @@ def _softmax(of: Objective, scores: Tensor, items: Tensor, hidden: Tensor | None
     return (torch.logaddexp(rest, own) - own).mean()
 
 
-OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (BPR, InBatchSoftmax, SampledSoftmax, FullSoftmax)}
+OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (BPR, Logistic, InBatchSoftmax, SampledSoftmax,
+                                                                FullSoftmax)}
 
 
 def objective(name: str, **config: Any) -> Objective:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..compiled import DotTables
 from ..loaders import Pieces, pieces_of
-from .fused import in_bulk, odd_batches, odd_parameters, tables_of
+from .fusible import in_bulk, odd_batches, odd_parameters, tables_of
 
 if TYPE_CHECKING:
     from .learner import Learner

@@ -1,9 +1,8 @@
 """The fused pass: the training batches of an epoch in compiled kernels, step for step what the loop does.
 
-`fused(learn)` is the one seam. It takes over a pass where the steps of a batch are the default ones, the loss is the
-mean squared error, the model a dot product (`dot_tables`), the optimizer AdamW or RowAdagrad, and every callback that
-listens inside a batch can take many batches at once; otherwise the loop goes on as ever, and `why_not` says why. For
-the length of the pass, weights and moments are packed row by row (see `fused_kernels`); batches come in chunks:
+`fused(learn)` is the one seam. It takes over a pass that kernels can train (see `fusible`); otherwise the loop goes on
+as ever, and `why_not` says why. For the length of the pass, weights and moments are packed row by row (see
+`fused_kernels`); batches come in chunks:
 
     before_chunk    callbacks read and write `learn.chunk`: rates, where the chunk ends
     the kernel      a step for each of its batches
@@ -16,39 +15,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..compiled import DotTables, not_compiled
 from ..loaders import Run, Track, pieces_of
-from ..losses import mse
-from .callback import Callback, Dispatch
-from .events import IN_BULK, POINTS
-from .optim import AdamW
+from .fusible import Ranks, group_of, moves, steps_of, tables_of, why_not
 from .row_adagrad import RowAdagrad
-from .schedule import ParamScheduler
 from .whole import held_interrupt, whole
 
 if TYPE_CHECKING:
     from .learner import Learner
 
-INSIDE = ("before_batch", "after_batch", "cleanup_batch", *POINTS)      # events inside a batch
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-STEP_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
-PLAIN = {"amsgrad": False, "maximize": False, "capturable": False, "differentiable": False}     # of AdamW
-HYPERS = ("lr", "momentum", "weight_decay")         # what may change from batch to batch
-
-
-@runtime_checkable
-class Fusible(Protocol):
-    """A model that can say which dot product it is."""
-
-    def dot_tables(self) -> DotTables | None:
-        """The parameters of the product; None for a model that is something else."""
-        ...
+MAX_DRAWN = 1 << 23     # drawn items at a time: 32 MiB
 
 
 @dataclass
@@ -89,102 +70,6 @@ def fused(learn: Learner) -> bool:
     return True
 
 
-def why_not(learn: Learner, run: Dispatch, batches: object) -> str | None:
-    """Why a pass over these batches is not fused, in words; None where it is."""
-    tables = tables_of(learn.model)
-    if tables is None:
-        return f"{type(learn.model).__name__} is not a plain dot product"
-    if reason := odd_parameters(learn.model, tables) or _odd_optimizer(learn, tables):
-        return reason
-    if replaced := [f"{owner} replaces {verb}()" for verb, owner in run.owners.items() if owner is not learn.verbs]:
-        return replaced[0]
-    if learn.loss_func is not mse:
-        return f"the loss is {getattr(learn.loss_func, '__name__', learn.loss_func)}, not mse"
-    known = {*HYPERS} - ({"weight_decay"} if isinstance(learn.opt, RowAdagrad) else set())
-    if others := {name for cb in run.cbs if isinstance(cb, ParamScheduler) for name in cb.scheds} - known:
-        return f"a schedule changes {min(others)}"
-    if listening := [cb for cb in run.cbs if not in_bulk(cb)]:
-        return f"{listening[0]} listens to every batch"
-    return odd_batches(batches, tables) or not_compiled()
-
-
-def odd_batches(batches: object, tables: DotTables) -> str | None:
-    """Why kernels cannot take these batches, in words; None where they can."""
-    pieces = pieces_of(batches)
-    if pieces is None or [t.dtype for t in pieces.tensors] != [torch.int64, torch.int64, torch.float32]:
-        return "the batches are not slices of users, items and float32 ratings"
-    if any(t.device.type != "cpu" or t.dim() != 1 or t.requires_grad for t in pieces.tensors):
-        return "the ratings are not plain columns on the CPU"
-    for rows, table in zip(pieces.tensors, (tables.users, tables.items)):
-        if len(rows) and not 0 <= int((ends := rows.aminmax()).min) <= int(ends.max) < len(table):
-            return "some ratings are of rows that the model does not have"      # a kernel would write elsewhere
-    return None
-
-
-def in_bulk(cb: Callback) -> bool:
-    """Whether a callback does not listen inside a batch, or its class says what it does in a fused pass, at least as
-    far down as what it does in a batch."""
-    classes = type(cb).__mro__
-
-    def depth(names: tuple[str, ...]) -> int:
-        return next((k for k, cls in enumerate(classes) if set(names) & set(vars(cls))), len(classes))
-    return depth(IN_BULK) <= depth(INSIDE) and not set(INSIDE) & set(vars(cb))
-
-
-def tables_of(model: nn.Module) -> DotTables | None:
-    """The parameters of a model that is a plain dot product; None for another one."""
-    if not (isinstance(model, Fusible) and issubclass(type(model), Fusible)) or "forward" in vars(model):
-        return None
-    tables = model.dot_tables()
-    return tables if tables and {*map(id, tables.parameters)} == {*map(id, model.parameters())} else None
-
-
-def odd_parameters(model: nn.Module, tables: DotTables) -> str | None:
-    """Why kernels cannot work on the parameters of a model, in words; None where they can."""
-    for p in tables.parameters:
-        if p.device.type != "cpu" or p.dtype != torch.float32 or not p.is_contiguous():
-            return f"parameters are not float32 on the CPU, but {str(p.dtype).removeprefix('torch.')} on {p.device}"
-        if not p.requires_grad:
-            return "some parameters are frozen"
-        if getattr(p, "_backward_hooks", None) or getattr(p, "_post_accumulate_grad_hooks", None):
-            return "a parameter has a hook"
-    if any(getattr(module, name, None) for module in model.modules() for name in HOOKS):
-        return "the model has a hook"
-    return None
-
-
-def _odd_optimizer(learn: Learner, tables: DotTables) -> str | None:
-    opt = learn.opt
-    name = type(opt).__name__
-    if type(opt) not in (torch.optim.AdamW, AdamW, RowAdagrad):
-        return f"the optimizer is {name}, not AdamW or RowAdagrad"
-    if any(getattr(opt, hooks, None) for hooks in STEP_HOOKS):
-        return "the optimizer has a hook"
-    for group in opt.param_groups:
-        if any(group.get(key, value) != value for key, value in PLAIN.items()):
-            return f"{name} is not the plain one: {', '.join(key for key in PLAIN if group.get(key))}"
-        if type(opt) is RowAdagrad and group["weight_decay"]:
-            return "RowAdagrad has a weight decay"
-    places = [_group_of(opt, p) for p in tables.parameters]
-    if places[0] != places[1] or len(set(places[2:])) > 1:
-        return "the factors, or the biases, are in several parameter groups"
-    if len({_steps(opt, p) for p in tables.parameters if _moves(opt, p)}) > 1:
-        return "some parameters have taken more steps than others"
-    return None
-
-
-def _group_of(opt: torch.optim.Optimizer, p: Tensor) -> int:
-    return next(k for k, group in enumerate(opt.param_groups) if any(p is one for one in group["params"]))
-
-
-def _moves(opt: torch.optim.Optimizer, p: Tensor) -> bool:
-    return p.dim() > 0 or not isinstance(opt, RowAdagrad)
-
-
-def _steps(opt: torch.optim.Optimizer, p: Tensor) -> int:
-    return int(opt.state[p]["step"]) if opt.state.get(p) and "step" in opt.state[p] else 0
-
-
 class Part(NamedTuple):
     """The batches of a chunk that are in one track, from `first` to before `last`, and the first one's place in the
     chunk."""
@@ -199,19 +84,22 @@ class FusedPass:
     """A pass over the training batches of a learner, packed for the kernels."""
 
     def __init__(self, learn: Learner):
-        from . import fused_kernels  # compiled when first called, and imported late: it needs numba
+        from . import fused_kernels, gradient_kernels  # compiled when first called, and imported late: they need numba
         self.kernels: Any = fused_kernels
+        self.gradients: Any = gradient_kernels
         self.learn, self.opt = learn, learn.opt
         tables = tables_of(learn.model)
         assert tables is not None           # `why_not` has looked
         self.tables, self.adam = tables, isinstance(learn.opt, torch.optim.AdamW)
         bias = tables.users if tables.user_bias is None else tables.user_bias
-        self.groups = [_group_of(self.opt, tables.users), _group_of(self.opt, bias)]
+        self.groups = [group_of(self.opt, tables.users), group_of(self.opt, bias)]
         self.n_factors = tables.users.shape[1]
         vectors = -(-self.n_factors // 8) // 2 * 2 + 1      # odd, so that rows begin where lines of the cache do
         self.lanes, self.k = (0,) * vectors, 8 * vectors
         self.wide = (0,) * ((3 if self.adam else 1) * vectors + 1)
         self.form: Any = None               # the packed weights, once there are any
+        loss = learn.run.owners["get_loss"]
+        self.loss = loss.kernel_loss() if isinstance(loss, Ranks) else None
 
     def go(self) -> None:
         """Train on all batches, chunk by chunk; whatever happens, the parameters are as after the last whole chunk."""
@@ -254,7 +142,7 @@ class FusedPass:
             if first < last:
                 parts.append(Part(track, first, last, place + first - begin))
             place += len(track.sizes)
-        if len(parts) == 1 or self.adam or torch.get_num_threads() == 1:
+        if len(parts) == 1 or self.adam or self.loss or torch.get_num_threads() == 1:
             for part in parts:
                 self._along(chunk, part, 0)
             return
@@ -263,15 +151,17 @@ class FusedPass:
 
     def _along(self, chunk: Chunk, part: Part, thread: int) -> None:
         place = part.place
-        for run in part.track.runs(part.first, part.last):
-            self._steps(chunk, slice(place, place + len(run.sizes)), run, thread)
-            place += len(run.sizes)
+        for long in part.track.runs(part.first, part.last):
+            for run in long.split(MAX_DRAWN // self.loss.n) if self.loss else [long]:
+                self._steps(chunk, slice(place, place + len(run.sizes)), run, thread)
+                place += len(run.sizes)
 
     def _steps(self, chunk: Chunk, place: slice, run: Run, thread: int) -> None:
         """The steps of some batches, whose places in the chunk are given."""
         slots, done = tuple(self.slots[thread]), self.steps[thread:thread + 1]
-        batches = *(t.numpy() for t in run.tensors), run.sizes, chunk.losses[place], done
         k, groups = self.kernels, [self.opt.param_groups[g] for g in self.groups]
+        ranked = None if self.loss is None else self.gradients.ranked(self.loss, run.tensors[0].numpy(), run.sizes)
+        batches = *(t.numpy() for t in run.tensors), run.sizes, chunk.losses[place], done, ranked
         hypers = {name: np.ascontiguousarray(values[self.groups, place]) for name, values in chunk.hypers.items()}
         if not self.adam:
             k.adagrad_steps(tuple(self.form), slots, hypers["lr"].astype(np.float32),
@@ -279,7 +169,7 @@ class FusedPass:
             return
         rates = tuple(k.Rates(hypers["lr"], hypers["momentum"], np.array([g["betas"][1] for g in groups]),
                         np.array([g["eps"] for g in groups]), hypers["weight_decay"]))
-        outlook = tuple(k.Outlook(*np.empty((4, 2, len(run.sizes) + 1))))
+        outlook = tuple(k.Outlook(*np.empty((5, 2, len(run.sizes) + 1))))
         dense = k.outlook(rates, int(done[0]), outlook)
         k.adamw_steps(tuple(self.form), slots, rates, tuple(k.Moves(*np.empty((5, 2), np.float32))), outlook, dense,
                       *batches, *self.last, self.lanes, self.wide)
@@ -288,7 +178,7 @@ class FusedPass:
 
     def _pack(self, bs: int, ridges: Sequence[np.ndarray]) -> None:
         t, k = self.tables, self.k
-        self.steps = np.array([_steps(self.opt, t.users), 0])       # those of each thread
+        self.steps = np.array([steps_of(self.opt, t.users), 0])       # those of each thread
         bias = (3 if self.adam else 1) * k
         packed = [_aligned(len(table), bias + 8) for table in (t.users, t.items)]
         for own, table, its_bias in zip(packed, (t.users, t.items), (t.user_bias, t.item_bias)):
@@ -300,12 +190,12 @@ class FusedPass:
         for j, value in enumerate([] if t.mean is None else [t.mean, *self._state(t.mean)]):
             mean[j] = value.item()
         low, high = t.y_range or (0.0, 0.0)
-        n = min(2 * bs, len(t.users) + len(t.items))
-        self.slots = [self.kernels.Slots(np.full(len(t.users), -1, np.int32), np.full(len(t.items), -1, np.int32),
+        n = min((2 + (self.loss.n if self.loss else 0)) * bs, len(t.users) + len(t.items))
+        self.slots = [self.gradients.Slots(np.full(len(t.users), -1, np.int32), np.full(len(t.items), -1, np.int32),
                                          np.empty(n, np.int64), np.empty(n, np.float32), _aligned(n, k + 8))
                       for _ in range(1 if self.adam else 2)]
         self.last = np.zeros(len(t.users), np.int64), np.zeros(len(t.items), np.int64)
-        self.form = self.kernels.Form(*packed, mean, *np.array([low, high - low, 1 / self.n_factors], np.float32),
+        self.form = self.gradients.Form(*packed, mean, *np.array([low, high - low, 1 / self.n_factors], np.float32),
                                       t.user_bias is not None)
 
     def _places(self, own: np.ndarray, table: Tensor, bias: Tensor | None) -> list[tuple[Tensor, np.ndarray]]:
@@ -323,7 +213,7 @@ class FusedPass:
 
     def _state(self, p: Tensor) -> list[Tensor]:
         """What the optimizer keeps of a parameter; begun as the optimizer itself begins it."""
-        if not _moves(self.opt, p):
+        if not moves(self.opt, p):
             return []
         state = self.opt.state[p]
         if self.adam:
@@ -345,7 +235,7 @@ class FusedPass:
             for value, number in zip([t.mean, *self._state(t.mean)], self.form.mean):
                 value.fill_(float(number))
         for p in t.parameters:
-            if _moves(self.opt, p):
+            if moves(self.opt, p):
                 self.opt.state[p]["step"].fill_(float(self.steps.sum()))
 
 

@@ -25,45 +25,17 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from ..simd import adam, adam_untouched, add, blend, dot, prefetch, put, square
+from ..simd import adam, adam_untouched, blend, prefetch, square
+from .gradient_kernels import AHEAD, F, batch_gradients, inlined
 
-F = np.float32
-AHEAD = 6           # ratings from the one whose rows are asked for to the one that is worked on
 LARGE_EPS = 1e-7    # AdamW's own is 1e-8
 TINY = 1e-30        # below it a moment is set to 0: no later step would see it, and denormal numbers are slow
 
-# Without _nrt=False numba counts references to arrays in the innermost loops, which takes longer than the arithmetic;
-# nothing here makes an array.
-njit: Any = numba.njit
+njit: Any = numba.njit      # _nrt: see `gradient_kernels`
 compiled: Any = njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "nsz"})
-inlined: Any = njit(nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "nsz"})
 
 
 # Kernels get these as plain tuples: the cache of compiled code would hold the names of classes.
-
-class Form(NamedTuple):
-    """score = low + width sigmoid(z), or z where the width is 0; z = mean[0] + biases + p . q, of which there is a mean
-    if there are biases. `share` is 1 over the number of factors. `mean` holds mu, its m and its v, (3,)."""
-
-    users: np.ndarray
-    items: np.ndarray
-    mean: np.ndarray
-    low: np.float32
-    width: np.float32
-    share: np.float32
-    biased: bool
-
-
-class Slots(NamedTuple):
-    """The rows that a batch touches: the slot of each user and item (-1 for none), and of each slot its row (~row for
-    an item), how many ratings of the batch it has, and its gradient (slots, K + 8), the bias' in column K."""
-
-    user: np.ndarray
-    item: np.ndarray
-    row: np.ndarray
-    times: np.ndarray
-    gradient: np.ndarray
-
 
 class Rates(NamedTuple):
     """The hyper-parameters of factors (row 0) and biases (row 1): (2, steps) or, for beta2 and eps, (2,)."""
@@ -87,12 +59,13 @@ class Moves(NamedTuple):
 
 class Outlook(NamedTuple):
     """What AdamW does to rows that are not touched (see above), float64 (2, steps + 1): A, h, the same sum weighted by
-    eps, and log(rho_1 ... rho_t)."""
+    eps, log(rho_1 ... rho_t), and sqrt(beta2)^t."""
 
     kept: np.ndarray
     pull: np.ndarray
     eps_pull: np.ndarray
     shrunk: np.ndarray
+    faded: np.ndarray
 
 
 @compiled
@@ -100,17 +73,17 @@ def outlook(rates: Any, done: int, outlook: Any) -> bool:
     """Fill an `Outlook` for the steps `done` + 1, `done` + 2, ..., and return whether it is of no use: where weights
     decay as fast as momentum (what is left of a sum would be rounding), momentum does not, or eps is no small part of
     what divides it."""
-    (lr, beta1, beta2, eps, wd), (kept, pull, eps_pull, shrunk) = rates, outlook
+    (lr, beta1, beta2, eps, wd), (kept, pull, eps_pull, shrunk, faded) = rates, outlook
     dense = max(eps[0], eps[1]) > LARGE_EPS
     for g in range(2):
         left_over, log_rho, root2 = 1.0, 0.0, math.sqrt(beta2[g])
-        kept[g, 0], shrunk[g, 0] = left_over, log_rho
+        kept[g, 0], shrunk[g, 0], faded[g, 0] = left_over, log_rho, 1.0
         for t in range(lr.shape[1]):
             left, rho = 1 - lr[g, t] * wd[g, t], max(beta1[g, t], 1e-12) / root2
             left_over *= left
             log_rho += math.log(rho)
             dense |= left < 1.01 * rho or rho > 0.999 or left_over < 1e-250
-            kept[g, t + 1], shrunk[g, t + 1] = left_over, log_rho
+            kept[g, t + 1], shrunk[g, t + 1], faded[g, t + 1] = left_over, log_rho, root2 ** (t + 1)
         total = eps_total = 0.0
         pull[g, lr.shape[1]] = eps_pull[g, lr.shape[1]] = 0.0
         for t in range(lr.shape[1] - 1, -1, -1):
@@ -123,10 +96,10 @@ def outlook(rates: Any, done: int, outlook: Any) -> bool:
 
 
 @inlined
-def _drift(o: Any, g: int, s: int, t: int, root2: float) -> Any:
+def _drift(o: Any, g: int, s: int, t: int) -> Any:
     """(decay, step, eps, factor of m, factor of v) for the steps s + 1 to t without a gradient."""
-    kept, pulls, eps_pulls, log_rhos = o
-    shrunk, faded = math.exp(log_rhos[g, t] - log_rhos[g, s]), root2 ** (t - s)
+    kept, pulls, eps_pulls, log_rhos, powers = o
+    shrunk, faded = math.exp(log_rhos[g, t] - log_rhos[g, s]), powers[g, t - s]
     pull = pulls[g, s] - shrunk * pulls[g, t]
     eps = eps_pulls[g, s] - shrunk / faded * eps_pulls[g, t] if faded > TINY else eps_pulls[g, s]
     eps = eps / pull if pull > 0 else 0.0
@@ -189,91 +162,38 @@ def _adagrad_row(table: Any, row: int, gradient: Any, slot: int, lr: Any, bias_l
 
 
 @inlined
-def _scored(users: Any, user: int, items: Any, item: int, low: Any, width: Any, biased: bool, bias: int,
-            mean: Any, lanes: Any) -> Any:
-    """(score, its slope in z) of a pair; `bias` is the column of the biases."""
-    z = dot(users, user, items, item, lanes)
-    if biased:
-        z += users[user, bias] + items[item, bias] + mean
-    if width == 0:
-        return z, F(1)
-    s = F(1) / (F(1) + math.exp(-z))
-    return low + width * s, width * s * (F(1) - s)
-
-
-@inlined
-def _gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any, row: int, lanes: Any) -> None:
-    """Add g * other[row] to the gradient of a slot, and g to that of its bias."""
-    k = 8 * len(lanes)
-    if new:
-        put(gradient, slot, g, other, row, lanes)
-        gradient[slot, k], times[slot] = g, F(1)
-    else:
-        add(gradient, slot, g, other, row, lanes)
-        gradient[slot, k] += g
-        times[slot] += F(1)
-
-
-@inlined
-def _gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, targets: Any, begin: int, size: int, bias: int,
-               lanes: Any, wide: Any) -> Any:
-    """Sum up the gradients of a batch of ratings, from `begin` on, in slots: (slots used, summed squared error, summed
-    slope of the loss). `bias` is the column of the biases."""
-    users, items, mu, low, width, _, biased = form
-    user_slot, item_slot, rows, times, gradient = slots
-    used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), mu[0]
-    for x in range(begin, begin + size):
-        if x + AHEAD < len(targets):
-            prefetch(users, user_rows[x + AHEAD], wide)
-            prefetch(items, item_rows[x + AHEAD], wide)
-        user, item = user_rows[x], item_rows[x]
-        mine, its = int(user_slot[user]), int(item_slot[item])
-        new_user, new_item = mine < 0, its < 0
-        if new_user:
-            mine = used
-            user_slot[user], rows[mine], used = mine, user, used + 1
-        if new_item:
-            its = used
-            item_slot[item], rows[its], used = its, ~item, used + 1
-        score, slope = _scored(users, user, items, item, low, width, biased, bias, mean, lanes)
-        error = score - targets[x]
-        g = share * error * slope
-        total += error * error
-        slope_sum += g
-        _gather(gradient, times, mine, new_user, g, items, item, lanes)
-        _gather(gradient, times, its, new_item, g, users, user, lanes)
-    return used, total, slope_sum
-
-
-@inlined
-def _catch_up(table: Any, row: int, last: Any, t: int, o: Any, roots: Any, biased: bool, lanes: Any) -> None:
+def _catch_up(table: Any, row: int, last: Any, t: int, o: Any, biased: bool, lanes: Any) -> None:
     """Move a row on to step `t`, if it was touched before."""
     if last[row] < t:
-        _still(table, row, _drift(o, 0, last[row], t, roots[0]), _drift(o, 1, last[row], t, roots[1]), biased, lanes)
+        _still(table, row, _drift(o, 0, last[row], t), _drift(o, 1, last[row], t), biased, lanes)
 
 
 @compiled
 def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bool, user_rows: Any,
-                item_rows: Any, targets: Any, sizes: Any, losses: Any, steps: Any, last_user: Any, last_item: Any,
-                lanes: Any, wide: Any) -> None:
-    """A step of AdamW for each batch, of `sizes` ratings, for squared error and ridge; its loss goes to `losses`, and
-    `steps` (1,) counts them. At the end all rows are as after the last step, and `last_*`, the last step of each row,
-    is 0 again. With `dense`, rows that are not touched move at every step."""
+                item_rows: Any, targets: Any, sizes: Any, losses: Any, steps: Any, ranked: Any, last_user: Any,
+                last_item: Any, lanes: Any, wide: Any) -> None:
+    """A step of AdamW for each batch, of `sizes` rows, for a loss (see `batch_gradients`) and ridge; it goes to
+    `losses`, and `steps` (1,) counts them. At the end all rows are as after the last step, and `last_*`, the last step
+    of each row, is 0 again. With `dense`, rows that are not touched move at every step."""
     done = steps[0]
     n, bias = len(targets), 24 * len(lanes)
     users, items, mu, _, _, _, biased = form
     (lr, beta1, beta2, base_eps, wd), (step, eps, decay, now1, now2), t, begin = rates, moves, 0, 0
     user_slot, item_slot, rows, times, gradient = slots
-    roots = math.sqrt(beta2[0]), math.sqrt(beta2[1])
     for size in sizes:
         for x in range(begin, begin + size):
             if x + AHEAD < n:
                 prefetch(users, user_rows[x + AHEAD], wide)
                 prefetch(items, item_rows[x + AHEAD], wide)
-            _catch_up(users, user_rows[x], last_user, t, o, roots, biased, lanes)
-            _catch_up(items, item_rows[x], last_item, t, o, roots, biased, lanes)
+            _catch_up(users, user_rows[x], last_user, t, o, biased, lanes)
+            _catch_up(items, item_rows[x], last_item, t, o, biased, lanes)
             last_user[user_rows[x]] = last_item[item_rows[x]] = t
-        used, total, slope_sum = _gradients(form, slots, user_rows, item_rows, targets, begin, size, bias, lanes, wide)
+            if ranked is not None:
+                for k in range(ranked[0].shape[1]):
+                    _catch_up(items, ranked[0][x, k], last_item, t, o, biased, lanes)
+                    last_item[ranked[0][x, k]] = t
+        used, total, slope_sum = batch_gradients(form, slots, user_rows, item_rows, targets, ranked, begin, size, bias,
+                                                 lanes, wide)
         share = F(2) / F(size)
         t += 1
         for g in range(2):
@@ -302,21 +222,22 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
         begin += size
     for table, last in ((users, last_user), (items, last_item)):
         for row in range(len(table)):
-            _catch_up(table, row, last, t, o, roots, biased, lanes)
+            _catch_up(table, row, last, t, o, biased, lanes)
             last[row] = 0
     steps[0] = done + t
 
 
 @compiled
 def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item_rows: Any,
-                  targets: Any, sizes: Any, losses: Any, steps: Any, lanes: Any, wide: Any) -> None:
-    """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` ratings, for squared error and ridge, at
-    the rates `lr` (2, steps); its loss goes to `losses`, and `steps` (1,) counts them."""
+                  targets: Any, sizes: Any, losses: Any, steps: Any, ranked: Any, lanes: Any, wide: Any) -> None:
+    """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` rows, for a loss (see `batch_gradients`)
+    and ridge, at the rates `lr` (2, steps); its loss goes to `losses`, and `steps` (1,) counts them."""
     users, items, _, _, _, one_of, biased = form
     k, t, begin = 8 * len(lanes), 0, 0
     user_slot, item_slot, rows, times, gradient = slots
     for size in sizes:
-        used, total, _ = _gradients(form, slots, user_rows, item_rows, targets, begin, size, k, lanes, wide)
+        used, total, _ = batch_gradients(form, slots, user_rows, item_rows, targets, ranked, begin, size, k, lanes,
+                                         wide)
         share = F(2) / F(size)
         for slot in range(used):
             row, count = rows[slot], share * times[slot]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .callback import Dispatch
 from .events import SCOPES
-from .fused import why_not
+from .fusible import why_not
 
 if TYPE_CHECKING:
     from .learner import Learner

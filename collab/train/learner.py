@@ -125,8 +125,8 @@ class Learner:
 
         `lr` and `wd` are numbers, or have one for each parameter group: a list, a dict by group name, slice(low, high).
         `cbs` are called in this fit only. `resume` is the path of a checkpoint of a fit like this one that was cut off:
-        training goes on from there, and ends with the same bits. With "auto" it is the path of the `Checkpoint` among
-        the callbacks, if that file exists.
+        training goes on from there, and ends with the same bits, if this fit too has a `Checkpoint` as often. With
+        "auto" it is the path of the `Checkpoint` among the callbacks, if that file exists.
         Ctrl-C ends a fit cleanly: cleanups run, the history is kept, and `interrupted` is True.
         Afterwards the model is in evaluation mode. A fit that is refused changes nothing.
         Raises ValueError for impossible numbers, no training batches, or a checkpoint that does not fit; TypeError for

@@ -24,6 +24,7 @@ from collab import (
     EmbeddingNet,
     FullSoftmax,
     InBatchSoftmax,
+    Logistic,
     Negatives,
     Popularity,
     SampledSoftmax,
@@ -37,6 +38,7 @@ from collab import (
 from collab.data.histories import Histories
 from collab.learner.collab_learner import CollabLearner
 from collab.learner.objectives import Objective
+from collab.loaders import sizes_of
 
 
 def made(df: pd.DataFrame, **options: Any) -> CollabDataBunch:
@@ -95,6 +97,28 @@ def test_the_same_seed_draws_the_same_and_touches_no_other_stream():
     assert torch.equal(first, again) and torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.7])
+@pytest.mark.parametrize("bs", [1, 7, 300, 5000])
+@pytest.mark.parametrize("block", [1, 1 << 16])
+def test_many_batches_are_drawn_at_once_as_one_by_one(monkeypatch, beta, bs, block):
+    """With users who have seen nothing, nearly all that is popular, all but a rare item, and everything; and where few
+    random numbers are made at a time."""
+    monkeypatch.setattr("collab.data.negatives.BLOCK", block)
+    counts = torch.tensor([5, 0, *(10 ** 6 // k ** 3 for k in range(1, 60))])
+    seen = nobody([*((2, i) for i in range(2, 40)), *((3, i) for i in range(2, 60)), *((4, i) for i in range(61))])
+    users = torch.randint(1, 5, (800,), generator=torch.Generator().manual_seed(0))
+    for negatives in (Negatives(counts, beta), Negatives(counts, beta, seen)):
+        one, other = (torch.Generator().manual_seed(4) for _ in range(2))
+        wanted = torch.cat([negatives.draw(some, 3, one) for some in users.split(bs)])
+        found = negatives.draw_batches(users.numpy(), sizes_of(800, bs), 3, other)
+        assert np.array_equal(found, wanted.numpy()) and torch.equal(one.get_state(), other.get_state())
+    torch.manual_seed(5)
+    wanted, after = negatives.draw(users, 3), torch.rand(3)
+    torch.manual_seed(5)
+    assert np.array_equal(negatives.draw_batches(users.numpy(), np.array([800]), 3), wanted)
+    assert torch.equal(torch.rand(3), after)
+
+
 def test_nothing_to_draw_is_an_error():
     with pytest.raises(ValueError, match="no item"):
         Negatives(torch.tensor([3, 0, 0]))
@@ -120,7 +144,7 @@ def quiet(learn: CollabLearner, n_epochs: int = 8) -> CollabLearner:
     return learn
 
 
-OBJECTIVES = [BPR(), BPR(n_negatives=4, beta=0.5), InBatchSoftmax(), InBatchSoftmax(0.5, exclude_seen=True),
+OBJECTIVES = [BPR(), BPR(n_negatives=4, beta=0.5), Logistic(), InBatchSoftmax(), InBatchSoftmax(0.5, exclude_seen=True),
               SampledSoftmax(10), SampledSoftmax(10, beta=1.0, exclude_seen=True), FullSoftmax()]
 
 
@@ -143,14 +167,14 @@ def test_models_by_name_beat_popularity_and_come_back_from_files(planted: Collab
     quiet(loaded, 1)        # a further fit has the same objective
 
 
-@pytest.mark.parametrize("loss", ["bpr", "softmax", "sampled_softmax", "full_softmax"])
+@pytest.mark.parametrize("loss", ["bpr", "logistic", "softmax", "sampled_softmax", "full_softmax"])
 def test_the_same_seed_gives_the_same_bits(planted: CollabDataBunch, loss: str):
     one, two = (quiet(collab_learner(planted, "dot_bias", n_factors=4, loss_func=loss, seed=5), 1) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), two.model.parameters()))
     assert one.recorder.rows[0]["valid_loss"] == two.recorder.rows[0]["valid_loss"]
 
 
-@pytest.mark.parametrize("loss", ["bpr", "softmax", "sampled_softmax", "full_softmax"])
+@pytest.mark.parametrize("loss", ["bpr", "logistic", "softmax", "sampled_softmax", "full_softmax"])
 def test_looking_repeats_itself_and_changes_nothing(planted: CollabDataBunch, loss: str):
     learn = quiet(collab_learner(planted, "dot_bias", n_factors=4, loss_func=loss), 1)
     before = torch.get_rng_state()
@@ -269,14 +293,14 @@ def test_an_objective_of_ones_own_is_not_in_the_file_and_the_scores_stay_raw(pla
 
 def test_a_fit_that_was_cut_off_and_resumed_ends_with_the_same_bits(planted: CollabDataBunch, tmp_path: Path):
     class Stop(Callback):
-        def after_step(self) -> None:
-            if self.learn.epoch == 1 and self.learn.i == 2:
+        def after_chunk(self) -> None:
+            if self.learn.epoch == 1:
                 raise CancelFit
     whole, cut, rest = (collab_learner(planted, "bpr", n_factors=4, seed=3) for _ in range(3))
-    for learn, options in ((whole, {}), (cut, {"cbs": [Checkpoint(tmp_path / "c", every=5), Stop()]}),
-                           (rest, {"resume": tmp_path / "c"})):
+    for learn, name, cbs, resume in ((whole, "w", [], None), (cut, "c", [Stop()], None), (rest, "c", [], "auto")):
         with learn.no_logging():
-            learn.fit_one_cycle(3, **options)
+            learn.fit_one_cycle(3, cbs=[Checkpoint(tmp_path / name, every=4), *cbs], resume=resume)
+    assert cut.recorder.n_batches < rest.recorder.n_batches == whole.recorder.n_batches
     assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), rest.model.parameters()))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from collab.losses import bpr, sampled_softmax, softmax_in_batch
+from collab.losses import bpr, logistic, sampled_softmax, softmax_in_batch
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -64,6 +64,15 @@ def test_softmax_in_batch_is_the_formula():
                    lambda logits: -torch.log_softmax(logits - q.log(), 1).diagonal().mean(), random(5, 5))
 
 
+def test_logistic_is_the_formula():
+    def formula(pos: Tensor, neg: Tensor) -> Tensor:
+        chosen, not_chosen = 1 / (1 + torch.exp(-pos)), 1 / (1 + torch.exp(-neg))
+        return -(chosen.log().sum() + (1 - not_chosen).log().sum()) / 16
+    same_gradients(logistic, formula, random(4), random(4, 3, seed=1))
+    assert logistic(torch.tensor([0.0]), torch.tensor([math.log(3)])).item() == pytest.approx(
+        (math.log(2) + math.log(4)) / 2)
+
+
 def test_softmax_in_batch_by_hand():
     logits = torch.tensor([[math.log(3), 0.0], [0.0, 0.0]])
     assert softmax_in_batch(logits).item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
@@ -96,7 +105,7 @@ def test_sampled_softmax_with_every_item_once_is_the_softmax():
 @pytest.mark.parametrize("wrong", [
     lambda: bpr(torch.zeros(3, 1), torch.zeros(3)), lambda: bpr(torch.zeros(3), torch.zeros(2)),
     lambda: softmax_in_batch(torch.zeros(2, 3)), lambda: softmax_in_batch(torch.zeros(2, 2), temperature=0.0),
-    lambda: sampled_softmax(torch.zeros(2), torch.zeros(3, 2)),
+    lambda: logistic(torch.zeros(2), torch.zeros(3, 2)), lambda: sampled_softmax(torch.zeros(2), torch.zeros(3, 2)),
     lambda: sampled_softmax(torch.zeros(2), torch.zeros(2, 2), log_q_pos=torch.zeros(2)),
     lambda: sampled_softmax(torch.zeros(2), torch.zeros(2, 2), temperature=-1.0)])
 def test_shapes_and_temperatures_that_make_no_sense_are_refused(wrong: Callable[[], Tensor]):

@@ -18,6 +18,7 @@ from collab import (
     DataError,
     FullSoftmax,
     InBatchSoftmax,
+    Logistic,
     SampledSoftmax,
     TwoTower,
     collab_learner,
@@ -32,6 +33,7 @@ from collab.retrieval.fold_in_ranking import choose_ranked_ridge, solve_ranked
 N_ITEMS, K = 15, 3
 OBJECTIVES = {
     "bpr": BPR(2), "bpr, seen too, by popularity": BPR(1, beta=0.5, exclude_seen=False),
+    "logistic": Logistic(3), "logistic, seen too, by popularity": Logistic(2, beta=1.0, exclude_seen=False),
     "full": FullSoftmax(temperature=0.7), "in batch": InBatchSoftmax(), "in batch, popularity left in":
     InBatchSoftmax(log_q=False, temperature=0.5), "in batch, seen left out": InBatchSoftmax(exclude_seen=True),
     "sampled": SampledSoftmax(4, beta=0.5), "sampled, popularity left in": SampledSoftmax(4, beta=1.0, log_q=False),
@@ -59,6 +61,11 @@ def naive(objective: Objective, scores: np.ndarray, items: list[int], counts: np
         if isinstance(objective, BPR):
             q = share[others] / share[others].sum()
             total += sum(w * np.log1p(np.exp(scores[i] - scores[j])) for w, i in zip(q, others))
+            continue
+        if isinstance(objective, Logistic):
+            q, n = share[others] / share[others].sum(), c["n_negatives"]
+            drawn = sum(w * -np.log(1 - 1 / (1 + np.exp(-scores[i]))) for w, i in zip(q, others))
+            total += (n * drawn - np.log(1 / (1 + np.exp(-scores[j])))) / (n + 1)
             continue
         logits = {i: scores[i] / c["temperature"] + (0 if c.get("log_q", True) else np.log(draws * share[i]))
                   for i in others}

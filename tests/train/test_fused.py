@@ -29,7 +29,7 @@ from collab import (
 )
 from collab.learner.tile_order import TileOrder
 from collab.losses import mse
-from collab.train import fused
+from collab.train import fused, fusible
 from collab.train.callback import Dispatch
 from collab.train.row_adagrad import RowAdagrad
 
@@ -324,7 +324,7 @@ OTHERS = {
     "amsgrad": (lambda: collab_learner(bunch(), opt_func=partial(torch.optim.AdamW, amsgrad=True)), "amsgrad"),
     "callback": (lambda: collab_learner(bunch(), cbs=GradientClip(1.0)), "GradientClip listens to every batch"),
     "overridden": (lambda: collab_learner(bunch(), cbs=OwnRecorder()), "OwnRecorder listens to every batch"),
-    "verb": (lambda: collab_learner(bunch(), loss_func="bpr"), "replaces get_loss"),
+    "verb": (lambda: collab_learner(bunch(), loss_func="softmax"), "replaces predict"),
     "schedule": (lambda: collab_learner(bunch(), cbs=ParamScheduler({"eps": sched_lin(1e-8, 1e-6)})), "changes eps"),
     "hook": (hooked, "the model has a hook"),
     "frozen": (frozen, "some parameters are frozen"),
@@ -348,7 +348,7 @@ def test_rows_that_the_model_does_not_have_raise_as_in_the_loop():
 
 
 def test_without_numba_the_loop_trains(monkeypatch):
-    monkeypatch.setattr(fused, "not_compiled", lambda: "numba cannot be imported")
+    monkeypatch.setattr(fusible, "not_compiled", lambda: "numba cannot be imported")
     learn = collab_learner(bunch())
     assert reason(learn) == "numba cannot be imported"
     with learn.no_logging():

@@ -1,0 +1,210 @@
+"""Kernels of the fused pass: the gradients of a batch in closed form, summed up row by row.
+
+They read the packed tables of `fused_kernels`, of which the factors are the first columns, and write a slot for each
+row that the batch touches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from ..compiled import RankingLoss
+from ..simd import add, dot, prefetch, put
+
+F = np.float32
+AHEAD = 6           # ratings from the one whose rows are asked for to the one that is worked on
+NEAR = 2            # the same, of choices with drawn items
+LOSSES = "bpr", "logistic", "sampled_softmax"
+BPR, LOGISTIC, SOFTMAX = range(3)
+
+# Without _nrt=False numba counts references to arrays in the innermost loops, which takes longer than the arithmetic;
+# nothing here makes an array.
+njit: Any = numba.njit
+inlined: Any = njit(nogil=True, _nrt=False, error_model="numpy", fastmath={"contract", "nsz"})
+
+
+# Kernels get these as plain tuples: the cache of compiled code would hold the names of classes.
+
+class Form(NamedTuple):
+    """score = low + width sigmoid(z), or z where the width is 0; z = mean[0] + biases + p . q, of which there is a mean
+    if there are biases. `share` is 1 over the number of factors. `mean` holds mu, its m and its v, (3,)."""
+
+    users: np.ndarray
+    items: np.ndarray
+    mean: np.ndarray
+    low: np.float32
+    width: np.float32
+    share: np.float32
+    biased: bool
+
+
+class Slots(NamedTuple):
+    """The rows that a batch touches: the slot of each user and item (-1 for none), and of each slot its row (~row for
+    an item), how many ratings of the batch it has, and its gradient (slots, K + 8), the bias' in column K."""
+
+    user: np.ndarray
+    item: np.ndarray
+    row: np.ndarray
+    times: np.ndarray
+    gradient: np.ndarray
+
+
+class Ranked(NamedTuple):
+    """A loss of each row's item beside drawn ones, `negatives` (rows, n): which one, the temperature, and what is taken
+    off a score over it, by row: of the item, of a drawn item, of the user of a drawn item. `weights` (n,) and `slopes`
+    (n,) are room to work in."""
+
+    negatives: np.ndarray
+    loss: int
+    temperature: np.float32
+    item: np.ndarray
+    drawn: np.ndarray
+    user: np.ndarray
+    weights: np.ndarray
+    slopes: np.ndarray
+
+
+def ranked(loss: RankingLoss, users: np.ndarray, sizes: np.ndarray) -> tuple[Any, ...]:
+    """The `Ranked` of some batches, with what is drawn for them."""
+    room = np.empty((2, loss.n), np.float32)
+    return tuple(Ranked(loss.draw(users, sizes), LOSSES.index(loss.name), F(loss.temperature), *loss.offsets, *room))
+
+
+@inlined
+def _scored(users: Any, user: int, items: Any, item: int, low: Any, width: Any, biased: bool, bias: int,
+            mean: Any, lanes: Any) -> Any:
+    """(score, its slope in z) of a pair; `bias` is the column of the biases."""
+    z = dot(users, user, items, item, lanes)
+    if biased:
+        z += users[user, bias] + items[item, bias] + mean
+    if width == 0:
+        return z, F(1)
+    s = F(1) / (F(1) + math.exp(-z))
+    return low + width * s, width * s * (F(1) - s)
+
+
+@inlined
+def _gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any, row: int, lanes: Any) -> None:
+    """Add g * other[row] to the gradient of a slot, and g to that of its bias."""
+    k = 8 * len(lanes)
+    if new:
+        put(gradient, slot, g, other, row, lanes)
+        gradient[slot, k], times[slot] = g, F(1)
+    else:
+        add(gradient, slot, g, other, row, lanes)
+        gradient[slot, k] += g
+        times[slot] += F(1)
+
+
+@inlined
+def _pair(users: Any, user: int, items: Any, item: int, g: Any, slots: Any, used: int, lanes: Any) -> int:
+    """Add the gradient g of a pair's score to the slots of both, and return how many slots are used."""
+    user_slot, item_slot, rows, times, gradient = slots
+    mine, its = int(user_slot[user]), int(item_slot[item])
+    new_user, new_item = mine < 0, its < 0
+    if new_user:
+        mine = used
+        user_slot[user], rows[mine], used = mine, user, used + 1
+    if new_item:
+        its = used
+        item_slot[item], rows[its], used = its, ~item, used + 1
+    _gather(gradient, times, mine, new_user, g, items, item, lanes)
+    _gather(gradient, times, its, new_item, g, users, user, lanes)
+    return used
+
+
+@inlined
+def gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, targets: Any, begin: int, size: int, bias: int,
+              lanes: Any, wide: Any) -> Any:
+    """Sum up the gradients of a batch of ratings: (slots used, summed squared error, summed slope)."""
+    users, items, mu, low, width, _, biased = form
+    used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), mu[0]
+    for x in range(begin, begin + size):
+        if x + AHEAD < len(targets):
+            prefetch(users, user_rows[x + AHEAD], wide)
+            prefetch(items, item_rows[x + AHEAD], wide)
+        user, item = user_rows[x], item_rows[x]
+        score, slope = _scored(users, user, items, item, low, width, biased, bias, mean, lanes)
+        error = score - targets[x]
+        g = share * error * slope
+        total += error * error
+        slope_sum += g
+        used = _pair(users, user, items, item, g, slots, used, lanes)
+    return used, total, slope_sum
+
+
+@inlined
+def _weighted(ranked: Any, user: int, item: int, drawn: Any, score: Any) -> Any:
+    """(loss of a row, its derivative by the item's score), given that score; those by the drawn ones' scores replace
+    the latter in `weights`."""
+    _, loss, temperature, item_off, drawn_off, user_off, weights, _ = ranked
+    n, total, own = len(drawn), F(0), F(0)      # float32, as numba sees them
+    if loss == SOFTMAX:
+        pos = score / temperature - item_off[item]
+        highest, whole = pos, F(0)
+        for k in range(n):
+            weights[k] = weights[k] / temperature - drawn_off[drawn[k]] - user_off[user]
+            highest = max(highest, weights[k]) if drawn[k] != item else highest
+        for k in range(n):
+            weights[k] = math.exp(weights[k] - highest) if drawn[k] != item else F(0)
+            whole += weights[k]
+        own = math.exp(pos - highest)
+        whole += own
+        for k in range(n):
+            weights[k] /= whole * temperature
+        return math.log(whole) + highest - pos, (own / whole - F(1)) / temperature
+    for k in range(n):      # -log sigmoid of the difference; or of the score, and of minus each drawn one's
+        z = weights[k] - score if loss == BPR else weights[k]
+        e = math.exp(-abs(z))
+        total += max(z, F(0)) + math.log1p(e)
+        weights[k] = (F(1) if z >= 0 else e) / (F(1) + e)
+        own -= weights[k]
+    if loss == BPR:
+        for k in range(n):
+            weights[k] /= F(n)
+        return total / F(n), own / F(n)
+    e = math.exp(-abs(score))
+    own = -(e if score >= 0 else F(1)) / (F(1) + e)
+    for k in range(n):
+        weights[k] /= F(n + 1)
+    return (total + max(-score, F(0)) + math.log1p(e)) / F(n + 1), own / F(n + 1)
+
+
+@inlined
+def ranking_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, ranked: Any, begin: int, size: int,
+                      bias: int, lanes: Any, wide: Any) -> Any:
+    """Sum up the gradients of a batch of choices beside drawn items: (slots used, summed loss, summed slope)."""
+    users, items, mu, low, width, _, biased = form
+    negatives, _, _, _, _, _, weights, slopes = ranked
+    n, used, total, slope_sum, mean = negatives.shape[1], 0, 0.0, 0.0, mu[0]
+    for x in range(begin, begin + size):
+        if x + NEAR < len(user_rows):
+            prefetch(users, user_rows[x + NEAR], wide)
+            prefetch(items, item_rows[x + NEAR], wide)
+            for k in range(n):
+                prefetch(items, negatives[x + NEAR, k], wide)
+        user, item, drawn = user_rows[x], item_rows[x], negatives[x]
+        score, slope = _scored(users, user, items, item, low, width, biased, bias, mean, lanes)
+        for k in range(n):
+            weights[k], slopes[k] = _scored(users, user, items, drawn[k], low, width, biased, bias, mean, lanes)
+        lost, g = _weighted(ranked, user, item, drawn, score)
+        total += lost
+        for k in range(-1, n):
+            other = item if k < 0 else drawn[k]
+            weight = (g * slope if k < 0 else weights[k] * slopes[k]) / F(size)
+            slope_sum += weight
+            used = _pair(users, user, items, other, weight, slots, used, lanes)
+    return used, total, slope_sum
+
+
+@inlined
+def batch_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, targets: Any, ranked: Any, begin: int,
+                    size: int, bias: int, lanes: Any, wide: Any) -> Any:
+    """Sum up the gradients of a batch, from `begin` on: (slots used, summed loss, summed slope). `bias` is the column
+    of the biases; without `ranked` the loss is the squared error."""
+    if ranked is None:          # known when this is compiled
+        return gradients(form, slots, user_rows, item_rows, targets, begin, size, bias, lanes, wide)
+    return ranking_gradients(form, slots, user_rows, item_rows, ranked, begin, size, bias, lanes, wide)
