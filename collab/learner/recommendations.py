@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.catalogue import Catalogue, average_rows
-from ..data.frames import Table
+from ..data.frames import Table, frame_of
 from ..data.vocab import UNKNOWN, Ids, Vocab, labels
 from ..errors import warn
 from ..models.base import Scorer, Side
@@ -95,15 +95,12 @@ def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings:
 
 def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor) -> pd.DataFrame:
     """The result of `top_k` as a table: rank, id, title (of items, where known), score."""
-    user, place = (found.numpy() >= 0).nonzero()
-    rows = found.numpy()[user, place]
-    best = scores.numpy()[user, place]
-    titles = learn.data.catalogue.titles if vocab is learn.data.items else None
-    columns = {"rank": place + 1, vocab.name: vocab.decode(rows)}
-    if titles is None:
-        return pd.DataFrame({**columns, "score": best}, copy=False)
-    return Table({**columns, "title": [titles[row - 1] for row in rows.tolist()], "score": best},
-                 copy=False)
+    there = found.numpy() >= 0
+    rows = found.numpy()[there]
+    titles = learn.data.catalogue.title_column(rows) if vocab is learn.data.items else {}
+    columns = {"rank": there.nonzero()[1] + 1, vocab.name: vocab.decode(rows), **titles,
+               "score": scores.numpy()[there]}
+    return frame_of(columns, Table if titles else pd.DataFrame)
 
 
 def titled(learn: CollabLearner, table: pd.DataFrame) -> pd.DataFrame:
