@@ -186,8 +186,9 @@ def average_rows(names: Vocab | Catalogue, ids: list[Hashable], unknown: str,
     counts them. Raises UnknownId for these with unknown="error", or where the model has no average row."""
     check_unknown(unknown)
     rows = names.encode(ids)
-    if n := int((lost := rows == UNKNOWN).sum()):
-        first = id_index(ids)[int(np.argmax(lost))]
+    if not rows.all():
+        lost = rows == UNKNOWN
+        n, first = int(lost.sum()), id_index(ids)[int(np.argmax(lost))]
         if unknown == "error" or (has_average is not None and not has_average()):
             raise names.unknown(first)
         warn(f"{n:,} of {len(rows):,} {names.name} ids were not trained on (such as {show(first)}); they stand for the "

@@ -74,7 +74,7 @@ def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: 
     seen = learn.data.known if known else learn.data.histories if exclude == "train" else None
     found, scores = best_rows(learn, learn.collab_model.scorer, rows, pool, n=n, seen=seen,
                               seen_by=learn.data.aside.users.encode(ids) if known else None)
-    table = ranked(learn, learn.data.items, found, learn.clip(scores.ravel()).view_as(scores))
+    table = ranked(learn, learn.data.items, found, learn.clip(scores))
     if column:
         table.insert(0, "user", pd.Index(list(ids), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
     return table

@@ -21,7 +21,8 @@ def pays(scores: TableScorer, n: int, k: int) -> bool:
 
 def screened(scores: TableScorer, users: Tensor, whose: Tensor, candidates: Tensor | range, k: int,
              seen: Ragged | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k best candidates of each user, rows and scores (m, k) as in `top_k`, and for which users it is certain that these are the best, bool (m,). `whose` (m,) are the rows of `seen`.
+    """The k best candidates of each user, rows and scores (m, k) as `top_k` gives them, and for which users it is
+    certain that these are the best, bool (m,). `whose` (m,) are the rows of `seen`.
 
     It is certain where the k-th best is better than an item whose rough score lies further above those of the items
     that are not scored exactly than both can be wrong. It fails where many scores are all but equal, as those of items
