@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -23,7 +24,7 @@ class Ragged:
     `starts` int64 (n_rows + 1,), `columns` (n,) integers, `values` (n,), all on one device. Memory is that of the
     entries, never n_rows x n_columns. Nothing changes a Ragged: every method returns a new one, or tensors.
 
-        a user's ratings, a few users' ratings          `[row]`, `pairs`, `entries`
+        a user's ratings, a few users' ratings          `[row]`, `pairs`, `entries`; `cells` to mark them in a table
         a table of a few rows, such as bags of items    `dense`; `padded` for a block of equations
         sums over the entries of a row                  `dot`, or `csr` times a table
         the other way round (items to users)            `transposed`
@@ -71,13 +72,18 @@ class Ragged:
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
         """(columns, values) of one row, counted from 0."""
-        span = slice(int(self.starts[row]), int(self.starts[row + 1]))
+        span = slice(*self.starts[row:row + 2].tolist())
         return self.columns[span], self.values[span]
 
     @property
     def counts(self) -> Tensor:
         """The number of entries of each row, int64 (n_rows,)."""
         return self.starts.diff()
+
+    @cached_property
+    def span(self) -> range:
+        """The columns from the first that has an entry to the last."""
+        return range(int(self.columns.min()), int(self.columns.max()) + 1) if len(self.columns) else range(0)
 
     @property
     def rows(self) -> Tensor:
@@ -115,8 +121,20 @@ class Ragged:
 
     def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """`entries` as (position in `rows`, column), which is an index into a table of (len(rows), n_columns)."""
+        if len(rows) == 1:
+            columns = self[int(rows[0])][0]
+            return torch.zeros_like(columns), columns
         position, place = self.entries(rows)
         return position, self.columns[place]
+
+    def cells(self, rows: Tensor, columns: range) -> Tensor:
+        """The entries of a few rows, int64 (m,), in these consecutive columns, as places in a flattened table (m,
+        len(columns))."""
+        position, found = self.pairs(rows)
+        if self.span.start < columns.start or self.span.stop > columns.stop:
+            inside = (found >= columns.start) & (found < columns.stop)
+            position, found = position[inside], found[inside]
+        return torch.add(found - columns.start, position, alpha=len(columns))
 
     def dense(self, rows: Tensor, n_columns: int) -> Tensor:
         """The values of a few rows as a table, (len(rows), n_columns), 0 where there is no entry. A column must not

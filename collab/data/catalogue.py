@@ -11,6 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from ..errors import DataError, warn
+from .frames import Column
 from .schema import show
 from .vocab import UNKNOWN, UnknownId, Vocab, id_index
 
@@ -36,6 +37,14 @@ class Catalogue:
 
     def __init__(self, vocab: Vocab, titles: list[str] | None):
         self.vocab, self.titles, self.name = vocab, titles, vocab.name
+
+    def title_column(self, rows: np.ndarray) -> dict[str, Column]:
+        """The column title of n known rows; none where no item has a title."""
+        return {} if self.titles is None else {"title": self._titles.take(rows - 1)}
+
+    @cached_property
+    def _titles(self) -> pd.api.extensions.ExtensionArray:
+        return pd.Series(self.titles).array
 
     # One rule for programs ---------------------------------------------------------------------------------------
 
@@ -177,8 +186,9 @@ def average_rows(names: Vocab | Catalogue, ids: list[Hashable], unknown: str,
     counts them. Raises UnknownId for these with unknown="error", or where the model has no average row."""
     check_unknown(unknown)
     rows = names.encode(ids)
-    if n := int((lost := rows == UNKNOWN).sum()):
-        first = id_index(ids)[int(np.argmax(lost))]
+    if not rows.all():
+        lost = rows == UNKNOWN
+        n, first = int(lost.sum()), id_index(ids)[int(np.argmax(lost))]
         if unknown == "error" or (has_average is not None and not has_average()):
             raise names.unknown(first)
         warn(f"{n:,} of {len(rows):,} {names.name} ids were not trained on (such as {show(first)}); they stand for the "

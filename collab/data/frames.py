@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from ..errors import DataError
@@ -19,6 +21,8 @@ NO_FRAMES = (__name__.partition(".")[0], "builtins", "datetime", "decimal", "num
 COPIES = int(pd.__version__.split(".")[0]) < 3
 """Whether a frame made of another's columns must copy them, lest changing the one changes the other: later versions of
 pandas copy what is changed."""
+if not COPIES:
+    from pandas.api.internals import create_dataframe_from_blocks
 
 TableLike = object
 """A DataFrame of pandas, polars, pyarrow, or anything else that speaks Arrow: `as_frame` raises for the rest."""
@@ -155,6 +159,34 @@ def _column(series: nw.Series[Any]) -> pd.Series:
 
 
 # Frames out ------------------------------------------------------------------------------------------------------
+
+Column = np.ndarray | pd.api.extensions.ExtensionArray
+
+
+def frame_of(columns: dict[str, Column], kind: type[pd.DataFrame] = pd.DataFrame) -> pd.DataFrame:
+    """`kind(columns, copy=False)` of new arrays of one length, in half the time: pandas does not find out that names
+    are text and numbers are numbers."""
+    if COPIES:
+        return kind(columns, copy=False)
+    blocks = [(_block(values), np.array([k])) for k, values in enumerate(columns.values())]
+    n = len(next(iter(columns.values())))
+    frame: pd.DataFrame = create_dataframe_from_blocks(blocks, pd.RangeIndex(n), _names(*columns).view())
+    frame.__class__ = kind      # a Table has the same attributes, and making one of a frame would double the time
+    return frame
+
+
+def _block(values: Column) -> Column:
+    """One column as pandas keeps it: numbers as they are, anything else in the type that pandas finds for it."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        return values[None]
+    array = pd.Series(values, copy=False).array if isinstance(values, np.ndarray) else values
+    return array.to_numpy()[None] if isinstance(array, pd.arrays.NumpyExtensionArray) else array
+
+
+@cache
+def _names(*names: str) -> pd.Index:
+    return pd.Index(names)
+
 
 class Table(pd.DataFrame):
     """A DataFrame that prints all of its columns, and whole titles.

@@ -110,7 +110,8 @@ class Vocab:
 
     def listed(self, ids: Hashable | Iterable[Hashable]) -> list[Hashable]:
         """Ids as a list, a single one as a list of one: text, anything not iterable, or a tuple that is a known id."""
-        if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable) or (isinstance(ids, tuple) and ids in self):
+        if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable) or (
+                isinstance(ids, tuple) and type(ids).__name__ == self.kind and ids in self):
             return [ids]
         return labels(ids) if several(ids) else list(ids)
 

@@ -34,7 +34,7 @@ class Ranker(Protocol):
     @property
     def model(self) -> nn.Module: ...
 
-    def untouched(self) -> AbstractContextManager[None]: ...
+    def untouched(self) -> AbstractContextManager[object]: ...
 
 
 class Popularity:
@@ -44,7 +44,7 @@ class Popularity:
     def __init__(self, data: CollabDataBunch):
         self.data, self.model = data, MostPopular(data.counts()).to(data.device)
 
-    def untouched(self) -> AbstractContextManager[None]:
+    def untouched(self) -> AbstractContextManager[object]:
         """Put the random state back, which is all that looking could change."""
         return untouched_randomness()
 

@@ -344,8 +344,8 @@ class CollabLearner(Learner):
 
     def looking(self, look: Callable[[], T]) -> T:
         """Call `look` in evaluation mode and without gradients."""
-        with self.untouched(), torch.no_grad():
-            if any(module.training for module in self.model.modules()):
+        with self.untouched() as modes, torch.no_grad():
+            if any(modes.values()):
                 self.model.eval()
             return look()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.catalogue import Catalogue, average_rows
-from ..data.frames import Table
+from ..data.frames import Table, frame_of
 from ..data.vocab import UNKNOWN, Ids, Vocab, labels
 from ..errors import warn
 from ..models.base import Scorer, Side
@@ -74,7 +74,7 @@ def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: 
     seen = learn.data.known if known else learn.data.histories if exclude == "train" else None
     found, scores = best_rows(learn, learn.collab_model.scorer, rows, pool, n=n, seen=seen,
                               seen_by=learn.data.aside.users.encode(ids) if known else None)
-    table = ranked(learn, learn.data.items, found, learn.clip(scores.ravel()).view_as(scores))
+    table = ranked(learn, learn.data.items, found, learn.clip(scores))
     if column:
         table.insert(0, "user", pd.Index(list(ids), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
     return table
@@ -95,15 +95,12 @@ def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings:
 
 def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor) -> pd.DataFrame:
     """The result of `top_k` as a table: rank, id, title (of items, where known), score."""
-    user, place = (found.numpy() >= 0).nonzero()
-    rows = found.numpy()[user, place]
-    best = scores.numpy()[user, place]
-    titles = learn.data.catalogue.titles if vocab is learn.data.items else None
-    columns = {"rank": place + 1, vocab.name: vocab.decode(rows)}
-    if titles is None:
-        return pd.DataFrame({**columns, "score": best}, copy=False)
-    return Table({**columns, "title": [titles[row - 1] for row in rows.tolist()], "score": best},
-                 copy=False)
+    there = found.numpy() >= 0
+    rows = found.numpy()[there]
+    titles = learn.data.catalogue.title_column(rows) if vocab is learn.data.items else {}
+    columns = {"rank": there.nonzero()[1] + 1, vocab.name: vocab.decode(rows), **titles,
+               "score": scores.numpy()[there]}
+    return frame_of(columns, Table if titles else pd.DataFrame)
 
 
 def titled(learn: CollabLearner, table: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,27 +51,23 @@ class DotForm(NamedTuple):
 
 
 class TableScorer:
-    """The scorer of a model that is a `DotForm`: users (m,), items (n,) -> scores (m, n) float64. It can also score in
-    float32, many times as fast and nearly as well, which is enough to tell which few items may be the best.
+    """The scorer of a model that is a `DotForm`: users (m,), items (n,) -> scores (m, n) float64; consecutive items
+    may be a range. It can also score in float32, many times as fast and nearly as well, which is enough to tell which
+    few items may be the best.
 
     `norm` is the length of all items' vectors taken together, where it is known already."""
 
     def __init__(self, form: DotForm, norm: Tensor | None = None):
         self.form, self._norm = form, norm
 
-    def __call__(self, users: Tensor, items: Tensor) -> Tensor:
-        form, run = self.form, run_of(items)
-        dot = products(form.users[users], form.items, items) if run is None else products(form.users[users],
-                                                                                          form.items[run])
-        if form.u_bias is not None and form.i_bias is not None:     # in place: a table of scores is large
-            dot += form.u_bias[users, None]
-            dot += form.i_bias[items if run is None else run]
-        return self._shown(dot)
+    def __call__(self, users: Tensor, items: Tensor | range) -> Tensor:
+        run = run_of(items)
+        return self._of(users, torch.as_tensor(items) if run is None else run)
 
     def of_each(self, users: Tensor, items: Tensor) -> Tensor:
         """The scores of c items of each user: users (m,), items (m, c) -> (m, c) float64."""
         if len(users) == 1:
-            return self(users, items[0])
+            return self._of(users, items[0])
         form, parts = self.form, []
         step = max(1, MAX_NUMBERS // (items.shape[1] * form.items.shape[1]))
         for some, own in zip(users.split(step), items.split(step)):
@@ -81,28 +78,37 @@ class TableScorer:
             parts.append(self._shown(dot))
         return torch.cat(parts)
 
-    def roughly(self, users: Tensor) -> tuple[Tensor, Tensor]:
+    def roughly(self, users: Tensor) -> tuple[Tensor, np.ndarray]:
         """What orders the items: p . q + b_i of all items in float32, (m, n_items), and a bound on the error for each
         user, (m, 1): gamma |p, 1| |q, b| for sums in any order (Higham 2002, eq. 3.5), the latter the length of all
         items at once, and what may be lost where numbers are too small for float32.
 
         The scores that `__call__` gives are ordered alike, wherever these differ by more than twice the bound."""
         form = self.form
-        p = form.users[users]
+        p, n_terms = form.users.index_select(0, users), form.items.shape[1] + 2
         rough = torch.mv(form.items, p[0])[None] if len(users) == 1 else p @ form.items.T
         if self._norm is None:
             self._norm = torch.linalg.vector_norm(form.items)
-        n_terms, own, norm = form.items.shape[1] + 2, torch.linalg.vector_norm(p, dim=1, keepdim=True), self._norm
+        own, norm = torch.linalg.vector_norm(p, dim=1, keepdim=True).double().numpy(), self._norm.item()
         if form.i_bias is not None:
             rough += form.i_bias
-            own, norm = own + 1, norm + torch.linalg.vector_norm(form.i_bias)
-        return rough, (1.1 * n_terms * 2.0 ** -24 * norm) * own + n_terms * 2.0 ** -125
+            own, norm = own + 1, norm + torch.linalg.vector_norm(form.i_bias).item()
+        with np.errstate(invalid="ignore"):     # inf times 0
+            return rough, 1.1 * n_terms * 2.0 ** -24 * norm * own + n_terms * 2.0 ** -125
 
     @property
     def has_rough(self) -> bool:
         """Whether float32 is what the tables hold, and what a product of them is summed in."""
         return (self.form.items.dtype == self.form.users.dtype == torch.float32 and self.form.items.device.type == "cpu"
                 and torch.get_float32_matmul_precision() == "highest")
+
+    def _of(self, users: Tensor, items: Tensor | slice) -> Tensor:
+        form, p = self.form, self.form.users.index_select(0, users)
+        dot = products(p, form.items[items]) if isinstance(items, slice) else products(p, form.items, items)
+        if form.u_bias is not None and form.i_bias is not None:     # in place: a table of scores is large
+            dot += form.u_bias.index_select(0, users)[:, None]
+            dot += form.i_bias[items]
+        return self._shown(dot)
 
     def _shown(self, dot: Tensor) -> Tensor:
         if self.form.mu:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data.catalogue import Catalogue, average_rows
 from ..data.databunch import CollabDataBunch
+from ..data.frames import Column, frame_of
 from ..data.histories import Histories
 from ..data.vocab import Ids, Vocab, labels, several
 from ..errors import DataError
@@ -85,7 +86,7 @@ class Index:
         lists = [[] for _ in queries] if exclude is None else [self.item_ids.listed(ids) for ids in exclude]
         if len(lists) != len(queries):
             raise ValueError(f"exclude must hold a list for each of {len(queries)} queries, got {len(lists)}")
-        return pd.DataFrame(self._best(queries, k, lists), copy=False)
+        return frame_of(self._best(queries, k, lists))
 
     def recommend(self, user: Ids, n: int = 10,
                   exclude: Hashable | Iterable[Hashable] | Mapping[Hashable, Iterable[Hashable]] = (),
@@ -107,8 +108,8 @@ class Index:
         else:
             lists = [self.item_ids.listed(exclude)] * len(asked)
         columns = self._best(self.users[average_rows(self.user_ids, asked, unknown)], n, lists)
-        query = columns.pop("query")
-        found = pd.DataFrame(columns, copy=False)
+        query = np.asarray(columns.pop("query"))
+        found = frame_of(columns)
         if several(user):
             found.insert(0, "user", pd.Index(asked, tupleize_cols=False).take(query))
         return found
@@ -136,13 +137,14 @@ class Index:
             kind = config["method"]
         return cls(vectors, items, titles, queries, users, y_range, scale, method or kind)
 
-    def _best(self, queries: Tensor, k: int, exclude: list[list[Hashable]]) -> dict[str, Any]:
+    def _best(self, queries: Tensor, k: int, exclude: list[list[Hashable]]) -> dict[str, Column]:
         """The columns of `search`, without the items that each query excludes."""
         found, scores = self._find(queries, k, self._excluded(exclude))
-        query, place = (found >= 0).nonzero(as_tuple=True)
-        rows, best = found[query, place].numpy(), sigmoid_range(scores[query, place], self.y_range)
-        titles = {} if self.titles is None else {"title": [self.titles[row - 1] for row in rows.tolist()]}
-        return {"query": query.numpy(), "rank": place.numpy() + 1, "item": self.item_ids.decode(rows), **titles,
+        there = found >= 0
+        query, place = there.numpy().nonzero()
+        rows, best = found[there].numpy(), sigmoid_range(scores[there], self.y_range)
+        return {"query": query, "rank": place + 1, "item": self.item_ids.decode(rows),
+                **self.catalogue.title_column(rows),
                 "score": (best if self.scale is None else best.clamp(*self.scale)).numpy()}
 
     def _excluded(self, lists: list[list[Hashable]]) -> Histories | None:
@@ -156,10 +158,10 @@ class Index:
 
     def _find(self, queries: Tensor, k: int, seen: Histories | None) -> tuple[Tensor, Tensor]:
         check_k(k)
-        every, k = torch.arange(1, len(self.items)), min(k, len(self))
+        k = min(k, len(self))
         if self._graph is None:
             scores = TableScorer(DotForm(queries, self.items), self._norm)
-            return top_k(scores, torch.arange(len(queries)), every, k, seen)
+            return top_k(scores, torch.arange(len(queries)), range(1, len(self.items)), k, seen)
         most = int(seen.starts.diff().max()) if seen is not None and len(queries) else 0
         found = [_nearest(self._graph, query, min(WIDER * k + most, len(self))) for query in queries]
         parts = []

@@ -13,28 +13,28 @@ FEW = 1 << 15               # of so many scores topk itself is as fast
 _ROW_BITS = 0xFFFFFFFF
 
 
-def best_of(scores: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of scores (m, n) float32, equal ones by their `rows` (n,): (rows, scores), (m, min(k, n)), on the
-    CPU. Raises ValueError where a score is NaN."""
-    if k >= scores.shape[1]:
-        check_numbers(scores)
-        return in_order(rows.expand(scores.shape), scores, k)
-    best, place = largest(scores, k + 1)
+def best_of(scores: Tensor, rows: Tensor | range, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest of scores (m, n) float32, equal ones by their `rows` (n,): (rows, scores), (m, min(k, n)). Raises
+    ValueError where a score is NaN."""
+    best, place = (t.cpu().numpy() for t in largest(scores, min(k + 1, scores.shape[1])))
     check_numbers(best)                     # NaN counts as the largest of all
-    found, kept = in_order(rows[place[:, :k]], best[:, :k], k)
-    tied = best[:, k - 1] == best[:, k]     # then rows decide, of all items
-    if tied.any():
-        again = _unpacked(_keys(scores[tied], rows).topk(k, dim=1).values)
-        found[tied.cpu()], kept[tied.cpu()] = (t.cpu() for t in again)
+    found, kept = in_order(rows_in(rows, place[:, :k]), best[:, :k], k)
+    if k < best.shape[1] and (tied := best[:, k - 1] == best[:, k]).any():      # then rows decide, of all items
+        every = torch.arange(rows.start, rows.stop, device=scores.device) if isinstance(rows, range) else rows
+        again = _unpacked(_keys(scores[torch.from_numpy(tied)], every).topk(k, dim=1).values)
+        found[tied], kept[tied] = (t.cpu().numpy() for t in again)
     return found, kept
 
 
-def in_order(rows: Tensor, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The first k of rows and their scores, (m, n), by descending score and then by row, on the CPU."""
-    rows_, scores_ = rows.cpu().numpy(), scores.cpu().numpy()
-    order = np.lexsort((rows_, -scores_))[:, :k]
-    return (torch.from_numpy(np.take_along_axis(rows_, order, 1)),
-            torch.from_numpy(np.take_along_axis(scores_, order, 1) + 0.0))     # -0.0 and 0.0 are equal, and shown alike
+def rows_in(rows: Tensor | range, place: np.ndarray) -> np.ndarray:
+    """The rows at these places, int64."""
+    return place + rows.start if isinstance(rows, range) else rows.cpu().numpy()[place]
+
+
+def in_order(rows: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first k of rows and their scores, (m, n), by descending score and then by row."""
+    order = np.lexsort((rows, -scores))[:, :k] + np.arange(0, rows.size, rows.shape[1])[:, None]
+    return rows.take(order), scores.take(order) + 0.0       # -0.0 and 0.0 are equal, and shown alike
 
 
 def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -54,9 +54,9 @@ def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return best, columns.gather(1, place)
 
 
-def check_numbers(scores: Tensor) -> None:
+def check_numbers(scores: np.ndarray) -> None:
     """Raise ValueError where a score is NaN."""
-    if scores.isnan().any():
+    if np.isnan(scores).any():
         raise ValueError("the model's scores are not numbers (NaN): its weights are broken, and nothing can be ranked")
 
 

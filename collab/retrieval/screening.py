@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..models.dot_form import TableScorer
-from ..numerics import run_of
 from ..ragged import Ragged
-from .largest import check_numbers, in_order, largest
+from .largest import check_numbers, in_order, largest, rows_in
 
 MANY = 1 << 13      # candidates from which on it pays
 WIDER = 22          # items beyond the k best that are scored exactly
@@ -20,7 +20,7 @@ def pays(scores: TableScorer, n: int, k: int) -> bool:
 
 
 def screened(scores: TableScorer, users: Tensor, whose: Tensor, candidates: Tensor | range, k: int,
-             seen: Ragged | None) -> tuple[Tensor, Tensor, Tensor]:
+             seen: Ragged | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k best candidates of each user, rows and scores (m, k) as `top_k` gives them, and for which users it is
     certain that these are the best, bool (m,). `whose` (m,) are the rows of `seen`.
 
@@ -29,17 +29,16 @@ def screened(scores: TableScorer, users: Tensor, whose: Tensor, candidates: Tens
     without ratings are."""
     rough, error = scores.roughly(users)
     if seen is not None:
-        position, items = seen.pairs(whose)
-        if (beyond := items >= rough.shape[1]).any():       # known items that the model has no rows for
-            position, items = position[~beyond], items[~beyond]
-        rough[position, items] = -torch.inf
-    run = run_of(candidates)
-    best, place = largest(rough[:, torch.as_tensor(candidates) if run is None else run], k + WIDER)
-    chosen = place + run.start if run is not None else torch.as_tensor(candidates)[place]
-    exact = scores.of_each(users, chosen).float()
+        rough.view(-1).index_fill_(0, seen.cells(whose, range(rough.shape[1])), -torch.inf)
+    run = slice(candidates.start, candidates.stop) if isinstance(candidates, range) else candidates
+    best, place = (t.numpy() for t in largest(rough[:, run], k + WIDER))
+    chosen = rows_in(candidates, place)
+    exact = scores.of_each(users, torch.from_numpy(chosen)).float().numpy()
     check_numbers(exact)
-    exact[best == -torch.inf] = -torch.inf
+    exact[best == -np.inf] = -np.inf
     rows, kept = in_order(chosen, exact, k)
+    rows[kept == -np.inf] = -1
     last = best[:, -1:]                     # the best rough score of all other items is no larger
-    sure = (exact < kept[:, -1:]) & (best >= last + 2 * error) | (last == -torch.inf)
-    return rows.masked_fill_(kept == -torch.inf, -1), kept, sure.any(1)
+    with np.errstate(invalid="ignore"):     # -inf + inf
+        sure = (exact < kept[:, -1:]) & (best >= last + 2 * error) | (last == -np.inf)
+    return rows, kept, sure.any(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from numbers import Integral
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.base import Scorer, as_collab
@@ -18,6 +18,8 @@ from .screening import pays, screened
 MAX_SCORES = 1 << 22        # scores held at a time; with their keys and copies some 200 MiB
 
 CrossScores = Scorer
+Found = tuple[np.ndarray, np.ndarray]
+"""Rows and their scores, both (m, k)."""
 
 
 def cross_scores(model: nn.Module) -> CrossScores:
@@ -54,47 +56,66 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor | range, k: i
     check_k(k)
     if not len(queries) or not len(candidates):
         return torch.full((len(queries), k), -1), torch.full((len(queries), k), -torch.inf)
+    if (run := run_of(candidates)) is not None:
+        candidates = range(run.start, run.stop)
     whose = queries if seen_by is None else seen_by
     table = scores if isinstance(scores, TableScorer) and pays(scores, len(candidates), k) else None
     n_deep = max(1, MAX_SCORES // len(candidates if table is None else table.form.items))
     parts = []
-    for some, own in zip(queries.split(n_deep), whose.split(n_deep)):
+    for begin in range(0, len(queries), n_deep):
+        some, own = queries[begin:begin + n_deep], whose[begin:begin + n_deep]
         if table is None:
             parts.append(_of_all(scores, some, own, candidates, k, seen))
             continue
         rows, best, sure = screened(table, some, own, candidates, k, seen)
         if not sure.all():
-            rows[~sure], best[~sure] = _of_all(scores, some[~sure], own[~sure], candidates, k, seen)
+            again = torch.from_numpy(~sure)
+            rows[~sure], best[~sure] = _of_all(scores, some[again], own[again], candidates, k, seen)
         parts.append((rows, best))
-    return parts[0] if len(parts) == 1 else (torch.cat([rows for rows, _ in parts]), torch.cat([b for _, b in parts]))
+    rows, best = _joined(parts, 0)
+    return torch.from_numpy(rows), torch.from_numpy(best)
 
 
 def _of_all(scores: CrossScores, queries: Tensor, whose: Tensor, candidates: Tensor | range, k: int,
-            seen: Ragged | None) -> tuple[Tensor, Tensor]:
+            seen: Ragged | None) -> Found:
     """The result of `top_k` for a few queries, every candidate being scored."""
-    every = torch.arange(candidates.start, candidates.stop) if isinstance(candidates, range) else candidates
-    parts = [best_of(_without_seen(scores(queries, block), whose, block, seen), block, k)
-             for block in every.to(queries.device).split(MAX_SCORES)]
-    rows, best = parts[0] if len(parts) == 1 else in_order(torch.cat([rows for rows, _ in parts], 1),
-                                                           torch.cat([best for _, best in parts], 1), k)
-    rows[best == -torch.inf] = -1
-    if (lacking := k - rows.shape[1]) > 0:
-        return F.pad(rows, (0, lacking), value=-1), F.pad(best, (0, lacking), value=-torch.inf)
+    parts = []
+    for begin in range(0, len(candidates), MAX_SCORES):
+        block = candidates[begin:begin + MAX_SCORES]
+        if isinstance(scores, TableScorer):
+            scored = scores(queries, block)
+        else:
+            rows = torch.arange(block.start, block.stop) if isinstance(block, range) else block
+            scored = scores(queries, rows.to(queries.device))
+        parts.append(best_of(_without_seen(scored, whose, block, seen), block, k))
+    found, best = parts[0] if len(parts) == 1 else in_order(*_joined(parts, 1), k)
+    found[best == -np.inf] = -1
+    if (lacking := k - found.shape[1]) > 0:
+        end = (0, 0), (0, lacking)
+        return np.pad(found, end, constant_values=-1), np.pad(best, end, constant_values=-np.inf)
+    return found, best
+
+
+def _joined(parts: list[Found], axis: int) -> Found:
+    """Parts of rows and scores as one of each."""
+    if len(parts) == 1:
+        return parts[0]
+    rows, best = (np.concatenate(column, axis) for column in zip(*parts))
     return rows, best
 
 
-def _without_seen(scores: Tensor, users: Tensor, block: Tensor, seen: Ragged | None) -> Tensor:
+def _without_seen(scores: Tensor, users: Tensor, block: Tensor | range, seen: Ragged | None) -> Tensor:
     """The scores (m, n) as float32, -inf for what a user has seen."""
     if seen is None:
         return scores.float()
-    scores = scores.clone() if scores.dtype == torch.float32 else scores.float()    # the model may keep this tensor
-    position, items = seen.pairs(users.cpu())
-    if (run := run_of(block)) is not None:
-        here, column = (items >= run.start) & (items < run.stop), items - run.start
+    scores = scores.to(torch.float32, copy=True, memory_format=torch.contiguous_format)     # the model may keep them
+    if isinstance(block, range):
+        cells = seen.cells(users.cpu(), block)
     else:
+        position, items = seen.pairs(users.cpu())
         place = torch.full((int(torch.cat([block.cpu(), items]).max()) + 1,), -1)       # row -> column of scores
         place[block.cpu()] = torch.arange(len(block))
-        column = place[items]
-        here = column >= 0
-    scores[position[here].to(scores.device), column[here].to(scores.device)] = -torch.inf
+        here = place[items] >= 0
+        cells = position[here] * len(block) + place[items[here]]
+    scores.view(-1).index_fill_(0, cells.to(scores.device), -torch.inf)
     return scores

@@ -33,7 +33,7 @@ from .inspection import show_training_loop, summary
 from .lr_find import lr_find
 from .optim import Hyper, OptFunc, adamw, check_hyper, make_optimizer, set_hyper
 from .state import learner_state, restore_state
-from .untouched import FITTING, one_fit, turn, untouched
+from .untouched import FITTING, Modes, one_fit, turn, untouched
 
 MetricLike = Metric | Callable[..., Any]        # a metric, its class, or a function of (predictions, targets)
 
@@ -226,7 +226,7 @@ class Learner:
         """Turn the model's raw output into what metrics and `get_preds` report; the loss sees the raw output."""
         return pred
 
-    def untouched(self, weights: bool = False) -> AbstractContextManager[None]:
+    def untouched(self, weights: bool = False) -> AbstractContextManager[Modes]:
         """Restore the learner after this `with`, whatever happens inside (see `untouched.untouched`)."""
         return untouched(self, weights)
 

@@ -24,6 +24,9 @@ RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", 
 FITTING: WeakSet[Learner] = WeakSet()
 """The learners whose fit is running. Not an attribute of a learner, since a copy made meanwhile may be fitted."""
 
+Modes = dict[nn.Module, bool]
+"""The modules of a model, and whether each is in training mode."""
+
 _TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()     # not in the model, which is copied
 
 
@@ -33,16 +36,17 @@ def turn(model: nn.Module) -> threading.RLock:
 
 
 @contextmanager
-def untouched(learn: Learner, weights: bool = False, *, batches: Batches | None = None) -> Iterator[None]:
+def untouched(learn: Learner, weights: bool = False, *, batches: Batches | None = None) -> Iterator[Modes]:
     """Restore, whatever happens inside, the mode of every module, torch's random state, the generators of the data's
     batches and of `batches`, and the learner's running attributes; with `weights`, also the model's weights, buffers
-    and gradients, the optimizer, and the callbacks that are called in evaluation.
+    and gradients, the optimizer, and the callbacks that are called in evaluation. It gives the modes of the modules.
 
     One thread at a time evaluates a model; others wait for their turn, and for the end of a fit. Ctrl-C is raised once
     all is restored: the first attempt is made in this very frame, since Ctrl-C may come as a function is entered."""
     with turn(learn.model), untouched_randomness(*parts_of(learn.data).values(), batches):
         modes = {module: module.training for module in learn.model.modules()}
-        running = {name: value for name, value in vars(learn).items() if name in RUNNING}
+        own = vars(learn)
+        running = {name: own[name] for name in RUNNING if name in own}
         put_weights_back = remember(learn, [cb for cb in learn.cbs if cb.in_eval]) if weights else None
 
         def put_back() -> None:
@@ -51,13 +55,14 @@ def untouched(learn: Learner, weights: bool = False, *, batches: Batches | None 
             for module, mode in modes.items():
                 if module.training != mode:         # setting it takes longer than a small model takes to score a user
                     module.training = mode
-            vars(learn).update(running)
-            for name in set(RUNNING) - running.keys():
-                vars(learn).pop(name, None)
+            own.update(running)
+            for name in RUNNING:
+                if name not in running:
+                    own.pop(name, None)
         try:
             for p in learn.model.parameters() if weights else ():
                 p.grad = None
-            yield
+            yield modes
         finally:
             try:
                 put_back()

@@ -1,11 +1,14 @@
 """Tables print whole rows in a pipe too, where pandas would leave out the titles."""
 
+import datetime
 import pickle
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from collab import CollabDataBunch, CollabInterpretation, collab_learner, synthetic
-from collab.data.frames import Table
+from collab.data.frames import Table, frame_of
 
 LONG = "Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb (1963)"
 
@@ -35,3 +38,40 @@ def test_a_table_is_otherwise_an_ordinary_frame(monkeypatch):
     assert LONG in repr(made) and LONG not in repr(plain)
     with pd.option_context("display.max_columns", 2):
         assert repr(made) == repr(plain)        # the user's own setting is obeyed
+
+
+@pytest.mark.parametrize("values", [
+    np.array([3, 1]), np.array([3, 1], dtype=np.int8), np.array([0.5, np.nan], dtype=np.float32),
+    np.array([True, False]), np.array(["a", "b"], dtype=object), np.array([(1, 2), "b"], dtype=object),
+    np.array([datetime.date(2000, 1, 2), datetime.date(2001, 1, 2)]),
+    np.array(["2000-01-02", "2001-01-02"], dtype="datetime64[s]"), pd.array([1, None], dtype="Int64"),
+    pd.Series(["a", "b"]).array, pd.date_range("2000", periods=2, tz="UTC").array,
+    pd.array([pd.Timestamp("2000"), pd.Timestamp("2001", tz="UTC")], dtype=object)])
+def test_a_frame_of_arrays_is_that_of_pandas(values):
+    columns = {"rank": np.array([1, 2]), "item": values, "title": pd.Series(["x", "y"]).array}
+    for n in (2, 0):
+        some = {name: own[:n] for name, own in columns.items()}
+        made, expected = frame_of(some, Table), Table(some)
+        pd.testing.assert_frame_equal(made, expected, check_column_type="exact", check_index_type="exact")
+        assert type(made) is type(made.head()) is Table
+        made.insert(0, "user", 5)
+        pd.testing.assert_frame_equal(made.sort_values("rank", ascending=False).assign(rank=2.5),
+                                      expected.assign(user=5)[list(made)].iloc[::-1].assign(rank=2.5))
+
+
+def test_frames_share_neither_names_nor_numbers():
+    numbers = np.array([1, 2])
+    first, second = (frame_of({"a": numbers.copy(), "b": np.array([0.5, 1.5])}) for _ in range(2))
+    first.columns.name, first.index.name = "changed", "changed"
+    first.loc[0, "a"] = 7
+    assert frame_of({"a": numbers, "b": numbers}).columns.name is second.columns.name is second.index.name is None
+    assert second["a"].tolist() == [1, 2]
+
+
+def test_titles_are_text_in_an_empty_table_too():
+    ml = synthetic(30, 20, 300, seed=0)
+    learn = collab_learner(CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0), n_factors=2)
+    item, text = ml.ratings["item"][0], pd.Series(["a"]).dtype
+    for made in (learn.recommend(ml.ratings["user"][0], among=[item], without=[item]), learn.recommend([]),
+                 learn.index().recommend([])):
+        assert len(made) == 0 and made["title"].dtype == text

@@ -63,6 +63,18 @@ def test_pairs_are_those_of_a_naive_loop(users, histories):
     assert position.dtype == items.dtype == torch.int64
 
 
+@pytest.mark.parametrize("users", [[3], [7], [5, 0, 12, 5]])
+@pytest.mark.parametrize("columns", [range(N_ITEMS), range(-2, N_ITEMS + 3), range(4, 15), range(40, 50)])
+def test_cells_are_the_entries_in_a_flattened_table_of_some_columns(ratings, histories, users, columns):
+    table = np.zeros((len(users), len(columns)), dtype=bool)
+    for place, user in enumerate(users):
+        for item in ratings["item"][ratings["user"] == user]:
+            if item in columns:
+                table[place, item - columns.start] = True
+    found = histories.cells(torch.tensor(users), columns)
+    assert sorted(set(found.tolist())) == np.flatnonzero(table).tolist()
+
+
 def test_nobody_rated_anything():
     none = Histories.of(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), 3)
     assert none.starts.tolist() == [0, 0, 0, 0] and none[1][0].tolist() == [] and len(none) == 3
