@@ -61,7 +61,8 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     - `loss_func`: "mse", "mae", "huber", or a function of (predictions, targets) that is a mean over rows. Or a ranking
       objective, by name or as a callback with options of its own: "bpr" (`BPR`), "logistic" (`Logistic`), "softmax"
       (`InBatchSoftmax`), "sampled_softmax" (`SampledSoftmax`), "full_softmax" (`FullSoftmax`). Scores are then raw,
-      without a y_range. By default the model's own: "bpr" for implicit data, `RatingCrossEntropy` for a classifier, otherwise "mse".
+      without a y_range. By default the model's own: "bpr" for implicit data, `RatingCrossEntropy` for a classifier,
+      otherwise "mse".
     - `opt_func`: an optimizer class of torch, a partial of one, or a function of parameter groups; by default AdamW
       and, for "dot_bias" at its default rates, the one of `rate_plan`.
     - `options`: arguments of the model's class, such as `hidden=[100, 50]` for "net" or `reg=50.0` for "als".

@@ -26,7 +26,7 @@ import numba
 import numpy as np
 
 from ..simd import adam, adam_untouched, blend, prefetch, square
-from .gradient_kernels import AHEAD, F, batch_gradients, inlined
+from .gradient_kernels import AHEAD, F, gradients, inlined, ranking_gradients
 
 LARGE_EPS = 1e-7    # AdamW's own is 1e-8
 TINY = 1e-30        # below it a moment is set to 0: no later step would see it, and denormal numbers are slow
@@ -172,7 +172,7 @@ def _catch_up(table: Any, row: int, last: Any, t: int, o: Any, biased: bool, lan
 def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bool, user_rows: Any,
                 item_rows: Any, targets: Any, sizes: Any, losses: Any, steps: Any, ranked: Any, last_user: Any,
                 last_item: Any, lanes: Any, wide: Any) -> None:
-    """A step of AdamW for each batch, of `sizes` rows, for a loss (see `batch_gradients`) and ridge; it goes to
+    """A step of AdamW for each batch, of `sizes` rows, for squared error or a `Ranked` loss, and ridge; it goes to
     `losses`, and `steps` (1,) counts them. At the end all rows are as after the last step, and `last_*`, the last step
     of each row, is 0 again. With `dense`, rows that are not touched move at every step."""
     done = steps[0]
@@ -192,8 +192,11 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
                 for k in range(ranked[0].shape[1]):
                     _catch_up(items, ranked[0][x, k], last_item, t, o, biased, lanes)
                     last_item[ranked[0][x, k]] = t
-        used, total, slope_sum = batch_gradients(form, slots, user_rows, item_rows, targets, ranked, begin, size, bias,
-                                                 lanes, wide)
+        if ranked is None:      # known when this is compiled
+            used, total, slope = gradients(form, slots, user_rows, item_rows, targets, begin, size, bias, lanes, wide)
+        else:
+            used, total, slope = ranking_gradients(form, slots, user_rows, item_rows, ranked, begin, size, bias, lanes,
+                                                   wide)
         share = F(2) / F(size)
         t += 1
         for g in range(2):
@@ -210,7 +213,7 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
                 item_slot[~row], last_item[~row] = -1, t
                 _adam_row(items, ~row, gradient, slot, moves, count, biased, lanes)
         if biased:
-            _adam_number(mu, 0, F(slope_sum), moves)
+            _adam_number(mu, 0, F(slope), moves)
         if dense:
             factors, biases = _drift_once(moves, 0), _drift_once(moves, 1)
             for table, last in ((users, last_user), (items, last_item)):
@@ -230,14 +233,16 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
 @compiled
 def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item_rows: Any,
                   targets: Any, sizes: Any, losses: Any, steps: Any, ranked: Any, lanes: Any, wide: Any) -> None:
-    """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` rows, for a loss (see `batch_gradients`)
-    and ridge, at the rates `lr` (2, steps); its loss goes to `losses`, and `steps` (1,) counts them."""
+    """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` rows, for squared error or
+    a `Ranked` loss, and ridge, at the rates `lr` (2, steps); it goes to `losses`, and `steps` (1,) counts them."""
     users, items, _, _, _, one_of, biased = form
     k, t, begin = 8 * len(lanes), 0, 0
     user_slot, item_slot, rows, times, gradient = slots
     for size in sizes:
-        used, total, _ = batch_gradients(form, slots, user_rows, item_rows, targets, ranked, begin, size, k, lanes,
-                                         wide)
+        if ranked is None:
+            used, total, _ = gradients(form, slots, user_rows, item_rows, targets, begin, size, k, lanes, wide)
+        else:
+            used, total, _ = ranking_gradients(form, slots, user_rows, item_rows, ranked, begin, size, k, lanes, wide)
         share = F(2) / F(size)
         for slot in range(used):
             row, count = rows[slot], share * times[slot]

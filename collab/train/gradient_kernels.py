@@ -100,20 +100,13 @@ def _gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any,
 
 
 @inlined
-def _pair(users: Any, user: int, items: Any, item: int, g: Any, slots: Any, used: int, lanes: Any) -> int:
-    """Add the gradient g of a pair's score to the slots of both, and return how many slots are used."""
-    user_slot, item_slot, rows, times, gradient = slots
-    mine, its = int(user_slot[user]), int(item_slot[item])
-    new_user, new_item = mine < 0, its < 0
-    if new_user:
-        mine = used
-        user_slot[user], rows[mine], used = mine, user, used + 1
-    if new_item:
-        its = used
-        item_slot[item], rows[its], used = its, ~item, used + 1
-    _gather(gradient, times, mine, new_user, g, items, item, lanes)
-    _gather(gradient, times, its, new_item, g, users, user, lanes)
-    return used
+def _slot(slot_of: Any, row: int, name: int, rows: Any, used: int) -> Any:
+    """(slot of a row, whether it is a new one, slots used)"""
+    slot = int(slot_of[row])
+    if slot >= 0:
+        return slot, False, used
+    slot_of[row], rows[used] = used, name
+    return used, True, used + 1
 
 
 @inlined
@@ -121,6 +114,7 @@ def gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, targets: An
               lanes: Any, wide: Any) -> Any:
     """Sum up the gradients of a batch of ratings: (slots used, summed squared error, summed slope)."""
     users, items, mu, low, width, _, biased = form
+    user_slot, item_slot, rows, times, gradient = slots
     used, total, slope_sum, share, mean = 0, 0.0, 0.0, F(2) / F(size), mu[0]
     for x in range(begin, begin + size):
         if x + AHEAD < len(targets):
@@ -132,7 +126,10 @@ def gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, targets: An
         g = share * error * slope
         total += error * error
         slope_sum += g
-        used = _pair(users, user, items, item, g, slots, used, lanes)
+        mine, new_user, used = _slot(user_slot, user, user, rows, used)
+        its, new_item, used = _slot(item_slot, item, ~item, rows, used)
+        _gather(gradient, times, mine, new_user, g, items, item, lanes)
+        _gather(gradient, times, its, new_item, g, users, user, lanes)
     return used, total, slope_sum
 
 
@@ -141,21 +138,22 @@ def _weighted(ranked: Any, user: int, item: int, drawn: Any, score: Any) -> Any:
     """(loss of a row, its derivative by the item's score), given that score; those by the drawn ones' scores replace
     the latter in `weights`."""
     _, loss, temperature, item_off, drawn_off, user_off, weights, _ = ranked
-    n, total, own = len(drawn), F(0), F(0)      # float32, as numba sees them
+    n, total, own = len(drawn), F(0), F(0)
     if loss == SOFTMAX:
         pos = score / temperature - item_off[item]
-        highest, whole = pos, F(0)
+        highest: Any = pos
+        whole: Any = F(0)
         for k in range(n):
             weights[k] = weights[k] / temperature - drawn_off[drawn[k]] - user_off[user]
             highest = max(highest, weights[k]) if drawn[k] != item else highest
         for k in range(n):
             weights[k] = math.exp(weights[k] - highest) if drawn[k] != item else F(0)
             whole += weights[k]
-        own = math.exp(pos - highest)
-        whole += own
+        itself: Any = math.exp(pos - highest)
+        whole += itself
         for k in range(n):
             weights[k] /= whole * temperature
-        return math.log(whole) + highest - pos, (own / whole - F(1)) / temperature
+        return math.log(whole) + highest - pos, (itself / whole - F(1)) / temperature
     for k in range(n):      # -log sigmoid of the difference; or of the score, and of minus each drawn one's
         z = weights[k] - score if loss == BPR else weights[k]
         e = math.exp(-abs(z))
@@ -178,6 +176,7 @@ def ranking_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, ran
                       bias: int, lanes: Any, wide: Any) -> Any:
     """Sum up the gradients of a batch of choices beside drawn items: (slots used, summed loss, summed slope)."""
     users, items, mu, low, width, _, biased = form
+    user_slot, item_slot, rows, times, gradient = slots
     negatives, _, _, _, _, _, weights, slopes = ranked
     n, used, total, slope_sum, mean = negatives.shape[1], 0, 0.0, 0.0, mu[0]
     for x in range(begin, begin + size):
@@ -192,19 +191,13 @@ def ranking_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, ran
             weights[k], slopes[k] = _scored(users, user, items, drawn[k], low, width, biased, bias, mean, lanes)
         lost, g = _weighted(ranked, user, item, drawn, score)
         total += lost
+        mine, new_user, used = _slot(user_slot, user, user, rows, used)
         for k in range(-1, n):
             other = item if k < 0 else drawn[k]
             weight = (g * slope if k < 0 else weights[k] * slopes[k]) / F(size)
             slope_sum += weight
-            used = _pair(users, user, items, other, weight, slots, used, lanes)
+            its, new_item, used = _slot(item_slot, other, ~other, rows, used)
+            _gather(gradient, times, mine, new_user, weight, items, other, lanes)
+            _gather(gradient, times, its, new_item, weight, users, user, lanes)
+            new_user = False
     return used, total, slope_sum
-
-
-@inlined
-def batch_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, targets: Any, ranked: Any, begin: int,
-                    size: int, bias: int, lanes: Any, wide: Any) -> Any:
-    """Sum up the gradients of a batch, from `begin` on: (slots used, summed loss, summed slope). `bias` is the column
-    of the biases; without `ranked` the loss is the squared error."""
-    if ranked is None:          # known when this is compiled
-        return gradients(form, slots, user_rows, item_rows, targets, begin, size, bias, lanes, wide)
-    return ranking_gradients(form, slots, user_rows, item_rows, ranked, begin, size, bias, lanes, wide)
