@@ -326,6 +326,11 @@ class CollabDataBunch(DataBunch):
         return {by: self.counts(by) > 0 for by in ("user", "item")}
 
     @cached_property
+    def none_cold(self) -> dict[str, bool]:
+        """Whether every "user" and every "item" but row 0 has training ratings."""
+        return {by: bool(rows[1:].all()) and not rows[0] for by, rows in self.trained.items()}
+
+    @cached_property
     def unseen(self) -> dict[str, dict[str, int]]:
         """By part, "valid" and "test", how many distinct users and items it has that were not trained on."""
         return count_unseen(self)

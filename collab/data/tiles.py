@@ -13,7 +13,7 @@ from ..compiled import not_compiled
 from ..loaders import Run, Track
 from .batches import TensorBatches
 
-BLOCK = 8192        # rows of a table that belong together: with 50 factors some 2 MB, which a cache holds
+BLOCK = 4096        # rows of a table that belong together: with 50 factors some 1 MB, which a cache holds
 FEWEST = 8          # blocks of a table, so that there is something to shuffle, and halves are even
 DRAWS = 8           # of halves, the most even of which are taken: two threads wait for each other
 RUN = 1 << 17       # ratings that are drawn at a time, or one tile

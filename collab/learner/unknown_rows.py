@@ -24,7 +24,8 @@ class AverageUnknown(Callback):
     learn: CollabLearner
 
     def cleanup_train(self) -> None:
-        fill_unknown(self.learn.model, self.learn.data)
+        if self.learn.data.valid is None:       # otherwise before it is validated
+            fill_unknown(self.learn.model, self.learn.data)
 
     def before_validate(self) -> None:
         fill_unknown(self.learn.model, self.learn.data)
@@ -38,8 +39,8 @@ def fill_unknown(model: nn.Module, data: CollabDataBunch) -> None:
     """Set row 0 of every table of ids, and the rows of cold ids, to the mean of the rows that were trained."""
     for side, tables in as_collab(model).id_tables().items():
         for table in tables:
-            trained = data.trained[side].to(table.device)
-            if bool(trained[1:].all()) and not trained[0]:      # as most are: no copy
+            if data.none_cold[side]:        # as most are: no copy
                 table[0] = table[1:].mean(0)
             else:
+                trained = data.trained[side].to(table.device)
                 table[~trained] = table[trained].mean(0)

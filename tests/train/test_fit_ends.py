@@ -244,7 +244,8 @@ def test_a_validation_in_the_middle_of_an_epoch_leaves_the_negatives_of_training
         fit_quietly(learn)
         return learn.recorder.losses.tolist()
     assert any(isinstance(cb, BPR) for cb in collab_learner(data, "bpr").cbs)
-    assert losses(after_batch=lambda self: self.learn.training and self.learn.validate()) == losses()
+    assert losses(after_batch=lambda self: self.learn.training and self.learn.validate()) == losses(
+        after_batch=lambda self: None)
 
 
 # Ctrl-C ---------------------------------------------------------------------------------------------------------------

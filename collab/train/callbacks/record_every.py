@@ -31,8 +31,9 @@ class RecordEvery(Callback):
 
     In such a fit nothing is validated or printed after an epoch, so callbacks that watch a validated number, such as
     SaveBest, or that work after a validation, do nothing; a CollabWarning says so. Recorded is what a validation would
-    see, averaged weights if there are any, and the loss without terms. Training goes on with the same bits as without
-    this callback. `rows` has one dict per recording, from fit to fit; about 20 of each fit are printed."""
+    see, averaged weights if there are any, and the loss without terms. Training goes on, batch by batch, with the same
+    bits as in a loop without this callback. `rows` has one dict per recording, from fit to fit; about 20 of each fit
+    are printed."""
 
     order = Order.RECORD_EVERY
 
