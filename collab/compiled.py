@@ -6,11 +6,13 @@ that an earlier one has compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -22,6 +24,18 @@ def not_compiled() -> str | None:
     except ImportError as error:
         return f"numba cannot be imported ({error}); pip install numba"
     return "NUMBA_DISABLE_JIT is set" if getattr(config, "DISABLE_JIT", 0) else None     # set by numba at run time
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For the length of a `with`, torch works in one thread: its others wait busily for more, and take a core from
+    threads of kernels."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class DotTables(NamedTuple):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ..compiled import one_thread
 from ..data.databunch import CollabDataBunch
 from ..models.base import as_collab
 from ..train.callback import Callback
@@ -25,13 +26,17 @@ class AverageUnknown(Callback):
 
     def cleanup_train(self) -> None:
         if self.learn.data.valid is None:       # otherwise before it is validated
-            fill_unknown(self.learn.model, self.learn.data)
+            self._fill()
 
     def before_validate(self) -> None:
-        fill_unknown(self.learn.model, self.learn.data)
+        self._fill()
 
     def cleanup_fit(self) -> None:
-        fill_unknown(self.learn.model, self.learn.data)
+        self._fill()
+
+    def _fill(self) -> None:
+        with one_thread():
+            fill_unknown(self.learn.model, self.learn.data)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..compiled import DotTables
+from ..compiled import DotTables, one_thread
 from ..loaders import Pieces, pieces_of
 from .fusible import in_bulk, odd_batches, odd_parameters, tables_of
 
@@ -27,12 +27,14 @@ def foreseen(learn: Learner) -> Iterator[None]:
     """For the length of a `with`, batches in order take the predictions of a dot product from one compiled call, in a
     process that has trained one (see `fused`) and so has loaded the compiler. All else goes its way; predictions are
     the same to rounding."""
-    run, tables = learn.run, tables_of(learn.model)
-    pieces = None if tables is None else _foreseeable(learn, tables)
-    if tables is None or pieces is None:
+    run, tables, threads = learn.run, tables_of(learn.model), torch.get_num_threads()
+    with one_thread():
+        pieces = None if tables is None else _foreseeable(learn, tables)
+        preds = None if tables is None or pieces is None else _predictions(pieces.tensors, tables, threads)
+    if pieces is None or preds is None:
         yield
         return
-    preds, bs = _predictions(pieces.tensors, tables), pieces.bs
+    bs = pieces.bs
 
     def predict() -> None:
         learn.pred = preds[learn.i * bs:learn.i * bs + len(learn.yb)]
@@ -56,7 +58,7 @@ def _foreseeable(learn: Learner, tables: DotTables) -> Pieces | None:
     return None if odd_parameters(learn.model, tables) or odd_batches(batches, tables) else pieces
 
 
-def _predictions(columns: Sequence[Tensor], tables: DotTables) -> Tensor:
+def _predictions(columns: Sequence[Tensor], tables: DotTables, threads: int) -> Tensor:
     """The predictions for all rows, float32 (n,)."""
     from .scores_kernel import scores
     users, items = (t.numpy() for t in columns[:2])
@@ -66,7 +68,7 @@ def _predictions(columns: Sequence[Tensor], tables: DotTables) -> Tensor:
     mean = 0.0 if tables.mean is None else tables.mean.item()
     low, high = tables.y_range or (0.0, 0.0)
     preds = torch.empty(len(users))
-    threads = min(torch.get_num_threads(), 8)
+    threads = min(threads, 8)
 
     def part(k: int) -> None:
         rows = slice(len(users) * k // threads, len(users) * (k + 1) // threads)

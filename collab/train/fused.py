@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..compiled import one_thread
 from ..loaders import Run, Track, pieces_of
 from .fusible import Ranks, group_of, moves, steps_of, tables_of, why_not
 from .row_adagrad import RowAdagrad
@@ -64,9 +65,11 @@ class Chunk:
 
 def fused(learn: Learner) -> bool:
     """Train on all batches of a pass in compiled kernels, if they can; otherwise do nothing and return False."""
-    if why_not(learn, learn.run, learn.batches) is not None:
-        return False
-    FusedPass(learn).go()
+    threads = torch.get_num_threads()
+    with one_thread():
+        if why_not(learn, learn.run, learn.batches) is not None:
+            return False
+        FusedPass(learn, threads).go()
     return True
 
 
@@ -83,11 +86,11 @@ class Part(NamedTuple):
 class FusedPass:
     """A pass over the training batches of a learner, packed for the kernels."""
 
-    def __init__(self, learn: Learner):
+    def __init__(self, learn: Learner, threads: int):
         from . import fused_kernels, gradient_kernels  # compiled when first called, and imported late: they need numba
         self.kernels: Any = fused_kernels
         self.gradients: Any = gradient_kernels
-        self.learn, self.opt = learn, learn.opt
+        self.learn, self.opt, self.threads = learn, learn.opt, threads
         tables = tables_of(learn.model)
         assert tables is not None           # `why_not` has looked
         self.tables, self.adam = tables, isinstance(learn.opt, torch.optim.AdamW)
@@ -142,7 +145,7 @@ class FusedPass:
             if first < last:
                 parts.append(Part(track, first, last, place + first - begin))
             place += len(track.sizes)
-        if len(parts) == 1 or self.adam or self.loss or torch.get_num_threads() == 1:
+        if len(parts) == 1 or self.adam or self.loss or self.threads == 1:
             for part in parts:
                 self._along(chunk, part, 0)
             return
