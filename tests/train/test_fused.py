@@ -270,6 +270,23 @@ def test_a_short_epoch_and_a_fit_without_shuffling():
     agree(*both(lambda learn: learn.fit_one_cycle(2), data))
 
 
+@pytest.mark.parametrize("event", ["before_chunk", "after_chunk", "after_train"])
+def test_torch_has_its_threads_again_after_a_pass_however_it_ends(event):
+    def stop(self):
+        seen.append(torch.get_num_threads())
+        raise RuntimeError
+    seen = []
+    learn = collab_learner(bunch(), n_factors=5)
+    learn.cbs = [cb for cb in learn.cbs if not isinstance(cb, Threads)]
+    torch.set_num_threads(2)
+    try:
+        with learn.no_logging(), pytest.raises(RuntimeError):
+            learn.fit(1, cbs=type("Stop", (Callback,), {event: stop})())
+        assert (seen, torch.get_num_threads()) == ([2 if event == "after_train" else 1], 2)
+    finally:
+        torch.set_num_threads(1)
+
+
 # What is not fused ------------------------------------------------------------------------------------------------
 
 class Subclass(EmbeddingDotBias):
