@@ -58,12 +58,12 @@ class DotTables(NamedTuple):
 
 class RankingLoss(NamedTuple):
     """A loss over the score of each row's item and those of `n` drawn ones, that kernels know by its `name`: "bpr",
-    "logistic" or "sampled_softmax". `draw` is called with the rows of users (int64) of some batches, and the rows of
-    each, and gives drawn items, int32 (rows, n). Of the last one, `offsets`, float32, are what is taken off a score
-    over the temperature: for the row's item and for a drawn one, by item, and for a drawn one by user."""
+    "logistic" or "sampled_softmax". `draw` is called with the rows of users, int64, of some batches, and gives drawn
+    items, int32 (rows, n). Of the last one, `offsets`, float32, are what is taken off a score over the temperature: for
+    the row's item and for a drawn one, by item, and for a drawn one by user."""
 
     name: str
     n: int
-    draw: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    draw: Callable[[np.ndarray], np.ndarray]
     temperature: float = 1.0
     offsets: tuple[np.ndarray, ...] = (np.empty(0, np.float32),) * 3

@@ -11,18 +11,18 @@ from torch import Tensor
 
 from ..ragged import Ragged
 
-TRIES = 16              # rounds of redrawing seen items, before the rest are drawn from the unseen ones
-MAX_NUMBERS = 1 << 22   # probabilities held at a time: 32 MiB
-BLOCK = 1 << 16         # uniform numbers drawn at a time
+MOST_BITS = 50      # of the whole numbers that stand for probabilities: float64 multiplies them exactly enough
+BITS = 62           # of the keys of a user and a place
 
 
 class Negatives:
     """Draws items i with probability q_i proportional to counts_i^beta: 0 is uniform, 1 by popularity. Only items with
     training interactions are drawn. `counts` (n_items,) are the numbers of interactions by row; row 0 is never drawn.
 
-    With `seen`, histories by user row, users get no item of their own history: such draws are repeated, which leaves
-    the proportions of q over the other items, and after 16 rounds the rest are drawn from those items directly. A user
-    who has seen every item gets any. A pair is looked up by binary search among sorted keys, user * n_items + item.
+    With `seen`, histories by user row, users get no item of their own history, and the others in proportion to q; a
+    user who has seen every item gets any. A draw takes one random number, whatever the history: a place on a line on
+    which the items that are not in it lie side by side, each as long as it is likely. Lengths are whole numbers, so
+    that sums are exact; and a GPU need not wait, as it would to draw again what was seen.
 
     `log_q` (n_items,) is the logarithm of q, -inf for items that are never drawn; with `seen`, `seen_share` (n_users,)
     is the sum of q over each user's history.
@@ -41,68 +41,65 @@ class Negatives:
         self.q, self.n_items = power / power.sum(), len(counts)
         self.log_q = self.q.log().float()
         self.rows = torch.nonzero(known)[:, 0]
-        self.cdf = self.q[self.rows].cumsum(0)
+        n_users = 0 if seen is None else len(seen)
+        whole = 1 << min(MOST_BITS, BITS - n_users.bit_length())
+        self.lengths = torch.where(known, (self.q * whole).round().long().clamp(min=1), 0)      # of items on the line
+        self.ends = self.lengths.cumsum(0)
+        self.total = int(self.ends[-1])
         self.keys = None
         if seen is not None:
-            keys = torch.unique(seen.keys(self.n_items))      # sorted
+            keys = torch.unique(seen.keys(self.n_items))        # sorted
             self.keys = keys.to(counts.device)
-            drawable = known[keys % self.n_items]
-            seen_by_user = torch.bincount(keys[drawable.cpu()] // self.n_items, minlength=len(seen))
-            self.seen_share = torch.zeros(len(seen), dtype=torch.float64, device=counts.device).index_add_(
-                0, self.keys // self.n_items, self.q[self.keys % self.n_items])
-            self.can = (seen_by_user < len(self.rows)).to(counts.device)
+            self._mark(self.keys, n_users)
+
+    def _mark(self, keys: Tensor, n_users: int) -> None:
+        """Note where on the line of each user the items of the history are left out: `marks`, the ends of what lies
+        before them, by user and place, and after each how much is left out, `skipped`, after a 0."""
+        users, items = keys // self.n_items, keys % self.n_items
+        self.seen_share = self.q.new_zeros(n_users).index_add_(0, users, self.q[items])
+        self.left = self.total - self.ends.new_zeros(n_users).index_add_(0, users, self.lengths[items])
+        helped = self.left[users] > 0           # who has seen everything gets anything
+        users, items = users[helped], items[helped]
+        self.left[self.left == 0] = self.total
+        self.starts = torch.searchsorted(users, torch.arange(n_users + 1, device=users.device))
+        passed = torch.cat([users.new_zeros(1), self.lengths[items].cumsum(0)])
+        own = passed[1:] - passed[self.starts[users]]           # of this user's, up to and with this item
+        self.skipped = torch.cat([own.new_zeros(1), own])
+        self.marks = users * (self.total + 1) + self.ends[items] - own
 
     def draw(self, users: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw item rows, (len(users), n), for user rows, on their device. `generator` is by default torch's global
         one."""
+        made_on = users.device if generator is None else generator.device
         flat = users.repeat_interleave(n)
-        items = self._any(len(flat), flat.device, generator)
-        if self.keys is not None:
-            wrong = self._wrong(flat, items)
-            for _ in range(TRIES):
-                if not len(wrong):
-                    break
-                items[wrong] = self._any(len(wrong), flat.device, generator)
-                wrong = wrong[self.seen(flat[wrong], items[wrong])]
-            for some in wrong.split(max(1, MAX_NUMBERS // self.n_items)) if len(wrong) else ():
-                items[some] = self._unseen(flat[some], generator)
-        return items.view(len(users), n)
+        at = torch.rand(len(flat), generator=generator, device=made_on, dtype=torch.float64).to(users.device)
+        if self.keys is None:
+            place = (at * self.total).long()
+        else:
+            place = (at * self.left[flat]).long()
+            mark = torch.searchsorted(self.marks, flat * (self.total + 1) + place, right=True)
+            place += torch.where(mark > self.starts[flat], self.skipped[mark], 0)
+        return torch.searchsorted(self.ends, place, right=True).view(len(users), n)
 
-    def draw_batches(self, users: np.ndarray, sizes: np.ndarray, n: int,
-                     generator: torch.Generator | None = None) -> np.ndarray:
-        """What `draw` gives for one batch of `users` (int64) after the other, `sizes` (int64) of them each, compiled:
-        int32 (len(users), n). The generator is left as it would be. It takes numba, and tables on the CPU."""
+    def draw_many(self, users: np.ndarray, n: int, generator: torch.Generator | None = None) -> np.ndarray:
+        """What `draw` gives for `users` (int64), at once or in batches, compiled: int32 (len(users), n). It takes
+        numba, and tables on the CPU."""
         from .negative_kernels import draw
-        items, done = np.empty((len(users), n), np.int32), np.zeros(3, np.int64)
-        most = n * int(sizes.max(initial=0))
-        wrong, uniform, left = np.empty(most, np.int64), torch.empty(0, dtype=torch.float64), 0
-        source = torch.default_generator if generator is None else generator
-        before = source.get_state()
-        while draw(users, sizes, done, uniform.numpy(), *self.arrays, TRIES, wrong, items):
-            before, left = source.get_state(), len(uniform) - int(done[2])
-            more = torch.rand(max(2 * most, BLOCK), generator=generator, dtype=torch.float64)
-            uniform, done[2] = torch.cat([uniform[int(done[2]):], more]), 0
-        source.set_state(before)
-        torch.rand(int(done[2]) - left, generator=generator, dtype=torch.float64)       # so many were needed
+        items = np.empty((len(users), n), np.int32)
+        uniform = torch.rand(items.shape, generator=generator, dtype=torch.float64).numpy()
+        draw(users, uniform, self.total, *self._tables, items)
         return items
 
     @cached_property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """What the kernel draws from: cdf, a guide to it (by place, in a power of two of steps, which are exact), rows,
-        q, who can be helped, and histories as starts and columns."""
-        places = 1 << len(self.rows).bit_length()
-        guide = torch.searchsorted(self.cdf, torch.arange(places, dtype=torch.float64) / places, right=True)
-        keys = self.rows.new_empty(0) if self.keys is None else self.keys
-        can = keys.bool() if self.keys is None else self.can
-        starts = torch.searchsorted(keys, torch.arange(len(can) + 1 if len(can) else 0) * self.n_items)
-        columns = (keys % self.n_items).int()
-        tables = self.cdf, guide.clamp(max=len(self.cdf) - 1), self.rows, self.q, can, starts, columns
-        return tuple(t.numpy() for t in tables)
-
-    def _any(self, n: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
-        made_on = device if generator is None else generator.device
-        at = torch.rand(n, generator=generator, device=made_on, dtype=torch.float64).to(device)
-        return self.rows[torch.searchsorted(self.cdf, at, right=True).clamp(max=len(self.rows) - 1)]
+    def _tables(self) -> tuple[object, ...]:
+        """What the kernel reads: a shift that makes a step of the guide of a place, the guide (the first item that may
+        lie in each step), and the line."""
+        shift = max(0, self.total.bit_length() - len(self.rows).bit_length() - 1)
+        steps = torch.arange((self.total >> shift) + 1) << shift
+        guide = torch.searchsorted(self.ends, steps, right=True)
+        none = self.ends.new_zeros(0)
+        own = (none,) * 4 if self.keys is None else (self.left, self.starts, self.marks, self.skipped)
+        return shift, guide.int().numpy(), self.ends.numpy(), *(t.numpy() for t in own)
 
     def seen(self, users: Tensor, items: Tensor) -> Tensor:
         """Whether each pair of `users` (n,) and `items` (n,) is in the histories, bool (n,)."""
@@ -111,15 +108,3 @@ class Negatives:
             return torch.zeros_like(users, dtype=torch.bool)
         pair = users * self.n_items + items
         return self.keys[torch.searchsorted(self.keys, pair).clamp(max=len(self.keys) - 1)] == pair
-
-    def _wrong(self, users: Tensor, items: Tensor) -> Tensor:
-        """The places to draw again."""
-        return torch.nonzero(self.seen(users, items) & self.can[users])[:, 0]
-
-    def _unseen(self, users: Tensor, generator: torch.Generator | None) -> Tensor:
-        every = torch.arange(self.n_items, device=users.device)
-        seen = self.seen(users.repeat_interleave(self.n_items), every.repeat(len(users))).view(len(users), -1)
-        cdf = torch.where(seen, 0.0, self.q).cumsum(1)
-        made_on = users.device if generator is None else generator.device
-        at = torch.rand(len(users), 1, generator=generator, device=made_on, dtype=torch.float64).to(users.device)
-        return torch.searchsorted(cdf, at * cdf[:, -1:], right=True)[:, 0]

@@ -120,8 +120,8 @@ class Sampled(Objective):
         share = self.negatives.q.to(scores)
         return share.index_fill(0, history, 0.0) if self.exclude_seen else share
 
-    def _draw(self, users: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        return self.negatives.draw_batches(users, sizes, self.n_negatives, self.generator)
+    def _draw(self, users: np.ndarray) -> np.ndarray:
+        return self.negatives.draw_many(users, self.n_negatives, self.generator)
 
 
 class BPR(Sampled):

@@ -67,10 +67,10 @@ class Ranked(NamedTuple):
     slopes: np.ndarray
 
 
-def ranked(loss: RankingLoss, users: np.ndarray, sizes: np.ndarray) -> tuple[Any, ...]:
+def ranked(loss: RankingLoss, users: np.ndarray) -> tuple[Any, ...]:
     """The `Ranked` of some batches, with what is drawn for them."""
     room = np.empty((2, loss.n), np.float32)
-    return tuple(Ranked(loss.draw(users, sizes), LOSSES.index(loss.name), F(loss.temperature), *loss.offsets, *room))
+    return tuple(Ranked(loss.draw(users), LOSSES.index(loss.name), F(loss.temperature), *loss.offsets, *room))
 
 
 @inlined

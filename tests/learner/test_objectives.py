@@ -38,7 +38,6 @@ from collab import (
 from collab.data.histories import Histories
 from collab.learner.collab_learner import CollabLearner
 from collab.learner.objectives import Objective
-from collab.loaders import sizes_of
 
 
 def made(df: pd.DataFrame, **options: Any) -> CollabDataBunch:
@@ -97,26 +96,56 @@ def test_the_same_seed_draws_the_same_and_touches_no_other_stream():
     assert torch.equal(first, again) and torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.7, 1.0, -1.0])
+def test_shares_are_those_of_the_unseen_items_for_every_user(beta: float):
+    """With users who have seen nothing, some, all but a rare item, and everything."""
+    counts = torch.tensor([5, 0, *(10 ** 4 // k ** 2 for k in range(1, 12)), 0, 3])
+    histories = {1: [], 2: [2, 3, 7, 8, 9, 13], 3: [*range(1, 14)], 4: [*range(15)], 5: [0, 1, 14]}
+    negatives = Negatives(counts, beta, nobody([(u, i) for u, own in histories.items() for i in own], 6))
+    q = np.where(counts.numpy() > 0, np.maximum(counts.numpy(), 1.0) ** beta, 0.0)
+    q[0] = 0.0
+    for user, own in histories.items():
+        share = q * (1 - np.isin(np.arange(15), own)) if user != 4 else q
+        share, n = share / share.sum(), 20_000
+        drawn = negatives.draw(torch.full((n,), user), 1, torch.Generator().manual_seed(user)).flatten()
+        found = np.bincount(drawn, minlength=15)
+        assert found[share == 0].sum() == 0
+        often = n * share > 5
+        assert ((found - n * share)[often] ** 2 / (n * share[often])).sum() < 35    # at most 12 degrees of freedom
+
+
+def test_every_place_of_the_line_is_an_unseen_item():
+    """The ends of the random numbers, and of the items on the line, where a rounded sum would give a seen item."""
+    counts = torch.tensor([0, 1, 3, 10 ** 9, 7, 1, 10 ** 5, 2])
+    negatives = Negatives(counts, 1.0, nobody([(1, i) for i in (1, 3, 4, 7)], 2))
+    lengths, left = negatives.lengths.tolist(), int(negatives.left[1])
+    assert left == sum(lengths[i] for i in (2, 5, 6)) and negatives.total == sum(lengths) < 1 << 51
+    edges = [0, lengths[2], lengths[2] + lengths[5], left]
+    for item, begin, end in zip((2, 5, 6), edges, edges[1:], strict=False):
+        for place in (begin, end - 1):
+            mark = torch.searchsorted(negatives.marks, negatives.total + 1 + place, right=True)
+            on_line = place + (negatives.skipped[mark] if mark > negatives.starts[1] else 0)
+            assert int(torch.searchsorted(negatives.ends, on_line, right=True)) == item
+    assert int((1 - 2 ** -53) * left) == left - 1
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.7])
 @pytest.mark.parametrize("bs", [1, 7, 300, 5000])
-@pytest.mark.parametrize("block", [1, 1 << 16])
-def test_many_batches_are_drawn_at_once_as_one_by_one(monkeypatch, beta, bs, block):
-    """With users who have seen nothing, nearly all that is popular, all but a rare item, and everything; and where few
-    random numbers are made at a time."""
-    monkeypatch.setattr("collab.data.negatives.BLOCK", block)
+def test_many_rows_are_drawn_for_at_once_as_batch_by_batch(beta: float, bs: int):
     counts = torch.tensor([5, 0, *(10 ** 6 // k ** 3 for k in range(1, 60))])
-    seen = nobody([*((2, i) for i in range(2, 40)), *((3, i) for i in range(2, 60)), *((4, i) for i in range(61))])
+    pairs = [*((2, i) for i in range(2, 40)), *((3, i) for i in range(2, 60)), *((4, i) for i in range(61))]
     users = torch.randint(1, 5, (800,), generator=torch.Generator().manual_seed(0))
-    for negatives in (Negatives(counts, beta), Negatives(counts, beta, seen)):
+    for negatives in (Negatives(counts, beta), Negatives(counts, beta, nobody(pairs, 5)),
+                      Negatives(counts, beta, nobody(pairs[:1], 5))):
         one, other = (torch.Generator().manual_seed(4) for _ in range(2))
         wanted = torch.cat([negatives.draw(some, 3, one) for some in users.split(bs)])
-        found = negatives.draw_batches(users.numpy(), sizes_of(800, bs), 3, other)
+        found = negatives.draw_many(users.numpy(), 3, other)
         assert np.array_equal(found, wanted.numpy()) and torch.equal(one.get_state(), other.get_state())
+        assert len(np.unique(found)) > 5 or beta
     torch.manual_seed(5)
     wanted, after = negatives.draw(users, 3), torch.rand(3)
     torch.manual_seed(5)
-    assert np.array_equal(negatives.draw_batches(users.numpy(), np.array([800]), 3), wanted)
-    assert torch.equal(torch.rand(3), after)
+    assert np.array_equal(negatives.draw_many(users.numpy(), 3), wanted) and torch.equal(torch.rand(3), after)
 
 
 def test_nothing_to_draw_is_an_error():
