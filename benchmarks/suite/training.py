@@ -75,7 +75,7 @@ def fitted(make: Callable[[list[ShortEpoch]], CollabLearner], n_epochs: int, lim
     few = min(2, n_batches)
     fit(ShortEpoch(few))                                # what torch loads late
     base, probe, spent = fit(ShortEpoch(few))[0], few, 0.0      # what a pass takes by itself is in both
-    while spent < limit / 100 and probe < n_batches:
+    while spent < max(limit / 100, base / 2) and probe < n_batches:        # or it would tell of chance alone
         probe = min(n_batches, 8 * probe)
         spent = max(fit(ShortEpoch(probe))[0] - base, 0.0)
     each = spent / max(1, probe - few)
