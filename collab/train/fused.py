@@ -37,15 +37,17 @@ MAX_DRAWN = 1 << 23     # drawn items at a time: 32 MiB
 class Chunk:
     """Consecutive training batches that are trained in one call: `first` is the first one's place in the pass, `sizes`
     (n,) the rows of each, `hypers` by name the values (groups, n). `before_chunk` may write `hypers`, lower `n`, ask
-    for the parameters to be put back after the chunk (`put_back`), or for its batches to be skipped (`skipped`).
-    `after_chunk` reads `losses` (n,) too. `ridges`, written before the first one, are the L2 of
-    each row for each of its ratings: of the factors of users and of items, of the biases of both."""
+    for the parameters to be put back after the chunk (`put_back`), for its batches to be skipped (`skipped`), or that
+    it ends with the first loss that is not finite, before that changes the weights (`halt`). `after_chunk` reads
+    `losses` (n,) too. `ridges`, written before the first one, are the L2 of each row for each of its ratings: of the
+    factors of users and of items, of the biases of both."""
 
     first: int
     sizes: np.ndarray
     hypers: dict[str, np.ndarray]
     put_back: bool = False
     skipped: bool = False
+    halt: bool = False
     ridges: Sequence[np.ndarray] = ()
     losses: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
@@ -56,6 +58,7 @@ class Chunk:
     @n.setter
     def n(self, n: int) -> None:
         self.sizes, self.hypers = self.sizes[:n], {name: values[:, :n] for name, values in self.hypers.items()}
+        self.losses = self.losses[:n]
 
     @property
     def last(self) -> int:
@@ -137,7 +140,7 @@ class FusedPass:
         """Train on the batches of a chunk, which begin with the one at `begin` of these tracks."""
         if self.form is None:
             self._pack(bs, chunk.ridges)
-        chunk.losses = np.empty(chunk.n, np.float32)
+        chunk.losses = np.full(chunk.n, np.nan, np.float32)
         parts: list[Part] = []
         place = 0
         for track in tracks:
@@ -145,26 +148,33 @@ class FusedPass:
             if first < last:
                 parts.append(Part(track, first, last, place + first - begin))
             place += len(track.sizes)
-        if len(parts) == 1 or self.adam or self.loss or self.threads == 1:
-            for part in parts:
-                self._along(chunk, part, 0)
+        if len(parts) > 1 and self.threads > 1 and not (self.adam or self.loss or chunk.halt):
+            with ThreadPoolExecutor(len(parts)) as pool:    # tracks have no rows in common: as one after the other
+                list(pool.map(self._along, [chunk] * len(parts), parts, range(len(parts))))
             return
-        with ThreadPoolExecutor(len(parts)) as pool:        # tracks have no rows in common: as one after the other
-            list(pool.map(self._along, [chunk] * len(parts), parts, range(len(parts))))
+        for part in parts:
+            if not self._along(chunk, part, 0):
+                return
 
-    def _along(self, chunk: Chunk, part: Part, thread: int) -> None:
+    def _along(self, chunk: Chunk, part: Part, thread: int) -> bool:
+        """Train on the batches of a part, to its end or to a halt, at which the chunk ends; return whether to its
+        end."""
         place = part.place
         for long in part.track.runs(part.first, part.last):
             for run in long.split(MAX_DRAWN // self.loss.n) if self.loss else [long]:
                 self._steps(chunk, slice(place, place + len(run.sizes)), run, thread)
                 place += len(run.sizes)
+                if chunk.halt and not np.isfinite(chunk.losses[:place]).all():
+                    chunk.n = int(np.isfinite(chunk.losses).argmin()) + 1
+                    return False
+        return True
 
     def _steps(self, chunk: Chunk, place: slice, run: Run, thread: int) -> None:
         """The steps of some batches, whose places in the chunk are given."""
         slots, done = tuple(self.slots[thread]), self.steps[thread:thread + 1]
         k, groups = self.kernels, [self.opt.param_groups[g] for g in self.groups]
         ranked = None if self.loss is None else self.gradients.ranked(self.loss, run.tensors[0].numpy())
-        batches = *(t.numpy() for t in run.tensors), run.sizes, chunk.losses[place], done, ranked
+        batches = *(t.numpy() for t in run.tensors), run.sizes, chunk.losses[place], done, chunk.halt, ranked
         hypers = {name: np.ascontiguousarray(values[self.groups, place]) for name, values in chunk.hypers.items()}
         if not self.adam:
             k.adagrad_steps(tuple(self.form), slots, hypers["lr"].astype(np.float32),

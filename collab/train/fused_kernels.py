@@ -168,13 +168,25 @@ def _catch_up(table: Any, row: int, last: Any, t: int, o: Any, biased: bool, lan
         _still(table, row, _drift(o, 0, last[row], t), _drift(o, 1, last[row], t), biased, lanes)
 
 
+@inlined
+def _let_go(slots: Any, used: int) -> None:
+    """Forget which rows a batch touched."""
+    user_slot, item_slot, rows, _, _ = slots
+    for slot in range(used):
+        if rows[slot] >= 0:
+            user_slot[rows[slot]] = -1
+        else:
+            item_slot[~rows[slot]] = -1
+
+
 @compiled
 def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bool, user_rows: Any,
-                item_rows: Any, targets: Any, sizes: Any, losses: Any, steps: Any, ranked: Any, last_user: Any,
-                last_item: Any, lanes: Any, wide: Any) -> None:
+                item_rows: Any, targets: Any, sizes: Any, losses: Any, steps: Any, halt: bool, ranked: Any,
+                last_user: Any, last_item: Any, lanes: Any, wide: Any) -> None:
     """A step of AdamW for each batch, of `sizes` rows, for squared error or a `Ranked` loss, and ridge; it goes to
     `losses`, and `steps` (1,) counts them. At the end all rows are as after the last step, and `last_*`, the last step
-    of each row, is 0 again. With `dense`, rows that are not touched move at every step."""
+    of each row, is 0 again. With `dense`, rows that are not touched move at every step. With `halt` the first loss that
+    is not finite ends all, before its step."""
     done = steps[0]
     n, bias = len(targets), 24 * len(lanes)
     users, items, mu, _, _, _, biased = form
@@ -197,6 +209,10 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
         else:
             used, total, slope = ranking_gradients(form, slots, user_rows, item_rows, ranked, begin, size, bias, lanes,
                                                    wide)
+        losses[t] = total / size
+        if halt and not math.isfinite(total):
+            _let_go(slots, used)
+            break
         share = F(2) / F(size)
         t += 1
         for g in range(2):
@@ -221,7 +237,6 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
                     if last[row] < t:
                         _still(table, row, factors, biases, biased, lanes)
                         last[row] = t
-        losses[t - 1] = total / size
         begin += size
     for table, last in ((users, last_user), (items, last_item)):
         for row in range(len(table)):
@@ -232,9 +247,11 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
 
 @compiled
 def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item_rows: Any,
-                  targets: Any, sizes: Any, losses: Any, steps: Any, ranked: Any, lanes: Any, wide: Any) -> None:
-    """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` rows, for squared error or
-    a `Ranked` loss, and ridge, at the rates `lr` (2, steps); it goes to `losses`, and `steps` (1,) counts them."""
+                  targets: Any, sizes: Any, losses: Any, steps: Any, halt: bool, ranked: Any, lanes: Any,
+                  wide: Any) -> None:
+    """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` rows, for squared error or a `Ranked`
+    loss, and ridge, at the rates `lr` (2, steps); it goes to `losses`, and `steps` (1,) counts them. With `halt` the
+    first loss that is not finite ends all, before its step."""
     users, items, _, _, _, one_of, biased = form
     k, t, begin = 8 * len(lanes), 0, 0
     user_slot, item_slot, rows, times, gradient = slots
@@ -243,6 +260,10 @@ def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item
             used, total, _ = gradients(form, slots, user_rows, item_rows, targets, begin, size, k, lanes, wide)
         else:
             used, total, _ = ranking_gradients(form, slots, user_rows, item_rows, ranked, begin, size, k, lanes, wide)
+        losses[t] = total / size
+        if halt and not math.isfinite(total):
+            _let_go(slots, used)
+            break
         share = F(2) / F(size)
         for slot in range(used):
             row, count = rows[slot], share * times[slot]
@@ -252,7 +273,6 @@ def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item
             else:
                 item_slot[~row] = -1
                 _adagrad_row(items, ~row, gradient, slot, lr[0, t], lr[1, t], eps, count, biased, one_of, lanes)
-        losses[t] = total / size
         begin += size
         t += 1
     steps[0] += t

@@ -22,6 +22,7 @@ from collab import (
     ParamScheduler,
     ShortEpoch,
     TensorBatches,
+    TerminateOnNaN,
     Threads,
     collab_learner,
     sched_lin,
@@ -268,6 +269,34 @@ def test_a_short_epoch_and_a_fit_without_shuffling():
     agree(*both(lambda learn: learn.fit_one_cycle(2, cbs=ShortEpoch(10)), data))
     data.train = data.train.in_order()
     agree(*both(lambda learn: learn.fit_one_cycle(2), data))
+
+
+@pytest.mark.parametrize("options", [{"lr": 5e-3}, {"opt_func": RowAdagrad, "lr": 0.05, "cbs": [TileOrder()]}],
+                         ids=["AdamW", "RowAdagrad in tracks"])
+@pytest.mark.parametrize("bad", [0, 20, -1], ids=["first", "middle", "last"])
+def test_a_loss_that_is_not_finite_ends_a_pass_before_it_changes_the_weights(options, bad, capsys):
+    """A rating is infinite. Which batch it is in, the loop says."""
+    data, found = bunch(SPARSE), []
+    ratings = data.train.tensors[2]
+    for cbs in ([], [Batchwise()]):
+        stop = TerminateOnNaN()
+        given = {**options, "cbs": [*options.get("cbs", ()), stop, *cbs]}
+        learn = collab_learner(data, n_factors=5, **given)
+        learn.add_cbs(type("Break", (Callback,), {"order": 900, "before_fit": lambda self: ratings[bad].fill_(
+            torch.inf)})())
+        data.train.generator.manual_seed(5)
+        torch.set_num_threads(2)
+        with learn.no_logging():
+            learn.fit(1)
+        torch.set_num_threads(1)
+        ratings[bad] = 3.0
+        assert stop.stopped and learn.recorder.losses[-1] == torch.inf
+        assert f"batch {learn.recorder.n_batches - 1}: training ends" in capsys.readouterr().out
+        found.append(learn)
+    assert found[0].recorder.n_batches == found[1].recorder.n_batches <= len(data.train)
+    for p, q in zip(found[0].model.parameters(), found[1].model.parameters()):
+        assert torch.isfinite(p).all()
+        near(p, q)
 
 
 @pytest.mark.parametrize("event", ["before_chunk", "after_chunk", "after_train"])

@@ -2,7 +2,7 @@
 
 
 import pytest
-from helpers import fit_quietly, line_learner, rows_of
+from helpers import Batchwise, fit_quietly, line_learner, rows_of, small_data
 
 from collab import (
     L2,
@@ -194,6 +194,21 @@ def test_tensorboard_has_every_epoch(tmp_path):
     losses = [event.value for event in events.Scalars("epoch/valid_loss")]
     assert losses == pytest.approx(learn.recorder.frame()["valid_loss"].tolist())
     assert [event.step for event in events.Scalars("batch/loss")] == [0, 2, 4]
+
+
+def test_tensorboard_notes_the_same_batches_of_a_compiled_pass(tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = []
+    for name, cbs in (("compiled", []), ("loop", [Batchwise()])):
+        learn = collab_learner(small_data(bs=16), "dot", n_factors=3, seed=1)
+        board = TensorBoard(tmp_path / name, every=7)
+        for _ in range(2):      # in chunks that begin anywhere
+            fit_quietly(learn, 2, cbs=[board, Checkpoint(tmp_path / f"{name}.c", every=5), *cbs])
+        events = reader.EventAccumulator(str(tmp_path / name)).Reload()
+        found.append({tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in ("batch/loss", "batch/lr")})
+    for tag, (compiled, loop) in {tag: (found[0][tag], found[1][tag]) for tag in found[0]}.items():
+        assert [step for step, _ in compiled] == [step for step, _ in loop] == [*range(0, learn.recorder.n_batches, 7)]
+        assert [v for _, v in compiled] == pytest.approx([v for _, v in loop], rel=1e-5), tag
 
 
 def test_tensorboard_without_its_package_says_what_to_install(monkeypatch):

@@ -114,6 +114,12 @@ class TensorBoard(Callback):
             self._write("batch/loss", learn.loss.item(), step)
             self._write("batch/lr", learn.opt.param_groups[-1]["lr"], step)
 
+    def after_chunk(self) -> None:
+        chunk, first = self.learn.chunk, self.learn.recorder.n_batches - self.learn.chunk.n
+        for k in range(-first % self.every, 0 if chunk.skipped else chunk.n, self.every):
+            self._write("batch/loss", float(chunk.losses[k]), first + k)
+            self._write("batch/lr", float(chunk.hypers["lr"][-1, k]), first + k)
+
     def after_epoch(self) -> None:
         row = self.learn.recorder.rows[-1]
         for name, value in row.items():

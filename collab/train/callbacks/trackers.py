@@ -221,7 +221,8 @@ class ReduceLROnPlateau(Tracker):
 class TerminateOnNaN(Callback):
     """Ends the fit when the training loss is no longer finite, before that batch changes the weights.
 
-    It checks every `every`-th batch, since each check waits for the device. `stopped` says whether it ended the fit.
+    It checks every `every`-th batch, since each check waits for the device, and in a compiled pass every one. `stopped`
+    says whether it ended the fit.
     Raises ValueError for an `every` below 1."""
 
     def __init__(self, every: int = 1):
@@ -233,8 +234,19 @@ class TerminateOnNaN(Callback):
         self.stopped = False
 
     def after_loss(self) -> None:
+        if self.learn.training and self.learn.i % self.every == 0:
+            self._check()
+
+    def before_chunk(self) -> None:
+        self.learn.chunk.halt = True
+
+    def after_chunk(self) -> None:
+        if not self.learn.chunk.skipped:
+            self._check()
+
+    def _check(self) -> None:
         learn = self.learn
-        if learn.training and learn.i % self.every == 0 and not torch.isfinite(learn.loss):
+        if not torch.isfinite(learn.loss):
             self.stopped = True
             print(f"The loss was {learn.loss.item()} in epoch {learn.epoch}, batch {learn.i}: training ends here.")
             raise CancelFit
