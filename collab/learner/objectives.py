@@ -192,16 +192,14 @@ class SampledSoftmax(Sampled):
         return RankingLoss("sampled_softmax", self.n_negatives, self._draw, self.temperature,
                            tuple(t.numpy() for t in self.corrections))
 
-    def setup(self, data: object) -> None:
-        before = self.data
-        super().setup(data)
-        if self.data is not before:
-            self.corrections = self._corrections()
+    def _begin(self, generator: torch.Generator | None) -> None:
+        super()._begin(generator)
+        self.corrections = self._corrections()      # of as many negatives as there are now
 
     def _corrections(self) -> tuple[Tensor, Tensor, Tensor]:
         """The logarithms of how often an item is expected in the sum, by item: as the row's own, and as a drawn one, to
         which a number by user is added. All are 0 without `log_q`."""
-        assert self.data is not None        # `setup` has been called
+        assert self.data is not None        # `_begin` has called `setup`
         none, no_user = torch.zeros_like(self.log_q), self.log_q.new_zeros(self.data.n_users)
         if not self.corrected:
             return none, none, no_user
