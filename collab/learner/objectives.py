@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,8 +122,9 @@ class Sampled(Objective):
         share = self.negatives.q.to(scores)
         return share.index_fill(0, history, 0.0) if self.exclude_seen else share
 
-    def _draw(self, users: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        return self.negatives.draw_batches(users, sizes, self.n_negatives, self.generator)
+    def _draws(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """The `draw` of a `RankingLoss`, of as many negatives as there are now."""
+        return partial(self.negatives.draw_batches, n=self.n_negatives, generator=self.generator)
 
 
 class BPR(Sampled):
@@ -138,7 +141,7 @@ class BPR(Sampled):
         self.learn.loss = bpr(self.learn.pred, self.drawn()[1])
 
     def kernel_loss(self) -> RankingLoss:
-        return RankingLoss("bpr", self.n_negatives, self._draw)
+        return RankingLoss("bpr", self.n_negatives, self._draws())
 
     def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         share = self._share(scores, history)
@@ -159,7 +162,7 @@ class Logistic(Sampled):
         self.learn.loss = logistic(self.learn.pred, self.drawn()[1])
 
     def kernel_loss(self) -> RankingLoss:
-        return RankingLoss("logistic", self.n_negatives, self._draw)
+        return RankingLoss("logistic", self.n_negatives, self._draws())
 
     def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         share = self._share(scores, history)
@@ -189,7 +192,7 @@ class SampledSoftmax(Sampled):
                                           self.temperature, hits=items == target[:, None])
 
     def kernel_loss(self) -> RankingLoss:
-        return RankingLoss("sampled_softmax", self.n_negatives, self._draw, self.temperature,
+        return RankingLoss("sampled_softmax", self.n_negatives, self._draws(), self.temperature,
                            tuple(t.numpy() for t in self.corrections))
 
     def _begin(self, generator: torch.Generator | None) -> None:

@@ -45,7 +45,7 @@ class Ranks(Protocol):
     """A callback that replaces `get_loss` by a loss that kernels know."""
 
     def kernel_loss(self) -> RankingLoss:
-        """The loss; asked for in training."""
+        """The loss of a pass, asked for as it begins."""
         ...
 
 

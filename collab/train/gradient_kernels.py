@@ -67,10 +67,12 @@ class Ranked(NamedTuple):
     slopes: np.ndarray
 
 
-def ranked(loss: RankingLoss, users: np.ndarray, sizes: np.ndarray) -> tuple[Any, ...]:
-    """The `Ranked` of some batches, with what is drawn for them."""
-    room = np.empty((2, loss.n), np.float32)
-    return tuple(Ranked(loss.draw(users, sizes), LOSSES.index(loss.name), F(loss.temperature), *loss.offsets, *room))
+def ranked(loss: RankingLoss, users: np.ndarray, sizes: np.ndarray, n_items: int) -> tuple[Any, ...]:
+    """The `Ranked` of some batches, with what is drawn for them. Raises IndexError for items beyond `n_items` rows."""
+    negatives, room = loss.draw(users, sizes), np.empty((2, loss.n), np.float32)
+    if negatives.max(initial=0) >= n_items:         # a kernel would write elsewhere
+        raise IndexError(f"item row {negatives.max()} was drawn, and the model has {n_items:,} rows of items")
+    return tuple(Ranked(negatives, LOSSES.index(loss.name), F(loss.temperature), *loss.offsets, *room))
 
 
 @inlined

@@ -8,7 +8,19 @@ import torch
 from helpers import Batchwise, interrupted_at, same
 from test_fused import SPARSE, bunch, near, reason
 
-from collab import BPR, Checkpoint, Logistic, Negatives, Ridge, SampledSoftmax, collab_learner
+from collab import (
+    BPR,
+    Callback,
+    Checkpoint,
+    EmbeddingDotBias,
+    Learner,
+    Logistic,
+    Negatives,
+    Ridge,
+    SampledSoftmax,
+    TensorBatches,
+    collab_learner,
+)
 from collab.learner.tile_order import TileOrder
 from collab.train import fused
 from collab.train.row_adagrad import RowAdagrad
@@ -115,6 +127,36 @@ def test_a_fit_that_was_cut_off_ends_with_the_same_bits(tmp_path):
     resumed = at("cut", resume=tmp_path / "cut")
     assert same(whole.model.state_dict(), resumed.model.state_dict())
     assert whole.recorder.losses.tolist() == resumed.recorder.losses.tolist()
+
+
+class Raised(Callback):
+    def before_chunk(self):
+        self.learn.chunk.n = min(self.learn.chunk.n, 5)
+
+    def after_chunk(self):
+        self.learn.objective.n_negatives += 40
+
+
+def test_more_negatives_are_drawn_from_the_next_pass_on():
+    learn = fitted(bunch(), [Raised()], fit=lambda learn: learn.fit(1))
+    plain = fitted(bunch(), fit=lambda learn: learn.fit(1))
+    near(learn.model.i_weight.weight, plain.model.i_weight.weight)
+    assert learn.objective.n_negatives == 1 + 40 * 13
+
+
+class Few(Callback):
+    """Trains on the ratings of the items that a smaller model has."""
+
+    def before_train(self):
+        users, items, ratings = self.learn.data.train.tensors
+        self.learn.batches = TensorBatches(*(t[items < 50] for t in (users, items, ratings)), bs=32)
+
+
+def test_drawn_items_that_the_model_does_not_have_raise_as_in_the_loop():
+    for cbs in ([], [Batchwise()]):
+        learn = Learner(data := bunch(), EmbeddingDotBias(5, data.n_users, 50), cbs=[Few(), BPR(3), *cbs])
+        with learn.no_logging(), pytest.raises(IndexError):
+            learn.fit(1)
 
 
 class Drawn(BPR):
