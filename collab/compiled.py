@@ -31,8 +31,8 @@ def one_thread() -> Iterator[None]:
     """For the length of a `with`, torch works in one thread: its others wait busily for more, and take a core from
     threads of kernels."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
+        torch.set_num_threads(1)
         yield
     finally:
         torch.set_num_threads(before)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,8 +122,9 @@ class Sampled(Objective):
         share = self.negatives.q.to(scores)
         return share.index_fill(0, history, 0.0) if self.exclude_seen else share
 
-    def _draw(self, users: np.ndarray) -> np.ndarray:
-        return self.negatives.draw_many(users, self.n_negatives, self.generator)
+    def _draws(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The `draw` of a `RankingLoss`, of as many negatives as there are now."""
+        return partial(self.negatives.draw_many, n=self.n_negatives, generator=self.generator)
 
 
 class BPR(Sampled):
@@ -138,7 +141,7 @@ class BPR(Sampled):
         self.learn.loss = bpr(self.learn.pred, self.drawn()[1])
 
     def kernel_loss(self) -> RankingLoss:
-        return RankingLoss("bpr", self.n_negatives, self._draw)
+        return RankingLoss("bpr", self.n_negatives, self._draws())
 
     def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         share = self._share(scores, history)
@@ -159,7 +162,7 @@ class Logistic(Sampled):
         self.learn.loss = logistic(self.learn.pred, self.drawn()[1])
 
     def kernel_loss(self) -> RankingLoss:
-        return RankingLoss("logistic", self.n_negatives, self._draw)
+        return RankingLoss("logistic", self.n_negatives, self._draws())
 
     def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
         share = self._share(scores, history)
@@ -189,19 +192,17 @@ class SampledSoftmax(Sampled):
                                           self.temperature, hits=items == target[:, None])
 
     def kernel_loss(self) -> RankingLoss:
-        return RankingLoss("sampled_softmax", self.n_negatives, self._draw, self.temperature,
+        return RankingLoss("sampled_softmax", self.n_negatives, self._draws(), self.temperature,
                            tuple(t.numpy() for t in self.corrections))
 
-    def setup(self, data: object) -> None:
-        before = self.data
-        super().setup(data)
-        if self.data is not before:
-            self.corrections = self._corrections()
+    def _begin(self, generator: torch.Generator | None) -> None:
+        super()._begin(generator)
+        self.corrections = self._corrections()      # of as many negatives as there are now
 
     def _corrections(self) -> tuple[Tensor, Tensor, Tensor]:
         """The logarithms of how often an item is expected in the sum, by item: as the row's own, and as a drawn one, to
         which a number by user is added. All are 0 without `log_q`."""
-        assert self.data is not None        # `setup` has been called
+        assert self.data is not None        # `_begin` has called `setup`
         none, no_user = torch.zeros_like(self.log_q), self.log_q.new_zeros(self.data.n_users)
         if not self.corrected:
             return none, none, no_user

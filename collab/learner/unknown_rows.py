@@ -23,13 +23,14 @@ class AverageUnknown(Callback):
 
     order = Order.AVERAGE_UNKNOWN
     learn: CollabLearner
+    filled: tuple[tuple[int, int], ...] = ()        # the tables as they were left
 
     def cleanup_train(self) -> None:
-        if self.learn.data.valid is None:       # otherwise before it is validated
-            self._fill()
+        self._fill()
 
     def before_validate(self) -> None:
-        self._fill()
+        if self._tables() != self.filled:       # other weights, such as averaged ones
+            self._fill()
 
     def cleanup_fit(self) -> None:
         self._fill()
@@ -37,6 +38,12 @@ class AverageUnknown(Callback):
     def _fill(self) -> None:
         with one_thread():
             fill_unknown(self.learn.model, self.learn.data)
+        self.filled = self._tables()
+
+    def _tables(self) -> tuple[tuple[int, int], ...]:
+        """Which tables of ids there are, and how often each was changed."""
+        tables = as_collab(self.learn.model).id_tables()
+        return tuple((id(table), table._version) for own in tables.values() for table in own)
 
 
 @torch.no_grad()

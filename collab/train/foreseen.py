@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..compiled import DotTables, one_thread
+from ..compiled import DotTables, not_compiled, one_thread
 from ..loaders import Pieces, pieces_of
 from .fusible import in_bulk, odd_batches, odd_parameters, tables_of
 
@@ -24,21 +23,27 @@ MANY = 1 << 16      # rows from which on it pays
 
 @contextmanager
 def foreseen(learn: Learner) -> Iterator[None]:
-    """For the length of a `with`, batches in order take the predictions of a dot product from one compiled call, in a
-    process that has trained one (see `fused`) and so has loaded the compiler. All else goes its way; predictions are
-    the same to rounding."""
+    """For the length of a `with`, batches in order take the predictions of a dot product from one compiled call, the
+    same to rounding. Batches of other rows, or after a change of weights or rows, are predicted by the model."""
     run, tables, threads = learn.run, tables_of(learn.model), torch.get_num_threads()
     with one_thread():
         pieces = None if tables is None else _foreseeable(learn, tables)
         preds = None if tables is None or pieces is None else _predictions(pieces.tensors, tables, threads)
-    if pieces is None or preds is None:
+    if tables is None or pieces is None or preds is None:
         yield
         return
-    bs = pieces.bs
+    bs, columns = pieces.bs, pieces.tensors[:2]
+    read = [*columns, *tables.parameters]
+    versions, before = [t._version for t in read], run.predict
 
     def predict() -> None:
-        learn.pred = preds[learn.i * bs:learn.i * bs + len(learn.yb)]
-    before, run.predict = run.predict, predict
+        rows = slice(learn.i * bs, learn.i * bs + len(learn.yb))
+        if ([t._version for t in read] == versions and len(learn.xb) == len(columns)
+                and all(own.is_set_to(column[rows]) for own, column in zip(learn.xb, columns))):
+            learn.pred = preds[rows]
+        else:
+            before()
+    run.predict = predict
     try:
         yield
     finally:
@@ -51,23 +56,24 @@ def _foreseeable(learn: Learner, tables: DotTables) -> Pieces | None:
     pieces = pieces_of(batches)
     if pieces is None or getattr(batches, "shuffle", None) is not False or len(pieces.tensors[0]) < MANY:
         return None
-    if f"{__package__}.fused_kernels" not in sys.modules or run.owners["predict"] is not learn.verbs:
+    if any(t.is_inference() for t in (*pieces.tensors, *tables.parameters)):    # whose changes are not counted
         return None
-    if not all(in_bulk(cb) for cb in run.cbs if hasattr(cb, "before_batch")):
+    if not_compiled() or run.owners["predict"] is not learn.verbs or not all(
+            in_bulk(cb) for cb in run.cbs if hasattr(cb, "before_batch")):
         return None
     return None if odd_parameters(learn.model, tables) or odd_batches(batches, tables) else pieces
 
 
 def _predictions(columns: Sequence[Tensor], tables: DotTables, threads: int) -> Tensor:
     """The predictions for all rows, float32 (n,)."""
-    from .scores_kernel import scores
+    from .score_kernels import scores
     users, items = (t.numpy() for t in columns[:2])
-    none = torch.zeros(1, 1)
+    none = torch.zeros(1, 1, dtype=torch.float32)
     factors = [t.detach().numpy() for t in (tables.users, tables.items)]
     biases = [(none if t is None else t.detach()).numpy() for t in (tables.user_bias, tables.item_bias)]
     mean = 0.0 if tables.mean is None else tables.mean.item()
     low, high = tables.y_range or (0.0, 0.0)
-    preds = torch.empty(len(users))
+    preds = torch.empty(len(users), dtype=torch.float32)
     threads = min(threads, 8)
 
     def part(k: int) -> None:

@@ -173,7 +173,8 @@ class FusedPass:
         """The steps of some batches, whose places in the chunk are given."""
         slots, done = tuple(self.slots[thread]), self.steps[thread:thread + 1]
         k, groups = self.kernels, [self.opt.param_groups[g] for g in self.groups]
-        ranked = None if self.loss is None else self.gradients.ranked(self.loss, run.tensors[0].numpy())
+        ranked = None if self.loss is None else self.gradients.ranked(self.loss, run.tensors[0].numpy(),
+                                                                       len(self.form.items))
         batches = *(t.numpy() for t in run.tensors), run.sizes, chunk.losses[place], done, chunk.halt, ranked
         hypers = {name: np.ascontiguousarray(values[self.groups, place]) for name, values in chunk.hypers.items()}
         if not self.adam:

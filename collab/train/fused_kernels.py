@@ -5,7 +5,7 @@ A side's table is packed, one row per user or item, float32 and padded to K = 8 
     AdamW           factors (K), their m (K), their v (K), then bias, its m, its v, ridge, ridge of the bias
     row Adagrad     factors (K), then bias, accumulator of factors, accumulator of bias, ridge, ridge of the bias
 
-where a ridge is the L2 of the row for each of its ratings.
+where a ridge is the L2 of the row for each of its ratings; items that are drawn beside a choice are not rated.
 
 A batch is two passes: the gradient of each row that it touches is summed into a slot, with the weights as they were
 before the batch; then every touched row takes its step. A row that AdamW has not touched for some steps still moves, by

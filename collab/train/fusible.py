@@ -27,6 +27,7 @@ INSIDE = ("before_batch", "after_batch", "cleanup_batch", *POINTS)      # events
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 STEP_HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 PLAIN = {"amsgrad": False, "maximize": False, "capturable": False, "differentiable": False}     # of AdamW
+STEPS = (*VERBS, "drawn", "make_negatives", "setup")            # of an objective, and what it prepares for them
 HYPERS = ("lr", "momentum", "weight_decay")         # what may change from batch to batch
 
 
@@ -44,7 +45,7 @@ class Ranks(Protocol):
     """A callback that replaces `get_loss` by a loss that kernels know."""
 
     def kernel_loss(self) -> RankingLoss:
-        """The loss; asked for in training."""
+        """The loss of a pass, asked for as it begins."""
         ...
 
 
@@ -90,7 +91,8 @@ def in_bulk(cb: Callback) -> bool:
 def ranks(cb: object) -> bool:
     """Whether kernels know the loss by which a callback replaces `get_loss`: one of its class, or of a class above that
     changes no step of a batch."""
-    return isinstance(cb, Ranks) and _depth(cb, ("kernel_loss",)) <= _depth(cb, (*VERBS, "drawn", "make_negatives"))
+    return (isinstance(cb, Ranks) and _depth(cb, ("kernel_loss",)) <= _depth(cb, STEPS)
+            and not set(STEPS) & set(vars(cb)))
 
 
 def _depth(cb: object, names: tuple[str, ...]) -> int:

@@ -67,10 +67,12 @@ class Ranked(NamedTuple):
     slopes: np.ndarray
 
 
-def ranked(loss: RankingLoss, users: np.ndarray) -> tuple[Any, ...]:
-    """The `Ranked` of some batches, with what is drawn for them."""
-    room = np.empty((2, loss.n), np.float32)
-    return tuple(Ranked(loss.draw(users), LOSSES.index(loss.name), F(loss.temperature), *loss.offsets, *room))
+def ranked(loss: RankingLoss, users: np.ndarray, n_items: int) -> tuple[Any, ...]:
+    """The `Ranked` of some batches, with what is drawn for them. Raises IndexError for items beyond `n_items` rows."""
+    negatives, room = loss.draw(users), np.empty((2, loss.n), np.float32)
+    if negatives.max(initial=0) >= n_items:         # a kernel would write elsewhere
+        raise IndexError(f"item row {negatives.max()} was drawn, and the model has {n_items:,} rows of items")
+    return tuple(Ranked(negatives, LOSSES.index(loss.name), F(loss.temperature), *loss.offsets, *room))
 
 
 @inlined
@@ -87,16 +89,17 @@ def _scored(users: Any, user: int, items: Any, item: int, low: Any, width: Any, 
 
 
 @inlined
-def _gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any, row: int, lanes: Any) -> None:
-    """Add g * other[row] to the gradient of a slot, and g to that of its bias."""
+def _gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any, row: int, rated: Any,
+            lanes: Any) -> None:
+    """Add g * other[row] to the gradient of a slot, g to that of its bias, and `rated` to its ratings."""
     k = 8 * len(lanes)
     if new:
         put(gradient, slot, g, other, row, lanes)
-        gradient[slot, k], times[slot] = g, F(1)
+        gradient[slot, k], times[slot] = g, rated
     else:
         add(gradient, slot, g, other, row, lanes)
         gradient[slot, k] += g
-        times[slot] += F(1)
+        times[slot] += rated
 
 
 @inlined
@@ -128,8 +131,8 @@ def gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, targets: An
         slope_sum += g
         mine, new_user, used = _slot(user_slot, user, user, rows, used)
         its, new_item, used = _slot(item_slot, item, ~item, rows, used)
-        _gather(gradient, times, mine, new_user, g, items, item, lanes)
-        _gather(gradient, times, its, new_item, g, users, user, lanes)
+        _gather(gradient, times, mine, new_user, g, items, item, F(1), lanes)
+        _gather(gradient, times, its, new_item, g, users, user, F(1), lanes)
     return used, total, slope_sum
 
 
@@ -196,8 +199,9 @@ def ranking_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, ran
             other = item if k < 0 else drawn[k]
             weight = (g * slope if k < 0 else weights[k] * slopes[k]) / F(size)
             slope_sum += weight
+            rated = F(k < 0)        # drawn ones are not
             its, new_item, used = _slot(item_slot, other, ~other, rows, used)
-            _gather(gradient, times, mine, new_user, weight, items, other, lanes)
-            _gather(gradient, times, its, new_item, weight, users, user, lanes)
+            _gather(gradient, times, mine, new_user, weight, items, other, rated, lanes)
+            _gather(gradient, times, its, new_item, weight, users, user, rated, lanes)
             new_user = False
     return used, total, slope_sum

@@ -257,6 +257,31 @@ def test_the_loss_of_a_fit_on_one_batch_is_the_formula(planted: CollabDataBunch,
         assert learn.validate([(users, items, ratings)])["valid_loss"] == pytest.approx(total, rel=1e-4)
 
 
+def test_the_correction_is_of_the_negatives_that_are_drawn_now(planted: CollabDataBunch):
+    learn, other = (collab_learner(planted, "dot", loss_func=SampledSoftmax(n), metrics=[], seed=0) for n in (5, 50))
+    learn.validate()
+    assert isinstance(learn.objective, SampledSoftmax)
+    learn.objective.n_negatives = 50
+    assert learn.validate() == other.validate()
+
+
+def test_a_preparation_that_was_interrupted_is_made_again(planted: CollabDataBunch):
+    class Cut(SampledSoftmax):
+        cuts = 1
+
+        def _corrections(self) -> tuple[Tensor, Tensor, Tensor]:
+            self.cuts -= 1
+            if self.cuts == 0:
+                raise KeyboardInterrupt
+            return super()._corrections()
+    learn = collab_learner(planted, "dot", loss_func=Cut(5), metrics=[], seed=0)
+    with learn.no_logging():
+        learn.fit(1)
+        assert learn.interrupted
+        learn.fit(1)
+    assert len(learn.recorder.rows) == 1
+
+
 @pytest.mark.parametrize("objective", [InBatchSoftmax(), SampledSoftmax(40), SampledSoftmax(5), FullSoftmax(),
                                        SampledSoftmax(40, beta=1.0)], ids=str)
 def test_the_softmaxes_find_the_shares_of_items_that_everybody_chooses_from(objective: Objective):

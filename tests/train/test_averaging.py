@@ -2,9 +2,20 @@
 
 import pytest
 import torch
-from helpers import fit_quietly, line_learner
+from helpers import fit_quietly, line_learner, some_cb
 
-from collab import EMA, RMSE, SWA, Callback, CollabDataBunch, SaveBest, ShortEpoch, collab_learner, synthetic
+from collab import (
+    EMA,
+    RMSE,
+    SWA,
+    Callback,
+    CollabDataBunch,
+    RecordEvery,
+    SaveBest,
+    ShortEpoch,
+    collab_learner,
+    synthetic,
+)
 
 
 class Weights(Callback):
@@ -89,6 +100,18 @@ def test_the_unknown_row_is_the_mean_of_the_rows_that_are_kept(average):
     fit_quietly(learn, 1)
     for table in (learn.model.u_weight, learn.model.i_weight, learn.model.u_bias, learn.model.i_bias):
         torch.testing.assert_close(table.weight[0], table.weight[1:].mean(0))
+
+
+@pytest.mark.parametrize("cb", [EMA(decay=0.5), SWA(), RecordEvery(10), None], ids=str)
+def test_after_each_epoch_the_unknown_row_is_the_mean_of_the_rows_in_training(cb):
+    data, found = CollabDataBunch.from_df(synthetic(n_ratings=3000).ratings, seed=0), []
+
+    def look(self):
+        table = self.learn.model.i_weight.weight.detach()
+        found.append((table[0] - table[1:].mean(0)).abs().max().item())
+    learn = collab_learner(data, n_factors=3, cbs=[some_cb(after_epoch=look), *([cb] if cb else [])])
+    fit_quietly(learn, 2)
+    assert found == pytest.approx([0, 0], abs=1e-7)
 
 
 def test_an_average_is_kept_over_short_epochs_and_the_metrics_stay():

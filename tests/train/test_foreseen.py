@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from collab import Callback, CancelBatch, CollabDataBunch, TensorBatches, collab_learner, synthetic
-from collab.train import foreseen, fused_kernels  # noqa: F401 - loaded, as by a fused pass
+from collab.loaders import Track
+from collab.train import foreseen
 from collab.train.callback import Dispatch
+from collab.train.callbacks.scores import Collect
 
 DATA = CollabDataBunch.from_df(synthetic(n_users=120, n_items=90, n_ratings=2_500, seed=3).ratings, seed=0, bs=32,
                                val_bs=64, device="cpu")
@@ -112,8 +114,58 @@ def test_batches_in_an_order_of_their_own_are_predicted_one_by_one(learn, compil
     assert compiled == [False]
 
 
-def test_the_loop_predicts_where_no_pass_was_compiled(learn, compiled, monkeypatch):
-    monkeypatch.delitem(__import__("sys").modules, "collab.train.fused_kernels")
+class Ascending(TensorBatches):
+    """In the order of the ratings."""
+
+    def pieces(self):
+        order = torch.argsort(self.tensors[2], stable=True)
+        yield [Track.of([t[order] for t in self.tensors], self.bs)]
+
+
+def test_batches_of_other_rows_are_predicted_by_the_model(learn, compiled):
+    ascending = Ascending(*DATA.valid.tensors, bs=64)
+    collect = Collect()
+    learn.batches, learn.training, collect.learn = ascending, False, learn
+    learn.run = Dispatch([collect], learn.verbs)
+    with foreseen.foreseen(learn), torch.no_grad():
+        for learn.i, (*learn.xb, learn.yb) in enumerate(ascending):
+            learn._batch()
+    wanted = torch.cat([learn.decode(learn.model(users, items)) for users, items, _ in ascending]).detach()
+    assert torch.equal(torch.cat(collect.preds), wanted) and compiled == [True]
+
+
+class Shrinking(Callback):
+    in_eval = True
+
+    @torch.no_grad()
+    def after_batch(self):
+        self.learn.model.u_weight.weight.mul_(0.5)
+
+
+def test_weights_that_change_between_batches_are_the_ones_that_predict(learn, compiled):
+    learn.add_cbs(Shrinking())
+    start = learn.model.u_weight.weight.detach().clone()
+    preds = learn.get_preds()[0]
+    for k, (users, items, _) in enumerate(DATA.valid):
+        with torch.no_grad():
+            learn.model.u_weight.weight.copy_(start * 0.5 ** k)
+            wanted = learn.decode(learn.model(users, items))
+        torch.testing.assert_close(preds[k * 64:(k + 1) * 64], wanted, atol=1e-5, rtol=1e-6)
+    assert compiled == [True]
+
+
+def test_predictions_are_float32_whatever_torch_takes_by_default(learn, compiled):
+    wanted = learn.get_preds()[0]
+    torch.set_default_dtype(torch.float64)
+    try:
+        preds = learn.get_preds()[0]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert preds.dtype == torch.float32 and torch.equal(preds, wanted) and compiled == [True, True]
+
+
+def test_without_numba_the_loop_predicts(learn, compiled, monkeypatch):
+    monkeypatch.setattr(foreseen, "not_compiled", lambda: "numba is missing")
     learn.validate()
     assert compiled == [False]
 

@@ -8,7 +8,19 @@ import torch
 from helpers import Batchwise, interrupted_at, same
 from test_fused import SPARSE, bunch, near, reason
 
-from collab import BPR, Checkpoint, Logistic, SampledSoftmax, collab_learner
+from collab import (
+    BPR,
+    Callback,
+    Checkpoint,
+    EmbeddingDotBias,
+    Learner,
+    Logistic,
+    Negatives,
+    Ridge,
+    SampledSoftmax,
+    TensorBatches,
+    collab_learner,
+)
 from collab.learner.tile_order import TileOrder
 from collab.train import fused
 from collab.train.row_adagrad import RowAdagrad
@@ -70,6 +82,14 @@ def test_other_batches_optimizers_and_fits(bs, options):
     agree(*(fitted(data, cbs, **options) for cbs in ([], [Batchwise()])))
 
 
+@pytest.mark.parametrize("options", [{}, {"opt_func": RowAdagrad, "lr": 0.05}], ids=["AdamW", "RowAdagrad"])
+def test_a_ridge_counts_chosen_items_alone(options):
+    one, other, without = (fitted(bunch(), cbs, objective=Logistic(3), wd=0.0, **options)
+                           for cbs in ([Ridge(20.0)], [Ridge(20.0), Batchwise()], []))
+    agree(one, other)
+    assert one.model.u_weight.weight.norm() < 0.9 * without.model.u_weight.weight.norm()
+
+
 def test_few_drawn_items_at_a_time(monkeypatch):
     whole = fitted(bunch(), objective=OBJECTIVES[1])
     monkeypatch.setattr(fused, "MAX_DRAWN", 4 * 100)
@@ -109,6 +129,36 @@ def test_a_fit_that_was_cut_off_ends_with_the_same_bits(tmp_path):
     assert whole.recorder.losses.tolist() == resumed.recorder.losses.tolist()
 
 
+class Raised(Callback):
+    def before_chunk(self):
+        self.learn.chunk.n = min(self.learn.chunk.n, 5)
+
+    def after_chunk(self):
+        self.learn.objective.n_negatives += 40
+
+
+def test_more_negatives_are_drawn_from_the_next_pass_on():
+    learn = fitted(bunch(), [Raised()], fit=lambda learn: learn.fit(1))
+    plain = fitted(bunch(), fit=lambda learn: learn.fit(1))
+    near(learn.model.i_weight.weight, plain.model.i_weight.weight)
+    assert learn.objective.n_negatives == 1 + 40 * 13
+
+
+class Few(Callback):
+    """Trains on the ratings of the items that a smaller model has."""
+
+    def before_train(self):
+        users, items, ratings = self.learn.data.train.tensors
+        self.learn.batches = TensorBatches(*(t[items < 50] for t in (users, items, ratings)), bs=32)
+
+
+def test_drawn_items_that_the_model_does_not_have_raise_as_in_the_loop():
+    for cbs in ([], [Batchwise()]):
+        learn = Learner(data := bunch(), EmbeddingDotBias(5, data.n_users, 50), cbs=[Few(), BPR(3), *cbs])
+        with learn.no_logging(), pytest.raises(IndexError):
+            learn.fit(1)
+
+
 class Drawn(BPR):
     def drawn(self):
         items, scores = super().drawn()
@@ -121,8 +171,21 @@ class Doubled(SampledSoftmax):
         self.learn.loss = 2 * self.learn.loss
 
 
-@pytest.mark.parametrize("objective", [Drawn(), Doubled(), type("Popular", (Logistic,), {
-    "make_negatives": lambda self, data: super(Logistic, self).make_negatives(data)})()], ids=["drawn", "loss", "draw"])
+class Prepared(BPR):
+    def setup(self, data):
+        super().setup(data)
+        self.negatives = Negatives(data.counts(), 1.0)
+
+
+class Assigned(BPR):
+    def __init__(self):
+        super().__init__()
+        self.drawn = lambda: (None, torch.zeros(len(self.learn.yb), 1))
+
+
+@pytest.mark.parametrize("objective", [Drawn(), Doubled(), Prepared(), Assigned(), type("Popular", (Logistic,), {
+    "make_negatives": lambda self, data: super(Logistic, self).make_negatives(data)})()],
+    ids=["drawn", "loss", "setup", "of an instance", "draw"])
 def test_an_objective_of_ones_own_has_its_way(objective):
     learn = collab_learner(bunch(), loss_func=objective, n_factors=5)
     assert reason(learn) == f"{objective} replaces get_loss()"
