@@ -21,6 +21,17 @@ from collab.errors import DataError
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget compiled kernels that are older than any of their sources: numba looks at the file of a function alone,
+    not at those of what is inlined in it."""
+    package = Path(cli.__file__).parents[1]
+    sources = [*package.rglob("*_kernels.py"), package / "simd.py"]
+    newest = max(source.stat().st_mtime for source in sources)
+    for compiled in package.rglob("*.nb[ci]") if not hasattr(config, "workerinput") else ():
+        if compiled.stat().st_mtime < newest:
+            compiled.unlink()
+
+
 @pytest.fixture(scope="session")
 def ml100k_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A COLLAB_HOME with MovieLens-100K from the cache folder, from ../shared/data beside the repository, or from the
