@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, warn
+from ..loaders import unshuffled
 from .aside import Aside, Rows
 from .batches import DataBunch, TensorBatches, default_device
 from .catalogue import Catalogue, titles
@@ -311,6 +312,13 @@ class CollabDataBunch(DataBunch):
             raise DataError("there is no validation part: make the data with valid_pct or split, or pass batches or a "
                             "table of ratings")
         return self.batches(given) if is_table(given) else self.valid if given is None else given
+
+    def rows_of(self, given: Any = None) -> TensorBatches:
+        """The rows of a `part`, in order; batches of another kind, such as a list, are joined."""
+        batches = unshuffled(self.part(given))
+        if isinstance(batches, TensorBatches):
+            return batches
+        return TensorBatches(*map(torch.cat, zip(*batches)), bs=VALID_BS, device=self.device)
 
     def counts(self, by: str = "item") -> Tensor:
         """The number of training ratings of each item row (or user row), int64, (n_items,)."""

@@ -46,9 +46,9 @@ def errors_and_remark(learn: Predictor, part: TensorBatches | pd.DataFrame | Non
 def measured(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None) -> Measured:
     """The table of `errors`, and what its warning depends on."""
     check_rates(learn)
-    batches = learn.data.part(part)
+    batches = learn.data.rows_of(part)
     preds, targets = learn.get_preds(batches)
-    users, items = (torch.cat(column) for column in zip(*((u.cpu(), i.cpu()) for u, i, _ in batches.in_order())))
+    users, items = (torch.cat(column) for column in zip(*((u.cpu(), i.cpu()) for u, i, _ in batches)))
     rated = learn.data.interactions
     mean, biases = (BiasBaseline(rated.n_users, rated.n_items).fit(rated.users, rated.items, rated.ratings, *damping)
                     for damping in ((math.inf, math.inf), ()))

@@ -30,7 +30,7 @@ def calibration(self: CollabInterpretation, bins: int = 10,
     learn = self.learn
     model = learn.collab_model
     levels = model.rating_levels().tolist()
-    rows, classes = learn.data.part(part).in_order(), RatingCrossEntropy(levels).classes
+    rows, classes = learn.data.rows_of(part), RatingCrossEntropy(levels).classes
     batches = ((model.probabilities(users, items), classes(ratings)) for users, items, ratings in rows)
     return learn.looking(lambda: calibration_table(batches, levels, bins))
 

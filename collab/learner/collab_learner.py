@@ -304,7 +304,7 @@ class CollabLearner(Learner):
     def show_results(self, n: int = 10, part: Any = None) -> pd.DataFrame:
         """The first `n` ratings of `part` (batches or a table of ratings, by default the validation part) beside their
         predictions: user, item, title, rating, predicted. An id that was not trained on shows as None."""
-        users, items, ratings = (t[:n].cpu() for t in self.data.part(part).tensors)
+        users, items, ratings = (t[:n].cpu() for t in self.data.rows_of(part).tensors)
         table = titled(self, pd.DataFrame({"user": self.data.users.decode(users.numpy()),
                                            "item": self.data.items.decode(items.numpy())}))
         scores = self.looking(lambda: self.collab_model.scores(users.to(self.device), items.to(self.device)))

@@ -134,6 +134,15 @@ def test_predictions_recommendations_and_reports_are_expected_ratings(learn):
     assert len(learn.similar_items(1, min_ratings=0)) == 10
 
 
+def test_looks_at_ratings_take_batches_of_any_kind(learn):
+    """A list of batches is looked at as the part that it was cut from."""
+    some = list(learn.data.valid.with_(bs=7))
+    assert learn.show_results(12, some).equals(learn.show_results(12))
+    assert errors(learn, some).equals(errors(learn))
+    interp = CollabInterpretation(learn)
+    assert interp.calibration(part=some).equals(interp.calibration())
+
+
 def test_probabilities_speak_raw_ids(learn):
     table = learn.probabilities(1, [2, 3, 4])
     assert list(table) == ["user", "item", 1.0, 2.0, 3.0, 4.0, 5.0, "most_likely"]
