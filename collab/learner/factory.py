@@ -79,7 +79,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     - `cbs`: callbacks that stay with the learner.
     - `seed`: decides initial weights, the order of batches and dropout; by default the data's.
 
-    On a CPU, batches of up to 4,096 train with one thread (`Threads`).
+    On a CPU, batches of up to 4,096 train with one thread (`Threads`), but large data in tiles with two.
     Raises DataError for an explicit `y_range` that does not hold every training and validation rating, ValueError for
     an unknown name of a model or loss, or a loss or optimizer that does not fit the model, TypeError for an option that
     the model's class does not have, Unsupported for an optimizer, `lr`, `wd` or loss terms for a solved model."""
@@ -95,7 +95,8 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
         raise TypeError(f"seed must be a whole number or None, got {seed!r}")
     seed = data.seed if seed is None else int(seed)
     loss, ranking = _loss(loss_func)
-    module, recipe = _model(data, model, n_factors, y_range, ranking is not None or data.implicit, seed, options)
+    raw, ranks = ranking is not None or data.implicit, ranking is not None or (data.implicit and loss is None)
+    module, recipe = _model(data, model, n_factors, y_range, raw, ranks, seed, options)
     part = as_collab(module)
     if part.solved:
         _check_solved(part, ranking, {"opt_func": opt_func, "lr": lr, "wd": wd, "loss_terms": loss_terms or None})
@@ -188,7 +189,8 @@ def _order_or_thread(data: CollabDataBunch, opt_func: OptFunc | None, cbs: Itera
     large = data.train.n >= MANY_ROWS and data.device.type == "cpu" and opt_func is RowAdagrad
     if large or any(isinstance(cb, TileOrder) for cb in cbs):
         return [] if any(isinstance(cb, TileOrder) for cb in cbs) else [TileOrder()]
-    return [Threads(1)] if data.device.type == "cpu" and data.train.bs <= SMALL_BATCH else []
+    small = data.device.type == "cpu" and data.train.bs <= SMALL_BATCH
+    return [Threads(1)] if small and not any(isinstance(cb, Threads) for cb in cbs) else []
 
 
 def _loss(given: Loss | Objective | str | None) -> tuple[Loss | None, Objective | None]:
@@ -208,22 +210,23 @@ def _can_rank(data: CollabDataBunch) -> bool:
     return data.valid is not None and bool(((data.valid.tensors[0] > 0) & (data.valid.tensors[1] > 0)).any())
 
 
-def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int, y_range: Range | str | None, ranks: bool,
-           seed: int, options: Options) -> tuple[nn.Module, Recipe]:
-    """The given model, or one built by its name, and the recipe that trains it."""
+def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int, y_range: Range | str | None, raw: bool,
+           ranks: bool, seed: int, options: Options) -> tuple[nn.Module, Recipe]:
+    """The given model, or one built by its name, whose scores are `raw` or train to rank, and the recipe that trains
+    it."""
     if not isinstance(given, str):
         if options:
             raise TypeError(f"{', '.join(options)}: options are for a model that is built by its name; "
                             f"{type(given).__name__} is built already")
         part = as_collab(given)
-        return given, recipe_of(part, ranks or part.ranks or part.default_loss in OBJECTIVES)
+        return given, recipe_of(part, raw or part.ranks or part.default_loss in OBJECTIVES)
     recipe = recipe_named(given)
     if not isinstance(n_factors, numbers.Integral) or n_factors < 1:
         raise ValueError(f"n_factors must be a whole number, at least 1, got {n_factors!r}")
-    limits = None if (ranks or recipe.ranks) and isinstance(y_range, str) else _check_range(data, y_range)
+    limits = None if (raw or recipe.ranks) and isinstance(y_range, str) else _check_range(data, y_range)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)       # the CPU's alone; torch.manual_seed would seed the GPUs' too
-        return recipe.build(Context(data, int(n_factors), limits), options), recipe
+        return recipe.build(Context(data, int(n_factors), limits, ranks or recipe.ranks), options), recipe
 
 
 def _check_solved(part: CollabModel, ranking: Objective | None, given: dict[str, object]) -> None:

@@ -46,15 +46,18 @@ SHARED = ("n_factors", "y_range")                   # arguments of `collab_learn
 
 @dataclass(frozen=True)
 class Context:
-    """The input of a recipe: the data, and arguments of `collab_learner`. `y_range` is None where scores only rank, and
-    `mean` the training mean, moved inside the range where it lies at its end."""
+    """The input of a recipe: the data, and arguments of `collab_learner`. `y_range` is None where scores only rank.
+    `mean` is the training mean, moved inside the range where it lies at its end; None for an objective that `ranks`."""
 
     data: CollabDataBunch
     n_factors: int
     y_range: Range | None
+    ranks: bool = False
 
     @property
-    def mean(self) -> float:
+    def mean(self) -> float | None:
+        if self.ranks:
+            return None
         if self.y_range is None:
             return self.data.mean
         margin = 0.01 * (self.y_range[1] - self.y_range[0])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..loaders import Description, seed_of
+from .callbacks.loss_terms import loss_terms_of
 from .optim import Hyper
 from .schedule import ParamScheduler, value_at
 
@@ -21,7 +23,8 @@ HASHES = ("training data", "validation data")
 EPOCHS, ROWS, BATCHES, SEED = "epochs", "training rows", "batches an epoch", "seed of the data"
 COUNTS = (EPOCHS, ROWS, BATCHES)
 BS, LOSS, OPTIMIZER, SCHEDULE, GROUPS = "batch size", "loss", "optimizer", "schedule", "groups that are trained"
-NOT_HYPERS = (*COUNTS, *HASHES, SEED, BS, LOSS, OPTIMIZER, SCHEDULE, GROUPS)     # all others are the optimizer's
+OBJECTIVE, TERMS = "objective", "terms of the loss"         # files of before lack them
+NOT_HYPERS = (*COUNTS, *HASHES, SEED, BS, LOSS, OBJECTIVE, TERMS, OPTIMIZER, SCHEDULE, GROUPS)  # others: of optimizers
 GIVEN = "given"             # of a group: what its rates are where a fit gives none. Files of before have it
 POSITIONS = 64              # of a schedule, at which it is compared
 CHUNK = 1 << 22             # elements that are hashed at a time, so that data on a GPU need little memory here
@@ -38,7 +41,8 @@ def fingerprint(learn: Learner) -> Fingerprint:
               if key not in ("params", "name", GIVEN)}
     return {EPOCHS: learn.n_epochs, ROWS: train.n_rows, BS: train.bs, BATCHES: len(learn.data.train),
             SEED: seed_of(learn.data), HASHES[0]: hash_of(train.tensors), HASHES[1]: hash_of(valid.tensors),
-            LOSS: _name(learn.loss_func), OPTIMIZER: type(learn.opt).__name__, **hypers,
+            LOSS: _name(learn.loss_func), OBJECTIVE: objective_of(learn), TERMS: _terms(learn),
+            OPTIMIZER: type(learn.opt).__name__, **hypers,
             SCHEDULE: _schedule(learn),
             GROUPS: [any(p.requires_grad for p in group["params"]) for group in groups]}
 
@@ -47,7 +51,8 @@ def differences(saved: Fingerprint, now: Fingerprint) -> list[str]:
     """List the differences in words: "batch size 64, this one has 128". Numbers may differ by rounding. If the rows or
     their seed differ, so do the hashes, which are then not listed, and likewise the hyper-parameters of another
     optimizer; another seed of equal data is not a difference."""
-    names = [name for name in {**saved, **now} if name != GIVEN and not _same(saved.get(name), now.get(name))]
+    names = [name for name in {**saved, **now} if name != GIVEN and not _same(saved.get(name), now.get(name))
+             and not (name in (OBJECTIVE, TERMS) and name not in saved)]
     if OPTIMIZER in names:
         names = [name for name in names if name in NOT_HYPERS]
     if not set(HASHES) & set(names) and saved.get(HASHES[0]) is not None:
@@ -55,6 +60,19 @@ def differences(saved: Fingerprint, now: Fingerprint) -> list[str]:
     if {ROWS, SEED} & set(names):
         names = [name for name in names if name not in HASHES]
     return [_in_words(name, saved.get(name), now.get(name)) for name in names]
+
+
+def objective_of(learn: Learner) -> str | None:
+    """The callback that takes the place of the loss, if one does, in words."""
+    owners = [cb for cb in learn.cbs if callable(getattr(type(cb), "get_loss", None))]
+    return repr(owners[0]) if owners else None
+
+
+def _terms(learn: Learner) -> list[str]:
+    """The terms of the loss, in words; of a function or an object without words of its own, its name."""
+    terms = loss_terms_of(learn.cbs).values()
+    return [_name(term) if type(term).__repr__ in (object.__repr__, FunctionType.__repr__) else repr(term)
+            for term in terms]
 
 
 def _in_words(name: str, saved: object, now: object) -> str:

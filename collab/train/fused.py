@@ -57,6 +57,8 @@ class Chunk:
 
     @n.setter
     def n(self, n: int) -> None:
+        if n not in range(1, self.n + 1):
+            raise ValueError(f"a chunk can be cut to 1 to {self.n} batches, got n={n!r}")
         self.sizes, self.hypers = self.sizes[:n], {name: values[:, :n] for name, values in self.hypers.items()}
         self.losses = self.losses[:n]
 
@@ -117,7 +119,11 @@ class FusedPass:
                 begin, sizes = 0, np.concatenate([track.sizes for track in tracks])
                 while begin < len(sizes):
                     learn.chunk = chunk = self._chunk(done, sizes[begin:])
+                    before = self._hypers()
                     learn.run.emit("before_chunk")
+                    for name, values in self._hypers().items():     # of the optimizer's own, what a callback has set
+                        changed = values != before[name]
+                        chunk.hypers[name][changed] = values[changed, None]
                     with held_interrupt():          # what was trained is in the history too
                         if not chunk.skipped:
                             self._train(chunk, tracks, begin, pieces.bs)
@@ -131,10 +137,16 @@ class FusedPass:
                 whole(self._unpack)
 
     def _chunk(self, first: int, sizes: np.ndarray) -> Chunk:
-        groups, ones = self.opt.param_groups, np.ones((1, len(sizes)))
-        now = {"lr": [g["lr"] for g in groups], "weight_decay": [g["weight_decay"] for g in groups],
-               "momentum": [g["betas"][0] for g in groups] if self.adam else []}
-        return Chunk(first, sizes, {name: np.array(values)[:, None] * ones for name, values in now.items() if values})
+        ones = np.ones((1, len(sizes)))
+        return Chunk(first, sizes, {name: values[:, None] * ones for name, values in self._hypers().items()})
+
+    def _hypers(self) -> dict[str, np.ndarray]:
+        """The optimizer's hyper-parameters, of each group, by name."""
+        groups = self.opt.param_groups
+        now = {"lr": [g["lr"] for g in groups], "weight_decay": [g["weight_decay"] for g in groups]}
+        if self.adam:
+            now["momentum"] = [g["betas"][0] for g in groups]
+        return {name: np.array(values, float) for name, values in now.items()}
 
     def _train(self, chunk: Chunk, tracks: Sequence[Track], begin: int, bs: int) -> None:
         """Train on the batches of a chunk, which begin with the one at `begin` of these tracks."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .callback import Dispatch
 from .events import SCOPES
+from .fingerprint import objective_of
 from .fusible import why_not
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def summary(self: Learner) -> Text:
     parameters = list(self.model.parameters())
     total, on = (sum(p.numel() for p in parameters if p.requires_grad or every) for every in (True, False))
     groups = [f"{g['name']} ({sum(p.numel() for p in g['params']):,} parameters)" for g in self.opt.param_groups]
-    loss = getattr(self.loss_func, "__name__", type(self.loss_func).__name__)
+    loss = objective_of(self) or getattr(self.loss_func, "__name__", type(self.loss_func).__name__)
     return Text("\n".join([f"{type(self.model).__name__} on batches of {_first_size(self)}", "", *lines, "",
                            f"{total:,} parameters, {on:,} of them trained", f"Loss: {loss}",
                            f"Optimizer: {type(self.opt).__name__}; groups: {', '.join(groups)}",

@@ -29,6 +29,7 @@ from collab import (
     Popularity,
     SampledSoftmax,
     SoftmaxNet,
+    Threads,
     collab_learner,
     evaluate,
     load_learner,
@@ -374,3 +375,22 @@ def test_what_cannot_be_trained_so_is_refused(planted: CollabDataBunch):
 def test_implicit_data_train_with_bpr_where_nothing_else_is_said(planted: CollabDataBunch):
     assert isinstance(collab_learner(planted, "dot").objective, BPR)
     assert collab_learner(planted, "als").objective is None
+
+
+@pytest.mark.parametrize("loss", ["bpr", "logistic", "sampled_softmax", None])
+def test_a_model_that_ranks_starts_at_no_mean_of_strengths(planted: CollabDataBunch, loss: str | None):
+    """A mean of 1 or of 4 would be the logarithm of a probability or of odds."""
+    learn = collab_learner(planted, "dot_bias", loss_func=loss)
+    mean = 0.0 if loss or planted.implicit else planted.mean
+    assert learn.model.mu.item() == pytest.approx(mean)
+    assert collab_learner(planted, "dot_bias", loss_func="mse").model.mu.item() != 0
+
+
+def test_the_summary_names_the_objective(planted: CollabDataBunch):
+    learn = collab_learner(planted, "dot_bias", loss_func=Logistic(3))
+    assert "Loss: Logistic(n_negatives=3, beta=0.0, exclude_seen=True)\n" in str(learn.summary())
+
+
+def test_threads_of_ones_own_are_the_only_ones(planted: CollabDataBunch):
+    learn = collab_learner(planted, "bpr", cbs=Threads(2))
+    assert [cb.n for cb in learn.cbs if isinstance(cb, Threads)] == [2]

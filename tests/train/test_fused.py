@@ -32,6 +32,7 @@ from collab.learner.tile_order import TileOrder
 from collab.losses import mse
 from collab.train import fused, fusible
 from collab.train.callback import Dispatch
+from collab.train.callbacks.order import Order
 from collab.train.row_adagrad import RowAdagrad
 
 pytestmark = pytest.mark.filterwarnings("ignore:the training loss of epoch")       # of rates that are meant to be wrong
@@ -314,6 +315,45 @@ def test_torch_has_its_threads_again_after_a_pass_however_it_ends(event):
         assert (seen, torch.get_num_threads()) == ([2 if event == "after_train" else 1], 2)
     finally:
         torch.set_num_threads(1)
+
+
+class Rate(Callback):
+    """Halves the rate of biases from the tenth batch on: by the optimizer's own, or by the chunk's."""
+
+    def __init__(self, how, order):
+        self.how, self.order = how, order
+
+    def before_chunk(self):
+        chunk = self.learn.chunk
+        if not chunk.first:
+            chunk.n = 10
+        elif self.how == "chunk":
+            chunk.hypers["lr"][1] *= 0.5
+        else:
+            self.learn.opt.param_groups[1]["lr"] = 5e-4
+
+    def before_batch(self):
+        if self.learn.training and self.learn.i >= 10:
+            group = self.learn.opt.param_groups[1]
+            group["lr"] = group["lr"] * 0.5 if self.how == "chunk" else 5e-4
+
+
+@pytest.mark.parametrize(("how", "fit"), [("optimizer", "fit"), ("chunk", "fit_one_cycle")])
+def test_a_callback_sets_a_rate_in_a_chunk(how, fit):
+    def go(learn):
+        getattr(learn, fit)(1, 1e-3, cbs=Rate(how, Order.SCHEDULE + 1))
+    one, other = both(go, bunch())
+    agree(one, other)
+    assert one.recorder.lrs[9] > 1.5 * one.recorder.lrs[10]
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, 10 ** 6, None])
+def test_a_chunk_is_cut_to_some_of_its_batches(n):
+    def cut(self):
+        self.learn.chunk.n = n
+    learn = collab_learner(bunch(), n_factors=5, cbs=type("Cut", (Callback,), {"before_chunk": cut})())
+    with learn.no_logging(), pytest.raises(ValueError, match=f"to 1 to 63 batches, got n={n}"):
+        learn.fit(1)
 
 
 # What is not fused ------------------------------------------------------------------------------------------------

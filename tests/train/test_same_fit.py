@@ -9,7 +9,9 @@ import torch
 from helpers import Batchwise, cut_at, fit_quietly, interrupted_at, line_learner, same
 
 from collab import (
+    BPR,
     EMA,
+    L2,
     Callback,
     CancelTrain,
     Checkpoint,
@@ -18,6 +20,7 @@ from collab import (
     DataBunch,
     EarlyStopping,
     Learner,
+    SampledSoftmax,
     SaveBest,
     ShortEpoch,
     TensorBatches,
@@ -100,6 +103,34 @@ OTHERS |= {
                             MODEL + "its class is EmbeddingDotBias, this model's EmbeddingNet; optimizer AdamW, this "
                             "one has SGD; schedule [^;]*Resume"),
 }
+
+
+@pytest.mark.parametrize(("cut_off", "other", "says"), [
+    ({"loss_func": SampledSoftmax(3)}, {"loss_func": BPR()}, r"objective SampledSoftmax\(.*, this one has BPR"),
+    ({"loss_func": BPR(2)}, {"loss_func": BPR(3)}, r"objective BPR\(n_negatives=2, .*this one has BPR\(n_negatives=3,"),
+    ({"loss_func": BPR()}, {}, r"objective BPR\(.*\), this one has None"),
+    ({"loss_terms": [L2(0.1)]}, {"loss_terms": [L2(0.5)]}, r"terms of the loss \['L2\(0.1\)'\], this one has"),
+    ({}, {"loss_terms": [L2(0.5)]}, r"terms of the loss \[\], this one has \['L2\(0.5\)'\]")])
+def test_another_objective_or_term_is_refused(cut_off, other, says, tmp_path):
+    with learner(**cut_off).no_logging() as learn:
+        learn.fit_one_cycle(2, cbs=[Checkpoint(tmp_path / "c", every=2), cut_at(4)])
+    with learner(**other).no_logging() as learn, pytest.raises(ValueError, match=says):
+        learn.fit_one_cycle(2, resume=tmp_path / "c")
+    with learner(**cut_off).no_logging() as learn:
+        learn.fit_one_cycle(2, resume=tmp_path / "c")
+    assert len(learn.recorder.rows) == 2
+
+
+def test_a_checkpoint_of_a_version_that_noted_no_objective_is_taken(tmp_path):
+    with learner(loss_func="bpr").no_logging() as learn:
+        learn.fit_one_cycle(2, cbs=[Checkpoint(tmp_path / "c", every=2), cut_at(4)])
+    tree = read_tree(tmp_path / "c")
+    for name in ("objective", "terms of the loss"):
+        del tree["fit"][name]
+    write_tree(tmp_path / "c", tree)
+    with learner(loss_func="bpr").no_logging() as learn:
+        learn.fit_one_cycle(2, resume=tmp_path / "c")
+    assert len(learn.recorder.rows) == 2
 
 
 def first_split():
