@@ -17,8 +17,8 @@ from ..simd import add, dot, prefetch, put
 F = np.float32
 AHEAD = 6           # ratings from the one whose rows are asked for to the one that is worked on
 NEAR = 2            # the same, of choices with drawn items
-LOSSES = "bpr", "logistic", "sampled_softmax"
 BPR, LOGISTIC, SOFTMAX = range(3)
+LOSSES = {"bpr": BPR, "logistic": LOGISTIC, "sampled_softmax": SOFTMAX}        # by the name of a `RankingLoss`
 
 # Without _nrt=False numba counts references to arrays in the innermost loops, which takes longer than the arithmetic;
 # nothing here makes an array.
@@ -72,7 +72,7 @@ def ranked(loss: RankingLoss, users: np.ndarray, n_items: int) -> tuple[Any, ...
     negatives, room = loss.draw(users), np.empty((2, loss.n), np.float32)
     if negatives.max(initial=0) >= n_items:         # a kernel would write elsewhere
         raise IndexError(f"item row {negatives.max()} was drawn, and the model has {n_items:,} rows of items")
-    return tuple(Ranked(negatives, LOSSES.index(loss.name), F(loss.temperature), *loss.offsets, *room))
+    return tuple(Ranked(negatives, LOSSES[loss.name], F(loss.temperature), *loss.offsets, *room))
 
 
 @inlined
@@ -137,41 +137,52 @@ def gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, targets: An
 
 
 @inlined
-def _weighted(ranked: Any, user: int, item: int, drawn: Any, score: Any) -> Any:
-    """(loss of a row, its derivative by the item's score), given that score; those by the drawn ones' scores replace
-    the latter in `weights`."""
-    _, loss, temperature, item_off, drawn_off, user_off, weights, _ = ranked
-    n, total, own = len(drawn), F(0), F(0)
-    if loss == SOFTMAX:
-        pos = score / temperature - item_off[item]
-        highest: Any = pos
-        whole: Any = F(0)
-        for k in range(n):
-            weights[k] = weights[k] / temperature - drawn_off[drawn[k]] - user_off[user]
-            highest = max(highest, weights[k]) if drawn[k] != item else highest
-        for k in range(n):
-            weights[k] = math.exp(weights[k] - highest) if drawn[k] != item else F(0)
-            whole += weights[k]
-        itself: Any = math.exp(pos - highest)
-        whole += itself
-        for k in range(n):
-            weights[k] /= whole * temperature
-        return math.log(whole) + highest - pos, (itself / whole - F(1)) / temperature
-    for k in range(n):      # -log sigmoid of the difference; or of the score, and of minus each drawn one's
-        z = weights[k] - score if loss == BPR else weights[k]
-        e = math.exp(-abs(z))
-        total += max(z, F(0)) + math.log1p(e)
-        weights[k] = (F(1) if z >= 0 else e) / (F(1) + e)
-        own -= weights[k]
-    if loss == BPR:
-        for k in range(n):
-            weights[k] /= F(n)
-        return total / F(n), own / F(n)
-    e = math.exp(-abs(score))
-    own = -(e if score >= 0 else F(1)) / (F(1) + e)
+def _softplus(z: Any) -> Any:
+    """log(1 + e^z), and its derivative, the sigmoid."""
+    e = math.exp(-abs(z))
+    return max(z, F(0)) + math.log1p(e), (F(1) if z >= 0 else e) / (F(1) + e)
+
+
+@inlined
+def _bpr(score: Any, weights: Any) -> Any:
+    """(loss, derivative by the score) of a row's item; derivatives by the scores in `weights` replace these."""
+    n, total, own = F(len(weights)), F(0), F(0)
+    for k in range(len(weights)):
+        lost, weight = _softplus(weights[k] - score)
+        weights[k] = weight / n
+        total, own = total + lost, own - weight
+    return total / n, own / n
+
+
+@inlined
+def _logistic(score: Any, weights: Any) -> Any:
+    """The same of `Logistic`."""
+    total, own = _softplus(-score)
+    n = F(len(weights) + 1)
+    for k in range(len(weights)):
+        lost, weight = _softplus(weights[k])
+        weights[k] = weight / n
+        total += lost
+    return total / n, -own / n
+
+
+@inlined
+def _softmax(score: Any, weights: Any, user: int, item: int, drawn: Any, temperature: Any, item_off: Any,
+             drawn_off: Any, user_off: Any) -> Any:
+    """The same of `SampledSoftmax`."""
+    n, score = len(weights), score / temperature - item_off[item]
+    highest = score
     for k in range(n):
-        weights[k] /= F(n + 1)
-    return (total + max(-score, F(0)) + math.log1p(e)) / F(n + 1), own / F(n + 1)
+        weights[k] = weights[k] / temperature - drawn_off[drawn[k]] - user_off[user]
+        highest = max(highest, weights[k]) if drawn[k] != item else highest
+    itself = math.exp(score - highest)
+    whole = itself
+    for k in range(n):
+        weights[k] = math.exp(weights[k] - highest) if drawn[k] != item else F(0)
+        whole += weights[k]
+    for k in range(n):
+        weights[k] /= whole * temperature
+    return math.log(whole) + highest - score, (itself / whole - F(1)) / temperature
 
 
 @inlined
@@ -180,7 +191,7 @@ def ranking_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, ran
     """Sum up the gradients of a batch of choices beside drawn items: (slots used, summed loss, summed slope)."""
     users, items, mu, low, width, _, biased = form
     user_slot, item_slot, rows, times, gradient = slots
-    negatives, _, _, _, _, _, weights, slopes = ranked
+    negatives, loss, temperature, item_off, drawn_off, user_off, weights, slopes = ranked
     n, used, total, slope_sum, mean = negatives.shape[1], 0, 0.0, 0.0, mu[0]
     for x in range(begin, begin + size):
         if x + NEAR < len(user_rows):
@@ -192,7 +203,12 @@ def ranking_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, ran
         score, slope = _scored(users, user, items, item, low, width, biased, bias, mean, lanes)
         for k in range(n):
             weights[k], slopes[k] = _scored(users, user, items, drawn[k], low, width, biased, bias, mean, lanes)
-        lost, g = _weighted(ranked, user, item, drawn, score)
+        if loss == BPR:
+            lost, g = _bpr(score, weights)
+        elif loss == LOGISTIC:
+            lost, g = _logistic(score, weights)
+        else:
+            lost, g = _softmax(score, weights, user, item, drawn, temperature, item_off, drawn_off, user_off)
         total += lost
         mine, new_user, used = _slot(user_slot, user, user, rows, used)
         for k in range(-1, n):
