@@ -19,7 +19,7 @@ from ..train.schedule import ParamScheduler
 NO_RATES = ("is solved, not trained step by step: it has no lr and no wd to set, to schedule or to freeze, and its "
             "regularisation is given when the model is built; call learn.fit()")
 
-SMALL = 1 << 18     # training ratings up to which validation takes one thread: several gain less than they wait when busy
+SMALL = 1 << 18     # training ratings up to which validation takes one thread: more gain less than they cost
 
 
 class Sweeps(Callback):

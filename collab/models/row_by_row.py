@@ -22,8 +22,8 @@ class RowByRow:
     """`Histories` for conjugate gradients in float32 on a CPU. Memory: 8 bytes per rating and side, and copies of the
     two tables while solving.
 
-    What a row gets depends on its own history alone, so that it has the same bits with any number of threads: `threads`,
-    as many as torch has where the histories are made."""
+    What a row gets depends on its own history alone, so that it has the same bits with any number of `threads`, as many
+    as torch has where the histories are made."""
 
     @staticmethod
     def suits(table: Tensor) -> bool:

@@ -137,7 +137,8 @@ def test_a_rate_for_adam_is_warned_of(data):
 
 
 @pytest.mark.parametrize("n_epochs, rates, must", [
-    (1, {"lr": -1}, "lr must be a finite number, at least 0"), (1, {"lr": 1e-3, "wd": -1}, "wd must be a finite number"),
+    (1, {"lr": -1}, "lr must be a finite number, at least 0"),
+    (1, {"lr": 1e-3, "wd": -1}, "wd must be a finite number"),
     (-1, {"lr": 1e-3}, "n_epochs must be a whole number")])
 def test_impossible_numbers_are_refused_without_a_word_on_rates(data, n_epochs, rates, must):
     learn = collab_learner(data, n_factors=5)
