@@ -37,7 +37,7 @@ if not TYPE_CHECKING:       # type checkers read the names above, and would take
 
 
 def __dir__() -> list[str]:
-    return sorted({*_public().__all__, *globals()})
+    return sorted({*_public().__all__, "__all__", "__doc__", "__version__"})
 
 
 class _Package(ModuleType):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .given import is_real
 from .moved import keeps_old_names
 from .numerics import entries_at, rows_at
 
@@ -161,7 +162,7 @@ def _beside(pos: Tensor, neg: Tensor, name: str) -> Tensor:
 
 
 def positive(temperature: float) -> float:
-    if not 0 < temperature < math.inf:
+    if not (is_real(temperature) and 0 < temperature < math.inf):
         raise ValueError(f"temperature must be a finite number above 0, got {temperature!r}")
     return temperature
 

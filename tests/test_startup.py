@@ -64,7 +64,7 @@ def test_every_public_name_is_there_for_stars_dir_and_from():
     for code in ("from collab import *", "from collab import " + ", ".join(collab.__all__),
                  "import collab; globals().update({name: getattr(collab, name) for name in dir(collab)})"):
         loaded(f"{code}\nfor name in {names}: eval(name)")
-    assert {*collab.__all__} <= {*dir(collab)} and "__version__" in dir(collab)
+    assert {*dir(collab)} == {*collab.__all__, "__all__", "__doc__", "__version__"}
     assert all(getattr(collab, name) is not None for name in collab.__all__)
 
 

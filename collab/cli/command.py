@@ -4,6 +4,7 @@ options, not arguments."""
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,12 @@ class Command(TyperCommand):
         return super().invoke(ctx)
 
 
-def as_options(message: str) -> str:
-    """Replace the library's arguments in a message by the options of the command line."""
-    pattern = "|".join(rf"(?<![\w-]){re.escape(argument)}" for argument in OPTIONS)
-    return re.sub(pattern, lambda found: OPTIONS[found[0]], message)
+def as_options(message: str, options: Mapping[str, str] = OPTIONS) -> str:
+    """Replace the library's arguments in a message by the options of the command line. One without a value, such as
+    "format=" before a comma, gets no space for it."""
+    pattern = "|".join(rf"(?<![\w-]){re.escape(argument)}" for argument in options)
+
+    def option(found: re.Match[str]) -> str:
+        alone = re.match(r"[,;:)\s]|\.?(\s|$)", message[found.end():])
+        return options[found[0]].rstrip() if alone else options[found[0]]
+    return re.sub(pattern, option, message)

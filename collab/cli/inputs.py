@@ -18,6 +18,7 @@ from ..data.tables import ENDINGS, read_table
 from ..datasets.movielens import movielens
 from ..errors import DataError, warn
 from ..learner.collab_learner import CollabLearner
+from .command import as_options
 
 OPTIONS = ("sep", "format", "header", "encoding")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
@@ -111,7 +112,7 @@ def _known(file: Path, by: str, **reading: Unpack[Reading]) -> pd.DataFrame:
     except DataError as error:
         said = re.sub(r"with format=.* or with sep=", "with --table-sep", str(error))
         said = said.replace("if that line is data, say header=False; ", "")
-        raise DataError(re.sub(r"\bsep=", "--table-sep ", said)) from error
+        raise DataError(as_options(said, {"sep=": "--table-sep "})) from error
     if not unnamed:
         return table
     names = [by, *(["title"] if by == "item" else []), *(f"column_{k}" for k in range(1, len(table.columns)))]

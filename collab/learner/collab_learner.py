@@ -30,7 +30,7 @@ from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.yardstick import MeanYardstick
 from ..train.inspection import Text
 from ..train.learner import Learner, MetricLike
-from ..train.optim import Hyper, OptFunc, adamw
+from ..train.optim import Hyper, OptFunc, adamw, check_hyper
 from ..train.row_adagrad import RowAdagrad
 from .batch_output import recommend_all
 from .export import save_parts
@@ -112,13 +112,15 @@ class CollabLearner(Learner):
         model = self._trainable()
         if model.solved and (lr is not None or wd is not None):
             raise model.lacks(NO_RATES)
-        if self.recipe and self.opt_func is RowAdagrad and isinstance(lr, (int, float)) and lr < ROW_RATE / 5:
-            warn(f"{lr:g} is a rate for Adam; this learner has RowAdagrad, whose rate is about {ROW_RATE:g}. Leave the "
-                 f"rate out or, to train by AdamW, give it to the learner: collab_learner(data, lr={lr:g})")
         if n_epochs is None:
             if not model.n_sweeps:
                 raise TypeError("say for how many epochs: fit(5)")
             n_epochs = model.n_sweeps
+        self._check_fit(n_epochs)
+        check_hyper(lr=lr, wd=wd)
+        if self.recipe and self.opt_func is RowAdagrad and isinstance(lr, (int, float)) and 0 < lr < ROW_RATE / 5:
+            warn(f"{lr:g} is a rate for Adam; this learner has RowAdagrad, whose rate is about {ROW_RATE:g}. Leave the "
+                 f"rate out or, to train by AdamW, give it to the learner: collab_learner(data, lr={lr:g})")
         super().fit(min(n_epochs, 1) if model.n_sweeps == 1 else n_epochs, lr, wd=wd, cbs=cbs, resume=resume)
 
     def trial(self) -> None:

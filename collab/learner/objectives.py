@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +18,13 @@ from ..compiled import RankingLoss
 from ..data.databunch import CollabDataBunch
 from ..data.negatives import Negatives
 from ..errors import DataError, renamed
+from ..given import is_real
 from ..linear_softmax import linear_softmax
 from ..losses import bpr, log_drawn, logistic, positive, sampled_softmax, softmax_in_batch
 from ..models.base import CollabModel, as_collab
 from ..numerics import entries_at, rows_at
 from ..train.callback import Callback
+from ..train.callbacks.steps import whole
 
 MAX_SCORES = 1 << 22    # scores that a validation batch takes at a time
 MAX_TRAINED = 1 << 25   # scores of all items that a training batch takes at a time: some 1 GiB with their copies
@@ -98,12 +101,11 @@ class Sampled(Objective):
     """An objective that draws negatives for every row."""
 
     def __init__(self, n_negatives: int, beta: float, exclude_seen: bool):
-        if n_negatives < 1 or n_negatives != int(n_negatives):
-            raise ValueError(f"n_negatives must be a whole number, at least 1, got {n_negatives!r}")
-        if not math.isfinite(beta):
+        self.n_negatives = whole("n_negatives", n_negatives)
+        if not (is_real(beta) and math.isfinite(beta)):
             raise ValueError(f"beta must be a finite number (0 draws uniformly, 1 by popularity), got {beta!r}")
-        self.n_negatives, self.beta, self.exclude_seen = int(n_negatives), beta, exclude_seen
-        self.config = {"n_negatives": n_negatives, "beta": beta, "exclude_seen": exclude_seen}
+        self.beta, self.exclude_seen = beta, exclude_seen
+        self.config = {"n_negatives": self.n_negatives, "beta": beta, "exclude_seen": exclude_seen}
 
     def before_fit(self) -> None:
         self._check_input(as_collab(self.learn.model))
@@ -354,6 +356,12 @@ OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (BPR, Logistic, InB
 def objective(name: str, **config: Any) -> Objective:
     """The objective of that name, with these arguments. Raises KeyError for another name."""
     return OBJECTIVES[name](**config)
+
+
+def objective_with(option: str, first: str) -> type[Objective] | None:
+    """The class of objectives that has an option of that name: the one named `first` if it does; None if none does."""
+    several = sorted(OBJECTIVES.values(), key=lambda cls: cls.name != first)
+    return next((cls for cls in several if option in inspect.signature(cls).parameters), None)
 
 
 def objective_name(of: Objective) -> str | None:

@@ -31,6 +31,7 @@ from ..models.svdpp import SVDpp
 from ..models.two_tower import TwoTower
 from ..train.optim import OptFunc, adamw
 from ..train.row_adagrad import RowAdagrad
+from .objectives import objective_with
 
 Options = dict[str, Any]
 """The arguments of a model's class, or of an objective's, by name."""
@@ -106,8 +107,10 @@ class Recipe:
             if name not in allowed:
                 of_data = name in inspect.signature(CollabDataBunch.from_df).parameters
                 near = counterpart(name, (*allowed, *ARGUMENTS))
+                ranked = None if self.solved else objective_with(name, self.model.default_loss)
                 hint = (f"; it is one of the data: CollabDataBunch.from_df(ratings, {name}=...)." if of_data else
-                        f"; did you mean {near!r}?" if near else ".")
+                        f"; it is one of the objective: loss_func={ranked.__name__}({name}={options[name]!r})."
+                        if ranked else f"; did you mean {near!r}?" if near else ".")
                 raise TypeError(f"collab_learner has no argument {name!r}, and {self.model.__name__} no such option"
                                 f"{hint} The options are "
                                 f"{', '.join(allowed) or 'none'}; collab_learner itself takes {', '.join(ARGUMENTS)}")

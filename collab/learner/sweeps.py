@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
 from torch import nn
 
+from ..compiled import one_thread
 from ..models.solved import SolvedModel
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
@@ -16,6 +18,8 @@ from ..train.schedule import ParamScheduler
 
 NO_RATES = ("is solved, not trained step by step: it has no lr and no wd to set, to schedule or to freeze, and its "
             "regularisation is given when the model is built; call learn.fit()")
+
+SMALL = 1 << 18     # training ratings up to which validation takes one thread: more gain less than they cost
 
 
 class Sweeps(Callback):
@@ -49,12 +53,18 @@ class Sweeps(Callback):
     def predict(self) -> None:
         learn = self.learn
         if not learn.training:
-            learn.pred = learn.model(*learn.xb)
+            with self._threads():
+                learn.pred = learn.model(*learn.xb)
             return
         if self.prepared is None:
             users, items = learn.xb
             self.prepared = self.model.prepare(users, items, learn.yb)
         self.objective = self.model.sweep(self.prepared)
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """One thread of torch for the length of a `with` for small data on a CPU."""
+        data = self.learn.data
+        return one_thread() if data.device.type == "cpu" and data.train.n <= SMALL else nullcontext()
 
     def get_loss(self) -> None:
         learn = self.learn

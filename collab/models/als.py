@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ..compiled import one_thread
 from ..data.interactions import Interactions
 from ..errors import warn
 from ..given import is_real
@@ -33,6 +35,11 @@ class Arranged:
     mean: float
     by_user: Histories
     by_item: Histories
+
+    def threads(self) -> AbstractContextManager[None]:
+        """One thread of torch for a `with` where kernels have threads of their own: what torch adds to them is little,
+        and its idle threads take a core from them."""
+        return one_thread() if isinstance(self.by_user, RowByRow) else nullcontext()
 
 
 class ALS(SolvedModel):
@@ -135,16 +142,17 @@ class ALS(SolvedModel):
     @torch.no_grad()
     def sweep(self, prepared: Arranged) -> None:
         """Solve for all items, then for all users. The weights are replaced at the end, all of them at once."""
-        before = (self._table("i"), self._table("u")) if self.cg_steps else (None, None)
-        items = self._solved(prepared.by_item, self._table("u"), before[0])
-        users = self._solved(prepared.by_user, items, before[1])
-        users, items = self._in_ratings(users), self._in_ratings(items)
-        for side, solved in (("u", users), ("i", items)):
-            getattr(self, f"{side}_weight").weight.copy_(solved[:, :self.u_weight.embedding_dim])
+        with prepared.threads():
+            before = (self._table("i"), self._table("u")) if self.cg_steps else (None, None)
+            items = self._solved(prepared.by_item, self._table("u"), before[0])
+            users = self._solved(prepared.by_user, items, before[1])
+            users, items = self._in_ratings(users), self._in_ratings(items)
+            for side, solved in (("u", users), ("i", items)):
+                getattr(self, f"{side}_weight").weight.copy_(solved[:, :self.u_weight.embedding_dim])
+                if not self.implicit:
+                    getattr(self, f"{side}_bias").weight.copy_(solved[:, -1:])
             if not self.implicit:
-                getattr(self, f"{side}_bias").weight.copy_(solved[:, -1:])
-        if not self.implicit:
-            self.mu.fill_(prepared.mean)
+                self.mu.fill_(prepared.mean)
 
     def solve_user(self, items: Tensor, ratings: Tensor) -> Tensor:
         """The vector of a new user from the rows they rated, shape (n,): x_u (n_factors,) or, without `implicit`,
@@ -197,14 +205,15 @@ class ALS(SolvedModel):
     @torch.no_grad()
     def loss(self, prepared: Arranged) -> float:
         """The whole objective, summed in float64; the sum over all pairs is one over the Gram matrices of the sides."""
-        users, items = (_known(self._table(side)) for side in "ui")
-        shift = 0.0 if self.implicit else (self.mu - prepared.mean) / self.spread       # mu is 0 before a sweep
-        total = prepared.by_user.error(self._problem(prepared.by_user, items, shift), users)
-        for table, histories in ((users, prepared.by_user), (items, prepared.by_item)):
-            total += (self._ridge(histories).double() * table.square().sum(1)).sum().item()
-        if not self.implicit:
-            return total * self.spread.item() ** 2
-        return total + ((users.T @ users).double() * (items.T @ items)).sum().item()
+        with prepared.threads():
+            users, items = (_known(self._table(side)) for side in "ui")
+            shift = 0.0 if self.implicit else (self.mu - prepared.mean) / self.spread       # mu is 0 before a sweep
+            total = prepared.by_user.error(self._problem(prepared.by_user, items, shift), users)
+            for table, histories in ((users, prepared.by_user), (items, prepared.by_item)):
+                total += (self._ridge(histories).double() * table.square().sum(1)).sum().item()
+            if not self.implicit:
+                return total * self.spread.item() ** 2
+            return total + ((users.T @ users).double() * (items.T @ items)).sum().item()
 
     # Inside ------------------------------------------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ class RowByRow:
     """`Histories` for conjugate gradients in float32 on a CPU. Memory: 8 bytes per rating and side, and copies of the
     two tables while solving.
 
-    What a row gets depends on its own history alone, so that it has the same bits with any number of threads (there are
-    as many as torch has)."""
+    What a row gets depends on its own history alone, so that it has the same bits with any number of `threads`, as many
+    as torch has where the histories are made."""
 
     @staticmethod
     def suits(table: Tensor) -> bool:
@@ -32,6 +32,7 @@ class RowByRow:
 
     def __init__(self, rows: Tensor, columns: Tensor, values: Tensor, n_rows: int):
         from .als_kernels import group
+        self.threads = torch.get_num_threads()
         starts, n = np.zeros(n_rows + 1, np.int64), len(rows)
         self.arrays = starts, np.empty(n, np.int32), np.empty(n, np.float32)
         group(starts, np.empty(n_rows, np.int64), *self.arrays[1:], rows.numpy(), columns.numpy(), values.numpy())
@@ -67,7 +68,7 @@ class RowByRow:
         starts = self.arrays[0]
         cost = starts + row_in_ratings * np.arange(len(starts))
         pieces = cost[-1] * per_rating / PIECE
-        threads = min(torch.get_num_threads(), 1 + int(64 * pieces))     # none for less than a third of a millisecond
+        threads = min(self.threads, 1 + int(64 * pieces))     # none for less than a third of a millisecond
         n = max(1 if threads == 1 else 4 * threads, int(pieces))
         inner = np.searchsorted(cost, np.linspace(0, cost[-1], n + 1)[1:-1]).tolist()
         spans = pairwise([0, *inner, len(self.counts)])

@@ -47,14 +47,19 @@ def fingerprint(learn: Learner) -> Fingerprint:
             GROUPS: [any(p.requires_grad for p in group["params"]) for group in groups]}
 
 
-def differences(saved: Fingerprint, now: Fingerprint) -> list[str]:
+def differences(saved: Fingerprint, now: Fingerprint, model: bool = False) -> list[str]:
     """List the differences in words: "batch size 64, this one has 128". Numbers may differ by rounding. If the rows or
     their seed differ, so do the hashes, which are then not listed, and likewise the hyper-parameters of another
-    optimizer; another seed of equal data is not a difference."""
+    optimizer; those that are one number for all groups differ by that number, not by how many groups there are; another
+    seed of equal data is not a difference. Hyper-parameters and schedules of another `model` are not listed."""
     names = [name for name in {**saved, **now} if name != GIVEN and not _same(saved.get(name), now.get(name))
              and not (name in (OBJECTIVE, TERMS) and name not in saved)]
-    if OPTIMIZER in names:
+    if OPTIMIZER in names or model:
         names = [name for name in names if name in NOT_HYPERS]
+    if model:
+        names = [name for name in names if name not in (SCHEDULE, GROUPS)]
+    names = [name for name in names
+             if name in NOT_HYPERS or not _same(_shared(saved.get(name)), _shared(now.get(name)))]
     if not set(HASHES) & set(names) and saved.get(HASHES[0]) is not None:
         names = [name for name in names if name != SEED]
     if {ROWS, SEED} & set(names):
@@ -92,6 +97,11 @@ def _same(one: object, other: object) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     return one == other
+
+
+def _shared(values: object) -> object:
+    """What all groups have, where that is one value; otherwise the values of the groups."""
+    return values[:1] if isinstance(values, list) and all(_same(value, values[0]) for value in values) else values
 
 
 def _schedule(learn: Learner) -> dict[str, list[Hyper]]:

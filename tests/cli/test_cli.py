@@ -87,6 +87,8 @@ def test_recommendations_for_somebody_new_come_from_a_file_of_ids_or_titles(coll
         assert code == 0 and [row["item"] for row in json.loads(out)] == expected
     out = collab("recommend", model, "--ratings", tmp_path / "0.csv")[1]
     assert "From these 2 ratings:\n\n  item  rating  title" in out and title in out
+    (tmp_path / "one.csv").write_text("item,rating\n8,2\n")
+    assert "From this rating:\n\n" in collab("recommend", model, "--ratings", tmp_path / "one.csv")[1]
 
 
 def test_a_file_of_several_people_is_refused_and_one_of_a_single_person_is_read(collab, trained, tmp_path):

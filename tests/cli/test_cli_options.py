@@ -14,6 +14,7 @@ import pytest
 import collab as package
 from collab import load_learner, movielens, time_split
 from collab.cli import model_help, model_options
+from collab.cli.command import as_options
 from collab.learner.recipes import RECIPES
 
 TRAIN = ["train", "{dir}/ratings.csv", "--out", "{out}"]
@@ -183,6 +184,18 @@ def test_where_the_films_cannot_be_read_the_remedy_is_an_option_that_is_there(co
     (odd / "films.odd").write_bytes((odd / "f.txt").read_bytes())
     code, _, err = collab("train", trained_csv(odd), "--items", odd / "films.odd", "--out", odd / "m")
     assert code == 2 and "Say what it is with --table-sep" in err and "--format" not in err
+
+
+def test_an_option_without_a_value_has_no_space_for_one():
+    said = "say format=, one of 'csv', or with sep=; valid_pct= (0.2), user_name=..., threshold=3. Say sep="
+    assert as_options(said) == ("say --format, one of 'csv', or with --sep; --valid-pct (0.2), --user-col ..., "
+                                "--threshold 3. Say --sep")
+
+
+def test_a_file_whose_ending_is_not_known_is_asked_for_its_format(collab, odd):
+    (odd / "r.odd").write_bytes((odd / "r.txt").read_bytes())
+    code, _, err = collab("train", odd / "r.odd", "--out", odd / "m")
+    assert code == 2 and "Say what it is with --format, one of 'csv'" in err and err.rstrip().endswith("or with --sep")
 
 
 def trained_csv(folder):

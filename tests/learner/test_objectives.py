@@ -368,8 +368,6 @@ def test_what_cannot_be_trained_so_is_refused(planted: CollabDataBunch):
         collab_learner(planted, "dot", loss_func="warp")
     with pytest.raises(TypeError, match="solved"):
         collab_learner(planted, "als", loss_func="bpr")
-    with pytest.raises(ValueError, match="n_negatives"):
-        BPR(0)
 
 
 def test_implicit_data_train_with_bpr_where_nothing_else_is_said(planted: CollabDataBunch):

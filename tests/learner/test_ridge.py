@@ -1,5 +1,7 @@
 """The ridge of dot_bias, the plan by size, and where training starts."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -132,6 +134,17 @@ def test_a_rate_for_adam_is_warned_of(data):
     learn = collab_learner(data, n_factors=5)
     with learn.no_logging(), pytest.warns(CollabWarning, match=r"0\.005 is a rate for Adam; this learner has"):
         learn.fit_one_cycle(1, 5e-3)
+
+
+@pytest.mark.parametrize("n_epochs, rates, must", [
+    (1, {"lr": -1}, "lr must be a finite number, at least 0"),
+    (1, {"lr": 1e-3, "wd": -1}, "wd must be a finite number"),
+    (-1, {"lr": 1e-3}, "n_epochs must be a whole number")])
+def test_impossible_numbers_are_refused_without_a_word_on_rates(data, n_epochs, rates, must):
+    learn = collab_learner(data, n_factors=5)
+    with warnings.catch_warnings(), pytest.raises(ValueError, match=must):
+        warnings.simplefilter("error")
+        learn.fit(n_epochs, **rates)
 
 
 def test_another_model_gets_rates_of_its_own(data):

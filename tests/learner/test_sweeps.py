@@ -15,6 +15,7 @@ from collab.data.databunch import CollabDataBunch
 from collab.data.vocab import UnknownId
 from collab.datasets.synthetic import synthetic
 from collab.interpret import CollabInterpretation
+from collab.learner import sweeps
 from collab.learner.collab_learner import CollabLearner
 from collab.learner.factory import collab_learner, load_learner
 from collab.losses import preference_error
@@ -267,3 +268,22 @@ def test_a_built_model_is_taken_as_it_is_and_must_fit_the_data():
 def test_preference_error_is_the_mean_squared_distance_from_one():
     assert preference_error(torch.tensor([1.0, 0.0, 0.5]), torch.tensor([5.0, 1.0, 3.0])).item() == \
         pytest.approx(1.25 / 3)
+
+
+# Threads ----------------------------------------------------------------------------------------------------------
+
+def test_small_data_are_validated_in_one_thread_which_ends_with_the_batch(monkeypatch: pytest.MonkeyPatch):
+    before, seen = torch.get_num_threads(), []
+    learn = collab_learner(some_data(), "als", n_factors=4)
+    hook = learn.model.register_forward_pre_hook(lambda *args: seen.append(torch.get_num_threads()))
+    try:
+        torch.set_num_threads(2)
+        with learn.no_logging():
+            learn.fit(1)
+            assert seen == [1] and torch.get_num_threads() == 2
+            monkeypatch.setattr(sweeps, "SMALL", learn.data.train.n - 1)
+            learn.fit(1)
+        assert seen == [1, 2]
+    finally:
+        torch.set_num_threads(before)
+        hook.remove()

@@ -109,14 +109,14 @@ def test_on_movielens_objective_and_ranking_are_those_of_torch(name: str, ml100k
 # The same bits ----------------------------------------------------------------------------------------------------
 
 @kinds
-def test_rows_have_the_same_bits_with_any_number_of_threads_and_in_pieces(kind: str, threads: None,
+def test_rows_have_the_same_bits_with_any_number_of_threads_and_in_pieces(kind: str,
                                                                          monkeypatch: pytest.MonkeyPatch):
     m = compiled(kind, 3)
     prepared = m.prepare(*some_rows())
     problem = m._problem(prepared.by_user, m._table("i").clone())
     solved, errors = [], []
     for n, piece in ((1, row_by_row.PIECE), (2, 100_000), (3, 1000), (1, 1000)):
-        torch.set_num_threads(n)
+        prepared.by_user.threads = n
         monkeypatch.setattr(row_by_row, "PIECE", piece)
         solved.append(prepared.by_user.solve(problem, m._table("u"), 3))
         errors.append(prepared.by_user.error(problem, m._table("u")))
@@ -131,6 +131,28 @@ def test_two_threads_give_the_same_bits_each_time(kind: str, threads: None, monk
     for m in made:
         m.sweep(m.prepare(*some_rows()))
     assert all(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in made)))
+
+
+@kinds
+def test_torch_has_one_thread_beside_those_of_kernels_and_its_own_back_afterwards(
+        kind: str, threads: None, monkeypatch: pytest.MonkeyPatch):
+    torch.set_num_threads(2)
+    m, seen = compiled(kind, 3), []
+    prepared = m.prepare(*some_rows())
+    assert prepared.by_user.threads == 2
+    problem = m._problem
+    monkeypatch.setattr(m, "_problem", lambda *args: seen.append(torch.get_num_threads()) or problem(*args))
+    m.sweep(prepared)
+    m.loss(prepared)
+    assert seen == [1, 1, 1] and torch.get_num_threads() == 2
+
+    def fails(*args: object) -> None:
+        raise KeyboardInterrupt
+    monkeypatch.setattr(m, "_problem", fails)
+    for work in (m.sweep, m.loss):
+        with pytest.raises(KeyboardInterrupt):
+            work(prepared)
+    assert torch.get_num_threads() == 2
 
 
 def test_an_error_in_a_thread_is_raised(threads: None, monkeypatch: pytest.MonkeyPatch):

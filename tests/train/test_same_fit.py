@@ -97,11 +97,12 @@ OTHERS |= {
                 MODEL + r"its u_weight.weight has shape \(41, 2\), this model's \(41, 3\), and 1 other differs\. "
                 "Resume with the same, or begin anew with a Checkpoint at another path$"),
     "class": (lambda: collab_learner(learner().data, "dot", lr=0.01, wd=0.1), {},
-              MODEL + "its class is EmbeddingDotBias, this model's EmbeddingDot; decay .*this one has [^;]*$"),
+              MODEL + "its class is EmbeddingDotBias, this model's EmbeddingDot\\. Resume with the same, or begin "
+              "anew with a Checkpoint at another path$"),
     "names": (with_buffers, {}, MODEL + r"it has no seen \(nor 1 more\)\. Resume"),
     "class and optimizer": (lambda: collab_learner(learner().data, "net", lr=0.01, opt_func=torch.optim.SGD), {},
                             MODEL + "its class is EmbeddingDotBias, this model's EmbeddingNet; optimizer AdamW, this "
-                            "one has SGD; schedule [^;]*Resume"),
+                            r"one has SGD\. Resume"),
 }
 
 
@@ -154,6 +155,16 @@ def test_another_schedule_is_told_from_none(cut):
         fit_quietly(learn, 2, resume=cut)
     with learn.no_logging(), pytest.raises(ValueError, match="schedule .*, this one has lr"):
         learn.fit_flat_cos(2, resume=cut)
+
+
+def test_of_more_groups_with_the_same_options_the_number_alone_is_told(tmp_path):
+    data = learner().data
+    learn, other = (collab_learner(data, "dot", n_factors=2, lr=0.01, wd=0.1, opt_func=opt_func)
+                    for opt_func in (torch.optim.SGD, lambda groups, **options: torch.optim.SGD(
+                        [{"params": [p]} for group in groups for p in group["params"]], **options)))
+    fit_quietly(learn, 2, cbs=[Checkpoint(tmp_path / "c", every=2), interrupted_at("cleanup_batch", 4)])
+    with pytest.raises(ValueError, match=r"a fit with groups that are trained \[True\], this one has \[True, True\]\."):
+        fit_quietly(other, 2, resume=tmp_path / "c")
 
 
 def test_the_same_fit_goes_on_whatever_the_seed_of_the_split_was_called(cut):

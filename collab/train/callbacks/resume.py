@@ -146,7 +146,7 @@ class Resume(Callback):
                              f"{self.learn.n_epochs}, or begin anew with a Checkpoint at another path")
         model = misfit(state["model"], self.learn.model, state.get("model_class"))
         others = [f"another model: {model}"] if model else []
-        if others := others + differences(state["fit"], self.learn.epoch_start.fit):
+        if others := others + differences(state["fit"], self.learn.epoch_start.fit, bool(model)):
             raise ValueError(f"{self.path} was written in a fit with {'; '.join(others)}. Resume with the same, or "
                              "begin anew with a Checkpoint at another path")
         start, began, trained = self.learn.epoch_start, state["began"], self.learn.recorder.n_batches
