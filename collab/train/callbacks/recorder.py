@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -175,7 +176,7 @@ class Recorder(Callback):
         self._flush()
         if len(self._pieces) != 1:
             columns: Any = zip(*self._pieces) if self._pieces else [()] * 5
-            self._pieces = [Columns(*([value for part in column for value in part] for column in columns))]
+            self._pieces = [Columns(*(list(chain.from_iterable(column)) for column in columns))]
         return self._pieces[0]
 
     def _means(self) -> dict[str, float]:
