@@ -4,6 +4,7 @@
 import contextlib
 import inspect
 import io
+import signal
 import sys
 import types
 from functools import partial
@@ -287,6 +288,7 @@ def test_ctrl_c_at_any_line_of_a_fit_stays_inside_and_the_learner_can_go_on(name
                 learn.fit(1)
         finally:
             sys.settrace(tracing)
+            signal.signal(signal.SIGINT, signal.default_int_handler)    # held signals raise nothing; this one does
         return interrupt.lines
     fit(None)                                               # what is imported late is there now
     lines = fit(None)
