@@ -208,8 +208,8 @@ class FusedPass:
         bias = (3 if self.adam else 1) * k
         packed = [_aligned(len(table), bias + 8) for table in (t.users, t.items)]
         for own, table, its_bias in zip(packed, (t.users, t.items), (t.user_bias, t.item_bias)):
-            for value, into in self._places(own, table, its_bias):
-                torch.from_numpy(into).copy_(value.detach().view(into.shape))
+            places = self._places(own, table, its_bias)
+            self._copy([(torch.from_numpy(into), value.detach().view(into.shape)) for value, into in places])
         for own, factors, biases in zip(packed, ridges[:2], ridges[2:]):
             own[:, bias + 3], own[:, bias + 4] = factors, biases
         mean = np.zeros(3, np.float32)
@@ -237,6 +237,18 @@ class FusedPass:
             pairs += [(value, own[:, j]) for value, j in zip([bias, *self._state(bias)], columns)]
         return pairs
 
+    def _copy(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Copy each second tensor of a table's rows into the first, some of the rows in each thread."""
+        @torch.no_grad()        # of this thread alone
+        def part(k: int) -> None:
+            for into, value in pairs:
+                rows = slice(len(value) * k // self.threads, len(value) * (k + 1) // self.threads)
+                into[rows].copy_(value[rows])
+        if self.threads == 1:
+            return part(0)
+        with ThreadPoolExecutor(self.threads) as pool:
+            list(pool.map(part, range(self.threads)))
+
     def _state(self, p: Tensor) -> list[Tensor]:
         """What the optimizer keeps of a parameter; begun as the optimizer itself begins it."""
         if not moves(self.opt, p):
@@ -254,9 +266,8 @@ class FusedPass:
         """Put the packed numbers back into parameters and optimizer. May be begun anew."""
         t = self.tables
         for own, table, bias in ((self.form.users, t.users, t.user_bias), (self.form.items, t.items, t.item_bias)):
-            for value, place in self._places(own, table, bias):
-                value.copy_(torch.from_numpy(place).view(value.shape) if value.dim() == 2 and place.ndim == 1
-                            else torch.from_numpy(place))
+            self._copy([(value, torch.from_numpy(place).view(value.shape) if value.dim() == 2 and place.ndim == 1
+                         else torch.from_numpy(place)) for value, place in self._places(own, table, bias)])
         if t.mean is not None:
             for value, number in zip([t.mean, *self._state(t.mean)], self.form.mean):
                 value.fill_(float(number))

@@ -27,9 +27,9 @@ def test_numbers_of_an_objective_are_checked_when_it_is_made(cls: type[Objective
 
 
 @pytest.mark.parametrize("given", ["1", True, 0, math.inf])
-def test_a_temperature_is_a_number_above_0(given: object):
+def test_a_temperature_is_a_number_above_0(given: Any):
     with pytest.raises(ValueError, match=f"temperature must be a finite number above 0, got {given!r}"):
-        SampledSoftmax(temperature=given)       # type: ignore[arg-type]
+        SampledSoftmax(temperature=given)
 
 
 @pytest.mark.parametrize("model, options, meant", [

@@ -64,17 +64,23 @@ def both(fit, data, model="dot_bias", **options):
 
 def agree(one, other):
     """The histories, the weights and the optimizer's numbers are the same to rounding."""
+    agree_in_history(one, other)
+    for a, b in zip(one.recorder.rows, other.recorder.rows):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
+    for p, q in zip(one.model.parameters(), other.model.parameters()):
+        near(p, q)
+        for name, value in other.opt.state[q].items():
+            near(one.opt.state[p][name], value)
+
+
+def agree_in_history(one, other):
+    """The first losses, the rates and the errors of whole epochs."""
     np.testing.assert_allclose(one.recorder.losses[:100], other.recorder.losses[:100], atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(one.recorder.lrs, other.recorder.lrs, rtol=1e-12)
     assert (one.recorder.moms == other.recorder.moms
             or one.recorder.moms == pytest.approx(other.recorder.moms, rel=1e-12))
     for a, b in zip(one.recorder.rows, other.recorder.rows):
         assert [*a] == [*b] and a["rmse"] == pytest.approx(b["rmse"], abs=5e-4)
-        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
-    for p, q in zip(one.model.parameters(), other.model.parameters()):
-        near(p, q)
-        for name, value in other.opt.state[q].items():
-            near(one.opt.state[p][name], value)
 
 
 def near(one, other, rtol=2e-3):
@@ -102,6 +108,14 @@ FITS = {
 @pytest.mark.parametrize("ratings", [RATINGS, SPARSE], ids=["dense", "sparse"])
 def test_the_compiled_pass_takes_the_steps_of_the_loop(fit, ratings):
     agree(*both(FITS[fit], bunch(ratings)))
+
+
+@pytest.mark.parametrize("ratings", [RATINGS, SPARSE], ids=["dense", "sparse"])
+def test_errors_are_those_of_the_loop_where_every_step_takes_the_whole_weight(ratings):
+    one, other = both(lambda learn: learn.fit(2, 0.02, wd=50.0), bunch(ratings))
+    for a, b in zip(one.recorder.rows, other.recorder.rows, strict=True):
+        assert a["rmse"] == pytest.approx(b["rmse"], abs=5e-4)
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("bs", [1, 7, 64, 1024, 4096])
@@ -156,10 +170,12 @@ def test_tracks_are_trained_at_the_same_time_to_the_same_bits():
 @given(st.data())
 def test_whatever_is_combined(data):
     ratings = data.draw(st.sampled_from([RATINGS, SPARSE]))
-    bs, epochs = data.draw(st.integers(8, 300)), data.draw(st.integers(1, 3))
-    lr, wd = data.draw(st.floats(1e-4, 0.02)), data.draw(st.floats(0, 1))
+    bs, epochs = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 3))
+    lr, wd = data.draw(st.floats(1e-4, 0.05)), data.draw(st.floats(0, 1))
     name = data.draw(st.sampled_from(["fit", "fit_one_cycle", "fit_flat_cos"]))
-    agree(*both(lambda learn: getattr(learn, name)(epochs, lr, wd=wd), bunch(ratings[:900], bs)))
+    chaotic = bs < 8 or lr > 0.02       # then rounding grows to the size of single weights, though not of errors
+    check = agree_in_history if chaotic else agree
+    check(*both(lambda learn: getattr(learn, name)(epochs, lr, wd=wd), bunch(ratings[:900], bs)))
 
 
 def test_untouched_rows_move_as_by_hand():
