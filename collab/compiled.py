@@ -7,6 +7,7 @@ that an earlier one has compiled."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
@@ -36,6 +37,17 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def in_parts(part: Callable[[int, slice], object], n: int, threads: int) -> None:
+    """Call `part(k, rows)` for the k-th of `threads` equal parts of `n` rows, each in a thread of its own, in which
+    torch has no others. Raises what one of them has raised."""
+    rows = [slice(n * k // threads, n * (k + 1) // threads) for k in range(threads)]
+    if threads == 1:
+        part(0, rows[0])
+        return
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        list(pool.map(part, range(threads), rows))
 
 
 class DotTables(NamedTuple):

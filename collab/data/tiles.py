@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..compiled import not_compiled
+from ..compiled import in_parts, not_compiled
 from ..loaders import Run, Track
 from .batches import TensorBatches
 
@@ -33,20 +33,29 @@ class TiledBatches:
         self.batches, self.device = batches, batches.device
         users, items, ratings = (t.numpy() for t in batches.tensors)
         block = [-(-n // max(FEWEST, 2 * -(-n // (2 * BLOCK)))) for n in (n_users, n_items)]     # halves of one size
-        self.blocks = tuple(-(-n // own) for n, own in zip((n_users, n_items), block))
-        shape = self.blocks[0] * self.blocks[1]
-        tiles = ((users // block[0]) * self.blocks[1] + items // block[1]).astype(np.uint16 if shape < 1 << 16 else
-                                                                                  np.int64)
-        self.counts = np.bincount(tiles, minlength=shape)
-        self.begins = np.concatenate([[0], self.counts[:-1].cumsum()])
+        self.blocks = -(-n_users // block[0]), -(-n_items // block[1])
         self.rows = np.empty(len(users), np.int32), np.empty(len(users), np.int32), np.empty_like(ratings)
         if not_compiled() is None:
-            from .tile_kernels import arrange
-            arrange(users, items, ratings, tiles, self.begins.copy(), *self.rows)
+            self.counts = self._arrange(users, items, ratings, block)
         else:
+            tiles = (users // block[0]) * self.blocks[1] + items // block[1]
+            self.counts = np.bincount(tiles, minlength=self.blocks[0] * self.blocks[1])
             order = np.argsort(tiles, kind="stable")
             for into, column in zip(self.rows, (users, items, ratings)):
                 into[:] = column[order]
+        self.begins = self.counts.cumsum() - self.counts
+
+    def _arrange(self, users: np.ndarray, items: np.ndarray, ratings: np.ndarray, block: Sequence[int]) -> np.ndarray:
+        """Write the ratings into `rows`, tile by tile, and return how many each tile has."""
+        from .tile_kernels import arrange, number
+        threads = torch.get_num_threads()
+        tiles, counts = np.empty(len(users), np.int32), np.zeros((threads, *self.blocks), np.int64)
+        in_parts(lambda k, part: number(users[part], items[part], *block, tiles[part], counts[k]), len(users), threads)
+        flat = counts.reshape(threads, -1).T.flatten()          # by tile, and within it by thread
+        ends = (flat.cumsum() - flat).reshape(-1, threads).T.copy()
+        in_parts(lambda k, part: arrange(users[part], items[part], ratings[part], tiles[part], ends[k], *self.rows),
+                 len(users), threads)
+        return counts.sum(axis=0).flatten()
 
     @property
     def bs(self) -> int:

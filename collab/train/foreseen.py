@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..compiled import DotTables, not_compiled, one_thread
+from ..compiled import DotTables, in_parts, not_compiled, one_thread
 from ..loaders import Pieces, pieces_of
 from .fusible import in_bulk, odd_batches, odd_parameters, tables_of
 
@@ -74,12 +73,9 @@ def _predictions(columns: Sequence[Tensor], tables: DotTables, threads: int) -> 
     mean = 0.0 if tables.mean is None else tables.mean.item()
     low, high = tables.y_range or (0.0, 0.0)
     preds = torch.empty(len(users), dtype=torch.float32)
-    threads = min(threads, 8)
 
-    def part(k: int) -> None:
-        rows = slice(len(users) * k // threads, len(users) * (k + 1) // threads)
+    def part(k: int, rows: slice) -> None:
         scores(*factors, *biases, tables.user_bias is not None, *np.array([mean, low, high - low], np.float32),
                users[rows], items[rows], preds.numpy()[rows], (0,) * (factors[0].shape[1] // 8 + 2))
-    with ThreadPoolExecutor(threads) as pool:       # the calling thread alone would be as fast with one
-        list(pool.map(part, range(threads)))
+    in_parts(part, len(users), min(threads, 8))
     return preds

@@ -12,17 +12,20 @@ Both ways to train take the same batches in the same order, and agree to roundin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..compiled import one_thread
+from ..compiled import in_parts, one_thread
 from ..loaders import Run, Track, pieces_of
+from .callback import Dispatch
 from .fusible import Ranks, group_of, moves, steps_of, tables_of, why_not
 from .row_adagrad import RowAdagrad
 from .whole import held_interrupt, whole
@@ -30,7 +33,9 @@ from .whole import held_interrupt, whole
 if TYPE_CHECKING:
     from .learner import Learner
 
+LINE = 64               # bytes of a line of the cache
 MAX_DRAWN = 1 << 23     # drawn items at a time: 32 MiB
+ROOMS: WeakKeyDictionary[Dispatch, list[np.ndarray]] = WeakKeyDictionary()      # packed tables, for as long as a fit
 
 
 @dataclass
@@ -206,10 +211,12 @@ class FusedPass:
         t, k = self.tables, self.k
         self.steps = np.array([steps_of(self.opt, t.users), 0])       # those of each thread
         bias = (3 if self.adam else 1) * k
-        packed = [_aligned(len(table), bias + 8) for table in (t.users, t.items)]
+        packed = self._rooms((len(t.users), bias + 8), (len(t.items), bias + 8))
         for own, table, its_bias in zip(packed, (t.users, t.items), (t.user_bias, t.item_bias)):
-            places = self._places(own, table, its_bias)
-            self._copy([(torch.from_numpy(into), value.detach().view(into.shape)) for value, into in places])
+            rest = own[:, self.n_factors:]
+            self._copy([(torch.from_numpy(rest), torch.zeros(()).expand(rest.shape))]
+                       + [(torch.from_numpy(into), value.detach().view(into.shape))
+                          for value, into in self._places(own, table, its_bias)])
         for own, factors, biases in zip(packed, ridges[:2], ridges[2:]):
             own[:, bias + 3], own[:, bias + 4] = factors, biases
         mean = np.zeros(3, np.float32)
@@ -218,11 +225,18 @@ class FusedPass:
         low, high = t.y_range or (0.0, 0.0)
         n = min((2 + (self.loss.n if self.loss else 0)) * bs, len(t.users) + len(t.items))
         self.slots = [self.gradients.Slots(np.full(len(t.users), -1, np.int32), np.full(len(t.items), -1, np.int32),
-                                         np.empty(n, np.int64), np.empty(n, np.float32), _aligned(n, k + 8))
+                                         _aligned(n, dtype=np.int64), _aligned(n), _aligned(n, k + 8))
                       for _ in range(1 if self.adam else 2)]
         self.last = np.zeros(len(t.users), np.int64), np.zeros(len(t.items), np.int64)
         self.form = self.gradients.Form(*packed, mean, *np.array([low, high - low, 1 / self.n_factors], np.float32),
                                       t.user_bias is not None)
+
+    def _rooms(self, *shapes: tuple[int, int]) -> list[np.ndarray]:
+        """Room for tables of these shapes, the same one in every pass of a fit: new memory is slow to get."""
+        rooms = ROOMS.setdefault(self.learn.run, [])
+        if [room.shape for room in rooms] != [*shapes]:
+            rooms[:] = [_aligned(*shape) for shape in shapes]
+        return rooms
 
     def _places(self, own: np.ndarray, table: Tensor, bias: Tensor | None) -> list[tuple[Tensor, np.ndarray]]:
         """(a tensor of the parameters or of the optimizer's state, its place in the packed rows `own`)."""
@@ -240,14 +254,10 @@ class FusedPass:
     def _copy(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Copy each second tensor of a table's rows into the first, some of the rows in each thread."""
         @torch.no_grad()        # of this thread alone
-        def part(k: int) -> None:
+        def part(k: int, rows: slice) -> None:
             for into, value in pairs:
-                rows = slice(len(value) * k // self.threads, len(value) * (k + 1) // self.threads)
                 into[rows].copy_(value[rows])
-        if self.threads == 1:
-            return part(0)
-        with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(part, range(self.threads)))
+        in_parts(part, len(pairs[0][0]), self.threads)
 
     def _state(self, p: Tensor) -> list[Tensor]:
         """What the optimizer keeps of a parameter; begun as the optimizer itself begins it."""
@@ -276,8 +286,10 @@ class FusedPass:
                 self.opt.state[p]["step"].fill_(float(self.steps.sum()))
 
 
-def _aligned(n: int, width: int) -> np.ndarray:
-    """Zeros (n, width), float32, that begin where a line of the cache does."""
-    room = np.zeros(n * width + 16, np.float32)
-    first = -room.ctypes.data // 4 % 16
-    return room[first:first + n * width].reshape(n, width)
+def _aligned(*shape: int, dtype: type = np.float32) -> np.ndarray:
+    """Zeros that begin where a line of the cache does, a line away from all other numbers: threads that write into one
+    line wait for each other."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.zeros(size + 3 * LINE, np.uint8)
+    first = -room.ctypes.data % LINE + LINE
+    return room[first:first + size].view(dtype).reshape(shape)

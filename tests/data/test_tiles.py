@@ -85,6 +85,26 @@ def test_the_order_is_the_same_without_numba(batches, monkeypatch):
     assert epoch(TiledBatches(batches, N_USERS, N_ITEMS)) == compiled
 
 
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_arrange_the_ratings_as_one_does(batches, monkeypatch, threads):
+    one = TiledBatches(batches, N_USERS, N_ITEMS)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    several = TiledBatches(batches, N_USERS, N_ITEMS)
+    for mine, other in zip((*one.rows, one.counts, one.begins), (*several.rows, several.counts, several.begins)):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_every_rating_is_in_the_tile_of_its_blocks():
+    """Also at the ends of blocks, where a quotient in floating point may miss."""
+    from collab.data.tile_kernels import number
+    for block in (1, 3, 7, 49, 3889):
+        rows = np.unique(np.concatenate([np.arange(400) * block + k for k in (-1, 0, 1)]).clip(0))
+        tiles, counts = np.empty(len(rows), np.int32), np.zeros((rows[-1] // block + 1, 1), np.int64)
+        number(rows, np.zeros(len(rows), np.int64), block, 1, tiles, counts)
+        np.testing.assert_array_equal(tiles, rows // block)
+        np.testing.assert_array_equal(counts[:, 0], np.bincount(rows // block))
+
+
 @pytest.mark.parametrize("bs", [1, 8, 49, 1000])
 @pytest.mark.parametrize(("n_users", "n_items"), [(1, 1), (2, 30), (30, 2)])
 def test_few_rows_have_few_tiles(n_users, n_items, bs):

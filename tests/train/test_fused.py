@@ -2,6 +2,7 @@
 
 import copy
 import signal
+import weakref
 from functools import partial
 
 import numpy as np
@@ -287,6 +288,37 @@ def test_a_short_epoch_and_a_fit_without_shuffling():
     agree(*both(lambda learn: learn.fit_one_cycle(2, cbs=ShortEpoch(10)), data))
     data.train = data.train.in_order()
     agree(*both(lambda learn: learn.fit_one_cycle(2), data))
+
+
+@pytest.mark.parametrize("cbs", [[], [TileOrder()]], ids=["in order", "in tiles"])
+@pytest.mark.parametrize("row", [10**6, -1])
+def test_a_row_that_the_model_does_not_have_is_refused_as_by_the_loop(row, cbs):
+    learn = collab_learner(bunch(), n_factors=5, cbs=cbs)
+    learn.data.train.tensors[0][7] = row
+    with learn.no_logging(), pytest.raises(IndexError):
+        learn.fit(1)
+
+
+@pytest.mark.parametrize("options", [{"lr": 5e-3}, {"opt_func": RowAdagrad, "lr": 0.05}], ids=["AdamW", "RowAdagrad"])
+def test_tables_are_packed_into_the_same_room_for_as_long_as_a_fit(options):
+    """What a pass leaves there is not seen by the next one: here weights that are not finite."""
+    rooms, alive = [], []
+
+    class Spoil(Callback):
+        def after_train(self):
+            own = fused.ROOMS[self.learn.run]
+            rooms.append(tuple(room.ctypes.data for room in own))
+            alive.append(weakref.ref(own[0]))
+            for room in own:
+                room[:] = np.nan
+    learns = []
+    for cbs in ([Spoil()], []):
+        learn = collab_learner(bunch(), n_factors=5, cbs=cbs, **options)
+        with learn.no_logging():
+            learn.fit(3)
+        learns.append(learn)
+    assert len(rooms) == 3 and len({*rooms}) == 1 and alive[0]() is None
+    assert same(learns[0].model.state_dict(), learns[1].model.state_dict())
 
 
 @pytest.mark.parametrize("options", [{"lr": 5e-3}, {"opt_func": RowAdagrad, "lr": 0.05, "cbs": [TileOrder()]}],

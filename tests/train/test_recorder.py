@@ -65,6 +65,25 @@ def test_the_history_goes_on_from_fit_to_fit():
     assert learn.recorder.frame()["epoch"].tolist() == [0, 1, 2] and len(learn.recorder.lrs) == 9
 
 
+def test_an_epoch_joins_its_own_batches_and_leaves_those_before_it(monkeypatch):
+    """Of many short epochs, none goes over all that were; asked for in their midst, the history is whole."""
+    monkeypatch.setattr(recorder_module, "FLUSH", 1)
+    joined = []
+    monkeypatch.setattr(recorder_module.Columns, "joined", classmethod(
+        lambda cls, pieces, own=recorder_module.Columns.joined: (joined.append(len(pieces)), own(pieces))[1]))
+
+    class Look(Callback):
+        def after_loss(self):
+            if self.learn.training and self.learn.epoch == 5 and self.learn.i == 1:
+                self.seen = self.learn.recorder.losses
+    learn = line_learner(look := Look(), metrics=RMSE())
+    fit_quietly(learn, 8)
+    assert max(joined[:5]) == 3 and len(look.seen) == 5 * 3 + 2
+    frame, losses = learn.recorder.frame(), learn.recorder.losses.astype(float).reshape(8, 3)
+    assert frame["train_loss"].tolist() == pytest.approx((losses @ [0.4, 0.4, 0.2]).tolist())
+    assert look.seen.tolist() == learn.recorder.losses[:17].tolist() and learn.recorder.ends == [*range(3, 25, 3)]
+
+
 def test_smoothing_is_the_debiased_exponential_mean():
     learn = line_learner()
     fit_quietly(learn, 1)

@@ -24,18 +24,37 @@ if TYPE_CHECKING:
 
     from ..lr_find import Curve
 
+NUMBERS = "losses", "sizes", "lrs", "moms"
 NO_PARTS: dict[str, float] = {}      # of a loss that is one number
 FLUSH = 1024    # losses wait on the device in groups of this size, so that no batch waits for the device
 
 
 class Columns(NamedTuple):
-    """Training batches by columns: the loss of each, its rows, learning rate, momentum, and the parts of its loss."""
+    """Training batches by columns, (n,): the loss of each, its rows, learning rate, momentum, and the parts of its
+    loss."""
 
-    losses: list[float]
-    sizes: list[int]
-    lrs: list[float | None]
-    moms: list[float | None]
+    losses: np.ndarray      # float32
+    sizes: np.ndarray       # int64
+    lrs: np.ndarray         # float64, like `moms`; NaN where there is none
+    moms: np.ndarray
     parts: list[dict[str, float]]
+
+    @classmethod
+    def of(cls, parts: list[dict[str, float]], *numbers: Any) -> Columns:
+        """The columns in their types, from copies of sequences."""
+        losses, *others = numbers or [[]] * 4
+        sizes, lrs, moms = (np.array(column, of) for column, of in zip(others, (np.int64, np.float64, np.float64)))
+        return cls(np.array(losses, np.float32), sizes, lrs, moms, parts)
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Columns]) -> Columns:
+        """Several as one."""
+        losses, sizes, lrs, moms = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in NUMBERS)
+        return cls(losses, sizes, lrs, moms, [*chain.from_iterable(piece.parts for piece in pieces)])
+
+    def after(self, start: int) -> Columns:
+        """Those from the one at `start` on."""
+        return Columns(self.losses[start:], self.sizes[start:], self.lrs[start:], self.moms[start:], self.parts[start:])
 
 
 class Recorder(Callback):
@@ -64,17 +83,17 @@ class Recorder(Callback):
     @property
     def losses(self) -> np.ndarray:
         """The loss of every training batch, float32, shape (batches,)."""
-        return np.array(self._batches().losses, dtype=np.float32)
+        return self._batches().losses.copy()
 
     @property
     def lrs(self) -> list[float | None]:
         """The learning rate of the last parameter group in every training batch."""
-        return list(self._batches().lrs)
+        return _or_none(self._batches().lrs)
 
     @property
     def moms(self) -> list[float | None]:
         """The momentum (beta 1 where there are betas) in every training batch; None without momentum."""
-        return list(self._batches().moms)
+        return _or_none(self._batches().moms)
 
     @property
     def parts(self) -> pd.DataFrame:
@@ -105,7 +124,7 @@ class Recorder(Callback):
     def before_train(self) -> None:
         self.learn.scores.values = {}
         self._noted = {}
-        self._start = len(self._batches().losses)
+        self._start = self.n_batches
 
     def after_loss(self) -> None:
         learn = self.learn
@@ -122,29 +141,27 @@ class Recorder(Callback):
         if chunk.skipped:
             return
         self._flush()
-        moms = hypers["momentum"][-1].tolist() if "momentum" in hypers else [None] * chunk.n
-        self._pieces.append(Columns(chunk.losses.tolist(), chunk.sizes.tolist(), hypers["lr"][-1].tolist(), moms,
-                                    [NO_PARTS] * chunk.n))
+        moms = hypers["momentum"][-1] if "momentum" in hypers else np.full(chunk.n, math.nan)
+        self._pieces.append(Columns.of([NO_PARTS] * chunk.n, chunk.losses, chunk.sizes, hypers["lr"][-1], moms))
 
     def after_epoch(self) -> None:
-        batches, means = self._batches(), self._means()
+        means = self._means()
         row = {"epoch": len(self.rows), "train_loss": means.pop("loss", math.nan)} | means
         row |= {"valid_loss" if name == "loss" else name: v for name, v in self.learn.scores.values.items()}
         self.rows.append(row | {"seconds": time.perf_counter() - self.started})
-        self.ends.append(len(batches.losses))
+        self.ends.append(self.n_batches)
         name, loss = "training", row["train_loss"]
         if math.isfinite(loss) and self.learn.scores.n:
             name, loss = "validation", row.get("valid_loss", loss)      # the epoch's last step may have been the one
-        if len(batches.losses) > self._start and not math.isfinite(loss) and not self._said:
+        if self.n_batches > self._start and not math.isfinite(loss) and not self._said:
             self._said = True
             warn(f"the {name} loss of epoch {row['epoch']} is {loss}: the weights are of no use any more; begin again "
                  "with a lower learning rate")
 
     def state_dict(self) -> State:
         batches = self._batches()
-        return {"rows": self.rows, "ends": self.ends, "losses": torch.tensor(batches.losses),
-                "sizes": torch.tensor(batches.sizes), "lrs": _or_nan(batches.lrs), "moms": _or_nan(batches.moms),
-                "start": self._start,
+        columns = {name: torch.tensor(getattr(batches, name)) for name in NUMBERS}
+        return {"rows": self.rows, "ends": self.ends, **columns, "start": self._start,
                 "parts": {name: torch.tensor(part.to_numpy()) for name, part in self.parts.items()},
                 "seconds": time.perf_counter() - self.started}
 
@@ -154,8 +171,7 @@ class Recorder(Callback):
         for name, values in state.get("parts", {}).items():
             for k in torch.nonzero(~values.isnan()).flatten().tolist():
                 parts[k][name] = values[k].item()
-        self._pieces = [Columns(state["losses"].tolist(), state["sizes"].tolist(), _or_none(state["lrs"]),
-                                _or_none(state["moms"]), parts)]
+        self._pieces = [Columns.of(parts, *(state[name].numpy() for name in NUMBERS))]
         self._start, self.started = state["start"], time.perf_counter() - state["seconds"]
 
     def _flush(self) -> None:
@@ -168,26 +184,27 @@ class Recorder(Callback):
             for _, own, *_ in waiting:
                 losses.append(next(values))
                 parts.append({name: next(values) for name in own} if own else NO_PARTS)
-            sizes, lrs, moms = (list(column) for column in list(zip(*waiting))[2:])
-            self._pieces.append(Columns(losses, sizes, lrs, moms, parts))
+            self._pieces.append(Columns.of(parts, losses, *list(zip(*waiting))[2:]))
 
-    def _batches(self) -> Columns:
-        """All batches so far, as one piece."""
+    def _batches(self, start: int = 0) -> Columns:
+        """The batches so far, from the one at `start` on."""
         self._flush()
-        if len(self._pieces) != 1:
-            columns: Any = zip(*self._pieces) if self._pieces else [()] * 5
-            self._pieces = [Columns(*(list(chain.from_iterable(column)) for column in columns))]
-        return self._pieces[0]
+        kept = 0        # pieces before it stay as they are: an epoch does not go over those before it
+        while kept < len(self._pieces) and len(self._pieces[kept].losses) <= start:
+            start -= len(self._pieces[kept].losses)
+            kept += 1
+        if len(self._pieces) - kept != 1:
+            self._pieces[kept:] = [Columns.joined(self._pieces[kept:] or [Columns.of([])])]
+        return self._pieces[kept].after(start)
 
     def _means(self) -> dict[str, float]:
         """The means of the loss and of its parts over the rows of this epoch's batches."""
-        batches, start = self._batches(), self._start
-        losses, sizes, parts = batches.losses[start:], batches.sizes[start:], batches.parts[start:]
-        if not sizes:
+        losses, sizes, _, _, parts = self._batches(self._start)
+        if not len(sizes):
             return {}
         means = {"loss": float(np.average(losses, weights=sizes))}
         for name in dict.fromkeys(name for own in parts if own for name in own):
-            own = [(batch[name], size) for batch, size in zip(parts, sizes) if name in batch]
+            own = [(batch[name], size) for batch, size in zip(parts, sizes.tolist()) if name in batch]
             means[name] = sum(value * size for value, size in own) / sum(size for _, size in own)
         return means
 
@@ -208,12 +225,13 @@ class Recorder(Callback):
     def plot_sched(self, ax: Axes | None = None) -> Axes:
         """Draw the learning rate of each batch and, on an axis of its own, the momentum."""
         ax = axes(ax)
-        lines = ax.plot(np.asarray(self.lrs, dtype=float), label="learning rate")
+        batches = self._batches()
+        lines = ax.plot(batches.lrs, label="learning rate")
         ax.set(xlabel="batch", ylabel="learning rate")
-        has_momentum = any(m is not None for m in self.moms)
+        has_momentum = not np.isnan(batches.moms).all()
         if has_momentum:
             right = ax.twinx()
-            lines += right.plot(np.asarray(self.moms, dtype=float), "--", color="tab:orange", label="momentum")
+            lines += right.plot(batches.moms, "--", color="tab:orange", label="momentum")
             right.set_ylabel("momentum")
         plain_ticks(ax.yaxis)
         whole_ticks(ax.xaxis)
@@ -262,9 +280,5 @@ class Recorder(Callback):
         return ax
 
 
-def _or_nan(values: Sequence[float | None]) -> Tensor:
-    return torch.tensor([math.nan if v is None else v for v in values], dtype=torch.float64)
-
-
-def _or_none(values: Tensor) -> list[float | None]:
+def _or_none(values: np.ndarray) -> list[float | None]:
     return [None if math.isnan(v) else v for v in values.tolist()]
