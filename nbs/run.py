@@ -3,10 +3,11 @@
 Run: python nbs/run.py [--fast] [--write] [NAME ...]
 
 --fast   a cell whose metadata has "fast" runs that in place of its source: larger batches, outputs of the same form
---write  keep the outputs, pictures reduced to 48 colours, so that a notebook stays below 300 kB
+--write  keep the outputs: pictures reduced to 48 colours, charts both as a picture and as what a page can make live
 
 A notebook has one idea, runs in less than two minutes, needs nothing but `collab` and what it imports, and ends with
-where to go next. Prose comes before the cell it speaks of; a number that it mentions is one that the cell prints."""
+where to go next. Prose comes before the cell it speaks of; a number that it mentions is one that a cell prints.
+Solutions of exercises are code cells with the tag "solution", which a notebook and the site fold."""
 
 import argparse
 import base64
@@ -19,6 +20,17 @@ from nbclient import NotebookClient
 from PIL import Image
 
 HERE = Path(__file__).parent
+BOTH = """
+try:
+    import altair, base64, vl_convert
+except ImportError:
+    pass
+else:
+    altair.renderers.register("both", lambda spec, **_: {
+        "application/vnd.vegalite.v6+json": spec,
+        "image/png": base64.b64encode(vl_convert.vegalite_to_png(spec, scale=1.5)).decode()})
+    altair.renderers.enable("both")
+"""     # run before the first cell: a chart is kept as its specification and as a picture
 
 
 def executed(path: Path, fast: bool = False, folder: Path = HERE) -> nbformat.NotebookNode:
@@ -27,7 +39,9 @@ def executed(path: Path, fast: bool = False, folder: Path = HERE) -> nbformat.No
     sources = [cell.source for cell in book.cells]
     for cell in book.cells:
         cell.source = cell.metadata.get("fast", cell.source) if fast else cell.source
-    NotebookClient(book, timeout=600, record_timing=False, resources={"metadata": {"path": str(folder)}}).execute()
+    client = NotebookClient(book, timeout=600, record_timing=False, resources={"metadata": {"path": str(folder)}})
+    client.on_notebook_start = lambda notebook: client.kc.execute(BOTH, store_history=False)
+    client.execute()
     for cell, source in zip(book.cells, sources):
         cell.source = source
     return book
