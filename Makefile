@@ -44,8 +44,9 @@ peers: .peers/done
 nbs: .venv/dev
 	$(BIN)/python nbs/run.py
 
+# The site, into build/site: open index.html. Warnings are errors.
 docs: .venv/dev
-	$(BIN)/pdoc --docformat markdown --output-directory build/docs collab
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # A wheel, made from the source archive beside it.
 dist: .venv/dev
@@ -69,7 +70,7 @@ clean:
 	touch $@
 
 .venv/dev: .venv/core
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,charts,notebooks]"
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,charts,docs,notebooks]"
 	touch $@
 
 .peers/done: benchmarks/peers/requirements.txt

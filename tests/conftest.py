@@ -111,3 +111,21 @@ def collab(monkeypatch: pytest.MonkeyPatch,
 def interp(learn: CollabLearner) -> CollabInterpretation:
     """The interpretation of the learner that a module trains."""
     return CollabInterpretation.from_learner(learn)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    programs = shutil.which("chromium"), shutil.which("chromedriver")
+    if None in programs:
+        pytest.skip("there is no chromium and chromedriver to open pages with")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "window-size=1400,1000",
+                 f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    yield driver
+    driver.quit()

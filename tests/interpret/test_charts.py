@@ -1,7 +1,6 @@
 """Interactive charts and the report in a real browser: what is drawn follows the clicks, and nothing is fetched."""
 
 import json
-import shutil
 import time
 import warnings
 
@@ -44,24 +43,6 @@ def interp(ml):
     with learn.no_logging():
         learn.fit_one_cycle(2)
     return CollabInterpretation(learn)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    programs = shutil.which("chromium"), shutil.which("chromedriver")
-    if None in programs:
-        pytest.skip("there is no chromium and chromedriver to open pages with")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "window-size=1400,1000",
-                 f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
-    yield driver
-    driver.quit()
 
 
 def opened(browser, path):

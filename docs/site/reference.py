@@ -1,0 +1,79 @@
+"""The reference: one page for each room of the house, with the public names that live there."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import griffe
+
+ROOMS = {       # page: (title, what it begins with, packages and modules)
+    "data": ("Data", "Tables of ratings become batches over two vocabularies.", ("collab.data",)),
+    "datasets": ("Data sets", "MovieLens, and ratings with planted factors.", ("collab.datasets",)),
+    "models": ("Models", "Modules from rows of users and items to scores.", ("collab.models",)),
+    "losses": ("Losses and metrics", "Functions of predictions and targets.", ("collab.losses", "collab.metrics")),
+    "training": ("Training", "The loop, its optimizers and schedules.", ("collab.train",)),
+    "callbacks": ("Callbacks", "What may be hooked into training.", ("collab.train.callback", "collab.train.callbacks",
+                                                                       "collab.train.events")),
+    "learner": ("Collaborative learners", "Recipes, recommendations, new users, files.", ("collab.learner",)),
+    "retrieval": ("Retrieval", "Exact and approximate top-k.", ("collab.retrieval",)),
+    "evaluation": ("Evaluation", "Ranking metrics, comparisons, folds.", ("collab.evaluate",)),
+    "interpretation": ("Interpretation", "What was learned: tables, pictures, charts.", ("collab.interpret",)),
+    "errors": ("Errors", "What is raised and warned of.", ("collab.errors",)),
+}
+COMMANDS = ("train", "evaluate", "recommend", "similar", "explain", "report", "demo")
+
+
+def pages() -> Iterator[tuple[str, str, str]]:
+    """(name, title, Markdown) of each page of the reference. Raises ValueError for a public name without a room."""
+    import collab
+    from collab import public
+    left = {name: inspect.getmodule(getattr(collab, name)) for name in public.__all__}
+    for page, (title, about, places) in ROOMS.items():
+        own = [name for name in left if page == page_of_module(left[name].__name__)]
+        text = f"# {title}\n\n{about}\n\n"
+        yield page, title, text + "\n".join(f"::: {left[name].__name__}.{name}" for name in sorted(own, key=str.lower)) + "\n"
+    if lost := [name for name, module in left.items() if page_of_module(module.__name__) is None]:
+        raise ValueError(f"no page of the reference has {lost}; their modules belong into ROOMS")
+    yield "command-line", "Command line", _command_line()
+
+
+def page_of_module(module: str) -> str | None:
+    """The page whose place is the nearest one above a module."""
+    depth = {page: max((len(place) for place in places if f"{module}.".startswith(f"{place}.")), default=0)
+             for page, (_, _, places) in ROOMS.items()}
+    best = max(depth, key=depth.__getitem__)
+    return best if depth[best] else None
+
+
+def _command_line() -> str:
+    env = os.environ | {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+    shown = ["# Command line\n\n`collab COMMAND --help`, as it is printed."]
+    for command in COMMANDS:
+        done = subprocess.run([sys.executable, "-m", "collab", command, "--help"], capture_output=True, text=True, env=env,
+                              check=True)
+        shown.append(f"## {command}\n\n```text\n{done.stdout.strip()}\n```")
+    return "\n\n".join(shown) + "\n"
+
+
+class Doctests(griffe.Extension):
+    """Examples with >>> in docstrings are shown as code; Markdown would take them for quotations."""
+
+    def on_instance(self, *, obj: griffe.Object, **_: object) -> None:
+        if obj.docstring is not None and ">>>" in obj.docstring.value:
+            obj.docstring.value = fenced(obj.docstring.value)
+
+
+def fenced(text: str) -> str:
+    """Text with a fence around each example."""
+    lines, inside = [], False
+    for line in [*text.splitlines(), ""]:
+        if line.lstrip().startswith(">>>") and not inside:
+            lines, inside = [*lines, "", "```pycon"], True
+        elif inside and not line.strip():
+            lines, inside = [*lines, "```"], False
+        lines.append(line)
+    return "\n".join(lines).rstrip()

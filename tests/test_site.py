@@ -1,0 +1,164 @@
+"""The site builds without a warning, and works as a reader sees it: in a browser, from the disk, without a network."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlparse
+
+import pytest
+from selenium.webdriver.common.by import By
+
+ROOT = Path(__file__).parents[1]
+NARROW = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of a site that was built by the command of `make docs`, with warnings as errors."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", folder], cwd=ROOT,
+                          env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+class Links(HTMLParser):
+    """The ids of a page, where it links to, and what it loads."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.ids, self.links, self.loads = set(), set(), set()
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        own = dict(attrs)
+        if "id" in own:
+            self.ids.add(own["id"])
+        if tag == "a" and own.get("href"):
+            self.links.add(own["href"])
+        self.loads |= {own[name] for name in ("src",) if own.get(name)}
+        if tag == "link" and own.get("rel") in ("stylesheet", "icon", "preload"):
+            self.loads.add(own["href"])
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    """The links of every page, by its path."""
+    return {path: Links(path) for path in sorted(site.rglob("*.html"))}
+
+
+def test_every_link_and_every_picture_is_there(site, pages):
+    for path, page in pages.items():
+        if path.name == "404.html":                 # which a server shows under any address
+            continue
+        for link in page.links | page.loads:
+            address, mark = urldefrag(urljoin(path.as_uri(), link))
+            if urlparse(address).scheme == "file":
+                target = Path(unquote(urlparse(address).path))
+                target = target / "index.html" if target.is_dir() else target
+                assert target.is_file() and target.is_relative_to(site), f"{link} in {path.name}"
+                assert not mark or unquote(mark) in pages[target].ids, f"{link} in {path.name}"
+
+
+def test_a_page_loads_nothing_from_elsewhere(pages):
+    for path, page in pages.items():
+        assert not [source for source in page.loads if urlparse(source).scheme or source.startswith("//")], path.name
+
+
+def test_every_notebook_and_every_public_name_has_its_place(site, pages):
+    from collab import public
+    course = {path.stem for path in (site / "course").glob("*.html")}
+    assert course == {path.stem for path in (ROOT / "nbs").glob("*.ipynb")} | {"index"}
+    ids = set.union(*(page.ids for path, page in pages.items() if path.parent.name == "reference"))
+    for name in public.__all__:
+        assert any(one.endswith(f".{name}") for one in ids), name
+
+
+def test_examples_of_docstrings_are_code(site):
+    assert ">>>" not in re.sub(r"<pre.*?</pre>", "", (site / "reference/data.html").read_text(), flags=re.S)
+
+
+def test_a_browser_shows_every_page_on_a_wide_and_on_a_narrow_screen(site, browser):
+    """Every page that a reader gets to from the first one, with its formulas and charts, and without a request that
+    leaves the disk."""
+    browser.get("about:blank")          # what the browser asks for as it starts is not of a page
+    waiting, seen, formulas, charts = [(site / "index.html").as_uri()], set(), 0, 0
+    while waiting:
+        address = waiting.pop()
+        if address in seen:
+            continue
+        seen.add(address)
+        for log in ("performance", "browser"):
+            browser.get_log(log)
+        browser.get(address)
+        found = settled(browser)
+        formulas, charts = formulas + found["formulas"], charts + found["charts"]
+        assert found["formulas"] == found["typeset"], address
+        assert found["charts"] == found["drawn"], address
+        asked = requests(browser)
+        assert asked and all(url.startswith(("file:", "data:", "blob:")) for url in asked), address
+        assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"], address
+        assert found["width"] <= found["room"], f"{address} is wider than the screen"
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", NARROW)
+        narrow = settled(browser)
+        assert narrow["room"] == 390 and narrow["width"] <= 390, f"{address} is wider than a telephone"
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        waiting += [link for link in found["links"] if link.startswith("file:")]
+    left = {path.as_uri() for path in site.rglob("*.html")} - seen
+    assert left <= {(site / "404.html").as_uri()}
+    assert formulas > 100 and charts >= 3
+
+
+def test_lr_find_is_found(site, browser):
+    browser.get((site / "index.html").as_uri())
+    settled(browser)
+    browser.find_element(By.CSS_SELECTOR, "input.md-search__input").send_keys("lr_find")
+    links = until(lambda: [link.get_attribute("href") for link
+                           in browser.find_elements(By.CSS_SELECTOR, "a.md-search-result__link")])
+    assert any("reference/" in link for link in links) and any("course/08_fastai_way" in link for link in links)
+    browser.get(links[0])
+    assert "lr_find" in browser.find_element(By.TAG_NAME, "article").text
+
+
+def test_solutions_are_folded_until_they_are_asked_for(site, browser):
+    browser.get((site / "course/02_matrix_factorisation.html").as_uri())
+    solution = browser.find_element(By.CSS_SELECTOR, "details.success")
+    code = solution.find_element(By.TAG_NAME, "code")
+    assert not code.is_displayed()
+    solution.find_element(By.TAG_NAME, "summary").click()
+    assert code.is_displayed() and "Solution 1" in solution.text
+
+
+def settled(browser):
+    """What a page shows once formulas are typeset and charts are drawn, or after ten seconds."""
+    look = """const all = (what) => [...document.querySelectorAll(what)];
+        return {formulas: all('.arithmatex').length, typeset: all('.arithmatex mjx-container svg').length,
+                charts: all('div.chart').length, drawn: all('div.chart svg .mark-group').length
+                    ? all('div.chart').filter(chart => chart.querySelector('svg path, svg rect')).length : 0,
+                width: document.documentElement.scrollWidth, room: document.documentElement.clientWidth,
+                links: all('a[href]').map(link => link.href.split('#')[0])}"""
+    end = time.monotonic() + 10
+    while True:
+        found = browser.execute_script(look)
+        if time.monotonic() > end or (found["formulas"], found["charts"]) == (found["typeset"], found["drawn"]):
+            return found
+        time.sleep(0.05)
+
+
+def until(look):
+    """What `look` finds, once there is something."""
+    end = time.monotonic() + 10
+    while not (found := look()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
+
+
+def requests(browser):
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
