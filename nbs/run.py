@@ -20,6 +20,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 HERE = Path(__file__).parent
+PICTURES = HERE.parent / "docs" / "pictures"
 BOTH = """
 try:
     import altair, base64, vl_convert
@@ -54,6 +55,10 @@ def write(book: nbformat.NotebookNode, path: Path) -> None:
         if "image/png" in out.get("data", {}):
             out.data["image/png"] = _small(out.data["image/png"])
             out.metadata = {}
+    for cell in book.cells:
+        if name := cell.metadata.get("picture"):        # which README or the site shows, too
+            (png,) = [out.data["image/png"] for out in cell.outputs if "image/png" in out.get("data", {})]
+            (PICTURES / f"{name}.png").write_bytes(base64.b64decode(png))
     nbformat.write(book, path)
 
 

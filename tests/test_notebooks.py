@@ -1,5 +1,6 @@
 """The notebooks of the course run from top to bottom, and are committed with their outputs, as they come."""
 
+import base64
 import io
 import re
 import subprocess
@@ -87,6 +88,19 @@ def test_a_lesson_has_what_a_lesson_needs(path):
     words = len(re.findall(r"[A-Za-z][\w'’-]*", re.sub(r"\$[^$]*\$", "", prose)))
     assert 1500 <= words <= 3300
     assert sum(bool(PICTURES & {*out.get("data", {})}) for cell in cells for out in cell.get("outputs", [])) >= 4
+
+
+def test_the_pictures_of_the_readme_and_the_site_are_those_of_the_notebooks():
+    pictures = {}
+    for path in BOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if name := cell.metadata.get("picture"):
+                (pictures[f"{name}.png"],) = [base64.b64decode(out.data["image/png"]) for out in cell.outputs
+                                              if "image/png" in out.get("data", {})]
+    kept = NBS.parent / "docs" / "pictures"
+    assert pictures == {path.name: path.read_bytes() for path in kept.iterdir()} and len(pictures) >= 2
+    readme = (NBS.parent / "README.md").read_text()
+    assert sum(f"](docs/pictures/{name})" in readme for name in pictures) >= 2
 
 
 def test_outputs_of_a_fast_run_are_not_kept():
