@@ -3,7 +3,7 @@
 Run: python nbs/run.py [--fast] [--write] [NAME ...]
 
 --fast   a cell whose metadata has "fast" runs that in place of its source: larger batches, outputs of the same form
---write  keep the outputs: pictures reduced to 48 colours, charts both as a picture and as what a page can make live
+--write  keep the outputs: pictures reduced to 128 colours, charts both as a picture and as what a page can make live
 
 A notebook has one idea, runs in less than two minutes, needs nothing but `collab` and what it imports, and ends with
 where to go next. Prose comes before the cell it speaks of; a number that it mentions is one that a cell prints.
@@ -40,7 +40,8 @@ def executed(path: Path, fast: bool = False, folder: Path = HERE) -> nbformat.No
     sources = [cell.source for cell in book.cells]
     for cell in book.cells:
         cell.source = cell.metadata.get("fast", cell.source) if fast else cell.source
-    client = NotebookClient(book, timeout=600, record_timing=False, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(book, timeout=600, record_timing=False, coalesce_streams=True,
+                            resources={"metadata": {"path": str(folder)}})
     client.on_notebook_start = lambda notebook: client.kc.execute(BOTH, store_history=False)
     client.execute()
     for cell, source in zip(book.cells, sources):
@@ -64,7 +65,7 @@ def write(book: nbformat.NotebookNode, path: Path) -> None:
 
 def _small(png: str) -> str:
     drawn = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(48).save(drawn, "PNG", optimize=True)
+    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(128).save(drawn, "PNG", optimize=True)
     return base64.b64encode(drawn.getvalue()).decode()
 
 

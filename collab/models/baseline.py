@@ -21,6 +21,7 @@ class BiasBaseline(CollabModel):
     ratings has a bias of 0. To recommend by it:
     `CollabLearner(data, BiasBaseline(data.n_users, data.n_items).fit(*data.train.tensors))`."""
 
+    unknown_row = True          # its bias is 0
     mu: Tensor
     u_bias: Tensor
     i_bias: Tensor
@@ -62,6 +63,7 @@ class MostPopular(CollabModel):
     """score = the item's number of ratings, the same for every user; `counts` by item row, shape (n_items,)."""
 
     ranks = True
+    unknown_row = True          # nobody chose it
     counts: Tensor
 
     def __init__(self, counts: Tensor):

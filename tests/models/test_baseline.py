@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from collab import BiasBaseline, CollabDataBunch, CollabLearner, load_learner, synthetic
+from collab import BiasBaseline, CollabDataBunch, CollabLearner, CollabWarning, load_learner, synthetic
 from collab.models import baseline
 
 
@@ -84,3 +84,14 @@ def test_baseline_is_a_model_of_a_learner(tmp_path):
 def test_baseline_is_the_global_mean_where_damping_is_infinite():
     model = fitted([1, 2, 3], [1, 2, 1], [1.0, 5.0, 4.5], damping_u=np.inf, damping_i=np.inf)
     assert model(torch.tensor([0, 1, 3]), torch.tensor([0, 1, 3])).tolist() == [3.5, 3.5, 3.5]
+
+
+def test_unknown_users_and_items_have_a_bias_of_zero():
+    data = CollabDataBunch.from_df(synthetic(n_users=30, n_items=20, n_ratings=300, seed=0).ratings, seed=0)
+    model = BiasBaseline(data.n_users, data.n_items).fit(*data.train.tensors)
+    learn = CollabLearner(data, model)
+    user = 3
+    with pytest.warns(CollabWarning, match="average"):
+        assert learn.predict(10**6, 10**6) == pytest.approx(model.mu.item())
+        both = learn.predict(user, 10**6)
+    assert both == pytest.approx((model.mu + model.u_bias[data.users[user]]).item())
