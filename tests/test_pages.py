@@ -65,7 +65,7 @@ def test_the_guide_to_models_says_what_each_can_do(made):
         new = ratings.nlargest(3, "rating").assign(user=[9_999, 9_998, 9_997])
         known = [first, second] if ranks else {first: 5, second: 3}
         assert can(learn.recommend, ratings=known) == (said["new users without training"] == "yes"), name
-        assert can(learn.add_ratings, ratings.nlargest(3, "rating").assign(user=[9_999, 9_998, 9_997])) == (said["`add_ratings`"] == "yes"), name
+        assert can(learn.add_ratings, new) == (said["`add_ratings`"] == "yes"), name
         assert can(learn.index) == (said["an index to serve"] == "yes"), name
         assert can(learn.probabilities, 1, first) == (said["probabilities"] == "yes"), name
 

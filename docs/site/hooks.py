@@ -35,7 +35,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(_made(config, f"course/{path.stem}.md", page.text))
         for name, content in page.pictures.items():
             files.append(_made(config, f"course/{name}", content))
-    for name, _, text in pages():
+    for name, text in pages():
         files.append(_made(config, f"reference/{name}.md", text))
     files.append(_made(config, "assets/vega.js", vl_convert.javascript_bundle()))
     files.append(_made(config, "assets/mathjax.js", _mathjax()))
@@ -48,8 +48,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def there(match: re.Match[str]) -> str:
         folder, name = match.groups()
-        place = f"course/{name}" if folder == "nbs" else f"reference/{page_of_module(f'collab/{name}'.replace('/', '.'))}"
-        return f"]({up}{place}.md)"
+        if folder == "nbs":
+            return f"]({up}course/{name}.md)"
+        return f"]({up}reference/{page_of_module('collab.' + name.replace('/', '.'))}.md)"
     return SOURCE.sub(there, markdown)
 
 

@@ -1,7 +1,7 @@
 """Notebooks as pages: what a cell shows becomes Markdown, pictures become files.
 
-Material renders Markdown in its own style: copy buttons, a dark scheme, narrow screens, a search that knows headings, and
-links that a strict build checks. A notebook's own HTML has none of these, and half a megabyte of style on each page."""
+Material renders Markdown in its own style: copy buttons, a dark scheme, narrow screens, a search that knows headings,
+and links that a strict build checks. A notebook's own HTML has none of these, and much style on each page."""
 
 from __future__ import annotations
 
@@ -24,18 +24,16 @@ STYLE = re.compile(r"^\s*<style scoped>.*?</style>\s*", re.S | re.M)     # panda
 class Page:
     """The Markdown of a notebook, and its pictures by file name."""
 
-    title: str
-    text: str
+    text: str = ""
     pictures: dict[str, bytes] = field(default_factory=dict)
 
 
 def page_of(path: Path) -> Page:
     """The page of a notebook; its pictures are expected in a folder of its name beside it."""
-    page, parts, heading = Page("", ""), [], ""
+    page, parts, heading = Page(), [], ""
     for k, cell in enumerate(nbformat.read(path, as_version=4).cells):
         if cell.cell_type == "markdown":
-            heading = ([heading] + HEADING.findall(cell.source))[-1]
-            page.title = page.title or heading
+            heading = [heading, *HEADING.findall(cell.source)][-1]
             parts.append(_prose(cell.source))
             continue
         shown = _code(cell, page, f"{path.stem}/{k}", heading)

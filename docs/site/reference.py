@@ -27,18 +27,17 @@ ROOMS = {       # page: (title, what it begins with, packages and modules)
 COMMANDS = ("train", "evaluate", "recommend", "similar", "explain", "report", "demo")
 
 
-def pages() -> Iterator[tuple[str, str, str]]:
-    """(name, title, Markdown) of each page of the reference. Raises ValueError for a public name without a room."""
+def pages() -> Iterator[tuple[str, str]]:
+    """(name, Markdown) of each page of the reference. Raises ValueError for a public name without a page."""
     import collab
     from collab import public
-    left = {name: inspect.getmodule(getattr(collab, name)) for name in public.__all__}
-    for page, (title, about, places) in ROOMS.items():
-        own = [name for name in left if page == page_of_module(left[name].__name__)]
-        text = f"# {title}\n\n{about}\n\n"
-        yield page, title, text + "\n".join(f"::: {left[name].__name__}.{name}" for name in sorted(own, key=str.lower)) + "\n"
-    if lost := [name for name, module in left.items() if page_of_module(module.__name__) is None]:
+    homes = {name: inspect.getmodule(getattr(collab, name)).__name__ for name in sorted(public.__all__, key=str.lower)}
+    for page, (title, about, _) in ROOMS.items():
+        own = [f"::: {home}.{name}" for name, home in homes.items() if page_of_module(home) == page]
+        yield page, "\n\n".join([f"# {title}", about, *own]) + "\n"
+    if lost := [name for name, home in homes.items() if page_of_module(home) is None]:
         raise ValueError(f"no page of the reference has {lost}; their modules belong into ROOMS")
-    yield "command-line", "Command line", _command_line()
+    yield "command-line", _command_line()
 
 
 def page_of_module(module: str) -> str | None:
