@@ -52,8 +52,8 @@ def _command_line() -> str:
     env = os.environ | {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
     shown = ["# Command line\n\n`collab COMMAND --help`, as it is printed."]
     for command in COMMANDS:
-        done = subprocess.run([sys.executable, "-m", "collab", command, "--help"], capture_output=True, text=True, env=env,
-                              check=True)
+        done = subprocess.run([sys.executable, "-m", "collab", command, "--help"], capture_output=True, text=True,
+                              env=env, check=True)
         shown.append(f"## {command}\n\n```text\n{done.stdout.strip()}\n```")
     return "\n\n".join(shown) + "\n"
 
