@@ -16,7 +16,7 @@ from torch import Tensor
 from ..environment import in_notebook
 from ..errors import warn
 from ..given import is_real
-from ..loaders import count
+from ..loaders import count, generator_of
 from .callback import Callback
 from .callbacks.order import Order
 from .callbacks.seeded import random_state, set_random_state
@@ -126,7 +126,9 @@ def lr_find(self: Learner, start_lr: float = 1e-5, end_lr: float = 10.0, *, num_
     test = RangeTest((sched_lin if linear else sched_exp)(start_lr, end_lr), int(num_it))
     with self.untouched(weights=True), self.calling([*(cb for cb in self.cbs if cb.in_eval), test]):
         if self.seed is not None:
-            torch.manual_seed(self.seed)        # inside `untouched`: the same test twice sees the same dropout
+            torch.manual_seed(self.seed)        # inside `untouched`: the same test twice sees the same dropout,
+            if (generator := generator_of(self.data.train)) is not None:
+                generator.manual_seed(self.seed)        # and the same batches
         self.n_epochs = 1
         self.trial()
     curve = test.curve()
