@@ -52,6 +52,9 @@ def executed(path: Path, fast: bool = False, folder: Path = HERE) -> nbformat.No
 def write(book: nbformat.NotebookNode, path: Path) -> None:
     """Keep the outputs, small and without what differs from machine to machine."""
     book.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    for cell in book.cells:
+        if cell.cell_type == "code":        # the terms of MovieLens are printed once on each machine
+            cell.outputs = [out for out in cell.outputs if not out.get("text", "").startswith("MovieLens ")]
     for out in [out for cell in book.cells for out in cell.get("outputs", [])]:
         if "image/png" in out.get("data", {}):
             out.data["image/png"] = _small(out.data["image/png"])

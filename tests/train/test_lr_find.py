@@ -136,9 +136,9 @@ def test_nothing_is_left_behind_when_it_is_cut_off(learn, event, error):
 
 
 def test_a_seeded_learner_is_told_the_same_whatever_was_drawn_before(learn):
-    first = learn.lr_find(), learn.recorder.lr_find[0].losses.tolist()
+    first = find(learn)
     list(learn.data.train)                      # somebody has looked at the batches
-    assert (learn.lr_find(), learn.recorder.lr_find[0].losses.tolist()) == first
+    assert find(learn).losses.tolist() == first.losses.tolist()
 
 
 def test_a_learner_that_was_never_fitted_trains_afterwards_as_if_nothing_had_been():
