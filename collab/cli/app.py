@@ -214,7 +214,8 @@ def recommend(model: ModelFile = OUT,
         titles = learn.data.titles(rated["item"])
         recommended = learn.recommend(ratings=rated, n=n, exclude=exclude)
         if as_ in (None, Output.TABLE):
-            print(f"From {'this rating' if len(rated) == 1 else f'these {len(rated):,} ratings'}:\n")
+            what = "rating" if "rating" in rated else "item"
+            print(f"From {f'this {what}' if len(rated) == 1 else f'these {len(rated):,} {what}s'}:\n")
             print_table(rated if titles is None else rated.assign(title=titles))
             print("\nRecommended:\n")
         print_table(recommended, as_, if_empty="nothing: every item is rated")

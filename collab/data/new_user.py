@@ -32,15 +32,18 @@ def check_one_person(table: pd.DataFrame, schema: Schema) -> None:
                     "person's rows")
 
 
-def one_person(ratings: object, schema: Schema, *, implicit: bool) -> tuple[pd.Series, pd.Series]:
+def one_person(ratings: object, schema: Schema, *, implicit: bool,
+               threshold: float | None = None) -> tuple[pd.Series, pd.Series]:
     """(items, by id or title, ratings), each (n,) in the order given, without items that have no rating. In implicit
-    data without ratings, each weighs 1.
+    data without ratings, each weighs 1; ratings count as choices above the `threshold` of the data alone, and a warning
+    counts the others.
 
-    Raises DataError where there are several users, or no items and ratings."""
+    Raises DataError where there are several users, no items and ratings, or none above the threshold."""
+    listed = False
     if implicit and several(ratings) and not isinstance(ratings, pd.Series):
-        ratings = dict.fromkeys(labels(ratings), 1.0)
+        ratings, listed = dict.fromkeys(labels(ratings), 1.0), True
     elif implicit and isinstance(ratings, LISTED):
-        ratings = dict.fromkeys(ratings, 1.0)
+        ratings, listed = dict.fromkeys(ratings, 1.0), True
     if is_table(ratings):
         ratings = as_frame(ratings)
         check_one_person(ratings, schema)
@@ -50,22 +53,23 @@ def one_person(ratings: object, schema: Schema, *, implicit: bool) -> tuple[pd.S
         if item is None or rating is None:
             raise DataError(f"there is no column {'item' if item is None else 'rating'!r} in the ratings; the columns "
                             f"are {[*ratings.columns]}, and item and rating are needed")
-        return _without_blanks(ratings[item], ratings[rating])
+        return _chosen(*_without_blanks(ratings[item], ratings[rating]), threshold)
     if isinstance(ratings, (pd.Series, Mapping)):
         items, values = zip(*ratings.items()) if len(ratings) else ((), ())
-        return _without_blanks(_column(items), _column(values))
+        return _chosen(*_without_blanks(_column(items), _column(values)), None if listed else threshold)
     raise DataError("ratings are {item: rating}, a Series indexed by item or a table with columns item and rating, "
                     f"{'or a list of items, ' if implicit else ''}got {type(ratings).__name__}")
 
 
 def rated_file(data: CollabDataBunch, file: Path, unknown: str = "average", **reading: Any) -> pd.DataFrame:
     """The columns item (ids) and rating of a file with one person's ratings: those called so here or in the training
-    ratings, or else the first two. Items are ids or titles. Those without a rating are left out; in implicit data all
-    ratings may be missing. `reading` are options of `read_table`.
+    ratings, or else the first two. Items are ids or titles. Those without a rating are left out, and in implicit data
+    those not above the threshold; where such data have no ratings at all, there is no column of them. `reading` are
+    options of `read_table`.
 
     Unknown items are left out, with a warning that counts them; with unknown="error", or where no item is known, they
     raise UnknownId. Raises DataError where there are several users, or too few columns."""
-    raw, schema = read_table(file, **reading), data.schema
+    raw, schema, rated = read_table(file, **reading), data.schema, False
     if len(raw.columns) == 1 and data.implicit:
         raw = raw.set_axis(["item"], axis=1)
     elif [*raw.columns] == ["user", "item"] and len(
@@ -76,18 +80,21 @@ def rated_file(data: CollabDataBunch, file: Path, unknown: str = "average", **re
                           for role, *also in (("user",), ("item", "title"), ("rating",)))
     if data.implicit and item is not None:
         rating = rating or next((name for name in raw if name not in (user, item) and names_strength(raw[name])), None)
-        raw, rating = (raw.assign(rating=1.0), "rating") if rating is None or like_times(raw[rating]) else (raw, rating)
+        rated = rating is not None and not like_times(raw[rating])
+        raw, rating = (raw, rating) if rated else (raw.assign(rating=1.0), "rating")
     others = [name for name in raw if name not in (user, item, rating)]
     if len(others) < (item is None) + (rating is None):
         raise DataError(f"{file} needs two columns, item and rating; it has {[*raw.columns]}")
     item = others.pop(0) if item is None else item
     items, ratings = _without_blanks(raw[item], raw[others[0] if rating is None else rating])
+    items, ratings = _chosen(items, ratings, data.threshold if rated else None)
     if not len(items):
         raise DataError(f"{file} holds no ratings: all {len(raw):,} are blank")
     rows = data.catalogue.known([id if pd.isna(id) else data.catalogue.typed(str(id)) for id in items],
                                 f"in {file}", unknown)
     kept = rows != UNKNOWN
-    return pd.DataFrame({"item": data.items.decode(rows[kept]), "rating": ratings[kept].to_numpy()})
+    found = pd.DataFrame({"item": data.items.decode(rows[kept]), "rating": ratings[kept].to_numpy()})
+    return found if rated or not data.implicit else found[["item"]]
 
 
 def further_ratings(data: CollabDataBunch, table: TableLike, unknown: str = "average") -> pd.DataFrame:
@@ -108,6 +115,19 @@ def further_ratings(data: CollabDataBunch, table: TableLike, unknown: str = "ave
     frame, rows = frame[rows != UNKNOWN].copy(deep=False), rows[rows != UNKNOWN]
     frame[item] = data.items.decode(rows)
     return frame
+
+
+def _chosen(items: pd.Series, ratings: pd.Series, threshold: float | None) -> tuple[pd.Series, pd.Series]:
+    """(the items that are rated above the threshold, their ratings)."""
+    if threshold is None or not len(items):
+        return items, ratings
+    above = ~(pd.to_numeric(ratings, errors="coerce") <= threshold).to_numpy()     # other text is refused later
+    if not above.any():
+        raise DataError(f"none of {len(items):,} ratings is above threshold={threshold:g}, from which on an item counts "
+                        "as chosen; pass a list of items for those that were")
+    if n := int((~above).sum()):
+        warn(f"{n:,} of {len(items):,} ratings are not above threshold={threshold:g}, and do not count as choices")
+    return items[above].reset_index(drop=True), ratings[above].reset_index(drop=True)
 
 
 def _without_blanks(items: pd.Series, ratings: pd.Series) -> tuple[pd.Series, pd.Series]:

@@ -65,7 +65,9 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | p
     body = "".join(f"<section><h2>{name}</h2>{_or_sentence(make)}</section>" for name, make in sections.items())
     bundle = vl_convert.javascript_bundle(vl_version=version)
     style = files(__package__).joinpath("report.css").read_text()
-    page = (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+    page = ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<title>{escape(title)}</title>'
             f'<link rel="icon" href="data:,"><style>{style}</style><script>{_without_ends(bundle)}</script></head>'
             f"<body><h1>{escape(title)}</h1><p>{_facts(self)}</p>{body}</body></html>\n")
     return write_bytes(Path(path), page.encode())

@@ -74,7 +74,7 @@ def rated_rows(learn: CollabLearner, ratings: Rated, unknown: str = "average") -
     """(item rows, ratings float32) of what a new user rated. Unknown items are left out with a warning; they raise
     UnknownId with unknown="error", or where there are no others. Raises DataError for no ratings, several users, an
     item that comes twice, and ratings that are not numbers or lie outside the scale."""
-    items, values = one_person(ratings, learn.data.schema, implicit=learn.data.implicit)
+    items, values = one_person(ratings, learn.data.schema, implicit=learn.data.implicit, threshold=learn.data.threshold)
     if not len(items):
         raise DataError("there are no ratings to fold in; without any, recommend to an unknown user id")
     values, rows = check_ratings(values.rename("rating")), learn.data.catalogue.known(items, "that are rated", unknown)

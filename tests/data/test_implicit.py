@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from collab import (
     DataError,
     collab_learner,
     leave_last,
+    synthetic,
     time_split,
 )
+from collab.data.new_user import rated_file
 
 RATINGS = pd.DataFrame({"user": [1, 1, 2, 2, 3, 3, 3], "item": list("abacbcb"), "rating": [5, 3, 4, 1, 2, 5, 4]})
 
@@ -215,3 +218,25 @@ def test_zeros_and_ones_that_are_named_for_a_deed_are_what_booleans_are():
     assert data.train.n == 3
     with pytest.warns(CollabWarning, match="column 'minutes' is not used"):
         CollabDataBunch.from_df(df.rename(columns={"liked": "minutes"}), implicit=True, valid_pct=0, seed=0)
+
+
+def test_a_new_users_ratings_count_as_choices_above_the_threshold_alone(tmp_path: Path) -> None:
+    """As in training: what somebody disliked was not chosen. A list holds choices."""
+    data = CollabDataBunch.from_df(synthetic(60, 40, 1200, seed=0).ratings, implicit=True, threshold=3, seed=0)
+    learn = collab_learner(data, "als", n_factors=4)
+    with learn.no_logging():
+        learn.fit(3)
+    with pytest.warns(CollabWarning, match="2 of 3 ratings are not above threshold=3"):
+        mixed = learn.recommend(ratings={5: 5, 6: 1, 7: 3})
+    pd.testing.assert_frame_equal(mixed, learn.recommend(ratings={5: 5}))
+    with pytest.raises(DataError, match="none of 1 ratings is above threshold=3"):
+        learn.recommend(ratings={6: 1})
+    listed = learn.recommend(ratings=[5, 6])
+    assert len(listed) == 10
+    (tmp_path / "mine.csv").write_text("item,rating\n5,5\n6,1\n")
+    with pytest.warns(CollabWarning, match="1 of 2 ratings are not above"):
+        assert rated_file(data, tmp_path / "mine.csv").to_dict("list") == {"item": [5], "rating": [5]}
+    (tmp_path / "chosen.csv").write_text("item\n5\n6\n")
+    chosen = rated_file(data, tmp_path / "chosen.csv")
+    assert chosen.to_dict("list") == {"item": [5, 6]}
+    pd.testing.assert_frame_equal(learn.recommend(ratings=chosen), listed)
