@@ -123,8 +123,8 @@ def _chosen(items: pd.Series, ratings: pd.Series, threshold: float | None) -> tu
         return items, ratings
     above = ~(pd.to_numeric(ratings, errors="coerce") <= threshold).to_numpy()     # other text is refused later
     if not above.any():
-        raise DataError(f"none of {len(items):,} ratings is above threshold={threshold:g}, from which on an item counts "
-                        "as chosen; pass a list of items for those that were")
+        raise DataError(f"none of {len(items):,} ratings is above threshold={threshold:g}, above which an item "
+                        "counts as chosen; pass a list of items for those that were")
     if n := int((~above).sum()):
         warn(f"{n:,} of {len(items):,} ratings are not above threshold={threshold:g}, and do not count as choices")
     return items[above].reset_index(drop=True), ratings[above].reset_index(drop=True)

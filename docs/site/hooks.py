@@ -54,6 +54,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return SOURCE.sub(there, markdown)
 
 
+def on_post_build(config: MkDocsConfig) -> None:
+    """Leave out what only a server with an address can use."""
+    for name in ("404.html", "sitemap.xml", "sitemap.xml.gz"):
+        (Path(config.site_dir) / name).unlink(missing_ok=True)
+
+
 def _made(config: Any, uri: str, content: str | bytes) -> File:
     return File.generated(config, uri, content=content)
 

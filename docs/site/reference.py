@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import griffe
 
+FIRST = ("collab_learner", "CollabLearner", "load_learner", "CollabDataBunch", "movielens", "Learner", "Callback", "evaluate",
+         "EmbeddingDotBias", "CollabInterpretation", "Index")       # the others follow in the order of the alphabet
 ROOMS = {       # page: (title, what it begins with, packages and modules)
     "data": ("Data", "Tables of ratings become batches over two vocabularies.", ("collab.data",)),
     "datasets": ("Data sets", "MovieLens, and ratings with planted factors.", ("collab.datasets",)),
@@ -20,7 +22,7 @@ ROOMS = {       # page: (title, what it begins with, packages and modules)
                                                                        "collab.train.events")),
     "learner": ("Collaborative learners", "Recipes, recommendations, new users, files.", ("collab.learner",)),
     "retrieval": ("Retrieval", "Exact and approximate top-k.", ("collab.retrieval",)),
-    "evaluation": ("Evaluation", "Ranking metrics, comparisons, folds.", ("collab.evaluate",)),
+    "evaluation": ("Evaluation", "Ranking metrics, comparisons, folds.\n\n::: collab.evaluate.ranking", ("collab.evaluate",)),
     "interpretation": ("Interpretation", "What was learned: tables, pictures, charts.", ("collab.interpret",)),
     "errors": ("Errors", "What is raised and warned of.", ("collab.errors",)),
 }
@@ -31,7 +33,8 @@ def pages() -> Iterator[tuple[str, str]]:
     """(name, Markdown) of each page of the reference. Raises ValueError for a public name without a page."""
     import collab
     from collab import public
-    homes = {name: inspect.getmodule(getattr(collab, name)).__name__ for name in sorted(public.__all__, key=str.lower)}
+    names = sorted(public.__all__, key=lambda name: (name not in FIRST, name.lower()))
+    homes = {name: inspect.getmodule(getattr(collab, name)).__name__ for name in names}
     for page, (title, about, _) in ROOMS.items():
         own = [f"::: {home}.{name}" for name, home in homes.items() if page_of_module(home) == page]
         yield page, "\n\n".join([f"# {title}", about, *own]) + "\n"
