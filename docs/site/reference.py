@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import griffe
 
-FIRST = ("collab_learner", "CollabLearner", "load_learner", "CollabDataBunch", "movielens", "Learner", "Callback", "evaluate",
-         "EmbeddingDotBias", "CollabInterpretation", "Index")       # the others follow in the order of the alphabet
+FIRST = ("collab_learner", "CollabLearner", "load_learner", "CollabDataBunch", "movielens", "Learner", "Callback",
+         "evaluate", "EmbeddingDotBias", "CollabInterpretation", "Index")      # the others follow by the alphabet
 ROOMS = {       # page: (title, what it begins with, packages and modules)
     "data": ("Data", "Tables of ratings become batches over two vocabularies.", ("collab.data",)),
     "datasets": ("Data sets", "MovieLens, and ratings with planted factors.", ("collab.datasets",)),
@@ -22,7 +22,8 @@ ROOMS = {       # page: (title, what it begins with, packages and modules)
                                                                        "collab.train.events")),
     "learner": ("Collaborative learners", "Recipes, recommendations, new users, files.", ("collab.learner",)),
     "retrieval": ("Retrieval", "Exact and approximate top-k.", ("collab.retrieval",)),
-    "evaluation": ("Evaluation", "Ranking metrics, comparisons, folds.\n\n::: collab.evaluate.ranking", ("collab.evaluate",)),
+    "evaluation": ("Evaluation", "Ranking metrics, comparisons, folds.\n\n::: collab.evaluate.ranking",
+                   ("collab.evaluate",)),
     "interpretation": ("Interpretation", "What was learned: tables, pictures, charts.", ("collab.interpret",)),
     "errors": ("Errors", "What is raised and warned of.", ("collab.errors",)),
 }
