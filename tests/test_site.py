@@ -135,12 +135,12 @@ def test_solutions_are_folded_until_they_are_asked_for(site, browser):
 def settled(browser):
     """What a page shows once formulas are typeset and charts are drawn, or after ten seconds."""
     look = """const all = (what) => [...document.querySelectorAll(what)];
-        return {formulas: all('.arithmatex').length, 
+        return {formulas: all('.arithmatex').length,
                 typeset: all('.arithmatex').filter(one => one.querySelector('mjx-container svg')).length,
                 charts: all('div.chart').length, drawn: all('div.chart svg .mark-group').length
                     ? all('div.chart').filter(chart => chart.querySelector('svg path, svg rect')).length : 0,
-                narrowest: Math.min(999, ...all('div.arithmatex mjx-container svg').map(
-                    svg => Math.min(svg.parentElement.clientWidth, svg.getBoundingClientRect().width))),
+                narrowest: Math.min(999, ...all('div.arithmatex > mjx-container')
+                    .filter(formula => formula.checkVisibility()).map(formula => formula.clientWidth)),
                 width: document.documentElement.scrollWidth, room: document.documentElement.clientWidth,
                 links: all('a[href]').map(link => link.href.split('#')[0])}"""
     end = time.monotonic() + 10
