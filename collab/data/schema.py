@@ -276,9 +276,11 @@ def check_ratings(ratings: pd.Series) -> pd.Series:
         if not digits.all():
             odd[odd] = ~digits          # where a word stands among numbers written as text, report the word
         count, first = int(odd.sum()), _first(odd)
+        commas = sum(re.fullmatch(r"\d+,\d+", str(rating)) is not None for rating in ratings[odd])
         remedy = (f"they are written as text: convert them with pd.to_numeric(df[{name!r}])" if digits.all() else
-                  "they have a decimal comma: read the file with pd.read_csv(path, decimal=',')"
-                  if re.fullmatch(r"\d+,\d+", str(ratings.iloc[first])) else
+                  f"{'they' if commas == count else f'{commas:,} of them'} have a decimal comma: convert the column with "
+                  f"pd.to_numeric(df[{name!r}].str.replace(',', '.'), errors='coerce'), and drop what is missing then"
+                  if commas else
                   "correct or drop them, or say which column holds the ratings with rating_name=...")
         raise DataError(f"column {name!r}: ratings must be numbers, but {count:,} of {n:,} are not "
                         f"(such as {show(ratings.iloc[first])} at row {first}); {remedy}")

@@ -254,8 +254,8 @@ def _parsed(times: pd.Series) -> pd.Series:
     if n := int(wrong.sum()):
         first = int(np.argmax(wrong))
         raise DataError(f"column 'time': {n:,} of {len(times):,} times are not written as 2024-05-01 12:30:00 is (ISO "
-                        f"8601), such as {times.iloc[first]!r} at row {first}; correct or drop these rows, or make the "
-                        "times numbers with pd.to_numeric")
+                        f"8601), such as {times.iloc[first]!r} at row {first}; correct or drop these rows, or parse "
+                        "the column first: pd.to_datetime(df[column], format='%d.%m.%Y') for 18.10.2018")
     zoned = times.map(lambda text: ZONE.search(text) is not None).to_numpy()
     if zoned.any() and not zoned.all():
         first = int(np.argmax(~zoned))
