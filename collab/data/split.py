@@ -253,9 +253,10 @@ def _parsed(times: pd.Series) -> pd.Series:
     wrong = (parsed.isna() | times.map(lambda text: text.isdigit() or text.lstrip()[:1].isalpha())).to_numpy()
     if n := int(wrong.sum()):
         first = int(np.argmax(wrong))
+        remedy = ("make the times numbers with pd.to_numeric" if times.iloc[first].isdigit() else
+                  "parse the column first: pd.to_datetime(df[column], format='%d.%m.%Y') for 18.10.2018")
         raise DataError(f"column 'time': {n:,} of {len(times):,} times are not written as 2024-05-01 12:30:00 is (ISO "
-                        f"8601), such as {times.iloc[first]!r} at row {first}; correct or drop these rows, or parse "
-                        "the column first: pd.to_datetime(df[column], format='%d.%m.%Y') for 18.10.2018")
+                        f"8601), such as {times.iloc[first]!r} at row {first}; correct or drop these rows, or {remedy}")
     zoned = times.map(lambda text: ZONE.search(text) is not None).to_numpy()
     if zoned.any() and not zoned.all():
         first = int(np.argmax(~zoned))
