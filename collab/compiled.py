@@ -39,9 +39,12 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+MOST_THREADS = 8        # for work that memory bounds: more wait for each other
+
+
 def in_parts(part: Callable[[int, slice], object], n: int, threads: int) -> None:
-    """Call `part(k, rows)` for the k-th of `threads` equal parts of `n` rows, each in a thread of its own, in which
-    torch has no others. Raises what one of them has raised."""
+    """Call `part(k, rows)` for the k-th of `threads` equal parts of `n` rows, each in a thread of its own. Torch uses
+    one thread in each. Raises what one of them has raised."""
     rows = [slice(n * k // threads, n * (k + 1) // threads) for k in range(threads)]
     if threads == 1:
         part(0, rows[0])

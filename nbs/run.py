@@ -28,7 +28,7 @@ except ImportError:
     pass
 else:
     altair.renderers.register("both", lambda spec, **_: {
-        "application/vnd.vegalite.v6+json": spec,
+        f"application/vnd.vegalite.{altair.SCHEMA_VERSION.split('.')[0]}+json": spec,
         "image/png": base64.b64encode(vl_convert.vegalite_to_png(spec, scale=1.5)).decode()})
     altair.renderers.enable("both")
 """     # run before the first cell: a chart is kept as its specification and as a picture

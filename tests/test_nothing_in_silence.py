@@ -345,6 +345,15 @@ def rows_of_new_people_without_a_rating_are_left_out(tmp_path):
     taught().add_ratings(pd.DataFrame({"user": [900, 900], "item": [3, 4], "rating": [4.0, None]}))
 
 
+@says("data/new_user.py:_with_chosen", "1 of 2 ratings are not above threshold=3, and do not count as choices")
+def what_a_new_user_did_not_like_was_not_chosen(tmp_path):
+    ratings = synthetic(60, 40, 900, seed=1).ratings
+    chosen = CollabDataBunch.from_df(ratings, implicit=True, threshold=3, valid_pct=0, seed=0, device="cpu")
+    learn = collab_learner(chosen, "als", n_factors=4)
+    learn.fit(1)
+    learn.recommend(ratings={3: 5, 4: 1})
+
+
 @says("learner/recommendations.py:similar",
       "no item has 1000 training ratings; min_ratings=0 compares all of them")
 def nothing_has_so_many_ratings_to_be_similar(tmp_path):

@@ -33,10 +33,10 @@ def check_one_person(table: pd.DataFrame, schema: Schema) -> None:
 
 
 def one_person(ratings: object, schema: Schema, *, implicit: bool,
-               threshold: float | None = None) -> tuple[pd.Series, pd.Series]:
-    """(items, by id or title, ratings), each (n,) in the order given, without items that have no rating. In implicit
-    data without ratings, each weighs 1; ratings count as choices above the `threshold` of the data alone, and a warning
-    counts the others.
+               threshold: float | None = None) -> tuple[pd.Series, pd.Series, np.ndarray]:
+    """(items, by id or title, ratings, whether each was chosen), each (n,) in the order given, without items that have
+    no rating. In implicit data without ratings, each weighs 1; with ratings, those above the `threshold` of the data
+    were chosen, and a warning counts the others.
 
     Raises DataError where there are several users, no items and ratings, or none above the threshold."""
     listed = False
@@ -49,23 +49,23 @@ def one_person(ratings: object, schema: Schema, *, implicit: bool,
         check_one_person(ratings, schema)
         item, rating = _named(ratings, schema.item, "item", "title"), _named(ratings, schema.rating, "rating")
         if implicit and item is not None and (rating is None or like_times(ratings[rating])):
-            return ratings[item].reset_index(drop=True), pd.Series(1.0, range(len(ratings)))
+            n = len(ratings)
+            return ratings[item].reset_index(drop=True), pd.Series(1.0, range(n)), np.full(n, True)
         if item is None or rating is None:
             raise DataError(f"there is no column {'item' if item is None else 'rating'!r} in the ratings; the columns "
                             f"are {[*ratings.columns]}, and item and rating are needed")
-        return _chosen(*_without_blanks(ratings[item], ratings[rating]), threshold)
+        return _with_chosen(*_without_blanks(ratings[item], ratings[rating]), threshold)
     if isinstance(ratings, (pd.Series, Mapping)):
         items, values = zip(*ratings.items()) if len(ratings) else ((), ())
-        return _chosen(*_without_blanks(_column(items), _column(values)), None if listed else threshold)
+        return _with_chosen(*_without_blanks(_column(items), _column(values)), None if listed else threshold)
     raise DataError("ratings are {item: rating}, a Series indexed by item or a table with columns item and rating, "
                     f"{'or a list of items, ' if implicit else ''}got {type(ratings).__name__}")
 
 
 def rated_file(data: CollabDataBunch, file: Path, unknown: str = "average", **reading: Any) -> pd.DataFrame:
     """The columns item (ids) and rating of a file with one person's ratings: those called so here or in the training
-    ratings, or else the first two. Items are ids or titles. Those without a rating are left out, and in implicit data
-    those not above the threshold; where such data have no ratings at all, there is no column of them. `reading` are
-    options of `read_table`.
+    ratings, or else the first two. Items are ids or titles. Those without a rating are left out; in implicit data all
+    ratings may be missing, and then there is no column of them. `reading` are options of `read_table`.
 
     Unknown items are left out, with a warning that counts them; with unknown="error", or where no item is known, they
     raise UnknownId. Raises DataError where there are several users, or too few columns."""
@@ -87,7 +87,6 @@ def rated_file(data: CollabDataBunch, file: Path, unknown: str = "average", **re
         raise DataError(f"{file} needs two columns, item and rating; it has {[*raw.columns]}")
     item = others.pop(0) if item is None else item
     items, ratings = _without_blanks(raw[item], raw[others[0] if rating is None else rating])
-    items, ratings = _chosen(items, ratings, data.threshold if rated else None)
     if not len(items):
         raise DataError(f"{file} holds no ratings: all {len(raw):,} are blank")
     rows = data.catalogue.known([id if pd.isna(id) else data.catalogue.typed(str(id)) for id in items],
@@ -117,17 +116,18 @@ def further_ratings(data: CollabDataBunch, table: TableLike, unknown: str = "ave
     return frame
 
 
-def _chosen(items: pd.Series, ratings: pd.Series, threshold: float | None) -> tuple[pd.Series, pd.Series]:
-    """(the items that are rated above the threshold, their ratings)."""
+def _with_chosen(items: pd.Series, ratings: pd.Series,
+                 threshold: float | None) -> tuple[pd.Series, pd.Series, np.ndarray]:
+    """The same, and which ratings are above the threshold, or all of them without one."""
     if threshold is None or not len(items):
-        return items, ratings
-    above = ~(pd.to_numeric(ratings, errors="coerce") <= threshold).to_numpy()     # other text is refused later
-    if not above.any():
+        return items, ratings, np.full(len(items), True)
+    chosen = ~(pd.to_numeric(ratings, errors="coerce") <= threshold).to_numpy()     # other text is refused later
+    if not chosen.any():
         raise DataError(f"none of {len(items):,} ratings is above threshold={threshold:g}, above which an item "
                         "counts as chosen; pass a list of items for those that were")
-    if n := int((~above).sum()):
+    if n := int((~chosen).sum()):
         warn(f"{n:,} of {len(items):,} ratings are not above threshold={threshold:g}, and do not count as choices")
-    return items[above].reset_index(drop=True), ratings[above].reset_index(drop=True)
+    return items, ratings, chosen
 
 
 def _without_blanks(items: pd.Series, ratings: pd.Series) -> tuple[pd.Series, pd.Series]:

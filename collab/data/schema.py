@@ -279,7 +279,8 @@ def check_ratings(ratings: pd.Series) -> pd.Series:
         commas = sum(re.fullmatch(r"\d+,\d+", str(rating)) is not None for rating in ratings[odd])
         remedy = (f"they are written as text: convert them with pd.to_numeric(df[{name!r}])" if digits.all() else
                   f"{'they' if commas == count else f'{commas:,} of them'} have a decimal comma: convert all with "
-                  f"pd.to_numeric(df[{name!r}].str.replace(',', '.'), errors='coerce'), and drop what is missing then"
+                  f"pd.to_numeric(df[{name!r}].astype(str).str.replace(',', '.'), errors='coerce'), and drop what is "
+                  "missing then"
                   if commas else
                   "correct or drop them, or say which column holds the ratings with rating_name=...")
         raise DataError(f"column {name!r}: ratings must be numbers, but {count:,} of {n:,} are not "

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..compiled import in_parts, not_compiled
+from ..compiled import MOST_THREADS, in_parts, not_compiled
 from ..loaders import Run, Track
 from .batches import TensorBatches
 
@@ -38,7 +38,9 @@ class TiledBatches:
         if not_compiled() is None:
             self.counts = self._arrange(users, items, ratings, block)
         else:
-            tiles = (users // block[0]) * self.blocks[1] + items // block[1]
+            user_blocks, item_blocks = ((rows // own).clip(0, n - 1)      # what lies outside is for the model to refuse
+                                        for rows, own, n in zip((users, items), block, self.blocks))
+            tiles = user_blocks * self.blocks[1] + item_blocks
             self.counts = np.bincount(tiles, minlength=self.blocks[0] * self.blocks[1])
             order = np.argsort(tiles, kind="stable")
             for into, column in zip(self.rows, (users, items, ratings)):
@@ -48,7 +50,7 @@ class TiledBatches:
     def _arrange(self, users: np.ndarray, items: np.ndarray, ratings: np.ndarray, block: Sequence[int]) -> np.ndarray:
         """Write the ratings into `rows`, tile by tile, and return how many each tile has."""
         from .tile_kernels import arrange, number
-        threads = torch.get_num_threads()
+        threads = min(torch.get_num_threads(), MOST_THREADS)
         tiles, counts = np.empty(len(users), np.int32), np.zeros((threads, *self.blocks), np.int64)
         in_parts(lambda k, part: number(users[part], items[part], *block, tiles[part], counts[k]), len(users), threads)
         flat = counts.reshape(threads, -1).T.flatten()          # by tile, and within it by thread

@@ -178,7 +178,8 @@ class CollabLearner(Learner):
             raise DataError("give an item, or several")
         if ratings is not None:
             items = rows_of(self, self.data.items, item, unknown)
-            scores = self.clip(scores_of(self, *rated_rows(self, ratings, unknown)))[items].cpu().numpy()
+            rows, values, chosen = rated_rows(self, ratings, unknown)
+            scores = self.clip(scores_of(self, rows[chosen], values[chosen]))[items].cpu().numpy()
             return scores if several(item) else float(scores[0])
         users, items = pairs_of(self, user, item, unknown)
         scores = self.clip(self.looking(lambda: self.collab_model.scores(users, items))).cpu().numpy()
@@ -218,16 +219,17 @@ class CollabLearner(Learner):
         - `unknown`: unknown items in `among` and `ratings` are left out, with a warning that counts them; with "error",
           or where there are no others, they raise UnknownId.
 
-        Items without a rating (None, NaN, blank) count as not rated. Items are ranked before scores are clipped to the
-        scale, equal scores in the order of ids. There are fewer than `n` where no more are left."""
+        Items without a rating (None, NaN, blank) count as not rated; of ratings for data with a threshold, those above
+        it count as choices. Items are ranked before scores are clipped to the scale, equal scores in the order of ids.
+        There are fewer than `n` where no more are left."""
         pool = pool_of(self, among, without, unknown)
         _check_one(user, ratings)
         check_exclude(exclude)
         if ratings is None:
             rows = rows_of(self, self.data.users, user, unknown)
             return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user))
-        seen, values = rated_rows(self, ratings, unknown)
-        scores = scores_of(self, seen, values)
+        seen, values, chosen = rated_rows(self, ratings, unknown)
+        scores = scores_of(self, seen[chosen], values[chosen])
         kept = pool if exclude is None else (rest := torch.as_tensor(pool))[~torch.isin(rest, seen)]
         rows = torch.zeros(1, dtype=torch.int64, device=self.device)
         found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n)

@@ -70,18 +70,21 @@ class FoldIn:
             return self.form.scores(self.form.queries(solved.float()))[0].float()
 
 
-def rated_rows(learn: CollabLearner, ratings: Rated, unknown: str = "average") -> tuple[Tensor, Tensor]:
-    """(item rows, ratings float32) of what a new user rated. Unknown items are left out with a warning; they raise
-    UnknownId with unknown="error", or where there are no others. Raises DataError for no ratings, several users, an
-    item that comes twice, and ratings that are not numbers or lie outside the scale."""
-    items, values = one_person(ratings, learn.data.schema, implicit=learn.data.implicit, threshold=learn.data.threshold)
+def rated_rows(learn: CollabLearner, ratings: Rated, unknown: str = "average") -> tuple[Tensor, Tensor, Tensor]:
+    """(item rows, ratings float32, whether each counts) of what a new user rated. Unknown items are left out with a
+    warning; they raise UnknownId with unknown="error", or where there are no others. Raises DataError for no ratings,
+    several users, an item that comes twice, and ratings that are not numbers or lie outside the scale."""
+    items, values, chosen = one_person(ratings, learn.data.schema, implicit=learn.data.implicit,
+                                       threshold=learn.data.threshold)
     if not len(items):
         raise DataError("there are no ratings to fold in; without any, recommend to an unknown user id")
     values, rows = check_ratings(values.rename("rating")), learn.data.catalogue.known(items, "that are rated", unknown)
-    items, values, rows = items[rows > 0], values[rows > 0], rows[rows > 0]
+    items, values, chosen, rows = items[rows > 0], values[rows > 0], chosen[rows > 0], rows[rows > 0]
+    if not chosen.any():
+        raise DataError("none of the items that are known here was chosen")
     if (again := pd.Series(rows).duplicated().to_numpy()).any():
         raise DataError(f"item {show(items.iloc[int(np.argmax(again))])} is rated more than once")
-    return torch.from_numpy(rows), on_scale(learn, items, values)
+    return torch.from_numpy(rows), on_scale(learn, items, values), torch.from_numpy(chosen)
 
 
 def on_scale(learn: CollabLearner, items: pd.Series, values: pd.Series) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..compiled import DotTables, in_parts, not_compiled, one_thread
+from ..compiled import MOST_THREADS, DotTables, in_parts, not_compiled, one_thread
 from ..loaders import Pieces, pieces_of
 from .fusible import in_bulk, odd_batches, odd_parameters, tables_of
 
@@ -77,5 +77,5 @@ def _predictions(columns: Sequence[Tensor], tables: DotTables, threads: int) -> 
     def part(k: int, rows: slice) -> None:
         scores(*factors, *biases, tables.user_bias is not None, *np.array([mean, low, high - low], np.float32),
                users[rows], items[rows], preds.numpy()[rows], (0,) * (factors[0].shape[1] // 8 + 2))
-    in_parts(part, len(users), min(threads, 8))
+    in_parts(part, len(users), min(threads, MOST_THREADS))
     return preds

@@ -33,9 +33,9 @@ from .whole import held_interrupt, whole
 if TYPE_CHECKING:
     from .learner import Learner
 
-LINE = 64               # bytes of a line of the cache
+CACHE_LINE = 64         # bytes
 MAX_DRAWN = 1 << 23     # drawn items at a time: 32 MiB
-ROOMS: WeakKeyDictionary[Dispatch, list[np.ndarray]] = WeakKeyDictionary()      # packed tables, for as long as a fit
+BUFFERS: WeakKeyDictionary[Dispatch, list[np.ndarray]] = WeakKeyDictionary()      # packed tables, for as long as a fit
 
 
 @dataclass
@@ -81,6 +81,11 @@ def fused(learn: Learner) -> bool:
             return False
         FusedPass(learn, threads).go()
     return True
+
+
+def release(run: Dispatch) -> None:
+    """Let go of the packed tables of a fit."""
+    BUFFERS.pop(run, None)
 
 
 class Part(NamedTuple):
@@ -211,7 +216,7 @@ class FusedPass:
         t, k = self.tables, self.k
         self.steps = np.array([steps_of(self.opt, t.users), 0])       # those of each thread
         bias = (3 if self.adam else 1) * k
-        packed = self._rooms((len(t.users), bias + 8), (len(t.items), bias + 8))
+        packed = self._buffers((len(t.users), bias + 8), (len(t.items), bias + 8))
         for own, table, its_bias in zip(packed, (t.users, t.items), (t.user_bias, t.item_bias)):
             rest = own[:, self.n_factors:]
             self._copy([(torch.from_numpy(rest), torch.zeros(()).expand(rest.shape))]
@@ -231,12 +236,12 @@ class FusedPass:
         self.form = self.gradients.Form(*packed, mean, *np.array([low, high - low, 1 / self.n_factors], np.float32),
                                       t.user_bias is not None)
 
-    def _rooms(self, *shapes: tuple[int, int]) -> list[np.ndarray]:
-        """Room for tables of these shapes, the same one in every pass of a fit: new memory is slow to get."""
-        rooms = ROOMS.setdefault(self.learn.run, [])
-        if [room.shape for room in rooms] != [*shapes]:
-            rooms[:] = [_aligned(*shape) for shape in shapes]
-        return rooms
+    def _buffers(self, *shapes: tuple[int, int]) -> list[np.ndarray]:
+        """Buffers of these shapes, the same ones in every pass of a fit: new memory is slow to get."""
+        buffers = BUFFERS.setdefault(self.learn.run, [])
+        if [buffer.shape for buffer in buffers] != [*shapes]:
+            buffers[:] = [_aligned(*shape) for shape in shapes]
+        return buffers
 
     def _places(self, own: np.ndarray, table: Tensor, bias: Tensor | None) -> list[tuple[Tensor, np.ndarray]]:
         """(a tensor of the parameters or of the optimizer's state, its place in the packed rows `own`)."""
@@ -290,6 +295,6 @@ def _aligned(*shape: int, dtype: type = np.float32) -> np.ndarray:
     """Zeros that begin where a line of the cache does, a line away from all other numbers: threads that write into one
     line wait for each other."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.zeros(size + 3 * LINE, np.uint8)
-    first = -room.ctypes.data % LINE + LINE
+    room = np.zeros(size + 3 * CACHE_LINE, np.uint8)
+    first = -room.ctypes.data % CACHE_LINE + CACHE_LINE
     return room[first:first + size].view(dtype).reshape(shape)

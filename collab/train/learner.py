@@ -28,7 +28,7 @@ from .callbacks.seeded import Seeded, own_randomness, untouched_randomness
 from .events import Cancel, CancelStep
 from .fitting import fit_flat_cos, fit_one_cycle, fit_sgdr
 from .foreseen import foreseen
-from .fused import Chunk, fused
+from .fused import Chunk, fused, release
 from .inspection import show_training_loop, summary
 from .lr_find import lr_find
 from .optim import Hyper, OptFunc, adamw, check_hyper, make_optimizer, set_hyper
@@ -347,6 +347,7 @@ class Learner:
             self.run = Dispatch(cbs, self.verbs)
             yield
         finally:
+            release(self.run)
             self.run = outer
 
     def _check_fit(self, n_epochs: int) -> None:

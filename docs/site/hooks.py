@@ -50,7 +50,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         folder, name = match.groups()
         if folder == "nbs":
             return f"]({up}course/{name}.md)"
-        return f"]({up}reference/{page_of_module('collab.' + name.replace('/', '.'))}.md)"
+        if (room := page_of_module("collab." + name.replace("/", "."))) is None:
+            raise ValueError(f"{page.file.src_uri} links to collab/{name}.py, which has no page in the reference")
+        return f"]({up}reference/{room}.md)"
     return SOURCE.sub(there, markdown)
 
 
@@ -69,4 +71,4 @@ def _mathjax() -> str:
     package = importlib.util.find_spec("mathjax")
     if package is None or not package.submodule_search_locations:
         raise ModuleNotFoundError("pip install django-static-mathjax, for the mathematics of the site")
-    return (Path(package.submodule_search_locations[0]) / "static/mathjax/es5/tex-svg.js").read_text()
+    return (Path(package.submodule_search_locations[0]) / "static/mathjax/es5/tex-svg.js").read_text(encoding="utf-8")

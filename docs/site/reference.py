@@ -35,12 +35,12 @@ def pages() -> Iterator[tuple[str, str]]:
     import collab
     from collab import public
     names = sorted(public.__all__, key=lambda name: (name not in FIRST, name.lower()))
-    homes = {name: inspect.getmodule(getattr(collab, name)).__name__ for name in names}
+    homes = {name: getattr(inspect.getmodule(getattr(collab, name)), "__name__", "") for name in names}
     for page, (title, about, _) in ROOMS.items():
         own = [f"::: {home}.{name}" for name, home in homes.items() if page_of_module(home) == page]
         yield page, "\n\n".join([f"# {title}", about, *own]) + "\n"
     if lost := [name for name, home in homes.items() if page_of_module(home) is None]:
-        raise ValueError(f"no page of the reference has {lost}; their modules belong into ROOMS")
+        raise ValueError(f"no page of the reference has {lost}; their modules belong in ROOMS")
     yield "command-line", _command_line()
 
 

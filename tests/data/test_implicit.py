@@ -228,14 +228,17 @@ def test_a_new_users_ratings_count_as_choices_above_the_threshold_alone(tmp_path
         learn.fit(3)
     with pytest.warns(CollabWarning, match="2 of 3 ratings are not above threshold=3"):
         mixed = learn.recommend(ratings={5: 5, 6: 1, 7: 3})
-    pd.testing.assert_frame_equal(mixed, learn.recommend(ratings={5: 5}))
+    assert not {5, 6, 7} & {*mixed["item"]}                             # seen, liked or not
+    expected = learn.recommend(ratings={5: 5}, without=[6, 7])
+    pd.testing.assert_frame_equal(mixed, expected)
+    added = learn.add_ratings(pd.DataFrame({"user": 999, "item": [5, 6, 7], "rating": [5, 1, 3]}))
+    assert added.recommend(999)["item"].tolist() == mixed["item"].tolist()
     with pytest.raises(DataError, match="none of 1 ratings is above threshold=3"):
         learn.recommend(ratings={6: 1})
     listed = learn.recommend(ratings=[5, 6])
     assert len(listed) == 10
     (tmp_path / "mine.csv").write_text("item,rating\n5,5\n6,1\n")
-    with pytest.warns(CollabWarning, match="1 of 2 ratings are not above"):
-        assert rated_file(data, tmp_path / "mine.csv").to_dict("list") == {"item": [5], "rating": [5]}
+    assert rated_file(data, tmp_path / "mine.csv").to_dict("list") == {"item": [5, 6], "rating": [5, 1]}
     (tmp_path / "chosen.csv").write_text("item\n5\n6\n")
     chosen = rated_file(data, tmp_path / "chosen.csv")
     assert chosen.to_dict("list") == {"item": [5, 6]}

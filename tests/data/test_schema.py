@@ -343,7 +343,7 @@ def test_times_in_the_place_of_ratings_are_refused(name: str):
 
 
 def test_a_decimal_comma_is_named_as_such():
-    with pytest.raises(DataError, match=r"such as '4,5' at row 0\); they have a decimal comma: .*'Note'\].str.replace"):
+    with pytest.raises(DataError, match=r"'4,5' at row 0\); they have a decimal comma: .*'Note'\].astype\(str\)"):
         check_ratings(pd.Series(["4,5", "3,0"], name="Note"))
     with pytest.raises(DataError, match=r"2 of 3 are not .*; 1 of them have a decimal comma"):
         check_ratings(pd.Series(["k.A.", "4,5", "3"], name="Note"))

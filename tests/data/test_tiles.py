@@ -86,10 +86,14 @@ def test_the_order_is_the_same_without_numba(batches, monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
-def test_threads_arrange_the_ratings_as_one_does(batches, monkeypatch, threads):
-    one = TiledBatches(batches, N_USERS, N_ITEMS)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    several = TiledBatches(batches, N_USERS, N_ITEMS)
+def test_threads_arrange_the_ratings_as_one_does(batches, threads):
+    one, before = TiledBatches(batches, N_USERS, N_ITEMS), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        several = TiledBatches(batches, N_USERS, N_ITEMS)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
     for mine, other in zip((*one.rows, one.counts, one.begins), (*several.rows, several.counts, several.begins)):
         np.testing.assert_array_equal(mine, other)
 
