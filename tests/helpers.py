@@ -1,6 +1,8 @@
 """Learners, callbacks and data that several test modules share."""
 
 import csv
+import json
+import re
 
 import numpy as np
 import torch
@@ -156,3 +158,22 @@ def dense(data: tuple[Tensor, Tensor, Tensor], n_users: int, n_items: int, impli
     x = np.zeros((n_users, n_items))
     x[data[0], data[1]] = 1.0 if implicit else data[2]
     return x[1:, 1:]
+
+
+def python_blocks(path):
+    """The blocks of Python in a page of Markdown."""
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def run_blocks(path):
+    """Run these from top to bottom, as one program in the current folder; return how many they are."""
+    blocks, names = python_blocks(path), {}
+    for block in blocks:
+        exec(compile(block, path.name, "exec"), names)
+    return len(blocks)
+
+
+def requests_of(browser):
+    """The addresses that a browser has asked for since its log was read last."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]

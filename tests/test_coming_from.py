@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import run_blocks
 
 import collab
 from collab import CollabDataBunch, CollabInterpretation, Learner, cross_validate, synthetic
@@ -37,10 +38,7 @@ def test_every_python_block_runs_from_top_to_bottom(page, tmp_path, monkeypatch,
     ml.items.to_csv(tmp_path / "films.csv", index=False)
     ml.ratings.iloc[:, :2].to_csv(tmp_path / "clicks.csv", index=False)
     monkeypatch.chdir(tmp_path)
-    blocks, names = re.findall(r"^```python\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL), {}
-    assert len(blocks) >= 2 and "\n```py\n" in text_of(page)
-    for block in blocks:
-        exec(compile(block, f"docs/coming-from/{page}.md", "exec"), names)
+    assert run_blocks(FOLDER / f"{page}.md") >= 2 and "\n```py\n" in text_of(page)
 
 
 def here(page):

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers import run_blocks
 
 from collab import CollabDataBunch, Unsupported, collab_learner, synthetic
 
@@ -28,11 +29,7 @@ def test_every_python_block_of_a_page_runs_from_top_to_bottom(path, made, ml100k
     films.to_csv(tmp_path / "films.csv", index=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLLAB_HOME", str(ml100k_home))
-    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
-    assert blocks
-    names = {}
-    for block in blocks:
-        exec(compile(block, path.name, "exec"), names)
+    assert run_blocks(path)
 
 
 def rows_of_abilities():

@@ -1,6 +1,5 @@
 """The site builds without a warning, and works as a reader sees it: in a browser, from the disk, without a network."""
 
-import json
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
 
 import pytest
+from helpers import requests_of
 from selenium.webdriver.common.by import By
 
 ROOT = Path(__file__).parents[1]
@@ -98,7 +98,7 @@ def test_a_browser_shows_every_page_on_a_wide_and_on_a_narrow_screen(site, brows
         formulas, charts = formulas + found["formulas"], charts + found["charts"]
         assert found["formulas"] == found["typeset"], address
         assert found["charts"] == found["drawn"], address
-        asked = requests(browser)
+        asked = requests_of(browser)
         assert asked and all(url.startswith(("file:", "data:", "blob:")) for url in asked), address
         assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"], address
         assert found["width"] <= found["room"], f"{address} is wider than the screen"
@@ -158,8 +158,3 @@ def until(look):
         assert time.monotonic() < end
         time.sleep(0.05)
     return found
-
-
-def requests(browser):
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import requests_of
 
 from collab import (
     CollabDataBunch,
@@ -58,8 +59,7 @@ def opened(browser, path):
 
 def requests_and_errors(browser):
     """(addresses that were asked for beyond the page and what it holds, what the console says)."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    asked = requests_of(browser)
     assert asked                                            # the page itself is one: the log is really kept
     return [url for url in asked if not url.startswith(("file:", "data:", "blob:"))], browser.get_log("browser")
 
