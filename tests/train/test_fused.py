@@ -176,7 +176,9 @@ def test_whatever_is_combined(data):
     lr, wd = data.draw(st.floats(1e-4, 0.05)), data.draw(st.floats(0, 1))
     name = data.draw(st.sampled_from(["fit", "fit_one_cycle", "fit_flat_cos"]))
     chaotic = bs < 8 or lr > 0.02       # then rounding grows to the size of single weights, though not of errors
-    check = partial(agree_in_history, n=40) if chaotic else agree       # a hundredfold in a hundred steps
+    # At a rate of .047 on sparse rows, loss 97 differs by 6e-5: not rounding (2e-6), but the closed form of untouched
+    # rows, whose eps is to first order; with a step of every row at every batch it is 3e-6.
+    check = partial(agree_in_history, n=40) if chaotic else agree
     check(*both(lambda learn: getattr(learn, name)(epochs, lr, wd=wd), bunch(ratings[:900], bs)))
 
 
