@@ -151,15 +151,14 @@ def blend(_: Any, x: Any, i: Any, a: Any, y: Any, j: Any, b: Any, lanes: Any) ->
 
 
 @operation
-def adam(_: Any, x: Any, i: Any, y: Any, j: Any, ridge: Any, beta1: Any, beta2: Any, decay: Any, step: Any, eps: Any,
-         lanes: Any) -> Any:
+def adam(_: Any, x: Any, i: Any, y: Any, j: Any, ridge: Any, beta1: Any, beta2: Any, rest1: Any, rest2: Any, decay: Any,
+         step: Any, eps: Any, lanes: Any) -> Any:
     """A step of Adam for the row [w | m | v] of x, with the gradient g = y[j] + ridge w:
-    m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, w = decay w - step m / (sqrt(v) + eps)"""
+    m = beta1 m + rest1 g, v = beta2 v + rest2 g^2, w = decay w - step m / (sqrt(v) + eps)"""
     def emit(c: Code, vectors: range) -> None:
         x, y = c.row(0), c.row(2)
-        ridge, beta1, beta2, decay, step, eps = (c.all(k) for k in range(4, 10))
-        one = ir.Constant(VECTOR, [1.0] * WIDTH)
-        rest1, rest2, n = c.sub(one, beta1), c.sub(one, beta2), len(vectors)
+        ridge, beta1, beta2, rest1, rest2, decay, step, eps = (c.all(k) for k in range(4, 12))
+        n = len(vectors)
         for k in vectors:
             w, m, v = c.load(x, k), c.load(x, n + k), c.load(x, 2 * n + k)
             g = c.add(c.mul(ridge, w), c.load(y, k))
@@ -168,20 +167,35 @@ def adam(_: Any, x: Any, i: Any, y: Any, j: Any, ridge: Any, beta1: Any, beta2: 
             c.store(m, x, n + k)
             c.store(v, x, 2 * n + k)
             c.store(c.sub(c.mul(decay, w), c.div(c.mul(step, m), c.add(c.root(v), eps))), x, k)
-    return types.void(x, types.int64, y, types.int64, *[types.float32] * 6, lanes), _emitted(emit, lanes)
+    return types.void(x, types.int64, y, types.int64, *[types.float32] * 8, lanes), _emitted(emit, lanes)
 
 
 @operation
-def adam_untouched(_: Any, x: Any, i: Any, decay: Any, step: Any, eps: Any, first: Any, second: Any,
-                   lanes: Any) -> Any:
-    """Steps of Adam without a gradient for the row [w | m | v] of x, all at once:
-    w = decay w - step m / (sqrt(v) + eps), m = first m, v = second v"""
+def adam_untouched(_: Any, x: Any, i: Any, decay: Any, step: Any, eps: Any, variance: Any, first: Any,
+                   second: Any, lanes: Any) -> Any:
+    """Steps of Adam without a gradient for the row [w | m | v] of x, all at once: with d = 1 / (sqrt(v) + eps),
+    w = decay w - step m d (1 + variance d^2), m = first m, v = second v"""
     def emit(c: Code, vectors: range) -> None:
-        x, n = c.row(0), len(vectors)
-        decay, step, eps, first, second = (c.all(k) for k in range(2, 7))
+        x, n, one = c.row(0), len(vectors), ir.Constant(VECTOR, [1.0] * WIDTH)
+        decay, step, eps, variance, first, second = (c.all(k) for k in range(2, 8))
         for k in vectors:
             w, m, v = c.load(x, k), c.load(x, n + k), c.load(x, 2 * n + k)
-            c.store(c.sub(c.mul(decay, w), c.div(c.mul(step, m), c.add(c.root(v), eps))), x, k)
+            d = c.div(one, c.add(c.root(v), eps))
+            bend = c.add(c.mul(c.mul(variance, d), d), one)
+            c.store(c.sub(c.mul(decay, w), c.mul(c.mul(c.mul(step, m), d), bend)), x, k)
             c.store(c.mul(first, m), x, n + k)
             c.store(c.mul(second, v), x, 2 * n + k)
-    return types.void(x, types.int64, *[types.float32] * 5, lanes), _emitted(emit, lanes)
+    return types.void(x, types.int64, *[types.float32] * 6, lanes), _emitted(emit, lanes)
+
+
+@operation
+def any_faint(_: Any, x: Any, i: Any, m: Any, v: Any, lanes: Any) -> Any:
+    """Whether the row [w | m | v] of x has a |m| above and a v below these."""
+    def emit(c: Code, vectors: range) -> Any:
+        x, n, least, most, found = c.row(0), len(vectors), c.all(2), c.all(3), None
+        for k in vectors:
+            m, v = c.load(x, n + k), c.load(x, 2 * n + k)
+            here = c.b.and_(c.b.fcmp_ordered("<", v, most), c.b.fcmp_ordered(">", c.mul(m, m), c.mul(least, least)))
+            found = here if found is None else c.b.or_(found, here)
+        return c.b.icmp_unsigned("!=", c.b.bitcast(found, ir.IntType(WIDTH)), ir.Constant(ir.IntType(WIDTH), 0))
+    return types.boolean(x, types.int64, *[types.float32] * 2, lanes), _emitted(emit, lanes, value=True)

@@ -205,9 +205,9 @@ class FusedPass:
             return
         rates = tuple(k.Rates(hypers["lr"], hypers["momentum"], np.array([g["betas"][1] for g in groups]),
                         np.array([g["eps"] for g in groups]), hypers["weight_decay"]))
-        outlook = tuple(k.Outlook(*np.empty((5, 2, len(run.sizes) + 1))))
+        outlook = tuple(k.Outlook(*np.empty((6, 2, len(run.sizes) + 1))))
         dense = k.outlook(rates, int(done[0]), outlook)
-        k.adamw_steps(tuple(self.form), slots, rates, tuple(k.Moves(*np.empty((5, 2), np.float32))), outlook, dense,
+        k.adamw_steps(tuple(self.form), slots, rates, tuple(k.Moves(*np.empty((7, 2), np.float32))), outlook, dense,
                       *batches, *self.last, self.lanes, self.wide)
 
     # Packing -----------------------------------------------------------------------------------------------------

@@ -65,31 +65,34 @@ def both(fit, data, model="dot_bias", **options):
 
 
 def agree(one, other):
-    """The histories, the weights and the optimizer's numbers are the same to rounding."""
-    agree_in_history(one, other)
-    for a, b in zip(one.recorder.rows, other.recorder.rows):
-        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
-    for p, q in zip(one.model.parameters(), other.model.parameters()):
-        near(p, q)
-        for name, value in other.opt.state[q].items():
-            near(one.opt.state[p][name], value)
-
-
-def agree_in_history(one, other, n=100):
-    """The first `n` losses, the rates and the errors of whole epochs."""
-    np.testing.assert_allclose(one.recorder.losses[:n], other.recorder.losses[:n], atol=1e-5, rtol=1e-5)
+    """The first 100 losses, the rates, the errors of epochs, the weights and the optimizer's numbers are the same to
+    rounding."""
+    np.testing.assert_allclose(one.recorder.losses[:100], other.recorder.losses[:100], atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(one.recorder.lrs, other.recorder.lrs, rtol=1e-12)
     assert (one.recorder.moms == other.recorder.moms
             or one.recorder.moms == pytest.approx(other.recorder.moms, rel=1e-12))
     for a, b in zip(one.recorder.rows, other.recorder.rows):
         assert [*a] == [*b] and a["rmse"] == pytest.approx(b["rmse"], abs=5e-4)
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
+    for a, b in zip(numbers(one), numbers(other), strict=True):
+        near(a, b)
 
 
-def near(one, other, rtol=2e-3):
+def near(one, other):
     """At least 99 of 100 numbers are the same to rounding: Adam moves a weight whose gradients are nothing but rounding
     as far as any other."""
-    off = (one - other).abs() > rtol * (other.abs() + other.abs().max())
-    assert off.float().mean() <= 0.01, (one[off], other[off])
+    apart = off(one, other)
+    assert apart.float().mean() <= 0.01, (one[apart], other[apart])
+
+
+def off(one, other):
+    """Which numbers differ by more than rounding."""
+    return (one - other).abs() > 2e-3 * (other.abs() + other.abs().max())
+
+
+def numbers(learn):
+    """The parameters and what the optimizer keeps of each."""
+    return [tensor.detach() for p in learn.model.parameters() for tensor in (p, *learn.opt.state[p].values())]
 
 
 FITS = {
@@ -100,8 +103,7 @@ FITS = {
     "flat-cosine": lambda learn: learn.fit_flat_cos(3, wd=0.05),
     "rates by group": lambda learn: learn.fit_one_cycle(3, slice(1e-3, 2e-2)),
     "two fits": lambda learn: (learn.fit_one_cycle(2), learn.fit(2, 1e-3)),
-    "every step takes the whole weight":        # after more of them, what was rounding is as large as the weights
-        lambda learn: learn.fit(2, 0.02, wd=50.0, cbs=ShortEpoch(2)),
+    "every step takes the whole weight": lambda learn: learn.fit(2, 0.02, wd=50.0),
     "weights decay faster than momentum": lambda learn: learn.fit(2, 0.02, wd=45.0),
 }
 
@@ -110,14 +112,6 @@ FITS = {
 @pytest.mark.parametrize("ratings", [RATINGS, SPARSE], ids=["dense", "sparse"])
 def test_the_compiled_pass_takes_the_steps_of_the_loop(fit, ratings):
     agree(*both(FITS[fit], bunch(ratings)))
-
-
-@pytest.mark.parametrize("ratings", [RATINGS, SPARSE], ids=["dense", "sparse"])
-def test_errors_are_those_of_the_loop_where_every_step_takes_the_whole_weight(ratings):
-    one, other = both(lambda learn: learn.fit(2, 0.02, wd=50.0), bunch(ratings))
-    for a, b in zip(one.recorder.rows, other.recorder.rows, strict=True):
-        assert a["rmse"] == pytest.approx(b["rmse"], abs=5e-4)
-        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("bs", [1, 7, 64, 1024, 4096])
@@ -168,24 +162,68 @@ def test_tracks_are_trained_at_the_same_time_to_the_same_bits():
     agree(found[0], found[2])
 
 
+class Noise(Callback):
+    """Moves each prediction of the loop by up to 8 units in the last place."""
+
+    def __init__(self, seed):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def after_pred(self):
+        if self.learn.training:
+            preds = self.learn.pred
+            self.learn.pred = preds * (1 + 2 ** -20 * (2 * torch.rand(preds.shape, generator=self.generator) - 1))
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_whatever_is_combined(data):
-    ratings = data.draw(st.sampled_from([RATINGS, SPARSE]))
+    """Where a rating is predicted to the last bits, its gradient is rounding, and Adam steps as far for it as for any
+    other: what is allowed beyond 1e-5 and 1 weight of 100 is how far two loops with noise in their last bits go."""
+    ratings = data.draw(st.sampled_from([RATINGS, SPARSE]))[:900]
     bs, epochs = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 3))
     lr, wd = data.draw(st.floats(1e-4, 0.05)), data.draw(st.floats(0, 1))
     name = data.draw(st.sampled_from(["fit", "fit_one_cycle", "fit_flat_cos"]))
-    chaotic = bs < 8 or lr > 0.02       # then rounding grows to the size of single weights, though not of errors
-    # At a rate of .047 on sparse rows, loss 97 differs by 6e-5: not rounding (2e-6), but the closed form of untouched
-    # rows, whose eps is to first order; with a step of every row at every batch it is 3e-6.
-    check = partial(agree_in_history, n=40) if chaotic else agree
-    check(*both(lambda learn: getattr(learn, name)(epochs, lr, wd=wd), bunch(ratings[:900], bs)))
+
+    def fit(learn):
+        getattr(learn, name)(epochs, lr, wd=wd)
+    one, other = both(fit, bunch(ratings, bs))
+    noisy = []
+    for seed in range(2):
+        learn = collab_learner(bunch(ratings, bs), "dot_bias", n_factors=5, lr=5e-3, cbs=[Batchwise(), Noise(seed)])
+        with learn.no_logging():
+            fit(learn)
+        noisy.append(learn)
+    apart, *by_noise = [abs(learn.recorder.losses[:100] - other.recorder.losses[:100]) for learn in (one, *noisy)]
+    assert (apart <= 1e-5 * (1 + other.recorder.losses[:100]) + np.maximum(*by_noise).max()).all()
+    for a, b, *rows in zip(*(learn.recorder.rows for learn in (one, other, *noisy)), strict=True):
+        assert abs(a["rmse"] - b["rmse"]) <= 5e-4 + max(abs(row["rmse"] - b["rmse"]) for row in rows)
+    for table, *tables in zip(*(numbers(learn) for learn in (other, one, *noisy)), strict=True):
+        apart, *by_noise = [off(values, table).float().mean() for values in tables]
+        assert apart <= 0.01 + max(by_noise)
 
 
-def test_untouched_rows_move_as_by_hand():
-    """One row, touched at the first of six steps: AdamW in plain Python beside the closed form."""
+@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.9, 0.999), (0.8, 0.95)])
+def test_the_first_moments_have_the_ratio_of_their_formulas(betas):
+    """m = (1 - beta1) g and v = (1 - beta2) g^2, whatever g is."""
+    learn = collab_learner(bunch(bs=10), n_factors=5, lr=5e-3, opt_func=partial(torch.optim.AdamW, betas=betas))
+    assert reason(learn) is None
+    with learn.no_logging():
+        learn.fit(1, cbs=ShortEpoch(1))
+    for state in learn.opt.state.values():
+        m, v = state["exp_avg"].double(), state["exp_avg_sq"].double()
+        touched = m.abs() > 1e-12
+        torch.testing.assert_close(v[touched] / m[touched] ** 2, torch.full_like(
+            m[touched], (1 - betas[1]) / (1 - betas[0]) ** 2), rtol=5e-7, atol=0)
+
+
+@pytest.mark.parametrize("size", [1, 1e-4, 1e-5, 1e-6, 1e-7])
+def test_untouched_rows_move_as_by_hand(size):
+    """One row, touched at the first of six steps, by a gradient that is large or about as small as eps: AdamW in plain
+    Python beside the compiled pass."""
     data = CollabDataBunch.from_df(RATINGS[:60], valid_pct=0, seed=0, bs=10, device="cpu")
     learn = collab_learner(data, "dot", n_factors=1, lr=0.05, wd=0.3, opt_func=torch.optim.AdamW)
+    with torch.no_grad():
+        learn.model.i_weight.weight.mul_(size)
     loop = copy.deepcopy(learn)
     loop.add_cbs(Batchwise())
     seen = []
@@ -202,7 +240,8 @@ def test_untouched_rows_move_as_by_hand():
         g = grad[row].item()
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
         w = (1 - 0.05 * 0.3) * w - 0.05 / (1 - 0.9 ** t) * m / ((v / (1 - 0.999 ** t)) ** 0.5 + 1e-8)
-    assert learn.model.u_weight.weight[row].item() == pytest.approx(w, rel=1e-4)
+    decayed = start[row].item() * (1 - 0.05 * 0.3) ** len(seen)
+    assert learn.model.u_weight.weight[row].item() - decayed == pytest.approx(w - decayed, rel=2e-4)
 
 
 def test_a_fit_that_was_cut_off_ends_with_the_same_bits(tmp_path):
