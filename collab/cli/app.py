@@ -5,10 +5,8 @@ Commands import what they need when they run (see `Command`), so that help and e
 from __future__ import annotations
 
 import math
-import os
 import sys
 import warnings
-from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,57 +15,46 @@ import typer
 from .. import __version__
 from ..errors import DataError, warn
 from .command import Command, Output, as_options
-from .model_help import BS_HELP, EPOCHS_HELP, FACTORS_HELP, MODEL_HELP, USERS_HELP
+from .options import (
+    DEFAULT,
+    OUT,
+    As,
+    BatchSize,
+    Count,
+    Data,
+    Decay,
+    Duplicates,
+    Encoding,
+    Epochs,
+    Factors,
+    Format,
+    Header,
+    Implicit,
+    ItemCol,
+    Items,
+    ModelFile,
+    ModelName,
+    Out,
+    Rate,
+    RatingCol,
+    Seed,
+    Sep,
+    SplitName,
+    TableSep,
+    Threshold,
+    TimeCol,
+    TitleCol,
+    UserCol,
+    Users,
+    ValidPct,
+)
 
 if TYPE_CHECKING:
     from ..data.vocab import Ids
-    from ..learner.collab_learner import CollabLearner
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Recommendations from a table of ratings.\n\n"
                        "Begin with: collab train ml-100k --split u1, then: collab recommend --user 196")
-
-
-DATA_HELP = ("ml-100k, ml-1m, ml-10m, ml-20m, ml-25m, ml-32m, ml-latest-small; or a file: CSV, TSV, '::'-separated "
-             "(.dat), Parquet, RecBole (.inter).")
-Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file that collab train wrote.")]
-SplitName = Annotated[str, typer.Option(help="What is held out: random, time (the latest), per-user (some of each), "
-                                             "last (each user's last), users (whole users), or u1 to u5 of ml-100k.")]
-ValidPct = Annotated[float | None, typer.Option(min=0, max=0.99, help="The fraction held out; by default 0.2. Not for "
-                                                                      "last and u1 to u5.")]
-ModelName = Annotated[str, typer.Option(metavar="NAME", help=MODEL_HELP)]
-Factors = Annotated[int | None, typer.Option(min=1, help=FACTORS_HELP)]
-Epochs = Annotated[int | None, typer.Option(min=1, help=EPOCHS_HELP)]
-BatchSize = Annotated[int | None, typer.Option(min=1, help=BS_HELP)]
-Rate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate; by default the model's own.")]
-Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay; by default the model's own.")]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same model, to the last bit; by default 0.")]
-Out = Annotated[Path, typer.Option(help="Where to write the model.")]
-UserCol = Annotated[str | None, typer.Option(help="The column of users; by default the first.")]
-ItemCol = Annotated[str | None, typer.Option(help="The column of items; by default the second.")]
-RatingCol = Annotated[str | None, typer.Option(help="The column of ratings; by default the third.")]
-TimeCol = Annotated[str | None, typer.Option(help="The column of times; by default one called time or timestamp.")]
-TitleCol = Annotated[str | None, typer.Option(help="The column of titles in --items; by default guessed.")]
-Sep = Annotated[str | None, typer.Option(help="The separator of a text file; by default the one that its extension "
-                                              "implies.")]
-TableSep = Annotated[str | None, typer.Option(help="The separator of --items and --users, if it is not that of --sep.")]
-Format = Annotated[str | None, typer.Option(help="csv, tsv, ::, parquet or recbole; by default from the extension.")]
-Encoding = Annotated[str | None, typer.Option(help="The encoding of text files; by default UTF-8.")]
-Header = Annotated[bool | None, typer.Option("--header/--no-header", show_default=False,
-                                             help="Whether the first line has the column names; by default guessed.")]
-Items = Annotated[Path | None, typer.Option(help="A file with an item id in each row, its title, and what is known "
-                                                 "about it.")]
-Users = Annotated[Path | None, typer.Option(help=USERS_HELP)]
-Duplicates = Annotated[str | None, typer.Option(help="What to do with pairs that are rated again: keep (the default), "
-                                                     "mean or error; with --implicit they are added up.")]
-Implicit = Annotated[bool, typer.Option("--implicit", help="Rows are choices, not ratings; a rating, if there is one, "
-                                                          "is the strength of the choice. Repeated pairs count more.")]
-Threshold = Annotated[float | None, typer.Option(help="Implicit, and only rows rated above this count: 3 for "
-                                                      "stars, 0.5 for yes and no.")]
-Count = Annotated[int, typer.Option("-n", min=1, help="How many.")]
-As = Annotated[Output | None, typer.Option("--as", help="How to print: table (the default), csv or json.")]
-DEFAULT, OUT = "dot_bias", Path("model.safetensors")
 
 
 def _version(asked: bool) -> None:
@@ -98,10 +85,10 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     from ..data.features import telling
     from ..data.split import random_split
     from ..learner.factory import collab_learner
-    from .inputs import fingerprint, given, is_set, read_all, reading_of, split_of
+    from .inputs import check_writable, fingerprint, given, is_set, read_all, reading_of, split_of
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved, needs_metadata, uses
     from .output import print_report
-    _check_writable(out)
+    check_writable(out)
     check_model(model)
     implicit = implicit or threshold is not None
     check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, lr=lr, wd=wd,
@@ -163,9 +150,9 @@ def evaluate(model: ModelFile = OUT,
              sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None) -> None:
     """Report the error of a model on held-out ratings, beside two baselines; for a model that ranks, or with --k or
     --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
-    from .inputs import held_out, reading_of, seen
+    from .inputs import held_out, load, reading_of, seen
     from .output import print_report
-    learn = _load(model)
+    learn = load(model)
     part = held_out(learn, model, data=data, split=split,
                     **reading_of(sep=sep, format=format, header=header, encoding=encoding))
     if part is not None and not learn.data.implicit and (n := seen(learn, part)):     # a ranking leaves them out
@@ -190,7 +177,7 @@ def recommend(model: ModelFile = OUT,
               encoding: Encoding = None) -> None:
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody."""
     from ..data.new_user import rated_file
-    from .inputs import named, reading_of
+    from .inputs import check_writable, load, named, reading_of
     from .output import print_table
     reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
     exclude = None if include_seen else "known"
@@ -203,12 +190,12 @@ def recommend(model: ModelFile = OUT,
     if out is not None:
         if as_ is not None:
             raise DataError(f"--as says how to print, and --all writes a file, by the ending of {out}")
-        _check_writable(out)
-        learn = _load(model)
+        check_writable(out)
+        learn = load(model)
         learn.recommend_all(n, path=out, exclude=exclude)
         print(f"Wrote {out}: the {n} best for each of {learn.data.n_users - 1:,} users.")
         return
-    learn = _load(model)
+    learn = load(model)
     if ratings is not None:
         rated = rated_file(learn.data, ratings, **reading)
         titles = learn.data.titles(rated["item"])
@@ -242,10 +229,11 @@ def similar(words: Annotated[list[str], typer.Argument(metavar="[MODEL] ITEM", s
             min_ratings: Annotated[int, typer.Option(min=0, help="Leave out items with fewer training ratings.")] = 5,
             as_: As = None) -> None:
     """List the items nearest to one."""
+    from .inputs import item_of, load
     from .output import print_table
     model, item = _model_and_item(words)
-    learn = _load(model)
-    id = _item(learn, item)
+    learn = load(model)
+    id = item_of(learn, item)
     if as_ in (None, Output.TABLE):
         title = (learn.data.titles([id]) or [""])[0]
         print(f"Nearest to {f'{title} ({id})' if title else id}:\n")
@@ -258,8 +246,9 @@ def explain(user: Annotated[str, typer.Option(help="The user's id.")],
             model: ModelFile = OUT) -> None:
     """Split the score of an item for a user into its parts, and list the nearest items that the user rated."""
     from ..interpret import CollabInterpretation
-    learn = _load(model)
-    print(CollabInterpretation(learn).explain(learn.data.users.parse(user), _item(learn, item)))
+    from .inputs import item_of, load
+    learn = load(model)
+    print(CollabInterpretation(learn).explain(learn.data.users.parse(user), item_of(learn, item)))
 
 
 @app.command(cls=Command)
@@ -273,9 +262,9 @@ def report(model: ModelFile = OUT,
            sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
-    from .inputs import held_out, reading_of
-    _check_writable(out)
-    learn = _load(model)
+    from .inputs import check_writable, held_out, load, reading_of
+    check_writable(out)
+    learn = load(model)
     part, reading = None, reading_of(sep=sep, format=format, header=header, encoding=encoding)
     try:
         part = held_out(learn, model, data=data, **reading)
@@ -292,7 +281,8 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
          seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0) -> None:
     """Take the whole tour on MovieLens-100K."""
     from .demo import tour
-    _check_writable(out / OUT)
+    from .inputs import check_writable
+    check_writable(out / OUT)
     if not tour(out, bs, epochs=epochs, seed=seed):
         raise typer.Exit(130)
 
@@ -318,30 +308,6 @@ def _model_and_item(words: list[str]) -> tuple[Path, str]:
         raise DataError(f"say which item: collab similar {words[0]} ITEM, an id, a title or a part of one")
     model, item = words if len(words) == 2 else (str(OUT), words[0])
     return (Path(item), model) if Path(item).is_file() and not Path(model).is_file() else (Path(model), item)
-
-
-def _load(model: Path) -> CollabLearner:
-    from ..learner.factory import load_learner
-    if not model.exists():
-        raise DataError(f"there is no model file {model}; make one with: collab train DATA --out {model}")
-    return load_learner(model)
-
-
-def _item(learn: CollabLearner, text: str) -> Hashable:
-    """The item with this id, title, or part of a title; where several match, print which one is taken."""
-    from ..interpret.labels import whom
-    found = learn.data.find_items(text)
-    if len(found) > 1:
-        print(f"Warning: {whom(learn.data, text, found)}", file=sys.stderr)
-    return found[0]
-
-
-def _check_writable(out: Path) -> None:
-    """Raise DataError where `out` cannot be written, before hours of training rather than after them."""
-    folder = next(p for p in out.absolute().parents if p.exists())
-    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise DataError(f"--out {out} cannot be written: " + (f"{out} is a folder" if out.is_dir() else
-                                                              f"{folder} is not a folder that can be written to"))
 
 
 if __name__ == "__main__":

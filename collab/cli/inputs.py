@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import sys
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict, TypeVar, Unpack, cast
@@ -17,7 +19,9 @@ from ..data.split import CANONICAL, Split, leave_last, per_user_split, random_sp
 from ..data.tables import ENDINGS, read_table
 from ..datasets.movielens import movielens
 from ..errors import DataError, warn
+from ..interpret.labels import whom
 from ..learner.collab_learner import CollabLearner
+from ..learner.factory import load_learner
 from .command import as_options
 
 OPTIONS = ("sep", "format", "header", "encoding")
@@ -34,6 +38,28 @@ class Reading(TypedDict, total=False):
     format: str
     header: bool
     encoding: str
+
+
+def load(model: Path) -> CollabLearner:
+    if not model.exists():
+        raise DataError(f"there is no model file {model}; make one with: collab train DATA --out {model}")
+    return load_learner(model)
+
+
+def item_of(learn: CollabLearner, text: str) -> Hashable:
+    """The item with this id, title, or part of a title; where several match, print which one is taken."""
+    found = learn.data.find_items(text)
+    if len(found) > 1:
+        print(f"Warning: {whom(learn.data, text, found)}", file=sys.stderr)
+    return found[0]
+
+
+def check_writable(out: Path) -> None:
+    """Raise DataError where `out` cannot be written, before hours of training rather than after them."""
+    folder = next(p for p in out.absolute().parents if p.exists())
+    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise DataError(f"--out {out} cannot be written: " + (f"{out} is a folder" if out.is_dir() else
+                                                              f"{folder} is not a folder that can be written to"))
 
 
 def given(**options: T | None) -> dict[str, T]:
