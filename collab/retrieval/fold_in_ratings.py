@@ -2,17 +2,18 @@
 
 With d_j = [q_j, 1] and w = [p, b], a user with n ratings r_j gets the w that minimises
 
-    sum_j (r_j - range(mu + b_j + w . d_j))^2 + sqrt(n) (factor_ridge |p - p_0|^2 + bias_ridge (b - b_0)^2)
+    sum_j (r_j - range(mu + b_j + w . d_j))^2 + f_n |p - p_0|^2 + g_n (b - b_0)^2
 
-where p_0, b_0 are the average user; loss terms add w' P w (see `fold_in_terms`). Without a range this is linear:
-(Q'Q + lambda I) p = Q'r. With a sigmoid it is solved by damped Newton steps; ratings and range are then scaled to
-RANGE, so that a ridge means the same for stars and for percentages. The ridge grows with sqrt(n) because Adam divides
-gradients by their root mean square, which for a row in n of N batches grows as sqrt(n / N), so that weight decay pulls
-as if it were wd sqrt(n) in the sum of squares."""
+where p_0, b_0 are the average user, f_n = sqrt(n) factors + (1 - n / SOON)+ few.factors, and g_n the same of the bias;
+loss terms add w' P w (see `fold_in_terms`). Without a range this is linear: (Q'Q + lambda I) p = Q'r. With a sigmoid it
+is solved by damped Newton steps; ratings and range are then scaled to RANGE, so that a ridge means the same for stars
+and for percentages. The ridge grows with sqrt(n) because Adam divides gradients by their root mean square, which for a
+row in n of N batches grows as sqrt(n / N), so that weight decay pulls as if it were wd sqrt(n) in the sum of squares.
+Training has long histories; what it makes of one or two ratings is mostly their noise. `few` is what is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -28,13 +29,23 @@ TOLERANCE, ROUNDING = 1e-9, 1e-13   # of the gradient, relative to that at the a
 SAMPLE, MAX_HISTORY = 32, 128       # users whose ratings choose the ridge, and ratings of each
 RANGE = 5.0                         # the automatic range of 1 to 5 stars, half a star wider at either end
 FINEST, WIDEST = 10 ** 0.5, 1e4    # the ridge is found to this factor, between 1 / WIDEST and WIDEST
+SOON = 10                           # ratings from which on a user is folded in as training would
+FEW = 1, 2, 4                      # ratings of each sampled user, which choose what is missing from the ridge of fewer
 
 
-class Ridge(NamedTuple):
-    """How strongly a new user is pulled to the average one (see the module)."""
+class Pull(NamedTuple):
+    """A ridge of the factors and one of the bias."""
 
     factors: float
     bias: float
+
+
+class Ridge(NamedTuple):
+    """How strongly a new user is pulled to the average one, and how much more with few ratings (see the module)."""
+
+    factors: float
+    bias: float
+    few: Pull = Pull(0.0, 0.0)
 
 
 class Problem(NamedTuple):
@@ -111,10 +122,10 @@ def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_use
              pull: Tensor | None = None) -> Iterator[tuple[Tensor, Problem]]:
     """Pairs (rows of users, their equations), users with histories of similar length together."""
     centre = form.average.double()
-    held = torch.full_like(centre, ridge.factors)
+    held, few = torch.full_like(centre, ridge.factors), torch.full_like(centre, ridge.few.factors)
     biased = form.u_bias is not None
     if biased:
-        held[-1] = ridge.bias
+        held[-1], few[-1] = ridge.bias, ridge.few.bias
     device = form.items.device
     blocks = make_blocks(users.to(device), items.to(device), ratings.to(device).double(), n_users, len(centre))
     low, high = form.y_range or (0.0, 0.0)
@@ -130,7 +141,8 @@ def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_use
             offset = offset + form.i_bias[columns].double()
         mask = (torch.arange(columns.shape[1], device=device) < block.counts[:, None]).double()
         yield block.rows, Problem(design * mask[..., None], offset, block.values / unit, mask,
-                                  block.counts.sqrt()[:, None] * held, centre, low / unit, (high - low) / unit, pull)
+                                  (1 - block.counts[:, None] / SOON).clamp(min=0) * few
+                                  + block.counts.sqrt()[:, None] * held, centre, low / unit, (high - low) / unit, pull)
 
 
 def newton(problem: Problem, tolerance: float = TOLERANCE) -> Tensor:
@@ -161,7 +173,8 @@ def newton(problem: Problem, tolerance: float = TOLERANCE) -> Tensor:
 def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, pull: Tensor | None = None) -> Ridge:
     """The ridge with which trained users, folded in from their own training ratings, come nearest to their trained
     vectors: the least mean squared difference of their scores of all items before the range, by steps up and down of
-    the factors' ridge and the bias' in turn.
+    the factors' ridge and the bias' in turn. What grows with sqrt(n) is chosen by all of their ratings, `few` by FEW of
+    them, which are evenly spaced.
 
     This measures the pull of training itself (its decay, its early end). The error on hidden ratings would choose too
     weak a ridge, because the items have seen those ratings. `users`, `items`, `ratings` are the training rows; the
@@ -170,9 +183,8 @@ def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, p
     known = torch.unique(users)
     sample = known[torch.linspace(0, len(known) - 1, min(SAMPLE, len(known))).long()]
     mine = torch.isin(users, sample)
-    users, items, ratings = torch.searchsorted(sample, users[mine]), items[mine], ratings[mine]
-    some = Ragged.of(users, items, ratings, len(sample)).first(MAX_HISTORY)
-    users, items, ratings = some.rows, some.columns, some.values
+    place = torch.searchsorted(sample, users[mine])
+    some = Ragged.of(place, items[mine], ratings[mine], len(sample)).first(MAX_HISTORY)
     every = form.items.double()
     gram, mean = every.T @ every / len(every), every.mean(0)
     rows = sample.to(form.users.device)
@@ -181,13 +193,25 @@ def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, p
         gram = torch.cat([torch.cat([gram, mean[:, None]], 1), torch.cat([mean, mean.new_ones(1)])[None]])
         wanted = torch.cat([wanted, form.u_bias[rows, None].double()], 1)
 
-    def distance(ridge: Ridge) -> float:
-        off = solve(form, users, items, ratings, len(sample), ridge, 1e-3, pull) - wanted
-        return ((off @ gram) * off).sum().item()
-    best, least, factor = Ridge(1.0, 1.0), distance(Ridge(1.0, 1.0)), 10.0
+    def distance(histories: list[Ragged], ridge: Ridge) -> float:
+        total = 0.0
+        for h in histories:
+            off = solve(form, h.rows, h.columns, h.values, len(sample), ridge, 1e-3, pull) - wanted
+            total += ((off @ gram) * off).sum().item()
+        return total
+    kinds = Pull._fields[:1 if form.u_bias is None else 2]
+    grows = _least(lambda x: distance([some], Ridge(*x)), kinds)
+    few = _least(lambda x: distance([_spread(some, n) for n in FEW], Ridge(*grows, few=x)), kinds)
+    return Ridge(*grows, few=few)
+
+
+def _least(distance: Callable[[Pull], float], kinds: Iterable[str]) -> Pull:
+    """The pull with the least distance, by steps of one `kind` of it after the other."""
+    best, factor = Pull(1.0, 1.0), 10.0
+    least = distance(best)
     while factor >= FINEST * 0.99:
         before = best
-        for kind in ("factors", "bias")[:1 if form.u_bias is None else 2]:
+        for kind in kinds:
             for times in (factor, 1 / factor):
                 while 1 / WIDEST < (x := getattr(best, kind) * times) < WIDEST:
                     if (found := distance(next := best._replace(**{kind: x}))) >= least:
@@ -195,6 +219,15 @@ def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, p
                     best, least = next, found
         factor = factor ** 0.5 if best == before else factor
     return best
+
+
+def _spread(histories: Ragged, n: int) -> Ragged:
+    """`n` ratings of each user, evenly spaced over a history; all where it is shorter."""
+    lengths = histories.starts.diff()
+    place = torch.arange(len(histories.rows)) - histories.starts[histories.rows]
+    size = lengths[histories.rows]
+    taken = place * n // size != (place - 1) * n // size
+    return Ragged.of(histories.rows[taken], histories.columns[taken], histories.values[taken], len(lengths))
 
 
 keeps_old_names(__name__)

@@ -17,9 +17,10 @@ from collab import (
     load_learner,
     synthetic,
 )
+from collab.learner.new_users import scores_of
 from collab.models.base import CollabModel
 from collab.models.dot_form import DotForm
-from collab.retrieval.fold_in_ratings import Ridge, choose_ridge, problems, solve
+from collab.retrieval.fold_in_ratings import Pull, Ridge, choose_ridge, problems, solve
 
 N_FACTORS = 3
 
@@ -116,6 +117,35 @@ def test_the_ridge_that_made_the_users_is_found_again():
                               u_bias=torch.cat([form.u_bias[:1], w[:, -1]]))
         found = choose_ridge(known, users + 1, items, ratings)
         assert found.factors == pytest.approx(made.factors) and found.bias == pytest.approx(made.bias)
+
+
+def test_few_ratings_are_believed_less():
+    """The ridge of n ratings is sqrt(n) times that of training, and few (1 - n / 10) more below ten."""
+    form, ridge = some_form(True, False), Ridge(0.7, 0.2, few=Pull(3.0, 2.0))
+    for n in (1, 4, 10, 11):
+        items, ratings = torch.arange(1, n + 1), torch.linspace(1, 5, n)
+        found = solve(form, torch.zeros(n, dtype=torch.int64), items, ratings, 1, ridge)
+        more = max(1 - n / 10, 0)
+        alike = Ridge(0.7 + more * 3 / n ** 0.5, 0.2 + more * 2 / n ** 0.5)
+        torch.testing.assert_close(found, solve(form, torch.zeros(n, dtype=torch.int64), items, ratings, 1, alike))
+
+
+@pytest.mark.parametrize("name", ["dot", "dot_bias", "als_explicit"])
+def test_one_rating_does_new_users_hardly_any_harm_and_two_do_good(name: str):
+    ratings = synthetic(300, 80, 12_000, noise=1.0, seed=1).ratings
+    new = ratings["user"] > 200
+    data = CollabDataBunch.from_df(ratings[~new], valid_pct=0, seed=0, device="cpu")
+    learn = fitted(name, data)
+    form = learn.fold_in().form
+    nobody = learn.clip(form.scores(form.queries(form.average[None].float())))[0]
+    for n in (1, 2, 4, 8):
+        errors = []
+        for _, own in ratings[new].groupby("user"):
+            items, r = torch.tensor(data.items.encode([*own["item"]])), torch.tensor([*own["rating"]])
+            ours = learn.clip(scores_of(learn, items[:n], r[:n]))
+            errors.append([(scores[items[n:]] - r[n:]).square().sum().item() for scores in (ours, nobody)])
+        ours, average = np.sum(errors, 0)
+        assert ours < average * (1.02 if n == 1 else 1)
 
 
 @pytest.mark.parametrize("name", ["dot", "dot_bias", "svdpp", "als", "als_explicit"])
