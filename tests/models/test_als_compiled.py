@@ -147,7 +147,7 @@ def test_torch_has_one_thread_beside_those_of_kernels_and_its_own_back_afterward
     m.loss(prepared)
     assert seen == [1, 1, 1] and torch.get_num_threads() == 2
 
-    def fails(*args: object) -> None:
+    def fails(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
     monkeypatch.setattr(m, "_problem", fails)
     for work in (m.sweep, m.loss):
