@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import __version__
+from .. import __version__, interrupt
 from ..errors import DataError, warn
-from .command import USAGE, Command, Output, Program, UsageError, as_options, said
+from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said
 from .complete import splits_or_none
 from .options import (
     DEFAULT,
@@ -94,7 +94,7 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     from .inputs import check_writable, fingerprint, given, is_set, read_all, reading_of, split_of
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved, needs_metadata, uses
     from .output import print_report, progress, remarks
-    say = remarks(as_)
+    say = remarks(as_, quiet)
     check_writable(out)
     check_model(model)
     implicit = implicit or threshold is not None
@@ -137,7 +137,7 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
         print()
     if learn.interrupted:
         print(f"Nothing was written to {out}.", file=sys.stderr)
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
     if not math.isfinite(learn.recorder.losses[-1]):
         raise DataError(f"the loss is {learn.recorder.losses[-1]}, and nothing was written to {out}; "
                         "train again with a lower --lr")
@@ -301,7 +301,14 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
     from .inputs import check_writable
     check_writable(out / OUT)
     if not tour(out, bs, epochs=epochs, seed=seed):
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
+
+
+def commands() -> list[str]:
+    """The names of the commands, in the order of the help."""
+    program = typer.main.get_command(app)
+    assert isinstance(program, Program)
+    return program.list_commands(program.context_class(program))
 
 
 def main() -> None:
@@ -313,6 +320,8 @@ def main() -> None:
         except UsageError as error:
             print(said(error), file=sys.stderr)
         except (DataError, OSError, ValueError, ImportError) as error:
+            if interrupt.pressed():         # pandas makes an error of Ctrl-C while it reads
+                raise SystemExit(INTERRUPTED) from None
             print(f"Error: {as_options(str(error))}", file=sys.stderr)
         raise SystemExit(USAGE)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from importlib import import_module
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,6 +20,7 @@ from .. import interrupt
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter  # the classes that TyperCommand's own signatures name
+    from typer._click.shell_completion import CompletionItem
 
 USAGE, INTERRUPTED, CLOSED = 2, 130, 141    # exit codes; those of signals are 128 and the number of the signal
 UsageError: type[Any] = typer.BadParameter.__mro__[1]       # typer exports no name for what the parser raises
@@ -70,6 +72,9 @@ class Command(TyperCommand):
         text = " ".join((self.short_help or self.help or "").split())
         return re.split(r"(?<=\.)\s", text, maxsplit=1)[0]
 
+    def shell_complete(self, ctx: Context, incomplete: str) -> list[CompletionItem]:
+        return [_one_line(item) for item in super().shell_complete(ctx, incomplete)]
+
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         return [re.sub(r"^\{(.*)\}(\.\.\.)?$", r"\1", piece) for piece in super().collect_usage_pieces(ctx)]
 
@@ -105,6 +110,9 @@ class Program(TyperGroup):
     def list_commands(self, ctx: Context) -> list[str]:
         return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
+    def shell_complete(self, ctx: Context, incomplete: str) -> list[CompletionItem]:
+        return [_one_line(item) for item in super().shell_complete(ctx, incomplete)]
+
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         self.format_commands(ctx, formatter)
         with formatter.section("Options"):
@@ -117,6 +125,12 @@ class Program(TyperGroup):
     def invoke(self, ctx: Context) -> Any:
         with _until_closed():
             return super().invoke(ctx)
+
+
+def _one_line(item: CompletionItem) -> CompletionItem:
+    """With a help that typer does not break into lines, which fish would take for more candidates."""
+    item.help = shorten(item.help or "", 76, placeholder=" ...")
+    return item
 
 
 def _short_type(found: re.Match[str]) -> str:
@@ -142,7 +156,7 @@ def said(error: Any) -> str:
     """An error in words of the command line, in one line; for a program without any words its help."""
     if type(error).__name__ == "NoArgsIsHelpError":
         return str(error.format_message())
-    text = " ".join(error.format_message().split())
+    text = " ".join(error.format_message().split()).replace("Value error, ", "")
     return f"Error: {text.rstrip('.')}; see {error.ctx.command_path if error.ctx else 'collab'} --help"
 
 

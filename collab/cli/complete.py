@@ -10,7 +10,8 @@ Completions = list[tuple[str, str]]     # (value, what it is)
 
 SETS = ("ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small")
 SPLITS = {"random": "some of all ratings", "time": "the latest", "per-user": "some of each user",
-          "last": "each user's last", "users": "whole users", **{f"u{k}": "a fold of ml-100k" for k in range(1, 6)}}
+          "last": "the last of each user", "users": "whole users",
+          **{f"u{k}": "a fold of ml-100k" for k in range(1, 6)}}
 MODELS = dict(entry.removeprefix("For ratings: ").removeprefix("For ranking: ").split(", ", 1)
               for part in MODEL_HELP.rstrip(".").split(". ") for entry in part.split("; "))
 FORMATS = {"csv": "between commas", "tsv": "between tabs", "::": "between two colons", "parquet": "Apache Parquet",

@@ -20,7 +20,8 @@ ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where to write the model.")]
 Count = Annotated[int, typer.Option("-n", min=1, help="How many.")]
 As = Annotated[Output | None, typer.Option("--as", help="How to print: table (the default), csv or json.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; warnings are shown.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and, with --as csv or json, no remarks; "
+                                                         "warnings are shown.")]
 
 # The model ---------------------------------------------------------------------------------------------------------
 

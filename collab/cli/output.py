@@ -35,10 +35,14 @@ def progress(quiet: bool = False) -> Iterator[None]:
         yield
 
 
-def remarks(as_: Output | None) -> Callable[[str], None]:
-    """Print a line that is for people: with --as csv or json to standard error, since the output is for programs."""
+def remarks(as_: Output | None, quiet: bool = False) -> Callable[[str], None]:
+    """A function that prints lines for people: with --as csv or json to standard error, or nowhere, since the output is
+    for programs."""
     def say(text: str) -> None:
-        print(text, file=sys.stdout if as_ in (None, Output.TABLE) else sys.stderr)
+        if as_ in (None, Output.TABLE):
+            print(text)
+        elif not quiet:
+            print(text, file=sys.stderr)
     return say
 
 
