@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ import collab as package
 from collab import CollabInterpretation, evaluate, load_learner, random_split
 from collab.cli import complete
 from collab.cli.app import commands
-from collab.cli.command import ORDER
+from collab.cli.command import CLOSED, INTERRUPTED, ORDER, USAGE
 from collab.cli.inputs import split_of
 from collab.data.split import CANONICAL
 from collab.data.tables import FORMATS
@@ -129,6 +130,12 @@ def test_the_reader_of_a_pipe_may_go_away(word):
                           env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(package.__file__))})
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_guide_has_every_command_and_exit_code():
+    text = (Path(__file__).parents[2] / "docs" / "guides" / "command-line.md").read_text()
+    assert re.findall(r"^\| `collab (\w+)", text, re.MULTILINE) == commands()
+    assert re.findall(r"^\| (\d+) \|", text, re.MULTILINE) == ["0", "1", str(USAGE), str(INTERRUPTED), str(CLOSED)]
 
 
 # Output for programs -----------------------------------------------------------------------------------------------
