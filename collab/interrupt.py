@@ -5,6 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
+
+_PRESSES = 0
 
 
 def is_command() -> bool:
@@ -15,7 +18,19 @@ def is_command() -> bool:
 def loaded() -> None:
     """Make Ctrl-C raise KeyboardInterrupt again, so that running work can clean up."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _raised)
+
+
+def pressed() -> bool:
+    """Whether Ctrl-C has been pressed since the command line was loaded, also where a library made another error of
+    it."""
+    return _PRESSES > 0
+
+
+def _raised(number: int, frame: FrameType | None) -> None:
+    global _PRESSES
+    _PRESSES += 1
+    signal.default_int_handler(number, frame)
 
 
 # On import, which is why the package imports this module first. Where Ctrl-C is ignored (nohup), it stays ignored.

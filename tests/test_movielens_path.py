@@ -55,8 +55,9 @@ def test_the_best_films_by_bias_are_known_favourites(learn):
 def test_the_tour_prints_its_stations_and_writes_its_pictures(ml100k, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(demo, "movielens", lambda size: ml100k)
     assert demo.tour(tmp_path / "demo", bs=8192, epochs=1)
-    out = capsys.readouterr().out
-    for station in ("train_loss", "mean and biases", "largest biases", "Nearest to Star Wars", "What user 196 liked",
+    out, err = capsys.readouterr()
+    assert "train_loss" in err and "train_loss" not in out
+    for station in ("mean and biases", "largest biases", "Nearest to Star Wars", "What user 196 liked",
                     "Ten films that user 196 has not rated"):
         assert station in out
     for picture in ("loss.png", "schedule.png"):

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import collab
+from collab.cli.app import commands
 
 HEAVY = {"torch", "numpy", "pandas", "narwhals", "matplotlib", "numba", "rich", "fastprogress", "pooch", "requests",
          "safetensors"}
@@ -26,7 +27,7 @@ def printed(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "recommend", "similar", "explain", "report", "demo"])
+@pytest.mark.parametrize("command", ["", *commands()])
 def test_help_and_the_version_come_without_the_library(command):
     words = [[command, "--help"]] if command else [["--help"], ["--version"], []]
     code = (f"import collab.cli\nfor words in {words}:\n    sys.argv = ['collab', *words]\n"

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .. import __version__
+from .. import __version__, interrupt
 from ..errors import DataError, warn
-from .command import Command, Output, as_options
+from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said
+from .complete import splits_or_none
 from .options import (
     DEFAULT,
     OUT,
@@ -35,6 +36,7 @@ from .options import (
     ModelFile,
     ModelName,
     Out,
+    Quiet,
     Rate,
     RatingCol,
     Seed,
@@ -52,9 +54,13 @@ from .options import (
 if TYPE_CHECKING:
     from ..data.vocab import Ids
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="Recommendations from a table of ratings.\n\n"
-                       "Begin with: collab train ml-100k --split u1, then: collab recommend --user 196")
+app = typer.Typer(cls=Program, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  context_settings={"help_option_names": ["-h", "--help"]},
+                  help="Recommendations from a table of ratings.\n\n\b\n"
+                       "Begin with:\n  collab train ml-100k --split u1\n  collab recommend --user 196",
+                  epilog="Exit codes: 0, done; 1, an error of this program; 2, an error in options, files or data, "
+                         "said in one line; 130, stopped by Ctrl-C; 141, the reader of a pipe went away.\n\n"
+                         "Results go to standard output; progress, warnings and errors to standard error.")
 
 
 def _version(asked: bool) -> None:
@@ -64,7 +70,7 @@ def _version(asked: bool) -> None:
 
 
 @app.callback()
-def _program(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+def _program(version: Annotated[bool, typer.Option("--version", "-V", callback=_version, is_eager=True,
                                                    help="Print the version of this program.")] = False) -> None:
     """Not shown: `help` above is."""
 
@@ -76,8 +82,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
           rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
           table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
           items: Items = None, users: Users = None, duplicates: Duplicates = None, implicit: Implicit = False,
-          threshold: Threshold = None) -> None:
-    """Train on ratings, write one model file, and report the error beside two baselines; for a model that ranks, how
+          threshold: Threshold = None, as_: As = None, quiet: Quiet = False) -> None:
+    """Train a model and write it into one file. The error is reported beside two baselines; for a model that ranks, how
     well it does beside the most popular items."""
     import pandas as pd
 
@@ -87,7 +93,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     from ..learner.factory import collab_learner
     from .inputs import check_writable, fingerprint, given, is_set, read_all, reading_of, split_of
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved, needs_metadata, uses
-    from .output import print_report
+    from .output import print_report, progress, remarks
+    say = remarks(as_, quiet)
     check_writable(out)
     check_model(model)
     implicit = implicit or threshold is not None
@@ -120,44 +127,48 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
              "fingerprint": fingerprint(ratings, bunch.schema)}
     columns = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"
                         for role, name in bunch.schema.roles().items())
-    print(f"{bunch}\nColumns: {columns}\n")
+    say(f"{bunch}\nColumns: {columns}\n")
     if bunch.valid is not None and (n := int(bunch.summary()["ratings_with_unseen"]["valid"])):
-        print(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: these "
-              "are scored as the average one.\n")
+        say(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: these "
+            "are scored as the average one.\n")
     learn = collab_learner(bunch, model, n_factors=factors or 50, lr=lr, wd=wd)
-    (learn.fit if is_solved(model) else learn.fit_one_cycle)(epochs or epochs_of(model))
+    with progress(quiet):
+        (learn.fit if is_solved(model) else learn.fit_one_cycle)(epochs or epochs_of(model))
+        print()
     if learn.interrupted:
         print(f"Nothing was written to {out}.", file=sys.stderr)
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
     if not math.isfinite(learn.recorder.losses[-1]):
         raise DataError(f"the loss is {learn.recorder.losses[-1]}, and nothing was written to {out}; "
                         "train again with a lower --lr")
     learn.export(out, **notes)
-    print(f"\nWrote {out}.")
-    print_report(learn, bunch.valid)
-    print(f"\nNext: collab recommend {out} --user {next(iter(bunch.users))}")
+    say(f"Wrote {out}.")
+    print_report(learn, bunch.valid, as_=as_, about={"model": str(out), "trained_on": bunch.train.n})
+    say(f"\nNext: collab recommend {out} --user {next(iter(bunch.users))}")
 
 
 @app.command(cls=Command)
 def evaluate(model: ModelFile = OUT,
              data: Annotated[str | None, typer.Option(help="Other ratings; by default those of training. Needed for a "
                                                            "model that was exported from Python.")] = None,
-             split: Annotated[str | None, typer.Option(help="By default that of training; none: all rows.")] = None,
+             split: Annotated[str | None, typer.Option(autocompletion=splits_or_none,
+                                                   help="By default that of training; none: all rows.")] = None,
              k: Annotated[int | None, typer.Option(min=1, help="Measure the ranking: the first k items of each user, "
                                                                "by default 10. Makes a model of ratings rank.")] = None,
              relevant_above: Annotated[float | None, typer.Option(help="Measure the ranking, where only held-out "
                                                                        "ratings above this are relevant.")] = None,
-             sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None) -> None:
-    """Report the error of a model on held-out ratings, beside two baselines; for a model that ranks, or with --k or
-    --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
+             as_: As = None, sep: Sep = None, format: Format = None, header: Header = None,
+             encoding: Encoding = None) -> None:
+    """Measure a model on held-out ratings. Its error is reported beside two baselines; for a model that ranks, or with
+    --k or --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
     from .inputs import held_out, load, reading_of, seen
-    from .output import print_report
+    from .output import print_report, remarks
     learn = load(model)
     part = held_out(learn, model, data=data, split=split,
                     **reading_of(sep=sep, format=format, header=header, encoding=encoding))
     if part is not None and not learn.data.implicit and (n := seen(learn, part)):     # a ranking leaves them out
-        print(f"{n:,} of these {part.n:,} ratings were trained on: the error on them says little.\n")
-    print_report(learn, part, k=k, above=relevant_above)
+        remarks(as_)(f"{n:,} of these {part.n:,} ratings were trained on: the error on them says little.\n")
+    print_report(learn, part, k=k, above=relevant_above, as_=as_, about={"model": str(model)})
 
 
 @app.command(cls=Command)
@@ -178,7 +189,7 @@ def recommend(model: ModelFile = OUT,
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody."""
     from ..data.new_user import rated_file
     from .inputs import check_writable, load, named, reading_of
-    from .output import print_table
+    from .output import print_table, progress
     reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
     exclude = None if include_seen else "known"
     if bool(user) + everybody + (ratings is not None) != 1:
@@ -192,7 +203,8 @@ def recommend(model: ModelFile = OUT,
             raise DataError(f"--as says how to print, and --all writes a file, by the ending of {out}")
         check_writable(out)
         learn = load(model)
-        learn.recommend_all(n, path=out, exclude=exclude)
+        with progress():
+            learn.recommend_all(n, path=out, exclude=exclude)
         print(f"Wrote {out}: the {n} best for each of {learn.data.n_users - 1:,} users.")
         return
     learn = load(model)
@@ -243,12 +255,13 @@ def similar(words: Annotated[list[str], typer.Argument(metavar="[MODEL] ITEM", s
 @app.command(cls=Command)
 def explain(user: Annotated[str, typer.Option(help="The user's id.")],
             item: Annotated[str, typer.Option(help="An item's id, title, or part of its title.")],
-            model: ModelFile = OUT) -> None:
+            model: ModelFile = OUT, as_: As = None) -> None:
     """Split the score of an item for a user into its parts, and list the nearest items that the user rated."""
     from ..interpret import CollabInterpretation
     from .inputs import item_of, load
+    from .output import print_explanation
     learn = load(model)
-    print(CollabInterpretation(learn).explain(learn.data.users.parse(user), item_of(learn, item)))
+    print_explanation(CollabInterpretation(learn).explain(learn.data.users.parse(user), item_of(learn, item)), as_)
 
 
 @app.command(cls=Command)
@@ -259,10 +272,12 @@ def report(model: ModelFile = OUT,
                             ] = None,
            data: Annotated[str | None, typer.Option(help="The ratings that were held out; by default those of "
                                                          "training, split again.")] = None,
-           sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None) -> None:
+           as_: As = None, sep: Sep = None, format: Format = None, header: Header = None,
+           encoding: Encoding = None) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
     from .inputs import check_writable, held_out, load, reading_of
+    from .output import print_written, progress
     check_writable(out)
     learn = load(model)
     part, reading = None, reading_of(sep=sep, format=format, header=header, encoding=encoding)
@@ -271,7 +286,9 @@ def report(model: ModelFile = OUT,
     except (DataError, OSError) as error:
         print(f"The report has no error on held-out ratings: {error}", file=sys.stderr)
     users = [learn.data.users.parse(id) for id in user] if user else None
-    print(f"Wrote {CollabInterpretation(learn).report(out, part, users=users)}")
+    with progress():
+        written = CollabInterpretation(learn).report(out, part, users=users)
+    print_written(written, as_)
 
 
 @app.command(cls=Command)
@@ -284,7 +301,14 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
     from .inputs import check_writable
     check_writable(out / OUT)
     if not tour(out, bs, epochs=epochs, seed=seed):
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
+
+
+def commands() -> list[str]:
+    """The names of the commands, in the order of the help."""
+    program = typer.main.get_command(app)
+    assert isinstance(program, Program)
+    return program.list_commands(program.context_class(program))
 
 
 def main() -> None:
@@ -292,10 +316,14 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.showwarning = lambda text, *_, **__: print(f"Warning: {as_options(str(text))}", file=sys.stderr)
         try:
-            app()
+            raise SystemExit(app(prog_name="collab", standalone_mode=False) or 0)
+        except UsageError as error:
+            print(said(error), file=sys.stderr)
         except (DataError, OSError, ValueError, ImportError) as error:
+            if interrupt.pressed():         # pandas makes an error of Ctrl-C while it reads
+                raise SystemExit(INTERRUPTED) from None
             print(f"Error: {as_options(str(error))}", file=sys.stderr)
-            raise SystemExit(2) from None
+        raise SystemExit(USAGE)
 
 
 def _model_and_item(words: list[str]) -> tuple[Path, str]:

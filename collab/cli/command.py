@@ -1,20 +1,37 @@
-"""What all commands share: an option given twice is refused, the library loads when a command runs, and messages name
-options, not arguments."""
+"""What all commands share: help in panels, the order of commands, exit codes, an option given twice is refused, the
+library loads when a command runs, and messages name options, not arguments."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from importlib import import_module
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from typer.core import TyperCommand, TyperOption
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from .. import interrupt
 
 if TYPE_CHECKING:
-    from typer._click import Context  # the class that TyperCommand's own signatures name
+    from typer._click import Context, HelpFormatter  # the classes that TyperCommand's own signatures name
+    from typer._click.shell_completion import CompletionItem
+
+USAGE, INTERRUPTED, CLOSED = 2, 130, 141    # exit codes; those of signals are 128 and the number of the signal
+UsageError: type[Any] = typer.BadParameter.__mro__[1]       # typer exports no name for what the parser raises
+ORDER = ("check", "compare", "tune", "train", "evaluate", "recommend", "similar", "explain", "report", "serve", "demo")
+"""Commands in the order of a day's work, in which help lists them."""
+FILES, COLUMNS, MODEL, SPLIT = "Reading files", "Columns and rows", "Model", "What is held out"
+PANELS = ("Arguments", "Options", MODEL, SPLIT, COLUMNS, FILES)
+"""The parts of a command's help; others, by the name that an option gives, follow."""
+TYPES = {"str": "TEXT", "int": "INT", "int range": "INT", "float": "NUMBER", "float range": "NUMBER", "path": "PATH",
+         "list[str]": "TEXT", "list[path]": "PATH"}
+HYPHEN = "\ue000"    # stands for a hyphen while lines are broken, so that none breaks within --valid-pct or ml-100k
 
 OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_name=": "--rating-col ",
            "time_name=": "--time-col ", "title_name=": "--title-col ", "sep=": "--sep ", "format=": "--format ",
@@ -32,7 +49,8 @@ class Output(StrEnum):
 
 
 class Command(TyperCommand):
-    """A command that refuses an option which is given twice, where the parser would silently take the last one."""
+    """A command that refuses an option which is given twice, where the parser would silently take the last one, and
+    shows its options by panels."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         *_, given = self.make_parser(ctx).parse_args(args=list(args))
@@ -48,6 +66,98 @@ class Command(TyperCommand):
         import_module("collab.public")
         interrupt.loaded()
         return super().invoke(ctx)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The first sentence, whole: the list of commands wraps it."""
+        text = " ".join((self.short_help or self.help or "").split())
+        return re.split(r"(?<=\.)\s", text, maxsplit=1)[0]
+
+    def shell_complete(self, ctx: Context, incomplete: str) -> list[CompletionItem]:
+        return [_one_line(item) for item in super().shell_complete(ctx, incomplete)]
+
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+        return [re.sub(r"^\{(.*)\}(\.\.\.)?$", r"\1", piece) for piece in super().collect_usage_pieces(ctx)]
+
+    def get_help(self, ctx: Context) -> str:
+        return super().get_help(ctx).replace(HYPHEN, "-")
+
+    def format_help_text(self, ctx: Context, formatter: HelpFormatter) -> None:
+        with formatter.indentation():
+            formatter.write_paragraph()
+            formatter.write_text((self.help or "").replace("-", HYPHEN))
+
+    def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write the options by panels, in columns of one width."""
+        panels: dict[str, list[tuple[str, str]]] = {panel: [] for panel in PANELS}
+        for param in self.get_params(ctx):
+            if (record := param.get_help_record(ctx)) is None:
+                continue
+            argument = param.param_type_name == "argument"
+            panel = "Arguments" if argument else getattr(param, "rich_help_panel", None) or "Options"
+            name = re.sub(r" <([^>]*)>", "" if argument else _short_type, record[0])
+            panels.setdefault(panel, []).append((name, record[1].replace("-", HYPHEN)))
+        width = max(len(name) for rows in panels.values() for name, _ in rows)
+        for panel, rows in panels.items():
+            if rows:
+                with formatter.section(panel):
+                    formatter.write_dl([(name.ljust(width), text) for name, text in rows])
+
+
+class Program(TyperGroup):
+    """The commands in the order of a day's work. A reader of the output that has gone away ends the program in silence,
+    with exit code 141."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+    def shell_complete(self, ctx: Context, incomplete: str) -> list[CompletionItem]:
+        return [_one_line(item) for item in super().shell_complete(ctx, incomplete)]
+
+    def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        with formatter.section("Options"):
+            formatter.write_dl([record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))])
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Context:
+        with _until_closed():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Context) -> Any:
+        with _until_closed():
+            return super().invoke(ctx)
+
+
+def _one_line(item: CompletionItem) -> CompletionItem:
+    """With a help that typer does not break into lines, which fish would take for more candidates."""
+    item.help = shorten(item.help or "", 76, placeholder=" ...")
+    return item
+
+
+def _short_type(found: re.Match[str]) -> str:
+    return " " + TYPES.get(found[1], found[1])
+
+
+@contextmanager
+def _until_closed() -> Iterator[None]:
+    """Flush what was printed; where nobody reads it any more, exit as a program does that SIGPIPE stops."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):         # so that Python's own flush at exit finds no closed pipe
+            os.dup2(nowhere, stream.fileno())
+        raise typer.Exit(CLOSED) from None
+
+
+def said(error: Any) -> str:
+    """An error in words of the command line, in one line; for a program without any words its help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return str(error.format_message())
+    text = " ".join(error.format_message().split()).replace("Value error, ", "")
+    return f"Error: {text.rstrip('.')}; see {error.ctx.command_path if error.ctx else 'collab'} --help"
 
 
 def as_options(message: str, options: Mapping[str, str] = OPTIONS) -> str:

@@ -12,7 +12,7 @@ from ..data.databunch import CollabDataBunch
 from ..datasets.movielens import movielens
 from ..interpret import CollabInterpretation
 from ..learner.factory import collab_learner
-from .output import print_errors, print_table
+from .output import print_errors, print_table, progress
 
 STAR_WARS, SOMEONE = 50, 196
 
@@ -20,16 +20,19 @@ STAR_WARS, SOMEONE = 50, 196
 def tour(out: Path, bs: int = 64, *, epochs: int = 5, seed: int = 0) -> bool:
     """Print the tour and write loss.png, schedule.png and model.safetensors into `out`; False if interrupted."""
     from matplotlib.figure import Figure  # takes half a second
-    ml = movielens("100k")
+    with progress():
+        ml = movielens("100k")
     data = CollabDataBunch.from_df(ml.ratings, split="u1", items=ml.items, users=ml.users, bs=bs, seed=seed)
     print(f"{ml}\n{data}\n\nTraining on the rows of u1.base:\n")
     learn = collab_learner(data)
     started = time.perf_counter()
-    learn.fit_one_cycle(epochs)
+    with progress():
+        learn.fit_one_cycle(epochs)
+        print()
     seconds = time.perf_counter() - started
     if learn.interrupted:
         return False
-    print(f"\nTrained in {seconds:.1f} s. Error on the 20,000 ratings of u1.test:\n")
+    print(f"Trained in {seconds:.1f} s. Error on the 20,000 ratings of u1.test:\n")
     print_errors(learn)
 
     interp = CollabInterpretation.from_learner(learn)

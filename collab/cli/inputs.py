@@ -23,6 +23,7 @@ from ..interpret.labels import whom
 from ..learner.collab_learner import CollabLearner
 from ..learner.factory import load_learner
 from .command import as_options
+from .output import progress
 
 OPTIONS = ("sep", "format", "header", "encoding")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
@@ -106,7 +107,8 @@ def read(source: str, ids: Iterable[Hashable | None] = (), **reading: Unpack[Rea
         raise DataError(f"{source} {'is a set of its own' if is_set(source) else 'has that in itself'}, and takes no "
                         f"{named(idle)}")
     if is_set(source):
-        ml = movielens(source)
+        with progress():        # of a download
+            ml = movielens(source)
         return ml.ratings, ml.items, ml.users
     return read_table(source, ids=[name for name in ids if name is not None], **reading), None, None
 

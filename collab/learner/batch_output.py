@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.vocab import Ids
-from ..environment import bars_wanted
+from ..environment import bars_wanted, in_notebook
 from ..errors import DataError
 from ..files import whole_file
 from ..retrieval.topk import check_exclude, check_k
@@ -58,8 +58,14 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
 def _with_bar(tables: Iterator[pd.DataFrame], total: int) -> Iterator[pd.DataFrame]:
     if not bars_wanted() or not total:
         return tables
+    return _under_bar(tables, total)
+
+
+def _under_bar(tables: Iterator[pd.DataFrame], total: int) -> Iterator[pd.DataFrame]:
     from fastprogress import progress_bar
-    return iter(progress_bar(tables, total=total))
+    yield from progress_bar(tables, total=total)
+    if not in_notebook():
+        print()     # in a terminal, fastprogress leaves the cursor behind the bar
 
 
 def _no_ending(path: Path, *_: object) -> None:

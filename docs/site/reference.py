@@ -27,7 +27,6 @@ ROOMS = {       # page: (title, what it begins with, packages and modules)
     "interpretation": ("Interpretation", "What was learned: tables, pictures, charts.", ("collab.interpret",)),
     "errors": ("Errors", "What is raised and warned of.", ("collab.errors",)),
 }
-COMMANDS = ("train", "evaluate", "recommend", "similar", "explain", "report", "demo")
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -53,9 +52,10 @@ def page_of_module(module: str) -> str | None:
 
 
 def _command_line() -> str:
+    from collab.cli.app import commands
     env = os.environ | {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
     shown = ["# Command line\n\n`collab COMMAND --help`, as it is printed."]
-    for command in COMMANDS:
+    for command in commands():
         done = subprocess.run([sys.executable, "-m", "collab", command, "--help"], capture_output=True, text=True,
                               env=env, check=True)
         shown.append(f"## {command}\n\n```text\n{done.stdout.strip()}\n```")

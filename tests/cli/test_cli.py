@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 
 from collab import CollabLearner, evaluate, load_learner, per_user_split, random_split
+from collab.cli.app import commands
 
 
 def test_help_names_every_command_and_the_first_step(collab):
     code, out, _ = collab("--help")
-    assert code == 0 and all(name in out for name in ("train", "evaluate", "recommend", "similar", "explain", "report"))
+    assert code == 0 and all(f"\n  {name}  " in out for name in commands())
     assert "collab train ml-100k --split u1" in out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "recommend", "similar", "explain", "report", "demo"])
+@pytest.mark.parametrize("command", commands())
 def test_every_option_is_explained(collab, command):
     code, out, _ = collab(command, "--help")
     assert code == 0
@@ -276,7 +277,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(collab, trained, words, say
 def test_warnings_are_one_line_each(collab, tmp_path):
     pd.DataFrame({"user": [1, 1, 2, 3, 3], "item": [1, 1, 2, 1, 2], "rating": [1, 2, 3, 4, 5]}).to_csv(
         tmp_path / "again.csv", index=False)
-    code, _, err = collab("train", tmp_path / "again.csv", "--epochs", 1, "--out", tmp_path / "m")
+    code, _, err = collab("train", tmp_path / "again.csv", "--epochs", 1, "-q", "--out", tmp_path / "m")
     assert code == 0 and err.startswith("Warning: 1 of 5 rows rate a pair again") and err.count("\n") == 1
 
 

@@ -133,7 +133,8 @@ def test_epochs_of_a_model_that_is_solved_at_once_may_be_one(collab, trained, tm
 
 
 def test_nothing_is_held_out_where_that_is_asked_for(collab, trained, tmp_path):
-    code, out, err = collab("train", trained / "ratings.csv", "--valid-pct", 0, "--epochs", 1, "--out", tmp_path / "m")
+    code, out, err = collab("train", trained / "ratings.csv", "--valid-pct", 0, "--epochs", 1, "-q", "--out",
+                            tmp_path / "m")
     assert code == 0 and "Nothing was held out" in out and not err
     assert load_learner(tmp_path / "m").data.train.n == len(pd.read_csv(trained / "ratings.csv"))
 
@@ -238,7 +239,7 @@ def test_columns_of_other_names_are_told_beside_those_of_training(collab, traine
 def test_ids_stay_as_they_are_written_in_columns_of_any_name(collab, tmp_path):
     rows = [f"{k % 5 + 1},1,{reader},{k}" for reader in ("1.10", "1.1", "2.5") for k in range(20)]
     (tmp_path / "r.csv").write_text("\n".join(["stars,place,who,book", *rows]) + "\n")
-    words = ["--user-col", "who", "--item-col", "book", "--rating-col", "stars", "--epochs", 1]
+    words = ["--user-col", "who", "--item-col", "book", "--rating-col", "stars", "--epochs", 1, "--quiet"]
     code, out, err = collab("train", tmp_path / "r.csv", *words, "--out", tmp_path / "m")
     assert code == 0 and "3 users" in out and not err, err
     assert sorted(load_learner(tmp_path / "m").data.users) == ["1.1", "1.10", "2.5"]
