@@ -1,4 +1,4 @@
-"""The command line: collab train | evaluate | recommend | similar | explain | report | demo.
+"""The command line: collab train | compare | evaluate | recommend | similar | explain | report | demo.
 
 Commands import what they need when they run (see `Command`), so that help and errors in options come at once."""
 
@@ -15,6 +15,7 @@ import typer
 from .. import __version__
 from ..errors import DataError, warn
 from .command import Command, Output, as_options
+from .compare import Listing, compare
 from .options import (
     DEFAULT,
     OUT,
@@ -285,6 +286,9 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
     check_writable(out / OUT)
     if not tour(out, bs, epochs=epochs, seed=seed):
         raise typer.Exit(130)
+
+
+app.command(cls=Listing)(compare)
 
 
 def main() -> None:
