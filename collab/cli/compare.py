@@ -92,7 +92,7 @@ def compare(data: Data, models: Names = None, folds: Folds = None, metrics: Metr
     from .model_options import check_model, needs_metadata, uses
     from .output import print_table
     for name in models or []:
-        check_model(name)
+        check_model(name, "--models")
     implicit = implicit or threshold is not None
     if folds is not None and (said := given(split=None if split == "random" else split, valid_pct=valid_pct)):
         raise DataError(f"--folds holds out every rating once, and takes no --{next(iter(said)).replace('_', '-')}")

@@ -20,7 +20,7 @@ from ..evaluate.validation import to_split
 from ..learner.recipes import RECIPES
 from .contenders import ERRORS, RANKING, Contender, Models, baselines_for, contenders_of, training_part
 from .standings import Comparison, Measured, Run
-from .usage import measured_usage
+from .usage import measured_usage, quick_collection
 from .warm_up import warm_up
 from .watching import Watch
 
@@ -83,7 +83,7 @@ def compare_models(data: TableLike | CollabDataBunch, models: Models | None = No
     learners: dict[str, list[Any]] = {}
     errors: list[Exception] = []
     n_whole, cut = 0, ""
-    with Watch(n_folds * len(racing), n_folds=n_folds) as watch:
+    with quick_collection(), Watch(n_folds * len(racing), n_folds=n_folds) as watch:
         try:
             warm_up([*baselines, *racing], first)
             for name, fold in zip(names, _chained(first, parts)):

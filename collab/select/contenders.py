@@ -94,13 +94,15 @@ def contenders_of(models: Models | Model, epochs: int | None = None) -> list[Con
 
 def _contender(label: str | None, model: Any, epochs: int | None) -> Contender:
     options: dict[str, Any] = {}
+    said = ""
     if isinstance(model, (tuple, list)):
         if len(model) != 2 or not isinstance(model[1], Mapping):
             raise DataError(f"a model with options is a pair such as ('svdpp', {{'n_factors': 40}}), got {model!r}")
         model, options = model[0], dict(model[1])
+        said = "".join(f", {name}={value}" for name, value in options.items())
     learned = {name: options.pop(name) for name in LEARNED if name in options}
     if isinstance(model, str):
-        return _of_recipe(label, model, learned, options, epochs)
+        return _of_recipe(label or model + said, model, learned, options, epochs)
     if not callable(model):
         raise DataError(f"a model is the name of a recipe ({', '.join(RECIPES)}), a pair of a name and options, or a "
                         f"function from data to a learner, got {model!r}")
@@ -113,7 +115,7 @@ def _contender(label: str | None, model: Any, epochs: int | None) -> Contender:
     return Contender(name, model, learned.get("bs"), learned.get("epochs", epochs), own=True)
 
 
-def _of_recipe(label: str | None, name: str, learned: dict[str, Any], options: dict[str, Any],
+def _of_recipe(label: str, name: str, learned: dict[str, Any], options: dict[str, Any],
                epochs: int | None) -> Contender:
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)
@@ -127,8 +129,7 @@ def _of_recipe(label: str | None, name: str, learned: dict[str, Any], options: d
     if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
         raise DataError(f"{name}: epochs must be a whole number from 1 on, got {epochs!r}")
     own = recipe.epochs if not recipe.solved else None
-    said = ", ".join(f"{key}={value}" for key, value in (learned | options).items())
-    return Contender(label or (f"{name}, {said}" if said else name), lambda data: collab_learner(data, name, **options),
+    return Contender(label, lambda data: collab_learner(data, name, **options),
                      None if recipe.solved else learned.get("bs", recipe.bs), epochs or own)
 
 
