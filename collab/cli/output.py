@@ -7,11 +7,12 @@ import sys
 import pandas as pd
 
 from ..data.batches import TensorBatches
-from ..evaluate import evaluation
-from ..evaluate.accuracy import errors_and_remark
+from ..evaluate import advice, evaluation
+from ..evaluate.accuracy import measured
 from ..evaluate.held_out import NobodyToRank
+from ..evaluate.shortfall import remark
 from ..learner.collab_learner import CollabLearner
-from .command import Output
+from .command import Output, as_options
 
 UNLIMITED = 1 << 20     # characters a line, where no terminal has to fit it
 
@@ -52,12 +53,13 @@ def _print_text(frame: pd.DataFrame, decimals: int) -> None:
 
 
 def print_errors(learn: CollabLearner, part: TensorBatches | None = None) -> None:
-    """Print the error on `part`, by default the validation part, beside two baselines; where biases alone have a lower
-    one, also what to do."""
-    table, remark = errors_and_remark(learn, part)
+    """Print the error on `part`, by default the validation part, beside two baselines; where biases alone are as
+    good or better, also what to do."""
+    table, biases, beside = measured(learn, part)
     print_table(table, decimals=4)
-    if remark is not None:
-        print(f"\n{remark}.")
+    said = remark(learn, biases, beside, f"on these {beside.n:,} ratings") or advice.of_errors(learn.model, beside)
+    if said is not None:
+        print(f"\n{as_options(said)}.")
 
 
 def print_report(learn: CollabLearner, part: TensorBatches | None, *, k: int | None = None,
@@ -71,6 +73,8 @@ def print_report(learn: CollabLearner, part: TensorBatches | None, *, k: int | N
             result = evaluation.evaluate(learn, part, k=k or 10, metrics=("ndcg", "precision", "recall"),
                                          threshold=above)
             print(f"\nRanking of {part.n:,} held-out ratings:\n\n{result}")
+            if (said := advice.of_ranking(learn.model, result)) is not None:
+                print(f"\n{as_options(said)}.")
         except NobodyToRank as nobody:
             print(f"\nThere is no ranking to report: {nobody.why}.")
     else:

@@ -42,7 +42,7 @@ def test_the_p_value_of_squared_errors_is_that_of_all_choices_of_signs():
     shares = np.array([3.0, 1, 5, 2, 4, 1, 2, 3])
     totals = np.stack([rng.random(8) * shares, rng.random(8) * shares * 1.8], 1)
     row = compared(PerUser(totals, shares, root=True), ["one", "other"]).iloc[0]
-    theirs = stats.permutation_test((totals[:, 0], totals[:, 1]), lambda a, b: (a - b).sum(), permutation_type="samples")
+    theirs = stats.permutation_test(totals.T, lambda a, b: (a - b).sum(), permutation_type="samples")
     flips = [abs((np.array(s) * (totals[:, 0] - totals[:, 1])).sum()) for s in itertools.product([-1, 1], repeat=8)]
     exact = np.mean(np.array(flips) >= abs((totals[:, 0] - totals[:, 1]).sum()) - 1e-12)
     assert theirs.pvalue == pytest.approx(exact)
@@ -60,7 +60,7 @@ def test_equal_models_are_never_told_apart():
 
 def test_p_values_are_corrected_for_all_pairs():
     rng = np.random.default_rng(3)
-    pairs = compared(means(rng.random((40, 3)) + [0, 0.1, 0.2]), ["a", "b", "c"])
+    pairs = compared(means(rng.random((40, 3)) + np.array([0, 0.1, 0.2])), ["a", "b", "c"])
     assert pairs[["a", "b"]].to_numpy().tolist() == [["a", "b"], ["a", "c"], ["b", "c"]]
     assert pairs["p_holm"].tolist() == holm(pairs["p_value"].to_numpy()).tolist()
 
@@ -88,7 +88,7 @@ def test_intervals_cover_the_truth_where_a_users_ratings_are_alike(root: bool, m
 
 def test_many_users_are_joined_into_groups_with_the_same_figures(monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(5)
-    many = means(rng.random((3000, 2)) + [0.02, 0])
+    many = means(rng.random((3000, 2)) + np.array([0.02, 0]))
     whole, whole_pairs = intervals(many, ["a", "b"]), compared(many, ["a", "b"])
     monkeypatch.setattr(paired, "MAX_GROUPS", 500)
     joined, pairs = intervals(many, ["a", "b"]), compared(many, ["a", "b"])

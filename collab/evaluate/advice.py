@@ -1,0 +1,56 @@
+"""What to try next where a model is not better than its baseline by more than chance: by rules that were measured on
+real and synthetic data (docs/results.md, "Which model for which data")."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from ..models.als import ALS
+from ..models.base import as_collab
+from ..models.baseline import BiasBaseline
+from ..models.embedding import EmbeddingDotBias
+from .result import RankingResult, compare
+from .shortfall import CHANCE, MIN_ROWS, Beside
+
+LEVEL = 0.05            # p-values from here on may be chance
+COMPARE = "compare_models(data) shows what each model reaches, and which differences are chance"
+
+
+def of_errors(model: nn.Module, beside: Beside) -> str | None:
+    """What to say of a model of ratings whose errors are not lower than those of mean and biases by more than two
+    standard errors, on at least 100 ratings of known users and items; None where they are. Where they are higher,
+    `shortfall.remark` says more."""
+    better = beside.excess < -CHANCE * math.sqrt(beside.squares)
+    kind = as_collab(model)
+    if better or beside.n_known < MIN_ROWS or isinstance(kind, BiasBaseline):
+        return None
+    said = (f"{kind.kind} is not better than mean and biases by more than chance: their RMSE is {beside.rmse:.4g} and "
+            f"{beside.of_biases:.4g}.")
+    if isinstance(kind, EmbeddingDotBias):
+        return (f"{said} Where dot_bias was not, no other model was either, on all data that were measured: ratings "
+                f"are too few or too noisy for more. Take the biases (BiasBaseline), or gather more ratings. {COMPARE}")
+    return (f"{said} Try dot_bias with its default settings, which was at least as good on small, sparse and noisy "
+            f"data. {COMPARE}")
+
+
+def of_ranking(model: nn.Module, result: RankingResult) -> str | None:
+    """What to say of a model whose ranking, by the first metric of `result`, is not better than that of the most
+    popular items by more than chance (see `compare`); None where it is, or nothing was measured beside it."""
+    if result.baseline is None:
+        return None
+    name = result.metrics[0]
+    row = compare(result, result.baseline).loc[name]
+    chance = row["p_value"] >= LEVEL
+    if row["difference"] > 0 and not chance:
+        return None
+    kind = as_collab(model)
+    shown = f"{name}@{result.k}" if isinstance(result.k, int) else name
+    said = (f"{kind.kind} does not rank better than the most popular items{' by more than chance' if chance else ''}: "
+            f"its {shown} is {row['a']:.4f}, theirs {row['b']:.4f}.")
+    if isinstance(kind, ALS) and kind.ranks:
+        return (f"{said} Choices are too few to tell tastes apart, or tastes are alike: show the most popular items "
+                f"until there are more. {COMPARE}")
+    return (f"{said} Try als, which is solved in seconds and was the best or near it wherever anything was better than "
+            f"popularity; more epochs for a model that is trained. {COMPARE}")
