@@ -10,6 +10,7 @@ from torch import nn
 from ..models.als import ALS
 from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
+from ..models.ease import EASE
 from ..models.embedding import EmbeddingDotBias
 from .result import RankingResult, compare
 from .shortfall import CHANCE, MIN_ROWS, Beside
@@ -49,8 +50,9 @@ def of_ranking(model: nn.Module, result: RankingResult) -> str | None:
     shown = f"{name}@{result.k}" if isinstance(result.k, int) else name
     said = (f"{kind.kind} does not rank better than the most popular items{' by more than chance' if chance else ''}: "
             f"its {shown} is {row['a']:.4f}, theirs {row['b']:.4f}.")
-    if isinstance(kind, ALS) and kind.ranks:
-        return (f"{said} Choices are too few to tell tastes apart, or tastes are alike: show the most popular items "
-                f"until there are more. {COMPARE}")
-    return (f"{said} Try als, which is solved in seconds and was the best or near it wherever anything was better than "
-            f"popularity; more epochs for a model that is trained. {COMPARE}")
+    if isinstance(kind, (ALS, EASE)) and kind.ranks:
+        other = "ease" if isinstance(kind, ALS) else "als"
+        return (f"{said} Try {other}. Where neither als nor ease was better, no other model was, on all data that were "
+                f"measured: show the most popular items until there are more choices to tell tastes by. {COMPARE}")
+    return (f"{said} Try als or ease, which are solved and not trained: on small and sparse data both were better than "
+            f"popularity where other models were not. {COMPARE}")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from collab import ALS, BiasBaseline, EmbeddingDotBias, EmbeddingNet, RankingResult
+from collab import ALS, EASE, BiasBaseline, EmbeddingDotBias, EmbeddingNet, RankingResult
 from collab.cli.command import as_options
 from collab.evaluate import advice
 from collab.evaluate.shortfall import Beside
@@ -50,14 +50,14 @@ def test_a_ranking_is_compared_with_popularity_user_by_user():
     mixed = (popular + rng.normal(0, 0.2, 200)).tolist()
     said = advice.of_ranking(FACTORS, ranked(mixed, popular.tolist()))
     assert said.startswith("EmbeddingDotBias does not rank better than the most popular items by more than chance: its "
-                           f"ndcg@10 is {np.mean(mixed):.4f}, theirs {np.mean(popular):.4f}. Try als")
+                           f"ndcg@10 is {np.mean(mixed):.4f}, theirs {np.mean(popular):.4f}. Try als or ease")
     worse = advice.of_ranking(FACTORS, ranked((popular - 0.02).tolist(), popular.tolist()))
     assert "does not rank better than the most popular items: its" in worse
 
 
-@pytest.mark.parametrize("implicit, tried", [(True, True), (False, False)])
-def test_where_als_was_tried_the_most_popular_items_are_what_to_show(implicit: bool, tried: bool):
+@pytest.mark.parametrize("model, other", [(ALS(2, 4, 4), "Try ease."), (EASE(4), "Try als."),
+                                          (ALS(2, 4, 4, implicit=False), "Try als or ease,")])
+def test_where_als_was_tried_it_is_ease_and_then_the_most_popular_items(model, other: str):
     same = [0.5, 0.25, 0.75, 0.5]
-    said = advice.of_ranking(ALS(2, 4, 4, implicit=implicit), ranked(same, same))
-    assert ("show the most popular items until there are more" in said) is tried
-    assert ("Try als" in said) is not tried
+    said = advice.of_ranking(model, ranked(same, same))
+    assert other in said and ("show the most popular items until" in said) is (other != "Try als or ease,")
