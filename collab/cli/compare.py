@@ -125,7 +125,7 @@ def compare(data: Data, models: Names = None, folds: Folds = None, metrics: Metr
                            duplicates=duplicates or "keep", implicit=implicit, threshold=threshold, **features, **how)
     if as_ in (None, Output.TABLE):
         print(found)
-        if found.best not in found.baselines:
+        if found.best not in found.baselines and not found.interrupted:
             taken = next((label for label in found.tied if label in RECIPES), None)
             print(f"\nNext: collab train {data} --model {taken}" + " --implicit" * (implicit and threshold is None)
                   + (f" --threshold {threshold:g}" if threshold is not None else ""))

@@ -14,7 +14,7 @@ class Watch:
     """Shows how many of `n` trainings are done, and what is trained now."""
 
     def __init__(self, n: int, *, n_folds: int = 1):
-        self.n, self.n_done, self.n_folds, self.text = n, 0, n_folds, ""
+        self.n, self.n_done, self.n_folds, self.text, self.width = n, 0, n_folds, "", 0
         self.bar: Any = None            # of fastprogress, which has no types
 
     def __enter__(self) -> Watch:
@@ -26,8 +26,7 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        if self.bar is not None:
-            self.say("")
+        if self.bar is not None and self.n_done < self.n:      # otherwise the bar has ended itself
             self.bar.on_iter_end()
 
     def model(self, label: str, fold: Hashable) -> None:
@@ -44,7 +43,8 @@ class Watch:
     def say(self, text: str) -> None:
         """Show a text beside the bar."""
         if self.bar is not None:
-            self.bar.comment = text
+            self.width = max(self.width, len(text))
+            self.bar.comment = text.ljust(self.width)           # over what a longer text has left on a terminal
             self.bar.update_bar(self.n_done)
 
     def callbacks(self) -> list[Callback]:
