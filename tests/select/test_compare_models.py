@@ -223,6 +223,7 @@ def never(given: CollabDataBunch) -> CollabLearner:
     ([never], {"metrics": "rsme"}, "metrics are of rmse, mae, ndcg, .*; got 'rsme'"),
     ([never], {"metrics": "ndcg", "k": 0}, "k must be a whole number"),
     ([never], {"folds": 2, "part": "test"}, "folds are made of the training and validation ratings"),
+    ([never], {"folds": 2, "valid_pct": 0.3}, "folds say what is held out, and leave nothing to valid_pct"),
     ([never], {"part": "train"}, "neither 'valid' nor 'test'"),
     ([never], {"part": "test"}, "there is no test part to measure on"),
     ([never], {"level": 95}, "level must lie between 0 and 1"),
