@@ -223,8 +223,8 @@ def _folds(data: TableLike | CollabDataBunch, folds: int | str | Iterable[Split 
     if part == "test":
         raise DataError("folds are made of the training and validation ratings; leave part='test' out, or folds")
     seed = (data.seed if isinstance(data, CollabDataBunch) else 0) if seed is None else seed
-    if said := [name for name in ("split", "valid_pct", "test") if name in options]:
-        raise DataError(f"folds say what is held out, and leave nothing to {said[0]}=...; leave one of the two out")
+    if beside := [name for name in ("split", "valid_pct", "test") if name in options]:
+        raise DataError(f"folds say what is held out, and leave nothing to {beside[0]}=...; leave one of the two out")
     table, splits, kept = to_split(data, folds, seed, options)
     names: list[Hashable] = [split if isinstance(split, str) else number for number, split in enumerate(splits, 1)]
     return names, (_made(table, split, seed, kept) for split in splits), len(splits)
