@@ -8,9 +8,7 @@ import pandas as pd
 
 from ..data.batches import TensorBatches
 from ..evaluate import advice, evaluation
-from ..evaluate.accuracy import measured
 from ..evaluate.held_out import NobodyToRank
-from ..evaluate.shortfall import remark
 from ..learner.collab_learner import CollabLearner
 from .command import Output, as_options
 
@@ -53,13 +51,12 @@ def _print_text(frame: pd.DataFrame, decimals: int) -> None:
 
 
 def print_errors(learn: CollabLearner, part: TensorBatches | None = None) -> None:
-    """Print the error on `part`, by default the validation part, beside two baselines; where biases alone are as
-    good or better, also what to do."""
-    table, biases, beside = measured(learn, part)
+    """Print the error on `part`, by default the validation part, beside two baselines; where biases alone have a lower
+    one, also what to do."""
+    table, remark = advice.errors_and_advice(learn, part)
     print_table(table, decimals=4)
-    said = remark(learn, biases, beside, f"on these {beside.n:,} ratings") or advice.of_errors(learn.model, beside)
-    if said is not None:
-        print(f"\n{as_options(said)}.")
+    if remark is not None:
+        print(f"\n{as_options(remark)}.")
 
 
 def print_report(learn: CollabLearner, part: TensorBatches | None, *, k: int | None = None,

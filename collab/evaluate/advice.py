@@ -5,18 +5,29 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 from torch import nn
 
+from ..data.batches import TensorBatches
 from ..models.als import ALS
 from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
 from ..models.ease import EASE
 from ..models.embedding import EmbeddingDotBias
+from .accuracy import measured
 from .result import RankingResult, compare
-from .shortfall import CHANCE, MIN_ROWS, Beside
+from .shortfall import CHANCE, MIN_ROWS, Beside, Predictor, remark
 
 LEVEL = 0.05            # p-values from here on may be chance
 COMPARE = "compare_models(data) shows what each model reaches, and which differences are chance"
+
+
+def errors_and_advice(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None,
+                      ) -> tuple[pd.DataFrame, str | None]:
+    """`accuracy.errors`, and in place of its warning what to say of a model that is not better than biases."""
+    table, biases, beside = measured(learn, part)
+    said = remark(learn, biases, beside, f"on these {beside.n:,} ratings")
+    return table, said or of_errors(learn.model, beside)
 
 
 def of_errors(model: nn.Module, beside: Beside) -> str | None:
