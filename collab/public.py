@@ -60,6 +60,8 @@ from .models.svdpp import SVDpp
 from .models.two_tower import TwoTower
 from .renamed import old_name
 from .retrieval.index import Index
+from .select.comparison import compare_models
+from .select.standings import Comparison
 from .train.callback import Callback
 from .train.callbacks.averaging import EMA, SWA
 from .train.callbacks.loggers import CSVLogger, ShowGraph, TensorBoard
@@ -78,7 +80,8 @@ __getattr__ = old_name
 __all__ = [
     "ALS", "BPR", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback",
     "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint",
-    "CollabDataBunch", "CollabInterpretation", "CollabLearner", "CollabModel", "CollabWarning", "DataBunch",
+    "CollabDataBunch", "CollabInterpretation", "CollabLearner", "CollabModel", "CollabWarning", "Comparison",
+    "DataBunch",
     "DataError", "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Ensemble",
     "Features", "FoldIn", "FullSoftmax", "GradientAccumulation", "GradientClip", "Gravity", "HybridNet",
     "InBatchSoftmax", "Index", "InfiniteAE", "Learner", "LightGCN", "Logistic", "LossTerms", "Metric",
@@ -87,7 +90,8 @@ __all__ = [
     "Ridge", "RowAdagrad", "SVDpp", "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble",
     "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower",
     "UnknownId", "Unsupported", "Vocab", "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms",
-    "collab_learner", "combine_scheds", "compare", "cross_validate", "evaluate", "huber", "kfold", "leave_last",
+    "collab_learner", "combine_scheds", "compare", "compare_models",
+    "cross_validate", "evaluate", "huber", "kfold", "leave_last",
     "load_learner", "logistic", "mae", "merge_dot_models", "movielens", "movielens_split", "mse", "observed_mse",
     "per_user_split", "random_split", "read_table", "rmse", "rows_split", "sampled_softmax", "sched_cos",
     "sched_exp", "sched_lin", "sched_no", "sched_poly", "softmax_in_batch", "synthetic", "time_split", "user_split",

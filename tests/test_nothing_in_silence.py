@@ -33,6 +33,7 @@ from collab import (
     synthetic,
 )
 from collab.cli.app import train
+from collab.cli.compare import compare
 from collab.cli.inputs import read_all
 from collab.losses import mse
 
@@ -451,6 +452,36 @@ def folds_that_do_not_beat_the_biases(tmp_path):
 @says("evaluate/validation.py:_unsplit", "^3 of 7 ratings are left out: the data did not keep their ids")
 def cross_validation_over_data_without_ids(tmp_path):
     collab.cross_validate(collab.collab_learner, without_ids(), [lambda table: ([0, 1, 2], [3])], lambda learn: None)
+
+
+def cut_after(n):
+    """A function that makes a learner, and is interrupted at its call after n."""
+    calls = iter(range(n))
+
+    def make(data):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return collab.collab_learner(data, "als_explicit", 2)
+    return make
+
+
+@says("select/comparison.py:compare_models", "^interrupted after 1 of 2 models: the comparison lacks cut")
+def a_comparison_interrupted(tmp_path):
+    collab.compare_models(tiny_data(), {"als_explicit": "als_explicit", "cut": cut_after(0)})
+
+
+@says("select/comparison.py:compare_models", r"^not compared, since they failed: fails \(ZeroDivisionError: divis")
+def a_model_fails_in_a_comparison(tmp_path):
+    collab.compare_models(tiny_data(), {"als_explicit": "als_explicit", "fails": lambda data: 1 / 0})
+
+
+@says("cli/compare.py:compare", "u.csv is not used: none of the models reads what it says of users")
+def users_whom_no_compared_model_reads(tmp_path):
+    ml = synthetic(20, 20, 200, seed=0)
+    ml.ratings.to_csv(tmp_path / "r.csv", index=False)
+    ml.users.to_csv(tmp_path / "u.csv", index=False)
+    with redirect_stdout(StringIO()):
+        compare(str(tmp_path / "r.csv"), models=["als_explicit"], users=tmp_path / "u.csv")
 
 
 @says("evaluate/held_out.py:HeldOut.of", "^1 further held-out ratings are of unknown items whose ids these batches")

@@ -1,4 +1,4 @@
-"""The command line: collab train | evaluate | recommend | similar | explain | report | demo.
+"""The command line: collab train | compare | evaluate | recommend | similar | explain | report | demo.
 
 Commands import what they need when they run (see `Command`), so that help and errors in options come at once."""
 
@@ -15,6 +15,7 @@ import typer
 from .. import __version__, interrupt
 from ..errors import DataError, warn
 from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said
+from .compare import Listing, compare
 from .complete import splits_or_none
 from .options import (
     DEFAULT,
@@ -309,6 +310,9 @@ def commands() -> list[str]:
     program = typer.main.get_command(app)
     assert isinstance(program, Program)
     return program.list_commands(program.context_class(program))
+
+
+app.command(cls=Listing)(compare)
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ from ..learner.recipes import RECIPES
 from .inputs import WITHOUT_CHANCE, WITHOUT_FRACTION, named
 
 
-def check_model(name: str) -> None:
-    """Raise DataError for a name that no recipe has."""
+def check_model(name: str, option: str = "--model") -> None:
+    """Raise DataError for a name, given by `option`, that no recipe has."""
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)
-        raise DataError(f"--model {name} is not one of {', '.join(RECIPES)}"
+        raise DataError(f"{option} {name} is not one of {', '.join(RECIPES)}"
                         f"{f'; did you mean {near[0]}?' if near else ''}")
 
 

@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 
 from ..data.batches import TensorBatches
-from ..evaluate import evaluation
-from ..evaluate.accuracy import errors_and_remark
+from ..evaluate import advice, evaluation
 from ..evaluate.held_out import NobodyToRank
 from ..evaluate.result import RankingResult
 from ..interpret.explanation import Explanation
 from ..learner.collab_learner import CollabLearner
-from .command import Output
+from .command import Output, as_options
 
 UNLIMITED = 1 << 20     # characters a line, where no terminal has to fit it
 
@@ -84,13 +83,13 @@ def _print_text(frame: pd.DataFrame, decimals: int) -> None:
 def print_errors(learn: CollabLearner) -> None:
     """Print the error on the validation part, beside two baselines; where biases alone have a lower one, also what to
     do."""
-    _print_errors(*errors_and_remark(learn))
+    _print_errors(*advice.errors_and_advice(learn))
 
 
 def _print_errors(table: pd.DataFrame, remark: str | None) -> None:
     print_table(table, decimals=4)
     if remark is not None:
-        print(f"\n{remark}.")
+        print(f"\n{as_options(remark)}.")
 
 
 def print_report(learn: CollabLearner, part: TensorBatches | None, *, k: int | None = None, above: float | None = None,
@@ -112,11 +111,13 @@ def print_report(learn: CollabLearner, part: TensorBatches | None, *, k: int | N
             result = _ranked(learn, part, k, above)
             rows = [result] if result.baseline is None else [result.baseline, result]
             table = pd.DataFrame([{"model": row.name, **row.summary} for row in rows])
+            remark = advice.of_ranking(learn.model, result)
             more = {"k": result.k, "users": len(result.per_user), "left_out": result.left_out}
         except NobodyToRank as nobody:
             remark = f"there is no ranking to report: {nobody.why}"
     else:
-        table, remark = errors_and_remark(learn, part)
+        table, remark = advice.errors_and_advice(learn, part)
+    remark = remark and as_options(remark)
     if as_ is Output.JSON:
         print_document({**(about or {}), "held_out": 0 if part is None else part.n, **more, name: table,
                         "remark": remark})
@@ -132,12 +133,15 @@ def _print_report(learn: CollabLearner, part: TensorBatches | None, k: int | Non
         print("\nNothing was held out, so there is no error to report.")
     elif learn.ranks or k is not None or above is not None:
         try:
-            print(f"\nRanking of {part.n:,} held-out ratings:\n\n{_ranked(learn, part, k, above)}")
+            result = _ranked(learn, part, k, above)
+            print(f"\nRanking of {part.n:,} held-out ratings:\n\n{result}")
+            if (said := advice.of_ranking(learn.model, result)) is not None:
+                print(f"\n{as_options(said)}.")
         except NobodyToRank as nobody:
             print(f"\nThere is no ranking to report: {nobody.why}.")
     else:
         print(f"\nError on {part.n:,} ratings:\n")
-        _print_errors(*errors_and_remark(learn, part))
+        _print_errors(*advice.errors_and_advice(learn, part))
 
 
 def _ranked(learn: CollabLearner, part: TensorBatches, k: int | None, above: float | None) -> RankingResult:

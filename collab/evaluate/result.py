@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from ..errors import warn
-
-MAX_WEIGHTS = 1 << 22       # weights of users that are held at a time
-Draw = Callable[[np.random.Generator, int, int], np.ndarray]
+from .resampling import Draw, counts, resampled, signs
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +112,7 @@ def compare(a: RankingResult, b: RankingResult, n: int = 10_000, seed: int = 0, 
     known = ~np.isnan(left - right)
     difference = _mean(left - right)
     low, high = _interval(left - right, level, n, seed)
-    flipped = _resampled(left - right, n, seed, _signs)
+    flipped = _resampled(left - right, n, seed, signs)
     extreme = np.abs(flipped) >= np.abs(difference) - 1e-12         # equal ones may differ in the last bits
     return pd.DataFrame({"a": _mean(np.where(known, left, np.nan)), "b": _mean(np.where(known, right, np.nan)),
                          "difference": difference, "low": low, "high": high,
@@ -145,31 +142,14 @@ def _interval(values: np.ndarray, level: float, n: int, seed: int) -> np.ndarray
     """(low, high) per metric, shape (2, metrics); resamples in which no user has a metric do not count."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
-    means = pd.DataFrame(_resampled(values, n, seed, _counts))
+    means = pd.DataFrame(_resampled(values, n, seed, counts))
     return means.quantile([(1 - level) / 2, (1 + level) / 2]).to_numpy()
 
 
 def _resampled(values: np.ndarray, n: int, seed: int, draw: Draw) -> np.ndarray:
     """(users, metrics) -> (n, metrics): means over users with drawn weights, ignoring NaN."""
-    if n < 1:
-        raise ValueError(f"n, the number of resamples, must be at least 1, got {n}")
-    rng, known, means = np.random.default_rng(seed), ~np.isnan(values), []
-    filled, step = np.where(known, values, 0), max(1, MAX_WEIGHTS // len(values))
-    for start in range(0, n, step):
-        weights = draw(rng, min(step, n - start), len(values))
-        with np.errstate(invalid="ignore"):         # a metric that nobody has stays NaN
-            means.append(weights @ filled / (len(values) if known.all() else np.abs(weights) @ known))
-    return np.concatenate(means)
-
-
-def _counts(rng: np.random.Generator, n: int, users: int) -> np.ndarray:
-    """How often each user is drawn, with replacement, in each of n resamples: (n, users)."""
-    drawn = rng.integers(users, size=(n, users)) + users * np.arange(n)[:, None]
-    return np.bincount(drawn.ravel(), minlength=n * users).reshape(n, users).astype(float)
-
-
-def _signs(rng: np.random.Generator, n: int, users: int) -> np.ndarray:
-    return rng.integers(2, size=(n, users), dtype=np.int8) * 2.0 - 1
+    known = ~np.isnan(values)
+    return resampled(np.where(known, values, 0), known, n, seed, draw)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

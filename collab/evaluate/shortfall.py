@@ -19,7 +19,7 @@ MIN_ROWS = 100          # ratings of known users and items: with fewer, nothing 
 CHANCE = 2.0            # standard errors: an excess that is smaller may be chance
 CLOSER = 0.02           # share of the biases' error on training ratings: fitting these closer by less is as good as not
 SAMPLE = 1 << 16        # training ratings, evenly spaced, that are predicted to tell why
-OTHERS = ("dot_bias", "svdpp", "als_explicit")      # models of ratings with biases
+OTHERS = ("dot_bias", "als_explicit")   # the models of ratings that stay behind biases least often (docs/results.md)
 
 
 class Predictor(Protocol):

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from ..data.databunch import CollabDataBunch
+from ..data.frames import TableLike
 from ..data.split import Split, kfold
 from ..data.vocab import UNKNOWN
 from ..errors import DataError, warn
@@ -36,7 +37,7 @@ class Trainable(Ranker, Predictor, Protocol):
 L = TypeVar("L", bound=Trainable)
 
 
-def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFrame | CollabDataBunch,
+def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: TableLike | CollabDataBunch,
                    folds: int | Iterable[Split | str] = 5, fit: Callable[[L], object] | None = None,
                    ranking: Sequence[str] = (), k: int | Sequence[int] = 10, seed: int = 0,
                    **options: Any) -> pd.DataFrame:
@@ -70,20 +71,14 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFr
                         f"collab_learner(data, 'als'), got {make_learner!r}")
     if ranking:
         k, ranking = check_request(k, ranking)      # before hours of training rather than after
-    splits = [folds] if isinstance(folds, str) else list(folds) if isinstance(folds, Iterable) else kfold(folds, seed)
-    if isinstance(data, CollabDataBunch):
-        if any(getattr(split, kind, False) for split in splits for kind in ("by_time", "by_position")):
-            raise DataError("the data keep neither times nor the order of the table to split by; pass the table of "
-                            "ratings instead")
-        data, kept = _unsplit(data)
-        options = kept | options
+    table, splits, options = to_split(data, folds, seed, options)
     rows: list[dict[str, float]] = []
     besides: list[Beside] = []
     worse = None
     left_out: Counter[str] = Counter()
     n_found = 0
     for number, split in enumerate(splits):
-        learn = make_learner(CollabDataBunch.from_df(data, split=split, seed=seed, **options))
+        learn = make_learner(CollabDataBunch.from_df(table, split=split, seed=seed, **options))
         start = time.perf_counter()
         (fit or _fit)(learn)
         seconds = time.perf_counter() - start
@@ -125,6 +120,21 @@ def _fit(learn: Trainable) -> None:
         learn.fit()
     elif not model.made_of_trained:
         learn.fit_one_cycle(5)
+
+
+def to_split(data: TableLike | CollabDataBunch, folds: int | str | Iterable[Split | str], seed: int,
+             options: dict[str, Any]) -> tuple[TableLike, list[Split | str], dict[str, Any]]:
+    """A table, the splits to train and measure on, and options of `from_df`. Of a CollabDataBunch the training and
+    validation ratings are split anew, with its metadata; raises DataError where they keep nothing to split by."""
+    splits: list[Split | str] = [folds] if isinstance(folds, str) else [
+        *(folds if isinstance(folds, Iterable) else kfold(folds, seed))]
+    if not isinstance(data, CollabDataBunch):
+        return data, splits, options
+    if any(getattr(split, kind, False) for split in splits for kind in ("by_time", "by_position")):
+        raise DataError("the data keep neither times nor the order of the table to split by; pass the table of "
+                        "ratings instead")
+    table, kept = _unsplit(data)
+    return table, splits, kept | options
 
 
 def _unsplit(data: CollabDataBunch) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -23,7 +23,7 @@ ROOMS = {       # page: (title, what it begins with, packages and modules)
     "learner": ("Collaborative learners", "Recipes, recommendations, new users, files.", ("collab.learner",)),
     "retrieval": ("Retrieval", "Exact and approximate top-k.", ("collab.retrieval",)),
     "evaluation": ("Evaluation", "Ranking metrics, comparisons, folds.\n\n::: collab.evaluate.ranking",
-                   ("collab.evaluate",)),
+                   ("collab.evaluate", "collab.select")),
     "interpretation": ("Interpretation", "What was learned: tables, pictures, charts.", ("collab.interpret",)),
     "errors": ("Errors", "What is raised and warned of.", ("collab.errors",)),
 }

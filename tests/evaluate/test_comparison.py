@@ -12,7 +12,7 @@ from scipy import stats
 
 from collab import CollabDataBunch, CollabWarning, Popularity, RankingResult, compare, evaluate
 from collab.data.split import rows_split
-from collab.evaluate import result as result_module
+from collab.evaluate import resampling
 from collab.evaluate.held_out import _id_keys
 
 
@@ -41,7 +41,7 @@ def test_intervals_repeat_and_do_not_depend_on_how_the_work_is_cut(monkeypatch: 
     np.random.seed(0)
     before, whole = np.random.get_state()[1].tolist(), some.interval(seed=1, n=100)
     assert np.random.get_state()[1].tolist() == before
-    monkeypatch.setattr(result_module, "MAX_WEIGHTS", 70)
+    monkeypatch.setattr(resampling, "MAX_WEIGHTS", 70)
     pd.testing.assert_frame_equal(some.interval(seed=1, n=100), whole)
     assert not some.interval(seed=2, n=100).equals(whole)
 

@@ -74,7 +74,7 @@ def test_a_model_that_knows_its_training_ratings_by_heart_is_to_be_held_back():
     assert said.startswith("Scores has an RMSE of 2 on these 120 ratings, and mean and biases alone have 0.5263. On "
                            "training ratings the two have 0 and 0.5263: it fits these too closely, and more epochs or "
                            "factors are unlikely to help. Try the default learning rate and weight decay, a stronger "
-                           "decay, fewer factors or another model (dot_bias, svdpp, als_explicit).")
+                           "decay, fewer factors or another model (dot_bias, als_explicit).")
 
 
 @pytest.mark.parametrize("wrong, what", [(0.99, "has learned too little"), (0.97, "fits these too closely")])
@@ -171,7 +171,7 @@ def test_looking_for_the_reason_changes_nothing():
 
 def test_the_models_it_names_rate_and_have_biases():
     assert all(not RECIPES[name].ranks for name in OTHERS)
-    learners = [collab_learner(planted(), name, n_factors=2) for name in OTHERS if name != "svdpp"]
+    learners = [collab_learner(planted(), name, n_factors=2) for name in OTHERS]
     assert all(learn.collab_model.biases("item").shape == (21,) for learn in learners)
 
 

@@ -1,0 +1,137 @@
+"""collab compare: several models on the same ratings, best first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import DataError, warn
+from .command import INTERRUPTED, Command, Output
+from .options import (
+    As,
+    Data,
+    Duplicates,
+    Encoding,
+    Epochs,
+    Format,
+    Header,
+    Implicit,
+    ItemCol,
+    Items,
+    RatingCol,
+    Seed,
+    Sep,
+    SplitName,
+    TableSep,
+    Threshold,
+    TimeCol,
+    TitleCol,
+    UserCol,
+    Users,
+    ValidPct,
+)
+
+if TYPE_CHECKING:
+    from typer._click import Context  # the class that TyperCommand's own signatures name
+
+LISTS = ("--models", "-m", "--metrics")
+Names = Annotated[list[str] | None, typer.Option("--models", "-m", metavar="NAMES",
+                                                 help="The models to compare; names may follow each other. By default "
+                                                      "all that fit the data.")]
+Metrics = Annotated[list[str] | None, typer.Option(metavar="NAMES",
+                                                   help="rmse, mae, ndcg, precision, recall, map, mrr, hit, auc; the "
+                                                        "first one decides. By default rmse and mae, for choices ndcg, "
+                                                        "precision and recall.")]
+Folds = Annotated[int | None, typer.Option(min=2, help="Train and measure on each of so many parts, in place of "
+                                                       "--split.")]
+FirstK = Annotated[int, typer.Option("-k", "--k", min=1, help="Rankings are measured by their first k items.")]
+Above = Annotated[float | None, typer.Option(help="In rankings, only held-out ratings above this are relevant.")]
+
+
+class Listing(Command):
+    """A command whose LISTS take several words: --models dot_bias svdpp, and --models dot_bias --models svdpp."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, each_named(args))
+
+
+def each_named(args: list[str]) -> list[str]:
+    """The arguments with the option before each of its words, up to the next option; words may be joined by commas."""
+    made: list[str] = []
+    option: str | None = None
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if name in LISTS:
+            option = name
+            words = value.split(",") if equals else []
+            made += [part for word in words for part in (name, word)]
+        elif option is None or arg.startswith("-"):
+            if made[-1:] != [option] and option is not None and option not in made:
+                made.append(option)             # nothing followed it: the parser says so
+            option = None
+            made.append(arg)
+        else:
+            made += [part for word in filter(None, arg.split(",")) for part in (option, word)]
+    return made + ([option] if option is not None and option not in made else [])
+
+
+def compare(data: Data, models: Names = None, folds: Folds = None, metrics: Metrics = None, k: FirstK = 10,
+            relevant_above: Above = None, epochs: Epochs = None, seed: Seed = None, split: SplitName = "random",
+            valid_pct: ValidPct = None, user_col: UserCol = None, item_col: ItemCol = None,
+            rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
+            table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
+            items: Items = None, users: Users = None, duplicates: Duplicates = None, implicit: Implicit = False,
+            threshold: Threshold = None, as_: As = None) -> None:
+    """Train several models on the same ratings, each by its own recipe, and say which is the best, beside baselines,
+    and which differences are chance. Writes no model: train the one you take with collab train."""
+    from ..data.features import telling
+    from ..learner.recipes import RECIPES
+    from ..select.comparison import compare_models
+    from .inputs import WITHOUT_FRACTION, given, read_all, reading_of, split_of
+    from .model_options import check_model, needs_metadata, uses
+    from .output import print_table, progress
+    for name in models or []:
+        check_model(name, "--models")
+    implicit = implicit or threshold is not None
+    if folds is not None and (said := given(split=None if split == "random" else split, valid_pct=valid_pct)):
+        raise DataError(f"--folds holds out every rating once, and takes no --{next(iter(said)).replace('_', '-')}")
+    if valid_pct is not None and (split in WITHOUT_FRACTION or not valid_pct):
+        raise DataError("--valid-pct 0 holds out nothing to measure on" if not valid_pct else
+                        f"--split {split} decides by itself what is held out, and takes no --valid-pct")
+    if implicit and duplicates is not None:
+        raise DataError("implicit data are added up where a pair comes again, and take no --duplicates")
+    seed = seed or 0
+    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
+    ratings, known_items, known_users = read_all(data, items, users=users, table_sep=table_sep,
+                                                 ids=(user_col, item_col), **reading)
+    wanted = models or [*RECIPES]
+    features: dict[str, Any] = {}
+    for side, known in (("users", known_users), ("items", known_items)):
+        reads = known is not None and any(uses(name, side) for name in wanted) and telling(known.iloc[:, 1:])
+        features[f"{side.removesuffix('s')}_features"] = "auto" if reads else None
+    for name in models or []:
+        if needs_metadata(name) and not any(features.values()):
+            raise DataError(f"--models {name} needs to know more than ids and titles: pass --items or --users, a file "
+                            "with columns such as genres or age")
+    if users is not None and features["user_features"] is None:
+        warn(f"{users} is not used: none of the models reads what it says of users")
+    how: dict[str, Any] = {}
+    if folds is None:
+        how["split"] = split_of(split, valid_pct=0.2 if valid_pct is None else valid_pct, seed=seed)
+    with progress():
+        found = compare_models(
+            ratings, models, metrics=metrics or None, folds=folds, k=k, relevant_above=relevant_above, epochs=epochs,
+            seed=seed, user_name=user_col, item_name=item_col, rating_name=rating_col, time_name=time_col,
+            title_name=title_col, items=known_items, users=known_users, duplicates=duplicates or "keep",
+            implicit=implicit, threshold=threshold, **features, **how)
+    if as_ in (None, Output.TABLE):
+        print(found)
+        if found.best not in found.baselines and not found.interrupted:
+            taken = next((label for label in found.tied if label in RECIPES), None)
+            print(f"\nNext: collab train {data} --model {taken}" + " --implicit" * (implicit and threshold is None)
+                  + (f" --threshold {threshold:g}" if threshold is not None else ""))
+    else:
+        print_table(found.table, as_)
+    if found.interrupted:
+        raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,63 @@
+"""What is said of a model that is not better than its baseline by more than chance; nothing of one that is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from collab import ALS, EASE, BiasBaseline, EmbeddingDotBias, EmbeddingNet, RankingResult
+from collab.cli.command import as_options
+from collab.evaluate import advice
+from collab.evaluate.shortfall import Beside
+
+FACTORS, NET = EmbeddingDotBias(2, 4, 4), EmbeddingNet(2, 4, 4)
+
+
+def beside(excess: float, n: int = 400, squares: float = 4.0) -> Beside:
+    """Squared errors that sum to `excess` more than those of biases; two standard errors are 2 sqrt(4) = 4."""
+    return Beside(0.9, 0.91, n, n, excess, squares)
+
+
+def ranked(values: list[float], beside: list[float] | None) -> RankingResult:
+    def result(name: str, column: list[float], baseline: RankingResult | None) -> RankingResult:
+        table = pd.DataFrame({"user": range(len(column)), "n_relevant": 1, "ndcg": column})
+        return RankingResult(name, 10, table, table[["ndcg"]].mean(), {}, baseline)
+    return result("Model", values, None if beside is None else result("MostPopular", beside, None))
+
+
+def test_a_model_of_ratings_that_is_better_by_more_than_chance_needs_no_advice():
+    assert advice.of_errors(NET, beside(-4.1)) is None and advice.of_errors(NET, beside(-3.9)) is not None
+    assert advice.of_errors(NET, beside(-3.9, n=99)) is None            # too few to say anything
+    assert advice.of_errors(BiasBaseline(4, 4), beside(0.0)) is None    # the baseline itself
+
+
+def test_dot_bias_is_what_to_try_and_biases_where_it_was_tried():
+    said = advice.of_errors(NET, beside(0.0))
+    assert said.startswith("EmbeddingNet is not better than mean and biases by more than chance: their RMSE is 0.9 and "
+                           "0.91. Try dot_bias with its default settings")
+    said = advice.of_errors(FACTORS, beside(0.0))
+    assert "Take the biases (BiasBaseline), or gather more ratings." in said and "Try" not in said
+    assert as_options(said).endswith("collab compare DATA shows what each model reaches, and which differences are "
+                                     "chance")
+
+
+def test_a_ranking_is_compared_with_popularity_user_by_user():
+    rng = np.random.default_rng(0)
+    popular = rng.random(200)
+    assert advice.of_ranking(FACTORS, ranked((popular + 0.02).tolist(), popular.tolist())) is None
+    assert advice.of_ranking(FACTORS, ranked(popular.tolist(), None)) is None
+    mixed = (popular + rng.normal(0, 0.2, 200)).tolist()
+    said = advice.of_ranking(FACTORS, ranked(mixed, popular.tolist()))
+    assert said.startswith("EmbeddingDotBias does not rank better than the most popular items by more than chance: its "
+                           f"ndcg@10 is {np.mean(mixed):.4f}, theirs {np.mean(popular):.4f}. Try als or ease")
+    worse = advice.of_ranking(FACTORS, ranked((popular - 0.02).tolist(), popular.tolist()))
+    assert "does not rank better than the most popular items: its" in worse
+
+
+@pytest.mark.parametrize("model, other", [(ALS(2, 4, 4), "Try ease."), (EASE(4), "Try als."),
+                                          (ALS(2, 4, 4, implicit=False), "Try als or ease,")])
+def test_where_als_was_tried_it_is_ease_and_then_the_most_popular_items(model, other: str):
+    same = [0.5, 0.25, 0.75, 0.5]
+    said = advice.of_ranking(model, ranked(same, same))
+    assert other in said and ("show the most popular items until" in said) is (other != "Try als or ease,")

@@ -1,0 +1,350 @@
+"""compare_models: the same ratings for all, the better model wins, equal ones are tied, and nothing is done in vain."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from collab import (
+    BiasBaseline,
+    CollabDataBunch,
+    CollabLearner,
+    CollabWarning,
+    Comparison,
+    DataError,
+    Popularity,
+    collab_learner,
+    compare_models,
+    evaluate,
+    kfold,
+    rows_split,
+    synthetic,
+)
+from collab.evaluate.accuracy import errors
+
+MADE = synthetic(60, 40, 1200, seed=3)
+RATINGS = MADE.ratings
+TIMES = ["seconds", "mb"]
+
+
+class Noisy(nn.Module):
+    """The true score of each pair, and noise of its own of a given size."""
+
+    def __init__(self, data: CollabDataBunch, noise: float, seed: int):
+        super().__init__()
+        truth = MADE.truth
+        table = truth.mean + truth.u_bias[:, None] + truth.i_bias + truth.u_factors @ truth.i_factors.T
+        table = table + noise * np.random.default_rng(seed).normal(size=table.shape)
+        users, items = (np.array([0, *(int(id) - 1 for id in list(vocab))]) for vocab in (data.users, data.items))
+        self.table = nn.Parameter(torch.tensor(table[users][:, items], dtype=torch.float32))
+
+    def forward(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        return self.table[users, items]
+
+
+def noisy(noise: float, seed: int = 0):
+    """A function that makes a learner whose model knows the truth but for some noise; trained for an epoch at almost
+    no rate, since a learner without a history would be trained by a recipe."""
+    def make(data: CollabDataBunch) -> CollabLearner:
+        learn = collab_learner(data, Noisy(data, noise, seed), lr=1e-9)
+        with learn.no_logging():
+            learn.fit(1)
+        return learn
+    return make
+
+
+def data(**options) -> CollabDataBunch:
+    return CollabDataBunch.from_df(RATINGS, **{"seed": 0, "device": "cpu", **options})
+
+
+def words(found: Comparison) -> dict[str, str]:
+    return dict(zip(found.table["model"], found.table["vs best"]))
+
+
+@pytest.fixture(scope="module")
+def compared() -> Comparison:
+    return compare_models(data(), ["dot_bias", "als_explicit", ("dot_bias", {"seed": 1, "epochs": 5})], keep=True)
+
+
+# Who wins ---------------------------------------------------------------------------------------------------------
+
+def test_a_model_that_is_truly_better_wins_and_one_that_is_as_good_is_tied():
+    found = compare_models(data(), {"near": noisy(0.2), "as near": noisy(0.2, seed=1), "far": noisy(1.0)})
+    assert {*found.table["model"][:2]} == {"near", "as near"} == {*found.tied}
+    assert words(found)["far"] == "worse" and sorted(words(found).values())[0] == "best"
+    assert found.table["rmse"].is_monotonic_increasing
+    far = found.table.set_index("model").loc["far"]
+    assert far["difference"] == pytest.approx(far["rmse"] - found.table["rmse"][0]) and far["p_value"] < 0.05
+    assert "are tied: the difference from the best may be chance" in repr(found)
+
+
+def test_two_seeds_of_one_model_are_tied(compared: Comparison):
+    pairs = compared.pairs.query("metric == 'rmse'").set_index(["a", "b"])
+    row = pairs.loc[("dot_bias", "dot_bias, seed=1, epochs=5")]
+    assert row["difference"] != 0 and row["p_holm"] > 0.05
+
+
+def test_where_no_model_beats_the_biases_these_are_recommended():
+    drawn = np.random.default_rng(0).integers(1, 6, 600).astype(float)
+    noise = pd.DataFrame({"user": np.arange(600) % 30, "item": np.arange(600) // 30, "rating": drawn})
+    found = compare_models(noise, {"by heart": lambda data: collab_learner(data, "als_explicit", 10, reg=1e-4)},
+                           metrics="rmse", device="cpu", seed=0)
+    assert found.no_better_than_baseline == ["by heart"] and words(found)["by heart"] == "worse"
+    assert "by heart" in found.advice()[-1] and "Not better than" in found.advice()[-1]
+
+
+# The same for all -------------------------------------------------------------------------------------------------
+
+def test_figures_are_those_of_the_library_on_the_same_held_out_rows(compared: Comparison):
+    rows = compared.table.set_index("model")
+    for label in ("dot_bias", "als_explicit"):
+        learn, = compared.learners[label]
+        assert rows.loc[label, "rmse"] == pytest.approx(learn.validate()["rmse"], abs=1e-6)
+        assert rows.loc[label, "mae"] == pytest.approx(learn.validate()["mae"], abs=1e-6)
+    table = errors(compared.learners["als_explicit"][0]).set_index("model")
+    for ours, theirs in (("biases", "mean and biases"), ("mean", "mean rating")):
+        assert rows.loc[ours, ["rmse", "mae"]].tolist() == pytest.approx(table.loc[theirs].tolist(), abs=1e-6)
+    assert compared.measured_on == "240 ratings of the validation part"
+
+
+def test_models_that_rank_are_measured_as_evaluate_does():
+    chosen = data(implicit=True, threshold=2)
+    found = compare_models(chosen, ["als", "ease"], k=5, keep=True)
+    assert found.metrics == ["ndcg@5", "precision@5", "recall@5"] and found.table["ndcg@5"].is_monotonic_decreasing
+    rows = found.table.set_index("model")
+    for label, ranker in (("als", found.learners["als"][0]), ("ease", found.learners["ease"][0]),
+                          ("popularity", Popularity(chosen))):
+        summary = evaluate(ranker, chosen.valid, k=5, baseline=False).summary
+        assert rows.loc[label, found.metrics].tolist() == pytest.approx(
+            summary[["ndcg", "precision", "recall"]].tolist())
+
+
+def test_models_of_ratings_are_measured_by_rankings_too_and_rankers_lack_errors():
+    found = compare_models(data(), ["als_explicit", "als"], metrics=("rmse", "ndcg"), relevant_above=3)
+    rows = found.table.set_index("model")
+    assert np.isnan(rows.loc["als", "rmse"]) and rows.loc["als", "vs best"] == "not measured"
+    assert rows["ndcg@10"][["als", "als_explicit", "popularity"]].notna().all()
+    assert found.table["model"].tolist()[-2:] in (["als", "popularity"], ["popularity", "als"])
+
+
+def test_every_model_trains_on_the_same_rows_and_sees_nothing_that_is_held_out():
+    seen = []
+
+    def make(given: CollabDataBunch) -> CollabLearner:
+        seen.append((given.valid, given.test, [t.tolist() for t in given.train.tensors], given.train.bs))
+        return collab_learner(given, "als_explicit", 4)
+    full = data(bs=128)
+    compare_models(full, {"one": make, "other": (make, {"bs": 32})})
+    assert [held for *held, _, _ in seen] == [[None, None]] * 2 and [bs for *_, bs in seen] == [128, 32]
+    assert seen[0][2] == seen[1][2] == [t.tolist() for t in full.train.tensors]
+    assert full.valid is not None and full.train.bs == 128
+
+
+def test_recipes_bring_their_batch_size_and_epochs_and_options_change_them():
+    found = compare_models(data(bs=32), ["svdpp", ("dot", {"epochs": 2, "bs": 100, "n_factors": 3})], keep=True)
+    own, = found.learners["svdpp"]
+    other, = found.learners["dot, epochs=2, bs=100, n_factors=3"]
+    assert own.data.train.bs == 1024 and len(own.recorder.rows) == 10
+    assert other.data.train.bs == 100 and len(other.recorder.rows) == 2
+    assert other.weight().shape == (other.data.n_items - 1, 3)
+
+
+def test_folds_hold_out_every_rating_once_and_count_them_all():
+    found = compare_models(RATINGS, ["als_explicit"], folds=3, device="cpu")
+    assert found.measured_on == "3 folds" and found.folds["fold"].tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    total = 0.0
+    for split in kfold(3, 0):
+        fold = CollabDataBunch.from_df(RATINGS, split=split, seed=0, device="cpu")
+        learn = CollabLearner(fold, BiasBaseline(fold.n_users, fold.n_items).fit(*fold.train.tensors))
+        preds, targets = learn.get_preds()
+        total += float((preds.double() - targets).square().sum())
+    rows = found.table.set_index("model")
+    assert rows.loc["biases", "rmse"] == pytest.approx((total / len(RATINGS)) ** 0.5)
+    assert rows.loc["biases", "seconds"] == pytest.approx(found.folds.query("model == 'biases'")["seconds"].mean())
+    again = compare_models(data(), ["als_explicit"], folds=3)                   # the parts of the data, joined
+    assert again.measured_on == "3 folds" and again.n_users == found.n_users
+
+
+def test_the_test_part_is_measured_where_it_is_asked_for():
+    both = CollabDataBunch.from_df(RATINGS[:1000], test=RATINGS[1000:], seed=0, device="cpu")
+    found = compare_models(both, ["als_explicit"], part="test", keep=True)
+    assert found.measured_on == "200 ratings of the test part"
+    learn, = found.learners["als_explicit"]
+    assert found.table.set_index("model").loc["als_explicit", "rmse"] == pytest.approx(
+        learn.validate(both.test)["rmse"], abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_figures():
+    one, other, third = (compare_models(RATINGS, ["dot_bias", "bpr"], metrics="ndcg", seed=seed, device="cpu")
+                         for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(one.table.drop(columns=TIMES), other.table.drop(columns=TIMES))
+    pd.testing.assert_frame_equal(one.pairs, other.pairs)
+    assert not one.table.drop(columns=TIMES).equals(third.table.drop(columns=TIMES))
+
+
+def test_learners_are_let_go_unless_they_are_to_be_kept():
+    made = []
+
+    def make(given: CollabDataBunch) -> CollabLearner:
+        learn = collab_learner(given, "als_explicit", 4)
+        gc.collect()
+        made.append((sum(ref() is not None for ref, _ in made), weakref.ref(learn)))
+        made[-1] = made[-1][::-1]
+        return learn
+    assert compare_models(data(), dict.fromkeys("abc", make)).learners == {}
+    assert [alive for _, alive in made] == [0, 0, 0]
+
+
+# What does not fit, fails or is cut off ---------------------------------------------------------------------------
+
+def never(given: CollabDataBunch) -> CollabLearner:
+    raise AssertionError("this was to be refused before anything is built")
+
+
+@pytest.mark.parametrize("models, options, message", [
+    (["dot_bais"], {}, "model 'dot_bais' is not one of .*; did you mean 'dot_bias'"),
+    ([never, "als"], {}, "als: it only orders items, and has no rmse and no mae; compare by metrics='ndcg'"),
+    ([never, "hybrid"], {}, "hybrid: a hybrid model needs features"),
+    ([never, ("dot", {"n_factor": 3})], {}, "dot, n_factor=3: .*did you mean 'n_factors'"),
+    ([never, ("ease", {"epochs": 3})], {"metrics": "ndcg"}, "ease is solved at once, .* takes no epochs"),
+    ([never, "dot", "dot"], {}, "dot is there twice"),
+    ([never, ("dot", 3)], {}, "a pair such as"),
+    ([never, 3], {}, "a model is the name of a recipe"),
+    ([lambda data: never(data)], {}, "a function without a name needs one"),
+    ([(never, {"lr": 1})], {}, "lr: beside a function only epochs and bs are options"),
+    ({"biases": never}, {}, "biases is the name of a baseline"),
+    ([], {}, "there is nothing to compare"),
+    ([never], {"metrics": "rsme"}, "metrics are of rmse, mae, ndcg, .*; got 'rsme'"),
+    ([never], {"metrics": "ndcg", "k": 0}, "k must be a whole number"),
+    ([never], {"folds": 2, "part": "test"}, "folds are made of the training and validation ratings"),
+    ([never], {"folds": 2, "valid_pct": 0.3}, "folds say what is held out, and leave nothing to valid_pct"),
+    ([never], {"part": "train"}, "neither 'valid' nor 'test'"),
+    ([never], {"part": "test"}, "there is no test part to measure on"),
+    ([never], {"level": 95}, "level must lie between 0 and 1"),
+    ([never], {"bs": 3}, "bs: these are decided already in a CollabDataBunch"),
+])
+def test_what_cannot_be_compared_is_refused_before_work_starts(models, options, message):
+    with pytest.raises((DataError, ValueError, TypeError), match=message):
+        compare_models(data(), models, **options)
+
+
+def test_implicit_data_have_no_errors_and_data_without_a_held_out_part_nothing_to_measure():
+    with pytest.raises(DataError, match="implicit data are choices, .* there is no rmse; compare by ndcg"):
+        compare_models(data(implicit=True), [never], metrics="rmse")
+    with pytest.raises(DataError, match="there is no validation part to measure on; .* or say folds=5"):
+        compare_models(data(valid_pct=0), [never])
+
+
+def test_by_default_models_that_do_not_fit_are_left_out_and_named():
+    levels = RATINGS.assign(rating=np.random.default_rng(0).normal(size=len(RATINGS)))
+    found = compare_models(levels, metrics="rmse", device="cpu", seed=0, epochs=1)
+    assert {*found.left_out} == {"hybrid", "classifier"}
+    assert {*found.table["model"]} == {"mean", "biases", "dot_bias", "dot", "net", "svdpp", "als_explicit"}
+    assert "Not compared: classifier: the ratings lie on more than 101 levels" in repr(found)
+
+
+def test_a_model_that_fails_is_left_out_with_a_warning_and_the_others_stay():
+    def fails(given: CollabDataBunch) -> CollabLearner:
+        raise RuntimeError("out of memory")
+    with pytest.warns(CollabWarning, match=r"not compared, since they failed: fails \(RuntimeError: out of memory\)"):
+        found = compare_models(data(), [fails, "als_explicit"])
+    assert found.left_out == {"fails": "RuntimeError: out of memory"} and "als_explicit" in words(found)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        compare_models(data(), [fails])
+
+
+def test_a_learner_over_other_data_is_refused():
+    other = data()
+    with pytest.raises(DataError, match="mine: the learner is over other data"):
+        compare_models(data(), {"mine": lambda _: collab_learner(other, "als_explicit")})
+
+
+def stops_at(nth: int):
+    calls = []
+
+    def make(given: CollabDataBunch) -> CollabLearner:
+        calls.append(1)
+        if len(calls) == nth:
+            raise KeyboardInterrupt
+        return collab_learner(given, "als_explicit", 4)
+    return make
+
+
+def test_ctrl_c_keeps_the_models_that_are_done():
+    with pytest.warns(CollabWarning, match="interrupted after 1 of 3 models: the comparison lacks stops, dot"):
+        found = compare_models(data(), {"als_explicit": "als_explicit", "stops": stops_at(1), "dot": "dot"})
+    assert found.interrupted and {*words(found)} == {"als_explicit", "mean", "biases"}
+    assert "Interrupted: this is what was done." in repr(found)
+    with pytest.raises(KeyboardInterrupt):
+        compare_models(data(), {"stops": stops_at(1)})
+
+
+def test_ctrl_c_in_a_later_fold_keeps_the_folds_before_it():
+    with pytest.warns(CollabWarning, match="interrupted in fold 3 of 4: the comparison has the 2 before it"):
+        found = compare_models(data(), {"first": "als_explicit", "stops": stops_at(3)}, folds=4)
+    assert found.folds["fold"].unique().tolist() == [1, 2] and len(found.folds) == 8
+    assert found.measured_on == "2 folds" and found.interrupted
+
+
+def test_ctrl_c_within_a_fit_counts_as_one():
+    def make(given: CollabDataBunch) -> CollabLearner:
+        learn = collab_learner(given, "als_explicit", 4)
+        learn.interrupted = True
+        learn.recorder.rows.append({"epoch": 0})
+        return learn
+    with pytest.warns(CollabWarning, match="interrupted after 1 of 2 models"):
+        compare_models(data(), {"als_explicit": "als_explicit", "cut": make})
+
+
+# How it is shown --------------------------------------------------------------------------------------------------
+
+def test_the_table_is_read_by_people_and_by_programs(compared: Comparison):
+    assert list(compared.table) == ["model", "rmse", "low", "high", "difference", "p_value", "vs best", "mae", *TIMES]
+    lines = repr(compared).splitlines()
+    assert lines[0] == "RMSE on 240 ratings of the validation part, 56 users; less is better"
+    assert lines[2].split() == ["model", "rmse", "low", "high", "difference", "p_value", "vs", "best", "mae", "seconds",
+                                *(["mb"] if compared.table["mb"].notna().any() else [])]
+    assert lines[3].startswith(compared.best) and len({*map(len, lines[3:4])}) == 1
+    assert compared.table["low"].lt(compared.table["rmse"]).all() and compared.table["seconds"].gt(0).all()
+
+
+def test_html_escapes_names():
+    found = compare_models(data(), {"<b>mine</b>": lambda given: collab_learner(given, "als_explicit", 4)})
+    assert "&lt;b&gt;mine&lt;/b&gt;" in found._repr_html_() and "<b>" not in found._repr_html_()
+
+
+def test_the_picture_has_a_dot_and_an_interval_for_every_model(compared: Comparison):
+    from matplotlib.figure import Figure
+    ax = compared.plot(Figure().subplots())
+    shown = compared.table.iloc[::-1].reset_index(drop=True)
+    assert [label.get_text() for label in ax.get_yticklabels()] == shown["model"].tolist()
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [float(line.get_xdata()[0]) for line in dots] == pytest.approx(shown["rmse"].tolist())
+    bars = [line.get_xdata() for line in ax.lines if line.get_marker() != "o"][1:]
+    value = compared.table["rmse"][0]
+    assert bars[-1] == pytest.approx([value, value])                    # the best one differs by nothing from itself
+    worst, best = shown["model"][0], compared.best
+    pair = compared.pairs.query("metric == 'rmse' and a in @both and b in @both", local_dict={"both": [worst, best]})
+    ends = sorted([pair["low"].item(), pair["high"].item()], key=abs)
+    assert sorted(abs(bars[0] - value)) == pytest.approx([abs(end) for end in ends])
+
+
+def test_a_terminal_shows_what_is_trained_and_a_pipe_nothing(monkeypatch: pytest.MonkeyPatch, capsys):
+    compare_models(data(), ["als_explicit"], metrics="mae")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("collab.select.watching.bars_wanted", lambda: True)
+    monkeypatch.setattr("fastprogress.fastprogress.printing", lambda: True)
+    compare_models(data(), ["als_explicit", ("dot", {"epochs": 2})], metrics="mae")
+    shown = capsys.readouterr().out
+    assert "dot, epochs=2, epoch 2 of 2" in shown and "als_explicit, epoch 15 of 15" in shown
+
+
+def test_a_split_holds_out_the_same_rows_for_a_table():
+    found = compare_models(RATINGS, ["als_explicit"], split=rows_split(range(100)), device="cpu")
+    assert found.measured_on == "100 ratings of the validation part"
