@@ -75,7 +75,7 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: pd.DataFr
         if any(getattr(split, kind, False) for split in splits for kind in ("by_time", "by_position")):
             raise DataError("the data keep neither times nor the order of the table to split by; pass the table of "
                             "ratings instead")
-        data, kept = _unsplit(data)
+        data, kept = unsplit(data)
         options = kept | options
     rows: list[dict[str, float]] = []
     besides: list[Beside] = []
@@ -127,10 +127,11 @@ def _fit(learn: Trainable) -> None:
         learn.fit_one_cycle(5)
 
 
-def _unsplit(data: CollabDataBunch) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The training and validation ratings under their raw ids, and the options of `from_df` that gave the data."""
+def unsplit(data: CollabDataBunch, *, valid: bool = True) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The training ratings, and with `valid` those of validation, under their raw ids, in the order of the data; and
+    the options of `from_df` that gave the data."""
     aside, parts = data.aside, [data.train.tensors]
-    if data.valid is not None:
+    if valid and data.valid is not None:
         parts.append(aside.of_part("valid", data.valid) or data.valid.tensors)
     users, items, ratings = (torch.cat([t.cpu() for t in column]) for column in zip(*parts))
     known = (users != UNKNOWN) & (items != UNKNOWN)

@@ -1,0 +1,1 @@
+"""Model selection: comparing models, and tuning their settings."""
