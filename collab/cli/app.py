@@ -1,4 +1,4 @@
-"""The command line: collab train | evaluate | recommend | similar | explain | report | demo.
+"""The command line: collab train | tune | evaluate | recommend | similar | explain | report | demo.
 
 Commands import what they need when they run (see `Command`), so that help and errors in options come at once."""
 
@@ -41,6 +41,7 @@ from .options import (
     Sep,
     SplitName,
     TableSep,
+    Test,
     Threshold,
     TimeCol,
     TitleCol,
@@ -48,6 +49,7 @@ from .options import (
     Users,
     ValidPct,
 )
+from .tune import tune
 
 if TYPE_CHECKING:
     from ..data.vocab import Ids
@@ -70,9 +72,10 @@ def _program(version: Annotated[bool, typer.Option("--version", callback=_versio
 
 
 @app.command(cls=Command)
-def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, model: ModelName = DEFAULT,
-          factors: Factors = None, epochs: Epochs = None, bs: BatchSize = None, lr: Rate = None, wd: Decay = None,
-          seed: Seed = None, out: Out = OUT, user_col: UserCol = None, item_col: ItemCol = None,
+def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, test: Test = None,
+          model: ModelName = DEFAULT, factors: Factors = None, epochs: Epochs = None, bs: BatchSize = None,
+          lr: Rate = None, wd: Decay = None, seed: Seed = None, out: Out = OUT,
+          user_col: UserCol = None, item_col: ItemCol = None,
           rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
           table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
           items: Items = None, users: Users = None, duplicates: Duplicates = None, implicit: Implicit = False,
@@ -85,7 +88,7 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     from ..data.features import telling
     from ..data.split import random_split
     from ..learner.factory import collab_learner
-    from .inputs import check_writable, fingerprint, given, is_set, read_all, reading_of, split_of
+    from .inputs import check_writable, fingerprint, given, is_set, read_all, reading_of, split_of, test_of
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved, needs_metadata, uses
     from .output import print_report
     check_writable(out)
@@ -106,16 +109,19 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
                         "columns such as genres or age")
     if users is not None and user_features is None:
         warn(f"{users} is not used: it says nothing that several users have in common, such as an age or a group")
-    how = split_of(split, valid_pct=valid_pct, seed=seed)
+    how, (for_the_end, test_note) = (split_of(split, valid_pct=valid_pct, seed=seed),
+                                     test_of(test, split, seed=seed, **reading))
     bunch = CollabDataBunch.from_df(ratings, user_name=user_col, item_name=item_col, rating_name=rating_col,
                                     time_name=time_col, title_name=title_col, items=known_items, users=known_users,
                                     split=how if valid_pct else random_split(0.0, seed), bs=bs or bs_of(model),
                                     seed=seed, duplicates=duplicates or "keep", user_features=user_features,
-                                    item_features=item_features, implicit=implicit, threshold=threshold)
+                                    item_features=item_features, implicit=implicit, threshold=threshold,
+                                    test=for_the_end)
     if threshold is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > threshold:
         warn(f"--threshold {threshold:g} leaves out none of the {len(ratings):,} ratings: the lowest is {lowest:g}; "
              "take a higher one, or say --implicit")
     notes = {"source": data, "split": split, "valid_pct": valid_pct, "seed": seed, "duplicates": duplicates or "keep",
+             "test": test_note,
              "reading": {name: v for name, v in reading.items() if not is_set(data)},
              "fingerprint": fingerprint(ratings, bunch.schema)}
     columns = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"
@@ -134,7 +140,11 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
                         "train again with a lower --lr")
     learn.export(out, **notes)
     print(f"\nWrote {out}.")
-    print_report(learn, bunch.valid)
+    if bunch.valid is not None or bunch.test is None:
+        print_report(learn, bunch.valid)
+    if bunch.test is not None:
+        print("\nOn the ratings held out for the end:")
+        print_report(learn, bunch.test)
     print(f"\nNext: collab recommend {out} --user {next(iter(bunch.users))}")
 
 
@@ -143,6 +153,8 @@ def evaluate(model: ModelFile = OUT,
              data: Annotated[str | None, typer.Option(help="Other ratings; by default those of training. Needed for a "
                                                            "model that was exported from Python.")] = None,
              split: Annotated[str | None, typer.Option(help="By default that of training; none: all rows.")] = None,
+             part: Annotated[str | None, typer.Option(help="valid or test, of what training held out; by default test, "
+                                                           "where --test was given.")] = None,
              k: Annotated[int | None, typer.Option(min=1, help="Measure the ranking: the first k items of each user, "
                                                                "by default 10. Makes a model of ratings rank.")] = None,
              relevant_above: Annotated[float | None, typer.Option(help="Measure the ranking, where only held-out "
@@ -153,11 +165,11 @@ def evaluate(model: ModelFile = OUT,
     from .inputs import held_out, load, reading_of, seen
     from .output import print_report
     learn = load(model)
-    part = held_out(learn, model, data=data, split=split,
-                    **reading_of(sep=sep, format=format, header=header, encoding=encoding))
-    if part is not None and not learn.data.implicit and (n := seen(learn, part)):     # a ranking leaves them out
-        print(f"{n:,} of these {part.n:,} ratings were trained on: the error on them says little.\n")
-    print_report(learn, part, k=k, above=relevant_above)
+    found = held_out(learn, model, data=data, split=split, part=part,
+                     **reading_of(sep=sep, format=format, header=header, encoding=encoding))
+    if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
+        print(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.\n")
+    print_report(learn, found, k=k, above=relevant_above)
 
 
 @app.command(cls=Command)
@@ -285,6 +297,9 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
     check_writable(out / OUT)
     if not tour(out, bs, epochs=epochs, seed=seed):
         raise typer.Exit(130)
+
+
+app.command(cls=Command)(tune)
 
 
 def main() -> None:

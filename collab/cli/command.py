@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typer._click import Context  # the class that TyperCommand's own signatures name
 
 OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_name=": "--rating-col ",
+           "test=": "--test ",
            "time_name=": "--time-col ", "title_name=": "--title-col ", "sep=": "--sep ", "format=": "--format ",
            "header=False": "--no-header", "header=True": "--header", "encoding=": "--encoding ",
            "min_ratings=": "--min-ratings ", "duplicates=": "--duplicates ", "threshold=": "--threshold ",

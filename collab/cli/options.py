@@ -20,6 +20,10 @@ SplitName = Annotated[str, typer.Option(help="What is held out: random, time (th
                                              "last (each user's last), users (whole users), or u1 to u5 of ml-100k.")]
 ValidPct = Annotated[float | None, typer.Option(min=0, max=0.99, help="The fraction held out; by default 0.2. Not for "
                                                                       "last and u1 to u5.")]
+Test = Annotated[str | None, typer.Option(metavar="FRACTION|FILE",
+                                          help="What is held out for the end, and seen neither by training nor by "
+                                               "validation: a fraction of the ratings, by the same --split and before "
+                                               "it, or a file of ratings.")]
 ModelName = Annotated[str, typer.Option(metavar="NAME", help=MODEL_HELP)]
 Factors = Annotated[int | None, typer.Option(min=1, help=FACTORS_HELP)]
 Epochs = Annotated[int | None, typer.Option(min=1, help=EPOCHS_HELP)]

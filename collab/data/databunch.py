@@ -129,7 +129,8 @@ class CollabDataBunch(DataBunch):
         table = rules.checked(ratings)
         seed = int(torch.randint(2**31, ())) if seed is None else int(seed)
         how = random_split(valid_pct, seed) if split is None else split
-        if test is not None and not is_table(test):
+        further = is_table(test)
+        if test is not None and not further:
             test, how = rules.apart(table, test, how, seed)
         kept, valid = rules.parts(table, how)
         cut = Cut.of(how, table, kept)
@@ -181,7 +182,7 @@ class CollabDataBunch(DataBunch):
                    item_table=tables[1], user_table=tables[0], item_features=features[1], user_features=features[0],
                    title_name=title_name, seed=seed, device=device, schema=schema, implicit=implicit,
                    threshold=threshold, aside=aside, cut=cut)
-        if test is not None:
+        if further:
             warn_of_unseen(data)
         return data
 
