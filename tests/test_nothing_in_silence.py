@@ -31,10 +31,12 @@ from collab import (
     load_learner,
     rows_split,
     synthetic,
+    tune,
 )
 from collab.cli.app import train
 from collab.cli.inputs import read_all
 from collab.losses import mse
+from collab.select.tuning import Search
 
 SOURCE = Path(collab.__file__).parent
 
@@ -134,6 +136,33 @@ def infinite_features(_):
 @says("datasets/explore.py:_with_counts", "1 of 2 rated items are not in the table of items")
 def rated_items_that_a_table_leaves_out(_):
     RatingSet(FEW, FILMS.iloc[:1], FEW[["user"]].drop_duplicates(), "few", "").top_items()
+
+
+@says("select/three_way.py:_again", "goes by positions in the table, and cannot be repeated")
+def a_split_by_positions_that_is_to_be_repeated(_):
+    data = CollabDataBunch.from_df(synthetic(20, 15, 100, seed=0).ratings, split=rows_split(range(20)), device="cpu")
+    tune(data, "als_explicit", 1, epochs=1)
+
+
+@says("select/tuning.py:Search.run", "the time is over after 1 of 2 trials")
+def trials_beyond_the_time(_):
+    data = CollabDataBunch.from_df(synthetic(20, 15, 100, seed=0).ratings, seed=0, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("collab.select.tuning._over", lambda deadline, done=iter((False, True)): next(done))
+        tune(data, "als_explicit", 2, epochs=1)
+
+
+@says("select/tuning.py:tune", "interrupted: 1 of 2 trials were finished")
+def trials_after_an_interrupt(_):
+    data = CollabDataBunch.from_df(synthetic(20, 15, 100, seed=0).ratings, seed=0, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        one = Search._one
+        patch.setattr(Search, "_one", lambda self, number: one(self, number) if not number else interrupt())
+        tune(data, "als_explicit", 2, epochs=1)
+
+
+def interrupt():
+    raise KeyboardInterrupt
 
 
 # Models and recipes -----------------------------------------------------------------------------------------------

@@ -67,6 +67,9 @@ def defaults(learn: CollabLearner, recipe: Recipe, names: Iterable[str]) -> Sett
     known = {**(learn.collab_model.config or {}), **({} if learn.objective is None else learn.objective.config),
              "epochs": recipe.model.n_sweeps or recipe.epochs, "bs": learn.data.train.bs, "ridge": ridge,
              "lr_times": 1.0, "wd_times": 1.0, "lr": learn.lr, "wd": learn.wd}
+    for name, argument in inspect.signature(recipe.model).parameters.items():
+        if isinstance(known.get(name), list) and isinstance(argument.default, int | float):
+            known[name] = argument.default          # the configuration has it once for every layer
     if ridge is not None:
         known |= {"lr": None, "wd": None, "wd_times": None}
     return {name: tuple(known[name]) if isinstance(known[name], list) else known[name] for name in names

@@ -112,7 +112,7 @@ class Search:
         """Go on to `n_trials`; whether Ctrl-C ended it."""
         bar = _bar(n_trials)
         for number in range(len(done(self.study)), n_trials):
-            if deadline is not None and time.perf_counter() > deadline:
+            if _over(deadline):
                 warn(f"the time is over after {number} of {n_trials} trials")
                 break
             bar(number, self.study)
@@ -145,6 +145,10 @@ class Search:
         self.study.tell(trial, None if pruned else value, state=states.PRUNED if pruned else None)
 
 
+def _over(deadline: float | None) -> bool:
+    return deadline is not None and time.perf_counter() > deadline
+
+
 def _recipe(model: object) -> Recipe:
     if not isinstance(model, str):
         raise TypeError("tune needs the name of a model, such as 'dot_bias', whose settings it may change; got "
@@ -175,7 +179,7 @@ def _report(data: CollabDataBunch, parts: ThreeWay, recipe: Recipe, options: Set
     """Train the recipe and the best trial on all training ratings, and compare them on the untouched part."""
     whole = table[table["state"] == "finished"]
     row = whole.loc[whole["value"].idxmin() if aim.lower else whole["value"].idxmax()]
-    same = is_default(int(row["trial"]))
+    same = is_default(int(row["trial"])) or not math.isfinite(row["value"])
     best = {name: row[name] for name in space}      # of Python's own types: see `trials_frame`
     plain = _fitted(made(data, recipe, options, seed=seed), recipe, options)
     tuned = plain if same else _fitted(made(data, recipe, {**options, **best}, seed=seed), recipe, {**options, **best})
