@@ -35,6 +35,7 @@ from collab import (
 )
 from collab.cli.app import train
 from collab.cli.inputs import read_all
+from collab.cli.tune import tune as tune_command
 from collab.losses import mse
 from collab.select.tuning import Search
 
@@ -147,8 +148,9 @@ def a_split_by_positions_that_is_to_be_repeated(_):
 @says("select/tuning.py:Search.run", "the time is over after 1 of 2 trials")
 def trials_beyond_the_time(_):
     data = CollabDataBunch.from_df(synthetic(20, 15, 100, seed=0).ratings, seed=0, device="cpu")
+    over = iter((False, True))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("collab.select.tuning._over", lambda deadline, done=iter((False, True)): next(done))
+        patch.setattr("collab.select.tuning._over", lambda deadline: next(over))
         tune(data, "als_explicit", 2, epochs=1)
 
 
@@ -420,6 +422,16 @@ def users_of_whom_nothing_is_known(tmp_path):
               out=tmp_path / "m.safetensors")
 
 
+@says("cli/tune.py:tune", "u.csv is not used: it says nothing that several users have in common")
+def users_of_whom_nothing_is_known_to_trials(tmp_path):
+    ml = synthetic(20, 20, 200, seed=0)
+    ml.ratings.to_csv(tmp_path / "r.csv", index=False)
+    pd.DataFrame({"user": range(1, 21), "name": map(str, range(20))}).to_csv(tmp_path / "u.csv", index=False)
+    with redirect_stdout(StringIO()):
+        tune_command(str(tmp_path / "r.csv"), model="two_tower", users=tmp_path / "u.csv", epochs=1, factors=2,
+                     trials=1, out=tmp_path / "m.safetensors")
+
+
 @says("cli/app.py:train", "--threshold 0 leaves out none of the 200 ratings: the lowest is 1; take a higher one, or")
 def a_threshold_below_all_ratings(tmp_path):
     synthetic(20, 20, 200, seed=0).ratings.to_csv(tmp_path / "r.csv", index=False)
@@ -477,7 +489,7 @@ def folds_that_do_not_beat_the_biases(tmp_path):
     collab.cross_validate(unregularised, ratings_without_tastes(), 2, solved, device="cpu")
 
 
-@says("evaluate/validation.py:_unsplit", "^3 of 7 ratings are left out: the data did not keep their ids")
+@says("evaluate/validation.py:unsplit", "^3 of 7 ratings are left out: the data did not keep their ids")
 def cross_validation_over_data_without_ids(tmp_path):
     collab.cross_validate(collab.collab_learner, without_ids(), [lambda table: ([0, 1, 2], [3])], lambda learn: None)
 
