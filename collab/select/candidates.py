@@ -55,6 +55,12 @@ def made(data: CollabDataBunch, recipe: Recipe, settings: Settings, *, cbs: Iter
     return learn
 
 
+def used(settings: Settings) -> Settings:
+    """The settings that change anything: a decay stands in place of the ridge, and None for the recipe's own."""
+    decayed = any(settings.get(name) is not None for name in ("wd", "wd_times"))
+    return {name: value for name, value in settings.items() if value is not None and not (name == "ridge" and decayed)}
+
+
 def fit(learn: CollabLearner, recipe: Recipe, settings: Settings) -> None:
     """Train for the epochs among the settings, by default the recipe's: one cycle, or sweeps of a solved model."""
     n = settings.get("epochs", recipe.model.n_sweeps or recipe.epochs)

@@ -18,7 +18,7 @@ from ..given import is_real
 from ..learner.collab_learner import CollabLearner
 from ..learner.ranges import Space
 from ..learner.recipes import Recipe, recipe_named
-from .candidates import Settings, defaults, fit, made
+from .candidates import Settings, defaults, fit, made, used
 from .goal import Goal, MetricName, goal
 from .pruning import Reports
 from .spaces import space_of
@@ -180,7 +180,7 @@ def _report(data: CollabDataBunch, parts: ThreeWay, recipe: Recipe, options: Set
     whole = table[table["state"] == "finished"]
     row = whole.loc[whole["value"].idxmin() if aim.lower else whole["value"].idxmax()]
     same = is_default(int(row["trial"])) or not math.isfinite(row["value"])
-    best = {name: row[name] for name in space}      # of Python's own types: see `trials_frame`
+    best = used({name: row[name] for name in space})
     plain = _fitted(made(data, recipe, options, seed=seed), recipe, options)
     tuned = plain if same else _fitted(made(data, recipe, {**options, **best}, seed=seed), recipe, {**options, **best})
     found = aim.margin(tuned, plain, parts)

@@ -7,7 +7,7 @@ import pytest
 from collab import CollabDataBunch, DataError, synthetic
 from collab.learner.ranges import Between, OneOf
 from collab.learner.recipes import RECIPES
-from collab.select.candidates import defaults, made
+from collab.select.candidates import defaults, made, used
 from collab.select.spaces import options_of, space_of, span_of
 
 ML = synthetic(30, 20, 300, seed=0)
@@ -58,6 +58,8 @@ def test_dot_bias_builds_on_its_ridge_or_has_a_decay_in_its_place(data):
     assert stronger.opt_func is plain.opt_func
     decayed = made(data[False], recipe, {"ridge": 0.4, "wd_times": 2.0, "bs": 64})
     assert not any(repr(cb).startswith("Ridge") for cb in decayed.cbs) and decayed.wd == pytest.approx(0.6)
+    assert used({"ridge": 0.4, "wd_times": 2.0}) == {"wd_times": 2.0}
+    assert used({"ridge": 0.4, "wd_times": None}) == {"ridge": 0.4}
 
 
 @pytest.mark.parametrize("given, made_of", [
