@@ -129,7 +129,7 @@ class CollabDataBunch(DataBunch):
         table = rules.checked(ratings)
         seed = int(torch.randint(2**31, ())) if seed is None else int(seed)
         how = random_split(valid_pct, seed) if split is None else split
-        further = is_table(test)
+        further = test is not None and not (callable(test) or isinstance(test, Real))
         if test is not None and not further:
             test, how = rules.apart(table, test, how, seed)
         kept, valid = rules.parts(table, how)
