@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..data.databunch import CollabDataBunch
 from ..data.split import Split
 from ..environment import bars_wanted
@@ -180,7 +182,7 @@ def _report(data: CollabDataBunch, parts: ThreeWay, recipe: Recipe, options: Set
     whole = table[table["state"] == "finished"]
     row = whole.loc[whole["value"].idxmin() if aim.lower else whole["value"].idxmax()]
     same = is_default(int(row["trial"])) or not math.isfinite(row["value"])
-    best = used({name: row[name] for name in space})
+    best = used({name: value.item() if isinstance(value := row[name], np.generic) else value for name in space})
     plain = _fitted(made(data, recipe, options, seed=seed), recipe, options)
     tuned = plain if same else _fitted(made(data, recipe, {**options, **best}, seed=seed), recipe, {**options, **best})
     found = aim.margin(tuned, plain, parts)

@@ -50,7 +50,12 @@ def test_the_figures_are_those_of_the_learner_on_the_ratings_that_no_trial_saw(f
 
 def test_the_best_trial_is_the_one_whose_settings_are_returned(found):
     best = found.trials.loc[found.trials["value"].idxmin()]
-    assert found.candidate == {"reg": best["reg"]} and isinstance(found.candidate["reg"], float)
+    assert found.candidate == {"reg": best["reg"]} and type(found.candidate["reg"]) is float
+
+
+def test_the_settings_are_values_that_models_take():
+    found = tune(bunch(implicit=True, threshold=3), "infinite_ae", 3, space={"depth": (4, 5), "reg": (0.5, 4.0)})
+    assert type(found.candidate["depth"]) is int and found.learn.collab_model.config["depth"] in (3, 4, 5)
 
 
 def test_the_picture_has_every_trial_and_the_default(found):
