@@ -62,6 +62,7 @@ from .renamed import old_name
 from .retrieval.index import Index
 from .select.comparison import compare_models
 from .select.standings import Comparison
+from .select.tuning import tune
 from .train.callback import Callback
 from .train.callbacks.averaging import EMA, SWA
 from .train.callbacks.loggers import CSVLogger, ShowGraph, TensorBoard
@@ -81,18 +82,17 @@ __all__ = [
     "ALS", "BPR", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback",
     "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint",
     "CollabDataBunch", "CollabInterpretation", "CollabLearner", "CollabModel", "CollabWarning", "Comparison",
-    "DataBunch",
-    "DataError", "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet", "Ensemble",
-    "Features", "FoldIn", "FullSoftmax", "GradientAccumulation", "GradientClip", "Gravity", "HybridNet",
+    "DataBunch", "DataError", "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet",
+    "Ensemble", "Features", "FoldIn", "FullSoftmax", "GradientAccumulation", "GradientClip", "Gravity", "HybridNet",
     "InBatchSoftmax", "Index", "InfiniteAE", "Learner", "LightGCN", "Logistic", "LossTerms", "Metric",
     "MixedPrecision", "Negatives", "ParamScheduler", "Popularity", "RankEnsemble", "RankingMetrics",
     "RankingResult", "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau",
     "Ridge", "RowAdagrad", "SVDpp", "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble",
     "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower",
     "UnknownId", "Unsupported", "Vocab", "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms",
-    "collab_learner", "combine_scheds", "compare", "compare_models",
-    "cross_validate", "evaluate", "huber", "kfold", "leave_last",
-    "load_learner", "logistic", "mae", "merge_dot_models", "movielens", "movielens_split", "mse", "observed_mse",
-    "per_user_split", "random_split", "read_table", "rmse", "rows_split", "sampled_softmax", "sched_cos",
-    "sched_exp", "sched_lin", "sched_no", "sched_poly", "softmax_in_batch", "synthetic", "time_split", "user_split",
+    "collab_learner", "combine_scheds", "compare", "compare_models", "cross_validate", "evaluate", "huber", "kfold",
+    "leave_last", "load_learner", "logistic", "mae", "merge_dot_models", "movielens", "movielens_split", "mse",
+    "observed_mse", "per_user_split", "random_split", "read_table", "rmse", "rows_split", "sampled_softmax",
+    "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "softmax_in_batch", "synthetic", "time_split",
+    "tune", "user_split",
 ]

@@ -31,11 +31,14 @@ from collab import (
     load_learner,
     rows_split,
     synthetic,
+    tune,
 )
 from collab.cli.app import train
 from collab.cli.compare import compare
 from collab.cli.inputs import read_all
+from collab.cli.tune import tune as tune_command
 from collab.losses import mse
+from collab.select.tuning import Search
 
 SOURCE = Path(collab.__file__).parent
 
@@ -135,6 +138,34 @@ def infinite_features(_):
 @says("datasets/explore.py:_with_counts", "1 of 2 rated items are not in the table of items")
 def rated_items_that_a_table_leaves_out(_):
     RatingSet(FEW, FILMS.iloc[:1], FEW[["user"]].drop_duplicates(), "few", "").top_items()
+
+
+@says("select/three_way.py:_again", "goes by positions in the table, and cannot be repeated")
+def a_split_by_positions_that_is_to_be_repeated(_):
+    data = CollabDataBunch.from_df(synthetic(20, 15, 100, seed=0).ratings, split=rows_split(range(20)), device="cpu")
+    tune(data, "als_explicit", 1, epochs=1)
+
+
+@says("select/tuning.py:Search.run", "the time is over after 1 of 2 trials")
+def trials_beyond_the_time(_):
+    data = CollabDataBunch.from_df(synthetic(20, 15, 100, seed=0).ratings, seed=0, device="cpu")
+    over = iter((False, True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("collab.select.tuning._over", lambda deadline: next(over))
+        tune(data, "als_explicit", 2, epochs=1)
+
+
+@says("select/tuning.py:tune", "interrupted: 1 of 2 trials were finished")
+def trials_after_an_interrupt(_):
+    data = CollabDataBunch.from_df(synthetic(20, 15, 100, seed=0).ratings, seed=0, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        one = Search._one
+        patch.setattr(Search, "_one", lambda self, number: one(self, number) if not number else interrupt())
+        tune(data, "als_explicit", 2, epochs=1)
+
+
+def interrupt():
+    raise KeyboardInterrupt
 
 
 # Models and recipes -----------------------------------------------------------------------------------------------
@@ -392,6 +423,16 @@ def users_of_whom_nothing_is_known(tmp_path):
               out=tmp_path / "m.safetensors")
 
 
+@says("cli/tune.py:tune", "u.csv is not used: it says nothing that several users have in common")
+def users_of_whom_nothing_is_known_to_trials(tmp_path):
+    ml = synthetic(20, 20, 200, seed=0)
+    ml.ratings.to_csv(tmp_path / "r.csv", index=False)
+    pd.DataFrame({"user": range(1, 21), "name": map(str, range(20))}).to_csv(tmp_path / "u.csv", index=False)
+    with redirect_stdout(StringIO()):
+        tune_command(str(tmp_path / "r.csv"), model="two_tower", users=tmp_path / "u.csv", epochs=1, factors=2,
+                     trials=1, out=tmp_path / "m.safetensors")
+
+
 @says("cli/app.py:train", "--threshold 0 leaves out none of the 200 ratings: the lowest is 1; take a higher one, or")
 def a_threshold_below_all_ratings(tmp_path):
     synthetic(20, 20, 200, seed=0).ratings.to_csv(tmp_path / "r.csv", index=False)
@@ -449,7 +490,7 @@ def folds_that_do_not_beat_the_biases(tmp_path):
     collab.cross_validate(unregularised, ratings_without_tastes(), 2, solved, device="cpu")
 
 
-@says("evaluate/validation.py:_unsplit", "^3 of 7 ratings are left out: the data did not keep their ids")
+@says("evaluate/validation.py:unsplit", "^3 of 7 ratings are left out: the data did not keep their ids")
 def cross_validation_over_data_without_ids(tmp_path):
     collab.cross_validate(collab.collab_learner, without_ids(), [lambda table: ([0, 1, 2], [3])], lambda learn: None)
 

@@ -1,4 +1,4 @@
-"""The command line: collab train | compare | evaluate | recommend | similar | explain | report | demo.
+"""The command line: collab compare | tune | train | evaluate | recommend | similar | explain | report | demo.
 
 Commands import what they need when they run (see `Command`), so that help and errors in options come at once."""
 
@@ -44,6 +44,7 @@ from .options import (
     Sep,
     SplitName,
     TableSep,
+    Test,
     Threshold,
     TimeCol,
     TitleCol,
@@ -51,6 +52,7 @@ from .options import (
     Users,
     ValidPct,
 )
+from .tune import tune
 
 if TYPE_CHECKING:
     from ..data.vocab import Ids
@@ -77,9 +79,10 @@ def _program(version: Annotated[bool, typer.Option("--version", "-V", callback=_
 
 
 @app.command(cls=Command)
-def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, model: ModelName = DEFAULT,
-          factors: Factors = None, epochs: Epochs = None, bs: BatchSize = None, lr: Rate = None, wd: Decay = None,
-          seed: Seed = None, out: Out = OUT, user_col: UserCol = None, item_col: ItemCol = None,
+def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, test: Test = None,
+          model: ModelName = DEFAULT, factors: Factors = None, epochs: Epochs = None, bs: BatchSize = None,
+          lr: Rate = None, wd: Decay = None, seed: Seed = None, out: Out = OUT,
+          user_col: UserCol = None, item_col: ItemCol = None,
           rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
           table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
           items: Items = None, users: Users = None, duplicates: Duplicates = None, implicit: Implicit = False,
@@ -92,9 +95,10 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     from ..data.features import telling
     from ..data.split import random_split
     from ..learner.factory import collab_learner
-    from .inputs import check_writable, fingerprint, given, is_set, read_all, reading_of, split_of
+    from .figures import measure, print_figures
+    from .inputs import check_writable, fingerprint, given, is_set, read_all, reading_of, split_of, test_of
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved, needs_metadata, uses
-    from .output import print_report, progress, remarks
+    from .output import progress, remarks
     say = remarks(as_, quiet)
     check_writable(out)
     check_model(model)
@@ -114,16 +118,19 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
                         "columns such as genres or age")
     if users is not None and user_features is None:
         warn(f"{users} is not used: it says nothing that several users have in common, such as an age or a group")
-    how = split_of(split, valid_pct=valid_pct, seed=seed)
+    how, (for_the_end, test_note) = (split_of(split, valid_pct=valid_pct, seed=seed),
+                                     test_of(test, split, seed=seed, **reading))
     bunch = CollabDataBunch.from_df(ratings, user_name=user_col, item_name=item_col, rating_name=rating_col,
                                     time_name=time_col, title_name=title_col, items=known_items, users=known_users,
                                     split=how if valid_pct else random_split(0.0, seed), bs=bs or bs_of(model),
                                     seed=seed, duplicates=duplicates or "keep", user_features=user_features,
-                                    item_features=item_features, implicit=implicit, threshold=threshold)
+                                    item_features=item_features, implicit=implicit, threshold=threshold,
+                                    test=for_the_end)
     if threshold is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > threshold:
         warn(f"--threshold {threshold:g} leaves out none of the {len(ratings):,} ratings: the lowest is {lowest:g}; "
              "take a higher one, or say --implicit")
     notes = {"source": data, "split": split, "valid_pct": valid_pct, "seed": seed, "duplicates": duplicates or "keep",
+             "test": test_note,
              "reading": {name: v for name, v in reading.items() if not is_set(data)},
              "fingerprint": fingerprint(ratings, bunch.schema)}
     columns = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"
@@ -144,7 +151,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
                         "train again with a lower --lr")
     learn.export(out, **notes)
     say(f"Wrote {out}.")
-    print_report(learn, bunch.valid, as_=as_, about={"model": str(out), "trained_on": bunch.train.n})
+    about: dict[str, object] = {"model": str(out), "trained_on": bunch.train.n}
+    print_figures(measure(learn, bunch.valid), as_, about, None if bunch.test is None else measure(learn, bunch.test))
     say(f"\nNext: collab recommend {out} --user {next(iter(bunch.users))}")
 
 
@@ -154,6 +162,8 @@ def evaluate(model: ModelFile = OUT,
                                                            "model that was exported from Python.")] = None,
              split: Annotated[str | None, typer.Option(autocompletion=splits_or_none,
                                                    help="By default that of training; none: all rows.")] = None,
+             part: Annotated[str | None, typer.Option(help="valid or test, of what training held out; by default test, "
+                                                           "where --test was given.")] = None,
              k: Annotated[int | None, typer.Option(min=1, help="Measure the ranking: the first k items of each user, "
                                                                "by default 10. Makes a model of ratings rank.")] = None,
              relevant_above: Annotated[float | None, typer.Option(help="Measure the ranking, where only held-out "
@@ -162,14 +172,15 @@ def evaluate(model: ModelFile = OUT,
              encoding: Encoding = None) -> None:
     """Measure a model on held-out ratings. Its error is reported beside two baselines; for a model that ranks, or with
     --k or --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
+    from .figures import measure, print_figures
     from .inputs import held_out, load, reading_of, seen
-    from .output import print_report, remarks
+    from .output import remarks
     learn = load(model)
-    part = held_out(learn, model, data=data, split=split,
-                    **reading_of(sep=sep, format=format, header=header, encoding=encoding))
-    if part is not None and not learn.data.implicit and (n := seen(learn, part)):     # a ranking leaves them out
-        remarks(as_)(f"{n:,} of these {part.n:,} ratings were trained on: the error on them says little.\n")
-    print_report(learn, part, k=k, above=relevant_above, as_=as_, about={"model": str(model)})
+    found = held_out(learn, model, data=data, split=split, part=part,
+                     **reading_of(sep=sep, format=format, header=header, encoding=encoding))
+    if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
+        remarks(as_)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.\n")
+    print_figures(measure(learn, found, k=k, above=relevant_above), as_, {"model": str(model)})
 
 
 @app.command(cls=Command)
@@ -313,6 +324,7 @@ def commands() -> list[str]:
 
 
 app.command(cls=Listing)(compare)
+app.command(cls=Command)(tune)
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ from ..data.databunch import CollabDataBunch
 from ..datasets.movielens import movielens
 from ..interpret import CollabInterpretation
 from ..learner.factory import collab_learner
-from .output import print_errors, print_table, progress
+from .figures import measure
+from .output import print_table, progress
 
 STAR_WARS, SOMEONE = 50, 196
 
@@ -33,7 +34,7 @@ def tour(out: Path, bs: int = 64, *, epochs: int = 5, seed: int = 0) -> bool:
     if learn.interrupted:
         return False
     print(f"Trained in {seconds:.1f} s. Error on the 20,000 ratings of u1.test:\n")
-    print_errors(learn)
+    print_table(measure(learn, data.valid).table(), decimals=4)
 
     interp = CollabInterpretation.from_learner(learn)
     print("\nFilms that are liked beyond what the tastes of their viewers explain (largest biases):\n")

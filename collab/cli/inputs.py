@@ -15,7 +15,7 @@ import torch
 
 from ..data.batches import TensorBatches
 from ..data.schema import Schema
-from ..data.split import CANONICAL, Split, leave_last, per_user_split, random_split, time_split, user_split
+from ..data.split import CANONICAL, Split, after, leave_last, per_user_split, random_split, time_split, user_split
 from ..data.tables import ENDINGS, read_table
 from ..datasets.movielens import movielens
 from ..errors import DataError, warn
@@ -160,12 +160,32 @@ def split_of(name: str, *, valid_pct: float, seed: int) -> Split | str:
     return known[name]
 
 
+def test_of(given: str | None, split: str, *, seed: int, **reading: Unpack[Reading],
+            ) -> tuple[Split | pd.DataFrame | None, float | str | None]:
+    """What --test holds out, as `from_df` takes it, and as the notes of a model keep it: a fraction or a file."""
+    if given is None:
+        return None, None
+    try:
+        fraction = float(given)
+    except ValueError:
+        if not Path(given).exists():
+            raise DataError(f"--test {given} is neither a fraction, such as 0.1, nor a file") from None
+        return read(given, **reading)[0], given
+    if not 0 < fraction < 1:
+        raise DataError(f"--test {given}: a fraction is above 0 and below 1")
+    if split in WITHOUT_FRACTION:
+        raise DataError(f"--split {split} decides by itself what is held out, and takes no fraction as --test; take "
+                        "--split random or time, or a file of ratings")
+    return cast(Split, split_of(split, valid_pct=fraction, seed=seed + 1)), fraction
+
+
 # What was held out ------------------------------------------------------------------------------------------------
 
 def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, split: str | None = None,
-             **reading: Unpack[Reading]) -> TensorBatches | None:
+             part: str | None = None, **reading: Unpack[Reading]) -> TensorBatches | None:
     """The ratings that were held out when the model was trained, read and split again, or those of other data; None
-    where there are none. Raises DataError where they cannot be told from the training ratings."""
+    where there are none. `part` is "valid" or "test", by default the latter where --test was given. Raises DataError
+    where they cannot be told from the training ratings."""
     trained = learn.notes.get("source")
     source = trained if data is None else data
     if source is None:
@@ -175,6 +195,15 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     if same and split not in (None, "none", learn.notes.get("split")):
         raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
                         "ratings which another split holds out are ratings it has seen")
+    test = learn.notes.get("test") if same and split != "none" else None
+    if part not in (None, "valid", "test"):
+        raise DataError(f"--part {part} is not one of valid, test")
+    if part == "test" and test is None:
+        raise DataError(f"--part test: {model} was trained without --test" if same else
+                        "--part is of the ratings of training; leave it out with --data")
+    if isinstance(test, str) and part != "valid":
+        given = read(test, **(_only(learn.notes.get("reading", {}), takes(test)) | reading))[0]
+        return learn.data.batches(given)
     split = split or (learn.notes.get("split", "none") if same else "none")
     ids = learn.data.schema.user, learn.data.schema.item
     kept = _only(learn.notes.get("reading", {}), OPTIONS) if same else Reading()
@@ -184,9 +213,12 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     if same and split != "none" and known is not None and known != fingerprint(raw, learn.data.schema):
         raise DataError(f"{source} is not what the model was trained on any more, so the ratings that were held out "
                         "cannot be told from the others; train again, or see all rows with --split none")
-    part = None if split == "none" else split_of(split, valid_pct=learn.notes.get("valid_pct", 0.2),
-                                                seed=learn.notes.get("seed", 0))
-    ratings = learn.data.table(raw, duplicates=learn.notes.get("duplicates", "keep"), split=part)
+    valid_pct, seed = learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0)
+    how = None if split == "none" else split_of(split, valid_pct=valid_pct, seed=seed)
+    if isinstance(test, float) and how is not None:
+        first = split_of(split, valid_pct=test, seed=seed + 1)
+        how = after(first, how) if part == "valid" else first
+    ratings = learn.data.table(raw, duplicates=learn.notes.get("duplicates", "keep"), split=how)
     return learn.data.batches(ratings) if len(ratings) else None
 
 

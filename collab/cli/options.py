@@ -45,6 +45,11 @@ ValidPct = Annotated[float | None, typer.Option(min=0, max=0.99, rich_help_panel
                                                 help="The fraction held out; by default 0.2. Not for last and u1 to "
                                                      "u5.")]
 
+Test = Annotated[str | None, typer.Option(metavar="FRACTION|FILE", rich_help_panel=SPLIT,
+                                          help="What is held out for the end, and seen neither by training nor by "
+                                               "validation: a fraction of the ratings, by the same --split and before "
+                                               "it, or a file of ratings.")]
+
 # Columns and rows --------------------------------------------------------------------------------------------------
 
 UserCol = Annotated[str | None, typer.Option(rich_help_panel=COLUMNS,

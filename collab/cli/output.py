@@ -1,4 +1,4 @@
-"""What the command line prints: tables, and how good a model is."""
+"""What the command line prints, and where."""
 
 from __future__ import annotations
 
@@ -14,13 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..data.batches import TensorBatches
-from ..evaluate import advice, evaluation
-from ..evaluate.held_out import NobodyToRank
-from ..evaluate.result import RankingResult
 from ..interpret.explanation import Explanation
-from ..learner.collab_learner import CollabLearner
-from .command import Output, as_options
+from .command import Output
 
 UNLIMITED = 1 << 20     # characters a line, where no terminal has to fit it
 
@@ -78,74 +73,6 @@ def _print_text(frame: pd.DataFrame, decimals: int) -> None:
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
-
-
-def print_errors(learn: CollabLearner) -> None:
-    """Print the error on the validation part, beside two baselines; where biases alone have a lower one, also what to
-    do."""
-    _print_errors(*advice.errors_and_advice(learn))
-
-
-def _print_errors(table: pd.DataFrame, remark: str | None) -> None:
-    print_table(table, decimals=4)
-    if remark is not None:
-        print(f"\n{as_options(remark)}.")
-
-
-def print_report(learn: CollabLearner, part: TensorBatches | None, *, k: int | None = None, above: float | None = None,
-                 as_: Output | None = None, about: Mapping[str, object] | None = None) -> None:
-    """Print how good a model is on held-out ratings: its error beside two baselines or, for a model that ranks or where
-    `k` or `above` is given, how much of them is among its first `k`.
-
-    CSV is a table with a row for each model. JSON is one object: `about`, held_out (a number of ratings), "errors" or
-    "ranking" (that table; for a ranking also k, users and left_out), and remark (a sentence, or null)."""
-    if as_ in (None, Output.TABLE):
-        _print_report(learn, part, k, above)
-        return
-    table, more, remark = pd.DataFrame(), dict[str, object](), None
-    name = "ranking" if learn.ranks or k is not None or above is not None else "errors"
-    if part is None:
-        remark = "nothing was held out, so there is no error to report"
-    elif name == "ranking":
-        try:
-            result = _ranked(learn, part, k, above)
-            rows = [result] if result.baseline is None else [result.baseline, result]
-            table = pd.DataFrame([{"model": row.name, **row.summary} for row in rows])
-            remark = advice.of_ranking(learn.model, result)
-            more = {"k": result.k, "users": len(result.per_user), "left_out": result.left_out}
-        except NobodyToRank as nobody:
-            remark = f"there is no ranking to report: {nobody.why}"
-    else:
-        table, remark = advice.errors_and_advice(learn, part)
-    remark = remark and as_options(remark)
-    if as_ is Output.JSON:
-        print_document({**(about or {}), "held_out": 0 if part is None else part.n, **more, name: table,
-                        "remark": remark})
-        return
-    if len(table):
-        print_table(table, as_)
-    if remark is not None:
-        print(f"{remark[0].upper()}{remark[1:]}.", file=sys.stderr)
-
-
-def _print_report(learn: CollabLearner, part: TensorBatches | None, k: int | None, above: float | None) -> None:
-    if part is None:
-        print("\nNothing was held out, so there is no error to report.")
-    elif learn.ranks or k is not None or above is not None:
-        try:
-            result = _ranked(learn, part, k, above)
-            print(f"\nRanking of {part.n:,} held-out ratings:\n\n{result}")
-            if (said := advice.of_ranking(learn.model, result)) is not None:
-                print(f"\n{as_options(said)}.")
-        except NobodyToRank as nobody:
-            print(f"\nThere is no ranking to report: {nobody.why}.")
-    else:
-        print(f"\nError on {part.n:,} ratings:\n")
-        _print_errors(*advice.errors_and_advice(learn, part))
-
-
-def _ranked(learn: CollabLearner, part: TensorBatches, k: int | None, above: float | None) -> RankingResult:
-    return evaluation.evaluate(learn, part, k=k or 10, metrics=("ndcg", "precision", "recall"), threshold=above)
 
 
 def print_explanation(found: Explanation, as_: Output | None = None) -> None:

@@ -26,7 +26,7 @@ from .implicit import interaction_schema
 from .interactions import Interactions
 from .metadata import about, guess_title, metadata, title_column, warn_of_lacking, with_cold
 from .outliers import warn_of_outliers
-from .parts import Rules, with_codes
+from .parts import Cut, Rules, with_codes
 from .schema import Schema, check_both_sides
 from .split import Split, random_split
 from .summary import count_unseen, summary, warn_of_unseen
@@ -50,6 +50,7 @@ class CollabDataBunch(DataBunch):
     - `schema`: the names of the ratings' columns. With `implicit`, rows are interactions and ratings their strengths,
       and `threshold` is what they had to be above.
     - `aside`: ratings that are known and not trained on (held out, or below the threshold), under their own ids.
+    - `cut`: how the validation part was held out, where that is known (see `Cut`).
 
     A databunch does not change: what follows from these is computed once, when it is asked for."""
 
@@ -60,11 +61,11 @@ class CollabDataBunch(DataBunch):
                  item_features: Features | None = None, user_features: Features | None = None,
                  title_name: Hashable | None = None, seed: int = 0, device: torch.device | str | None = None,
                  schema: Schema | None = None, implicit: bool = False, threshold: float | None = None,
-                 aside: Aside | None = None):
+                 aside: Aside | None = None, cut: Cut | None = None):
         super().__init__(train, valid, test, device)
         self.implicit, self.threshold = implicit, threshold
         self.schema = schema or Schema("user", "item", "rating")
-        self.users, self.items, self.seed = users, items, seed
+        self.users, self.items, self.seed, self.cut = users, items, seed, cut
         self.item_table = pd.DataFrame() if item_table is None else item_table
         self.user_table = pd.DataFrame() if user_table is None else user_table
         self.title_name = guess_title(self.item_table) if title_name is None else title_name
@@ -75,7 +76,8 @@ class CollabDataBunch(DataBunch):
     def from_df(cls, ratings: TableLike, user_name: Hashable | None = None, item_name: Hashable | None = None,
                 rating_name: Hashable | None = None, time_name: Hashable | None = None, *,
                 valid_pct: float = VALID_PCT, split: Split | str | None = None, seed: int | None = None,
-                test: TableLike | None = None, items: TableLike | None = None, users: TableLike | None = None,
+                test: TableLike | Split | float | None = None, items: TableLike | None = None,
+                users: TableLike | None = None,
                 bs: int | str = 64, val_bs: int | None = None, device: torch.device | str | None = None,
                 duplicates: str = "keep", user_features: Iterable[str] | str | None = None,
                 item_features: Iterable[str] | str | None = None, scaling: str = "quantile",
@@ -91,7 +93,8 @@ class CollabDataBunch(DataBunch):
         - `split`: instead of `valid_pct`, a callable (see `collab.data.split`), or "u1" to "u5" of MovieLens-100K.
         - `seed`: of the split, the order of batches and, by default, of what is trained. None draws one from torch's
           global generator, so that `torch.manual_seed` repeats a run.
-        - `test`: a separate table of test ratings with the same columns.
+        - `test`: a separate table of test ratings with the same columns; or a split, or a fraction at random, that
+          holds them out of `ratings` first: what `split` or `valid_pct` says is then of the rest.
         - `items`, `users`: tables of metadata, the ids in the column of the same name as in `ratings`, or in the first;
           titles of items in `title_name`, by default a column with a usual name (title, name, Book-Title).
         - `bs`, `val_bs`: ratings per batch in training, and in validation (8,192). bs="full" is one batch of all
@@ -126,7 +129,12 @@ class CollabDataBunch(DataBunch):
         table = rules.checked(ratings)
         seed = int(torch.randint(2**31, ())) if seed is None else int(seed)
         how = random_split(valid_pct, seed) if split is None else split
-        kept, valid = (part.reset_index(drop=True) for part in rules.parts(table, how))
+        further = test is not None and not (callable(test) or isinstance(test, Real))
+        if test is not None and not further:
+            test, how = rules.apart(table, test, how, seed)
+        kept, valid = rules.parts(table, how)
+        cut = Cut.of(how, table, kept)
+        kept, valid = kept.reset_index(drop=True), valid.reset_index(drop=True)
         if split is None and not len(valid) and valid_pct not in (0, VALID_PCT):
             warn(f"valid_pct={valid_pct} holds out none of {len(kept):,} ratings, so there is no validation part; hold "
                  "out more, or none with valid_pct=0")
@@ -173,8 +181,8 @@ class CollabDataBunch(DataBunch):
         data = cls(train, batches(aside.batch("valid"), val_bs), batches(aside.batch("test"), val_bs), *vocabs,
                    item_table=tables[1], user_table=tables[0], item_features=features[1], user_features=features[0],
                    title_name=title_name, seed=seed, device=device, schema=schema, implicit=implicit,
-                   threshold=threshold, aside=aside)
-        if test is not None:
+                   threshold=threshold, aside=aside, cut=cut)
+        if further:
             warn_of_unseen(data)
         return data
 

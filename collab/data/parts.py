@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from ..given import is_real
 from .codes import coded
 from .frames import COPIES, TableLike, as_frame
 from .implicit import add_up, interactions_of, too_weak, with_weights
 from .schema import Schema, check_duplicates, merge_duplicates, rating_table
-from .split import Split, apply_split, named_split
+from .split import Split, after, apply_split, named_split, random_split
+
+
+class Cut(NamedTuple):
+    """How the validation part was held out: the split, and for one by time the times of the training ratings, (n,), by
+    which it can be repeated on them."""
+
+    split: Split
+    times: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, split: Split | str, table: pd.DataFrame, kept: pd.DataFrame) -> Cut:
+        """Of a checked table, and the training part that `Rules.parts` made of it."""
+        split = named_split(getattr(split, "rest", split))
+        timed = getattr(split, "by_time", False) and "time" in table
+        return cls(split, table["time"].to_numpy()[kept.index] if timed else None)
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,21 @@ class Rules:
                 chosen = chosen.loc[kept.index].assign(rating=kept["rating"])
             parts = [kept.iloc[side] for side in apply_split(split, chosen.reset_index(drop=True))]
         return self._merged(parts) if late else parts
+
+    def apart(self, table: pd.DataFrame, end: object, split: Split | str, seed: int,
+              ) -> tuple[pd.DataFrame, Split]:
+        """What `end` holds out of a checked table, a split or a fraction at random, and a split of the same table that
+        leaves it out and divides the rest as `split` does."""
+        if not callable(end) and not (is_real(end) and 0 < end < 1):
+            raise DataError("test ratings are a table, a split, or a fraction of the ratings, above 0 and below 1; got "
+                            f"test={end!r}")
+        how: Split = random_split(float(end), seed + 1) if is_real(end) else cast(Split, end)
+        held = self.parts(table, how)[1]
+        if not len(held):
+            raise DataError(f"test={end!r} holds out none of {len(table):,} ratings; hold out more")
+        own = self.schema.user, self.schema.item, self.schema.rating
+        found = table.loc[held.index, ["user", "item"]].assign(rating=held["rating"])
+        return found.set_axis(list(own), axis=1).reset_index(drop=True), after(how, split)
 
     def further_part(self, table: TableLike, split: Split | str | None = None) -> pd.DataFrame:
         """The rows of a further table that would be trained on or, with `split`, held out."""

@@ -154,6 +154,23 @@ def movielens_split(name: str) -> Split:
 CANONICAL = ("u1", "u2", "u3", "u4", "u5")
 
 
+def after(first: Split | str, split: Split | str) -> Split:
+    """What `split` does with the rows that another one, `first`, does not hold out; those are in neither part. `first`
+    holds out what is kept for the end, a test part."""
+    first, split = named_split(first), named_split(split)
+    if getattr(split, "by_position", False):
+        raise DataError("a split by positions counts all rows, and cannot follow one that has held some of them out; "
+                        "take another, such as random_split, or hold out the test ratings first: test=TABLE")
+
+    def both(df: pd.DataFrame) -> tuple[Rows, Rows]:
+        rest = apply_split(first, df)[0]
+        train, valid = apply_split(split, df.iloc[rest].reset_index(drop=True))
+        return rest[train], rest[valid]
+    vars(both).update(by_time=any(getattr(one, "by_time", False) for one in (first, split)),
+                      by_position=getattr(first, "by_position", False), rest=split, keeps_some_for_later=True)
+    return both
+
+
 def apply_split(split: Split | str, table: pd.DataFrame) -> tuple[Rows, Rows]:
     """Call a split (or the name of a canonical one) and check what it returns.
 
@@ -171,7 +188,7 @@ def apply_split(split: Split | str, table: pd.DataFrame) -> tuple[Rows, Rows]:
         raise DataError(f"the split puts {both:,} rows on both sides; no rating may be trained on and validated on")
     if not len(train):
         raise DataError(f"the split leaves none of the {len(table):,} ratings for training")
-    if neither := int((~sides.any(0)).sum()):
+    if (neither := int((~sides.any(0)).sum())) and not getattr(split, "keeps_some_for_later", False):
         warn(f"the split puts {neither:,} of {len(table):,} ratings into neither part: they are left out; return all "
              "positions, or drop these rows from the table")
     return train, valid

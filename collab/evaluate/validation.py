@@ -133,14 +133,15 @@ def to_split(data: TableLike | CollabDataBunch, folds: int | str | Iterable[Spli
     if any(getattr(split, kind, False) for split in splits for kind in ("by_time", "by_position")):
         raise DataError("the data keep neither times nor the order of the table to split by; pass the table of "
                         "ratings instead")
-    table, kept = _unsplit(data)
+    table, kept = unsplit(data)
     return table, splits, kept | options
 
 
-def _unsplit(data: CollabDataBunch) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The training and validation ratings under their raw ids, and the options of `from_df` that gave the data."""
+def unsplit(data: CollabDataBunch, *, valid: bool = True) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The training ratings, and with `valid` those of validation, under their raw ids, in the order of the data; and
+    the options of `from_df` that gave the data."""
     aside, parts = data.aside, [data.train.tensors]
-    if data.valid is not None:
+    if valid and data.valid is not None:
         parts.append(aside.of_part("valid", data.valid) or data.valid.tensors)
     users, items, ratings = (torch.cat([t.cpu() for t in column]) for column in zip(*parts))
     known = (users != UNKNOWN) & (items != UNKNOWN)

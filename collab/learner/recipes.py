@@ -32,6 +32,7 @@ from ..models.two_tower import TwoTower
 from ..train.optim import OptFunc, adamw
 from ..train.row_adagrad import RowAdagrad
 from .objectives import objective_with
+from .ranges import DECAY, FACTORS, RATE, Between, OneOf, Space, epochs
 
 Options = dict[str, Any]
 """The arguments of a model's class, or of an objective's, by name."""
@@ -70,7 +71,8 @@ class Recipe:
     """How a model is built and trained. `lr` and `wd` are for batches of 64, and were chosen on validation parts of
     MovieLens-100K's u1 training rows, of 60,000 ratings (see `rates`); with `ridge`, a model of ratings is trained by
     `rate_plan` unless it is given rates. `bs` and `epochs` are the command line's defaults. `reads` are the sides whose
-    features the model reads, and `needs_features` whether it requires them."""
+    features the model reads, and `needs_features` whether it requires them. `space` is where `tune` looks for better
+    options, beside the settings that all models have (see `search`)."""
 
     name: str
     model: type[CollabModel]
@@ -85,10 +87,22 @@ class Recipe:
     reads: tuple[Side, ...] = ()
     needs_features: bool = False
     objective: Options = field(default_factory=dict)     # the options of the model's ranking objective
+    space: Space = field(default_factory=dict)
 
     @property
     def solved(self) -> bool:
         return self.model.solved
+
+    @property
+    def search(self) -> Space:
+        """Where `tune` looks for better settings: factors and epochs, the rate and the decay as multiples of the
+        recipe's own, so that they hold at every size of data and batches, and `space`."""
+        shared: Space = {"n_factors": FACTORS} if self.takes("n_factors") else {}
+        if not self.at_once:
+            shared["epochs"] = epochs(self.model.n_sweeps or self.epochs)
+        if not self.solved:
+            shared |= {"lr_times": RATE} | ({"wd_times": DECAY} if self.wd else {})
+        return shared | self.space
 
     @property
     def at_once(self) -> bool:
@@ -152,7 +166,9 @@ def recipe_of(model: CollabModel, ranks: bool) -> Recipe:
 
 # The models -------------------------------------------------------------------------------------------------------
 
-@recipe("dot_bias", EmbeddingDotBias, "biases and factors", lr=5e-3, wd=0.3, ridge=True)
+@recipe("dot_bias", EmbeddingDotBias, "biases and factors", lr=5e-3, wd=0.3, ridge=True,
+        space={"ridge": Between(0.1, 0.6, log=True), "wd_times": OneOf((None, 0.5, 1.0, 2.0)), "epochs": epochs(5),
+               "lr_times": Between(0.25, 1.5, log=True)})
 def dot_bias(c: Context) -> Options:
     return {}
 
@@ -162,12 +178,13 @@ def dot(c: Context) -> Options:
     return {}
 
 
-@recipe("net", EmbeddingNet, "a network over both embeddings", lr=5e-3, wd=0.1)
+@recipe("net", EmbeddingNet, "a network over both embeddings", lr=5e-3, wd=0.1,
+        space={"hidden": OneOf(((10,), (50,), (100, 50))), "drop": Between(0.0, 0.6)})
 def net(c: Context) -> Options:
     return {}
 
 
-@recipe("classifier", RatingClassifier, "ratings as classes", lr=4e-3, wd=0.45)
+@recipe("classifier", RatingClassifier, "ratings as classes", lr=4e-3, wd=0.45, space={"drop": Between(0.0, 0.5)})
 def classifier(c: Context) -> Options:
     if c.data.scale is None:
         raise DataError("the ratings lie on more than 101 levels, too many for classes; train another model")
@@ -175,13 +192,14 @@ def classifier(c: Context) -> Options:
     return {"levels": levels.tolist(), "counts": counts.tolist()}
 
 
-@recipe("svdpp", SVDpp, "SVD++ on both sides", lr=3.75e-3, wd=0.5, bs=1024, epochs=10)
+@recipe("svdpp", SVDpp, "SVD++ on both sides", lr=3.75e-3, wd=0.5, bs=1024, epochs=10,
+        space={"drop": Between(0.0, 0.6)})
 def svdpp(c: Context) -> Options:
     return {}
 
 
 @recipe("hybrid", HybridNet, "SVD++ with metadata", lr=3.75e-3, wd=0.5, bs=1024, epochs=10, reads=("user", "item"),
-        needs_features=True)
+        needs_features=True, space={"drop": Between(0.0, 0.6)})
 def hybrid(c: Context) -> Options:
     users, items = c.data.user_features, c.data.item_features
     if users is None and items is None:
@@ -191,13 +209,13 @@ def hybrid(c: Context) -> Options:
 
 
 @recipe("bpr", EmbeddingDotBias, "pairs of a chosen and another item", lr=2e-3, wd=0.25, bs=1024, epochs=15, ranks=True,
-        objective={"n_negatives": 4})
+        objective={"n_negatives": 4}, space={"n_negatives": Between(1, 16, log=True, whole=True)})
 def bpr(c: Context) -> Options:
     return {"init_std": 0.1, "mean": None}
 
 
 @recipe("softmax", SoftmaxNet, "a history in, a softmax over all items out", lr=1.9e-4, wd=0.006, bs=16_384, epochs=30,
-        ranks=True, reads=("item",))
+        ranks=True, reads=("item",), space={"drop": Between(0.0, 0.8), "bag_power": Between(0.0, 1.0)})
 def softmax(c: Context) -> Options:
     kinds = [] if c.data.item_features is None else c.data.item_features.by_column()
     return {"interactions": c.data.interactions, "items": kinds, "dims": [4] * len(kinds),
@@ -212,27 +230,33 @@ def two_tower(c: Context) -> Options:
 
 
 @recipe("lightgcn", LightGCN, "factors smoothed over the graph of choices", lr=1.8e-3, bs=2048, epochs=20, ranks=True,
-        objective={"n_negatives": 4})
+        objective={"n_negatives": 4}, space={"n_layers": Between(1, 3, whole=True),
+                                             "n_negatives": Between(1, 16, log=True, whole=True)})
 def lightgcn(c: Context) -> Options:
     return {}
 
 
-@recipe("als", ALS, "alternating least squares on what was chosen", ranks=True)
+@recipe("als", ALS, "alternating least squares on what was chosen", ranks=True,
+        space={"reg": Between(2.0, 200.0, log=True), "reg_power": Between(0.0, 1.0)})
 def als(c: Context) -> Options:
     return {"implicit": True}
 
 
-@recipe("als_explicit", ALS, "alternating least squares on ratings")
+@recipe("als_explicit", ALS, "alternating least squares on ratings",
+        space={"reg": Between(0.02, 1.0, log=True), "reg_power": Between(0.0, 1.0)})
 def als_explicit(c: Context) -> Options:
     return {"implicit": False}
 
 
-@recipe("ease", EASE, "item to item, solved at once", ranks=True)
+@recipe("ease", EASE, "item to item, solved at once", ranks=True,
+        space={"reg": Between(10.0, 5000.0, log=True), "user_power": Between(0.0, 1.0)})
 def ease(c: Context) -> Options:
     return {}
 
 
-@recipe("infinite_ae", InfiniteAE, "user to user, solved at once", ranks=True)
+@recipe("infinite_ae", InfiniteAE, "user to user, solved at once", ranks=True,
+        space={"reg": Between(0.1, 100.0, log=True), "item_power": Between(0.0, 1.0),
+               "depth": Between(1, 5, whole=True)})
 def infinite_ae(c: Context) -> Options:
     return {}
 

@@ -1,1 +1,1 @@
-"""Model selection: which model is worth it, by the same ratings and with the differences that are chance marked."""
+"""Model selection: comparing models, and tuning their settings."""

@@ -329,7 +329,7 @@ def test_a_model_is_written_where_nobody_can_be_ranked(collab, trained, tmp_path
 def test_a_model_is_written_before_the_report(collab, trained, tmp_path, monkeypatch):
     def broken(*_):
         raise ValueError("no report today")
-    monkeypatch.setattr("collab.cli.output.advice.errors_and_advice", broken)
+    monkeypatch.setattr("collab.cli.figures.advice.errors_and_advice", broken)
     code, out, err = collab("train", trained / "ratings.csv", "--epochs", 1, "--out", tmp_path / "m")
     assert code == 2 and "no report today" in err
     assert f"Wrote {tmp_path / 'm'}" in out and load_learner(tmp_path / "m").notes["split"] == "random"

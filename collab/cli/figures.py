@@ -1,0 +1,99 @@
+"""How good a model is on what was held out: measured once, printed in three ways, and kept for its card."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from ..data.batches import TensorBatches
+from ..evaluate import advice, evaluation
+from ..evaluate.held_out import NobodyToRank
+from ..evaluate.result import RankingResult
+from ..learner.collab_learner import CollabLearner
+from .command import Output, as_options
+from .output import print_document, print_table
+
+NOTHING = "nothing was held out, so there is no error to report"
+
+
+class Figures(NamedTuple):
+    """What was measured on `n` held-out ratings: `results`, errors beside two baselines or a ranking beside the most
+    popular items, None where there is nothing to measure; and a `remark` on it, a sentence without its stop."""
+
+    n: int
+    ranking: bool
+    results: pd.DataFrame | RankingResult | None
+    remark: str | None
+
+    def table(self) -> pd.DataFrame:
+        """A row for each model, baselines first."""
+        if isinstance(self.results, RankingResult):
+            rows = [row for row in (self.results.baseline, self.results) if row is not None]
+            return pd.DataFrame([{"model": row.name, **row.summary} for row in rows])
+        return pd.DataFrame() if self.results is None else self.results
+
+    def document(self) -> dict[str, object]:
+        """The same for JSON."""
+        found = self.results
+        more = {} if not isinstance(found, RankingResult) else {"k": found.k, "users": len(found.per_user),
+                                                                "left_out": found.left_out}
+        return {"held_out": self.n, **more, "ranking" if self.ranking else "errors": self.table(),
+                "remark": self.remark}
+
+
+def measure(learn: CollabLearner, part: TensorBatches | None, *, k: int | None = None,
+            above: float | None = None) -> Figures:
+    """The error on a part beside two baselines or, for a model that ranks or where `k` or `above` is given, how much of
+    it is among the first `k`."""
+    ranking = learn.ranks or k is not None or above is not None
+    if part is None:
+        return Figures(0, ranking, None, NOTHING)
+    if not ranking:
+        table, remark = advice.errors_and_advice(learn, part)
+        return Figures(part.n, False, table, remark and as_options(remark))
+    try:
+        result = evaluation.evaluate(learn, part, k=k or 10, metrics=("ndcg", "precision", "recall"), threshold=above)
+    except NobodyToRank as nobody:
+        return Figures(part.n, True, None, f"there is no ranking to report: {nobody.why}")
+    remark = advice.of_ranking(learn.model, result)
+    return Figures(part.n, True, result, remark and as_options(remark))
+
+
+def print_figures(figures: Figures, as_: Output | None = None, about: Mapping[str, object] | None = None,
+                  test: Figures | None = None) -> None:
+    """Print figures, and those of the `test` part below. CSV is a table with a row for each model, and the column part
+    where there are two; JSON is one object: `about`, held_out (a number of ratings), "errors" or "ranking" (that table;
+    for a ranking also k, users and left_out), remark (a sentence, or null), and test, an object of the same kind."""
+    parts = {"valid": figures} | ({} if test is None else {"test": test})
+    if as_ is Output.JSON:
+        print_document({**(about or {}), **figures.document(), **({} if test is None else {"test": test.document()})})
+    elif as_ is Output.CSV:
+        tables = [one.table() if test is None else one.table().assign(part=name) for name, one in parts.items()]
+        if len(table := pd.concat(tables, ignore_index=True)):
+            print_table(table, as_)
+        for one in parts.values():
+            if one.remark is not None:
+                print(f"{_sentence(one.remark)}", file=sys.stderr)
+    else:
+        if test is None or figures.n:
+            _print(figures)
+        if test is not None:
+            print("\nOn the ratings held out for the end:")
+            _print(test)
+
+
+def _print(figures: Figures) -> None:
+    if isinstance(figures.results, RankingResult):
+        print(f"\nRanking of {figures.n:,} held-out ratings:\n\n{figures.results}")
+    elif figures.results is not None:
+        print(f"\nError on {figures.n:,} ratings:\n")
+        print_table(figures.results, decimals=4)
+    if figures.remark is not None:
+        print(f"\n{_sentence(figures.remark)}")
+
+
+def _sentence(remark: str) -> str:
+    return f"{remark[0].upper()}{remark[1:]}."

@@ -1,0 +1,124 @@
+"""collab tune: better settings than a recipe's, by trials, and the model that is trained with them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import DataError, warn
+from .command import INTERRUPTED
+from .options import (
+    DEFAULT,
+    OUT,
+    BatchSize,
+    Data,
+    Duplicates,
+    Encoding,
+    Epochs,
+    Factors,
+    Format,
+    Header,
+    Implicit,
+    ItemCol,
+    Items,
+    ModelName,
+    Out,
+    RatingCol,
+    Seed,
+    Sep,
+    SplitName,
+    TableSep,
+    Test,
+    Threshold,
+    TimeCol,
+    TitleCol,
+    UserCol,
+    Users,
+    ValidPct,
+)
+
+Trials = Annotated[int, typer.Option(min=1, help="How many settings to try, the model's own among them.")]
+MetricName = Annotated[str | None, typer.Option(metavar="NAME", help="What to improve: rmse, mae, mse, or ndcg@10, "
+                                                                     "recall@20 and the like; by default rmse, for a "
+                                                                     "model that ranks ndcg@10.")]
+Resume = Annotated[Path | None, typer.Option(metavar="FILE", help="The file that keeps the trials, such as study.db; "
+                                                                  "from one that exists they go on.")]
+Timeout = Annotated[float | None, typer.Option(min=1, help="Seconds after which no further trial begins.")]
+
+
+def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: MetricName = None, resume: Resume = None,
+         timeout: Timeout = None, split: SplitName = "random", valid_pct: ValidPct = None, test: Test = None,
+         factors: Factors = None, epochs: Epochs = None, bs: BatchSize = None, seed: Seed = None, out: Out = OUT,
+         user_col: UserCol = None, item_col: ItemCol = None, rating_col: RatingCol = None, time_col: TimeCol = None,
+         title_col: TitleCol = None, sep: Sep = None, table_sep: TableSep = None, format: Format = None,
+         header: Header = None, encoding: Encoding = None, items: Items = None, users: Users = None,
+         duplicates: Duplicates = None, implicit: Implicit = False, threshold: Threshold = None) -> None:
+    """Look for better settings of a model on a part of the training ratings, say on ratings that no trial saw whether
+    they beat its own, and write the model as collab train does, with the better ones."""
+    from ..data.databunch import CollabDataBunch
+    from ..data.features import telling
+    from ..select.study_file import optuna
+    from ..select.tuning import tune as search
+    from .figures import measure, print_figures
+    from .inputs import (
+        WITHOUT_FRACTION,
+        check_writable,
+        fingerprint,
+        given,
+        is_set,
+        read_all,
+        reading_of,
+        split_of,
+        test_of,
+    )
+    from .model_options import bs_of, check_model, check_used, needs_metadata, uses
+    from .output import progress
+    optuna()
+    check_writable(out)
+    check_model(model)
+    implicit = implicit or threshold is not None
+    check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, users=users,
+                                             duplicates=duplicates))
+    if valid_pct == 0 and split not in WITHOUT_FRACTION and test is None:
+        raise DataError("--valid-pct 0 leaves nothing to say on whether tuning helped; hold out some ratings, or give "
+                        "--test")
+    valid_pct, seed = 0.2 if valid_pct is None else valid_pct, seed or 0
+    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
+    ratings, known_items, known_users = read_all(data, items, users=users, table_sep=table_sep,
+                                                 ids=(user_col, item_col), **reading)
+    features = {side: "auto" if uses(model, side) and known is not None and telling(known.iloc[:, 1:]) else None
+                for side, known in (("users", known_users), ("items", known_items))}
+    if needs_metadata(model) and not any(features.values()):
+        raise DataError(f"--model {model} needs to know more than ids and titles: pass --items or --users, a file with "
+                        "columns such as genres or age")
+    if users is not None and features["users"] is None:
+        warn(f"{users} is not used: it says nothing that several users have in common, such as an age or a group")
+    for_the_end, test_note = test_of(test, split, seed=seed, **reading)
+    bunch = CollabDataBunch.from_df(ratings, user_name=user_col, item_name=item_col, rating_name=rating_col,
+                                    time_name=time_col, title_name=title_col, items=known_items, users=known_users,
+                                    split=split_of(split, valid_pct=valid_pct, seed=seed), bs=bs or bs_of(model),
+                                    seed=seed, duplicates=duplicates or "keep", user_features=features["users"],
+                                    item_features=features["items"], implicit=implicit, threshold=threshold,
+                                    test=for_the_end)
+    print(f"{bunch}\n", flush=True)
+    fixed: dict[str, Any] = given(n_factors=factors, epochs=epochs)
+    try:
+        with progress():
+            found = search(bunch, model, trials, metric=metric, storage=resume, timeout=timeout, **fixed)
+    except KeyboardInterrupt:
+        kept = "" if resume is None else f" The trials so far are in {resume}: go on with --resume {resume}."
+        print(f"Nothing was written to {out}.{kept}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    print(found)
+    notes = {"source": data, "split": split, "valid_pct": valid_pct, "test": test_note, "seed": seed,
+             "duplicates": duplicates or "keep",
+             "reading": {name: value for name, value in reading.items() if not is_set(data)},
+             "fingerprint": fingerprint(ratings, bunch.schema),
+             "tuned": {"settings": found.best, "trials": len(found.trials), "metric": found.metric}}
+    found.learn.export(out, **notes)
+    print(f"\nWrote {out}.")
+    print_figures(measure(found.learn, bunch.valid if bunch.test is None else bunch.test))
+    print(f"\nNext: collab recommend {out} --user {next(iter(bunch.users))}")
