@@ -42,13 +42,13 @@ class Catalogue:
         """The column title of n known rows; none where no item has a title."""
         return {} if self.titles is None else {"title": self._titles.take(rows - 1)}
 
-    def names(self, rows: np.ndarray) -> np.ndarray:
+    def names(self, rows: np.ndarray) -> pd.api.extensions.ExtensionArray:
         """The titles of n rows, or the ids of items that have none, as objects (n,); None for row 0."""
         named = np.empty(len(rows), dtype=object)
         for k, row in enumerate(rows.tolist()):
             title = self.titles[row - 1] if self.titles is not None and row != UNKNOWN else ""
             named[k] = title or (None if row == UNKNOWN else self.vocab.ids[row])
-        return named
+        return pd.arrays.NumpyExtensionArray(named)     # pandas would make text of it, and NaN of None
 
     @cached_property
     def _titles(self) -> pd.api.extensions.ExtensionArray:
