@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from .frames import Column, frame_of
 
 KINDS = "pandas", "polars", "pyarrow", "dict"
 
@@ -39,6 +41,14 @@ def framed(table: pd.DataFrame, as_frame: str) -> Any:
     except (TypeError, ValueError) as error:        # pyarrow's own are both of these
         raise DataError(f"as_frame={as_frame!r} cannot hold these ids in one column ({error}); take the table as it "
                         "is") from None
+
+
+def made_of(columns: dict[str, Column], as_frame: str, kind: type[pd.DataFrame] = pd.DataFrame) -> Any:
+    """`framed(frame_of(columns, kind), as_frame)`; without making a frame for lists."""
+    if as_frame != "dict":
+        return framed(frame_of(columns, kind), as_frame)
+    return {name: values.tolist() if isinstance(values, np.ndarray) else list(values) for name, values in
+            columns.items()}
 
 
 def _listed(column: pd.Series) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..data.frame_kinds import check_kind, framed
+from ..data.frame_kinds import check_kind
 from ..data.vocab import Ids, labels, several
 from ..data.where import Where
 from ..errors import DataError
@@ -55,16 +55,15 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
     check_exclude(exclude)
     if ratings is None:
         rows = rows_of(self, self.data.users, user, unknown)
-        table = ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user), why=why,
-                            diversity=diversity)
-        return framed(table, as_frame)
+        return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user), why=why,
+                           diversity=diversity, as_frame=as_frame)
     seen, values, chosen = rated_rows(self, ratings, unknown)
     scores = scores_of(self, seen[chosen], values[chosen])
     kept = pool if exclude is None else (rest := torch.as_tensor(pool))[~torch.isin(rest, seen)]
     rows = torch.zeros(1, dtype=torch.int64, device=self.device)
     found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n, diversity=diversity)
     causes = reasons(self, found, [(seen[chosen], values[chosen])]) if why else None
-    return framed(ranked(self, self.data.items, found, self.clip(best), causes), as_frame)
+    return ranked(self, self.data.items, found, self.clip(best), causes, as_frame)
 
 
 def check_one(user: object, ratings: object) -> None:

@@ -42,3 +42,17 @@ def test_other_kinds_and_ids_that_they_cannot_hold_are_named(learn):
     with pytest.raises(DataError, match="cannot hold these ids in one column"):
         framed(mixed, "pyarrow")
     assert framed(mixed, "dict") == {"item": [(1, 2), "a"]}
+
+
+def test_an_index_gives_every_kind_too(learn):
+    pytest.importorskip("polars")
+    index, out = learn.index(), learn.data.items.ids[3]
+    for asked in ({"user": 7}, {"user": [7, 8]}, {"ratings": {3: 5.0, 4: 2.0}, "why": True}):
+        table = index.recommend(n=6, exclude=[out], **asked)
+        lists, polars = (index.recommend(n=6, exclude=[out], as_frame=kind, **asked) for kind in ("dict", "polars"))
+        assert lists == {name: [None if value is None else value for value in column.tolist()]
+                         for name, column in table.items()} == polars.to_dict(as_series=False)
+    with pytest.raises(DataError, match="holds no users"):
+        learn.index(users=False).recommend(7, as_frame="dict")
+    with pytest.raises(DataError, match="as_frame='list' is not one of"):
+        index.recommend(7, as_frame="list")
