@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.extend import extended
 from ..data.interactions import Interactions
 from ..data.new_user import further_ratings
-from ..data.rated import Rated, RatingRules, on_scale
+from ..data.rating_rules import Rated, RatingRules, on_scale
 from ..models.base import NO_USERS, Unsupported
 from ..models.dot_form import DotForm, Ridge
 from ..moved import keeps_old_names

@@ -16,7 +16,7 @@ from ..data.databunch import CollabDataBunch
 from ..data.frame_kinds import check_kind, framed, made_of
 from ..data.frames import Column, frame_of
 from ..data.histories import Histories
-from ..data.rated import Rated, RatingRules
+from ..data.rating_rules import Rated, RatingRules
 from ..data.schema import Schema
 from ..data.vocab import Ids, Vocab, from_json, labels, several, to_json
 from ..errors import DataError
