@@ -39,7 +39,8 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "header=False": "--no-header", "header=True": "--header", "encoding=": "--encoding ",
            "min_ratings=": "--min-ratings ", "duplicates=": "--duplicates ", "threshold=": "--threshold ",
            "valid_pct=": "--valid-pct ", "implicit=True": "--implicit", "metrics=": "--metrics ", "folds=": "--folds ",
-           "compare_models(data)": "collab compare DATA"}
+           "compare_models(data)": "collab compare DATA",
+           "where=": "--where ", "among=": "--among ", "without=": "--without "}
 
 
 class Output(StrEnum):

@@ -94,6 +94,9 @@ def test_what_is_missing_from_a_whole_file_is_an_error_that_names_it(kind, writt
     for name in [*tensors, *config]:
         without = [{k: v for k, v in parts.items() if k != name} for parts in (tensors, config)]
         path = write_tensors(tmp_path / "part.file", *without, kind=kind)
+        if name == "fold_in":           # the version before wrote none
+            assert load[kind](path).older
+            continue
         with pytest.raises(ValueError, match=r"part\.file"):
             load[kind](path)
             pytest.fail(f"a {kind} without {name} was accepted")
