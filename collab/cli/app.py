@@ -14,15 +14,19 @@ import typer
 
 from .. import __version__
 from ..errors import DataError, warn
+from .check import check
 from .command import Command, Output, as_options
 from .options import (
     DEFAULT,
     OUT,
     As,
+    BadRows,
     BatchSize,
     Count,
     Data,
+    DateFormat,
     Decay,
+    DecimalMark,
     Duplicates,
     Encoding,
     Epochs,
@@ -57,6 +61,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
                        "Begin with: collab train ml-100k --split u1, then: collab recommend --user 196")
 
 
+app.command(cls=Command)(check)
+
+
 def _version(asked: bool) -> None:
     if asked:
         print(f"collab {__version__}")
@@ -75,7 +82,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
           seed: Seed = None, out: Out = OUT, user_col: UserCol = None, item_col: ItemCol = None,
           rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
           table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
-          items: Items = None, users: Users = None, duplicates: Duplicates = None, implicit: Implicit = False,
+          decimal: DecimalMark = None, date_format: DateFormat = None, items: Items = None, users: Users = None,
+          duplicates: Duplicates = None, bad_rows: BadRows = None, implicit: Implicit = False,
           threshold: Threshold = None) -> None:
     """Train on ratings, write one model file, and report the error beside two baselines; for a model that ranks, how
     well it does beside the most popular items."""
@@ -93,10 +101,9 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     implicit = implicit or threshold is not None
     check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, lr=lr, wd=wd,
                                              seed=seed, users=users, duplicates=duplicates))
-    if title_col is not None and items is None and not is_set(data):
-        raise DataError("--title-col names a column of the file that --items gives, and there is none")
     valid_pct, seed = 0.2 if valid_pct is None else valid_pct, seed or 0
-    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
+    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
+                         date_format=date_format)
     ratings, known_items, known_users = read_all(data, items, users=users, table_sep=table_sep,
                                                  ids=(user_col, item_col), **reading)
     user_features, item_features = ("auto" if uses(model, side) and known is not None and telling(known.iloc[:, 1:])
@@ -111,11 +118,13 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
                                     time_name=time_col, title_name=title_col, items=known_items, users=known_users,
                                     split=how if valid_pct else random_split(0.0, seed), bs=bs or bs_of(model),
                                     seed=seed, duplicates=duplicates or "keep", user_features=user_features,
-                                    item_features=item_features, implicit=implicit, threshold=threshold)
+                                    item_features=item_features, implicit=implicit, threshold=threshold,
+                                    bad_rows=bad_rows or "error")
     if threshold is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > threshold:
         warn(f"--threshold {threshold:g} leaves out none of the {len(ratings):,} ratings: the lowest is {lowest:g}; "
              "take a higher one, or say --implicit")
     notes = {"source": data, "split": split, "valid_pct": valid_pct, "seed": seed, "duplicates": duplicates or "keep",
+             "bad_rows": bad_rows or "error",
              "reading": {name: v for name, v in reading.items() if not is_set(data)},
              "fingerprint": fingerprint(ratings, bunch.schema)}
     columns = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"
@@ -147,14 +156,16 @@ def evaluate(model: ModelFile = OUT,
                                                                "by default 10. Makes a model of ratings rank.")] = None,
              relevant_above: Annotated[float | None, typer.Option(help="Measure the ranking, where only held-out "
                                                                        "ratings above this are relevant.")] = None,
-             sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None) -> None:
+             sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
+           decimal: DecimalMark = None, date_format: DateFormat = None) -> None:
     """Report the error of a model on held-out ratings, beside two baselines; for a model that ranks, or with --k or
     --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
     from .inputs import held_out, load, reading_of, seen
     from .output import print_report
     learn = load(model)
     part = held_out(learn, model, data=data, split=split,
-                    **reading_of(sep=sep, format=format, header=header, encoding=encoding))
+                    **reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
+                                 date_format=date_format))
     if part is not None and not learn.data.implicit and (n := seen(learn, part)):     # a ranking leaves them out
         print(f"{n:,} of these {part.n:,} ratings were trained on: the error on them says little.\n")
     print_report(learn, part, k=k, above=relevant_above)
@@ -174,12 +185,13 @@ def recommend(model: ModelFile = OUT,
                                                                                 "left out otherwise, held out or not.")
                                       ] = False,
               as_: As = None, sep: Sep = None, format: Format = None, header: Header = None,
-              encoding: Encoding = None) -> None:
+              encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None) -> None:
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody."""
     from ..data.new_user import rated_file
     from .inputs import check_writable, load, named, reading_of
     from .output import print_table
-    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
+    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
+                         date_format=date_format)
     exclude = None if include_seen else "known"
     if bool(user) + everybody + (ratings is not None) != 1:
         raise DataError("for whom? Give one of --user ID, --ratings FILE and --all")
@@ -259,13 +271,15 @@ def report(model: ModelFile = OUT,
                             ] = None,
            data: Annotated[str | None, typer.Option(help="The ratings that were held out; by default those of "
                                                          "training, split again.")] = None,
-           sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None) -> None:
+           sep: Sep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
+           decimal: DecimalMark = None, date_format: DateFormat = None) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
     from .inputs import check_writable, held_out, load, reading_of
     check_writable(out)
     learn = load(model)
-    part, reading = None, reading_of(sep=sep, format=format, header=header, encoding=encoding)
+    part, reading = None, reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
+                                     date_format=date_format)
     try:
         part = held_out(learn, model, data=data, **reading)
     except (DataError, OSError) as error:

@@ -24,7 +24,7 @@ from ..learner.collab_learner import CollabLearner
 from ..learner.factory import load_learner
 from .command import as_options
 
-OPTIONS = ("sep", "format", "header", "encoding")
+OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
 WITHOUT_CHANCE = ("time", *WITHOUT_FRACTION)
 T = TypeVar("T")
@@ -38,6 +38,8 @@ class Reading(TypedDict, total=False):
     format: str
     header: bool
     encoding: str
+    decimal: str
+    date_format: str
 
 
 def load(model: Path) -> CollabLearner:
@@ -68,9 +70,10 @@ def given(**options: T | None) -> dict[str, T]:
 
 
 def reading_of(*, sep: str | None = None, format: str | None = None, header: bool | None = None,
-               encoding: str | None = None) -> Reading:
+               encoding: str | None = None, decimal: str | None = None, date_format: str | None = None) -> Reading:
     """The options of a file that are not None."""
-    return _only({"sep": sep, "format": format, "header": header, "encoding": encoding}, OPTIONS)
+    return _only({"sep": sep, "format": format, "header": header, "encoding": encoding, "decimal": decimal,
+                  "date_format": date_format}, OPTIONS)
 
 
 def _only(options: Mapping[str, object], names: Iterable[str]) -> Reading:
@@ -94,8 +97,8 @@ def takes(source: str | Path, format: str | None = None, sep: str | None = None)
         return ()
     kind = format or ENDINGS.get(Path(source).suffix.lower())
     if kind == "recbole" and (format or not sep):
-        return "sep", "format", "encoding"
-    return ("format",) if kind == "parquet" else OPTIONS
+        return "sep", "format", "encoding", "date_format"
+    return ("format", "date_format") if kind == "parquet" else OPTIONS
 
 
 def read(source: str, ids: Iterable[Hashable | None] = (), **reading: Unpack[Reading]) -> Tables:
@@ -113,12 +116,13 @@ def read(source: str, ids: Iterable[Hashable | None] = (), **reading: Unpack[Rea
 
 def read_all(source: str, items: Path | None = None, *, users: Path | None = None, table_sep: str | None = None,
              ids: Iterable[Hashable | None] = (), **reading: Unpack[Reading]) -> Tables:
-    """As `read`, with files of items and of users: --encoding applies to all of them, and so does --sep without
-    --table-sep."""
+    """As `read`, with files of items and of users: --encoding and --decimal apply to all of them, and so does --sep
+    without --table-sep."""
     beside = {"item": items, "user": users}
     if table_sep is not None and items is None and users is None:
         raise DataError("--table-sep is the separator of --items and --users; for the ratings say --sep")
-    shared = reading_of(sep=table_sep or reading.get("sep"), encoding=reading.get("encoding"))
+    shared = reading_of(sep=table_sep or reading.get("sep"), encoding=reading.get("encoding"),
+                        decimal=reading.get("decimal"))
     options = {by: _only(shared, takes(file, sep=shared.get("sep"))) for by, file in beside.items() if file is not None}
     elsewhere = {name for by in options for name in options[by]} - ({"sep"} if table_sep else set())
     own = takes(source, reading.get("format"), reading.get("sep"))
@@ -184,7 +188,8 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
                         "cannot be told from the others; train again, or see all rows with --split none")
     part = None if split == "none" else split_of(split, valid_pct=learn.notes.get("valid_pct", 0.2),
                                                 seed=learn.notes.get("seed", 0))
-    ratings = learn.data.table(raw, duplicates=learn.notes.get("duplicates", "keep"), split=part)
+    ratings = learn.data.table(raw, duplicates=learn.notes.get("duplicates", "keep"), split=part,
+                               bad_rows=learn.notes.get("bad_rows", "error") if same else "error")
     return learn.data.batches(ratings) if len(ratings) else None
 
 
