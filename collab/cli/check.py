@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ..data.data_report import DataReport
 
 NAMES = {"user_name": "--user-col", "item_name": "--item-col", "rating_name": "--rating-col", "time_name": "--time-col"}
-Plot = Annotated[Path | None, typer.Option(help="Also draw the ratings, the long tail and the times, into this PNG or SVG "
-                                                "file.")]
+Plot = Annotated[Path | None, typer.Option(help="Also draw the ratings, the long tail and the times, into this PNG or "
+                                                "SVG file.")]
 
 
 def check(data: Data, user_col: UserCol = None, item_col: ItemCol = None, rating_col: RatingCol = None,
@@ -42,8 +42,8 @@ def check(data: Data, user_col: UserCol = None, item_col: ItemCol = None, rating
           encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None,
           duplicates: Duplicates = None, implicit: Implicit = False, threshold: Threshold = None,
           plot: Plot = None, as_: As = None) -> None:
-    """Look at a table of ratings before training: its columns, everything that is wrong with it, how large and how dense
-    it is, and which models suit it.
+    """Look at a table of ratings before training: its columns, everything that is wrong with it, how large and how
+    dense it is, and which models suit it.
 
     Exit code: 0 if collab train would take the table with these options, 1 if something stops it, 2 if there is no such
     file."""
@@ -52,7 +52,7 @@ def check(data: Data, user_col: UserCol = None, item_col: ItemCol = None, rating
     from .output import print_table
     reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
                          date_format=date_format)
-    columns = given(user_name=user_col, item_name=item_col, rating_name=rating_col, time_name=time_col,
+    columns: dict[str, Any] = given(user_name=user_col, item_name=item_col, rating_name=rating_col, time_name=time_col,
                     duplicates=duplicates, threshold=threshold)
     if plot is not None:
         check_writable(plot)
@@ -85,7 +85,8 @@ def command(source: str, report: DataReport) -> str:
         elif name == "implicit":
             words += ["--implicit"] * bool(value and "threshold" not in options)
         elif value is not None:
-            words += [NAMES.get(name, f"--{name.replace('_', '-')}"), f"{value:g}" if name == "threshold" else str(value)]
+            words += [NAMES.get(name, f"--{name.replace('_', '-')}"),
+                      f"{value:g}" if name == "threshold" else str(value)]
     if options.get("implicit") or "threshold" in options:
         words += ["--model", "als"]
     return shlex.join(words)

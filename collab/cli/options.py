@@ -32,8 +32,8 @@ UserCol = Annotated[str | None, typer.Option(help="The column of users; by defau
 ItemCol = Annotated[str | None, typer.Option(help="The column of items; by default the second.")]
 RatingCol = Annotated[str | None, typer.Option(help="The column of ratings; by default the third.")]
 TimeCol = Annotated[str | None, typer.Option(help="The column of times; by default one called time or timestamp.")]
-TitleCol = Annotated[str | None, typer.Option(help="The column of titles in --items, by default guessed; without --items, in "
-                                               "the ratings.")]
+TitleCol = Annotated[str | None, typer.Option(help="The column of titles in --items, by default guessed; without "
+                                               "--items, in the ratings.")]
 Sep = Annotated[str | None, typer.Option(help="The separator of a text file; by default the one that its extension "
                                               "implies.")]
 TableSep = Annotated[str | None, typer.Option(help="The separator of --items and --users, if it is not that of --sep.")]
@@ -41,8 +41,8 @@ Format = Annotated[str | None, typer.Option(help="csv, tsv, ::, parquet or recbo
 Encoding = Annotated[str | None, typer.Option(help="The encoding of text files; by default UTF-8.")]
 Header = Annotated[bool | None, typer.Option("--header/--no-header", show_default=False,
                                              help="Whether the first line has the column names; by default guessed.")]
-DecimalMark = Annotated[str | None, typer.Option("--decimal", help="The decimal mark of numbers in text files: , for 4,5; "
-                                                                   "by default the point.")]
+DecimalMark = Annotated[str | None, typer.Option("--decimal", help="The decimal mark of numbers in text files: , for "
+                                                                   "4,5; by default the point.")]
 DateFormat = Annotated[str | None, typer.Option(help="How dates in text files are written, if not as 2018-10-18: "
                                                      "'%d.%m.%Y' for 18.10.2018.")]
 Items = Annotated[Path | None, typer.Option(help="A file with an item id in each row, its title, and what is known "
@@ -50,8 +50,8 @@ Items = Annotated[Path | None, typer.Option(help="A file with an item id in each
 Users = Annotated[Path | None, typer.Option(help=USERS_HELP)]
 Duplicates = Annotated[str | None, typer.Option(help="What to do with pairs that are rated again: keep (the default), "
                                                      "mean or error; with --implicit they are added up.")]
-BadRows = Annotated[str | None, typer.Option(help="What to do with rows whose user, item or rating is missing or cannot "
-                                                  "be used: error (the default) or drop.")]
+BadRows = Annotated[str | None, typer.Option(help="What to do with rows whose user, item or rating is missing or "
+                                                  "cannot be used: error (the default) or drop.")]
 Implicit = Annotated[bool, typer.Option("--implicit", help="Rows are choices, not ratings; a rating, if there is one, "
                                                           "is the strength of the choice. Repeated pairs count more.")]
 Threshold = Annotated[float | None, typer.Option(help="Implicit, and only rows rated above this count: 3 for "

@@ -19,11 +19,21 @@ from .implicit import interaction_schema, interactions_of, with_weights
 from .outliers import outliers
 from .problems import Found, Problem
 from .roles import ARGUMENTS, guess, is_known, misnamed, reasons
-from .schema import TIME_NAMES, Schema, is_truth, check_both_sides, check_column_names, check_duplicates, rating_table, show
+from .schema import (
+    TIME_NAMES,
+    Schema,
+    check_both_sides,
+    check_column_names,
+    check_duplicates,
+    is_truth,
+    rating_table,
+    show,
+)
 from .tables import INTEGER, MISSING, NUMBER, Unreadable, converted
 from .times import date_format, times_of
 
 ROUNDS = 8              # problems that hide others and are solved one after the other, at most
+BY_TIME = "; needed to split by time, and not otherwise"
 MANY = 100              # rows that tell how all are written
 HALF = 0.5              # above this share, the others are the exceptions
 BLANK = {"", "-", "?", *MISSING}
@@ -78,7 +88,8 @@ def _say(options: Mapping[str, object]) -> str:
 
 def _without(message: str) -> str:
     """The message of an Unreadable file without its path, which the reader knows, and its remedy."""
-    return re.sub(r"^.*? (?=has a single|is not written|holds bytes)", "it ", re.sub(r"; (say|if that line).*", "", message))
+    begin = re.sub(r"; (say|if that line).*", "", message)
+    return re.sub(r"^.*? (?=has a single|is not written|holds bytes)", "it ", begin)
 
 
 def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem], assumed: dict[str, Any]) -> Examined:
@@ -93,7 +104,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     for name in raw.columns:
         base = re.sub(r"\.\d+$", "", str(name))
         if base != str(name) and base in raw.columns:
-            note(Problem("the columns", f"the name {base!r} stands there several times: the later one is called {name!r}",
+            note(Problem("the columns", f"the name {base!r} occurs several times; the later one is called {name!r}",
                          "make sure that each column is the one you mean", name, stops=False))
     again = _header_again(raw)
     if len(again):
@@ -147,7 +158,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
         note(Problem("the table", f"none of {n:,} rows can be used", "mend what is said above"))
         return result
     check_both_sides(table, schema, note)
-    values = table["rating"].rename(schema.rating)
+    values = pd.Series(table["rating"].to_numpy(), index=table.index, name=schema.rating)
     far = None if implicit else outliers(values, schema.rating)
     result.family = family_of(values if far is None else values.drop(values.index[far.rows]), given=there)
     chosen = bool(result.family.options)
@@ -193,8 +204,9 @@ def _no_ratings(raw: pd.DataFrame, schema: Schema) -> Problem | None:
     if dated:
         options["time_name"] = schema.rating
     return Problem(f"column {schema.rating!r}", f"it is taken for the ratings, and none of its {len(raw):,} "
-                   f"values is a number (such as {show(known.iloc[0])})", "say which column holds the ratings or, where "
-                   "none does, " + " and ".join(f"{k}={v!r}" for k, v in options.items() if k in ("implicit", "time_name")),
+                   f"values is a number (such as {show(known.iloc[0])})", "say which column holds the ratings or, "
+                   "where none does, " + " and ".join(f"{k}={options[k]!r}" for k in ("implicit", "time_name")
+                                                      if k in options),
                    schema.rating, options={k: v for k, v in options.items() if k not in ("user_name", "item_name")})
 
 
@@ -247,25 +259,26 @@ def _odd_ids(ids: pd.Series, name: Hashable, role: str, note: Found) -> None:
     bare = every.str.strip()
     if len(words := every[bare.isin(BLANK)]):
         rows = np.flatnonzero(ids.isin(words))
-        note(Problem(where, f"{len(rows):,} of {len(ids):,} {role}s are called as a missing value is", "each such word is "
-                     f"one {role}, with all these ratings: remove the rows if nobody is meant", name, rows,
+        note(Problem(where, f"{len(rows):,} of {len(ids):,} {role}s are called as a missing value is", "each such word "
+                     f"is one {role}, with all these ratings: remove the rows if nobody is meant", name, rows,
                      show(ids.iloc[rows[0]]), stops=False))
     numbers = bare.str.fullmatch(INTEGER)
     if HALF < numbers.mean() < 1:
         rows = np.flatnonzero(ids.isin(every[~numbers & ~bare.isin(BLANK)]))
         if len(rows):
-            note(Problem(where, f"ids of mixed kinds: {int(numbers.sum()):,} of {len(every):,} {role}s are whole numbers, "
-                         f"and those in {len(rows):,} rows are not", "all are read as text, so that '5' and '05' are "
-                         "different: correct them, if they should be numbers", name, rows, show(ids.iloc[rows[0]]),
-                         stops=False))
+            note(Problem(where, f"ids of mixed kinds: {int(numbers.sum()):,} of {len(every):,} {role}s are whole "
+                         f"numbers, and those in {len(rows):,} rows are not", "all are read as text, so that '5' and "
+                         "'05' are different: correct them, if they should be numbers", name, rows,
+                         show(ids.iloc[rows[0]]), stops=False))
     folded = bare.str.casefold()
     if n := int(folded.duplicated().sum()):
         alike = every[folded.duplicated(keep=False)]
         pair = alike[folded[alike.index] == folded[alike.index[0]]].iloc[:2]
         rows = np.flatnonzero(ids == pair.iloc[1])
-        note(Problem(where, f"{n:,} {role}s differ from another one in capitals or spaces alone, as {show(pair.iloc[0])} "
-                     f"and {show(pair.iloc[1])} do", f"they are different {role}s: write them alike if they are not", name,
-                     rows, show(pair.iloc[1]), stops=False))
+        note(Problem(where, f"{n:,} of the {role}s differ from another one in capitals or spaces alone, as "
+                     f"{show(pair.iloc[0])} and {show(pair.iloc[1])} do",
+                     f"they are different {role}s: write them alike if they are not", name, rows,
+                     show(pair.iloc[1]), stops=False))
 
 
 def _repeats(table: pd.DataFrame, how: str, implicit: bool, note: Found) -> None:
@@ -279,23 +292,24 @@ def _repeats(table: pd.DataFrame, how: str, implicit: bool, note: Found) -> None
     if again is None:
         return
     if implicit:
-        note(Problem("the table", f"{int(again.sum()):,} of {len(table):,} rows have a pair again", "with implicit=True "
-                     "they are added up", None, table.index.to_numpy()[again], stops=False))
+        note(Problem("the table", f"{int(again.sum()):,} of {len(table):,} rows have a pair again", "with "
+                     "implicit=True they are added up", None, table.index.to_numpy()[again], stops=False))
         return
     rows = table.index.to_numpy()[again]
     first = {side: table.at[rows[0], side] for side in ("user", "item")}
     n_same = int(pairs.duplicated(["user", "item", "rating"]).sum())
-    note(Problem("the table", f"{len(rows):,} of {len(table):,} rows rate a pair again, {n_same:,} of them with the same "
-                 "rating", "all rows are kept, and may be on both sides of a split; duplicates='mean' averages them", None,
-                 rows, f"user {show(first['user'])}, item {show(first['item'])}", stops=how == "error"))
+    note(Problem("the table", f"{len(rows):,} of {len(table):,} rows rate a pair again, {n_same:,} of them with the "
+                 "same rating",
+                 "all rows are kept, and may be on both sides of a split; duplicates='mean' averages them",
+                 None, rows, f"user {show(first['user'])}, item {show(first['item'])}", stops=how == "error"))
 
 
 def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -> np.ndarray | None:
     """The times of the usable rows, or None. What is wrong with them stops splits by time alone."""
     if schema.time is not None:
         return times_of(raw[schema.time][usable], schema.time, lambda problem: note(replace(
-            problem, rows=np.flatnonzero(usable)[problem.rows], stops=False,
-            remedy=f"{problem.remedy}; needed to split by time, and not otherwise")))
+            problem, rows=np.flatnonzero(usable)[problem.rows], stops=False, remedy=f"{problem.remedy}{BY_TIME}",
+            in_file=problem.in_file and f"{problem.in_file}{BY_TIME}")))
     for name in raw:
         column = raw[name].dropna()
         if name in schema.roles().values() or not len(column) or str(name).lower() in TIME_NAMES:

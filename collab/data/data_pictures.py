@@ -66,10 +66,10 @@ def _long_tail(ax: Axes, table: pd.DataFrame) -> None:
         counts = np.bincount(distinct(table[side])[0])
         counts = np.sort(counts[counts > 0])[::-1]
         drawn += ax.plot(np.arange(1, len(counts) + 1), counts, color=colour, label=f"{side}s")
-    ax.set(xscale="log", yscale="log", xlabel="rank by number of ratings", ylabel="ratings")
+    ax.set(xscale="log", yscale="log", xlabel="rank by number of ratings (both scales logarithmic)", ylabel="ratings")
     for axis in (ax.xaxis, ax.yaxis):
         plain_ticks(axis)
-    head(ax, "Ratings of each item and each user (logarithmic scales)", handles=drawn)
+    head(ax, "Ratings of each item and user", handles=drawn)
 
 
 def _over_time(ax: Axes, dates: pd.Series) -> None:

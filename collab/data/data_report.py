@@ -41,8 +41,8 @@ class DataReport:
     - `problems`: one row for each: whether it `stops` training, `where` and `what` it is, in how many `rows`, the first
       of these (`at`: lines of a text file, from 1, or rows of a table, from 0), an `example` and the `remedy`.
     - `columns`: each column of the table, its role and why it has it.
-    - `counts`, `ratings`, `tail`, `times`: sizes and density; the distribution of ratings; how the ratings fall on users
-      and items; the range of times. Of the rows that can be used; None where there are none, or no times.
+    - `counts`, `ratings`, `tail`, `times`: sizes and density; the distribution of ratings; how the ratings fall on
+      users and items; the range of times. Of the rows that can be used; None where there are none, or no times.
     - `family`: "ratings", "likes", "likes and dislikes", "counts", "amounts" or "choices", told by the `sign`; `advice`
       says what to train.
     - `options`: the arguments with which the table can be trained on: those given, those that mend what is wrong, those
@@ -58,9 +58,13 @@ class DataReport:
         self.counts = Table(sizes(table)) if table is not None and usable else None
         self.tail = Table(tails(table)) if table is not None and usable else None
         self.ratings = Table(spread(table["rating"])) if table is not None and usable else None
-        self.times, self.dates = (None, None) if times is None or not len(times) else when(times)
+        self.times: pd.DataFrame | None = None
+        self.dates: pd.Series | None = None
+        if times is not None and len(times):
+            self.times, self.dates = when(times)
         self.table = table
-        self.family, self.sign, self.advice = ("", "", "") if family is None else (family.name, family.sign, family.advice)
+        self.family, self.sign = ("", "") if family is None else (family.name, family.sign)
+        self.advice = "" if family is None else family.advice
         self.options = given | examined.assumed | ({} if family is None or "threshold" in given else family.options)
         left = [p for p in examined.problems if p.stops and not p.options]
         if left and table is not None and all(len(p.rows) for p in left):
@@ -84,19 +88,19 @@ class DataReport:
     def from_csv(cls, path: str | os.PathLike, format: str | None = None, *, sep: str | None = None,
                  header: bool | None = None, encoding: str | None = None, decimal: str | None = None,
                  date_format: str | None = None, **options: Any) -> DataReport:
-        """Report on the file at `path`, read as `read_table` reads it; `options` are those of `from_df`. Where it cannot
-        be read so, but with other options, the report says so and goes on with these.
+        """Report on the file at `path`, read as `read_table` reads it; `options` are those of `from_df`. Where it
+        cannot be read so, but with other options, the report says so and goes on with these.
 
         Raises DataError for a file that is not there."""
         if not Path(path).expanduser().exists():
             read_table(path)        # raises, with what is near
-        given = _given(format=format, sep=sep, header=header, encoding=encoding, decimal=decimal, date_format=date_format,
-                       **{name: value or None if name == "implicit" else value for name, value in options.items()})
+        given = _given(format=format, sep=sep, header=header, encoding=encoding, decimal=decimal,
+                       date_format=date_format, **{**options, "implicit": options.get("implicit") or None})
         ids = [given[name] for name in ("user_name", "item_name") if name in given]
         found = examine(lambda **how: read_table(path, **how, ids=ids), given, READING)
         now = {name: value for name, value in {**given, **found.assumed}.items() if name in READING}
         wanted = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *(p.rows[:PLACES] for p in found.problems)]))
-        return cls(str(path), found, given, line_numbers(path, wanted.tolist(), **{
+        return cls(str(path), found, given, line_numbers(Path(path), wanted.tolist(), **{
             name: now[name] for name in ("format", "sep", "header", "encoding", "decimal") if name in now}))
 
     @classmethod
@@ -107,7 +111,7 @@ class DataReport:
             (data.aside.users.decode(u), data.aside.items.decode(i), r.numpy()) for u, i, r in known)))
         table = pd.DataFrame({"user": users, "item": items, "rating": ratings.astype(np.float64)})
         table = table[table["user"].notna() & table["item"].notna()].reset_index(drop=True).infer_objects()
-        values = table["rating"].rename(data.schema.rating)
+        values = pd.Series(table["rating"].to_numpy(), name=data.schema.rating)
         far = None if data.implicit else outliers(values, data.schema.rating)
         columns = pd.DataFrame([{"column": name, "role": role} for role, name in data.schema.roles().items()])
         found = Examined([] if far is None else [far], {}, len(table), columns, table, None, data.schema,
@@ -125,23 +129,18 @@ class DataReport:
         rows = []
         for problem in sorted(self._found.problems, key=lambda p: not p.stops):
             at = [self._lines.get(row, row) for row in problem.rows[:PLACES].tolist()]
-            rows.append({"stops": problem.stops, "where": problem.where, "what": problem.what, "rows": len(problem.rows),
-                         "at": at, "example": problem.example, "remedy": problem.in_file if in_file and problem.in_file
-                         else problem.remedy, "options": dict(problem.options)})
+            rows.append({"stops": problem.stops, "where": problem.where, "what": problem.what,
+                         "rows": len(problem.rows), "at": at, "example": problem.example,
+                         "remedy": (in_file and problem.in_file) or problem.remedy, "options": dict(problem.options)})
         names = ["stops", "where", "what", "rows", "at", "example", "remedy", "options"]
         return Table({name: pd.Series([row[name] for row in rows], dtype={"stops": bool, "rows": int}.get(name, object))
                       for name in names})
 
-    def places(self, row: Any) -> str:
-        """Where a problem is: "lines 3, 9 and 12", "row 0", or "" where it is about the whole."""
-        if not row.rows:
-            return ""
-        what = "line" if self._lines else "row"
-        named = [f"{at:,}" for at in row.at]
-        more = row.rows - len(named)
-        ends = f" and {more:,} more" if more else ""
-        listed = ", ".join(named) + ends if more or len(named) < 2 else f"{', '.join(named[:-1])} and {named[-1]}"
-        return f"{what}{'s' if row.rows > 1 else ''} {listed}"
+    def _places(self, n: int, at: list[int]) -> str:
+        """Where `n` rows are, of which the first are `at`: "lines 3, 9 and 12", or "row 0"."""
+        what, named = "line" if self._lines else "row", [f"{place:,}" for place in at]
+        more = f"{n - len(named):,} more" if n > len(named) else named.pop()
+        return f"{what}{'s' if n > 1 else ''} {', '.join(named)}{' and ' if named else ''}{more}"
 
     def text(self, said: Callable[[str], str] = str) -> str:
         """The report as text of at most 100 columns; `said` may put what is said about options in other words."""
@@ -162,15 +161,15 @@ class DataReport:
         head = (f"{_count(stops, 'problem')} {'stops' if stops == 1 else 'stop'} training" if stops else
                 "Nothing stops training") + (f"; {_count(notes, 'thing')} to know:" if notes else ":" if stops else ".")
         lines = [head]
-        for row in self.problems.itertuples():
-            mark = "  STOPS  " if row.stops else "  note   "
-            sentence = f"{row.where}: {said(row.what)}"
-            if row.rows:
-                example = "" if row.example is None else f"such as {cut(row.example, 40)}; "
-                sentence += f" ({example}{self.places(row)})"
+        for row in self.problems.to_dict("records"):
+            mark = "  STOPS  " if row["stops"] else "  note   "
+            sentence = f"{row['where']}: {said(row['what'])}"
+            if row["rows"]:
+                example = "" if row["example"] is None else f"such as {cut(row['example'], 40)}; "
+                sentence += f" ({example}{self._places(row['rows'], row['at'])})"
             lines += ["", _wrapped(sentence, mark)]
-            if row.remedy:
-                lines.append(_wrapped(said(row.remedy), "         -> ", "            "))
+            if row["remedy"]:
+                lines.append(_wrapped(said(row["remedy"]), "         -> ", "            "))
         return "\n".join(lines)
 
     def _measures(self) -> list[str]:
@@ -180,16 +179,19 @@ class DataReport:
         left_out = self.n_rows - int(c["ratings"])
         density = f"{c['density']:.3g}" if c["density"] < 0.001 else f"{c['density']:.2%}"
         said = [f"{c['ratings']:,.0f} rows can be used, {left_out:,} cannot. " if left_out else "",
-                f"{_count(int(c['users']), 'user')} and {_count(int(c['items']), 'item')}; {density} of all pairs are there."]
+                f"{_count(int(c['users']), 'user')} and {_count(int(c['items']), 'item')}; ",
+                f"{density} of all pairs are there."]
         tail = self.tail
         shown = pd.DataFrame({"": tail["of"], "number": tail["n"].map("{:,}".format),
                               "ratings of each: mean": tail["mean"].map("{:,.1f}".format),
                               "median": tail["median"].map("{:,.0f}".format), "most": tail["most"].map("{:,}".format),
                               "on top 1%": tail["top_1%"].map("{:.0%}".format),
-                              "top 10%": tail["top_10%"].map("{:.0%}".format), "Gini": tail["gini"].map("{:.2f}".format),
+                              "top 10%": tail["top_10%"].map("{:.0%}".format),
+                              "Gini": tail["gini"].map("{:.2f}".format),
                               "with 1": tail["with_1"].map("{:,}".format),
                               f"below {RARE}": tail[f"below_{RARE}"].map("{:,}".format)})
-        rare = [f"{n:,} of {m:,} {of} ({n / m:.0%})" for of, n, m in zip(tail["of"], tail[f"below_{RARE}"], tail["n"]) if n]
+        rare = [f"{n:,} of {m:,} {of} ({n / m:.0%})"
+                for of, n, m in zip(tail["of"], tail[f"below_{RARE}"], tail["n"]) if n]
         parts = [_wrapped("".join(said)), _aligned(shown, right=True)]
         if rare:
             parts.append(_wrapped(f"{' and '.join(rare)} have fewer than {RARE} ratings, too few to learn much more of "
@@ -209,9 +211,12 @@ class DataReport:
         def plain(table: pd.DataFrame | None) -> list[dict[str, Any]] | None:
             return None if table is None else [{str(k): _plain(v) for k, v in row.items()}
                                                for row in table.to_dict("records")]
+
+        def first(table: pd.DataFrame | None) -> dict[str, Any] | None:
+            return next(iter(plain(table) or ()), None)
         return {"name": self.name, "rows": self.n_rows, "stops": self.stops, "problems": plain(self.problems),
-                "columns": plain(self.columns), "counts": (plain(self.counts) or [None])[0], "tail": plain(self.tail),
-                "ratings": plain(self.ratings), "times": (plain(self.times) or [None])[0],
+                "columns": plain(self.columns), "counts": first(self.counts), "tail": plain(self.tail),
+                "ratings": plain(self.ratings), "times": first(self.times),
                 "family": self.family, "sign": self.sign, "advice": self.advice,
                 "options": {name: _plain(value) for name, value in self.options.items()}}
 
@@ -244,7 +249,8 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _wrapped(text: str, begin: str = "", then: str | None = None) -> str:
-    return textwrap.fill(text, WIDTH, initial_indent=begin, subsequent_indent=" " * len(begin) if then is None else then,
+    then = " " * len(begin) if then is None else then
+    return textwrap.fill(text, WIDTH, initial_indent=begin, subsequent_indent=then,
                          break_long_words=False, break_on_hyphens=False)
 
 

@@ -377,8 +377,8 @@ class CollabDataBunch(DataBunch):
         return summary(self)
 
     def report(self) -> DataReport:
-        """What the ratings of all parts are: sizes, density, the long tail, outliers, and which models suit them. A table
-        that cannot become a databunch is reported on by `DataReport.from_df` and `from_csv`."""
+        """What the ratings of all parts are: sizes, density, the long tail, outliers, and which models suit them. A
+        table that cannot become a databunch is reported on by `DataReport.from_df` and `from_csv`."""
         from .data_report import DataReport
         return DataReport.from_databunch(self)
 

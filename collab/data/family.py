@@ -43,20 +43,21 @@ def family_of(ratings: pd.Series, *, given: bool = True) -> Family:
                       f"({counts[1]:,} times)", {"threshold": float((low + high) / 2)},
                       "rank what was liked; without that option, they are ratings and are predicted")
     quartile = float(np.quantile(values, 0.75))
-    tail = f"the largest, {high:g}, is {high / quartile:,.0f} times the upper quartile, {quartile:g}" if quartile else ""
+    tail = (f"the largest, {high:g}, is {high / quartile:,.0f} times the upper quartile, {quartile:g}" if quartile
+            else "")
     counted = str(ratings.name).lower() not in NAMES["rating"] and names_strength(ratings)
     far = low >= 0 and high >= LEAST_LARGEST and high >= FAR * quartile
     if low >= 0 and whole and (far or (counted and high > 10)):
         named = f"its name, {ratings.name!r}, is one of counts" if counted else ""
         signs = "; ".join(sign for sign in ("all are whole numbers", named, tail if far else "") if sign)
-        return Family("counts", signs, {"implicit": True}, "train a model that ranks, such as als: a count says how often, "
-                      "not how good")
+        return Family("counts", signs, {"implicit": True}, "train a model that ranks, such as als: a count says how "
+                      "often, not how good")
     if low >= 0 and not whole and high >= FAR_AMOUNT * quartile and len(levels) > LEVELS:
         return Family("amounts", f"no scale: {len(levels):,} different values; {tail}", {"implicit": True},
                       "train a model that ranks, such as als: an amount says how much, not how good")
     if len(levels) > LEVELS:
-        return Family("ratings", f"numbers from {low:g} to {high:g}, without a scale: {len(levels):,} different values", {},
-                      "train a model of ratings, such as dot_bias")
+        return Family("ratings", f"numbers from {low:g} to {high:g}, without a scale: {len(levels):,} different values",
+                      {}, "train a model of ratings, such as dot_bias")
     return Family("ratings", f"a scale of {len(levels)} values from {low:g} to {high:g}", {},
                   "train a model of ratings, such as dot_bias; to rank what was liked instead, say "
                   f"threshold={_middle(levels, values):g}")

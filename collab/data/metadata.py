@@ -122,8 +122,8 @@ def titles_among(checked: pd.DataFrame, ratings: pd.DataFrame, schema: Schema, n
     raises DataError where there is no such column."""
     if name not in ratings:
         near = difflib.get_close_matches(str(name).lower(), names := {str(c).lower(): c for c in ratings}, n=1)
-        raise DataError(f"title_name={name!r} names neither a column of a table of items, which is passed as items=..., "
-                        "nor one of the ratings" + (f"; did you mean {names[near[0]]!r}?" if near else ".")
+        raise DataError(f"title_name={name!r} names neither a column of a table of items, which is passed as "
+                        "items=..., nor one of the ratings" + (f"; did you mean {names[near[0]]!r}?" if near else ".")
                         + f" The columns of the ratings are {[*ratings.columns]}")
     if name in schema.roles().values():
         role = next(role for role, column in schema.roles().items() if column == name)

@@ -35,7 +35,7 @@ def outliers(ratings: pd.Series, name: Hashable) -> Problem | None:
     low, high = np.partition(values, (few, n - 1 - few))[[few, n - 1 - few]]
     if values.max() - high <= TIMES * (high - low) >= low - values.min():
         return None             # nothing is far: the usual case, in which nothing is sorted
-    levels, counts = np.unique(values, return_counts=True)
+    levels = np.unique(values)
     at, to = np.searchsorted(levels, [low, high])
     if at == to:                # nearly all are equal: take the distance to the nearest other as their width
         nearest = min((k for k in (at - 1, at + 1) if 0 <= k < len(levels)), key=lambda k: abs(levels[k] - low))

@@ -15,7 +15,6 @@ from .problems import Problem, stop
 from .schema import Schema, check_duplicates, merge_duplicates, rating_table
 from .split import Split, apply_split, named_split
 
-
 BAD_ROWS = ("error", "drop")
 
 

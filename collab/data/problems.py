@@ -43,11 +43,12 @@ class Problem:
         if not len(self.rows):
             return self.what
         at = place(int(self.rows[0]))
-        return f"{self.what} (first at {at})" if self.example is None else f"{self.what} (such as {self.example} at {at})"
+        first = "first" if self.example is None else f"such as {self.example}"
+        return f"{self.what} ({first} at {at})"
 
 
 Found = Callable[[Problem], None]
-"""What a check calls with each problem: `stop`, or the `append` of a list. After it, the check goes on with the rest."""
+"""What a check calls with each problem: `stop`, or the `append` of a list, after which it goes on with the rest."""
 
 
 def stop(problem: Problem) -> None:

@@ -67,7 +67,7 @@ def when(times: np.ndarray) -> tuple[pd.DataFrame, pd.Series | None]:
         low, high = (float(end) for end in (times.min(), times.max()))
         return pd.DataFrame([{"first": f"{low:.16g}", "last": f"{high:.16g}", "read_as": "numbers that only sort: in "
                               "no unit since 1970 are they likely times"}]), None
-    dates = pd.to_datetime(pd.Series(times), unit=unit or None)
+    dates = pd.Series(times.astype(f"datetime64[{unit}]") if unit else pd.to_datetime(times))
     first, last = dates.min(), dates.max()
     return pd.DataFrame([{"first": f"{first:%Y-%m-%d %H:%M}", "last": f"{last:%Y-%m-%d %H:%M}",
                           "days": (last - first).days,

@@ -11,25 +11,25 @@ from .schema import NAMES, TIME_NAMES, Schema, is_truth, like_times
 
 ARGUMENTS = {"user": "user_name", "item": "item_name", "rating": "rating_name", "time": "time_name"}
 PLACES = {"user": "first", "item": "second", "rating": "third"}
-OTHERS = {"user": {"kunde", "kundin", "nutzer", "benutzer", "leser", "hörer", "member", "account", "visitor", "session",
-                   "person", "client", "listener", "profile"},
-          "item": {"artikel", "produkt", "buch", "lied", "isbn", "asin", "sku", "song", "track", "artist", "album", "show",
-                   "game", "recipe", "business", "anime", "article", "title"},
+OTHERS = {"user": {"kunde", "kundin", "nutzer", "benutzer", "leser", "hörer", "member", "account", "visitor",
+                   "session", "person", "client", "listener", "profile"},
+          "item": {"artikel", "produkt", "buch", "lied", "isbn", "asin", "sku", "song", "track", "artist", "album",
+                   "show", "game", "recipe", "business", "anime", "article", "title"},
           "rating": {"bewertung", "note", "sterne", "punkte", "wertung", "grade", "value", "preference", "overall"}}
 
 
 def reasons(df: pd.DataFrame, schema: Schema, given: Mapping[str, Hashable | None],
             guessed: Container[str] = ()) -> pd.DataFrame:
-    """The columns of a table: the role of each ("-" for none), why it has it (as it was `given`, unless its argument was
-    `guessed`), how many values differ and are missing, and the first one."""
+    """The columns of a table: the role of each ("-" for none), why it has it (as it was `given`, unless its
+    argument was `guessed`), how many values differ and are missing, and the first one."""
     roles = {name: role for role, name in schema.roles().items()}
     rows = []
     for name, column in df.items():
         role = roles.get(name, "")
         distinct = column.nunique() if not len(column) or _hashable(column) else None
         first = column.dropna()
-        rows.append({"column": name, "role": role or "-", "why": "a guess" if ARGUMENTS.get(role) in guessed else _why(role, name, df, given),
-                     "type": _type(column),
+        why = "a guess" if ARGUMENTS.get(role) in guessed else _why(role, name, df, given)
+        rows.append({"column": name, "role": role or "-", "why": why, "type": _type(column),
                      "distinct": distinct, "missing": int(column.isna().sum()),
                      "first": str(first.iloc[0]) if len(first) else ""})
     return pd.DataFrame(rows)
@@ -68,8 +68,8 @@ def plain(name: Hashable) -> str:
 
 
 def guess(df: pd.DataFrame, given: Mapping[str, Hashable | None]) -> dict[str, object]:
-    """The arguments of `from_df` that say which column is which, where the rules do not find it: by their names, then by
-    what is in them. `implicit` is among them where nothing looks like ratings. Empty where there are too few columns."""
+    """The arguments of `from_df` that say which column is which, where the rules do not find it: by their names, then
+    by what is in them. `implicit` is among them where nothing looks like ratings. Empty for too few columns."""
     columns = [name for name in df if not plain(name).startswith("unnamed") and plain(name) != "index"]
     taken = {role: name for role, name in given.items() if name is not None and name in df}
     for role in ("user", "item", "rating"):
@@ -77,7 +77,7 @@ def guess(df: pd.DataFrame, given: Mapping[str, Hashable | None]) -> dict[str, o
             free = [name for name in columns if name not in taken.values()]
             if (named := next((name for names in (NAMES[role], OTHERS[role]) for name in free if plain(name) in names),
                               None)) is not None:
-                taken[role] = name = named
+                taken[role] = named
     if "time" not in taken:
         free = [name for name in columns if name not in taken.values()]
         if (time := next((name for name in free if str(name).lower() in TIME_NAMES or like_times(df[name])), None)):
@@ -121,4 +121,4 @@ def misnamed(df: pd.DataFrame, schema: Schema, given: Mapping[str, Hashable | No
 
 def is_known(name: Hashable) -> bool:
     """Whether a name is a usual one of a column of ratings."""
-    return plain(name) in {*TIME_NAMES, *(word for names in (NAMES, OTHERS) for each in names.values() for word in each)}
+    return plain(name) in {*TIME_NAMES, *(word for role in NAMES for word in (*NAMES[role], *OTHERS[role]))}

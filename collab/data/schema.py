@@ -219,8 +219,8 @@ def id_kind(ids: pd.Series | pd.Index, where: str, found: Found = stop) -> str:
     cannot be hashed. With another `found`, the kind is that of most ids that are there."""
     every, missing = ids, np.asarray(ids.isna())
     if n := int(missing.sum()):
-        found(_problem(where, every, missing, f"{n:,} of {len(ids):,} ids are missing", "drop these rows with df.dropna",
-                       in_file=MEND))
+        found(_problem(where, every, missing, f"{n:,} of {len(ids):,} ids are missing",
+                       "drop these rows with df.dropna", in_file=MEND))
         ids = ids[~missing]
     places = np.flatnonzero(~missing)
     inferred = pd.api.types.infer_dtype(ids, skipna=False)
@@ -268,7 +268,7 @@ def _problem(where: str, values: pd.Series | pd.Index, rows: np.ndarray, what: s
     """A problem of these rows, a mask or positions, of a column."""
     rows = np.flatnonzero(rows) if rows.dtype == bool else rows
     first = _at(values, int(rows[0]))
-    gap = pd.api.types.is_scalar(first) and pd.isna(first)
+    gap = first is None or (isinstance(first, (float, type(pd.NA), type(pd.NaT))) and bool(pd.isna(first)))
     return Problem(where, what, remedy, values.name, rows, None if gap else show(first), **more)
 
 
@@ -324,13 +324,14 @@ def _not_numbers(where: str, ratings: pd.Series, odd: np.ndarray) -> Problem:
         remedy = f"they are written as text: convert them with pd.to_numeric(df[{name!r}])"
     elif n := int(commas.sum()):
         remedy = (f"{'they' if n == count else f'{n:,} of them'} have a decimal comma: read the file with decimal=',', "
-                  f"or convert all with pd.to_numeric(df[{name!r}].astype(str).str.replace(',', '.'), errors='coerce'), "
-                  "and drop what is missing then")
+                  f"or convert all with pd.to_numeric(df[{name!r}].astype(str).str.replace(',', '.'), "
+                  "errors='coerce'), and drop what is missing then")
     else:
         remedy = "correct or drop them, or say which column holds the ratings with rating_name=..."
     some = bool(commas.any())
     return _problem(where, ratings, odd, f"ratings must be numbers, but {count:,} of {len(ratings):,} are not", remedy,
-                    options={"decimal": ","} if some else {}, in_file="read decimal commas with decimal=','" if some else
+                    options={"decimal": ","} if some else {},
+                    in_file="read decimal commas with decimal=','" if some else
                     f"{MEND}, or say which column holds the ratings with rating_name=...")
 
 
@@ -358,8 +359,8 @@ def _reads_as_number(text: str) -> bool:
 
 def _check_no_times(ratings: pd.Series, found: Found) -> pd.Series:
     if like_times(ratings):
-        found(Problem(f"column {ratings.name!r}", f"its ratings, such as {ratings.dropna().iloc[0]:.16g}, look like times "
-                      "(seconds since 1970)", "say which column holds the times with time_name=... and which the "
+        found(Problem(f"column {ratings.name!r}", f"its ratings, such as {ratings.dropna().iloc[0]:.16g}, look like "
+                      "times (seconds since 1970)", "say which column holds the times with time_name=... and which the "
                       "ratings with rating_name=...; a table without ratings is read with implicit=True",
                       ratings.name))
     return ratings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,9 @@ from ..errors import DataError
 from .schema import MAX_EXACT
 
 STEP = 50_000           # rows at a time: Python's objects of these are all that is held beside the columns
+
+
+KINDS = {"integer": "Int64", "boolean": "boolean", "floating": "Float64"}
 
 
 class Connection(Protocol):
@@ -25,23 +28,26 @@ def read_sql(query: str, con: Connection, params: Any = None) -> pd.DataFrame:
     """The rows that `query` gives, as a table: integers as int64 (Int64 with gaps), floats as float64, other values as
     Python's own objects or text.
 
-    `params` are those of the query, in the style of the database: a sequence for ? and %s, a mapping for :name. Rows are
-    fetched in steps of 50,000. The connection stays open, and nothing is committed.
+    `params` are those of the query, in the style of the database: a sequence for ? and %s, a mapping for :name. Rows
+    are fetched in steps of 50,000. The connection stays open, and nothing is committed. `con` may be a cursor too;
+    a connection of DuckDB is asked itself, since a new cursor of it does not see temporary tables.
 
     Raises DataError where `con` is not such a connection, the query fails, or gives no table, no row, or two columns of
     one name."""
-    if not callable(getattr(con, "cursor", None)):
-        raise DataError(f"con is a {type(con).__name__}, which has no cursor(): pass a connection of DB-API 2.0, such as "
-                        "sqlite3.connect(path), duckdb.connect(path) or, of SQLAlchemy, engine.raw_connection()")
-    with closing(con.cursor()) as cursor:
+    if not callable(getattr(con, "cursor", None)) and not callable(getattr(con, "fetchmany", None)):
+        raise DataError(f"con is a {type(con).__name__}, which has no cursor(): pass a connection of DB-API 2.0, such "
+                        "as sqlite3.connect(path), duckdb.connect(path) or, of SQLAlchemy, engine.raw_connection()")
+    own = not callable(getattr(con, "fetchmany", None))
+    cursor = con.cursor() if own else con
+    with closing(cursor) if own else nullcontext():
         try:
             cursor.execute(query) if params is None else cursor.execute(query, params)
             names = [column[0] for column in cursor.description or ()]
             if not names:
                 raise DataError(f"the query gives no table: {_short(query)}; it must be a SELECT")
             if (again := next((name for name in names if names.count(name) > 1), None)) is not None:
-                raise DataError(f"the query gives the column name {again!r} {names.count(again)} times; name them apart "
-                                f"with AS: {_short(query)}")
+                raise DataError(f"the query gives the column name {again!r} {names.count(again)} times; name them "
+                                f"apart with AS: {_short(query)}")
             parts: list[list[pd.Series]] = [[] for _ in names]
             while rows := cursor.fetchmany(STEP):
                 for part, values in zip(parts, zip(*rows, strict=True), strict=True):
@@ -49,7 +55,8 @@ def read_sql(query: str, con: Connection, params: Any = None) -> pd.DataFrame:
         except DataError:
             raise
         except Exception as error:      # each database has a class of its own, which PEP 249 bases on Exception alone
-            raise DataError(f"the query fails: {type(error).__name__}: {error}; it was {_short(query)}") from error
+            said = " ".join(str(error).split())
+            raise DataError(f"the query fails: {type(error).__name__}: {said}; it was {_short(query)}") from error
     if not parts[0]:
         raise DataError(f"the query gives no row: {_short(query)}")
     return pd.DataFrame(dict(enumerate(map(_joined, parts)))).set_axis(names, axis=1)
@@ -62,11 +69,11 @@ def _short(query: str) -> str:
 
 def _packed(values: Sequence[object]) -> pd.Series:
     """Some values of a column in the type that holds them all without loss, missing ones (None) aside."""
-    column = pd.Series(values, dtype=object)
+    column: pd.Series = pd.Series(list(values), dtype=object)
     kind = pd.api.types.infer_dtype(column, skipna=True)
     try:
-        if kind in ("integer", "boolean", "floating"):
-            return column.astype({"integer": "Int64", "boolean": "boolean", "floating": "Float64"}[kind])
+        if kind in KINDS:
+            return pd.Series(column, dtype=pd.api.types.pandas_dtype(KINDS[kind]))
     except (OverflowError, TypeError, ValueError):      # integers of more than 64 bits
         return column
     return column
@@ -83,9 +90,9 @@ def _joined(parts: list[pd.Series]) -> pd.Series:
         whole = pd.concat([part.astype(object) for part in parts], ignore_index=True)
         return whole.where(whole.notna(), None).infer_objects()
     kind, = kinds
-    whole = pd.concat([part.astype(kind) for part in parts], ignore_index=True)
+    whole = pd.concat([pd.Series(part, dtype=pd.api.types.pandas_dtype(kind)) for part in parts], ignore_index=True)
     if kind == "Float64":
         return pd.Series(whole.to_numpy(dtype=np.float64, na_value=np.nan))
     if kind == "object":
         return whole.infer_objects()
-    return whole if whole.isna().any() else whole.astype({"Int64": "int64", "boolean": "bool"}[kind])
+    return whole if whole.isna().any() else pd.Series(whole.to_numpy(dtype=bool if kind == "boolean" else np.int64))

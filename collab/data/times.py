@@ -62,13 +62,14 @@ def _parsed(times: pd.Series, where: str, name: object, note: Found, places: np.
                   "correct or drop these rows, or parse the column first: pd.to_datetime(df[column], "
                   "format='%d.%m.%Y') for 18.10.2018")
         note(Problem(where, f"{n:,} of {len(times):,} times are not written as 2024-05-01 12:30:00 is (ISO 8601)",
-                     remedy, name, places[wrong], show(first), {} if way is None else {"date_format": way}))
+                     remedy, name, places[wrong], show(first), {} if way is None else {"date_format": way},
+                     in_file="correct or remove these lines" if way is None else f"say date_format={way!r}"))
         return parsed
     zoned = times.map(lambda text: ZONE.search(text) is not None).to_numpy()
     if zoned.any() and not zoned.all():
         first = times[~zoned].iloc[0]
-        note(Problem(where, f"{int((~zoned).sum()):,} of {len(times):,} times have no zone", "the others have one: give "
-                     "all of them one", name, places[~zoned], show(first)))
+        note(Problem(where, f"{int((~zoned).sum()):,} of {len(times):,} times have no zone",
+                     "the others have one: give all of them one", name, places[~zoned], show(first)))
     return parsed
 
 
