@@ -126,6 +126,17 @@ def rated_items_that_the_metadata_lack(_):
     made(items=FILMS.iloc[:1])
 
 
+@says("data/metadata.py:titles_among", "1 items have another title too .* the first is taken")
+def items_with_two_titles(_):
+    made(FEW.assign(title=["A", "B", "C", "C"]).assign(item=[10, 10, 20, 20], user=[1, 2, 1, 2]), title_name="title")
+
+
+@says("data/parts.py:without_bad", "2 of 4 rows are left out: column 'user': 1 of 4 .* row 1.; column 'rating': 1 of 4")
+def rows_that_cannot_be_used(_):
+    made(pd.concat([FEW.assign(user=[1, None, 2, 2], rating=["4", "3", "?", "1"]).iloc[:, :3],
+                    FEW.iloc[:0, :3]]).assign(rating=[4.0, 3, None, 1]), bad_rows="drop")
+
+
 @says("data/features.py:_number", "column 'year': 1 of 2 values are infinite")
 def infinite_features(_):
     made(items=FILMS.assign(year=[np.inf, 1]), item_features=["year"])

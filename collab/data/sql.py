@@ -15,6 +15,7 @@ from .schema import MAX_EXACT
 STEP = 50_000           # rows at a time: Python's objects of these are all that is held beside the columns
 
 
+MIXED = "mixed-integer-float"       # pandas' name for integers beside floats
 KINDS = {"integer": "Int64", "boolean": "boolean", "floating": "Float64"}
 
 
@@ -38,7 +39,7 @@ def read_sql(query: str, con: Connection, params: Any = None) -> pd.DataFrame:
         raise DataError(f"con is a {type(con).__name__}, which has no cursor(): pass a connection of DB-API 2.0, such "
                         "as sqlite3.connect(path), duckdb.connect(path) or, of SQLAlchemy, engine.raw_connection()")
     own = not callable(getattr(con, "fetchmany", None))
-    cursor = con.cursor() if own else con
+    cursor: Any = con.cursor() if own else con
     with closing(cursor) if own else nullcontext():
         try:
             cursor.execute(query) if params is None else cursor.execute(query, params)
@@ -74,6 +75,8 @@ def _packed(values: Sequence[object]) -> pd.Series:
     try:
         if kind in KINDS:
             return pd.Series(column, dtype=pd.api.types.pandas_dtype(KINDS[kind]))
+        if kind == MIXED and all(isinstance(v, float) or v is None or abs(v) < MAX_EXACT for v in column):
+            return pd.Series(column, dtype="Float64")
     except (OverflowError, TypeError, ValueError):      # integers of more than 64 bits
         return column
     return column
@@ -88,11 +91,16 @@ def _joined(parts: list[pd.Series]) -> pd.Series:
         kinds = {"Float64"}
     if len(kinds) != 1:
         whole = pd.concat([part.astype(object) for part in parts], ignore_index=True)
-        return whole.where(whole.notna(), None).infer_objects()
+        return _inferred(whole.where(whole.notna(), None))
     kind, = kinds
     whole = pd.concat([pd.Series(part, dtype=pd.api.types.pandas_dtype(kind)) for part in parts], ignore_index=True)
     if kind == "Float64":
         return pd.Series(whole.to_numpy(dtype=np.float64, na_value=np.nan))
     if kind == "object":
-        return whole.infer_objects()
+        return _inferred(whole)
     return whole if whole.isna().any() else pd.Series(whole.to_numpy(dtype=bool if kind == "boolean" else np.int64))
+
+
+def _inferred(column: pd.Series) -> pd.Series:
+    """Objects in a type of their own, where that loses nothing: long integers would be rounded beside floats."""
+    return column if pd.api.types.infer_dtype(column, skipna=True) == MIXED else column.infer_objects()

@@ -17,7 +17,7 @@ def test_help_names_every_command_and_the_first_step(collab):
     assert "collab train ml-100k --split u1" in out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "recommend", "similar", "explain", "report", "demo"])
+@pytest.mark.parametrize("command", ["train", "check", "evaluate", "recommend", "similar", "explain", "report", "demo"])
 def test_every_option_is_explained(collab, command):
     code, out, _ = collab(command, "--help")
     assert code == 0
