@@ -29,7 +29,7 @@ from .schema import (
     rating_table,
     show,
 )
-from .tables import INTEGER, MISSING, NUMBER, Unreadable, converted
+from .tables import COLUMNS, INTEGER, MISSING, NUMBER, Unreadable, converted
 from .times import date_format, times_of
 
 ROUNDS = 8              # problems that hide others and are solved one after the other, at most
@@ -214,7 +214,8 @@ def _other_separator(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem |
     """The first column holds several fields, cut apart at the same other separator in each row."""
     if options.get("sep") is not None or not len(raw) or not pd.api.types.is_string_dtype(raw.iloc[:, 0].dropna()):
         return None
-    texts = [str(raw.columns[0]), *raw.iloc[:MANY, 0].dropna()]
+    named = [name for name in raw.columns[:1] if name not in COLUMNS]       # else the file has no names
+    texts = [str(text) for text in (*named, *raw.iloc[:MANY, 0].dropna())]
     for sep in (";", "\t", "|"):
         if (n := texts[0].count(sep)) and all(text.count(sep) == n for text in texts):
             return Problem("the file", f"all begins of lines hold {sep!r}, such as {texts[0]!r}", _say({"sep": sep}),
