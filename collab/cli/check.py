@@ -26,20 +26,22 @@ from .options import (
     Sep,
     Threshold,
     TimeCol,
+    TitleCol,
     UserCol,
 )
 
 if TYPE_CHECKING:
     from ..data.data_report import DataReport
 
-NAMES = {"user_name": "--user-col", "item_name": "--item-col", "rating_name": "--rating-col", "time_name": "--time-col"}
+NAMES = {"user_name": "--user-col", "item_name": "--item-col", "rating_name": "--rating-col", "time_name": "--time-col",
+         "title_name": "--title-col"}
 Plot = Annotated[Path | None, typer.Option(help="Also draw the ratings, the long tail and the times, into this PNG or "
                                                 "SVG file.")]
 
 
 def check(data: Data, user_col: UserCol = None, item_col: ItemCol = None, rating_col: RatingCol = None,
-          time_col: TimeCol = None, sep: Sep = None, format: Format = None, header: Header = None,
-          encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None,
+          time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None, format: Format = None, header: Header =
+          None, encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None,
           duplicates: Duplicates = None, implicit: Implicit = False, threshold: Threshold = None,
           plot: Plot = None, as_: As = None) -> None:
     """Look at a table of ratings before training: its columns, everything that is wrong with it, how large and how
@@ -53,7 +55,7 @@ def check(data: Data, user_col: UserCol = None, item_col: ItemCol = None, rating
     reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
                          date_format=date_format)
     columns: dict[str, Any] = given(user_name=user_col, item_name=item_col, rating_name=rating_col, time_name=time_col,
-                    duplicates=duplicates, threshold=threshold)
+                    title_name=title_col, duplicates=duplicates, threshold=threshold)
     if plot is not None:
         check_writable(plot)
     if is_set(data):

@@ -16,6 +16,7 @@ from .codes import coded, repeats
 from .family import Family, family_of
 from .frames import as_frame
 from .implicit import interaction_schema, interactions_of, with_weights
+from .metadata import guess_title
 from .outliers import outliers
 from .problems import Found, Problem
 from .roles import ARGUMENTS, guess, is_known, misnamed, reasons
@@ -35,6 +36,7 @@ from .times import date_format, times_of
 ROUNDS = 8              # problems that hide others and are solved one after the other, at most
 BY_TIME = "; needed to split by time, and not otherwise"
 MANY = 100              # rows that tell how all are written
+LIKELY = 10_000         # rows among which a value of the first line occurs again, if it is one
 HALF = 0.5              # above this share, the others are the exceptions
 BLANK = {"", "-", "?", *MISSING}
 Reader = Callable[..., pd.DataFrame]
@@ -166,6 +168,11 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     if far is not None and not chosen:
         note(replace(far, rows=table.index.to_numpy()[far.rows]))
     result.times = _times(raw, schema, note, usable)
+    others = raw.drop(columns=[name for name in schema.roles().values() if name in raw])
+    if options.get("title_name") is None and (title := guess_title(others)) is not None:
+        note(Problem(f"column {title!r}", "by its name it holds titles, and it is not used",
+                     f"say title_name={title!r}, unless a table of items has them", title,
+                     options={"title_name": title}, stops=False))
     result.table = table[["user", "item", "rating"]].reset_index(drop=True)
     return result
 
@@ -228,7 +235,8 @@ def _no_header(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem | None:
     names = [str(name) for name in raw.columns]
     if options.get("header") is not None or not len(raw) or any(map(is_known, names)):
         return None
-    among = [name for name, (_, column) in zip(names, raw.items()) if bool((column.astype(str) == name).any())]
+    columns = [column.astype(str) for _, column in raw.iloc[:LIKELY].items()]
+    among = [name for name, column in zip(names, columns) if (column == name).any()]
     dated = [name for name in names if date_format(pd.Series([name])) is not None
              or NUMBER.fullmatch(name.replace(",", ".")) is not None]
     if len(_header_again(raw)) or not (among or dated):

@@ -1,7 +1,9 @@
 """collab check: exit codes, and a command that works at the end."""
 
 import json
+import re
 import shlex
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -34,6 +36,16 @@ def test_the_command_at_the_end_trains_on_the_messy_file_and_evaluates_it(collab
     assert code == 0 and again.strip() in trained       # read, mended and split in the same way
 
 
+def test_the_output_in_the_guide_is_that_of_the_command(collab, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "your-data.md").read_text()
+    books, shown = re.findall(r"^```text\n(.*?)^```", page.partition("## Checking")[2], re.M | re.S)[:2]
+    (tmp_path / "books.csv").write_text(books)
+    monkeypatch.chdir(tmp_path)
+    command, _, wanted = shown.partition("\n")
+    code, out, _ = collab(*shlex.split(command.removeprefix("$ collab")))
+    assert code == 1 and out.strip() == wanted.strip()
+
+
 def test_a_good_table_exits_with_0_and_as_json_with_all_of_it(collab, trained):
     code, out, _ = collab("check", trained / "ratings.csv")
     assert code == 0 and "Nothing stops training." in out
@@ -50,6 +62,17 @@ def test_counts_are_pointed_to_models_that_rank(collab, tmp_path):
     assert code == 0 and "This looks like counts" in out and next_of(out)[-3:] == ["--implicit", "--model", "als"]
     code, out, _ = collab(*next_of(out)[1:], "--out", tmp_path / "m.safetensors", "--epochs", 1)
     assert code == 0
+
+
+def test_titles_in_the_ratings_are_in_the_command_and_in_the_recommendations(collab, tmp_path):
+    table = pd.DataFrame([(user, item, (user * item) % 5 + 1) for user in range(6) for item in range(9)],
+                         columns=["user", "item", "rating"])
+    table.assign(title=[f"Film {id}" for id in table["item"]]).to_csv(tmp_path / "r.csv", index=False)
+    code, out, _ = collab("check", tmp_path / "r.csv")
+    assert code == 0 and "--title-col title" in " ".join(next_of(out))
+    assert collab(*next_of(out)[1:], "--epochs", 1, "--out", tmp_path / "m")[0] == 0
+    code, out, _ = collab("recommend", tmp_path / "m", "--user", 1, "--as", "csv", "--include-seen")
+    assert code == 0 and {row.split(",")[2] for row in out.splitlines()[1:]} <= {f"Film {id}" for id in range(9)}
 
 
 def test_a_movielens_set_by_name(collab, ml100k_home, monkeypatch):

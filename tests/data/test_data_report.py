@@ -121,6 +121,14 @@ def test_columns_in_another_order_are_noted_with_the_arguments_that_say_it():
     assert report.times["read_as"][0] == "seconds since 1970"
 
 
+def test_titles_in_the_table_are_pointed_to():
+    titled = FEW.assign(title=["A", "B", "A", "B", "A"])
+    report = DataReport.from_df(titled)
+    assert report.options == {"title_name": "title"} and not report.stops
+    data = CollabDataBunch.from_df(titled, **report.options, valid_pct=0, seed=0)
+    assert data.titles([20, 10]) == ["B", "A"] and not len(DataReport.from_df(titled, title_name="title").problems)
+
+
 def test_one_user_alone_and_an_empty_table():
     assert "have the same user, 1" in DataReport.from_df(FEW.assign(user=1)).problems["what"][0]
     assert found(DataReport.from_df(FEW.iloc[:0])) == [(True, "the table", [], None)]
