@@ -29,6 +29,7 @@ from collab import (
     collab_learner,
     leave_last,
     load_learner,
+    read_table,
     rows_split,
     synthetic,
 )
@@ -124,6 +125,12 @@ def items_without_titles(_):
 @says("data/metadata.py:warn_of_lacking", "lacks 1 of the 2 rated items .*no title")
 def rated_items_that_the_metadata_lack(_):
     made(items=FILMS.iloc[:1])
+
+
+@says("data/tables.py:_read_text", "1 lines have more fields than the first, and are left out .first: line 3")
+def lines_with_too_many_fields(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n1,10,3\n1,10,3,5\n")
+    read_table(tmp_path / "r.csv", bad_lines="drop")
 
 
 @says("data/metadata.py:titles_among", "1 items have another title too .* the first is taken")

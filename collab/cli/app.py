@@ -1,4 +1,4 @@
-"""The command line: collab train | evaluate | recommend | similar | explain | report | demo.
+"""The command line: collab check | train | evaluate | recommend | similar | explain | report | demo.
 
 Commands import what they need when they run (see `Command`), so that help and errors in options come at once."""
 
@@ -93,7 +93,7 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     from ..data.features import telling
     from ..data.split import random_split
     from ..learner.factory import collab_learner
-    from .inputs import check_writable, fingerprint, given, is_set, read_all, reading_of, split_of
+    from .inputs import check_writable, fingerprint, given, is_set, read_all, reading_of, split_of, takes
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved, needs_metadata, uses
     from .output import print_report
     check_writable(out)
@@ -104,6 +104,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
     valid_pct, seed = 0.2 if valid_pct is None else valid_pct, seed or 0
     reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
                          date_format=date_format)
+    if bad_rows == "drop" and "bad_lines" in takes(data, format, sep):
+        reading["bad_lines"] = "drop"
     ratings, known_items, known_users = read_all(data, items, users=users, table_sep=table_sep,
                                                  ids=(user_col, item_col), **reading)
     user_features, item_features = ("auto" if uses(model, side) and known is not None and telling(known.iloc[:, 1:])

@@ -86,6 +86,8 @@ def command(source: str, report: DataReport) -> str:
             words.append("--header" if value else "--no-header")
         elif name == "implicit":
             words += ["--implicit"] * bool(value and "threshold" not in options)
+        elif name == "bad_lines":
+            words += ["--bad-rows", value] * ("bad_rows" not in options)
         elif value is not None:
             words += [NAMES.get(name, f"--{name.replace('_', '-')}"),
                       f"{value:g}" if name == "threshold" else str(value)]

@@ -21,7 +21,7 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "header=False": "--no-header", "header=True": "--header", "encoding=": "--encoding ",
            "min_ratings=": "--min-ratings ", "duplicates=": "--duplicates ", "threshold=": "--threshold ",
            "valid_pct=": "--valid-pct ", "implicit=True": "--implicit", "decimal=": "--decimal ",
-           "date_format=": "--date-format ", "bad_rows=": "--bad-rows "}
+           "date_format=": "--date-format ", "bad_rows=": "--bad-rows ", "bad_lines=": "--bad-rows "}
 
 
 class Output(StrEnum):

@@ -24,7 +24,7 @@ from ..learner.collab_learner import CollabLearner
 from ..learner.factory import load_learner
 from .command import as_options
 
-OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format")
+OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format", "bad_lines")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
 WITHOUT_CHANCE = ("time", *WITHOUT_FRACTION)
 T = TypeVar("T")
@@ -40,6 +40,7 @@ class Reading(TypedDict, total=False):
     encoding: str
     decimal: str
     date_format: str
+    bad_lines: str
 
 
 def load(model: Path) -> CollabLearner:
@@ -70,10 +71,11 @@ def given(**options: T | None) -> dict[str, T]:
 
 
 def reading_of(*, sep: str | None = None, format: str | None = None, header: bool | None = None,
-               encoding: str | None = None, decimal: str | None = None, date_format: str | None = None) -> Reading:
+               encoding: str | None = None, decimal: str | None = None, date_format: str | None = None,
+               bad_lines: str | None = None) -> Reading:
     """The options of a file that are not None."""
     return _only({"sep": sep, "format": format, "header": header, "encoding": encoding, "decimal": decimal,
-                  "date_format": date_format}, OPTIONS)
+                  "date_format": date_format, "bad_lines": bad_lines}, OPTIONS)
 
 
 def _only(options: Mapping[str, object], names: Iterable[str]) -> Reading:

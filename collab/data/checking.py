@@ -68,7 +68,11 @@ def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) 
         found: list[Problem] = []
         result = Examined(found, assumed)
         try:
-            raw = as_frame(read(**{name: now[name] for name in reading if name in now}))
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                raw = as_frame(read(**{name: now[name] for name in reading if name in now}))
+            found += [Problem("the file", re.sub(r"^.*?: (?=[\d,]+ lines)", "", str(one.message)), "", stops=False)
+                      for one in said if issubclass(one.category, CollabWarning)]
         except Unreadable as error:
             found.append(Problem("the file", _without(str(error)), _say(error.options), options=error.options))
         except DataError as error:
@@ -80,7 +84,8 @@ def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) 
             break
         kept.append(hiding)
         assumed = {**assumed, **{name: value for name, value in hiding.options.items() if name not in assumed}}
-    result.problems, result.assumed = [*kept, *found], assumed
+    told = {str(problem) for problem in kept}
+    result.problems, result.assumed = [*kept, *(problem for problem in found if str(problem) not in told)], assumed
     return result
 
 
@@ -90,7 +95,8 @@ def _say(options: Mapping[str, object]) -> str:
 
 def _without(message: str) -> str:
     """The message of an Unreadable file without its path, which the reader knows, and its remedy."""
-    begin = re.sub(r"; (say|if that line).*", "", message)
+    begin = re.sub(r"; (say|if that line|correct that line).*", "", message)
+    begin = re.sub(r"^.*?, line (?=\d+: \d+ fields)", "line ", begin)
     return re.sub(r"^.*? (?=has a single|is not written|holds bytes)", "it ", begin)
 
 
@@ -194,6 +200,8 @@ def _schema(raw: pd.DataFrame, given: Mapping[str, Hashable | None], implicit: b
             check_column_names(raw)
         except DataError as error:
             message = str(error)
+    if guessed:
+        message = re.sub(r"(\. The columns are|; say which|; a table of what).*", "", message, flags=re.S)
     note(Problem("the columns", message, _say(guessed) if guessed else "", options=guessed))
     return None
 
@@ -210,9 +218,10 @@ def _no_ratings(raw: pd.DataFrame, schema: Schema) -> Problem | None:
     options = guess(raw.drop(columns=[schema.rating]), {"user": schema.user, "item": schema.item})
     if dated:
         options["time_name"] = schema.rating
+    two = "write its two values as 1 and 0, or True and False; else " if known.nunique() == 2 < len(known) else ""
     return Problem(f"column {schema.rating!r}", f"it is taken for the ratings, and none of its {len(raw):,} "
-                   f"values is a number (such as {show(known.iloc[0])})", "say which column holds the ratings or, "
-                   "where none does, " + " and ".join(f"{k}={options[k]!r}" for k in ("implicit", "time_name")
+                   f"values is a number (such as {show(known.iloc[0])})", f"{two}say which column holds the ratings "
+                   "or, where none does, " + " and ".join(f"{k}={options[k]!r}" for k in ("implicit", "time_name")
                                                       if k in options),
                    schema.rating, options={k: v for k, v in options.items() if k not in ("user_name", "item_name")})
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .databunch import CollabDataBunch
 
-READING = ("format", "sep", "header", "encoding", "decimal", "date_format")
+READING = ("format", "sep", "header", "encoding", "decimal", "date_format", "bad_lines")
 WIDTH = 96          # columns of text
 PLACES = 6          # rows of a problem that are named
 CELL = 24           # columns of a cell in the table of columns
@@ -88,7 +88,7 @@ class DataReport:
     @classmethod
     def from_csv(cls, path: str | os.PathLike, format: str | None = None, *, sep: str | None = None,
                  header: bool | None = None, encoding: str | None = None, decimal: str | None = None,
-                 date_format: str | None = None, **options: Any) -> DataReport:
+                 date_format: str | None = None, bad_lines: str | None = None, **options: Any) -> DataReport:
         """Report on the file at `path`, read as `read_table` reads it; `options` are those of `from_df`. Where it
         cannot be read so, but with other options, the report says so and goes on with these.
 
@@ -96,13 +96,14 @@ class DataReport:
         if not Path(path).expanduser().exists():
             read_table(path)        # raises, with what is near
         given = _given(format=format, sep=sep, header=header, encoding=encoding, decimal=decimal,
-                       date_format=date_format, **{**options, "implicit": options.get("implicit") or None})
+                       date_format=date_format, bad_lines=bad_lines,
+                       **{**options, "implicit": options.get("implicit") or None})
         ids = [given[name] for name in ("user_name", "item_name") if name in given]
         found = examine(lambda **how: read_table(path, **how, ids=ids), given, READING)
         now = {name: value for name, value in {**given, **found.assumed}.items() if name in READING}
         wanted = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *(p.rows[:PLACES] for p in found.problems)]))
         return cls(str(path), found, given, line_numbers(Path(path), wanted.tolist(), **{
-            name: now[name] for name in ("format", "sep", "header", "encoding", "decimal") if name in now}))
+            name: now[name] for name in READING if name in now and name != "date_format"}))
 
     @classmethod
     def from_databunch(cls, data: CollabDataBunch) -> DataReport:

@@ -190,12 +190,12 @@ class CollabDataBunch(DataBunch):
     @classmethod
     def from_csv(cls, path: str | Path, format: str | None = None, *, sep: str | None = None,
                  header: bool | None = None, encoding: str = "utf-8-sig", decimal: str = ".",
-                 date_format: str | None = None, **options: Any) -> CollabDataBunch:
+                 date_format: str | None = None, bad_lines: str = "error", **options: Any) -> CollabDataBunch:
         """`from_df` for a file: CSV, TSV, `::`-separated, Parquet or a RecBole atomic file, by its ending or
         `format` (see `collab.data.tables.read_table`); `options` are those of `from_df`."""
         ids = [options[name] for name in ("user_name", "item_name") if options.get(name) is not None]
         table = read_table(path, format, sep=sep, header=header, encoding=encoding, decimal=decimal,
-                           date_format=date_format, ids=ids)
+                           date_format=date_format, bad_lines=bad_lines, ids=ids)
         return cls.from_df(table, **options)
 
     @classmethod

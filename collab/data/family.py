@@ -13,6 +13,7 @@ from .schema import NAMES
 FAR = 5         # the largest count is at least so many times the upper quartile: ratings do not have such a tail
 FAR_AMOUNT = 20     # the same for what are no whole numbers
 LEAST_LARGEST = 20  # a scale of ratings may end at 10; a count that is worth the name goes higher somewhere
+TWO = ((0, 1), (-1, 1))     # the two values of likes and dislikes
 LEVELS = 101        # a scale has no more distinct ratings: 0 to 100 is one
 
 
@@ -38,9 +39,9 @@ def family_of(ratings: pd.Series, *, given: bool = True) -> Family:
     if len(levels) == 1:
         return Family("likes", f"all {len(values):,} ratings are {high:g}: there is nothing to tell them apart by",
                       {"implicit": True}, "train a model that ranks, such as als")
-    if len(levels) == 2:
-        return Family("likes and dislikes", f"there are two values, {low:g} ({counts[0]:,} times) and {high:g} "
-                      f"({counts[1]:,} times)", {"threshold": float((low + high) / 2)},
+    if (low, high) in TWO and len(levels) == 2:
+        return Family("likes and dislikes", f"there are two values, {low:g} ({counts[0]:,} of {len(values):,}) and "
+                      f"{high:g}", {"threshold": float((low + high) / 2)},
                       "rank what was liked; without that option, they are ratings and are predicted")
     quartile = float(np.quantile(values, 0.75))
     tail = (f"the largest, {high:g}, is {high / quartile:,.0f} times the upper quartile, {quartile:g}" if quartile

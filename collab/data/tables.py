@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, warn
 from .schema import NAMES, TIME_NAMES
 from .spelling import is_unusual, unusual_columns
 from .times import with_dates
@@ -59,7 +59,8 @@ class Unreadable(DataError):
 
 def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str | None = None,
                header: bool | None = None, encoding: str = "utf-8-sig", decimal: str = ".",
-               date_format: str | None = None, ids: Sequence[Hashable] = ()) -> pd.DataFrame:
+               date_format: str | None = None, bad_lines: str = "error",
+               ids: Sequence[Hashable] = ()) -> pd.DataFrame:
     """Read the table in the file at `path`.
 
     The format follows from the ending (also before .gz, .bz2 or .xz), or is given as `format`: "csv", "tsv", "::",
@@ -74,18 +75,21 @@ def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str |
     column, no two different texts become one number.
 
     With `decimal` "," numbers of text files are written as 4,5 or 1.234,5. With a `date_format`, such as "%d.%m.%Y",
-    columns of text in which every value is written so are times.
+    columns of text in which every value is written so are times. With `bad_lines` "drop", lines with more fields than
+    the first are left out, with a warning that counts them.
 
     Raises DataError for a file that is missing, empty, of an unknown kind, or not what its format says; `Unreadable`,
     one of these, where other options would read it; and where no column is written in the `date_format`."""
     if decimal not in (".", ","):
         raise DataError(f"decimal={decimal!r} is neither a point nor a comma")
-    table = _read(path, format, sep, header, encoding, decimal, ids)
+    if bad_lines not in ("error", "drop"):
+        raise DataError(f"bad_lines={bad_lines!r} is neither 'error' nor 'drop'")
+    table = _read(path, format, sep, header, encoding, decimal, ids, bad_lines == "drop")
     return table if date_format is None else _with_dates(table, date_format, path)
 
 
 def _read(path: str | os.PathLike, format: str | None, sep: str | None, header: bool | None, encoding: str,
-          decimal: str, ids: Sequence[Hashable]) -> pd.DataFrame:
+          decimal: str, ids: Sequence[Hashable], drop: bool) -> pd.DataFrame:
     path = Path(path).expanduser().absolute()
     _check_exists(path)
     kind = format_of(path, format, sep, header)
@@ -96,7 +100,7 @@ def _read(path: str | os.PathLike, format: str | None, sep: str | None, header: 
         with COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as f:
             _check_no_other(f, path)
             f, read_as = as_lines(f, encoding)
-            return _read_text(f, path, kind, sep or SEPARATORS[kind], header, read_as, ids, decimal)
+            return _read_text(f, path, kind, sep or SEPARATORS[kind], header, read_as, ids, decimal, drop)
     except UnicodeDecodeError as error:
         likely = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
         said = "UTF-8" if codecs.lookup(encoding).name == "utf-8-sig" else encoding
@@ -182,7 +186,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | None, encoding: str,
-               ids: Sequence[Hashable], decimal: str) -> pd.DataFrame:
+               ids: Sequence[Hashable], decimal: str, drop: bool) -> pd.DataFrame:
     first = b""
     while not first.strip():
         if not (first := f.readline()):
@@ -214,6 +218,11 @@ def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | Non
     except ValueError:
         raise Unreadable(f"{path} holds bytes of 0, as text does not: it is another kind of file, or written in "
                          "UTF-16, which encoding='utf-16' (or 'utf-16-le') reads", encoding="utf-16-le") from None
+    f.seek(0)
+    if drop and (lines := _bad_lines(f, **options)):
+        warn(f"{path}: {len(lines):,} lines have more fields than the first, and are left out (first: line "
+             f"{lines[0]}); put fields that hold the separator in quotation marks")
+        options["skiprows"] = [line - 1 for line in lines]
     f.seek(0)
     table = _parse(f, path, **options)
     holds_ids = [_is_id(table, place, ids) for place in range(len(table.columns))]
@@ -333,6 +342,14 @@ def _read_recbole(f: IO[bytes], path: Path, sep: str, fields: list[str], encodin
     return table
 
 
+def _bad_lines(f: IO[bytes], **options: Any) -> list[int]:
+    """The lines, from 1, of a text file that have more fields than the first."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", pd.errors.ParserWarning)
+        pd.read_csv(f, index_col=False, low_memory=False, on_bad_lines="warn", **options)
+    return [int(line) for one in said for line in re.findall(r"Skipping line (\d+)", str(one.message))]
+
+
 def _parse(f: IO[bytes], path: Path, **options: Any) -> pd.DataFrame:
     if options["sep"] == r"\s+":
         options["skipinitialspace"] = True
@@ -349,8 +366,9 @@ def _parse(f: IO[bytes], path: Path, **options: Any) -> pd.DataFrame:
     except pd.errors.ParserError as error:
         told = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
         if told:
-            raise DataError(f"{path}, line {told[2]}: {told[3]} fields, where the lines before have {told[1]}; correct "
-                            "that line, or put fields that hold the separator in quotation marks") from error
+            raise Unreadable(f"{path}, line {told[2]}: {told[3]} fields, where the lines before have {told[1]}; "
+                             "correct that line, or put fields that hold the separator in quotation marks, or leave "
+                             "such lines out with bad_lines='drop'", bad_lines="drop") from error
         raise DataError(f"{path} cannot be parsed: {error}") from error
     except UnicodeDecodeError:
         raise  # `read_table` explains it

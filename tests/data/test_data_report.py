@@ -94,6 +94,14 @@ def test_frames_have_rows_where_files_have_lines():
         (True, "column 'rating'", [4], None), (True, "column 'rating'", [1], "inf")]
 
 
+def test_a_line_with_too_many_fields_hides_none_of_the_other_problems(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n1,a,5\n1,Dune, Part 1,4\n2,a,?\n2,b,1\n3,,1\n")
+    report = DataReport.from_csv(tmp_path / "r.csv")
+    assert found(report) == [(True, "the file", [], None), (True, "column 'item'", [6], None),
+                             (True, "column 'rating'", [4], "'?'"), (False, "the file", [], None)]
+    assert report.options == {"bad_lines": "drop", "bad_rows": "drop"} and len(report.table) == 2
+
+
 def test_ids_that_are_text_by_a_few_exceptions_are_noted(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n1,10,5\n2,10,4\n3,20,3\n4,20,3\nAnna,10,1\nanna,20,2\n"
                                     "NULL,10,2\n")
@@ -149,6 +157,7 @@ def test_a_file_that_is_not_there_is_no_report(tmp_path):
     ("bought", [0, 1, 1], "likes and dislikes", {"threshold": 0.5}),
     ("plays", [1, 1, 2, 1, 3, 14], "counts", {"implicit": True}),               # by its name
     ("x", [1, 1, 2, 1, 3, 250], "counts", {"implicit": True}),                  # by its tail
+    ("x", [2, 3, 3, 2], "ratings", {}),                                         # two values alone are no likes
     ("x", [-3, 1, 2, 250], "ratings", {}),                                      # no count is below 0
     ("seconds", [0.5, *np.linspace(1, 2, 200), 4000], "amounts", {"implicit": True}),
 ])

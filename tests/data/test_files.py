@@ -342,3 +342,17 @@ def test_decimal_commas_within_quotation_marks_and_in_the_first_line(tmp_path):
     assert read_table(tmp_path / "r.csv", decimal=",")["rating"].tolist() == [4.5, 3]       # no header: 4,5 is a number
     with pytest.raises(DataError, match="decimal=';' is neither a point nor a comma"):
         read_table(tmp_path / "r.csv", decimal=";")
+
+
+# Lines with too many fields ---------------------------------------------------------------------------------------
+
+def test_lines_with_too_many_fields_are_left_out_on_demand_wherever_they_stand(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("user,item,rating\n007,x,1\n8,Dune, Part 1,5\n\n9,y,2\n10,Dune, Part 2,5,\n11,z,3\n")
+    with pytest.raises(DataError, match=r"line 3: 4 fields, .* leave such lines out with bad_lines='drop'"):
+        read_table(path)
+    with pytest.warns(UserWarning, match=r"2 lines have more fields than the first, .*\(first: line 3\)"):
+        table = read_table(path, bad_lines="drop")
+    assert table.to_dict("list") == {"user": ["007", "9", "11"], "item": ["x", "y", "z"], "rating": [1, 2, 3]}
+    with pytest.raises(DataError, match="bad_lines='skip' is neither 'error' nor 'drop'"):
+        read_table(path, bad_lines="skip")

@@ -37,5 +37,10 @@ def test_lines_of_compressed_files_and_of_other_encodings(tmp_path):
     assert line_numbers(tmp_path / "u.csv", [1], encoding="utf-16") == {1: 6}
 
 
+def test_lines_that_are_left_out_are_not_rows(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\na,x,1\nb,y,2,3\nc,z,3\n")
+    assert line_numbers(tmp_path / "r.csv", [0, 1], bad_lines="drop") == {0: 2, 1: 4}
+
+
 def test_a_file_that_is_no_text_has_no_lines(tmp_path):
     assert line_numbers(tmp_path / "r.parquet", [0]) == {}
