@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .databunch import CollabDataBunch
 
 READING = ("format", "sep", "header", "encoding", "decimal", "date_format", "bad_lines")
+CHOSEN = "as you say, they are read as choices: train a model that ranks, such as als"
 WIDTH = 96          # columns of text
 PLACES = 6          # rows of a problem that are named
 CELL = 24           # columns of a cell in the table of columns
@@ -64,7 +65,7 @@ class DataReport:
             self.times, self.dates = when(times)
         self.table = table
         self.family, self.sign = ("", "") if family is None else (family.name, family.sign)
-        self.advice = "" if family is None else family.advice
+        self.advice = "" if family is None else CHOSEN if {"implicit", "threshold"} & {*given} else family.advice
         self.options = given | examined.assumed | ({} if family is None or "threshold" in given else family.options)
         left = [p for p in examined.problems if p.stops and not p.options]
         if left and table is not None and all(len(p.rows) for p in left):
@@ -107,8 +108,10 @@ class DataReport:
 
     @classmethod
     def from_databunch(cls, data: CollabDataBunch) -> DataReport:
-        """Report on the ratings of all parts of a databunch."""
-        known = [tuple(t.cpu() for t in data.train.tensors), data.aside.joined()]
+        """Report on the ratings of all parts of a databunch, which keeps no times; those that a threshold leaves out
+        are not among them."""
+        known = [tuple(t.cpu() for t in data.train.tensors),
+                 *(part for name, part in data.aside.parts.items() if name != "weak")]
         users, items, ratings = (np.concatenate(part) for part in zip(*(
             (data.aside.users.decode(u), data.aside.items.decode(i), r.numpy()) for u, i, r in known)))
         table = pd.DataFrame({"user": users, "item": items, "rating": ratings.astype(np.float64)})

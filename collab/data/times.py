@@ -57,10 +57,10 @@ def _parsed(times: pd.Series, where: str, name: object, note: Found, places: np.
         first = times[wrong].iloc[0]
         way = date_format(times[wrong])
         remedy = ("correct or drop these rows, or make the times numbers with pd.to_numeric" if first.isdigit() else
-                  f"read the file with date_format={way!r}, or parse the column first: pd.to_datetime(df[column], "
-                  f"format={way!r})" if way is not None else
-                  "correct or drop these rows, or parse the column first: pd.to_datetime(df[column], "
-                  "format='%d.%m.%Y') for 18.10.2018")
+                  f"read the file with date_format={way!r}, or parse the column first, with pd.to_datetime and that "
+                  "format" if way is not None else
+                  "correct or drop these rows, or parse the column first, with pd.to_datetime(df[column]); a file "
+                  "whose dates are all as 18.10.2018 is read with date_format='%d.%m.%Y'")
         note(Problem(where, f"{n:,} of {len(times):,} times are not written as 2024-05-01 12:30:00 is (ISO 8601)",
                      remedy, name, places[wrong], show(first), {} if way is None else {"date_format": way},
                      in_file="correct or remove these lines" if way is None else f"say date_format={way!r}"))

@@ -251,3 +251,9 @@ def test_a_databunch_reports_on_all_its_parts_and_stays_as_it_is():
         len(table), table["user"].nunique(), table["item"].nunique()]
     assert report.family == "ratings" and not report.stops and report.times is None
     assert data.report().tail.equals(report.tail)
+
+
+def test_a_databunch_of_choices_reports_on_what_was_chosen():
+    table = synthetic(30, 20, 300, seed=2).ratings
+    report = CollabDataBunch.from_df(table, valid_pct=0.3, seed=0, implicit=True, threshold=3).report()
+    assert report.counts["ratings"][0] == (table["rating"] > 3).sum() and "read as choices" in report.advice
