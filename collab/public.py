@@ -1,6 +1,7 @@
 """The public names: `from collab import ...` finds them here. What is in none of its lines is not public."""
 
 from .data.batches import TensorBatches
+from .data.data_report import DataReport
 from .data.databunch import CollabDataBunch, DataBunch
 from .data.features import Features
 from .data.negatives import Negatives
@@ -14,6 +15,7 @@ from .data.split import (
     time_split,
     user_split,
 )
+from .data.sql import read_sql
 from .data.tables import read_table
 from .data.vocab import UnknownId, Vocab
 from .datasets.movielens import movielens
@@ -82,17 +84,17 @@ __all__ = [
     "ALS", "BPR", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback",
     "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint",
     "CollabDataBunch", "CollabInterpretation", "CollabLearner", "CollabModel", "CollabWarning", "Comparison",
-    "DataBunch", "DataError", "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias", "EmbeddingNet",
-    "Ensemble", "Features", "FoldIn", "FullSoftmax", "GradientAccumulation", "GradientClip", "Gravity", "HybridNet",
-    "InBatchSoftmax", "Index", "InfiniteAE", "Learner", "LightGCN", "Logistic", "LossTerms", "Metric",
-    "MixedPrecision", "Negatives", "ParamScheduler", "Popularity", "RankEnsemble", "RankingMetrics",
+    "DataBunch", "DataError", "DataReport", "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias",
+    "EmbeddingNet", "Ensemble", "Features", "FoldIn", "FullSoftmax", "GradientAccumulation", "GradientClip",
+    "Gravity", "HybridNet", "InBatchSoftmax", "Index", "InfiniteAE", "Learner", "LightGCN", "Logistic", "LossTerms",
+    "Metric", "MixedPrecision", "Negatives", "ParamScheduler", "Popularity", "RankEnsemble", "RankingMetrics",
     "RankingResult", "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau",
     "Ridge", "RowAdagrad", "SVDpp", "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble",
     "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower",
     "UnknownId", "Unsupported", "Vocab", "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms",
     "collab_learner", "combine_scheds", "compare", "compare_models", "cross_validate", "evaluate", "huber", "kfold",
     "leave_last", "load_learner", "logistic", "mae", "merge_dot_models", "movielens", "movielens_split", "mse",
-    "observed_mse", "per_user_split", "random_split", "read_table", "rmse", "rows_split", "sampled_softmax",
-    "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "softmax_in_batch", "synthetic", "time_split",
-    "tune", "user_split",
+    "observed_mse", "per_user_split", "random_split", "read_sql", "read_table", "rmse", "rows_split",
+    "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "softmax_in_batch",
+    "synthetic", "time_split", "tune", "user_split",
 ]

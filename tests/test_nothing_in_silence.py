@@ -29,6 +29,7 @@ from collab import (
     collab_learner,
     leave_last,
     load_learner,
+    read_table,
     rows_split,
     synthetic,
     tune,
@@ -129,6 +130,23 @@ def items_without_titles(_):
 @says("data/metadata.py:warn_of_lacking", "lacks 1 of the 2 rated items .*no title")
 def rated_items_that_the_metadata_lack(_):
     made(items=FILMS.iloc[:1])
+
+
+@says("data/tables.py:_read_text", "1 lines have more fields than the first, and are left out .first: line 3")
+def lines_with_too_many_fields(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n1,10,3\n1,10,3,5\n")
+    read_table(tmp_path / "r.csv", bad_lines="drop")
+
+
+@says("data/metadata.py:titles_among", "1 items have another title too .* the first is taken")
+def items_with_two_titles(_):
+    made(FEW.assign(title=["A", "B", "C", "C"]).assign(item=[10, 10, 20, 20], user=[1, 2, 1, 2]), title_name="title")
+
+
+@says("data/parts.py:without_bad", "2 of 4 rows are left out: column 'user': 1 of 4 .* row 1.; column 'rating': 1 of 4")
+def rows_that_cannot_be_used(_):
+    made(pd.concat([FEW.assign(user=[1, None, 2, 2], rating=["4", "3", "?", "1"]).iloc[:, :3],
+                    FEW.iloc[:0, :3]]).assign(rating=[4.0, 3, None, 1]), bad_rows="drop")
 
 
 @says("data/features.py:_number", "column 'year': 1 of 2 values are infinite")
@@ -421,7 +439,7 @@ def an_index_in_place_of_a_model(tmp_path):
         recommend(path, user=["1"])
 
 
-@says("cli/app.py:train", "u.csv is not used: it says nothing that several users have in common")
+@says("cli/prepare.py:prepare", "u.csv is not used: it says nothing that several users have in common")
 def users_of_whom_nothing_is_known(tmp_path):
     ml = synthetic(20, 20, 200, seed=0)
     ml.ratings.to_csv(tmp_path / "r.csv", index=False)
@@ -431,7 +449,7 @@ def users_of_whom_nothing_is_known(tmp_path):
               out=tmp_path / "m.safetensors")
 
 
-@says("cli/tune.py:tune", "u.csv is not used: it says nothing that several users have in common")
+@says("cli/prepare.py:prepare", "u.csv is not used: it says nothing that several users have in common")
 def users_of_whom_nothing_is_known_to_trials(tmp_path):
     ml = synthetic(20, 20, 200, seed=0)
     ml.ratings.to_csv(tmp_path / "r.csv", index=False)
@@ -524,7 +542,7 @@ def a_model_fails_in_a_comparison(tmp_path):
     collab.compare_models(tiny_data(), {"als_explicit": "als_explicit", "fails": lambda data: 1 / 0})
 
 
-@says("cli/compare.py:compare", "u.csv is not used: none of the models reads what it says of users")
+@says("cli/prepare.py:prepare", "u.csv is not used: none of the models reads what it says of users")
 def users_whom_no_compared_model_reads(tmp_path):
     ml = synthetic(20, 20, 200, seed=0)
     ml.ratings.to_csv(tmp_path / "r.csv", index=False)

@@ -1,4 +1,4 @@
-"""The command line: collab compare | tune | train | evaluate | recommend | similar | explain | report | demo.
+"""The command line: collab check | compare | tune | train | evaluate | recommend | similar | explain | report | demo.
 
 Commands import what they need when they run (see `Command`), so that help and errors in options come at once."""
 
@@ -14,6 +14,7 @@ import typer
 
 from .. import __version__, interrupt
 from ..errors import DataError, warn
+from .check import check
 from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said
 from .compare import Listing, compare
 from .complete import splits_or_none
@@ -21,10 +22,13 @@ from .options import (
     DEFAULT,
     OUT,
     As,
+    BadRows,
     BatchSize,
     Count,
     Data,
+    DateFormat,
     Decay,
+    DecimalMark,
     Duplicates,
     Encoding,
     Epochs,
@@ -64,6 +68,7 @@ app = typer.Typer(cls=Program, no_args_is_help=True, rich_markup_mode=None, pret
                          "Results go to standard output; progress, warnings and errors to standard error.")
 
 
+
 def _version(asked: bool) -> None:
     if asked:
         print(f"collab {__version__}")
@@ -83,57 +88,46 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, t
           user_col: UserCol = None, item_col: ItemCol = None,
           rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
           table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
-          items: Items = None, users: Users = None, duplicates: Duplicates = None, implicit: Implicit = False,
+          decimal: DecimalMark = None, date_format: DateFormat = None, items: Items = None, users: Users = None,
+          duplicates: Duplicates = None, bad_rows: BadRows = None, implicit: Implicit = False,
           threshold: Threshold = None, as_: As = None, quiet: Quiet = False) -> None:
     """Train a model and write it into one file. The error is reported beside two baselines; for a model that ranks, how
     well it does beside the most popular items."""
     import pandas as pd
 
     from ..data.databunch import CollabDataBunch
-    from ..data.features import telling
     from ..data.split import random_split
     from ..learner.factory import collab_learner
     from .figures import measure, print_figures
-    from .inputs import check_writable, fingerprint, given, is_set, read_all, reading_of, split_of, test_of
-    from .model_options import bs_of, check_model, check_used, epochs_of, is_solved, needs_metadata, uses
+    from .inputs import check_writable, given, reading_of, split_of, test_of
+    from .model_options import bs_of, check_model, check_used, epochs_of, is_solved
     from .output import progress, remarks
+    from .prepare import prepare
     say = remarks(as_, quiet)
     check_writable(out)
     check_model(model)
     implicit = implicit or threshold is not None
     check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, lr=lr, wd=wd,
                                              seed=seed, users=users, duplicates=duplicates))
-    if title_col is not None and items is None and not is_set(data):
-        raise DataError("--title-col names a column of the file that --items gives, and there is none")
     valid_pct, seed = 0.2 if valid_pct is None else valid_pct, seed or 0
-    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
-    ratings, known_items, known_users = read_all(data, items, users=users, table_sep=table_sep,
-                                                 ids=(user_col, item_col), **reading)
-    user_features, item_features = ("auto" if uses(model, side) and known is not None and telling(known.iloc[:, 1:])
-                                    else None for side, known in (("users", known_users), ("items", known_items)))
-    if needs_metadata(model) and user_features is None and item_features is None:
-        raise DataError(f"--model {model} needs to know more than ids and titles: pass --items or --users, a file with "
-                        "columns such as genres or age")
-    if users is not None and user_features is None:
-        warn(f"{users} is not used: it says nothing that several users have in common, such as an age or a group")
+    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
+                         date_format=date_format)
+    columns = {"user_name": user_col, "item_name": item_col, "rating_name": rating_col, "time_name": time_col,
+               "title_name": title_col}
+    prepared = prepare(data, [model], reading, columns, items=items, users=users, table_sep=table_sep,
+                       duplicates=duplicates, bad_rows=bad_rows, implicit=implicit, threshold=threshold)
     how, (for_the_end, test_note) = (split_of(split, valid_pct=valid_pct, seed=seed),
-                                     test_of(test, split, seed=seed, **reading))
-    bunch = CollabDataBunch.from_df(ratings, user_name=user_col, item_name=item_col, rating_name=rating_col,
-                                    time_name=time_col, title_name=title_col, items=known_items, users=known_users,
-                                    split=how if valid_pct else random_split(0.0, seed), bs=bs or bs_of(model),
-                                    seed=seed, duplicates=duplicates or "keep", user_features=user_features,
-                                    item_features=item_features, implicit=implicit, threshold=threshold,
-                                    test=for_the_end)
+                                     test_of(test, split, seed=seed, **prepared.reading))
+    ratings = prepared.ratings
+    bunch = CollabDataBunch.from_df(ratings, split=how if valid_pct else random_split(0.0, seed), bs=bs or bs_of(model),
+                                    seed=seed, test=for_the_end, **prepared.options)
     if threshold is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > threshold:
         warn(f"--threshold {threshold:g} leaves out none of the {len(ratings):,} ratings: the lowest is {lowest:g}; "
              "take a higher one, or say --implicit")
-    notes = {"source": data, "split": split, "valid_pct": valid_pct, "seed": seed, "duplicates": duplicates or "keep",
-             "test": test_note,
-             "reading": {name: v for name, v in reading.items() if not is_set(data)},
-             "fingerprint": fingerprint(ratings, bunch.schema)}
-    columns = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"
-                        for role, name in bunch.schema.roles().items())
-    say(f"{bunch}\nColumns: {columns}\n")
+    notes = prepared.notes(bunch, split=split, valid_pct=valid_pct, test=test_note, seed=seed)
+    roles = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"
+                      for role, name in bunch.schema.roles().items())
+    say(f"{bunch}\nColumns: {roles}\n")
     if bunch.valid is not None and (n := int(bunch.summary()["ratings_with_unseen"]["valid"])):
         say(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: these "
             "are scored as the average one.\n")
@@ -167,7 +161,7 @@ def evaluate(model: ModelFile = OUT,
              relevant_above: Annotated[float | None, typer.Option(help="Measure the ranking, where only held-out "
                                                                        "ratings above this are relevant.")] = None,
              as_: As = None, sep: Sep = None, format: Format = None, header: Header = None,
-             encoding: Encoding = None) -> None:
+             encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None) -> None:
     """Measure a model on held-out ratings. Its error is reported beside two baselines; for a model that ranks, or with
     --k or --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
     from .figures import measure, print_figures
@@ -175,7 +169,8 @@ def evaluate(model: ModelFile = OUT,
     from .output import remarks
     learn = load(model)
     found = held_out(learn, model, data=data, split=split, part=part,
-                     **reading_of(sep=sep, format=format, header=header, encoding=encoding))
+                     **reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
+                                  date_format=date_format))
     if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
         remarks(as_)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.\n")
     print_figures(measure(learn, found, k=k, above=relevant_above), as_, {"model": str(model)})
@@ -224,14 +219,15 @@ def report(model: ModelFile = OUT,
            data: Annotated[str | None, typer.Option(help="The ratings that were held out; by default those of "
                                                          "training, split again.")] = None,
            as_: As = None, sep: Sep = None, format: Format = None, header: Header = None,
-           encoding: Encoding = None) -> None:
+           encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
     from .inputs import check_writable, held_out, load, reading_of
     from .output import print_written, progress
     check_writable(out)
     learn = load(model)
-    part, reading = None, reading_of(sep=sep, format=format, header=header, encoding=encoding)
+    part, reading = None, reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
+                                     date_format=date_format)
     try:
         part = held_out(learn, model, data=data, **reading)
     except (DataError, OSError) as error:
@@ -262,6 +258,7 @@ def commands() -> list[str]:
     return program.list_commands(program.context_class(program))
 
 
+app.command(cls=Command)(check)
 app.command(cls=Listing)(compare)
 app.command(cls=Command)(tune)
 

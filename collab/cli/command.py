@@ -40,7 +40,9 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "min_ratings=": "--min-ratings ", "duplicates=": "--duplicates ", "threshold=": "--threshold ",
            "valid_pct=": "--valid-pct ", "implicit=True": "--implicit", "metrics=": "--metrics ", "folds=": "--folds ",
            "compare_models(data)": "collab compare DATA",
-           "where=": "--where ", "among=": "--among ", "without=": "--without "}
+           "where=": "--where ", "among=": "--among ", "without=": "--without ",
+           "decimal=": "--decimal ", "date_format=": "--date-format ", "bad_rows=": "--bad-rows ",
+           "bad_lines=": "--bad-rows "}
 
 
 class Output(StrEnum):

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import DataError, warn
+from ..errors import DataError
 from .command import INTERRUPTED, Command, Output
 from .options import (
     As,
+    BadRows,
     Data,
+    DateFormat,
+    DecimalMark,
     Duplicates,
     Encoding,
     Epochs,
@@ -81,16 +84,18 @@ def compare(data: Data, models: Names = None, folds: Folds = None, metrics: Metr
             valid_pct: ValidPct = None, user_col: UserCol = None, item_col: ItemCol = None,
             rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
             table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
-            items: Items = None, users: Users = None, duplicates: Duplicates = None, implicit: Implicit = False,
-            threshold: Threshold = None, as_: As = None) -> None:
+            decimal: DecimalMark = None, date_format: DateFormat = None, items: Items = None, users: Users = None,
+            duplicates: Duplicates = None, bad_rows: BadRows = None, implicit: Implicit = False,
+            threshold: Threshold = None,
+            as_: As = None) -> None:
     """Train several models on the same ratings, each by its own recipe, and say which is the best, beside baselines,
     and which differences are chance. Writes no model: train the one you take with collab train."""
-    from ..data.features import telling
     from ..learner.recipes import RECIPES
     from ..select.comparison import compare_models
-    from .inputs import WITHOUT_FRACTION, given, read_all, reading_of, split_of
-    from .model_options import check_model, needs_metadata, uses
+    from .inputs import WITHOUT_FRACTION, given, reading_of, split_of
+    from .model_options import check_model
     from .output import print_table, progress
+    from .prepare import prepare
     for name in models or []:
         check_model(name, "--models")
     implicit = implicit or threshold is not None
@@ -102,29 +107,19 @@ def compare(data: Data, models: Names = None, folds: Folds = None, metrics: Metr
     if implicit and duplicates is not None:
         raise DataError("implicit data are added up where a pair comes again, and take no --duplicates")
     seed = seed or 0
-    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
-    ratings, known_items, known_users = read_all(data, items, users=users, table_sep=table_sep,
-                                                 ids=(user_col, item_col), **reading)
-    wanted = models or [*RECIPES]
-    features: dict[str, Any] = {}
-    for side, known in (("users", known_users), ("items", known_items)):
-        reads = known is not None and any(uses(name, side) for name in wanted) and telling(known.iloc[:, 1:])
-        features[f"{side.removesuffix('s')}_features"] = "auto" if reads else None
-    for name in models or []:
-        if needs_metadata(name) and not any(features.values()):
-            raise DataError(f"--models {name} needs to know more than ids and titles: pass --items or --users, a file "
-                            "with columns such as genres or age")
-    if users is not None and features["user_features"] is None:
-        warn(f"{users} is not used: none of the models reads what it says of users")
+    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
+                         date_format=date_format)
+    columns = {"user_name": user_col, "item_name": item_col, "rating_name": rating_col, "time_name": time_col,
+               "title_name": title_col}
+    prepared = prepare(data, models or [], reading, columns, items=items, users=users, table_sep=table_sep,
+                       duplicates=duplicates, bad_rows=bad_rows, implicit=implicit, threshold=threshold,
+                       option="--models")
     how: dict[str, Any] = {}
     if folds is None:
         how["split"] = split_of(split, valid_pct=0.2 if valid_pct is None else valid_pct, seed=seed)
     with progress():
-        found = compare_models(
-            ratings, models, metrics=metrics or None, folds=folds, k=k, relevant_above=relevant_above, epochs=epochs,
-            seed=seed, user_name=user_col, item_name=item_col, rating_name=rating_col, time_name=time_col,
-            title_name=title_col, items=known_items, users=known_users, duplicates=duplicates or "keep",
-            implicit=implicit, threshold=threshold, **features, **how)
+        found = compare_models(prepared.ratings, models, metrics=metrics or None, folds=folds, k=k,
+                               relevant_above=relevant_above, epochs=epochs, seed=seed, **prepared.options, **how)
     if as_ in (None, Output.TABLE):
         print(found)
         if found.best not in found.baselines and not found.interrupted:

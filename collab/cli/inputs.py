@@ -25,7 +25,7 @@ from ..learner.factory import load_learner
 from .command import as_options
 from .output import progress
 
-OPTIONS = ("sep", "format", "header", "encoding")
+OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format", "bad_lines")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
 WITHOUT_CHANCE = ("time", *WITHOUT_FRACTION)
 T = TypeVar("T")
@@ -39,6 +39,9 @@ class Reading(TypedDict, total=False):
     format: str
     header: bool
     encoding: str
+    decimal: str
+    date_format: str
+    bad_lines: str
 
 
 def load(model: Path) -> CollabLearner:
@@ -69,9 +72,11 @@ def given(**options: T | None) -> dict[str, T]:
 
 
 def reading_of(*, sep: str | None = None, format: str | None = None, header: bool | None = None,
-               encoding: str | None = None) -> Reading:
+               encoding: str | None = None, decimal: str | None = None, date_format: str | None = None,
+               bad_lines: str | None = None) -> Reading:
     """The options of a file that are not None."""
-    return _only({"sep": sep, "format": format, "header": header, "encoding": encoding}, OPTIONS)
+    return _only({"sep": sep, "format": format, "header": header, "encoding": encoding, "decimal": decimal,
+                  "date_format": date_format, "bad_lines": bad_lines}, OPTIONS)
 
 
 def _only(options: Mapping[str, object], names: Iterable[str]) -> Reading:
@@ -95,8 +100,8 @@ def takes(source: str | Path, format: str | None = None, sep: str | None = None)
         return ()
     kind = format or ENDINGS.get(Path(source).suffix.lower())
     if kind == "recbole" and (format or not sep):
-        return "sep", "format", "encoding"
-    return ("format",) if kind == "parquet" else OPTIONS
+        return "sep", "format", "encoding", "date_format"
+    return ("format", "date_format") if kind == "parquet" else OPTIONS
 
 
 def read(source: str, ids: Iterable[Hashable | None] = (), **reading: Unpack[Reading]) -> Tables:
@@ -115,12 +120,13 @@ def read(source: str, ids: Iterable[Hashable | None] = (), **reading: Unpack[Rea
 
 def read_all(source: str, items: Path | None = None, *, users: Path | None = None, table_sep: str | None = None,
              ids: Iterable[Hashable | None] = (), **reading: Unpack[Reading]) -> Tables:
-    """As `read`, with files of items and of users: --encoding applies to all of them, and so does --sep without
-    --table-sep."""
+    """As `read`, with files of items and of users: --encoding and --decimal apply to all of them, and so does --sep
+    without --table-sep."""
     beside = {"item": items, "user": users}
     if table_sep is not None and items is None and users is None:
         raise DataError("--table-sep is the separator of --items and --users; for the ratings say --sep")
-    shared = reading_of(sep=table_sep or reading.get("sep"), encoding=reading.get("encoding"))
+    shared = reading_of(sep=table_sep or reading.get("sep"), encoding=reading.get("encoding"),
+                        decimal=reading.get("decimal"))
     options = {by: _only(shared, takes(file, sep=shared.get("sep"))) for by, file in beside.items() if file is not None}
     elsewhere = {name for by in options for name in options[by]} - ({"sep"} if table_sep else set())
     own = takes(source, reading.get("format"), reading.get("sep"))
@@ -218,7 +224,8 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     if isinstance(test, float) and how is not None:
         first = split_of(split, valid_pct=test, seed=seed + 1)
         how = after(first, how) if part == "valid" else first
-    ratings = learn.data.table(raw, duplicates=learn.notes.get("duplicates", "keep"), split=how)
+    ratings = learn.data.table(raw, duplicates=learn.notes.get("duplicates", "keep"), split=how,
+                               bad_rows=learn.notes.get("bad_rows", "error") if same else "error")
     return learn.data.batches(ratings) if len(ratings) else None
 
 

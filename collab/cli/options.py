@@ -61,10 +61,14 @@ RatingCol = Annotated[str | None, typer.Option(rich_help_panel=COLUMNS,
 TimeCol = Annotated[str | None, typer.Option(rich_help_panel=COLUMNS,
                                              help="The column of times; by default one called time or timestamp.")]
 TitleCol = Annotated[str | None, typer.Option(rich_help_panel=COLUMNS,
-                                              help="The column of titles in --items; by default guessed.")]
+                                              help="The column of titles in --items, by default guessed; without "
+                                                   "--items, in the ratings.")]
 Duplicates = Annotated[str | None, typer.Option(rich_help_panel=COLUMNS, autocompletion=duplicates,
                                                 help="What to do with pairs that are rated again: keep (the default), "
                                                      "mean or error; with --implicit they are added up.")]
+BadRows = Annotated[str | None, typer.Option(rich_help_panel=COLUMNS,
+                                             help="What to do with rows whose user, item or rating is missing or "
+                                                  "cannot be used: error (the default) or drop.")]
 Implicit = Annotated[bool, typer.Option("--implicit", rich_help_panel=COLUMNS,
                                         help="Rows are choices, not ratings; a rating, if there is one, is the "
                                              "strength of the choice. Repeated pairs count more.")]
@@ -88,3 +92,9 @@ Header = Annotated[bool | None, typer.Option("--header/--no-header", show_defaul
                                              help="Whether the first line has the column names; by default guessed.")]
 Encoding = Annotated[str | None, typer.Option(rich_help_panel=FILES, autocompletion=encodings,
                                               help="The encoding of text files; by default UTF-8.")]
+DecimalMark = Annotated[str | None, typer.Option("--decimal", rich_help_panel=FILES,
+                                                 help="The decimal mark of numbers in text files: , for 4,5; by "
+                                                      "default the point.")]
+DateFormat = Annotated[str | None, typer.Option(rich_help_panel=FILES,
+                                                help="How dates in text files are written, if not as 2018-10-18: "
+                                                     "'%d.%m.%Y' for 18.10.2018.")]

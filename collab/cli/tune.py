@@ -8,13 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import DataError, warn
+from ..errors import DataError
 from .command import INTERRUPTED
 from .options import (
     DEFAULT,
     OUT,
+    BadRows,
     BatchSize,
     Data,
+    DateFormat,
+    DecimalMark,
     Duplicates,
     Encoding,
     Epochs,
@@ -54,28 +57,20 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
          factors: Factors = None, epochs: Epochs = None, bs: BatchSize = None, seed: Seed = None, out: Out = OUT,
          user_col: UserCol = None, item_col: ItemCol = None, rating_col: RatingCol = None, time_col: TimeCol = None,
          title_col: TitleCol = None, sep: Sep = None, table_sep: TableSep = None, format: Format = None,
-         header: Header = None, encoding: Encoding = None, items: Items = None, users: Users = None,
-         duplicates: Duplicates = None, implicit: Implicit = False, threshold: Threshold = None) -> None:
+         header: Header = None, encoding: Encoding = None, decimal: DecimalMark = None,
+         date_format: DateFormat = None, items: Items = None, users: Users = None,
+         duplicates: Duplicates = None, bad_rows: BadRows = None, implicit: Implicit = False,
+         threshold: Threshold = None) -> None:
     """Look for better settings of a model on a part of the training ratings, say on ratings that no trial saw whether
     they beat its own, and write the model as collab train does, with the better ones."""
     from ..data.databunch import CollabDataBunch
-    from ..data.features import telling
     from ..select.study_file import optuna
     from ..select.tuning import tune as search
     from .figures import measure, print_figures
-    from .inputs import (
-        WITHOUT_FRACTION,
-        check_writable,
-        fingerprint,
-        given,
-        is_set,
-        read_all,
-        reading_of,
-        split_of,
-        test_of,
-    )
-    from .model_options import bs_of, check_model, check_used, needs_metadata, uses
+    from .inputs import WITHOUT_FRACTION, check_writable, given, reading_of, split_of, test_of
+    from .model_options import bs_of, check_model, check_used
     from .output import progress
+    from .prepare import prepare
     optuna()
     check_writable(out)
     check_model(model)
@@ -86,23 +81,15 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
         raise DataError("--valid-pct 0 leaves nothing to say on whether tuning helped; hold out some ratings, or give "
                         "--test")
     valid_pct, seed = 0.2 if valid_pct is None else valid_pct, seed or 0
-    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
-    ratings, known_items, known_users = read_all(data, items, users=users, table_sep=table_sep,
-                                                 ids=(user_col, item_col), **reading)
-    features = {side: "auto" if uses(model, side) and known is not None and telling(known.iloc[:, 1:]) else None
-                for side, known in (("users", known_users), ("items", known_items))}
-    if needs_metadata(model) and not any(features.values()):
-        raise DataError(f"--model {model} needs to know more than ids and titles: pass --items or --users, a file with "
-                        "columns such as genres or age")
-    if users is not None and features["users"] is None:
-        warn(f"{users} is not used: it says nothing that several users have in common, such as an age or a group")
-    for_the_end, test_note = test_of(test, split, seed=seed, **reading)
-    bunch = CollabDataBunch.from_df(ratings, user_name=user_col, item_name=item_col, rating_name=rating_col,
-                                    time_name=time_col, title_name=title_col, items=known_items, users=known_users,
-                                    split=split_of(split, valid_pct=valid_pct, seed=seed), bs=bs or bs_of(model),
-                                    seed=seed, duplicates=duplicates or "keep", user_features=features["users"],
-                                    item_features=features["items"], implicit=implicit, threshold=threshold,
-                                    test=for_the_end)
+    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
+                         date_format=date_format)
+    columns = {"user_name": user_col, "item_name": item_col, "rating_name": rating_col, "time_name": time_col,
+               "title_name": title_col}
+    prepared = prepare(data, [model], reading, columns, items=items, users=users, table_sep=table_sep,
+                       duplicates=duplicates, bad_rows=bad_rows, implicit=implicit, threshold=threshold)
+    for_the_end, test_note = test_of(test, split, seed=seed, **prepared.reading)
+    bunch = CollabDataBunch.from_df(prepared.ratings, split=split_of(split, valid_pct=valid_pct, seed=seed),
+                                    bs=bs or bs_of(model), seed=seed, test=for_the_end, **prepared.options)
     print(f"{bunch}\n", flush=True)
     fixed: dict[str, Any] = given(n_factors=factors, epochs=epochs)
     try:
@@ -113,11 +100,8 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
         print(f"Nothing was written to {out}.{kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     print(found)
-    notes = {"source": data, "split": split, "valid_pct": valid_pct, "test": test_note, "seed": seed,
-             "duplicates": duplicates or "keep",
-             "reading": {name: value for name, value in reading.items() if not is_set(data)},
-             "fingerprint": fingerprint(ratings, bunch.schema),
-             "tuned": {"settings": found.best, "trials": len(found.trials), "metric": found.metric}}
+    notes = prepared.notes(bunch, split=split, valid_pct=valid_pct, test=test_note, seed=seed,
+                           tuned={"settings": found.best, "trials": len(found.trials), "metric": found.metric})
     found.learn.export(out, **notes)
     print(f"\nWrote {out}.")
     print_figures(measure(found.learn, bunch.valid if bunch.test is None else bunch.test))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,14 +24,18 @@ from .frames import Table, TableLike, as_frame, is_table
 from .histories import Histories
 from .implicit import interaction_schema
 from .interactions import Interactions
-from .metadata import about, guess_title, metadata, title_column, warn_of_lacking, with_cold
+from .metadata import about, guess_title, metadata, title_column, titles_among, warn_of_lacking, with_cold
 from .outliers import warn_of_outliers
 from .parts import Cut, Rules, with_codes
 from .schema import Schema, check_both_sides
 from .split import Split, random_split
+from .sql import read_sql
 from .summary import count_unseen, summary, warn_of_unseen
 from .tables import read_table
 from .vocab import UNKNOWN, Vocab
+
+if TYPE_CHECKING:
+    from .data_report import DataReport
 
 MAX_LEVELS = 101            # more distinct ratings than this are no scale (0 to 100 is one)
 VALID_PCT = 0.2
@@ -82,7 +86,7 @@ class CollabDataBunch(DataBunch):
                 duplicates: str = "keep", user_features: Iterable[str] | str | None = None,
                 item_features: Iterable[str] | str | None = None, scaling: str = "quantile",
                 implicit: bool = False, threshold: float | None = None,
-                title_name: Hashable | None = None) -> CollabDataBunch:
+                title_name: Hashable | None = None, bad_rows: str = "error") -> CollabDataBunch:
         """Check, split and encode a table of ratings. Tables are of pandas, polars or pyarrow, or anything else that
         speaks Arrow (see `collab.data.frames`).
 
@@ -96,7 +100,8 @@ class CollabDataBunch(DataBunch):
         - `test`: a separate table of test ratings with the same columns; or a split, or a fraction at random, that
           holds them out of `ratings` first: what `split` or `valid_pct` says is then of the rest.
         - `items`, `users`: tables of metadata, the ids in the column of the same name as in `ratings`, or in the first;
-          titles of items in `title_name`, by default a column with a usual name (title, name, Book-Title).
+          titles of items in `title_name`, by default a column with a usual name (title, name, Book-Title). Without
+          `items`, `title_name` is a column of `ratings`.
         - `bs`, `val_bs`: ratings per batch in training, and in validation (8,192). bs="full" is one batch of all
           training ratings, in their order.
         - `device`: where the batches are; by default the GPU where there is one.
@@ -111,6 +116,8 @@ class CollabDataBunch(DataBunch):
           only what was chosen. A repeated pair becomes one with the sum of its strengths (`duplicates` does not apply),
           before or after the split as above. There is no scale.
         - `threshold`: with `implicit`, only rows with a rating above it count: 3 is "rating > 3".
+        - `bad_rows`: what to do with rows whose user, item or rating is missing or cannot be used: "error", or "drop",
+          which leaves them out before the split, with a warning that counts them (see `report` for all of them).
 
         Warns of what is left out, merged or guessed, and of ratings far from all others. Raises DataError, before
         any work starts, for what cannot be trained on."""
@@ -125,8 +132,10 @@ class CollabDataBunch(DataBunch):
                             "are neither")
         ratings, columns = as_frame(ratings), interaction_schema if implicit else Schema.of
         schema = columns(ratings, user_name, item_name, rating_name, time_name)
-        rules = Rules(schema, duplicates, implicit, threshold)
+        rules = Rules(schema, duplicates, implicit, threshold, bad_rows)
         table = rules.checked(ratings)
+        if items is None and title_name is not None:
+            items = titles_among(table, ratings, schema, title_name)
         seed = int(torch.randint(2**31, ())) if seed is None else int(seed)
         how = random_split(valid_pct, seed) if split is None else split
         further = test is not None and not (callable(test) or isinstance(test, Real))
@@ -188,12 +197,20 @@ class CollabDataBunch(DataBunch):
 
     @classmethod
     def from_csv(cls, path: str | Path, format: str | None = None, *, sep: str | None = None,
-                 header: bool | None = None, encoding: str = "utf-8-sig", **options: Any) -> CollabDataBunch:
+                 header: bool | None = None, encoding: str = "utf-8-sig", decimal: str = ".",
+                 date_format: str | None = None, bad_lines: str = "error", **options: Any) -> CollabDataBunch:
         """`from_df` for a file: CSV, TSV, `::`-separated, Parquet or a RecBole atomic file, by its ending or
         `format` (see `collab.data.tables.read_table`); `options` are those of `from_df`."""
         ids = [options[name] for name in ("user_name", "item_name") if options.get(name) is not None]
-        table = read_table(path, format, sep=sep, header=header, encoding=encoding, ids=ids)
+        table = read_table(path, format, sep=sep, header=header, encoding=encoding, decimal=decimal,
+                           date_format=date_format, bad_lines=bad_lines, ids=ids)
         return cls.from_df(table, **options)
+
+    @classmethod
+    def from_sql(cls, query: str, con: Any, params: Any = None, **options: Any) -> CollabDataBunch:
+        """`from_df` for what a query gives, through any connection of DB-API 2.0: sqlite3, DuckDB, psycopg (see
+        `collab.data.sql.read_sql`, which takes `params` too); `options` are those of `from_df`."""
+        return cls.from_df(read_sql(query, con, params), **options)
 
     # What the ratings are ----------------------------------------------------------------------------------------
 
@@ -292,12 +309,13 @@ class CollabDataBunch(DataBunch):
         """How further tables are read: like the training ratings."""
         return Rules(self.schema, "keep", self.implicit, self.threshold)
 
-    def table(self, ratings: TableLike, duplicates: str = "keep", *, split: Split | str | None = None) -> pd.DataFrame:
+    def table(self, ratings: TableLike, duplicates: str = "keep", *, split: Split | str | None = None,
+              bad_rows: str = "error") -> pd.DataFrame:
         """Check further ratings like those that were trained on, and name their columns alike: user, item, rating. With
         `split`, only the rows that `from_df` would hold out for validation.
 
         Raises DataError where there are no such columns, or for what `rating_table` refuses."""
-        return replace(self.rules, duplicates=duplicates).further_part(ratings, split)
+        return replace(self.rules, duplicates=duplicates, bad_rows=bad_rows).further_part(ratings, split)
 
     def weak(self, ratings: TableLike) -> pd.DataFrame:
         """The further ratings that the threshold leaves out: known of people, and not trained on."""
@@ -365,6 +383,12 @@ class CollabDataBunch(DataBunch):
         """One row each for train, valid and test: numbers of ratings, users and items and the mean rating; then how
         many users and items do not occur in the training part, and how many ratings have such a user or item."""
         return summary(self)
+
+    def report(self) -> DataReport:
+        """What the ratings of all parts are: sizes, density, the long tail, outliers, and which models suit them. A
+        table that cannot become a databunch is reported on by `DataReport.from_df` and `from_csv`."""
+        from .data_report import DataReport
+        return DataReport.from_databunch(self)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {part.n:,}" for name, part in

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..errors import DataError, warn
 from .codes import merged, repeats
+from .problems import Found, Problem, stop
 from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times, show
 
 WEIGHT = "weight"       # the column of ones that a table without ratings gets
@@ -98,11 +99,12 @@ def with_weights(df: pd.DataFrame, rating: Hashable, threshold: float | None = N
     return made
 
 
-def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None = None) -> pd.DataFrame:
+def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None = None,
+                    found: Found = stop) -> pd.DataFrame:
     """The rows of a checked table that are interactions, under their old index: those above `threshold`, or all for
     None; repeated pairs stay repeated (see `add_up`). Rows with a strength of 0 are left out, with a warning.
 
-    Raises DataError for negative strengths, and where nothing is left."""
+    Raises DataError for negative strengths, which with another `found` are left out, and where nothing is left."""
     check_threshold(threshold)
     if threshold is not None:
         kept = table[table["rating"] > threshold]
@@ -111,9 +113,11 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
                             f"{threshold:g}; the highest is {table['rating'].max():g}")
         table = kept
     if (negative := table["rating"] < 0).any():
-        raise DataError(f"column {schema.rating!r}: {int(negative.sum()):,} of {len(table):,} interactions have a "
-                        f"negative strength (such as {show(table['rating'][negative].iloc[0])}); with implicit=True a "
-                        "row says that something was chosen: leave the others out with threshold=...")
+        found(Problem(f"column {schema.rating!r}", f"{int(negative.sum()):,} of {len(table):,} interactions have a "
+                      "negative strength", "with implicit=True a row says that something was chosen: leave the others "
+                      "out with threshold=...", schema.rating, table.index[negative].to_numpy(),
+                      show(table["rating"][negative].iloc[0])))
+        table = table[~negative]
     if n := int((none := table["rating"] == 0).sum()):
         if n == len(table):
             raise DataError(f"column {schema.rating!r}: all {n:,} interactions have a strength of 0; nothing is "

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import DataError, warn
 from .frames import TableLike, as_frame
-from .schema import NAMES, check_column_names, check_text, show
+from .schema import NAMES, Schema, check_column_names, check_text, show
 from .vocab import UNKNOWN, Vocab, id_index
 
 TITLES = ("title", "name", "titel", "titre", "titolo", "titulo", "título")  # in this order, in any case
@@ -96,8 +96,6 @@ def title_column(table: pd.DataFrame | None, given: Hashable | None,
     """The name of the column of titles: the `given` one, or a usual one. Where there is none, warns if the table gives
     no features either, or has text that tells ids apart. Raises DataError for a given one that is not there."""
     if table is None:
-        if given is not None:
-            raise DataError(f"title_name={given!r} names a column of a table of items: pass it as items=...")
         return None
     if given is not None:
         if given not in table:
@@ -116,6 +114,29 @@ def title_column(table: pd.DataFrame | None, given: Hashable | None,
         warn(f"the table of items has {what}, so no titles are shown; its columns are {[*table]}: say which holds them "
              f"with title_name=...{f', such as {text[0]!r}' if text else ''}")
     return name
+
+
+def titles_among(checked: pd.DataFrame, ratings: pd.DataFrame, schema: Schema, name: Hashable) -> pd.DataFrame:
+    """A table of items with the titles that stand in the ratings themselves, in their column `name`: of each item the
+    first that is not missing. `checked` is what `rating_table` made of the ratings. Warns of items with several titles;
+    raises DataError where there is no such column."""
+    if name not in ratings:
+        near = difflib.get_close_matches(str(name).lower(), names := {str(c).lower(): c for c in ratings}, n=1)
+        raise DataError(f"title_name={name!r} names neither a column of a table of items, which is passed as "
+                        "items=..., nor one of the ratings" + (f"; did you mean {names[near[0]]!r}?" if near else ".")
+                        + f" The columns of the ratings are {[*ratings.columns]}")
+    if name in schema.roles().values():
+        role = next(role for role, column in schema.roles().items() if column == name)
+        titles = checked[role]
+    else:
+        titles = checked[name]
+    table = pd.DataFrame({schema.item: checked["item"], "title": titles}).dropna().drop_duplicates()
+    if n := int((again := table[schema.item].duplicated()).sum()):
+        first = table[schema.item][again].iloc[0]
+        two = table["title"][table[schema.item] == first].iloc[:2].tolist()
+        warn(f"column {name!r}: {n:,} items have another title too (such as {show(first)}, which is {two[0]!r} and "
+             f"{two[1]!r}): the first is taken")
+    return table[~again].reset_index(drop=True).rename(columns={"title": name})
 
 
 def split_groups(column: pd.Series) -> list[list[str]]:

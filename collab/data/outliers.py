@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import warn
+from .problems import Problem
 
 LEAST = 10              # with fewer ratings, none counts as far from the others
 SHARE = 100             # at most one rating in so many is an outlier
@@ -15,20 +16,26 @@ TIMES = 3               # farther than so many times the width of the others is 
 
 
 def warn_of_outliers(ratings: pd.Series, name: Hashable) -> None:
-    """Warn where at most one in a hundred ratings lies beyond a gap of more than three times the width of all others:
-    a 1000 or a -99 among 1 to 5."""
+    """Warn of the `outliers` among ratings."""
+    if (problem := outliers(ratings, name)) is not None:
+        warn(f"{problem.where}: {problem.what}: {problem.remedy}")
+
+
+def outliers(ratings: pd.Series, name: Hashable) -> Problem | None:
+    """At most one in a hundred ratings that lie beyond a gap of more than three times the width of all others: a 1000
+    or a -99 among 1 to 5."""
     n, values = len(ratings), ratings.to_numpy()
     if n < LEAST:
-        return
+        return None
     few = max(1, n // SHARE)
     least, most = values.min(), values.max()
     near = (most - least) * TIMES / (2 * TIMES + 2)
     if min((values <= least + near).sum(), (values >= most - near).sum()) > few:
-        return                  # low and high are in these ranges, and so none is far: the usual case
+        return None             # low and high are in these ranges, and so none is far: the usual case
     low, high = np.partition(values, (few, n - 1 - few))[[few, n - 1 - few]]
     if values.max() - high <= TIMES * (high - low) >= low - values.min():
-        return                  # nothing is far: the usual case, in which nothing is sorted
-    levels, counts = np.unique(values, return_counts=True)
+        return None             # nothing is far: the usual case, in which nothing is sorted
+    levels = np.unique(values)
     at, to = np.searchsorted(levels, [low, high])
     if at == to:                # nearly all are equal: take the distance to the nearest other as their width
         nearest = min((k for k in (at - 1, at + 1) if 0 <= k < len(levels)), key=lambda k: abs(levels[k] - low))
@@ -42,9 +49,13 @@ def warn_of_outliers(ratings: pd.Series, name: Hashable) -> None:
         else:
             break
     far = [*levels[:at], *levels[to + 1:]]
-    if far:
-        count = n - int(counts[at:to + 1].sum())
-        warn(f"column {name!r}: {count:,} of {n:,} ratings, such as {far[-1]:g}, "
-             f"{'is' if count == 1 else 'are'} far from the others, which go from {levels[at]:g} to {levels[to]:g}: "
-             "the range of predictions would reach that far, or the error where they are held out; correct or drop "
-             "them, or train without a range, with y_range=None")
+    if not far:
+        return None
+    rows = np.flatnonzero((values < levels[at]) | (values > levels[to]))
+    count = len(rows)
+    what = (f"{count:,} of {n:,} ratings, such as {far[-1]:g}, {'is' if count == 1 else 'are'} far from the others, "
+            f"which go from {levels[at]:g} to {levels[to]:g}")
+    return Problem(f"column {name!r}", what, "the range of predictions would reach that far, or the error where they "
+                   "are held out; correct or drop them, or train without a range, with y_range=None", name, rows,
+                   stops=False, in_file="the range of predictions would reach that far: correct or remove these lines, "
+                   "unless they are meant")

@@ -8,11 +8,12 @@ from typing import NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, warn
 from ..given import is_real
 from .codes import coded
 from .frames import COPIES, TableLike, as_frame
 from .implicit import add_up, interactions_of, too_weak, with_weights
+from .problems import Problem, stop
 from .schema import Schema, check_duplicates, merge_duplicates, rating_table
 from .split import Split, after, apply_split, named_split, random_split
 
@@ -31,16 +32,19 @@ class Cut(NamedTuple):
         timed = getattr(split, "by_time", False) and "time" in table
         return cls(split, table["time"].to_numpy()[kept.index] if timed else None)
 
+BAD_ROWS = ("error", "drop")
+
 
 @dataclass(frozen=True)
 class Rules:
     """How tables of ratings are read: the names of their columns, and what `CollabDataBunch.from_df` says of
-    `duplicates`, `implicit` and `threshold`."""
+    `duplicates`, `implicit`, `threshold` and `bad_rows`."""
 
     schema: Schema
     duplicates: str = "keep"
     implicit: bool = False
     threshold: float | None = None
+    bad_rows: str = "error"
 
     def checked(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table as `rating_table` gives it. Raises DataError for what cannot be trained on."""
@@ -50,7 +54,9 @@ class Rules:
                             "again is one interaction with the sum of the strengths")
         if self.implicit:
             table = with_weights(table, self.schema.rating, self.threshold)
-        return rating_table(table, self.schema)
+        if self.bad_rows not in BAD_ROWS:
+            raise DataError(f"bad_rows={self.bad_rows!r} is not one of {BAD_ROWS}")
+        return without_bad(table, self.schema) if self.bad_rows == "drop" else rating_table(table, self.schema)
 
     def further(self, table: TableLike) -> tuple[pd.DataFrame, Rules]:
         """(a further table, checked, the rules with its columns): those of `schema`, or else user, item and rating."""
@@ -109,6 +115,26 @@ class Rules:
 
     def _merged(self, parts: list[pd.DataFrame]) -> list[pd.DataFrame]:
         return [add_up(part) for part in parts] if self.implicit else merge_duplicates(parts, self.duplicates)
+
+
+def without_bad(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The table as `rating_table` gives it, without the rows that it refuses, with a warning that counts them.
+
+    Raises DataError where something is wrong that is not about some rows, or where an option of reading mends it."""
+    found: list[Problem] = []
+    checked = rating_table(table, schema, found.append)
+    bad = np.zeros(len(checked), dtype=bool)
+    for problem in found:
+        if problem.options or not len(problem.rows):
+            stop(problem)
+        bad[problem.rows] = True
+    if bad.all():
+        stop(found[0])
+    if not bad.any():
+        return checked
+    warn(f"{int(bad.sum()):,} of {len(bad):,} rows are left out: "
+         + "; ".join(f"{problem.where}: {problem.found()}" for problem in found))
+    return checked[~bad].reset_index(drop=True)
 
 
 def with_codes(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,13 +17,16 @@ import pandas as pd
 from ..errors import DataError, warn
 from .codes import merged, repeats
 from .frames import COPIES, without_categories
+from .problems import Found, Problem, stop
 
 TIME_NAMES = ("time", "timestamp", "date", "datetime")
 DUPLICATES = ("keep", "mean", "error")
 MAX_RATING = float(np.finfo(np.float32).max)    # models compute in float32
 TIMES_ABOVE = 1e8                               # seconds since 1970, up to 1973: no rating is so large
+DECIMAL_COMMA = re.compile(r"\s*[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+\s*")
 MAX_EXACT = 2**53                               # from here on, floats do not tell whole numbers apart
 DATETIMES = ("datetime", "datetime with a zone")    # two kinds: one without a zone equals none with a zone
+MEND = "correct these lines, or leave them out with bad_rows='drop'"
 TRUTH = {"true": 1.0, "false": 0.0}
 
 NAMES = {
@@ -120,16 +124,17 @@ def _did_you_mean(name: Hashable, columns: list) -> str:
 
 # The table --------------------------------------------------------------------------------------------------------
 
-def rating_table(df: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def rating_table(df: pd.DataFrame, schema: Schema, found: Found = stop) -> pd.DataFrame:
     """Check the ratings: a new table with the columns user, item, rating (float64) and perhaps time, then the other
     columns of `df`; rows in the order of `df`, indexed from 0.
 
-    Raises DataError for anything that would make training meaningless."""
+    Raises DataError for anything that would make training meaningless. With another `found`, each such `Problem` goes
+    there, ids that cannot be used are as they were, and ratings are missing."""
     if not len(df):
         raise DataError(f"the table is empty: it has the columns {list(df.columns)} and no row")
     df, names = df.reset_index(drop=True), schema.roles().values()
-    columns = {"user": check_ids(df[schema.user]), "item": check_ids(df[schema.item]),
-               "rating": _check_no_times(check_ratings(df[schema.rating]))}
+    columns = {"user": check_ids(df[schema.user], found), "item": check_ids(df[schema.item], found),
+               "rating": _check_no_times(check_ratings(df[schema.rating], found), found)}
     if schema.time is not None:
         columns["time"] = df[schema.time]
     columns |= {name: df[name] for name in df.columns if name not in names and name not in columns}
@@ -162,42 +167,43 @@ def merge_duplicates(parts: list[pd.DataFrame], how: str) -> list[pd.DataFrame]:
     return [part if rows is None else merged(part, rows, "mean") for part, rows in zip(parts, again)]
 
 
-def check_both_sides(table: pd.DataFrame, schema: Schema) -> None:
+def check_both_sides(table: pd.DataFrame, schema: Schema, found: Found = stop) -> None:
     """Raises DataError where there are no training ratings, or all are of one user or of one item."""
     if not len(table):
         raise DataError("nothing is left to train on: the rows that the split puts there are left out by the threshold")
     for role in ("user", "item"):
         ids = table[role]
         if ids.iloc[0] == ids.iloc[-1] and ids.nunique() == 1:
-            raise DataError(f"column {schema.roles()[role]!r}: all {len(table):,} ratings to train on have the same "
-                            f"{role}, {show(ids.iloc[0])}; collaborative filtering needs at least two. "
-                            f"If the columns are in another order, say so with {role}_name=...")
+            name = schema.roles()[role]
+            found(Problem(f"column {name!r}", f"all {len(table):,} ratings to train on have the same {role}, "
+                          f"{show(ids.iloc[0])}", "collaborative filtering needs at least two. If the columns are in "
+                          f"another order, say so with {role}_name=...", name))
 
 
 # Ids --------------------------------------------------------------------------------------------------------------
 
-def check_ids(ids: pd.Series) -> pd.Series:
+def check_ids(ids: pd.Series, found: Found = stop) -> pd.Series:
     """The ids, all of one kind (see `id_kind`), with their dtype. Raises DataError for missing, mixed or unhashable
     ids, and for text that cannot be written to a file."""
     ids = without_categories(ids)
-    if id_kind(ids, f"column {ids.name!r}") == "string":
-        check_text(ids, f"column {ids.name!r}")
+    if id_kind(ids, f"column {ids.name!r}", found) == "string":
+        check_text(ids, f"column {ids.name!r}", found)
     return ids
 
 
-def check_text(column: pd.Series, where: str) -> None:
+def check_text(column: pd.Series, where: str, found: Found = stop) -> None:
     """Raises DataError for strings with half a character (a lone surrogate), which can be neither printed nor
     written."""
     if getattr(column.dtype, "storage", None) == "pyarrow":
         return                      # which holds UTF-8 alone
     try:
-        "".join(column.unique()).encode()
+        "".join(column.dropna().unique()).encode()
     except UnicodeEncodeError as error:
         half = str(error.object[error.start])
-        bad = np.array([half in value for value in column])
-        raise DataError(f"{where}: {int(bad.sum()):,} of {len(column):,} values hold half a character "
-                        f"(such as {column.iloc[_first(bad)]!r} at row {_first(bad)}), which no file can hold; read "
-                        "them again in their own encoding, without errors='surrogateescape'") from None
+        bad = np.array([isinstance(value, str) and half in value for value in column])
+        found(_problem(where, column, bad, f"{int(bad.sum()):,} of {len(column):,} values hold half a character",
+                       "no file can hold it: read them again in their own encoding, without "
+                       "errors='surrogateescape'"))
 
 
 # pandas' name for the values of a column -> the kind of ids; other columns are checked value by value.
@@ -205,38 +211,65 @@ _KINDS = {"integer": "number", "floating": "number", "mixed-integer-float": "num
           "string": "string", "boolean": "boolean", "empty": "empty"}
 
 
-def id_kind(ids: pd.Series | pd.Index, where: str) -> str:
+def id_kind(ids: pd.Series | pd.Index, where: str, found: Found = stop) -> str:
     """The kind of the ids: "number", "string", "boolean", "datetime", "datetime with a zone", or the name of a Python
     type (such as "tuple" or "date").
 
     Raises DataError where ids are missing, where kinds are mixed, since 5 and "5" are different ids, or where ids
-    cannot be hashed."""
-    missing = np.asarray(ids.isna())
+    cannot be hashed. With another `found`, the kind is that of most ids that are there."""
+    every, missing = ids, np.asarray(ids.isna())
     if n := int(missing.sum()):
-        raise DataError(f"{where}: {n:,} of {len(ids):,} ids are missing (first at row {_first(missing)}); "
-                        "drop these rows with df.dropna")
+        found(_problem(where, every, missing, f"{n:,} of {len(ids):,} ids are missing",
+                       "drop these rows with df.dropna", in_file=MEND))
+        ids = ids[~missing]
+    places = np.flatnonzero(~missing)
     inferred = pd.api.types.infer_dtype(ids, skipna=False)
     if inferred in ("floating", "mixed-integer-float"):
-        _check_exact(ids, where)
+        large = places[np.abs(ids.to_numpy(dtype=np.float64)) >= MAX_EXACT]
+        if len(large):      # long integers in a column that had a gap, which were rounded to each other
+            found(_problem(where, every, large, f"{len(large):,} of {len(every):,} ids are floats of 2**53 or more",
+                           "they cannot be told from their neighbours: read the column as integers (dtype 'Int64') or "
+                           "as text"))
     if inferred in _KINDS:
         return _KINDS[inferred]
     if ids.dtype.kind == "M":
         return DATETIMES[isinstance(ids.dtype, pd.DatetimeTZDtype)]
-    groups: dict[str, list] = {}
-    for value in ids:
-        groups.setdefault(_kind_of(value), []).append(value)
-    if len(groups) > 1:
-        found = ", ".join(f"{len(v):,} of kind {k} (such as {show(v[0])})" for k, v in groups.items())
-        raise DataError(f"{where}: ids of several kinds: {found}. 5 and '5' are different ids: "
-                        "make them all one kind, for example text with .astype(str)")
-    kind, values = next(iter(groups.items()))
-    for value in values:
-        try:
-            hash(value)
-        except TypeError:
-            raise DataError(f"{where}: ids of kind {kind} cannot be looked up (such as {value!r}); "
-                            "use numbers, strings or tuples of these") from None
+    groups: dict[str, list[int]] = {}
+    for k, value in enumerate(ids):
+        groups.setdefault(_kind_of(value), []).append(k)
+    kind, *others = sorted(groups, key=lambda name: -len(groups[name]))
+    if others:
+        said = "".join(f"{len(groups[k]):,} of kind {k} (such as {show(_at(ids, groups[k][0]))}), "
+                       for k in (kind, *others[:-1]))
+        found(_problem(where, every, places[np.concatenate([groups[k] for k in reversed(others)])],
+                       f"ids of several kinds: {said}{len(groups[others[-1]]):,} of kind {others[-1]}",
+                       "5 and '5' are different ids: make them all one kind, for example text with .astype(str)"))
+    for name, own in groups.items():
+        if bad := [k for k in own if not _is_hashable(_at(ids, k))]:
+            found(_problem(where, every, places[bad], f"ids of kind {name} cannot be looked up",
+                           "use numbers, strings or tuples of these"))
     return kind
+
+
+def _is_hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _at(values: pd.Series | pd.Index, place: int) -> object:
+    return values.iloc[place] if isinstance(values, pd.Series) else values[place]
+
+
+def _problem(where: str, values: pd.Series | pd.Index, rows: np.ndarray, what: str, remedy: str,
+             **more: Any) -> Problem:
+    """A problem of these rows, a mask or positions, of a column."""
+    rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+    first = _at(values, int(rows[0]))
+    gap = first is None or (isinstance(first, (float, type(pd.NA), type(pd.NaT))) and bool(pd.isna(first)))
+    return Problem(where, what, remedy, values.name, rows, None if gap else show(first), **more)
 
 
 def _kind_of(value: object) -> str:
@@ -249,53 +282,57 @@ def _kind_of(value: object) -> str:
     return "string" if isinstance(value, str) else type(value).__name__
 
 
-def _check_exact(ids: pd.Series | pd.Index, where: str) -> None:
-    """Raises DataError for large floats: long integers in a column that had a gap, which were rounded to each other."""
-    large = np.abs(ids.to_numpy(dtype=np.float64)) >= MAX_EXACT
-    if n := int(large.sum()):
-        raise DataError(f"{where}: {n:,} of {len(ids):,} ids are floats of 2**53 or more (such as "
-                        f"{show(ids[large].tolist()[0])}), which cannot be told from their neighbours; "
-                        "read the column as integers (dtype 'Int64') or as text")
-
-
 # Ratings ----------------------------------------------------------------------------------------------------------
 
-def check_ratings(ratings: pd.Series) -> pd.Series:
+def check_ratings(ratings: pd.Series, found: Found = stop) -> pd.Series:
     """The ratings as float64; booleans are 1 and 0, and so are the words True and False where a column has no others.
     Raises DataError for values that are not numbers (text, even of digits; times; complex numbers), and for missing and
-    infinite ones."""
+    infinite ones. With another `found`, such ratings are missing in what is returned."""
     ratings = without_categories(ratings)
-    name, n = ratings.name, len(ratings)
+    name, n, where = ratings.name, len(ratings), f"column {ratings.name!r}"
     if ratings.dtype.kind not in "iufb" and is_truth(ratings):
         ratings = ratings.map(lambda value: TRUTH.get(str(value).casefold(), np.nan)).astype("float64")
     odd = np.zeros(n, dtype=bool)
     if ratings.dtype.kind not in "iufb":
-        odd = np.array([not _is_number(r) for r in ratings]) & ratings.notna().to_numpy()
+        odd = np.array([not _is_number(r) for r in ratings], dtype=bool) & ratings.notna().to_numpy()
     if odd.any():
-        digits = np.array([isinstance(r, str) and _reads_as_number(r) for r in ratings[odd]])
-        if not digits.all():
-            odd[odd] = ~digits          # where a word stands among numbers written as text, report the word
-        count, first = int(odd.sum()), _first(odd)
-        commas = sum(re.fullmatch(r"\d+,\d+", str(rating)) is not None for rating in ratings[odd])
-        remedy = (f"they are written as text: convert them with pd.to_numeric(df[{name!r}])" if digits.all() else
-                  f"{'they' if commas == count else f'{commas:,} of them'} have a decimal comma: convert all with "
-                  f"pd.to_numeric(df[{name!r}].astype(str).str.replace(',', '.'), errors='coerce'), and drop what is "
-                  "missing then"
-                  if commas else
-                  "correct or drop them, or say which column holds the ratings with rating_name=...")
-        raise DataError(f"column {name!r}: ratings must be numbers, but {count:,} of {n:,} are not "
-                        f"(such as {show(ratings.iloc[first])} at row {first}); {remedy}")
+        found(_not_numbers(where, ratings, odd))
+        ratings = ratings.astype(object).where(~odd, pd.to_numeric(ratings.where(odd), errors="coerce"))
     if not isinstance(ratings.dtype, np.dtype) or ratings.dtype.kind not in "iufb":
         ratings = ratings.astype("Float64")
     values = ratings.to_numpy(dtype=np.float64, na_value=np.nan)
-    if (missing := np.isnan(values)).any():
-        raise DataError(f"column {name!r}: {missing.sum():,} of {n:,} ratings are missing (first at row "
-                        f"{_first(missing)}); drop them with df.dropna(subset=[{name!r}])")
-    if n and max(values.max(), -values.min()) > MAX_RATING:
-        infinite = np.abs(values) > MAX_RATING
-        raise DataError(f"column {name!r}: {infinite.sum():,} of {n:,} ratings are infinite, or beyond float32 (such "
-                        f"as {values[infinite][0]} at row {_first(infinite)}); correct or drop them")
+    if (missing := np.isnan(values) & ~odd).any():
+        found(Problem(where, f"{missing.sum():,} of {n:,} ratings are missing",
+                      f"drop them with df.dropna(subset=[{name!r}])", name, np.flatnonzero(missing), in_file=MEND))
+    if n and not odd.all() and max(np.nanmax(values, initial=-1), -np.nanmin(values, initial=1)) > MAX_RATING:
+        infinite = np.flatnonzero(np.abs(values) > MAX_RATING)
+        found(Problem(where, f"{len(infinite):,} of {n:,} ratings are infinite, or beyond float32",
+                      "correct or drop them", name, infinite, str(values[infinite[0]]), in_file=MEND))
+        values = np.where(np.abs(values) > MAX_RATING, np.nan, values)
     return ratings if ratings.dtype == np.float64 else pd.Series(values, index=ratings.index, name=name, copy=False)
+
+
+def _not_numbers(where: str, ratings: pd.Series, odd: np.ndarray) -> Problem:
+    """The problem of ratings that are not numbers, with the remedy that fits them."""
+    digits = np.array([isinstance(r, str) and _reads_as_number(r) for r in ratings[odd]])
+    if not digits.all():
+        odd = odd.copy()
+        odd[odd] = ~digits          # where a word stands among numbers written as text, report the word
+    name, count = ratings.name, int(odd.sum())
+    commas = np.array([DECIMAL_COMMA.fullmatch(str(rating)) is not None for rating in ratings]) & odd
+    if digits.all():
+        remedy = f"they are written as text: convert them with pd.to_numeric(df[{name!r}])"
+    elif n := int(commas.sum()):
+        remedy = (f"{'they' if n == count else f'{n:,} of them'} have a decimal comma: read the file with decimal=',', "
+                  f"or convert all with pd.to_numeric(df[{name!r}].astype(str).str.replace(',', '.'), "
+                  "errors='coerce'), and drop what is missing then")
+    else:
+        remedy = "correct or drop them, or say which column holds the ratings with rating_name=..."
+    some = bool(commas.any())
+    return _problem(where, ratings, odd, f"ratings must be numbers, but {count:,} of {len(ratings):,} are not", remedy,
+                    options={"decimal": ","} if some else {},
+                    in_file="read decimal commas with decimal=','" if some else
+                    f"{MEND}, or say which column holds the ratings with rating_name=...")
 
 
 def is_truth(column: pd.Series) -> bool:
@@ -320,11 +357,12 @@ def _reads_as_number(text: str) -> bool:
     return True
 
 
-def _check_no_times(ratings: pd.Series) -> pd.Series:
+def _check_no_times(ratings: pd.Series, found: Found) -> pd.Series:
     if like_times(ratings):
-        raise DataError(f"column {ratings.name!r}: its ratings, such as {ratings.iloc[0]:.16g}, look like times "
-                        "(seconds since 1970); say which column holds the times with time_name=... and which the "
-                        "ratings with rating_name=...; a table without ratings is read with implicit=True")
+        found(Problem(f"column {ratings.name!r}", f"its ratings, such as {ratings.dropna().iloc[0]:.16g}, look like "
+                      "times (seconds since 1970)", "say which column holds the times with time_name=... and which the "
+                      "ratings with rating_name=...; a table without ratings is read with implicit=True",
+                      ratings.name))
     return ratings
 
 

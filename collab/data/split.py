@@ -8,7 +8,6 @@ including those below the `threshold`, since it counts rows. Each part is then m
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import overload
@@ -18,9 +17,7 @@ import pandas as pd
 
 from ..errors import DataError, warn
 from .codes import Groups, stable_order
-from .schema import DATETIMES, id_kind
-
-ZONE = re.compile(r"[T ]\d\d.*(?:[Zz]|[-+]\d\d(?::?\d\d)?)\s*$")
+from .times import times_of
 
 Rows = np.ndarray
 Split = Callable[[pd.DataFrame], tuple[Rows, Rows]]
@@ -244,39 +241,6 @@ def _part(n: int | np.ndarray, fraction: float) -> int | np.ndarray:
 def _times(df: pd.DataFrame) -> np.ndarray:
     if "time" not in df:
         raise DataError("this split needs the time of each rating; name its column with time_name=...")
-    times = df["time"]
-    if n := int(times.isna().sum()):
-        raise DataError(f"column 'time': {n:,} of {len(df):,} times are missing; drop these rows")
-    kind = id_kind(times, "column 'time'")
-    if kind == "string":
-        return _plain(_parsed(times))
-    if kind not in ("number", "date", *DATETIMES):
-        raise DataError(f"column 'time' must hold numbers or dates to be sorted by, but {times.iloc[0]!r} is of kind "
-                        f"{kind}; convert it with pd.to_datetime(df[column]) or pd.to_numeric(df[column])")
-    return _plain(times)
-
-
-def _plain(times: pd.Series) -> np.ndarray:
-    """Times as an array, those with a zone as times of UTC, which numpy can sort."""
-    return (times.dt.tz_convert(None) if isinstance(times.dtype, pd.DatetimeTZDtype) else times).to_numpy()
-
-
-def _parsed(times: pd.Series) -> pd.Series:
-    """Parse times in ISO 8601 ("2024-05-01", "2024-05-01T12:30:00Z"), to UTC where they have zones. Raises DataError
-    for other text, and where only some times have a zone."""
-    times = times.astype(object)
-    parsed = pd.to_datetime(times, format="ISO8601", utc=True, errors="coerce")
-    # Digits alone may be a date or seconds, and pandas would read "now" as a time.
-    wrong = (parsed.isna() | times.map(lambda text: text.isdigit() or text.lstrip()[:1].isalpha())).to_numpy()
-    if n := int(wrong.sum()):
-        first = int(np.argmax(wrong))
-        remedy = ("make the times numbers with pd.to_numeric" if times.iloc[first].isdigit() else
-                  "parse the column first: pd.to_datetime(df[column], format='%d.%m.%Y') for 18.10.2018")
-        raise DataError(f"column 'time': {n:,} of {len(times):,} times are not written as 2024-05-01 12:30:00 is (ISO "
-                        f"8601), such as {times.iloc[first]!r} at row {first}; correct or drop these rows, or {remedy}")
-    zoned = times.map(lambda text: ZONE.search(text) is not None).to_numpy()
-    if zoned.any() and not zoned.all():
-        first = int(np.argmax(~zoned))
-        raise DataError(f"column 'time': {int((~zoned).sum()):,} of {len(times):,} times have no zone, such as "
-                        f"{times.iloc[first]!r} at row {first}, and the others have one; give all of them one")
-    return parsed
+    times = times_of(df["time"])
+    assert times is not None            # it raises what is wrong
+    return times

@@ -19,9 +19,10 @@ from typing import IO, Any
 
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, warn
 from .schema import NAMES, TIME_NAMES
 from .spelling import is_unusual, unusual_columns
+from .times import with_dates
 
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".data": "tsv", ".dat": "::", ".parquet": "parquet",
            ".pq": "parquet", ".inter": "recbole", ".user": "recbole", ".item": "recbole"}
@@ -35,6 +36,7 @@ INTEGER = r"0|-?[1-9]\d{0,17}"  # as int64 prints it: converting loses nothing, 
 
 SPACE = " \t"           # around a number it is layout, as in "1, 2", and not part of it
 HEAD = 1000             # values that tell text from numbers written as text, mostly
+COMMA = r"-?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)(?:,\d+)?"       # 4,5 and 1.234,5
 DECIMAL = r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?"
 MISSING = ("NaN", "nan", "NA", "N/A", "null", "NULL", "None")
 WORDS = (*MISSING, "inf", "-inf", "Inf", "-Inf")
@@ -47,8 +49,17 @@ MAGIC = {b"PK\x03\x04": "a zip archive, as Excel's .xlsx is: save the sheet as C
 WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
 
 
+class Unreadable(DataError):
+    """A file cannot be read so; with the `options` of `read_table`, by name, it may."""
+
+    def __init__(self, message: str, **options: object):
+        super().__init__(message)
+        self.options = options
+
+
 def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str | None = None,
-               header: bool | None = None, encoding: str = "utf-8-sig",
+               header: bool | None = None, encoding: str = "utf-8-sig", decimal: str = ".",
+               date_format: str | None = None, bad_lines: str = "error",
                ids: Sequence[Hashable] = ()) -> pd.DataFrame:
     """Read the table in the file at `path`.
 
@@ -63,23 +74,38 @@ def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str |
     (user, item, "..._id") and those in `ids` are text unless all values are integers as they print; in the second
     column, no two different texts become one number.
 
-    Raises DataError for a file that is missing, empty, of an unknown kind, or not what its format says."""
+    With `decimal` "," numbers of text files are written as 4,5 or 1.234,5. With a `date_format`, such as "%d.%m.%Y",
+    columns of text in which every value is written so are times. With `bad_lines` "drop", lines with more fields than
+    the first are left out, with a warning that counts them.
+
+    Raises DataError for a file that is missing, empty, of an unknown kind, or not what its format says; `Unreadable`,
+    one of these, where other options would read it; and where no column is written in the `date_format`."""
+    if decimal not in (".", ","):
+        raise DataError(f"decimal={decimal!r} is neither a point nor a comma")
+    if bad_lines not in ("error", "drop"):
+        raise DataError(f"bad_lines={bad_lines!r} is neither 'error' nor 'drop'")
+    table = _read(path, format, sep, header, encoding, decimal, ids, bad_lines == "drop")
+    return table if date_format is None else _with_dates(table, date_format, path)
+
+
+def _read(path: str | os.PathLike, format: str | None, sep: str | None, header: bool | None, encoding: str,
+          decimal: str, ids: Sequence[Hashable], drop: bool) -> pd.DataFrame:
     path = Path(path).expanduser().absolute()
     _check_exists(path)
-    kind = _format_of(path, format, sep, header)
+    kind = format_of(path, format, sep, header)
     if kind == "parquet":
         return _read_parquet(path)
     _check_encoding(encoding)
     try:
         with COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as f:
             _check_no_other(f, path)
-            f, read_as = _as_lines(f, encoding)
-            return _read_text(f, path, kind, sep or SEPARATORS[kind], header, read_as, ids)
+            f, read_as = as_lines(f, encoding)
+            return _read_text(f, path, kind, sep or SEPARATORS[kind], header, read_as, ids, decimal, drop)
     except UnicodeDecodeError as error:
         likely = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
         said = "UTF-8" if codecs.lookup(encoding).name == "utf-8-sig" else encoding
-        raise DataError(f"{path} is not written in {said} ({error.reason}, byte {error.object[error.start]:#04x}); "
-                        f"say what it is written in, for example encoding={likely!r}") from error
+        raise Unreadable(f"{path} is not written in {said} ({error.reason}, byte {error.object[error.start]:#04x}); "
+                         f"say what it is written in, for example encoding={likely!r}", encoding=likely) from error
     except csv.Error as error:
         raise DataError(f"{path} cannot be parsed: {error}") from error
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
@@ -119,7 +145,7 @@ def _check_no_other(f: IO[bytes], path: Path) -> None:
         raise DataError(f"{path} is not the text that its name says, but {what}")
 
 
-def _as_lines(f: IO[bytes], encoding: str) -> tuple[IO[bytes], str]:
+def as_lines(f: IO[bytes], encoding: str) -> tuple[IO[bytes], str]:
     """(the file, its encoding) with lines that end in a line feed of one byte: UTF-16 and UTF-32 become UTF-8, and
     carriage returns become line feeds."""
     if "\n,".encode(encoding) != b"\n," and codecs.lookup(encoding).name != "utf-8-sig":
@@ -132,7 +158,8 @@ def _as_lines(f: IO[bytes], encoding: str) -> tuple[IO[bytes], str]:
     return f, encoding
 
 
-def _format_of(path: Path, format: str | None, sep: str | None, header: bool | None) -> str:
+def format_of(path: Path, format: str | None, sep: str | None, header: bool | None) -> str:
+    """The kind of a file, one of FORMATS, by its ending, or as it is given."""
     if format is not None:
         if format not in FORMATS:
             raise DataError(f"format={format!r} is not one of {', '.join(map(repr, FORMATS))}")
@@ -159,7 +186,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | None, encoding: str,
-               ids: Sequence[Hashable]) -> pd.DataFrame:
+               ids: Sequence[Hashable], decimal: str, drop: bool) -> pd.DataFrame:
     first = b""
     while not first.strip():
         if not (first := f.readline()):
@@ -178,18 +205,24 @@ def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | Non
     if kind == "recbole":
         return _read_recbole(f, path, sep, fields, encoding, options)
     if header is None:
-        header = not any(NUMBER.fullmatch(field) for field in fields)
+        header = has_header(fields, decimal)
     if len(fields) == 1 and (other := next((s for s in (",", ";", "\t", "::", "|") if s in line), None)):
-        raise DataError(f"{path} has a single column {fields[0]!r} when split at {sep!r}; say sep={other!r}")
+        raise Unreadable(f"{path} has a single column {fields[0]!r} when split at {sep!r}; say sep={other!r}",
+                         sep=other)
     if not header:
         options["names"] = [COLUMNS[i] if i < len(COLUMNS) else f"column_{i}" for i in range(len(fields))]
     options |= {"sep": sep, "header": 0 if header else None, "encoding": encoding, "keep_default_na": False,
-                "na_values": [""]}
+                "na_values": [""], "decimal": decimal}
     try:
         unusual = is_unusual(f)
     except ValueError:
-        raise DataError(f"{path} holds bytes of 0, as text does not: it is another kind of file, or written in "
-                        "UTF-16, which encoding='utf-16' (or 'utf-16-le') reads") from None
+        raise Unreadable(f"{path} holds bytes of 0, as text does not: it is another kind of file, or written in "
+                         "UTF-16, which encoding='utf-16' (or 'utf-16-le') reads", encoding="utf-16-le") from None
+    f.seek(0)
+    if drop and (lines := _bad_lines(f, **options)):
+        warn(f"{path}: {len(lines):,} lines have more fields than the first, and are left out (first: line "
+             f"{lines[0]}); put fields that hold the separator in quotation marks")
+        options["skiprows"] = [line - 1 for line in lines]
     f.seek(0)
     table = _parse(f, path, **options)
     holds_ids = [_is_id(table, place, ids) for place in range(len(table.columns))]
@@ -208,8 +241,35 @@ def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | Non
         text = _parse(f, path, **options, dtype="str", usecols=sorted(again))
         for place, (_, column) in zip(sorted(again), text.items(), strict=True):
             columns[place] = column
-    made = {place: _converted(column, is_id) for place, (column, is_id) in enumerate(zip(columns, holds_ids))}
+    if decimal == ",":
+        columns = [column if is_id else _with_points(column) for column, is_id in zip(columns, holds_ids)]
+    made = {place: converted(column, is_id) for place, (column, is_id) in enumerate(zip(columns, holds_ids))}
     return pd.DataFrame(made, index=table.index, copy=False).set_axis(table.columns, axis=1)
+
+
+def has_header(fields: Sequence[str], decimal: str = ".") -> bool:
+    """Whether the first line of a text file has column names: none of its fields is a number."""
+    return not any(NUMBER.fullmatch(field.replace(",", ".") if decimal == "," else field) for field in fields)
+
+
+def _with_points(column: pd.Series) -> pd.Series:
+    """Numbers such as 4,5 and 1.234,5 with a decimal point, as they are written elsewhere; other text stays, and so do
+    all where some are written with a decimal point already."""
+    if not _is_text(column):
+        return column
+    bare = column.str.strip(SPACE)
+    if (bare.str.fullmatch(DECIMAL) & ~bare.str.fullmatch(COMMA).fillna(False)).any():
+        return column
+    commas = bare.str.fullmatch(COMMA).fillna(False).astype(bool)
+    return column.where(~commas, bare.str.replace(".", "", regex=False).str.replace(",", ".", regex=False))
+
+
+def _with_dates(table: pd.DataFrame, format: str, path: str | os.PathLike) -> pd.DataFrame:
+    made = {str(name): times for name, column in table.items() if (times := with_dates(column, format)) is not None}
+    if not made:
+        raise DataError(f"{path}: in none of the columns {[*table.columns]} is all text written as "
+                        f"date_format={format!r} says; a value that is not, keeps a column from being read so")
+    return table.assign(**made)
 
 
 def _is_id(table: pd.DataFrame, place: int, ids: Sequence[Hashable]) -> bool | None:
@@ -241,7 +301,7 @@ def _prints_otherwise(column: pd.Series) -> bool:
     return column.dtype == object or bool(column.max() >= 10**18 or column.min() <= -10**18)
 
 
-def _converted(column: pd.Series, is_id: bool | None = False) -> pd.Series:
+def converted(column: pd.Series, is_id: bool | None = False) -> pd.Series:
     """Convert text to integers or floats where every value is written as a number prints; 007 is not 7, and 12e5 may be
     an id. Among numbers, the usual words for a missing one are missing values. Ids never become floats, and where
     values may be ids (None), different texts never become one number."""
@@ -278,8 +338,16 @@ def _read_recbole(f: IO[bytes], path: Path, sep: str, fields: list[str], encodin
     for name, kind in zip(names, kinds, strict=True):
         known_ones = table[name].dropna()
         if kind == "token" and len(known_ones) and known_ones.str.fullmatch(INTEGER).all():
-            table[name] = _converted(table[name])
+            table[name] = converted(table[name])
     return table
+
+
+def _bad_lines(f: IO[bytes], **options: Any) -> list[int]:
+    """The lines, from 1, of a text file that have more fields than the first."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", pd.errors.ParserWarning)
+        pd.read_csv(f, index_col=False, low_memory=False, on_bad_lines="warn", **options)
+    return [int(line) for one in said for line in re.findall(r"Skipping line (\d+)", str(one.message))]
 
 
 def _parse(f: IO[bytes], path: Path, **options: Any) -> pd.DataFrame:
@@ -298,8 +366,9 @@ def _parse(f: IO[bytes], path: Path, **options: Any) -> pd.DataFrame:
     except pd.errors.ParserError as error:
         told = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
         if told:
-            raise DataError(f"{path}, line {told[2]}: {told[3]} fields, where the lines before have {told[1]}; correct "
-                            "that line, or put fields that hold the separator in quotation marks") from error
+            raise Unreadable(f"{path}, line {told[2]}: {told[3]} fields, where the lines before have {told[1]}; "
+                             "correct that line, or put fields that hold the separator in quotation marks, or leave "
+                             "such lines out with bad_lines='drop'", bad_lines="drop") from error
         raise DataError(f"{path} cannot be parsed: {error}") from error
     except UnicodeDecodeError:
         raise  # `read_table` explains it

@@ -203,9 +203,9 @@ class Index:
             if (fold_in := config.get("fold_in")) is not None:
                 rules = RatingRules(Schema(*map(from_json, fold_in["columns"])), fold_in["implicit"],
                                     fold_in["threshold"], scale)
-                *first, few, least = fold_in["ridge"]
-                equations = Equations(_form(vectors, tensors["average"], y_range), Ridge(*first, Pull(*few), least),
-                                      tensors.get("pull"))
+                factors, bias, power, alpha, few, least = fold_in["ridge"]
+                ridge = Ridge(factors, bias, power, alpha, Pull(*few), least)
+                equations = Equations(_form(vectors, tensors["average"], y_range), ridge, tensors.get("pull"))
         index = cls(vectors, items, titles, queries, users, y_range, scale, method or kind, equations, rules)
         index.older = "fold_in" not in config
         return index

@@ -30,7 +30,7 @@ IDLE = [
     (["--users", "{dir}/films.csv"], "--model dot_bias knows users by their ids and what they rated, and takes no"),
     (["--model", "softmax", "--users", "{dir}/films.csv"], "takes no --users"),
     (["--model", "ease", "--split", "time", "--seed", 1], "leaves nothing to chance, and takes no --seed"),
-    (["--title-col", "title"], "--title-col names a column of the file that --items gives"),
+    (["--title-col", "titel"], "--title-col 'titel' names neither a column of a table of items, which"),
     (["--table-sep", "|"], "--table-sep is the separator of --items and --users; for the ratings say --sep"),
     (["--seed", 1, "--seed", 2], "--seed is given 2 times; it takes one value"),
     (["--header", "--no-header"], "--header is given 2 times"),

@@ -318,3 +318,41 @@ def test_gaps_beside_integers_of_64_bits_without_a_sign_are_missing(write):
     assert table["user"].isna().tolist() == [False, True, False] and str(table["user"][0]) == str(2**64 - 1)
     with pytest.raises(DataError, match="1 of 3 ids are missing"):
         CollabDataBunch.from_df(table, seed=0)
+
+
+# Decimal commas ---------------------------------------------------------------------------------------------------
+
+def test_numbers_with_decimal_commas_are_numbers_and_ids_stay_as_written(tmp_path):
+    (tmp_path / "r.csv").write_text("user;item;rating;weight;note\n1,5;A;4,5;1.234,5;4,5 or so\n2;B;-3;12;x\n"
+                                    "007;C;0,05;;y\n")
+    table = read_table(tmp_path / "r.csv", sep=";", decimal=",")
+    assert table["rating"].tolist() == [4.5, -3, 0.05] and table["user"].tolist() == ["1,5", "2", "007"]
+    assert table["weight"].tolist()[:2] == [1234.5, 12] and table["weight"].isna()[2]
+    assert table["note"].tolist() == ["4,5 or so", "x", "y"]
+
+
+def test_a_point_is_a_thousand_where_the_comma_is_decimal_and_never_two_things_in_one_column(tmp_path):
+    (tmp_path / "r.tsv").write_text("u\ti\tplays\tmixed\na\tx\t1.234\t4,5\nb\ty\t2.000.000\t4.5\n")
+    table = read_table(tmp_path / "r.tsv", decimal=",")
+    assert table["plays"].tolist() == [1234, 2_000_000] and table["mixed"].tolist() == ["4,5", "4.5"]
+
+
+def test_decimal_commas_within_quotation_marks_and_in_the_first_line(tmp_path):
+    (tmp_path / "r.csv").write_text('a,x,"4,5"\nb,y,"3,0"\n')
+    assert read_table(tmp_path / "r.csv", decimal=",")["rating"].tolist() == [4.5, 3]       # no header: 4,5 is a number
+    with pytest.raises(DataError, match="decimal=';' is neither a point nor a comma"):
+        read_table(tmp_path / "r.csv", decimal=";")
+
+
+# Lines with too many fields ---------------------------------------------------------------------------------------
+
+def test_lines_with_too_many_fields_are_left_out_on_demand_wherever_they_stand(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("user,item,rating\n007,x,1\n8,Dune, Part 1,5\n\n9,y,2\n10,Dune, Part 2,5,\n11,z,3\n")
+    with pytest.raises(DataError, match=r"line 3: 4 fields, .* leave such lines out with bad_lines='drop'"):
+        read_table(path)
+    with pytest.warns(UserWarning, match=r"2 lines have more fields than the first, .*\(first: line 3\)"):
+        table = read_table(path, bad_lines="drop")
+    assert table.to_dict("list") == {"user": ["007", "9", "11"], "item": ["x", "y", "z"], "rating": [1, 2, 3]}
+    with pytest.raises(DataError, match="bad_lines='skip' is neither 'error' nor 'drop'"):
+        read_table(path, bad_lines="skip")

@@ -61,8 +61,23 @@ def test_folds_of_data_keep_the_name_of_the_titles():
 def test_a_name_that_is_not_there_is_refused_with_a_near_one():
     with pytest.raises(DataError, match=r"no column 'Title' for the title; did you mean 'Titel'\? The columns are"):
         bunch(FILMS, title_name="Title")
-    with pytest.raises(DataError, match="title_name='Titel' names a column of a table of items: pass it as items="):
+    with pytest.raises(DataError, match=r"title_name='Titel' names neither .* passed as items=\.\.\., nor one of"):
         bunch(title_name="Titel")
+
+
+def test_titles_may_stand_in_the_ratings_themselves():
+    rows = [(1, 10, 5.0, "Aa"), (2, 10, 3.0, "Aa"), (1, 20, 1.0, None), (2, 20, 2.0, "Bb"), (2, 30, 4.0, None)]
+    with pytest.warns(CollabWarning, match="lacks 1 of the 3 rated items .such as 30.: they have no title"):
+        data = CollabDataBunch.from_df(pd.DataFrame(rows, columns=["user", "item", "rating", "film"]),
+                                       title_name="film", valid_pct=0, seed=0)
+    assert data.titles([10, 20, 30]) == ["Aa", "Bb", ""] and data.find_item("Bb") == 20
+
+
+def test_of_several_titles_the_first_is_taken_with_a_warning():
+    rows = pd.DataFrame({"user": [1, 2, 1, 2], "item": [10, 10, 20, 20], "rating": 1.0, "film": ["A", "B", "C", "C"]})
+    with pytest.warns(CollabWarning, match="'film': 1 items have another title too .such as 10, which is 'A' and"):
+        data = CollabDataBunch.from_df(rows, title_name="film", valid_pct=0, seed=0)
+    assert data.titles([10, 20]) == ["A", "C"]
 
 
 @pytest.mark.parametrize("films, options, says", [

@@ -172,8 +172,9 @@ def test_missing_ids_are_counted(ids, column):
 
 def test_ids_of_mixed_kinds_are_refused():
     mixed = pd.Series([5, "5", 6, 7], dtype=object)
-    refused(frame(u=mixed), "column 'u'", "3 of kind number (such as 5)", "1 of kind string (such as '5')", "astype")
-    refused(frame(i=pd.Series([True, 1, 0, 2], dtype=object)), "column 'i'", "1 of kind boolean (such as True)")
+    refused(frame(u=mixed), "column 'u'", "3 of kind number (such as 5)", "1 of kind string (such as '5' at row 1)",
+            "astype")
+    refused(frame(i=pd.Series([True, 1, 0, 2], dtype=object)), "'i'", "1 of kind boolean (such as True at row 0)")
     refused(frame(i=pd.Categorical(mixed)), "column 'i'", "ids of several kinds")
 
 

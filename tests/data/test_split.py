@@ -115,7 +115,7 @@ def test_times_may_be_of_any_kind_that_has_an_order(times):
 def test_numbers_written_as_text_are_refused_as_times_since_nine_would_come_after_ten():
     df = ratings(4).assign(time=["9", "10", "11", "12"])
     for split in (time_split(), leave_last()):
-        with pytest.raises(DataError, match=r"'time': 4 of 4 times .* such as '9' at row 0; .*to_numeric"):
+        with pytest.raises(DataError, match=r"'time': 4 of 4 times .* \(such as '9' at row 0\); .*to_numeric"):
             split(df)
 
 
@@ -139,7 +139,7 @@ def test_a_time_that_does_not_parse_is_named_by_its_row(bad):
 
 def test_times_with_and_without_a_zone_are_not_compared():
     df = ratings(4).assign(time=["2024-01-01T10:00Z", "2024-01-01T11:00", "2024-01-02", "2024-01-01T12:00+01"])
-    with pytest.raises(DataError, match="2 of 4 times have no zone, such as '2024-01-01T11:00' at row 1"):
+    with pytest.raises(DataError, match="2 of 4 times have no zone .such as '2024-01-01T11:00' at row 1"):
         leave_last()(df)
 
 

@@ -164,7 +164,7 @@ def test_a_vocab_of_mixed_ids_is_refused(ids):
 
 
 def test_ids_without_a_hash_are_refused_by_their_kind():
-    with pytest.raises(DataError, match=r"^the user ids: ids of kind list cannot be looked up \(such as \[1\]\)"):
+    with pytest.raises(DataError, match=r"^the user ids: ids of kind list cannot be looked up .such as \[1\] at row 0"):
         Vocab([[1], [2]], "user")
 
 

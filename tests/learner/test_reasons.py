@@ -35,8 +35,9 @@ def history(learn: CollabLearner, user: object) -> dict:
 
 
 def parts_by_hand(learn: CollabLearner, items: torch.Tensor, ratings: np.ndarray) -> np.ndarray:
-    """q_i' A^-1 q_j (r_j - base_j), (n_items, n), by the factors alone, where ratings are a straight line around the solution: their weights
-    are the squared slopes of the sigmoid there, and r_j - base_j is what moves the average user's logit to the line."""
+    """q_i' A^-1 q_j (r_j - base_j), (n_items, n), by the factors alone, where ratings are a straight line around the
+    solution: their weights are the squared slopes of the sigmoid there, and r_j - base_j is what moves the average
+    user's logit to the line."""
     form, ridge = learn.collab_model.dot_form(), learn.fold_in().ridge
     assert form.y_range == (0.5, 5.5)
     q = np.c_[form.items.double().numpy(), np.ones(len(form.items))]

@@ -1,0 +1,60 @@
+"""Prepare ratings for train, tune and compare, which take the same options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ..data.databunch import CollabDataBunch
+from ..data.features import telling
+from ..errors import DataError, warn
+from ..files import Config
+from ..learner.recipes import RECIPES
+from .inputs import Reading, fingerprint, is_set, read_all, takes
+from .model_options import needs_metadata, uses
+
+
+class Prepared(NamedTuple):
+    """A table of ratings, how it was read, and what `CollabDataBunch.from_df` is told beside it."""
+
+    source: str
+    ratings: pd.DataFrame
+    reading: Reading
+    options: dict[str, Any]
+
+    def notes(self, bunch: CollabDataBunch, **more: Any) -> Config:
+        """What a model file keeps, so that `evaluate` can hold out the same ratings again."""
+        kept = {name: self.options[name] for name in ("duplicates", "bad_rows")}
+        reading = {} if is_set(self.source) else {**self.reading}
+        return {"source": self.source, **kept, **more, "reading": reading,
+                "fingerprint": fingerprint(self.ratings, bunch.schema)}
+
+
+def prepare(data: str, models: Sequence[str], reading: Reading, columns: Mapping[str, str | None], *,
+            items: Path | None = None, users: Path | None = None, table_sep: str | None = None,
+            duplicates: str | None = None, bad_rows: str | None = None, implicit: bool = False,
+            threshold: float | None = None, option: str = "--model") -> Prepared:
+    """Read ratings and metadata for `models`, by default all; `columns` are names of columns (user_name and so on).
+    Metadata become features where one of the models reads them. Raises DataError where a named model needs metadata
+    and there are none."""
+    if bad_rows == "drop" and "bad_lines" in takes(data, reading.get("format"), reading.get("sep")):
+        reading = {**reading, "bad_lines": "drop"}
+    ratings, known_items, known_users = read_all(data, items, users=users, table_sep=table_sep,
+                                                 ids=(columns["user_name"], columns["item_name"]), **reading)
+    wanted, features = models or [*RECIPES], dict[str, str | None]()
+    for side, known in (("user", known_users), ("item", known_items)):
+        reads = known is not None and any(uses(name, f"{side}s") for name in wanted) and telling(known.iloc[:, 1:])
+        features[f"{side}_features"] = "auto" if reads else None
+    if not any(features.values()) and (needy := [name for name in models if needs_metadata(name)]):
+        raise DataError(f"{option} {needy[0]} needs to know more than ids and titles: pass --items or --users, a file "
+                        "with columns such as genres or age")
+    if users is not None and features["user_features"] is None:
+        warn(f"{users} is not used: it says nothing that several users have in common, such as an age or a group"
+             if any(uses(name, "users") for name in wanted) else
+             f"{users} is not used: none of the models reads what it says of users")
+    return Prepared(data, ratings, reading, {
+        **columns, "items": known_items, "users": known_users, **features, "implicit": implicit, "threshold": threshold,
+        "duplicates": duplicates or "keep", "bad_rows": bad_rows or "error"})

@@ -1,0 +1,344 @@
+"""All that is wrong or notable with a table at once, by the checks that training itself makes."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import CollabWarning, DataError
+from .codes import coded, repeats
+from .family import Family, family_of
+from .frames import as_frame
+from .implicit import interaction_schema, interactions_of, with_weights
+from .metadata import guess_title
+from .outliers import outliers
+from .problems import Found, Problem
+from .roles import ARGUMENTS, guess, is_known, misnamed, reasons
+from .schema import (
+    TIME_NAMES,
+    Schema,
+    check_both_sides,
+    check_column_names,
+    check_duplicates,
+    is_truth,
+    rating_table,
+    show,
+)
+from .tables import COLUMNS, INTEGER, MISSING, NUMBER, Unreadable, converted
+from .times import date_format, times_of
+
+ROUNDS = 8              # problems that hide others and are solved one after the other, at most
+BY_TIME = "; needed to split by time, and not otherwise"
+MANY = 100              # rows that tell how all are written
+LIKELY = 10_000         # rows among which a value of the first line occurs again, if it is one
+HALF = 0.5              # above this share, the others are the exceptions
+BLANK = {"", "-", "?", *MISSING}
+Reader = Callable[..., pd.DataFrame]
+
+
+@dataclass
+class Examined:
+    """What was found: the `raw` table, its `columns`, the rows of it that can be used (`table`: user, item, rating and
+    perhaps times), `problems`, and the options that were `assumed` to see behind those that hide others."""
+
+    problems: list[Problem]
+    assumed: dict[str, Any]
+    n: int = 0
+    columns: pd.DataFrame | None = None
+    table: pd.DataFrame | None = None
+    times: np.ndarray | None = None
+    schema: Schema | None = None
+    family: Family | None = None
+
+
+def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) -> Examined:
+    """Examine the table that `read` gives, called with those `options` whose names are in `reading`; the others are
+    arguments of `from_df`. A problem with options that mend it hides others: it is kept, its options are assumed, and
+    the table is examined again."""
+    assumed: dict[str, Any] = {}
+    kept: list[Problem] = []
+    for _ in range(ROUNDS):
+        now = {**options, **assumed}
+        found: list[Problem] = []
+        result = Examined(found, assumed)
+        try:
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                raw = as_frame(read(**{name: now[name] for name in reading if name in now}))
+            found += [Problem("the file", re.sub(r"^.*?: (?=[\d,]+ lines)", "", str(one.message)), "", stops=False)
+                      for one in said if issubclass(one.category, CollabWarning)]
+        except Unreadable as error:
+            found.append(Problem("the file", _without(str(error)), _say(error.options), options=error.options))
+        except DataError as error:
+            found.append(Problem("the file", str(error), ""))
+        else:
+            result = _examine(raw, now, found, assumed)
+        hiding = next((p for p in found if any(name not in assumed for name in p.options)), None)
+        if hiding is None:
+            break
+        kept.append(hiding)
+        assumed = {**assumed, **{name: value for name, value in hiding.options.items() if name not in assumed}}
+    told = {str(problem) for problem in kept}
+    result.problems, result.assumed = [*kept, *(problem for problem in found if str(problem) not in told)], assumed
+    return result
+
+
+def _say(options: Mapping[str, object]) -> str:
+    return "say " + ", ".join(f"{name}={value!r}" for name, value in options.items())
+
+
+def _without(message: str) -> str:
+    """The message of an Unreadable file without its path, which the reader knows, and its remedy."""
+    begin = re.sub(r"; (say|if that line|correct that line).*", "", message)
+    begin = re.sub(r"^.*?, line (?=\d+: \d+ fields)", "line ", begin)
+    return re.sub(r"^.*? (?=has a single|is not written|holds bytes)", "it ", begin)
+
+
+def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem], assumed: dict[str, Any]) -> Examined:
+    n, at = len(raw), np.arange(len(raw))
+    result = Examined(found, assumed, n)
+
+    def note(problem: Problem) -> None:
+        found.append(replace(problem, rows=at[problem.rows]))
+    if (layout := _other_separator(raw, options) or _no_header(raw, options)) is not None:
+        note(layout)
+        return result
+    for name in raw.columns:
+        base = re.sub(r"\.\d+$", "", str(name))
+        if base != str(name) and base in raw.columns:
+            note(Problem("the columns", f"the name {base!r} occurs several times; the later one is called {name!r}",
+                         "make sure that each column is the one you mean", name, stops=False))
+    again = _header_again(raw)
+    if len(again):
+        note(Problem("the table", f"{len(again):,} of {n:,} rows are the column names again",
+                     "drop these rows", None, again, show(str(raw.iloc[again[0], 0])), in_file="remove these lines"))
+        at = np.delete(at, again)
+        raw = raw.drop(raw.index[again]).reset_index(drop=True)
+        raw = pd.DataFrame({k: converted(column, k < 2) for k, (_, column) in enumerate(raw.items())}).set_axis(
+            raw.columns, axis=1)
+    given = {role: options.get(argument) for role, argument in ARGUMENTS.items()}
+    implicit, threshold = options.get("implicit", False), options.get("threshold")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        schema = _schema(raw, given, implicit or threshold is not None, note)
+    for warning in said:
+        if issubclass(warning.category, CollabWarning):
+            note(Problem("the columns", str(warning.message), "", stops=False))
+    result.schema = schema
+    if schema is None:
+        return result
+    result.columns = reasons(raw, schema, given, assumed)
+    if (why := misnamed(raw, schema, given)) and (guessed := guess(raw, given)):
+        note(Problem("the columns", why, _say(guessed), options=guessed, stops=False))
+        return result
+    if not n:
+        note(Problem("the table", "it has column names, and no row", "check that this is the right file"))
+        return result
+    implicit = implicit or threshold is not None
+    there = schema.rating in raw
+    if there and not implicit and (missing := _no_ratings(raw, schema)) is not None:
+        note(missing)
+        return result
+    table = rating_table(with_weights(raw, schema.rating) if implicit else raw, schema, note)
+    for role in ("user", "item"):
+        _odd_ids(table[role], schema.roles()[role], role, note)
+    usable = table[["user", "item", "rating"]].notna().all(axis=1).to_numpy(copy=True)
+    for problem in found:
+        usable &= ~(np.isin(at, problem.rows) & problem.stops)
+    table = table[usable]
+    if implicit and len(table):
+        try:
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                table = interactions_of(table, schema, threshold, note)
+            for warning in said:
+                note(Problem(f"column {schema.rating!r}", str(warning.message).partition(": ")[2], "", schema.rating,
+                             stops=False))
+        except DataError as error:
+            note(Problem("the ratings", str(error), ""))
+    if not len(table):
+        note(Problem("the table", f"none of {n:,} rows can be used", "mend what is said above"))
+        return result
+    check_both_sides(table, schema, note)
+    values = pd.Series(table["rating"].to_numpy(), index=table.index, name=schema.rating)
+    far = None if implicit else outliers(values, schema.rating)
+    result.family = family_of(values if far is None else values.drop(values.index[far.rows]), given=there)
+    chosen = bool(result.family.options)
+    _repeats(table, options.get("duplicates", "keep"), chosen or implicit, note)
+    if far is not None and not chosen:
+        note(replace(far, rows=table.index.to_numpy()[far.rows]))
+    result.times = _times(raw, schema, note, usable)
+    others = raw.drop(columns=[name for name in schema.roles().values() if name in raw])
+    if options.get("title_name") is None and (title := guess_title(others)) is not None:
+        note(Problem(f"column {title!r}", "by its name it holds titles, and it is not used",
+                     f"say title_name={title!r}, unless a table of items has them", title,
+                     options={"title_name": title}, stops=False))
+    result.table = table[["user", "item", "rating"]].reset_index(drop=True)
+    return result
+
+
+# The columns ------------------------------------------------------------------------------------------------------
+
+def _schema(raw: pd.DataFrame, given: Mapping[str, Hashable | None], implicit: bool, note: Found) -> Schema | None:
+    """The schema by the rules of training or, where these find none, that of a guess, which is noted as remedy."""
+    names = (given["user"], given["item"], given["rating"], given["time"])
+    try:
+        return (interaction_schema if implicit else Schema.of)(raw, *names)
+    except DataError as error:
+        message = str(error)
+    guessed: dict[str, object] = {}
+    if not raw.columns.has_duplicates:
+        guessed = guess(raw, given)
+    else:
+        try:
+            check_column_names(raw)
+        except DataError as error:
+            message = str(error)
+    if guessed:
+        message = re.sub(r"(\. The columns are|; say which|; a table of what).*", "", message, flags=re.S)
+    note(Problem("the columns", message, _say(guessed) if guessed else "", options=guessed))
+    return None
+
+
+def _no_ratings(raw: pd.DataFrame, schema: Schema) -> Problem | None:
+    """The third column holds text, none of which is a number: it is not the one of ratings."""
+    column = raw[schema.rating]
+    known = column.dropna()
+    if not len(known) or not pd.api.types.is_string_dtype(known):
+        return None
+    dated = date_format(known) is not None or times_of(known, found=lambda _: None) is not None
+    if is_truth(known) or (known.astype(str).str.contains(r"\d").any() and not dated):
+        return None
+    options = guess(raw.drop(columns=[schema.rating]), {"user": schema.user, "item": schema.item})
+    if dated:
+        options["time_name"] = schema.rating
+    two = "write its two values as 1 and 0, or True and False; else " if known.nunique() == 2 < len(known) else ""
+    return Problem(f"column {schema.rating!r}", f"it is taken for the ratings, and none of its {len(raw):,} "
+                   f"values is a number (such as {show(known.iloc[0])})", f"{two}say which column holds the ratings "
+                   "or, where none does, " + " and ".join(f"{k}={options[k]!r}" for k in ("implicit", "time_name")
+                                                      if k in options),
+                   schema.rating, options={k: v for k, v in options.items() if k not in ("user_name", "item_name")})
+
+
+def _other_separator(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem | None:
+    """The first column holds several fields, cut apart at the same other separator in each row."""
+    if options.get("sep") is not None or not len(raw) or not pd.api.types.is_string_dtype(raw.iloc[:, 0].dropna()):
+        return None
+    named = [name for name in raw.columns[:1] if name not in COLUMNS]       # else the file has no names
+    texts = [str(text) for text in (*named, *raw.iloc[:MANY, 0].dropna())]
+    for sep in (";", "\t", "|"):
+        if (n := texts[0].count(sep)) and all(text.count(sep) == n for text in texts):
+            return Problem("the file", f"all begins of lines hold {sep!r}, such as {texts[0]!r}", _say({"sep": sep}),
+                           options={"sep": sep})
+    return None
+
+
+def _no_header(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem | None:
+    """The names of columns look like values: the first line is data."""
+    names = [str(name) for name in raw.columns]
+    if options.get("header") is not None or not len(raw) or any(map(is_known, names)):
+        return None
+    columns = [column.astype(str) for _, column in raw.iloc[:LIKELY].items()]
+    among = [name for name, column in zip(names, columns) if (column == name).any()]
+    dated = [name for name in names if date_format(pd.Series([name])) is not None
+             or NUMBER.fullmatch(name.replace(",", ".")) is not None]
+    if len(_header_again(raw)) or not (among or dated):
+        return None
+    why = (f"{among[0]!r} is also a value of its column" if among else f"{dated[0]!r} is no name")
+    return Problem("the file", f"its first line is taken for the names of columns, and looks like data: {why}",
+                   "say header=False", options={"header": False})
+
+
+def _header_again(raw: pd.DataFrame) -> np.ndarray:
+    """Rows in which every value is the name of its column."""
+    same = np.ones(len(raw), dtype=bool)
+    for place, name in enumerate(raw.columns):
+        column = raw.iloc[:, place]
+        if not same.any() or not pd.api.types.is_string_dtype(column.dropna()):
+            return np.zeros(0, dtype=np.int64)
+        same &= (column.astype(object) == str(name)).to_numpy()
+    return np.flatnonzero(same)
+
+
+# Values -----------------------------------------------------------------------------------------------------------
+
+def _odd_ids(ids: pd.Series, name: Hashable, role: str, note: Found) -> None:
+    """Notable among ids that are text: a few that are not numbers as the others are, words for a missing one, and those
+    that differ in capitals or spaces alone."""
+    if not pd.api.types.is_string_dtype(ids.dropna()):
+        return
+    where, every = f"column {name!r}", ids.dropna().drop_duplicates()
+    bare = every.str.strip()
+    if len(words := every[bare.isin(BLANK)]):
+        rows = np.flatnonzero(ids.isin(words))
+        note(Problem(where, f"{len(rows):,} of {len(ids):,} {role}s are called as a missing value is", "each such word "
+                     f"is one {role}, with all these ratings: remove the rows if nobody is meant", name, rows,
+                     show(ids.iloc[rows[0]]), stops=False))
+    numbers = bare.str.fullmatch(INTEGER)
+    if HALF < numbers.mean() < 1:
+        rows = np.flatnonzero(ids.isin(every[~numbers & ~bare.isin(BLANK)]))
+        if len(rows):
+            note(Problem(where, f"ids of mixed kinds: {int(numbers.sum()):,} of {len(every):,} {role}s are whole "
+                         f"numbers, and those in {len(rows):,} rows are not", "all are read as text, so that '5' and "
+                         "'05' are different: correct them, if they should be numbers", name, rows,
+                         show(ids.iloc[rows[0]]), stops=False))
+    folded = bare.str.casefold()
+    if n := int(folded.duplicated().sum()):
+        alike = every[folded.duplicated(keep=False)]
+        pair = alike[folded[alike.index] == folded[alike.index[0]]].iloc[:2]
+        rows = np.flatnonzero(ids == pair.iloc[1])
+        note(Problem(where, f"{n:,} of the {role}s differ from another one in capitals or spaces alone, as "
+                     f"{show(pair.iloc[0])} and {show(pair.iloc[1])} do",
+                     f"they are different {role}s: write them alike if they are not", name, rows,
+                     show(pair.iloc[1]), stops=False))
+
+
+def _repeats(table: pd.DataFrame, how: str, implicit: bool, note: Found) -> None:
+    try:
+        check_duplicates(how)
+    except DataError as error:
+        note(Problem("duplicates", str(error), ""))
+        return
+    pairs = table.assign(user=coded(table["user"]), item=coded(table["item"]))
+    again = repeats(pairs)
+    if again is None:
+        return
+    if implicit:
+        note(Problem("the table", f"{int(again.sum()):,} of {len(table):,} rows have a pair again", "with "
+                     "implicit=True they are added up", None, table.index.to_numpy()[again], stops=False))
+        return
+    rows = table.index.to_numpy()[again]
+    first = {side: table.at[rows[0], side] for side in ("user", "item")}
+    n_same = int(pairs.duplicated(["user", "item", "rating"]).sum())
+    note(Problem("the table", f"{len(rows):,} of {len(table):,} rows rate a pair again, {n_same:,} of them with the "
+                 "same rating",
+                 "all rows are kept, and may be on both sides of a split; duplicates='mean' averages them",
+                 None, rows, f"user {show(first['user'])}, item {show(first['item'])}", stops=how == "error"))
+
+
+def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -> np.ndarray | None:
+    """The times of the usable rows, or None. What is wrong with them stops splits by time alone."""
+    if schema.time is not None:
+        return times_of(raw[schema.time][usable], schema.time, lambda problem: note(replace(
+            problem, rows=np.flatnonzero(usable)[problem.rows], stops=False, remedy=f"{problem.remedy}{BY_TIME}",
+            in_file=problem.in_file and f"{problem.in_file}{BY_TIME}")))
+    for name in raw:
+        column = raw[name].dropna()
+        if name in schema.roles().values() or not len(column) or str(name).lower() in TIME_NAMES:
+            continue
+        text = pd.api.types.is_string_dtype(column)
+        way = date_format(column) if text else None
+        if way is not None or column.dtype.kind == "M" or (text and times_of(column, name, lambda _: None) is not None):
+            how = {"time_name": name} | ({"date_format": way} if way else {})
+            note(Problem(f"column {name!r}", f"it looks like times, such as {show(column.iloc[0])}, and is not used",
+                         "to split by time, " + " and ".join(_say(how).split(", ")), name, options=how, stops=False))
+            return None
+    return None
+
+

@@ -1,0 +1,97 @@
+"""collab check: exit codes, and a command that works at the end."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+
+@pytest.fixture
+def german(tmp_path):
+    rows = [f"K{u};A{i};{(u * i) % 5 + 1},5;{u + 1:02d}.{i + 1:02d}.2018" for u in range(8) for i in range(10)]
+    rows[3], rows[11] = "K0;A3;k.A.;01.04.2018", ";A1;2,5;01.01.2018"
+    (tmp_path / "german.csv").write_text("\n".join(["Kunde;Artikel;Note;Datum", *rows]) + "\n")
+    return tmp_path / "german.csv"
+
+
+def next_of(out):
+    return shlex.split(next(line for line in out.splitlines() if line.startswith("Next: ")).removeprefix("Next: "))
+
+
+@pytest.mark.filterwarnings("default:.*rows are left out")
+def test_the_command_at_the_end_trains_on_the_messy_file_and_evaluates_it(collab, german, tmp_path):
+    code, out, err = collab("check", german)
+    assert code == 1 and not err
+    assert "--sep ';'" in out and "line 5" in out and "line 13" in out and "=" not in next_of(out)
+    words = next_of(out)
+    assert words == ["collab", "train", str(german), "--sep", ";", "--decimal", ",", "--time-col", "Datum",
+                     "--date-format", "%d.%m.%Y", "--bad-rows", "drop"]
+    model = tmp_path / "m.safetensors"
+    code, trained, err = collab(*words[1:], "--out", model, "--epochs", 1, "--split", "time")
+    assert code == 0 and "Warning: 2 of 80 rows are left out" in err
+    code, again, err = collab("evaluate", model)
+    assert code == 0 and again.strip() in trained       # read, mended and split in the same way
+
+
+def test_the_output_in_the_guide_is_that_of_the_command(collab, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "your-data.md").read_text()
+    books, shown = re.findall(r"^```text\n(.*?)^```", page.partition("## Checking")[2], re.M | re.S)[:2]
+    (tmp_path / "books.csv").write_text(books)
+    monkeypatch.chdir(tmp_path)
+    command, _, wanted = shown.partition("\n")
+    code, out, _ = collab(*shlex.split(command.removeprefix("$ collab")))
+    assert code == 1 and out.strip() == wanted.strip()
+
+
+def test_a_good_table_exits_with_0_and_as_json_with_all_of_it(collab, trained):
+    code, out, _ = collab("check", trained / "ratings.csv")
+    assert code == 0 and "Nothing stops training." in out
+    code, out, _ = collab("check", trained / "ratings.csv", "--as", "json")
+    read = json.loads(out)
+    assert code == 0 and read["command"] == f"collab train {trained / 'ratings.csv'}" and read["counts"]["users"] == 60
+
+
+def test_counts_are_pointed_to_models_that_rank(collab, tmp_path):
+    plays = pd.DataFrame({"listener": [f"L{k % 7}" for k in range(60)], "artist": [f"A{k % 11}" for k in range(60)],
+                          "plays": [k**3 % 97 + 1 for k in range(59)] + [5000]})
+    plays.to_csv(tmp_path / "plays.csv", index=False)
+    code, out, _ = collab("check", tmp_path / "plays.csv")
+    assert code == 0 and "This looks like counts" in out and next_of(out)[-3:] == ["--implicit", "--model", "als"]
+    code, out, _ = collab(*next_of(out)[1:], "--out", tmp_path / "m.safetensors", "--epochs", 1)
+    assert code == 0
+
+
+def test_titles_in_the_ratings_are_in_the_command_and_in_the_recommendations(collab, tmp_path):
+    table = pd.DataFrame([(user, item, (user * item) % 5 + 1) for user in range(6) for item in range(9)],
+                         columns=["user", "item", "rating"])
+    table.assign(title=[f"Film {id}" for id in table["item"]]).to_csv(tmp_path / "r.csv", index=False)
+    code, out, _ = collab("check", tmp_path / "r.csv")
+    assert code == 0 and "--title-col title" in " ".join(next_of(out))
+    assert collab(*next_of(out)[1:], "--epochs", 1, "--out", tmp_path / "m")[0] == 0
+    code, out, _ = collab("recommend", tmp_path / "m", "--user", 1, "--as", "csv", "--include-seen")
+    assert code == 0 and {row.split(",")[2] for row in out.splitlines()[1:]} <= {f"Film {id}" for id in range(9)}
+
+
+def test_a_movielens_set_by_name(collab, ml100k_home, monkeypatch):
+    monkeypatch.setenv("COLLAB_HOME", str(ml100k_home))
+    code, out, _ = collab("check", "ml-100k")
+    assert code == 0 and "943 users and 1,682 items; 6.30% of all pairs" in out
+    assert "333 of 1,682 items (20%) have fewer than 5 ratings" in " ".join(out.split())
+
+
+def test_a_file_that_is_not_there_exits_with_2(collab, tmp_path):
+    code, out, err = collab("check", tmp_path / "no.csv")
+    assert code == 2 and not out and err.startswith("Error: there is no file")
+
+
+def test_the_picture_is_written(collab, trained, tmp_path):
+    code, _, _ = collab("check", trained / "ratings.csv", "--plot", tmp_path / "p.svg")
+    assert code == 0 and (tmp_path / "p.svg").read_text().startswith("<?xml")
+
+
+def test_problems_as_csv(collab, german):
+    code, out, _ = collab("check", german, "--as", "csv")
+    assert code == 1 and out.splitlines()[0] == "stops,where,what,rows,at,example,remedy" and "[13]" in out
