@@ -32,8 +32,10 @@ from .options import (
     Implicit,
     ItemCol,
     Items,
+    Log,
     ModelFile,
     ModelName,
+    NoCard,
     Out,
     Rate,
     RatingCol,
@@ -76,15 +78,17 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
           rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
           table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
           items: Items = None, users: Users = None, duplicates: Duplicates = None, implicit: Implicit = False,
-          threshold: Threshold = None) -> None:
-    """Train on ratings, write one model file, and report the error beside two baselines; for a model that ranks, how
-    well it does beside the most popular items."""
+          threshold: Threshold = None, log: Log = None, no_card: NoCard = False) -> None:
+    """Train on ratings, write one model file and its card, and report the error beside two baselines; for a model that
+    ranks, how well it does beside the most popular items."""
     import pandas as pd
 
     from ..data.databunch import CollabDataBunch
     from ..data.features import telling
     from ..data.split import random_split
+    from ..learner.card import card_path, write_card
     from ..learner.factory import collab_learner
+    from ..train.callbacks.run_log import JSONLines
     from .inputs import check_writable, fingerprint, given, is_set, read_all, reading_of, split_of
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved, needs_metadata, uses
     from .output import print_report
@@ -125,16 +129,19 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
         print(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: these "
               "are scored as the average one.\n")
     learn = collab_learner(bunch, model, n_factors=factors or 50, lr=lr, wd=wd)
-    (learn.fit if is_solved(model) else learn.fit_one_cycle)(epochs or epochs_of(model))
+    (learn.fit if is_solved(model) else learn.fit_one_cycle)(epochs or epochs_of(model),
+                                                             cbs=None if log is None else JSONLines(log))
     if learn.interrupted:
         print(f"Nothing was written to {out}.", file=sys.stderr)
         raise typer.Exit(130)
     if not math.isfinite(learn.recorder.losses[-1]):
         raise DataError(f"the loss is {learn.recorder.losses[-1]}, and nothing was written to {out}; "
                         "train again with a lower --lr")
-    learn.export(out, **notes)
+    learn.export(out, card=False, **notes)
     print(f"\nWrote {out}.")
-    print_report(learn, bunch.valid)
+    results = print_report(learn, bunch.valid)
+    if not no_card and (written := write_card(card_path(out), learn.card(results, notes=notes, file=out))):
+        print(f"\nWrote {written}, the model's card.")
     print(f"\nNext: collab recommend {out} --user {next(iter(bunch.users))}")
 
 

@@ -10,6 +10,7 @@ from ..data.batches import TensorBatches
 from ..evaluate import evaluation
 from ..evaluate.accuracy import errors_and_remark
 from ..evaluate.held_out import NobodyToRank
+from ..learner.card import Results
 from ..learner.collab_learner import CollabLearner
 from .command import Output
 
@@ -51,19 +52,20 @@ def _print_text(frame: pd.DataFrame, decimals: int) -> None:
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
-def print_errors(learn: CollabLearner, part: TensorBatches | None = None) -> None:
-    """Print the error on `part`, by default the validation part, beside two baselines; where biases alone have a lower
-    one, also what to do."""
+def print_errors(learn: CollabLearner, part: TensorBatches | None = None) -> pd.DataFrame:
+    """Print the error on `part`, by default the validation part, beside two baselines, and return this table; where
+    biases alone have a lower one, also what to do."""
     table, remark = errors_and_remark(learn, part)
     print_table(table, decimals=4)
     if remark is not None:
         print(f"\n{remark}.")
+    return table
 
 
 def print_report(learn: CollabLearner, part: TensorBatches | None, *, k: int | None = None,
-                 above: float | None = None) -> None:
+                 above: float | None = None) -> Results | None:
     """Print how good a model is on held-out ratings: its error beside two baselines or, for a model that ranks or where
-    `k` or `above` is given, how much of them is among its first `k`."""
+    `k` or `above` is given, how much of them is among its first `k`. Returns what was measured, if anything was."""
     if part is None:
         print("\nNothing was held out, so there is no error to report.")
     elif learn.ranks or k is not None or above is not None:
@@ -71,8 +73,10 @@ def print_report(learn: CollabLearner, part: TensorBatches | None, *, k: int | N
             result = evaluation.evaluate(learn, part, k=k or 10, metrics=("ndcg", "precision", "recall"),
                                          threshold=above)
             print(f"\nRanking of {part.n:,} held-out ratings:\n\n{result}")
+            return result
         except NobodyToRank as nobody:
             print(f"\nThere is no ranking to report: {nobody.why}.")
     else:
         print(f"\nError on {part.n:,} ratings:\n")
-        print_errors(learn, part)
+        return print_errors(learn, part)
+    return None
