@@ -129,8 +129,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, m
         print(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: these "
               "are scored as the average one.\n")
     learn = collab_learner(bunch, model, n_factors=factors or 50, lr=lr, wd=wd)
-    (learn.fit if is_solved(model) else learn.fit_one_cycle)(epochs or epochs_of(model),
-                                                             cbs=None if log is None else JSONLines(log))
+    (learn.fit if is_solved(model) else learn.fit_one_cycle)(
+        epochs or epochs_of(model), cbs=None if log is None else JSONLines(log))
     if learn.interrupted:
         print(f"Nothing was written to {out}.", file=sys.stderr)
         raise typer.Exit(130)

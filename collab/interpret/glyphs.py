@@ -56,7 +56,9 @@ def drawable(table: pd.DataFrame, width: int) -> Drawable:
     cannot be drawn of an id becomes "?"."""
     labels = [cut(name, width) for name in names(table)]
     families, missing = fonts(labels)
-    if missing and not BY_READER.get() and (lost := [k for k, label in enumerate(labels) if missing.intersection(label)]):
+    if BY_READER.get():
+        return Drawable(labels, families)
+    if missing and (lost := [k for k, label in enumerate(labels) if missing.intersection(label)]):
         ids = table["id"].astype(str).tolist()
         warn(f"{len(lost):,} of {len(labels):,} names, such as {labels[lost[0]]!r}, have characters that no installed "
              "font has, and are shown by their ids; install a font that has them, such as Noto Sans CJK, and delete "

@@ -1,11 +1,13 @@
 "use strict";
 
+(() => {
+
 // Tables as CSV. Where the browser gives a page from the disk no clipboard, an older way is tried, and then a file.
 
 const quoted = text => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 
 const csvOf = table => [...table.rows].map(row => [...row.cells].map(
-  cell => quoted(cell.dataset.v ?? cell.textContent)).join(",") + "\r\n").join("");
+  cell => quoted(cell.dataset.v ?? cell.textContent)).join(",") + "\n").join("");
 
 async function copied(text) {
   try {
@@ -58,7 +60,7 @@ const colour = name => getComputedStyle(document.documentElement).getPropertyVal
 function fitted(spec, room, dark) {
   let text = JSON.stringify(spec);
   if (dark) text = text.replaceAll('"#dddddd"', '"#3a424b"').replaceAll('"black"', '"#ffffff"');
-  const made = JSON.parse(text), ink = colour("ink"), soft = colour("soft");
+  const made = Object.assign(JSON.parse(text), {align: "none", bounds: "full"}), ink = colour("ink"), soft = colour("soft");
   made.background = "transparent";
   made.config = {...made.config, font: getComputedStyle(document.body).fontFamily, view: {stroke: colour("line")},
     axis: {labelColor: soft, titleColor: soft, gridColor: colour("line"), domainColor: soft, tickColor: soft},
@@ -66,7 +68,13 @@ function fitted(spec, room, dark) {
   const map = made.hconcat ? made.hconcat.at(-1) : made;
   if (room < 900) {
     if (made.hconcat) {
-      made.vconcat = made.hconcat.reverse();
+      const list = made.hconcat[0], [, rows] = list.layer, names = -rows.encoding.x.value;
+      for (const layer of list.layer) {       // names to the right of the bars, since they would move the map
+        if (layer.encoding.y) layer.encoding.y.axis = {...layer.encoding.y.axis, orient: "right"};
+      }
+      rows.encoding.x.value = 0;
+      rows.encoding.x2.value += names;
+      made.vconcat = [map, list];
       delete made.hconcat;
     }
     map.width = Math.min(620, room - 12);
@@ -107,3 +115,5 @@ async function drawMap() {
 }
 
 drawMap();
+
+})();

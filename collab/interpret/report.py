@@ -52,13 +52,13 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | p
     users = _three_users(self) if users is None else list(users)
     for user in users:
         _ = self.data.users[user]       # an unknown user is an error before work starts
-    made = _Report(self, held_out, users)
-    sections = made.sections()
+    made = Sections(self, held_out, users)
+    sections = made.all()
     bundle = vl_convert.javascript_bundle(vl_version=version) if made.has_map else None
     return write_bytes(Path(path), page(title, _facts(self), made.tiles, sections, bundle).encode())
 
 
-class _Report:
+class Sections:
     """The sections of a report, and the figures at its head."""
 
     def __init__(self, interp: CollabInterpretation, part: TensorBatches | None, users: Sequence[Hashable]):
@@ -71,11 +71,11 @@ class _Report:
     def tiles(self) -> dict[str, tuple[str, str]]:
         data = self.data
         per = data.train.n / max(data.n_users - 1, 1)
-        return {**self.figures,
-                "training choices" if data.implicit else "training ratings": (f"{data.train.n:,}", f"{per:,.0f} a user"),
+        name = "training choices" if data.implicit else "training ratings"
+        return {**self.figures, name: (f"{data.train.n:,}", f"{per:,.0f} a user"),
                 "users": (f"{data.n_users - 1:,}", ""), "items": (f"{data.n_items - 1:,}", "")}
 
-    def sections(self) -> dict[str, str]:
+    def all(self) -> dict[str, str]:
         """By heading, HTML. What the model lacks is in the last one; what the data lack is said in its place."""
         ranks, model = self.learn.ranks, self.learn.collab_model
         parts: dict[str, Callable[[], str]] = {
@@ -133,8 +133,8 @@ class _Report:
                 f"{escape(result.name)} has {better} NDCG than these{chance} (p = {test['p_value']:.2g}, a paired "
                 f"permutation test over users). Left out: {said(result.left_out)}.</p>"
                 + table(frame, f"Ranking of held-out items, top {K}", decimals=4)
-                + "<p class=note>Low and high: the 95 % bootstrap interval over users of the model's metric, and of the "
-                "difference between the two.</p>")
+                + "<p class=note>Low and high: the 95 % bootstrap interval over users of the model's metric, and of "
+                "the difference between the two.</p>")
 
     def calibration(self) -> str:
         interp, part = self.interp, self.part
@@ -142,7 +142,8 @@ class _Report:
         return (f"<p>Whether ratings that get a probability of 70 % come in 70 % of cases: the expected calibration "
                 f"error is {error:.3f}.</p>" + self.pictures.draw(
                     partial(interp.plot_calibration, part=part), (4.6, 4.2), alt="Observed share by predicted "
-                    f"probability, a line for each rating, beside the diagonal of a calibrated model; error {error:.3f}."))
+                    "probability, a line for each rating, beside the diagonal of a calibrated model; calibration "
+                    f"error {error:.3f}."))
 
     def training(self) -> str:
         recorder, learn = self.learn.recorder, self.learn
@@ -172,7 +173,7 @@ class _Report:
             labels["id"].astype(str)
         blocks = [table(self.learn.similar_items(id, n=NEAREST), f"Nearest to {name}")
                   for id, name in zip(labels["id"].tolist(), names)]
-        return f"<p>The items nearest to the {len(blocks)} most rated ones.</p>" + row(blocks)
+        return f"<p>The items nearest to the {len(blocks)} most rated ones.</p>" + row(blocks, "four")
 
     def map(self) -> str:
         spec = json.dumps(self.interp.chart_map().to_dict(), default=str).replace("<", "\\u003c")
@@ -180,7 +181,8 @@ class _Report:
                   if "genres" in self.data.item_table else "")
         self.has_map = True
         return (f"<p>Neighbours have similar factors. Hover for names, drag to move, scroll to zoom{genres}.</p>"
-                '<div class="chart"><div id="map" role="img" aria-label="A map of the most rated items: neighbours have similar factors. '
+                '<div class="chart"><div id="map" role="img" aria-label="A map of the most rated items: neighbours '
+                'have similar factors. '
                 'The tables of similar items say the same in words."></div></div>'
                 f'<script type="application/json" id="spec">{spec}</script>'
                 "<noscript><p class=missing>The map needs JavaScript.</p></noscript>")

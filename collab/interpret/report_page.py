@@ -24,12 +24,14 @@ def page(title: str, about: str, tiles: Mapping[str, tuple[str, str]], sections:
          bundle: str | None) -> str:
     """The page. `about` and `sections`, by their headings, are HTML; `tiles` map a name to a figure and a remark;
     `bundle` is the script that draws the map, if there is one."""
-    style, script = (files(__package__).joinpath(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    style, script = (files(__package__).joinpath(f"report.{kind}").read_text(encoding="utf-8")
+                     for kind in ("css", "js"))
     links = "".join(f'<a href="#{_slug(name)}">{escape(name)}</a>' for name in sections)
     body = "".join(f'<section id="{_slug(name)}"><h2>{escape(name)}</h2>{text}</section>'
                    for name, text in sections.items())
-    facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(figure)}{f'<small>{escape(note)}</small>' if note else ''}"
-                    "</dd></div>" for name, (figure, note) in tiles.items())
+    facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(figure)}"
+                    f"{f'<small>{escape(note)}</small>' if note else ''}</dd></div>"
+                    for name, (figure, note) in tiles.items())
     packed = "" if bundle is None else f'<script type="text/plain" id="vega">{_packed(bundle)}</script>'
     return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -55,14 +57,14 @@ def table(frame: pd.DataFrame, name: str, *, decimals: int = 3, shown: bool = Tr
     caption = f"<h4>{escape(name)}</h4>" if shown else "<span></span>"
     small = " small" * ("t" not in kinds)
     return (f'<figure class="table{small}"><div>{caption}<button type="button" class="copy" '
-            f'aria-label="Copy CSV: {escape(name)}">Copy CSV</button></div><div class="scroll" tabindex="0" role="region" '
-            f'aria-label="{escape(name)}"><table><caption class="hidden">{escape(name)}</caption>'
+            f'aria-label="Copy CSV: {escape(name)}">Copy CSV</button></div><div class="scroll" tabindex="0" '
+            f'role="region" aria-label="{escape(name)}"><table><caption class="hidden">{escape(name)}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></figure>")
 
 
-def row(blocks: Sequence[str]) -> str:
+def row(blocks: Sequence[str], kind: str = "") -> str:
     """Blocks side by side, as many as there is room for."""
-    return f'<div class="row">{"".join(f"<div>{block}</div>" for block in blocks)}</div>'
+    return f'<div class="row {kind}">{"".join(f"<div>{block}</div>" for block in blocks)}</div>'
 
 
 def _kind(label: str, column: pd.Series) -> str:

@@ -7,7 +7,7 @@ import re
 import warnings
 from html import escape
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 PANEL = (4.6, 3.1)                          # inches: of one of several curves; 331 points, a telephone's width
 WIDE, NARROW = (9.0, 6.2), (4.7, 5.6)       # of a scatter with labels, on a screen and on a telephone
 COLOURS = ("#3f88c5", "#e08a2b", "#2a9d7a", "#d1495b")      # at least 3 : 1 on white and on the page's dark colour
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "collab", "figure.facecolor": "none", "axes.facecolor": "none",
-         "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "0.5", "grid.color": "0.5",
-         "xtick.color": "0.5", "ytick.color": "0.5", "xtick.labelcolor": "black", "ytick.labelcolor": "black"}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none", "svg.hashsalt": "collab", "figure.facecolor": "none", "axes.facecolor": "none",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "0.5", "grid.color": "0.5",
+    "xtick.color": "0.5", "ytick.color": "0.5", "xtick.labelcolor": "black", "ytick.labelcolor": "black"}
 LONG = re.compile(r"-?\d+\.\d{3,}")      # numbers that are more exact than anybody sees
 BLACK, LABELLED = "#000000", 6
 
