@@ -48,7 +48,7 @@ document.addEventListener("click", async event => {
   setTimeout(() => { button.textContent = "Copy CSV"; button.classList.remove("done"); }, 2000);
 });
 
-// The map: Vega's libraries are in the page, compressed, and are unpacked only where there is a map.
+// The map: its data and Vega's libraries are in the page, compressed.
 
 async function unpacked(id) {
   const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), letter => letter.charCodeAt(0));
@@ -89,8 +89,9 @@ function fitted(spec, room, dark) {
 async function drawMap() {
   const map = document.getElementById("map");
   if (!map) return;
-  const spec = JSON.parse(document.getElementById("spec").textContent);
+  let spec;
   try {
+    spec = JSON.parse(await unpacked("spec"));
     new Function(await unpacked("vega"))();
   } catch (error) {
     map.textContent = "This browser is too old to draw the map.";

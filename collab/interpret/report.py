@@ -21,12 +21,15 @@ from ..evaluate.held_out import NobodyToRank
 from ..evaluate.result import RankingResult, said
 from ..files import write_bytes
 from ..models.base import Unsupported
+from ..models.ensemble import Ensemble
 from .curves import panels
 from .maps import need
-from .report_page import page, row, table
+from .report_page import packed, page, row, table
 from .report_pictures import PANEL, Pictures
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from .interpretation import CollabInterpretation
 
 K = 10              # recommendations that a ranking is measured by
@@ -139,9 +142,13 @@ class Sections:
     def calibration(self) -> str:
         interp, part = self.interp, self.part
         error = interp.calibration(part=part).attrs["ece"]
+
+        def draw(*, ax: Axes) -> Axes:
+            ax.set_title("Observed share by predicted probability")     # the error is in the sentence above
+            return interp.plot_calibration(part=part, ax=ax)
         return (f"<p>Whether ratings that get a probability of 70 % come in 70 % of cases: the expected calibration "
                 f"error is {error:.3f}.</p>" + self.pictures.draw(
-                    partial(interp.plot_calibration, part=part), (4.6, 4.2), alt="Observed share by predicted "
+                    draw, (4.6, 4.2), "panel lit", alt="Observed share by predicted "
                     "probability, a line for each rating, beside the diagonal of a calibrated model; calibration "
                     f"error {error:.3f}."))
 
@@ -176,7 +183,7 @@ class Sections:
         return f"<p>The items nearest to the {len(blocks)} most rated ones.</p>" + row(blocks, "four")
 
     def map(self) -> str:
-        spec = json.dumps(self.interp.chart_map().to_dict(), default=str).replace("<", "\\u003c")
+        spec = json.dumps(self.interp.chart_map().to_dict(), default=str)
         genres = ("; click a genre, shift-click further ones, double-click for all"
                   if "genres" in self.data.item_table else "")
         self.has_map = True
@@ -184,7 +191,7 @@ class Sections:
                 '<div class="chart"><div id="map" role="img" aria-label="A map of the most rated items: neighbours '
                 'have similar factors. '
                 'The tables of similar items say the same in words."></div></div>'
-                f'<script type="application/json" id="spec">{spec}</script>'
+                + packed(spec, "spec") +
                 "<noscript><p class=missing>The map needs JavaScript.</p></noscript>")
 
     def biases(self) -> str:
@@ -220,8 +227,10 @@ def _facts(self: CollabInterpretation) -> str:
     factors = model.config.get("n_factors")
     source = self.learn.notes.get("source")
     n = len(self.learn.recorder.rows)
-    how = f"solved in {n} sweep{'s' * (n != 1)}" if model.solved else f"trained for {n} epoch{'s' * (n != 1)}"
-    return (f"{model.kind}{f' with {factors} factors' if factors else ''}, {how} on {data.train.n:,} "
+    how = (f"solved in {n} sweep{'s' * (n != 1)} on" if model.solved and n else
+           f"trained for {n} epoch{'s' * (n != 1)} on" if n else "without a record of its training, over")
+    made = f" of {', '.join(part.kind for part in model.parts)}" if isinstance(model, Ensemble) else ""
+    return (f"{model.kind}{made}{f' with {factors} factors' if factors else ''}, {how} {data.train.n:,} "
             f"{'choices' if data.implicit else 'ratings'} of {data.n_items - 1:,} items by {data.n_users - 1:,} users"
             f"{escape(f' from {source}') if source else ''}.")
 

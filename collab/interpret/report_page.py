@@ -32,14 +32,14 @@ def page(title: str, about: str, tiles: Mapping[str, tuple[str, str]], sections:
     facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(figure)}"
                     f"{f'<small>{escape(note)}</small>' if note else ''}</dd></div>"
                     for name, (figure, note) in tiles.items())
-    packed = "" if bundle is None else f'<script type="text/plain" id="vega">{_packed(bundle)}</script>'
+    libraries = "" if bundle is None else packed(bundle, "vega")
     return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
             f'<title>{escape(title)}</title><link rel="icon" href="data:,"><style>{style}</style></head>'
             f'<body><header><h1>{escape(title)}</h1><p>{about}</p><dl class="tiles">{facts}</dl>'
             f'<nav aria-label="Sections">{links}</nav></header><main>{body}</main>'
-            f'<div id="said" class="hidden" role="status"></div>{packed}<script>{script}</script></body></html>\n')
+            f'<div id="said" class="hidden" role="status"></div>{libraries}<script>{script}</script></body></html>\n')
 
 
 def table(frame: pd.DataFrame, name: str, *, decimals: int = 3, shown: bool = True, own: int | None = None) -> str:
@@ -93,5 +93,8 @@ def _slug(name: str) -> str:
     return re.sub(r"\W+", "-", name.lower())
 
 
-def _packed(script: str) -> str:
-    return base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode()
+def packed(text: str, id: str) -> str:
+    """Text that the page's script unpacks by its id: compressed, a third as long, and without anything that HTML
+    takes for its own."""
+    content = base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+    return f'<script type="text/plain" id="{id}">{content}</script>'

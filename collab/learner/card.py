@@ -19,6 +19,7 @@ import torch
 from ..errors import warn
 from ..evaluate.result import RankingResult, said
 from ..files import write_bytes
+from ..models.ensemble import Ensemble
 from ..train.inspection import Text
 from .export import save_parts
 from .facts import facts
@@ -104,10 +105,15 @@ def _what(learn: CollabLearner) -> str:
     factors = model.config.get("n_factors")
     rounds = len(learn.recorder.rows)
     what = "ranks items for a user" if learn.ranks else "predicts what a user would rate an item"
-    how = ("It was not trained." if not rounds else f"It was solved in {rounds} sweep{'s' * (rounds != 1)}."
+    made = f" of {_members(learn)}" if isinstance(learn.model, Ensemble) else ""
+    how = ("No training of it is recorded." if not rounds else f"It was solved in {rounds} sweep{'s' * (rounds != 1)}."
            if model.solved else f"It was trained for {rounds} epoch{'s' * (rounds != 1)}.")
-    return (f"`{model.kind}`{f' with {factors} factors' if factors else ''} {what}, learned from {n:,} "
+    return (f"`{model.kind}`{made}{f' with {factors} factors' if factors else ''} {what}, learned from {n:,} "
             f"{'choices' if learn.data.implicit else 'ratings'}. {how}")
+
+
+def _members(learn: CollabLearner) -> str:
+    return ", ".join(_code(part.kind) for part in learn.model.parts) if isinstance(learn.model, Ensemble) else ""
 
 
 def _data(learn: CollabLearner, source: str | None) -> str:
@@ -141,7 +147,8 @@ def _split(learn: CollabLearner, notes: Mapping[str, Any]) -> str:
 
 
 def _settings(learn: CollabLearner) -> str:
-    known = {name: value for name, value in facts(learn).items() if name not in NOT_SETTINGS}
+    idle = () if learn.recorder.rows else ("optimizer", "lr", "wd", "loss", "bs")       # of training there was none
+    known = {name: value for name, value in facts(learn).items() if name not in (*NOT_SETTINGS, *idle)}
     rows: dict[str, object] = {_code(name): _code(_value(value)) for name, value in known.items() if value is not None}
     rows["versions"] = f"collab {import_module('collab').__version__}, torch {torch.__version__.partition('+')[0]}"
     return (f"{_plain(learn.recipe)}\n\n" if learn.recipe else "") + _table(["setting", "value"], rows.items())

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from helpers import requests_of
 
-from collab import CollabDataBunch, CollabInterpretation, collab_learner, synthetic
+from collab import CollabDataBunch, CollabInterpretation, average_learners, collab_learner, synthetic
 from collab.interpret.report_page import table
 from collab.interpret.report_pictures import Pictures
 
@@ -171,3 +171,16 @@ def test_a_table_shows_rounded_numbers_and_copies_exact_ones():
     assert "&lt;b&gt;" in page and '<td class=i>7</td>' in page and "<td class=n></td>" in page
     assert '<th scope="col" class=n data-v="n_ratings">ratings</th>' in page
     assert '<caption class="hidden">One &amp; only</caption>' in page
+
+
+def test_an_ensemble_has_a_page_that_invents_no_training(tmp_path):
+    als = learner("als", implicit=True, threshold=2)
+    other = collab_learner(als.data, "ease")
+    with other.no_logging():
+        other.fit()
+    both = average_learners([als, other])
+    page = CollabInterpretation(both).report(tmp_path / "r.html").read_text()
+    assert "RankEnsemble of ALS, EASE, without a record of its training, over" in page and "0 epochs" not in page
+    assert "<h2>Ranking</h2>" in page and "Recommended to user" in page
+    lacking, = re.findall(r"<h2>Not on this page</h2>(.*?)</section>", page)
+    assert all(name in lacking for name in ("Similar items", "Map of the items", "Biases", "Principal components"))

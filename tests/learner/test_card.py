@@ -14,6 +14,7 @@ from collab import (
     CollabDataBunch,
     CollabInterpretation,
     CollabWarning,
+    average_learners,
     collab_learner,
     evaluate,
     load_learner,
@@ -101,7 +102,7 @@ def test_without_results_the_card_has_what_the_last_epoch_recorded_or_nothing(ra
     assert "baselines were not measured" in page and "| source | not recorded |" in page
     bare = collab_learner(small_data(valid_pct=0))
     index, page = parts_of(bare.card())
-    assert "model-index" not in index and "None were measured." in page and "It was not trained." in page
+    assert "model-index" not in index and "None were measured." in page and "No training of it is recorded." in page and "`lr`" not in page
     assert "Nothing was held out." in page
 
 
@@ -135,6 +136,13 @@ def test_a_card_is_replaced_and_a_page_of_ones_own_is_not(rater, tmp_path):
     rater.export(path, card="# As I like it\n")
     assert page.read_text() == "# As I like it\n"
     assert card_path("model.v2") .name == "model.v2.md" and card_path("a.md").name == "a.md.md"
+
+
+def test_the_card_of_an_ensemble_names_its_members_and_invents_no_training():
+    both = average_learners([fitted("als", implicit=True, threshold=3), fitted("ease", implicit=True, threshold=3)])
+    _, page = parts_of(both.card())
+    assert "`RankEnsemble` of `ALS`, `EASE` ranks items" in page and "No training of it is recorded." in page
+    assert not re.search("`(lr|wd|optimizer|bs|loss)`", page)
 
 
 def test_a_model_that_the_file_cannot_name_says_so(tmp_path):
