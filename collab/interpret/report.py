@@ -192,7 +192,7 @@ class Sections:
                 'have similar factors. '
                 'The tables of similar items say the same in words."></div></div>'
                 + packed(spec, "spec") +
-                "<noscript><p class=missing>The map needs JavaScript.</p></noscript>")
+                "<noscript><p class=note>The map needs JavaScript.</p></noscript>")
 
     def biases(self) -> str:
         what = "chosen more often, and less often, than tastes" if self.learn.ranks else \

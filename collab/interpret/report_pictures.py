@@ -48,7 +48,7 @@ class Pictures:
         import matplotlib.style as mpl_style
         from cycler import cycler
         from matplotlib.figure import Figure
-        drawn = io.StringIO()
+        drawn = io.BytesIO()
         with (mpl_style.context("default"), mpl.rc_context({**STYLE, "axes.prop_cycle": cycler(color=COLOURS)}),
               fonts_of_the_reader(), warnings.catch_warnings()):        # one page, whatever the style
             warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)     # the reader's fonts have it
@@ -56,7 +56,7 @@ class Pictures:
             ax = plot(ax=figure.subplots())
             figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
         text = said(ax) if alt is None else alt
-        return f'<figure class="picture {kind}">{_inline(drawn.getvalue(), f"p{next(self.numbers)}", text)}</figure>'
+        return f'<figure class="picture {kind}">{_inline(drawn.getvalue().decode(), f"p{next(self.numbers)}", text)}</figure>'
 
     def twice(self, plot: Plot, alt: str | None = None) -> str:
         """A picture with labels, once for a screen and once for a telephone, of which only one is shown."""

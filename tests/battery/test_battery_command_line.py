@@ -116,7 +116,7 @@ def test_the_report_says_what_there_is_and_what_is_not(it, command, held_out_fil
     assert all(name in sections["Not on this page"] for name in without)
     missing = {name for name, body in sections.items() if "<p class=missing" in body}
     assert missing == ({"Training"} if len(it.learn.recorder.rows) < 2 else set())
-    assert f"<h3>User {USER}" in sections["Recommendations"] and "Recommended, of" in sections["Recommendations"]
+    assert f"<h3>User {USER}" in sections["Recommendations"] and "Recommended to user" in sections["Recommendations"]
     assert "<b>Bold</b>" not in shown
 
 
