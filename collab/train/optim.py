@@ -184,8 +184,8 @@ def get_hyper(opt: torch.optim.Optimizer, name: str) -> float | None:
 
 
 def decay_of(group: Group) -> float:
-    """The weight decay of a group."""
-    decay: float = group[_decay_key(group)] or group.get("weight_decay", 0.0)
+    """The weight decay of a group, 0 where it has none."""
+    decay: float = group.get(_decay_key(group)) or group.get("weight_decay") or 0.0
     return decay
 
 
