@@ -56,7 +56,8 @@ class Pictures:
             ax = plot(ax=figure.subplots())
             figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
         text = said(ax) if alt is None else alt
-        return f'<figure class="picture {kind}">{_inline(drawn.getvalue().decode(), f"p{next(self.numbers)}", text)}</figure>'
+        svg = _inline(drawn.getvalue().decode(), f"p{next(self.numbers)}", text)
+        return f'<figure class="picture {kind}">{svg}</figure>'
 
     def twice(self, plot: Plot, alt: str | None = None) -> str:
         """A picture with labels, once for a screen and once for a telephone, of which only one is shown."""
