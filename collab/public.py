@@ -67,10 +67,12 @@ from .select.standings import Comparison
 from .select.tuning import tune
 from .train.callback import Callback
 from .train.callbacks.averaging import EMA, SWA
+from .train.callbacks.experiment_loggers import MLflow, WandB
 from .train.callbacks.loggers import CSVLogger, ShowGraph, TensorBoard
 from .train.callbacks.loss_terms import LossTerms
 from .train.callbacks.record_every import RecordEvery
 from .train.callbacks.resume import Checkpoint
+from .train.callbacks.run_log import JSONLines
 from .train.callbacks.steps import GradientAccumulation, GradientClip, MixedPrecision, ShortEpoch, Threads
 from .train.callbacks.trackers import EarlyStopping, ReduceLROnPlateau, SaveBest, TerminateOnNaN
 from .train.events import CancelBatch, CancelEpoch, CancelFit, CancelStep, CancelTrain, CancelValidate
@@ -86,15 +88,15 @@ __all__ = [
     "CollabDataBunch", "CollabInterpretation", "CollabLearner", "CollabModel", "CollabWarning", "Comparison",
     "DataBunch", "DataError", "DataReport", "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias",
     "EmbeddingNet", "Ensemble", "Features", "FoldIn", "FullSoftmax", "GradientAccumulation", "GradientClip",
-    "Gravity", "HybridNet", "InBatchSoftmax", "Index", "InfiniteAE", "Learner", "LightGCN", "Logistic", "LossTerms",
-    "Metric", "MixedPrecision", "Negatives", "ParamScheduler", "Popularity", "RankEnsemble", "RankingMetrics",
-    "RankingResult", "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau",
-    "Ridge", "RowAdagrad", "SVDpp", "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble",
-    "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower",
-    "UnknownId", "Unsupported", "Vocab", "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms",
-    "collab_learner", "combine_scheds", "compare", "compare_models", "cross_validate", "evaluate", "huber", "kfold",
-    "leave_last", "load_learner", "logistic", "mae", "merge_dot_models", "movielens", "movielens_split", "mse",
-    "observed_mse", "per_user_split", "random_split", "read_sql", "read_table", "rmse", "rows_split",
-    "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "softmax_in_batch",
-    "synthetic", "time_split", "tune", "user_split",
+    "Gravity", "HybridNet", "InBatchSoftmax", "Index", "InfiniteAE", "JSONLines", "Learner", "LightGCN", "Logistic",
+    "LossTerms", "MLflow", "Metric", "MixedPrecision", "Negatives", "ParamScheduler", "Popularity", "RankEnsemble",
+    "RankingMetrics", "RankingResult", "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery",
+    "ReduceLROnPlateau", "Ridge", "RowAdagrad", "SVDpp", "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph",
+    "SnapshotEnsemble", "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads",
+    "TwoTower", "UnknownId", "Unsupported", "Vocab", "WandB", "WholeSet", "average_learners", "bpr", "chart_counts",
+    "chart_norms", "collab_learner", "combine_scheds", "compare", "compare_models", "cross_validate", "evaluate",
+    "huber", "kfold", "leave_last", "load_learner", "logistic", "mae", "merge_dot_models", "movielens",
+    "movielens_split", "mse", "observed_mse", "per_user_split", "random_split", "read_sql", "read_table", "rmse",
+    "rows_split", "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",
+    "softmax_in_batch", "synthetic", "time_split", "tune", "user_split",
 ]

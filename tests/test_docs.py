@@ -33,7 +33,7 @@ def test_every_other_block_runs_from_top_to_bottom(capsys, tmp_path, monkeypatch
     names = {}
     for block in BLOCKS[1:]:
         exec(compile(block, "docs/callbacks.md", "exec"), names)
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 9
 
 
 def test_callbacks_of_a_reader_have_less_than_ten_lines():

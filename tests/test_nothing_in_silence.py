@@ -359,6 +359,12 @@ def a_state_of_a_callback_that_is_gone(tmp_path):
 
 # Files ------------------------------------------------------------------------------------------------------------
 
+@says("learner/card.py:write_card", "m.md was not written by collab, or was changed since, and is left as it is")
+def a_card_in_the_place_of_somebodys_page(tmp_path):
+    (tmp_path / "m.md").write_text("# My notes")
+    small_learner().export(tmp_path / "m")
+
+
 @says("learner/factory.py:load_learner",
       "does not hold the loss l1_loss, opt_func SGD, the loss term 'spread', the callback Early")
 def a_file_that_cannot_hold_all_of_the_learner(tmp_path):

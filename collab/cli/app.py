@@ -38,8 +38,10 @@ from .options import (
     Implicit,
     ItemCol,
     Items,
+    Log,
     ModelFile,
     ModelName,
+    NoCard,
     Out,
     Quiet,
     Rate,
@@ -90,15 +92,17 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, t
           table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
           decimal: DecimalMark = None, date_format: DateFormat = None, items: Items = None, users: Users = None,
           duplicates: Duplicates = None, bad_rows: BadRows = None, implicit: Implicit = False,
-          threshold: Threshold = None, as_: As = None, quiet: Quiet = False) -> None:
-    """Train a model and write it into one file. The error is reported beside two baselines; for a model that ranks, how
-    well it does beside the most popular items."""
+          threshold: Threshold = None, log: Log = None, no_card: NoCard = False, as_: As = None,
+          quiet: Quiet = False) -> None:
+    """Train a model and write it into one file, with a card beside it. The error is reported beside two baselines; for
+    a model that ranks, how well it does beside the most popular items."""
     import pandas as pd
 
     from ..data.databunch import CollabDataBunch
     from ..data.split import random_split
     from ..learner.factory import collab_learner
-    from .figures import measure, print_figures
+    from ..train.callbacks.run_log import JSONLines
+    from .figures import finish
     from .inputs import check_writable, given, reading_of, split_of, test_of
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved
     from .output import progress, remarks
@@ -133,7 +137,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, t
             "are scored as the average one.\n")
     learn = collab_learner(bunch, model, n_factors=factors or 50, lr=lr, wd=wd)
     with progress(quiet):
-        (learn.fit if is_solved(model) else learn.fit_one_cycle)(epochs or epochs_of(model))
+        (learn.fit if is_solved(model) else learn.fit_one_cycle)(
+            epochs or epochs_of(model), cbs=None if log is None else JSONLines(log))
         print()
     if learn.interrupted:
         print(f"Nothing was written to {out}.", file=sys.stderr)
@@ -141,11 +146,7 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, t
     if not math.isfinite(learn.recorder.losses[-1]):
         raise DataError(f"the loss is {learn.recorder.losses[-1]}, and nothing was written to {out}; "
                         "train again with a lower --lr")
-    learn.export(out, **notes)
-    say(f"Wrote {out}.")
-    about: dict[str, object] = {"model": str(out), "trained_on": bunch.train.n}
-    print_figures(measure(learn, bunch.valid), as_, about, None if bunch.test is None else measure(learn, bunch.test))
-    say(f"\nNext: collab recommend {out} --user {next(iter(bunch.users))}")
+    finish(learn, bunch, out, notes, as_=as_, card=not no_card, say=say)
 
 
 @app.command(cls=Command)

@@ -42,7 +42,7 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "compare_models(data)": "collab compare DATA",
            "where=": "--where ", "among=": "--among ", "without=": "--without ",
            "decimal=": "--decimal ", "date_format=": "--date-format ", "bad_rows=": "--bad-rows ",
-           "bad_lines=": "--bad-rows "}
+           "bad_lines=": "--bad-rows ", "card=False": "--no-card"}
 
 
 class Output(StrEnum):

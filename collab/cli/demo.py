@@ -34,7 +34,8 @@ def tour(out: Path, bs: int = 64, *, epochs: int = 5, seed: int = 0) -> bool:
     if learn.interrupted:
         return False
     print(f"Trained in {seconds:.1f} s. Error on the 20,000 ratings of u1.test:\n")
-    print_table(measure(learn, data.valid).table(), decimals=4)
+    errors = measure(learn, data.valid)
+    print_table(errors.table(), decimals=4)
 
     interp = CollabInterpretation.from_learner(learn)
     print("\nFilms that are liked beyond what the tastes of their viewers explain (largest biases):\n")
@@ -53,7 +54,8 @@ def tour(out: Path, bs: int = 64, *, epochs: int = 5, seed: int = 0) -> bool:
         figure = Figure(figsize=(7, 5))
         plot(ax=figure.subplots())
         figure.savefig(out / f"{name}.png", dpi=120, bbox_inches="tight")
-    learn.export(out / "model.safetensors", source="ml-100k", split="u1")
+    notes = {"source": "ml-100k", "split": "u1"}
+    learn.export(out / "model.safetensors", card=learn.card(errors.results, notes=notes), **notes)
     print(f"\nWrote {out}/loss.png, {out}/schedule.png and {out}/model.safetensors. Ask it for more:")
     program = "collab" if shutil.which("collab") else os.path.relpath(sys.argv[0])     # `make` runs it from .venv
     for command, asked in (("recommend", "--user 42"), ("similar", '"Toy Story"')):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from ..data.batches import TensorBatches
+from ..data.databunch import CollabDataBunch
 from ..evaluate import advice, evaluation
 from ..evaluate.held_out import NobodyToRank
 from ..evaluate.result import RankingResult
+from ..files import Config
+from ..learner.card import card_path, write_card
 from ..learner.collab_learner import CollabLearner
 from .command import Output, as_options
 from .output import print_document, print_table
@@ -83,6 +87,20 @@ def print_figures(figures: Figures, as_: Output | None = None, about: Mapping[st
         if test is not None:
             print("\nOn the ratings held out for the end:")
             _print(test)
+
+
+def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config, *, say: Callable[[str], None] = print,
+           as_: Output | None = None, card: bool = True) -> None:
+    """Write a trained model, then measure it on what was held out, print that, and write it on the model's card: a
+    model is not lost where measuring it fails."""
+    learn.export(out, card=False, **notes)
+    say(f"Wrote {out}.")
+    valid, test = measure(learn, data.valid), None if data.test is None else measure(learn, data.test)
+    print_figures(valid, as_, {"model": str(out), "trained_on": data.train.n}, test)
+    text = learn.card((test or valid).results, notes=notes, file=out) if card else None
+    if text is not None and (written := write_card(card_path(out), text)):
+        say(f"\nWrote {written}, the model's card.")
+    say(f"\nNext: collab recommend {out} --user {next(iter(data.users))}")
 
 
 def _print(figures: Figures) -> None:

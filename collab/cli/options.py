@@ -23,6 +23,10 @@ As = Annotated[Output | None, typer.Option("--as", help="How to print: table (th
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and, with --as csv or json, no remarks; "
                                                          "warnings are shown.")]
 
+Log = Annotated[Path | None, typer.Option(help="A file to append the state of the run to while it trains, as JSON "
+                                               "lines.")]
+NoCard = Annotated[bool, typer.Option("--no-card", help="Write no model card (model.md) beside the model.")]
+
 # The model ---------------------------------------------------------------------------------------------------------
 
 ModelName = Annotated[str, typer.Option(metavar="NAME", help=MODEL_HELP, rich_help_panel=MODEL, autocompletion=models)]

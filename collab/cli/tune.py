@@ -28,6 +28,7 @@ from .options import (
     ItemCol,
     Items,
     ModelName,
+    NoCard,
     Out,
     RatingCol,
     Seed,
@@ -60,13 +61,13 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
          header: Header = None, encoding: Encoding = None, decimal: DecimalMark = None,
          date_format: DateFormat = None, items: Items = None, users: Users = None,
          duplicates: Duplicates = None, bad_rows: BadRows = None, implicit: Implicit = False,
-         threshold: Threshold = None) -> None:
+         threshold: Threshold = None, no_card: NoCard = False) -> None:
     """Look for better settings of a model on a part of the training ratings, say on ratings that no trial saw whether
     they beat its own, and write the model as collab train does, with the better ones."""
     from ..data.databunch import CollabDataBunch
     from ..select.study_file import optuna
     from ..select.tuning import tune as search
-    from .figures import measure, print_figures
+    from .figures import finish
     from .inputs import WITHOUT_FRACTION, check_writable, given, reading_of, split_of, test_of
     from .model_options import bs_of, check_model, check_used
     from .output import progress
@@ -99,10 +100,7 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
         kept = "" if resume is None else f" The trials so far are in {resume}: go on with --resume {resume}."
         print(f"Nothing was written to {out}.{kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    print(found)
+    print(found, end="\n\n")
     notes = prepared.notes(bunch, split=split, valid_pct=valid_pct, test=test_note, seed=seed,
                            tuned={"settings": found.best, "trials": len(found.trials), "metric": found.metric})
-    found.learn.export(out, **notes)
-    print(f"\nWrote {out}.")
-    print_figures(measure(found.learn, bunch.valid if bunch.test is None else bunch.test))
-    print(f"\nNext: collab recommend {out} --user {next(iter(bunch.users))}")
+    finish(found.learn, bunch, out, notes, card=not no_card)

@@ -20,7 +20,7 @@ from .aside import Aside, Rows
 from .batches import DataBunch, TensorBatches, default_device
 from .catalogue import Catalogue, titles
 from .features import Features
-from .frames import Table, TableLike, as_frame, is_table
+from .frames import TableLike, as_frame, is_table
 from .histories import Histories
 from .implicit import interaction_schema
 from .interactions import Interactions
@@ -30,7 +30,7 @@ from .parts import Cut, Rules, with_codes
 from .schema import Schema, check_both_sides
 from .split import Split, random_split
 from .sql import read_sql
-from .summary import count_unseen, summary, warn_of_unseen
+from .summary import count_unseen, first_ratings, summary, warn_of_unseen
 from .tables import read_table
 from .vocab import UNKNOWN, Vocab
 
@@ -373,11 +373,7 @@ class CollabDataBunch(DataBunch):
 
     def show_batch(self, n: int = 10) -> pd.DataFrame:
         """The first `n` training ratings, (n, 3 or 4): raw ids, titles where there are any, ratings."""
-        users, items, ratings = (t[:n].cpu().numpy() for t in self.train.tensors)
-        shown = pd.DataFrame({"user": self.users.decode(users), "item": self.items.decode(items)})
-        if titles := self.titles(shown["item"]):
-            shown = Table(shown.assign(title=titles))
-        return shown.assign(rating=ratings)
+        return first_ratings(self, n)
 
     def summary(self) -> pd.DataFrame:
         """One row each for train, valid and test: numbers of ratings, users and items and the mean rating; then how

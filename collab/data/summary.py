@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import warn
+from .frames import Table
 from .vocab import UNKNOWN
 
 if TYPE_CHECKING:
@@ -59,3 +60,12 @@ def _untrained(rows: Tensor, trained: Tensor) -> int:
     found = torch.unique(rows[rows != UNKNOWN])
     beyond = found >= len(trained)
     return int(beyond.sum()) + int((~trained[found[~beyond]]).sum())
+
+
+def first_ratings(data: CollabDataBunch, n: int) -> pd.DataFrame:
+    """The first `n` training ratings: raw ids, titles where there are any, ratings."""
+    users, items, ratings = (t[:n].cpu().numpy() for t in data.train.tensors)
+    shown = pd.DataFrame({"user": data.users.decode(users), "item": data.items.decode(items)})
+    if titles := data.titles(shown["item"]):
+        shown = Table(shown.assign(title=titles))
+    return shown.assign(rating=ratings)

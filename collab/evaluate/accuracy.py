@@ -28,8 +28,9 @@ class Measured(NamedTuple):
 def errors(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
     """RMSE and MAE of the learner on `part` (batches, or a table of ratings; by default the validation part), beside
     two baselines fitted to the training ratings: their mean, and the mean with damped biases. All are clipped to the
-    rating scale. Warns where the mean and biases have the lower RMSE, and says what to do (see `shortfall`). Raises
-    ValueError where nothing was held out, as in a loaded learner, and DataError for a model that ranks."""
+    rating scale; `attrs["n"]` is the number of ratings. Warns where the mean and biases have the lower RMSE, and says
+    what to do (see `shortfall`). Raises ValueError where nothing was held out, as in a loaded learner, and DataError
+    for a model that ranks."""
     table, said = errors_and_remark(learn, part)
     if said is not None:
         warn(said)
@@ -55,6 +56,7 @@ def measured(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None)
     by_mean, by_biases = (learn.clip(baseline(users, items)) for baseline in (mean, biases))
     table = pd.DataFrame([_row("mean rating", by_mean, targets), _row("mean and biases", by_biases, targets),
                           _row(type(learn.model).__name__, preds, targets)])
+    table.attrs["n"] = len(targets)
     return Measured(table, biases, Beside.of(learn.data, users, items, preds=preds, biases=by_biases, targets=targets))
 
 

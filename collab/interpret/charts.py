@@ -258,5 +258,5 @@ def _plain(text: str) -> str:
 
 def _values(alt: ModuleType, table: pd.DataFrame) -> alt.Data:
     """The table as data inside the page; unlike a frame, of any length. Missing values are null."""
-    values = table.astype(object).where(table.notna(), None).map(lambda v: _plain(v) if isinstance(v, str) else v)
-    return alt.Data(values=values.to_dict("records"))
+    return alt.Data(values=[{name: _plain(v) if isinstance(v, str) else None if pd.isna(v) else v
+                             for name, v in row.items()} for row in table.to_dict("records")])

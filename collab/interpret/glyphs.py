@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import NamedTuple
 
@@ -16,6 +19,27 @@ CJK = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "
        "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Yu Gothic",
        "Microsoft YaHei", "SimHei", "Malgun Gothic", "NanumGothic", "Droid Sans Fallback", "Arial Unicode MS")
 MATHS = ("cm", "STIX", "Last Resort")       # fonts inside matplotlib that hold no letters, or a box for each
+
+
+BY_READER: ContextVar[bool] = ContextVar("by_reader", default=False)
+
+
+@contextmanager
+def fonts_of_the_reader() -> Iterator[None]:
+    """Inside, pictures keep their text as text, for which the reader's browser finds fonts: no name is replaced by its
+    id, and for room, a Chinese, Japanese or Korean character is taken to be as wide as a "W"."""
+    token = BY_READER.set(True)
+    try:
+        yield
+    finally:
+        BY_READER.reset(token)
+
+
+def measured_as(label: str) -> str:
+    """The text whose width stands for that of the label."""
+    if not BY_READER.get() or label.isascii():
+        return label
+    return "".join("W" if unicodedata.east_asian_width(c) in "WF" else c for c in label)
 
 
 class Drawable(NamedTuple):
@@ -32,6 +56,8 @@ def drawable(table: pd.DataFrame, width: int) -> Drawable:
     cannot be drawn of an id becomes "?"."""
     labels = [cut(name, width) for name in names(table)]
     families, missing = fonts(labels)
+    if BY_READER.get():
+        return Drawable(labels, families)
     if missing and (lost := [k for k, label in enumerate(labels) if missing.intersection(label)]):
         ids = table["id"].astype(str).tolist()
         warn(f"{len(lost):,} of {len(labels):,} names, such as {labels[lost[0]]!r}, have characters that no installed "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 
 from ..plotting import plain_ticks
-from .glyphs import Drawable
+from .glyphs import Drawable, measured_as
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def scatter_with_labels(ax: Axes, x: np.ndarray, y: np.ndarray, names: Drawable,
     wanted = list(dict.fromkeys([*extremes, *order[:TRIED]]))
     needed = {*extremes, *order[:sure]}
     pixels = ax.transData.transform(np.column_stack([x, y]))
-    sizes = dict(zip(wanted, _sizes(figure, [names.labels[k] for k in wanted], names.families)))
+    sizes = dict(zip(wanted, _sizes(figure, [measured_as(names.labels[k]) for k in wanted], names.families)))
     scale = figure.dpi / 72
     page = Page(np.array(ax.get_window_extent().extents) / scale, pixels / scale, sizes)
     for place in page.arrange([k for k in wanted if k in needed], [k for k in wanted if k not in needed]):

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import re
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ..data.batches import TensorBatches
 from ..errors import DataError
-from ..evaluate import evaluate
+from ..evaluate import compare, evaluate
 from ..evaluate.accuracy import errors_and_remark
+from ..evaluate.evaluation import ACCURACY
 from ..evaluate.held_out import NobodyToRank
-from ..evaluate.result import said
+from ..evaluate.result import RankingResult, said
 from ..files import write_bytes
-from ..plotting import CURVE, SCATTER
+from ..models.base import Unsupported
+from ..models.ensemble import Ensemble
 from .curves import panels
 from .maps import need
+from .report_page import packed, page, row, table
+from .report_pictures import PANEL, Pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,21 +33,18 @@ if TYPE_CHECKING:
     from .interpretation import CollabInterpretation
 
 K = 10              # recommendations that a ranking is measured by
-PANEL = (5.0, 3.2)  # inches: of one of several curves
+DRAWS = 2000        # resamples of the users
+CHANCE = 0.05       # p-value from which on a difference may be chance
 MIN_RATINGS = 5     # ids with fewer are left out of the components, whose ends they would fill by chance
-
-
-class Plot(Protocol):
-    """Draws on `ax`."""
-
-    def __call__(self, *, ax: Axes) -> Axes: ...
+ALIKE, NEAREST = 4, 6       # items whose nearest are listed, and how many
 
 
 def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | pd.DataFrame | None = None, *,
            users: Sequence[Hashable] | None = None, title: str = "What the model has learned") -> Path:
-    """Write one HTML page that opens without a network: the training curves, the error beside two baselines (for a
-    model that ranks, its metrics beside the most popular items), both ends of the biases, three principal components,
-    an interactive map of the items, and recommendations for `users`.
+    """Write one HTML page that opens without a network: the error beside two baselines (for a model that ranks, its
+    metrics beside the most popular items, with intervals), the training curves, recommendations for `users`, similar
+    items, an interactive map of the items, both ends of the biases, and three principal components. What the model
+    lacks is listed at the end. Its tables can be copied as CSV; it follows the reader's light or dark mode.
 
     `part` are held-out ratings, batches or a table, by default the validation part; without any, and where the model
     has no such part, a sentence says so. `users` are by default those with most, median and fewest ratings.
@@ -57,20 +55,171 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | p
     users = _three_users(self) if users is None else list(users)
     for user in users:
         _ = self.data.users[user]       # an unknown user is an error before work starts
-    goodness, measure = ("Ranking", _ranking) if self.learn.ranks else ("Error", _error)
-    sections = {"Training": lambda: _training(self), goodness: lambda: measure(self, held_out),
-                "Biases": lambda: _biases(self), "Principal components": lambda: _components(self),
-                "Map of the items": lambda: _map(self),
-                "Recommendations": lambda: "".join(_recommendations(self, user) for user in users)}
-    body = "".join(f"<section><h2>{name}</h2>{_or_sentence(make)}</section>" for name, make in sections.items())
-    bundle = vl_convert.javascript_bundle(vl_version=version)
-    style = files(__package__).joinpath("report.css").read_text()
-    page = ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<title>{escape(title)}</title>'
-            f'<link rel="icon" href="data:,"><style>{style}</style><script>{_without_ends(bundle)}</script></head>'
-            f"<body><h1>{escape(title)}</h1><p>{_facts(self)}</p>{body}</body></html>\n")
-    return write_bytes(Path(path), page.encode())
+    made = Sections(self, held_out, users)
+    sections = made.all()
+    bundle = vl_convert.javascript_bundle(vl_version=version) if made.has_map else None
+    return write_bytes(Path(path), page(title, _facts(self), made.tiles, sections, bundle).encode())
+
+
+class Sections:
+    """The sections of a report, and the figures at its head."""
+
+    def __init__(self, interp: CollabInterpretation, part: TensorBatches | None, users: Sequence[Hashable]):
+        self.interp, self.learn, self.data, self.part, self.users = interp, interp.learn, interp.data, part, users
+        self.pictures = Pictures()
+        self.figures: dict[str, tuple[str, str]] = {}       # how good the model is
+        self.has_map = False
+
+    @property
+    def tiles(self) -> dict[str, tuple[str, str]]:
+        data = self.data
+        per = data.train.n / max(data.n_users - 1, 1)
+        name = "training choices" if data.implicit else "training ratings"
+        return {**self.figures, name: (f"{data.train.n:,}", f"{per:,.0f} a user"),
+                "users": (f"{data.n_users - 1:,}", ""), "items": (f"{data.n_items - 1:,}", "")}
+
+    def all(self) -> dict[str, str]:
+        """By heading, HTML. What the model lacks is in the last one; what the data lack is said in its place."""
+        ranks, model = self.learn.ranks, self.learn.collab_model
+        parts: dict[str, Callable[[], str]] = {
+            "Ranking" if ranks else "Error": self.ranking if ranks else self.error,
+            **({"Calibration": self.calibration} if model.classes and self.part is not None else {}),
+            "Training": self.training, "Recommendations": self.recommendations, "Similar items": self.similar,
+            "Map of the items": self.map, "Biases": self.biases, "Principal components": self.components}
+        made: dict[str, str] = {}
+        lacking: dict[str, list[str]] = {}      # sections by the reason why they are not here
+        for name, make in parts.items():
+            try:
+                made[name] = make()
+            except Unsupported as error:
+                lacking.setdefault(str(error), []).append(name)
+            except DataError as error:
+                made[name] = f"<p class=missing>{escape(str(error))}.</p>"
+        if lacking:
+            made["Not on this page"] = "<ul class=missing>" + "".join(
+                f"<li>{escape(', '.join(names))}: {escape(why)}.</li>" for why, names in lacking.items()) + "</ul>"
+        return made
+
+    def error(self) -> str:
+        part = self.part
+        if part is None:
+            raise DataError("no ratings were held out, or they are not known any more, so there is no error to report")
+        frame, remark = errors_and_remark(self.learn, part)
+        rmse = frame.set_index("model")["rmse"]
+        self.figures["RMSE"] = f"{rmse.iloc[-1]:.4f}", f"mean and biases alone: {rmse.loc['mean and biases']:.4f}"
+        boxes = self.pictures.draw(partial(self.interp.plot_predictions, part), PANEL, alt=(
+            f"Boxes of the predictions for {part.n:,} ratings, one for each true rating, beside the diagonal on which "
+            "they would be equal."))
+        return (f"<p>On {part.n:,} held-out ratings, in units of the rating.</p>"
+                f"{'' if remark is None else f'<p>{escape(remark)}.</p>'}"
+                + row([table(frame, "Error on held-out ratings", decimals=4, own=len(frame) - 1), boxes]))
+
+    def ranking(self) -> str:
+        part = self.part
+        if part is None:
+            raise DataError("no ratings were held out, or they are not known any more, so there is no ranking to "
+                            "report")
+        try:
+            result = evaluate(self.learn, part, K, metrics=(*ACCURACY, "coverage", "novelty"))
+        except NobodyToRank as nobody:
+            raise DataError(f"there is no ranking to report: {nobody.why}") from nobody
+        beside = result.baseline
+        assert beside is not None
+        frame, ndcg = _beside(result, beside), result.summary["ndcg"]
+        self.figures[f"NDCG@{K}"] = f"{ndcg:.4f}", f"the most popular items: {beside.summary['ndcg']:.4f}"
+        test = compare(result, beside, DRAWS).loc["ndcg"]
+        better = "a higher" if test["difference"] > 0 else "no higher"
+        chance = (", by a difference that may be chance" if test["p_value"] >= CHANCE else
+                  ", by more than chance" if test["difference"] > 0 else "")
+        return (f"<p>On {part.n:,} held-out {'choices' if self.data.implicit else 'ratings'}: the first {K} "
+                f"recommendations to each of {len(result.per_user):,} users, beside the most popular items. "
+                f"{escape(result.name)} has {better} NDCG than these{chance} (p = {test['p_value']:.2g}, a paired "
+                f"permutation test over users). Left out: {said(result.left_out)}.</p>"
+                + table(frame, f"Ranking of held-out items, top {K}", decimals=4)
+                + "<p class=note>Low and high: the 95 % bootstrap interval over users of the model's metric, and of "
+                "the difference between the two.</p>")
+
+    def calibration(self) -> str:
+        interp, part = self.interp, self.part
+        error = interp.calibration(part=part).attrs["ece"]
+
+        def draw(*, ax: Axes) -> Axes:
+            ax.set_title("Observed share by predicted probability")     # the error is in the sentence above
+            return interp.plot_calibration(part=part, ax=ax)
+        return (f"<p>Whether ratings that get a probability of 70 % come in 70 % of cases: the expected calibration "
+                f"error is {error:.3f}.</p>" + self.pictures.draw(
+                    draw, (4.6, 4.2), "panel lit", alt="Observed share by predicted "
+                    "probability, a line for each rating, beside the diagonal of a calibrated model; calibration "
+                    f"error {error:.3f}."))
+
+    def training(self) -> str:
+        recorder, learn = self.learn.recorder, self.learn
+        if not len(recorder.losses):
+            raise DataError("the learner has no history of training")
+        draw = partial(self.pictures.draw, size=PANEL)
+        if learn.ranks or learn.collab_model.solved:
+            return row([draw(panel) for panel in panels(learn)])
+        metrics = set(recorder.frame()) - {"epoch", "train_loss", "valid_loss", "seconds", *recorder.parts}
+        return row([draw(recorder.plot_loss), *([draw(recorder.plot_metrics)] if metrics else [])])
+
+    def recommendations(self) -> str:
+        liked, part = ("Chosen", "train") if self.data.implicit else ("Rated highest", "known")
+        text = ""
+        for user in self.users:
+            rated, found = self.learn.rated(user), self.learn.recommend(user, n=8, unknown="error")
+            name = f"user {user}"
+            text += (f"<h3>User {escape(str(user))}, {len(rated):,} known ratings</h3>"
+                     + row([table(self.learn.rated(user, n=8, part=part), f"{liked} by {name}"),
+                            table(found, f"Recommended to {name}, of what is not among them")]))
+        return text
+
+    def similar(self) -> str:
+        order = self.interp._most_rated("item", None, 0)[:ALIKE]
+        labels = self.interp._labels("item", order)
+        names = labels["title"].where(labels["title"] != "", labels["id"].astype(str)) if "title" in labels else \
+            labels["id"].astype(str)
+        blocks = [table(self.learn.similar_items(id, n=NEAREST), f"Nearest to {name}")
+                  for id, name in zip(labels["id"].tolist(), names)]
+        return f"<p>The items nearest to the {len(blocks)} most rated ones.</p>" + row(blocks, "four")
+
+    def map(self) -> str:
+        spec = json.dumps(self.interp.chart_map().to_dict(), default=str)
+        genres = ("; click a genre, shift-click further ones, double-click for all"
+                  if "genres" in self.data.item_table else "")
+        self.has_map = True
+        return (f"<p>Neighbours have similar factors. Hover for names, drag to move, scroll to zoom{genres}.</p>"
+                '<div class="chart"><div id="map" role="img" aria-label="A map of the most rated items: neighbours '
+                'have similar factors. '
+                'The tables of similar items say the same in words."></div></div>'
+                + packed(spec, "spec") +
+                "<noscript><p class=note>The map needs JavaScript.</p></noscript>")
+
+    def biases(self) -> str:
+        what = "chosen more often, and less often, than tastes" if self.learn.ranks else \
+            "liked more, and less, than the tastes of those who rated it"
+        ends = [self.interp.biases("item", 10, largest) for largest in (True, False)]
+        return f"<p>What is {what} explain.</p>" + row(
+            [table(end, name) for name, end in zip(("Largest biases", "Smallest biases"), ends)])
+
+    def components(self) -> str:
+        n = min(3, self.learn.weight().shape[1])
+        second = int(np.sort(self.interp._counts("item"))[-2:][0])     # so that in small data two items are left
+        pca = self.interp.pca(n, min_ratings=min(MIN_RATINGS, second))
+        blocks = [table(pca.table(k), f"Component {k}: {ratio:.1%} of the variance")
+                  for k, ratio in enumerate(pca.explained_variance_ratio)]
+        return (f"<p>Both ends of the strongest directions of the {len(pca.scores):,} most rated items.</p>"
+                + row(blocks) + (self.pictures.twice(pca.plot) if n > 1 else ""))
+
+
+def _beside(result: RankingResult, popular: RankingResult) -> pd.DataFrame:
+    """Each metric of the model and of the most popular items, the interval of the first, the difference and its
+    interval; a metric of all users together has no interval."""
+    own, other = result.interval(n=DRAWS), compare(result, popular, DRAWS)
+    frame = pd.DataFrame({"metric": result.summary.index, result.name: result.summary.to_numpy(),
+                          popular.name: popular.summary.to_numpy()}).set_index("metric")
+    frame = frame.assign(low=own["low"], high=own["high"], difference=frame[result.name] - frame[popular.name])
+    frame = frame.join(other[["low", "high"]].rename(columns={"low": "its low", "high": "its high"}))
+    return frame.reset_index()
 
 
 def _facts(self: CollabInterpretation) -> str:
@@ -78,80 +227,12 @@ def _facts(self: CollabInterpretation) -> str:
     factors = model.config.get("n_factors")
     source = self.learn.notes.get("source")
     n = len(self.learn.recorder.rows)
-    how = f"solved in {n} sweep{'s' * (n != 1)}" if model.solved else f"trained for {n} epochs"
-    return (f"{model.kind}{f' with {factors} factors' if factors else ''}, {how} on {data.train.n:,} "
-            f"ratings of {data.n_items - 1:,} items by {data.n_users - 1:,} users"
+    how = (f"solved in {n} sweep{'s' * (n != 1)} on" if model.solved and n else
+           f"trained for {n} epoch{'s' * (n != 1)} on" if n else "without a record of its training, over")
+    made = f" of {', '.join(part.kind for part in model.parts)}" if isinstance(model, Ensemble) else ""
+    return (f"{model.kind}{made}{f' with {factors} factors' if factors else ''}, {how} {data.train.n:,} "
+            f"{'choices' if data.implicit else 'ratings'} of {data.n_items - 1:,} items by {data.n_users - 1:,} users"
             f"{escape(f' from {source}') if source else ''}.")
-
-
-def _training(self: CollabInterpretation) -> str:
-    recorder = self.learn.recorder
-    if not len(recorder.losses):
-        raise DataError("the learner has no history of training")
-    if self.learn.ranks or self.learn.collab_model.solved:
-        return f"<div class=row>{''.join(_picture(draw, PANEL, 'panel') for draw in panels(self.learn))}</div>"
-    metrics = set(recorder.frame()) - {"epoch", "train_loss", "valid_loss", "seconds", *recorder.parts}
-    plots = [recorder.plot_loss, *([recorder.plot_metrics] if metrics else [])]
-    return f"<div class=row>{''.join(map(_picture, plots))}</div>"
-
-
-def _error(self: CollabInterpretation, part: TensorBatches | None) -> str:
-    if part is None:
-        raise DataError("no ratings were held out, or they are not known any more, so there is no error to report")
-    table, remark = errors_and_remark(self.learn, part)
-    return (f"<p>On {part.n:,} held-out ratings, in units of the rating.</p>{_table(table, 4)}"
-            f"{'' if remark is None else f'<p>{escape(remark)}.</p>'}")
-
-
-def _ranking(self: CollabInterpretation, part: TensorBatches | None) -> str:
-    if part is None:
-        raise DataError("no ratings were held out, or they are not known any more, so there is no ranking to report")
-    try:
-        result = evaluate(self.learn, part, K)
-    except NobodyToRank as nobody:
-        raise DataError(f"there is no ranking to report: {nobody.why}") from nobody
-    beside = result.baseline
-    columns = {r.name: r.summary.to_numpy() for r in (result, beside) if r is not None}
-    table = pd.DataFrame({"metric": result.summary.index, **columns})
-    return (f"<p>On {part.n:,} held-out ratings: the first {K} recommendations to each of {len(result.per_user):,} "
-            f"users, beside the most popular items. Left out: {said(result.left_out)}.</p>{_table(table, 4)}")
-
-
-def _biases(self: CollabInterpretation) -> str:
-    ends = [self.biases("item", 10, largest) for largest in (True, False)]
-    named = "".join(f"<div><h4>{name}</h4>{_table(end)}</div>" for name, end in zip(("Largest", "Smallest"), ends))
-    what = "chosen more often, and less often, than tastes" if self.learn.ranks else \
-        "liked more, and less, than the tastes of those who rated it"
-    return (f"<p>What is {what} explain.</p>"
-            f"<div class=row>{named}</div>")
-
-
-def _components(self: CollabInterpretation) -> str:
-    n = min(3, self.learn.weight().shape[1])
-    second = int(np.sort(self._counts("item"))[-2:][0])     # so that in small data two items are left at least
-    pca = self.pca(n, min_ratings=min(MIN_RATINGS, second))
-    blocks = []
-    for k, ratio in enumerate(pca.explained_variance_ratio):
-        blocks.append(f"<div><h3>Component {k}: {ratio:.1%} of the variance</h3>{_table(pca.table(k))}</div>")
-    return (f"<p>Both ends of the strongest directions of the {len(pca.scores):,} most rated items.</p>"
-            f"<div class=row>{''.join(blocks)}</div>{_picture(pca.plot, SCATTER, 'scatter') if n > 1 else ''}")
-
-
-def _map(self: CollabInterpretation) -> str:
-    spec = json.dumps(self.chart_map().to_dict(), default=str).replace("<", "\\u003c")
-    genres = ("; click a genre, shift-click further ones, double-click for all"
-              if "genres" in self.data.item_table else "")
-    return (f"<p>Neighbours have similar factors. Hover for names, drag to move, scroll to zoom{genres}.</p>"
-            f'<div id="map"></div><script>vegaEmbed("#map", {spec}, {{actions: false}})'
-            ".then(result => { window.view = result.view; });</script>")
-
-
-def _recommendations(self: CollabInterpretation, user: Hashable) -> str:
-    rated, found = self.learn.rated(user), self.learn.recommend(user, n=8, unknown="error")
-    liked, part = ("Chosen", "train") if self.data.implicit else ("Rated highest", "known")
-    chosen = self.learn.rated(user, n=8, part=part)
-    return (f"<h3>User {escape(str(user))}, {len(rated):,} known ratings</h3><div class=row><div><h4>{liked}</h4>"
-            f"{_table(chosen)}</div><div><h4>Recommended, of what is not among them</h4>{_table(found)}</div></div>")
 
 
 def _three_users(self: CollabInterpretation) -> list[Hashable]:
@@ -159,38 +240,3 @@ def _three_users(self: CollabInterpretation) -> list[Hashable]:
     order = np.argsort(-counts, kind="stable")
     chosen = list(dict.fromkeys(order[[0, len(order) // 2, -1]].tolist()))      # there may be fewer than three
     return list(self.data.users.decode(np.array(chosen) + 1))
-
-
-def _or_sentence(make: Callable[[], str]) -> str:
-    """The section, or a sentence where the model or the data lack what it shows."""
-    try:
-        return make()
-    except DataError as error:
-        return f"<p class=missing>{escape(str(error))}.</p>"
-
-
-def _table(frame: pd.DataFrame, decimals: int = 3) -> str:
-    if frame.empty:
-        return "<p class=missing>There is nothing to list.</p>"
-    shown = pd.DataFrame({name: [f"{v:.{decimals}f}" if isinstance(v, float) else str(v) for v in column]
-                          for name, column in frame.items()})
-    page = shown.to_html(index=False, border=0, justify="left")
-    numeric = [k for k, column in enumerate(frame, start=1) if pd.api.types.is_numeric_dtype(frame[column])]
-    return page.replace("dataframe", " ".join(["dataframe", *(f"n{k}" for k in numeric)]), 1)
-
-
-def _picture(plot: Plot, size: tuple[float, float] = CURVE, kind: str = "curve") -> str:
-    """The picture that `plot` draws, as an image inside the page, `size` in inches."""
-    import matplotlib as mpl
-    import matplotlib.style as mpl_style
-    from matplotlib.figure import Figure
-    with mpl_style.context("default"), mpl.rc_context({"svg.hashsalt": "collab"}):      # one page, whatever the style
-        figure, drawn = Figure(figsize=size, layout="constrained"), io.BytesIO()
-        plot(ax=figure.subplots())
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
-    return f'<img alt="" class={kind} src="data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode()}">'
-
-
-def _without_ends(script: str) -> str:
-    """The script without text that would end its HTML element."""
-    return re.sub(r"</(script)", r"<\\/\1", script, flags=re.IGNORECASE).replace("<!--", "<\\!--")

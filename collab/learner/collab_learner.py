@@ -34,7 +34,8 @@ from ..train.learner import Learner, MetricLike
 from ..train.optim import Hyper, OptFunc, adamw, check_hyper
 from ..train.row_adagrad import RowAdagrad
 from .batch_output import recommend_all
-from .export import save_parts
+from .card import card, export
+from .facts import facts
 from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
 from .objectives import Objective
 from .reasons import equations_of
@@ -42,7 +43,7 @@ from .recipes import ROW_RATE, is_dot_product
 from .recommendations import pairs_of, rows_of, similar, titled
 from .recommending import check_one, recommend
 from .ridge import Ridge
-from .settings import Loss, default_loss, settings_of, training_cbs, without_plan
+from .settings import Loss, default_loss, training_cbs, without_plan
 from .sweeps import NO_RATES, Solved, Sweeps
 from .unknown_rows import AverageUnknown, fill_unknown
 
@@ -301,18 +302,20 @@ class CollabLearner(Learner):
 
     # Files -------------------------------------------------------------------------------------------------------
 
-    def export(self, path: str | Path, **notes: object) -> Path:
+    def export(self, path: str | Path, *, card: bool | str = True, **notes: object) -> Path:
         """Write one safetensors file with weights, configuration, settings, vocabs, item metadata, training history,
-        and training and held-out ratings (`recommend` leaves out both). `notes` are JSON values to keep.
+        and training and held-out ratings (`recommend` leaves out both). `notes` are JSON values to keep. A model `card`
+        is written beside it, model.md: that of `card`, or a text of yours, such as `card(evaluate(learn))`.
 
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
-        return save_parts(path, self.model, self.data, settings_of(self), {**self.notes, **notes},
-                          self.recorder.state_dict())
+        return export(self, path, card, notes)
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
         """Load what `save` or a `Checkpoint` wrote (see `Learner.load`)."""
         super().load(path, with_opt)
         fill_unknown(self.model, self.data)     # a checkpoint from mid-epoch has older averages
+
+    facts, card = facts, card
 
     def summary(self) -> Text:
         """Describe the learner, as `Learner.summary` does, and the recipe that its size has called for."""

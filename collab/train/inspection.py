@@ -1,16 +1,18 @@
-"""Describe a learner: its layers and parameters, and the methods that a fit would call."""
+"""Describe a learner: its layers and parameters, its facts for logs, and the methods that a fit would call."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from ..loaders import Description
 from .callback import Dispatch
 from .events import SCOPES
 from .fingerprint import objective_of
 from .fusible import why_not
+from .optim import decay_of
 
 if TYPE_CHECKING:
     from .learner import Learner
@@ -45,6 +47,21 @@ def summary(self: Learner) -> Text:
 def _how(learn: Learner) -> str:
     reason = why_not(learn, Dispatch(learn.cbs, learn.verbs), learn.data.train)
     return "compiled, all batches of an epoch in one pass" if reason is None else f"batch by batch, since {reason}"
+
+
+def facts(self: Learner) -> dict[str, Any]:
+    """What a log keeps of the learner, by name, as plain values: model, parameters, loss, optimizer, learning rate (of
+    each group, where they differ) and largest weight decay, the sizes of the data, and the seed. What is not known is
+    None."""
+    train, valid = (Description.of(part) for part in (self.data.train, self.data.valid))
+    rates = [group.get("lr") for group in self.opt.param_groups]
+    decays = [decay_of(group) for group in self.opt.param_groups]
+    return {"model": type(self.model).__name__, "n_parameters": sum(p.numel() for p in self.model.parameters()),
+            "loss": objective_of(self) or getattr(self.loss_func, "__name__", type(self.loss_func).__name__),
+            "optimizer": type(self.opt).__name__, "lr": rates[0] if len({*rates}) == 1 else rates,
+            "wd": max(decays), "seed": self.seed, "bs": train.bs,
+            "n_train": train.n_rows, "n_valid": valid.n_rows if self.data.valid is not None else 0,
+            "batches_per_epoch": len(self.data.train), "device": str(self.device)}
 
 
 def show_training_loop(self: Learner) -> Text:

@@ -29,7 +29,7 @@ from .events import Cancel, CancelStep
 from .fitting import fit_flat_cos, fit_one_cycle, fit_sgdr
 from .foreseen import foreseen
 from .fused import Chunk, fused, release
-from .inspection import show_training_loop, summary
+from .inspection import facts, show_training_loop, summary
 from .lr_find import lr_find
 from .optim import Hyper, OptFunc, adamw, check_hyper, make_optimizer, set_hyper
 from .state import learner_state, restore_state
@@ -276,6 +276,7 @@ class Learner:
     # Inspection --------------------------------------------------------------------------------------------------
 
     summary = summary
+    facts = facts
     show_training_loop = show_training_loop
 
     # Callbacks ---------------------------------------------------------------------------------------------------

@@ -179,8 +179,14 @@ def get_hyper(opt: torch.optim.Optimizer, name: str) -> float | None:
     """A hyper-parameter of the last group, None if it has none; `momentum` is beta 1 where there are betas."""
     group = opt.param_groups[-1]
     if name == "weight_decay":
-        return group[_decay_key(group)] or group.get("weight_decay", 0.0)
+        return decay_of(group)
     return group["betas"][0] if name == "momentum" and "betas" in group else group.get(name)
+
+
+def decay_of(group: Group) -> float:
+    """The weight decay of a group, 0 where it has none."""
+    decay: float = group.get(_decay_key(group)) or group.get("weight_decay") or 0.0
+    return decay
 
 
 def per_group(opt: torch.optim.Optimizer, value: Any) -> list[float]:

@@ -45,5 +45,5 @@ def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.manifold import TSNE
     monkeypatch.setattr(Text, "get_window_extent", lambda self, *_, **__: Bbox.unit())
     monkeypatch.setattr(Figure, "draw_without_rendering", lambda self: None)
-    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"<svg/>"))
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"<svg></svg>"))
     monkeypatch.setattr(TSNE, "fit_transform", lambda self, weight, y=None: weight[:, :2])

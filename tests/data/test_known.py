@@ -90,15 +90,15 @@ def test_nobody_gets_such_a_film_at_the_prompt_or_in_the_report(films: tuple[pd.
         found = pd.read_csv(io.StringIO(capsys.readouterr().out)).assign(user=user)
         assert len(found) == 10 and not pairs(found) & rated
     pytest.importorskip("altair")
-    for slow in ("_map", "_components", "_training"):
-        monkeypatch.setattr(report, slow, lambda interp: "")
+    for slow in ("map", "components", "training", "similar"):
+        monkeypatch.setattr(report.Sections, slow, lambda self: "")
     page = CollabInterpretation(loaded).report(tmp_path / "r.html").read_text()
     parts = re.split(r"<h3>User (\d+), ([\d,]+) known ratings</h3>", page)
     assert len(parts) == 1 + 3 * 3
     for user, n, section in zip(map(int, parts[1::3]), parts[2::3], parts[3::3]):
         mine = ratings[ratings["user"] == user]
         assert int(n.replace(",", "")) == len(mine)
-        best, found = ([re.findall(r"<td>(.*?)</td>", row) for row in table.split("<tr>")[1:]]
+        best, found = ([re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("<tr>")[1:]]
                        for table in re.findall(r"<tbody>.*?</tbody>", section, re.DOTALL))
         assert not {int(item) for _, item, _ in found} & {*mine["item"]} and len(found) == 8
         assert [float(rating) for _, rating in best] == sorted(mine["rating"], reverse=True)[:8]

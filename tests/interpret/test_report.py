@@ -33,8 +33,13 @@ def trained(ratings=ML.ratings, items=ITEMS, epochs=1, model="dot_bias", **optio
 
 
 def shown(path):
-    """The page without its scripts and pictures."""
-    return re.sub(r"<script>.*?</script>|base64,[^\"]*", "", path.read_text(), flags=re.DOTALL)
+    """The page without its scripts and style."""
+    return re.sub(r"<script.*?</script>|<style>.*?</style>", "", path.read_text(), flags=re.DOTALL)
+
+
+def cells_of(page):
+    """The rows of all tables, as lists of cells."""
+    return [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr.*?</tr>", page)]
 
 
 @pytest.fixture(scope="module")
@@ -51,26 +56,28 @@ def test_the_report_is_the_same_after_loading_and_escapes_titles(interp, tmp_pat
     batches = interp.data.batches(ML.ratings[:300])
     assert (shown(interp.report(tmp_path / "c.html", ML.ratings[:300])) ==
             shown(interp.report(tmp_path / "d.html", batches))) and "On 300 held-out" in shown(tmp_path / "c.html")
-    for section in ("Training", "Error", "Biases", "Principal components", "Map of the items", "Recommendations"):
+    for section in ("Error", "Training", "Recommendations", "Similar items", "Map of the items", "Biases",
+                    "Principal components"):
         assert f"<h2>{section}</h2>" in first
     assert "&lt;i&gt;Film" in first and "<i>Film" not in first
 
 
 def test_the_report_has_every_picture_and_three_different_users(interp, tmp_path):
     page = shown(interp.report(tmp_path / "r.html"))
-    assert page.count("<img ") == 3                                 # losses, metrics, components
+    assert page.count("<svg ") == 5         # predictions, losses, metrics, and components for a screen and a telephone
+    assert page.count('role="img" aria-label="') == 5 + 1 and 'aria-label=""' not in page
     busiest = interp.data.counts("user")[1:].argsort(descending=True, stable=True)[[0, 20, -1]] + 1
     counts = [sum((part.tensors[0] == row).sum() for part in (interp.data.train, interp.data.valid)) for row in busiest]
     asked = re.findall(r"<h3>User (\d+), (\d+) known ratings", page)
     assert [int(n) for _, n in asked] == counts and len({user for user, _ in asked}) == 3
-    assert page.count("<th>id</th>") == 2 + 3                       # biases and components: titles may be shared
+    assert page.count(">id</th>") == 2 + 3                       # biases and components: titles may be shared
 
 
 @pytest.mark.parametrize("end", ["</script>", "</SCRIPT>", "<!--<script>"])
 def test_a_title_cannot_end_the_script_that_draws_the_map(end, tmp_path):
     page = trained(items=ITEMS.assign(title=f"{end}<script>throw 1</script>"), epochs=0)
     text = page.report(tmp_path / "r.html").read_text().lower()
-    assert text.count("</script") == text.count("<script>") == 2 and "<!--" not in text
+    assert text.count("</script") == text.count("<script") == 3 and "<!--" not in text
 
 
 def test_a_model_without_biases_is_reported_with_a_sentence_in_their_place(tmp_path):
@@ -96,12 +103,15 @@ def test_a_model_that_ranks_is_reported_by_its_ranking_beside_the_most_popular_i
     assert line.get_xdata().tolist() == [1, 2, 3]
     assert line.get_ydata().tolist() == learn.recorder.frame()["ndcg@10"].tolist()
     page = shown(CollabInterpretation(learn).report(tmp_path / "r.html"))
-    assert page.count("<img ") == 4 + 1 and "<h2>Ranking</h2>" in page
+    assert page.count("<svg ") == 4 + 2 and "<h2>Ranking</h2>" in page
     assert "<h2>Error</h2>" not in page and "units of the rating" not in page
     found = evaluate(learn, k=10)
     for name in ("ndcg", "recall", "mrr"):
         row = [f"{result.summary[name]:.4f}" for result in (found, found.baseline)]
-        assert re.search(rf"<td>{name}</td>\s*<td>{row[0]}</td>\s*<td>{row[1]}</td>", page)
+        cells = [cells for cells in cells_of(page) if cells[0] == name]
+        low, high = found.interval().loc[name, ["low", "high"]]
+        assert [one[1:5] for one in cells] == [[*row, f"{low:.4f}", f"{high:.4f}"]]
+        assert float(cells[0][5]) == pytest.approx(found.summary[name] - found.baseline.summary[name], abs=1e-4)
     assert ("solved in 3 sweeps on" if model == "als" else "trained for 3 epochs on") in page
 
 
@@ -136,5 +146,5 @@ def small(*n_ratings):
 ], ids=["three items", "one item with more than a few ratings"])
 def test_small_data_have_a_report_too(ratings, sentences, tmp_path):
     page = shown(trained(ratings, items=None, valid_pct=0).report(tmp_path / "r.html"))
-    assert page.count("<h2>") == 6 and all(sentence in page for sentence in sentences)
+    assert page.count("<h2>") == 7 and all(sentence in page for sentence in sentences)
     assert "Empty DataFrame" not in page and "nan%" not in page

@@ -30,7 +30,7 @@ class Order(IntEnum):
     CLIP = 30               # GradientClip: clips gradients that are complete and unscaled
     SCHEDULE = 50           # ParamScheduler, the test of lr_find: the last word on rates before the batch
     YARDSTICK = 65          # MeanYardstick: reads a row that other callbacks may have completed
-    LOGGER = 66             # CSVLogger, TensorBoard: write that row
+    LOGGER = 66             # CSVLogger, JSONLines, TensorBoard, MLflow, WandB: write that row
     GRAPH = 67              # ShowGraph: draws it
     PROGRESS = 70           # Progress: prints it
     TRACKER = 80            # EarlyStopping, SaveBest, ReduceLROnPlateau: may end the fit, after the row is printed
