@@ -60,6 +60,7 @@ from .models.svdpp import SVDpp
 from .models.two_tower import TwoTower
 from .renamed import old_name
 from .retrieval.index import Index
+from .serve import service
 from .train.callback import Callback
 from .train.callbacks.averaging import EMA, SWA
 from .train.callbacks.loggers import CSVLogger, ShowGraph, TensorBoard
@@ -90,5 +91,5 @@ __all__ = [
     "collab_learner", "combine_scheds", "compare", "cross_validate", "evaluate", "huber", "kfold", "leave_last",
     "load_learner", "logistic", "mae", "merge_dot_models", "movielens", "movielens_split", "mse", "observed_mse",
     "per_user_split", "random_split", "read_table", "rmse", "rows_split", "sampled_softmax", "sched_cos",
-    "sched_exp", "sched_lin", "sched_no", "sched_poly", "softmax_in_batch", "synthetic", "time_split", "user_split",
+    "sched_exp", "sched_lin", "sched_no", "sched_poly", "service", "softmax_in_batch", "synthetic", "time_split", "user_split",
 ]

@@ -1,4 +1,4 @@
-"""The command line: collab train | evaluate | recommend | similar | explain | report | demo.
+"""The command line: collab train | evaluate | recommend | similar | explain | report | serve | demo.
 
 Commands import what they need when they run (see `Command`), so that help and errors in options come at once."""
 
@@ -48,6 +48,8 @@ from .options import (
     Users,
     ValidPct,
 )
+
+from .serve import serve
 
 if TYPE_CHECKING:
     from ..data.vocab import Ids
@@ -285,6 +287,9 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
     check_writable(out / OUT)
     if not tour(out, bs, epochs=epochs, seed=seed):
         raise typer.Exit(130)
+
+
+app.command(cls=Command)(serve)
 
 
 def main() -> None:
