@@ -42,6 +42,14 @@ class Catalogue:
         """The column title of n known rows; none where no item has a title."""
         return {} if self.titles is None else {"title": self._titles.take(rows - 1)}
 
+    def names(self, rows: np.ndarray) -> np.ndarray:
+        """The titles of n rows, or the ids of items that have none, as objects (n,); None for row 0."""
+        named = np.empty(len(rows), dtype=object)
+        for k, row in enumerate(rows.tolist()):
+            title = self.titles[row - 1] if self.titles is not None and row != UNKNOWN else ""
+            named[k] = title or (None if row == UNKNOWN else self.vocab.ids[row])
+        return named
+
     @cached_property
     def _titles(self) -> pd.api.extensions.ExtensionArray:
         return pd.Series(self.titles).array

@@ -24,7 +24,6 @@ from ..models.dot_form import DotForm
 from ..models.layers import Range
 from ..retrieval.fold_in_terms import pull_of
 from ..retrieval.index import Index
-from ..retrieval.topk import check_exclude
 from ..train.callback import Callback, Cbs
 from ..train.callbacks.loss_terms import loss_terms_of
 from ..train.callbacks.yardstick import MeanYardstick
@@ -36,8 +35,10 @@ from .batch_output import recommend_all
 from .export import save_parts
 from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
 from .objectives import Objective
+from .reasons import equations_of
 from .recipes import ROW_RATE, is_dot_product
-from .recommendations import best_rows, pairs_of, pool_of, ranked, ranked_rows, rows_of, similar, titled
+from .recommendations import pairs_of, rows_of, similar, titled
+from .recommending import check_one, recommend
 from .ridge import Ridge
 from .settings import Loss, default_loss, settings_of, training_cbs, without_plan
 from .sweeps import NO_RATES, Solved, Sweeps
@@ -173,7 +174,7 @@ class CollabLearner(Learner):
 
         An id that was not trained on is scored as the average one, with a warning; with unknown="error" it raises
         UnknownId, as does text that is not a title where ids are not text."""
-        _check_one(user, ratings)
+        check_one(user, ratings)
         if item is None:
             raise DataError("give an item, or several")
         if ratings is not None:
@@ -203,46 +204,16 @@ class CollabLearner(Learner):
             table.insert(0, vocab.name, pd.Index(named, tupleize_cols=False))
         return table
 
-    def recommend(self, user: Ids | None = None, n: int = 10, *, exclude: str | None = "known",
-                  among: Hashable | Iterable[Hashable] | None = None, unknown: str = "average",
-                  without: Hashable | Iterable[Hashable] | None = None, ratings: Rated | None = None) -> pd.DataFrame:
-        """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
-
-        For several users (a list, array or Series), one table below another with the column user in front. In place of
-        a user, pass the `ratings` of a new one: {item: rating}, a Series or table of them or, for implicit data, a list
-        of items. New users are folded in without training (see `FoldIn`); DataError for a model that cannot.
-
-        - `exclude`: "known" leaves out what the user is known to have rated, held out or not, "train" the training
-          ratings alone, None nothing. The items in `ratings` are left out too, except with None.
-        - `among`: items to choose from, by default all. `without`: items not to recommend. Both take a single id or
-          title too.
-        - `unknown`: unknown items in `among` and `ratings` are left out, with a warning that counts them; with "error",
-          or where there are no others, they raise UnknownId.
-
-        Items without a rating (None, NaN, blank) count as not rated; of ratings for data with a threshold, those above
-        it count as choices. Items are ranked before scores are clipped to the scale, equal scores in the order of ids.
-        There are fewer than `n` where no more are left."""
-        pool = pool_of(self, among, without, unknown)
-        _check_one(user, ratings)
-        check_exclude(exclude)
-        if ratings is None:
-            rows = rows_of(self, self.data.users, user, unknown)
-            return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user))
-        seen, values, chosen = rated_rows(self, ratings, unknown)
-        scores = scores_of(self, seen[chosen], values[chosen])
-        kept = pool if exclude is None else (rest := torch.as_tensor(pool))[~torch.isin(rest, seen)]
-        rows = torch.zeros(1, dtype=torch.int64, device=self.device)
-        found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n)
-        return ranked(self, self.data.items, found, self.clip(best))
-
+    recommend = recommend
     recommend_all = recommend_all
     add_ratings = add_ratings
 
     def index(self, users: bool = True, method: str = "exact") -> Index:
         """The items as vectors, to search and serve without the ratings (see `Index`); `users=False` leaves out the
-        vectors of users too. Raises Unsupported where the model's score is not a product of vectors."""
+        vectors of users too. It folds in new users where `FoldIn` solves equations: for models of ratings and ALS.
+        Raises Unsupported where the model's score is not a product of vectors."""
         form = self._dot_form("has no index: its score is not a product of a user and an item")
-        return Index.of(form, self.data, None if self.objective else self.scale, users, method)
+        return Index.of(form, self.data, None if self.objective else self.scale, users, method, equations_of(self))
 
     def fold_in(self) -> FoldIn:
         """The `FoldIn` that solves new users' vectors with the current weights, kept until these change. Raises
@@ -380,13 +351,6 @@ def _check_parts(data: CollabDataBunch, model: nn.Module) -> None:
         if config.get(name, n) != n:
             raise DataError(f"the model was built with {name}={config[name]:,}, but the data have {n:,} rows, the "
                             f"unknown one included; build it with data.{name}")
-
-
-def _check_one(user: object, ratings: object) -> None:
-    if user is not None and ratings is not None:
-        raise TypeError("give either a user, or the ratings= of a new one")
-    if user is None and ratings is None:
-        raise DataError("give a user, or the ratings= of a new one")
 
 
 def no_data(data: object) -> DataError:

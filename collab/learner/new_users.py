@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,23 +13,17 @@ from torch import Tensor
 
 from ..data.extend import extended
 from ..data.interactions import Interactions
-from ..data.new_user import further_ratings, one_person
-from ..data.schema import check_ratings, show
-from ..errors import DataError
+from ..data.new_user import further_ratings
+from ..data.rated import Rated, RatingRules, on_scale
 from ..models.base import NO_USERS, Unsupported
-from ..models.dot_form import DotForm
+from ..models.dot_form import DotForm, Ridge
 from ..moved import keeps_old_names
 from ..retrieval.fold_in_ranking import choose_ranked_ridge, solve_ranked
-from ..retrieval.fold_in_ratings import Ridge, choose_ridge, solve
+from ..retrieval.fold_in_ratings import choose_ridge, solve
 from .objectives import Objective
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
-
-Rated = Mapping[Hashable, float] | pd.Series | pd.DataFrame | list | set
-"""What a new user rated: {item: rating}, a Series of ratings indexed by item, or a table with columns item and rating.
-For implicit data also what they chose: a list or set of items, or a table with the column item."""
-
 
 class FoldIn:
     """The vectors of new users, solved against the frozen items of a model.
@@ -71,31 +64,9 @@ class FoldIn:
 
 
 def rated_rows(learn: CollabLearner, ratings: Rated, unknown: str = "average") -> tuple[Tensor, Tensor, Tensor]:
-    """(item rows, ratings float32, whether each counts) of what a new user rated. Unknown items are left out with a
-    warning; they raise UnknownId with unknown="error", or where there are no others. Raises DataError for no ratings,
-    several users, an item that comes twice, and ratings that are not numbers or lie outside the scale."""
-    items, values, chosen = one_person(ratings, learn.data.schema, implicit=learn.data.implicit,
-                                       threshold=learn.data.threshold)
-    if not len(items):
-        raise DataError("there are no ratings to fold in; without any, recommend to an unknown user id")
-    values, rows = check_ratings(values.rename("rating")), learn.data.catalogue.known(items, "that are rated", unknown)
-    items, values, chosen, rows = items[rows > 0], values[rows > 0], chosen[rows > 0], rows[rows > 0]
-    if not chosen.any():
-        raise DataError("none of the items that are known here was chosen")
-    if (again := pd.Series(rows).duplicated().to_numpy()).any():
-        raise DataError(f"item {show(items.iloc[int(np.argmax(again))])} is rated more than once")
-    return torch.from_numpy(rows), on_scale(learn, items, values), torch.from_numpy(chosen)
-
-
-def on_scale(learn: CollabLearner, items: pd.Series, values: pd.Series) -> Tensor:
-    """The ratings as float32. Raises DataError for one outside the scale of the training ratings."""
-    given = values.to_numpy(dtype=np.float32)       # like those of the scale
-    if learn.scale is not None and (outside := (given < learn.scale[0]) | (given > learn.scale[1])).any():
-        first = int(np.argmax(outside))
-        raise DataError(f"{int(outside.sum()):,} of {len(values):,} ratings lie outside the scale of "
-                        f"{learn.scale[0]:g} to {learn.scale[1]:g}, such as {values.iloc[first]:g} of item "
-                        f"{show(items.iloc[first])}")
-    return torch.tensor(given)
+    """(item rows, ratings float32, whether each counts) of what a new user rated: see `RatingRules.rows`."""
+    rules = RatingRules(learn.data.schema, learn.data.implicit, learn.data.threshold, learn.scale)
+    return rules.rows(ratings, learn.data.catalogue, unknown)
 
 
 def scores_of(learn: CollabLearner, items: Tensor, ratings: Tensor) -> Tensor:
@@ -133,7 +104,7 @@ def add_ratings(self: CollabLearner, ratings: pd.DataFrame, duplicates: str = "k
         self.check_objective()
     ratings = further_ratings(self.data, ratings, unknown)
     table = self.data.table(ratings, duplicates)
-    on_scale(self, table["item"], table["rating"])
+    on_scale(self.scale, table["item"], table["rating"])
     data, kept = extended(self.data, table, self.data.weak(ratings))
     fresh = torch.from_numpy(np.unique(data.users.encode(table["user"])))
 

@@ -16,6 +16,7 @@ from ..errors import warn
 from ..models.base import Scorer, Side
 from ..ragged import Ragged
 from ..retrieval.topk import check_k, top_k
+from .reasons import reasons
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -68,13 +69,15 @@ def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, 
 
 
 def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: int, exclude: str | None,
-                ids: Iterable[Hashable], column: bool = True) -> pd.DataFrame:
-    """A table of the best of the pool for each user row; with their `ids` as a `column` in front."""
+                ids: Iterable[Hashable], column: bool = True, why: bool = False) -> pd.DataFrame:
+    """A table of the best of the pool for each user row; with their `ids` as a `column` in front, and with `why` the
+    `reasons` in the last."""
     known = exclude == "known"
     seen = learn.data.known if known else learn.data.histories if exclude == "train" else None
     found, scores = best_rows(learn, learn.collab_model.scorer, rows, pool, n=n, seen=seen,
                               seen_by=learn.data.aside.users.encode(ids) if known else None)
-    table = ranked(learn, learn.data.items, found, learn.clip(scores))
+    causes = reasons(learn, found, (learn.data.histories[row] for row in rows.tolist())) if why else None
+    table = ranked(learn, learn.data.items, found, learn.clip(scores), causes)
     if column:
         table.insert(0, "user", pd.Index(list(ids), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
     return table
@@ -93,13 +96,17 @@ def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings:
     return ranked(learn, vocab, found, scores)
 
 
-def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor) -> pd.DataFrame:
-    """The result of `top_k` as a table: rank, id, title (of items, where known), score."""
+def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor,
+           causes: Tensor | None = None) -> pd.DataFrame:
+    """The result of `top_k` as a table: rank, id, title (of items, where known), score, and why, where there are
+    `causes`: the rows of these, shaped as `found`."""
     there = found.numpy() >= 0
     rows = found.numpy()[there]
     titles = learn.data.catalogue.title_column(rows) if vocab is learn.data.items else {}
     columns = {"rank": there.nonzero()[1] + 1, vocab.name: vocab.decode(rows), **titles,
                "score": scores.numpy()[there]}
+    if causes is not None:
+        columns["why"] = learn.data.catalogue.names(causes.numpy()[there])
     return frame_of(columns, Table if titles else pd.DataFrame)
 
 

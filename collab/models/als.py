@@ -17,7 +17,7 @@ from ..given import is_real
 from ..numerics import products
 from .base import SIDES, CollabModel, Scorer, Side, named_tables
 from .blocks import Blocks
-from .dot_form import DotForm
+from .dot_form import DotForm, Ridge
 from .embedding import table_scorer, with_user_rows
 from .layers import embedding, rows_of
 from .least_squares import Histories, LeastSquares
@@ -186,6 +186,12 @@ class ALS(SolvedModel):
             return DotForm(users, items)
         u_bias, i_bias = (self.biases(side).detach() for side in SIDES)
         return DotForm(users, items, u_bias, i_bias, self.mu.item())
+
+    def closed_form(self) -> tuple[DotForm, Ridge]:
+        form, spread = self.dot_form(), 1.0 if self.implicit else self.spread.item()
+        nobody = form._replace(users=torch.zeros_like(form.users[:1]),
+                               u_bias=None if form.u_bias is None else torch.zeros_like(form.u_bias[:1]))
+        return nobody, Ridge(self.reg * spread, self.reg, self.reg_power, self.alpha if self.implicit else None)
 
     def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
                    solved: Callable[[], Tensor]) -> CollabModel:

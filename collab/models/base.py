@@ -16,7 +16,7 @@ from ..errors import DataError, renamed
 from ..files import Config, plain_value
 from ..numerics import cosines
 from .arguments import class_name, recording
-from .dot_form import DotForm
+from .dot_form import DotForm, Ridge
 from .looked_up import looked_up
 
 Side = Literal["user", "item"]
@@ -30,8 +30,9 @@ Group = dict[str, Any]
 MAX_PAIRS = 1 << 16     # pairs per forward pass, scored one by one: a model's layers may be wide
 TABLES = {("user", "weight"): "u_weight", ("item", "weight"): "i_weight",
           ("user", "bias"): "u_bias", ("item", "bias"): "i_bias"}
-SCORING = ("cross", "scorer", "logits", "dot_form", "dot_tables", "score_new", "with_users", "id_tables")
-DECIDES = {"forward": SCORING, "cross": ("scorer",), "logits": ("linear_logits",)}
+SCORING = ("cross", "scorer", "logits", "dot_form", "dot_tables", "score_new", "closed_form", "with_users",
+           "id_tables")
+DECIDES = {"forward": SCORING, "score_new": ("closed_form",), "cross": ("scorer",), "logits": ("linear_logits",)}
 """What a method decides is inherited with it alone."""
 RENAMED = {"predicts_ratings": "ranks", "score_history": "score_new", "fold_in": "score_new", "crossing": "scorer",
            "expected": "to_scores"}
@@ -175,6 +176,11 @@ class CollabModel(nn.Module):
         """The scores of all items, (n_items,), for a new user who rated the rows `items` (n,) with `ratings` (n,)."""
         raise self.lacks("cannot score new users: its score is not a product of a user and an item, and it has no "
                          "score_new(items, ratings); train again with their ratings")
+
+    def closed_form(self) -> tuple[DotForm, Ridge] | None:
+        """The equations that `score_new` solves, where it solves a new user's vector in closed form: the tables, of
+        whose users only row 0 counts, to which new ones are pulled; and how strongly. None otherwise."""
+        return None
 
     def probabilities(self, users: Tensor, items: Tensor) -> Tensor:
         """P(rating = level) of n pairs, (n, C)."""

@@ -50,6 +50,19 @@ class DotForm(NamedTuple):
         return sigmoid_range(products(queries, self.item_vectors()), self.y_range)
 
 
+class Ridge(NamedTuple):
+    """How the vector [p, b] of a new user with n ratings is pulled to the average one, [p_0, b_0]: n^power times
+    (factors |p - p_0|^2 + bias (b - b_0)^2) is added to the sum of squared errors.
+
+    With `alpha`, of implicit ALS, the sum is over all items (Hu, Koren and Volinsky 2008, eq. 3): a choice of strength
+    r is a 1 that weighs 1 + alpha r, everything else a 0 that weighs 1."""
+
+    factors: float
+    bias: float
+    power: float = 0.5
+    alpha: float | None = None
+
+
 class TableScorer:
     """The scorer of a model that is a `DotForm`: users (m,), items (n,) -> scores (m, n) float64; consecutive items
     may be a range. It can also score in float32, many times as fast and nearly as well, which is enough to tell which

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..models.blocks import make_blocks
-from ..models.dot_form import DotForm
+from ..models.dot_form import DotForm, Ridge
 from ..moved import keeps_old_names
 from ..ragged import Ragged
 
@@ -28,13 +28,6 @@ TOLERANCE, ROUNDING = 1e-9, 1e-13   # of the gradient, relative to that at the a
 SAMPLE, MAX_HISTORY = 32, 128       # users whose ratings choose the ridge, and ratings of each
 RANGE = 5.0                         # the automatic range of 1 to 5 stars, half a star wider at either end
 FINEST, WIDEST = 10 ** 0.5, 1e4    # the ridge is found to this factor, between 1 / WIDEST and WIDEST
-
-
-class Ridge(NamedTuple):
-    """How strongly a new user is pulled to the average one (see the module)."""
-
-    factors: float
-    bias: float
 
 
 class Problem(NamedTuple):
@@ -88,6 +81,18 @@ class Problem(NamedTuple):
             factor[bad] = torch.linalg.cholesky(gauss[bad])
         return torch.cholesky_solve(gradient[..., None], factor).squeeze(-1)
 
+    def shares(self, w: Tensor) -> Tensor:
+        """What each rating adds to the solution `w`, (B, L, width): the sum over a user's ratings is w less the average
+        user, and less what the loss terms add where the average is not 0.
+
+        Without a range a rating adds A^-1 d_j (r_j - r_0j), where A is the left side of the equations and r_0j the
+        average user's score (Hu, Koren and Volinsky 2008, section 5). With one, these are the equations of the last
+        step, A = sum_j s'_j^2 d_j d_j' + ridge, which `w` solves with (s'_j d_j.(w - w_0) + r_j - s_j) / s'_j."""
+        score, slope, _ = self.scores(w)
+        moved = slope * (self.design @ (w - self.centre)[..., None]).squeeze(-1) + self.ratings - score
+        right = self.design * (slope * moved * self.mask)[..., None]
+        return torch.linalg.solve(self._hessian(slope.square() * self.mask), right.mT).mT
+
     def _hessian(self, weights: Tensor) -> Tensor:
         left = (self.design * weights[..., None]).mT @ self.design
         left.diagonal(dim1=1, dim2=2).add_(self.weight)
@@ -110,27 +115,35 @@ def solve(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users:
 def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_users: int, ridge: Ridge,
              pull: Tensor | None = None) -> Iterator[tuple[Tensor, Problem]]:
     """Pairs (rows of users, their equations), users with histories of similar length together."""
+    device = form.items.device
+    blocks = make_blocks(users.to(device), items.to(device), ratings.to(device).double(), n_users, len(form.average))
+    for block in blocks:
+        yield block.rows, problem_of(form, block.columns.long(), block.values, block.counts, ridge, pull)
+
+
+def problem_of(form: DotForm, columns: Tensor, ratings: Tensor, counts: Tensor, ridge: Ridge,
+               pull: Tensor | None = None) -> Problem:
+    """The equations of B users: rows of items and ratings, (B, L), of which the first `counts` (B,) are theirs."""
     centre = form.average.double()
     held = torch.full_like(centre, ridge.factors)
     biased = form.u_bias is not None
     if biased:
         held[-1] = ridge.bias
-    device = form.items.device
-    blocks = make_blocks(users.to(device), items.to(device), ratings.to(device).double(), n_users, len(centre))
     low, high = form.y_range or (0.0, 0.0)
     unit = (high - low) / RANGE or 1.0
     pull = centre.new_zeros(len(centre), len(centre)) if pull is None else pull / unit ** 2
-    for block in blocks:
-        columns = block.columns.long()
-        design = form.items[columns].double()
-        offset = torch.full(columns.shape, form.mu, dtype=torch.float64, device=device)
-        if biased:
-            design = torch.cat([design, torch.ones_like(design[..., :1])], 2)
-            assert form.i_bias is not None      # a form has both biases or neither
-            offset = offset + form.i_bias[columns].double()
-        mask = (torch.arange(columns.shape[1], device=device) < block.counts[:, None]).double()
-        yield block.rows, Problem(design * mask[..., None], offset, block.values / unit, mask,
-                                  block.counts.sqrt()[:, None] * held, centre, low / unit, (high - low) / unit, pull)
+    design, ratings = form.items[columns].double(), ratings.double() / unit
+    offset = torch.full(columns.shape, form.mu, dtype=torch.float64, device=columns.device)
+    if biased:
+        design = torch.cat([design, torch.ones_like(design[..., :1])], 2)
+        assert form.i_bias is not None      # a form has both biases or neither
+        offset = offset + form.i_bias[columns].double()
+    if ridge.alpha is not None:     # (1 + a)(1 - x)^2 - x^2 = a (x - (1 + a) / a)^2 and a constant, beside x'Gx
+        root = (ridge.alpha * ratings).sqrt()
+        design, ratings = design * root[..., None], root + 1 / root
+    mask = (torch.arange(columns.shape[1], device=columns.device) < counts[:, None]).double()
+    return Problem(design * mask[..., None], offset, ratings, mask, (counts.double() ** ridge.power)[:, None] * held,
+                   centre, low / unit, (high - low) / unit, pull)
 
 
 def newton(problem: Problem, tolerance: float = TOLERANCE) -> Tensor:

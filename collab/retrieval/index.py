@@ -15,12 +15,15 @@ from ..data.catalogue import Catalogue, average_rows
 from ..data.databunch import CollabDataBunch
 from ..data.frames import Column, frame_of
 from ..data.histories import Histories
-from ..data.vocab import Ids, Vocab, labels, several
+from ..data.rated import Rated, RatingRules
+from ..data.schema import Schema
+from ..data.vocab import Ids, Vocab, from_json, labels, several, to_json
 from ..errors import DataError
 from ..files import read_tensors, reading, write_tensors
-from ..models.dot_form import DotForm, TableScorer
+from ..models.dot_form import DotForm, Ridge, TableScorer
 from ..models.embedding import Range, sigmoid_range
 from ..numerics import products
+from .equations import Equations
 from .topk import check_k, top_k
 
 METHODS = ("exact", "usearch")
@@ -39,11 +42,13 @@ class Index:
     more dimension makes equally long (Bachrach et al. 2014), and scores what it finds exactly; items far down a list
     may be missing. It needs the package usearch. An index holds no ratings: it does not know who has seen what.
 
+    `equations` solve the vectors of new users, whose ratings are read by `rules`; without them it knows no new users.
+
     Raises DataError for another method, ImportError without usearch."""
 
     def __init__(self, items: Tensor, item_ids: Vocab, titles: list[str] | None = None, users: Tensor | None = None,
                  user_ids: Vocab | None = None, y_range: Range | None = None, scale: Range | None = None,
-                 method: str = "exact"):
+                 method: str = "exact", equations: Equations | None = None, rules: RatingRules | None = None):
         if method not in METHODS:
             raise DataError(f"method={method!r} is not one of {', '.join(METHODS)}")
         if len(items) != len(item_ids) or (users is not None and (user_ids is None or len(users) != len(user_ids))):
@@ -52,15 +57,20 @@ class Index:
         self.users = None if users is None else _copy(users)
         self.user_ids, self.y_range, self.scale, self.method = user_ids, y_range, scale, method
         self.catalogue = Catalogue(item_ids, titles)
+        self.rules = rules or RatingRules(Schema("user", "item", "rating"), scale=scale)
+        self.equations = equations and Equations(_form(self.items, equations.form.average, y_range),
+                                                 equations.ridge, equations.pull)
+        self.older = False      # whether its file is of a version that kept no equations
         self._graph = _graph(self.items) if method == "usearch" else None
         self._norm = torch.linalg.vector_norm(self.items)
 
     @classmethod
     def of(cls, form: DotForm, data: CollabDataBunch, scale: Range | None, users: bool = True,
-           method: str = "exact") -> Index:
+           method: str = "exact", equations: Equations | None = None) -> Index:
         """The index of a model's tables over its data's ids; without `users`, of the items alone."""
         return cls(form.item_vectors(), data.items, data.titles([*data.items]), form.user_vectors() if users else None,
-                   data.users if users else None, form.y_range, scale, method)
+                   data.users if users else None, form.y_range, scale, method, equations,
+                   RatingRules(data.schema, data.implicit, data.threshold, scale))
 
     def __len__(self) -> int:
         """The number of items."""
@@ -86,17 +96,29 @@ class Index:
         lists = [[] for _ in queries] if exclude is None else [self.item_ids.listed(ids) for ids in exclude]
         if len(lists) != len(queries):
             raise ValueError(f"exclude must hold a list for each of {len(queries)} queries, got {len(lists)}")
-        return frame_of(self._best(queries, k, lists))
+        return frame_of(self._best(queries, k, lists)[0])
 
-    def recommend(self, user: Ids, n: int = 10,
+    def recommend(self, user: Ids | None = None, n: int = 10,
                   exclude: Hashable | Iterable[Hashable] | Mapping[Hashable, Iterable[Hashable]] = (),
-                  unknown: str = "average") -> pd.DataFrame:
+                  unknown: str = "average", *, ratings: Rated | None = None, why: bool = False) -> pd.DataFrame:
         """The `n` best items for a user: rank, item, title, score. For several users (a list, array or Series), one
-        table below another with the column user in front.
+        table below another with the column user in front. In place of a user, pass the `ratings` of a new one, as to
+        `CollabLearner.recommend`: these items are left out, and with `why` a column says which of them raises the score
+        most, None where none does.
 
         `exclude` are items (ids or titles) to leave out for all users or, as {user: items}, for each; unknown ids
         exclude nothing. An unknown user stands for the average one, with a warning, or raises UnknownId with
-        unknown="error". Raises DataError for an index without users."""
+        unknown="error". Raises DataError for an index without users, for `ratings` where it holds no equations for new
+        ones, and for `why` of a known user, whose ratings it does not hold."""
+        if user is not None and ratings is not None:
+            raise TypeError("give either a user, or the ratings= of a new one")
+        if ratings is not None:
+            return self._recommend_new(ratings, n, exclude, unknown, why)
+        if user is None:
+            raise DataError("give a user, or the ratings= of a new one")
+        if why:
+            raise DataError("an index holds no ratings, so that it cannot say why a known user gets an item; pass "
+                            "their ratings=, or ask the learner: learn.recommend(user, why=True)")
         if self.users is None or self.user_ids is None:
             raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
         asked = labels(user)
@@ -107,20 +129,45 @@ class Index:
             lists = [self.item_ids.listed(exclude.get(one, ())) for one in asked]
         else:
             lists = [self.item_ids.listed(exclude)] * len(asked)
-        columns = self._best(self.users[average_rows(self.user_ids, asked, unknown)], n, lists)
+        columns, _ = self._best(self.users[average_rows(self.user_ids, asked, unknown)], n, lists)
         query = np.asarray(columns.pop("query"))
         found = frame_of(columns)
         if several(user):
             found.insert(0, "user", pd.Index(asked, tupleize_cols=False).take(query))
         return found
 
+    def _recommend_new(self, ratings: Rated, n: int, exclude: object, unknown: str, why: bool) -> pd.DataFrame:
+        if self.equations is None:
+            raise DataError("this index cannot fold in new users: " + (
+                "its file is of an earlier version, which kept no ridge; make it again with learn.index()" if self.older
+                else "its model is trained to rank by an objective, which takes more than vectors; ask the learner: "
+                "learn.recommend(ratings=...)"))
+        if isinstance(exclude, Mapping):
+            raise DataError("exclude={user: items} is for known users; for a new one pass a list of items")
+        items, values, chosen = self.rules.rows(ratings, self.catalogue, unknown)
+        rated, values = items[chosen], values[chosen]
+        solved = self.equations.solve(rated, values)[None].float()
+        lists = [[*self.item_ids.listed(exclude), *self.item_ids.decode(items.numpy())]]
+        columns, rows = self._best(self.equations.form.queries(solved), n, lists)
+        del columns["query"]
+        if why:
+            causes = self.equations.reasons(rated, values, torch.from_numpy(rows))
+            columns["why"] = self.catalogue.names(causes.numpy())
+        return frame_of(columns)
+
     def save(self, path: str | Path) -> Path:
-        """Write one safetensors file with vectors, ids and titles, without ratings; whole, or not at all."""
-        users = {} if self.users is None else {"users": self.users}
+        """Write one safetensors file with vectors, ids and titles, and what folds in new users, without ratings; whole,
+        or not at all."""
+        tensors = {"items": self.items, **({} if self.users is None else {"users": self.users})}
+        fold_in, schema = None, self.rules.schema
+        if (own := self.equations) is not None:
+            fold_in = {"ridge": [*own.ridge], "implicit": self.rules.implicit, "threshold": self.rules.threshold,
+                       "columns": [to_json(name) for name in (schema.user, schema.item, schema.rating)]}
+            tensors |= {"average": own.form.average, **({} if own.pull is None else {"pull": own.pull})}
         config = {"items": self.item_ids.to_state(), "titles": self.titles, "y_range": self.y_range,
                   "users": self.user_ids and self.user_ids.to_state(), "scale": self.scale,
-                  "method": self.method}
-        return write_tensors(path, {"items": self.items, **users}, config, kind="index")
+                  "method": self.method, "fold_in": fold_in}
+        return write_tensors(path, tensors, config, kind="index")
 
     @classmethod
     def load(cls, path: str | Path, method: str | None = None) -> Index:
@@ -134,18 +181,25 @@ class Index:
             if len(vectors) != len(items) or (titles is not None and len(titles) != len(items) - 1) or (
                     (None if users is None else len(users)) != (None if queries is None else len(queries))):
                 raise DataError(f"{path} is damaged: it has other numbers of vectors or titles than of ids")
-            kind = config["method"]
-        return cls(vectors, items, titles, queries, users, y_range, scale, method or kind)
+            kind, rules, equations = config["method"], None, None
+            if (fold_in := config.get("fold_in")) is not None:
+                rules = RatingRules(Schema(*map(from_json, fold_in["columns"])), fold_in["implicit"],
+                                    fold_in["threshold"], scale)
+                equations = Equations(_form(vectors, tensors["average"], y_range), Ridge(*fold_in["ridge"]),
+                                      tensors.get("pull"))
+        index = cls(vectors, items, titles, queries, users, y_range, scale, method or kind, equations, rules)
+        index.older = "fold_in" not in config
+        return index
 
-    def _best(self, queries: Tensor, k: int, exclude: list[list[Hashable]]) -> dict[str, Column]:
-        """The columns of `search`, without the items that each query excludes."""
+    def _best(self, queries: Tensor, k: int, exclude: list[list[Hashable]]) -> tuple[dict[str, Column], np.ndarray]:
+        """The columns of `search`, without the items that each query excludes; and the rows of the items."""
         found, scores = self._find(queries, k, self._excluded(exclude))
         there = found >= 0
         query, place = there.numpy().nonzero()
         rows, best = found[there].numpy(), sigmoid_range(scores[there], self.y_range)
         return {"query": query, "rank": place + 1, "item": self.item_ids.decode(rows),
                 **self.catalogue.title_column(rows),
-                "score": (best if self.scale is None else best.clamp(*self.scale)).numpy()}
+                "score": (best if self.scale is None else best.clamp(*self.scale)).numpy()}, rows
 
     def _excluded(self, lists: list[list[Hashable]]) -> Histories | None:
         """The rows that each query excludes; None where none does."""
@@ -176,6 +230,14 @@ class Index:
 def _copy(vectors: Tensor) -> Tensor:
     """Copy vectors: the model whose weights they are may be trained further."""
     return vectors.detach().to("cpu", torch.float32, copy=True).contiguous()
+
+
+def _form(items: Tensor, average: Tensor, y_range: Range | None) -> DotForm:
+    """The tables that items' vectors were made of, with the average user alone: see `DotForm.item_vectors`."""
+    average = average.detach().to("cpu")
+    if items.shape[1] == len(average):
+        return DotForm(average[None], items, y_range=y_range)
+    return DotForm(average[None, :-1], items[:, :-2], average[-1:], items[:, -2], y_range=y_range)
 
 
 def _graph(items: Tensor) -> Any:

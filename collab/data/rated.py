@@ -1,0 +1,56 @@
+"""What a new user rated, checked and as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .catalogue import Catalogue
+from .new_user import one_person
+from .schema import Schema, check_ratings, show
+
+Rated = Mapping[Hashable, float] | pd.Series | pd.DataFrame | list | set
+"""What a new user rated: {item: rating}, a Series of ratings indexed by item, or a table with columns item and rating.
+For implicit data also what they chose: a list or set of items, or a table with the column item."""
+
+
+class RatingRules(NamedTuple):
+    """What the training ratings say of further ones: the names of their columns, whether they are implicit, above what
+    they count as choices, and their scale."""
+
+    schema: Schema
+    implicit: bool = False
+    threshold: float | None = None
+    scale: tuple[float, float] | None = None
+
+    def rows(self, ratings: Rated, catalogue: Catalogue, unknown: str = "average") -> tuple[Tensor, Tensor, Tensor]:
+        """(item rows, ratings float32, whether each counts) of what a new user rated. Unknown items are left out with a
+        warning; they raise UnknownId with unknown="error", or where there are no others. Raises DataError for no
+        ratings, several users, an item that comes twice, and ratings that are not numbers or lie outside the scale."""
+        items, values, chosen = one_person(ratings, self.schema, implicit=self.implicit, threshold=self.threshold)
+        if not len(items):
+            raise DataError("there are no ratings to fold in; without any, recommend to an unknown user id")
+        values, rows = check_ratings(values.rename("rating")), catalogue.known(items, "that are rated", unknown)
+        items, values, chosen, rows = items[rows > 0], values[rows > 0], chosen[rows > 0], rows[rows > 0]
+        if not chosen.any():
+            raise DataError("none of the items that are known here was chosen")
+        if (again := pd.Series(rows).duplicated().to_numpy()).any():
+            raise DataError(f"item {show(items.iloc[int(np.argmax(again))])} is rated more than once")
+        return torch.from_numpy(rows), on_scale(self.scale, items, values), torch.from_numpy(chosen)
+
+
+def on_scale(scale: tuple[float, float] | None, items: pd.Series, values: pd.Series) -> Tensor:
+    """The ratings as float32. Raises DataError for one outside the scale of the training ratings."""
+    given = values.to_numpy(dtype=np.float32)       # like those of the scale
+    if scale is not None and (outside := (given < scale[0]) | (given > scale[1])).any():
+        first = int(np.argmax(outside))
+        raise DataError(f"{int(outside.sum()):,} of {len(values):,} ratings lie outside the scale of "
+                        f"{scale[0]:g} to {scale[1]:g}, such as {values.iloc[first]:g} of item "
+                        f"{show(items.iloc[first])}")
+    return torch.tensor(given)

@@ -1,0 +1,64 @@
+"""recommend: the best items for a user, several or a new one, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+
+from ..data.vocab import Ids, labels, several
+from ..errors import DataError
+from ..retrieval.topk import check_exclude
+from .new_users import Rated, rated_rows, scores_of
+from .reasons import reasons
+from .recommendations import best_rows, pool_of, ranked, ranked_rows, rows_of
+
+if TYPE_CHECKING:
+    from .collab_learner import CollabLearner
+
+
+def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, exclude: str | None = "known",
+              among: Hashable | Iterable[Hashable] | None = None, unknown: str = "average",
+              without: Hashable | Iterable[Hashable] | None = None, ratings: Rated | None = None,
+              why: bool = False) -> pd.DataFrame:
+    """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
+
+    For several users (a list, array or Series), one table below another with the column user in front. In place of
+    a user, pass the `ratings` of a new one: {item: rating}, a Series or table of them or, for implicit data, a list
+    of items. New users are folded in without training (see `FoldIn`); DataError for a model that cannot.
+
+    - `exclude`: "known" leaves out what the user is known to have rated, held out or not, "train" the training
+      ratings alone, None nothing. The items in `ratings` are left out too, except with None.
+    - `among`: items to choose from, by default all. `without`: items not to recommend. Both take a single id or
+      title too.
+    - `unknown`: unknown items in `among` and `ratings` are left out, with a warning that counts them; with "error",
+      or where there are no others, they raise UnknownId.
+    - `why`: add a column why, the title (or the id, where there is none) of the item among the user's training ratings,
+      or among `ratings`, that raises the score most; None where none does (see `reasons`).
+
+    Items without a rating (None, NaN, blank) count as not rated; of ratings for data with a threshold, those above
+    it count as choices. Items are ranked before scores are clipped to the scale, equal scores in the order of ids.
+    There are fewer than `n` where no more are left."""
+    pool = pool_of(self, among, without, unknown)
+    check_one(user, ratings)
+    check_exclude(exclude)
+    if ratings is None:
+        rows = rows_of(self, self.data.users, user, unknown)
+        return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user), why=why)
+    seen, values, chosen = rated_rows(self, ratings, unknown)
+    scores = scores_of(self, seen[chosen], values[chosen])
+    kept = pool if exclude is None else (rest := torch.as_tensor(pool))[~torch.isin(rest, seen)]
+    rows = torch.zeros(1, dtype=torch.int64, device=self.device)
+    found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n)
+    causes = reasons(self, found, [(seen[chosen], values[chosen])]) if why else None
+    return ranked(self, self.data.items, found, self.clip(best), causes)
+
+
+def check_one(user: object, ratings: object) -> None:
+    """Raise TypeError where there are both a user and ratings, DataError where there is neither."""
+    if user is not None and ratings is not None:
+        raise TypeError("give either a user, or the ratings= of a new one")
+    if user is None and ratings is None:
+        raise DataError("give a user, or the ratings= of a new one")
