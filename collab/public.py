@@ -91,5 +91,6 @@ __all__ = [
     "collab_learner", "combine_scheds", "compare", "cross_validate", "evaluate", "huber", "kfold", "leave_last",
     "load_learner", "logistic", "mae", "merge_dot_models", "movielens", "movielens_split", "mse", "observed_mse",
     "per_user_split", "random_split", "read_table", "rmse", "rows_split", "sampled_softmax", "sched_cos",
-    "sched_exp", "sched_lin", "sched_no", "sched_poly", "service", "softmax_in_batch", "synthetic", "time_split", "user_split",
+    "sched_exp", "sched_lin", "sched_no", "sched_poly", "service", "softmax_in_batch", "synthetic", "time_split",
+    "user_split",
 ]

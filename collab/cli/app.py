@@ -48,7 +48,6 @@ from .options import (
     Users,
     ValidPct,
 )
-
 from .serve import serve
 
 if TYPE_CHECKING:

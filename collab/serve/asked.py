@@ -22,9 +22,10 @@ class Refused(Exception):
         self.status, self.message = status, message
 
 
-def query_of(pairs: Iterable[tuple[str, str]], *, once: Iterable[str] = (), several: Iterable[str] = ()) -> dict[str, Any]:
-    """The parameters of an address: text for those that come `once`, lists for `several`. Raises Refused for others, and
-    for one that comes again."""
+def query_of(pairs: Iterable[tuple[str, str]], *, once: Iterable[str] = (),
+             several: Iterable[str] = ()) -> dict[str, Any]:
+    """The parameters of an address: text for those that come `once`, lists for `several`. Raises Refused for others,
+    and for one that comes again."""
     once, several = tuple(once), tuple(several)
     found: dict[str, Any] = {name: [] for name in several}
     for name, value in pairs:

@@ -30,8 +30,7 @@ def _operation(method: str, path: str, operation: Json, schemas: Json) -> str:
                                            for p in operation["parameters"]]))
     if "requestBody" in operation:
         content = operation["requestBody"]["content"]["application/json"]
-        fields = [(name, field.get("description", f"At most {field.get('maximum')}; by default {field.get('default')}."))
-                  for name, field in content["schema"]["properties"].items()]
+        fields = [(name, field["description"]) for name, field in content["schema"]["properties"].items()]
         parts.append(_table("Fields of the body", fields))
         example = json.dumps(content["example"], ensure_ascii=False)
         parts.append(f'<pre><code>{escape(_curl(path, example))}</code></pre>')

@@ -23,13 +23,15 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at a host and a port, 0 for a free one. Raises OSError, with the remedy, where it cannot."""
+    """A socket that listens at a host and a port, 0 for a free one. Raises OSError where it cannot."""
     try:
         (family, *_), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server((host, port), family=family, backlog=CONNECTIONS)
     except OSError as error:
-        raise OSError(f"cannot listen at {host}, port {port}: {os.strerror(error.errno) if (error.errno or 0) > 0 else error}; choose another with --port, or "
-                      "--port 0 for a free one") from None
+        named = error.errno is not None and error.errno > 0         # those of names are below
+        why = os.strerror(error.errno) if named and error.errno else error.strerror
+        raise OSError(f"cannot listen at {host}, port {port}: {why}; choose another with --port, or --port 0 for a "
+                      "free one") from None
 
 
 def hosts_of(host: str) -> list[str] | None:

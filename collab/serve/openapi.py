@@ -8,15 +8,15 @@ from .asked import DEFAULT_N, MAX_BODY, MAX_N, MAX_RATINGS, MAX_TEXT
 from .served import Served
 
 Json = dict[str, Any]
+VERSION = "1"               # of the addresses and their answers
 ID: Json = {"oneOf": [{"type": "integer"}, {"type": "string"}],
             "description": "An id. Ids that are neither text nor whole numbers are text here."}
-N = {"name": "n", "in": "query", "description": f"How many; by default {DEFAULT_N}.",
+N: Json = {"name": "n", "in": "query", "description": f"How many; by default {DEFAULT_N}.",
      "schema": {"type": "integer", "minimum": 1, "maximum": MAX_N, "default": DEFAULT_N}}
 
 
 def document(served: Served) -> Json:
     """The OpenAPI document of a model's service: its paths, and what they take and give."""
-    from .. import __version__
     likes = served.scale is None
     rating: Json = {"type": "number"}
     if served.scale is not None:
@@ -27,7 +27,7 @@ def document(served: Served) -> Json:
     body = {"type": "object", "required": ["ratings"], "additionalProperties": False, "properties": {
         "ratings": {**ratings, "description": "What the visitor " + (
             "chose: items, or items with strengths." if likes else "rated: items, by id or title, and their ratings.")},
-        "n": N["schema"],
+        "n": {**N["schema"], "description": N["description"]},
         "without": {"type": "array", "items": ID, "maxItems": MAX_RATINGS, "description": "Items to leave out."}}}
     chosen = served.popular(2)
     example: Json = {"ratings": [one["item"] for one in chosen] if likes or served.scale is None else
@@ -51,14 +51,15 @@ def document(served: Served) -> Json:
              "/map": {"get": _operation("The map of the page: the most rated items and their places", _listed("Item"))},
              "/health": {"get": _operation("What the service knows and can do", {"type": "object"})}}
     return {"openapi": "3.1.0", "paths": paths, "components": {"schemas": _schemas()},
-            "info": {"title": "collab", "version": __version__,
+            "info": {"title": "collab", "version": VERSION,
                      "description": f"Recommendations from {served.model}: {served.about()['items']:,} items."}}
 
 
 def _schemas() -> Json:
     item = {"item": ID, "title": {"type": "string", "description": "Where titles are known."},
             "n_ratings": {"type": "integer", "description": "How often it was rated, where that is known."},
-            "x": {"type": "number", "description": "Its place on the map, where there is one."}, "y": {"type": "number"}}
+            "x": {"type": "number", "description": "Its place on the map, where there is one: from the left,"},
+            "y": {"type": "number", "description": "and from below; 0 is the middle."}}
     ranked = {"rank": {"type": "integer"}, **item, "score": {"type": "number"}}
     why = {"type": ["string", "null"], "description": "The title (or id) of what was rated that raises the score most."}
     return {"Item": {"type": "object", "properties": item}, "Similar": {"type": "object", "properties": ranked},

@@ -23,9 +23,9 @@ from .served import Served
 
 BODY_SECONDS = 10           # for a body to arrive
 DRAINED = 1 << 20           # bytes of a body too large that are read, so that its sender gets to see the answer
-PAGE = {"": ("index.html", "text/html"), "page.js": ("page.js", "text/javascript"), "page.css": ("page.css", "text/css"),
-        "rating.js": ("rating.js", "text/javascript"), "map.js": ("map.js", "text/javascript"),
-        "icon.svg": ("icon.svg", "image/svg+xml")}
+PAGE = {"": ("index.html", "text/html"), "page.css": ("page.css", "text/css"),
+        "icon.svg": ("icon.svg", "image/svg+xml"),
+        **{name: (name, "text/javascript") for name in ("page.js", "rating.js", "map.js")}}
 MAP_ITEMS = 1500            # dots of the map
 
 
@@ -38,7 +38,8 @@ def application(served: Served, threads: int) -> Starlette:
 
     async def recommend(request: Request) -> Response:
         if request.method == "POST":
-            return await in_pool(lambda body=await body_of(request): for_visitor(served, body))
+            body = await body_of(request)
+            return await in_pool(lambda: for_visitor(served, body))
         query = query_of(request.query_params.multi_items(), once=("user", "n"), several=("without",))
         user, n, without = text_of(query, "user"), count_of(query.get("n")), items_of(query["without"], "without")
         return await in_pool(lambda: {"items": served.recommend_known(user, n, without)})

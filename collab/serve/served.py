@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from .title_search import TitleSearch
 EXACT = 1 << 53             # a browser reads whole numbers up to this one exactly
 MAX_LEVELS = 20             # ratings with more levels than this have no step
 MIN_RATINGS = 5             # of an item that is listed as similar to another
-WHY: dict[str, Any] = {"why": True} if "why" in inspect.signature(CollabLearner.recommend).parameters else {}
 Scale = dict[str, float | None]
 
 
@@ -67,14 +65,15 @@ class Names:
 
 class Served:
     """What the routes ask of a model. `counts` (n_items,) are the training ratings by row, or None; `scale` is None
-    where items are chosen and not rated; `visitors` and `similars` say whether it can do these, and `why_not` why
-    it takes no visitors."""
+    where items are chosen and not rated; `visitors`, `similars` and `reasons` say whether it can do these, and
+    `why_not` why it takes no visitors."""
 
     model: str
     users: Names | None = None
     counts: np.ndarray | None = None
     scale: Scale | None = None
-    visitors, similars, why_not = True, True, ""
+    threshold: float | None = None
+    visitors, similars, reasons, why_not = True, True, True, ""
 
     def __init__(self, catalogue: Catalogue, vectors: np.ndarray | None):
         self.catalogue, self.items = catalogue, Names(catalogue.vocab)
@@ -89,13 +88,27 @@ class Served:
     # What a model answers ----------------------------------------------------------------------------------------
 
     def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> pd.DataFrame:
+        """The list of a known user."""
         raise NotImplementedError
 
-    def for_visitor(self, ratings: Mapping[Hashable, float], n: int, without: list[Hashable]) -> pd.DataFrame:
+    def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
+                without: list[Hashable]) -> pd.DataFrame:
+        """The list of somebody who rated, or chose, these items."""
         raise NotImplementedError
 
     def like(self, row: int, n: int) -> pd.DataFrame:
+        """The items most like one."""
         raise NotImplementedError
+
+    def for_visitor(self, ratings: Mapping[Hashable, float], n: int, without: list[Hashable]) -> pd.DataFrame:
+        """The list of a visitor. Ratings that are not above the `threshold` of the data are no choices: these items are
+        left out. Raises DataError where nothing is left."""
+        if (least := self.threshold) is None:
+            return self.for_new(ratings, n, without)
+        chosen = [item for item, rating in ratings.items() if rating > least]
+        if not chosen:
+            raise DataError(f"none of the ratings is above {least:g}, above which an item counts as chosen")
+        return self.for_new(chosen, n, [*without, *(item for item in ratings if ratings[item] <= least)])
 
     # What the routes ask -----------------------------------------------------------------------------------------
 
@@ -161,13 +174,17 @@ class Served:
         return {"status": "ok", "model": self.model, "items": len(self.catalogue.vocab) - 1,
                 "users": 0 if self.users is None else len(self.users.vocab) - 1,
                 "titles": self.catalogue.titles is not None, "scale": self.scale, "visitors": self.visitors,
-                "why_not": self.why_not, "similar": self.similars, "map": self.places is not None, "key": self.key}
+                "why_not": self.why_not, "similar": self.similars, "reasons": self.reasons,
+                "map": self.places is not None, "key": self.key}
 
     def _listed(self, table: pd.DataFrame) -> list[dict[str, Any]]:
         rows = self.catalogue.vocab.encode(table["item"]).tolist()
-        whys = table["why"].tolist() if "why" in table else [None] * len(rows)
-        return [{"rank": rank, **self.shown(row), "score": round(float(score), 4), "why": None if why is None else str(why)}
-                for rank, row, score, why in zip(table["rank"].tolist(), rows, table["score"].tolist(), whys)]
+        found = [{"rank": rank, **self.shown(row), "score": round(float(score), 4)}
+                 for rank, row, score in zip(table["rank"].tolist(), rows, table["score"].tolist())]
+        if "why" in table:
+            for one, why in zip(found, table["why"].tolist()):
+                one["why"] = None if why is None else str(why)
+        return found
 
     def _name(self, row: int) -> str:
         title = self.catalogue.titles[row - 1] if self.catalogue.titles is not None else ""
@@ -185,20 +202,28 @@ class Served:
     def _warm_up(self) -> None:
         """Answer one request of each kind, so that what is computed once is there, and what cannot be done is known."""
         first = int(self.order[0]) + 1
-        rating = 1.0 if self.scale is None else float(self.scale["high"] or 0)
-        try:
-            self.for_visitor({self.catalogue.vocab.ids[first]: rating}, 1, [])
-        except DataError as error:
-            self.visitors, self.why_not = False, str(error)
-        try:
-            self.like(first, 1)
-        except Unsupported:
-            self.similars = False
-        if self.users is not None:
-            self.for_user(self.users.vocab.ids[1], 1, [])
+        high = (self.threshold or 0.0) + 1.0 if self.scale is None else float(self.scale["high"] or 0)
+        visitor = {self.catalogue.vocab.ids[first]: high}
+        self.reasons = False
+        self.visitors, self.why_not = _whether(lambda: self.for_visitor(visitor, 1, []))
+        known = None if self.users is None else self.users.vocab.ids[1]
+        self.reasons = True                         # which models without similarities do not have
+        asks = [lambda: self.for_visitor(visitor, 1, [])] if self.visitors else []
+        asks += [lambda: self.for_user(known, 1, [])] if known is not None else []
+        self.reasons = bool(asks) and all(_whether(ask)[0] for ask in asks)
+        self.similars = _whether(lambda: self.like(first, 1))[0]
         names = [str(self.items.shown(row)) for row in (*range(1, min(len(self.items.vocab), 1000)), -1)]
         told = repr((self.model, len(self.items.vocab), names, self.catalogue.titles and self.catalogue.titles[:1000]))
         self.key = hashlib.sha256(told.encode(errors="replace")).hexdigest()[:16]
+
+
+def _whether(ask: Callable[[], object]) -> tuple[bool, str]:
+    """Whether a model answers, and if not, why."""
+    try:
+        ask()
+    except DataError as error:
+        return False, str(error)
+    return True, ""
 
 
 class OfLearner(Served):
@@ -207,7 +232,11 @@ class OfLearner(Served):
     def __init__(self, learn: CollabLearner):
         self.learn, self.model, self.users = learn, learn.collab_model.kind, Names(learn.data.users)
         self.counts = learn.data.counts().numpy()
-        self.scale = None if learn.scale is None else scale_of(*learn.scale, torch.unique(learn.data.train.tensors[2]))
+        self.threshold = learn.data.threshold
+        if not learn.ranks and not learn.data.implicit:
+            levels = torch.unique(learn.data.train.tensors[2].cpu())
+            low, high = learn.scale or (levels[0].item(), levels[-1].item())
+            self.scale = scale_of(low, high, levels)
         self._least = MIN_RATINGS if (self.counts[1:] >= MIN_RATINGS).sum() > 1 else 0
         learn.model.eval()          # so that threads sharing it need not switch it
         try:
@@ -217,17 +246,11 @@ class OfLearner(Served):
         super().__init__(learn.data.catalogue, vectors)
 
     def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> pd.DataFrame:
-        return self.learn.recommend(user, n=n, without=without or None, **WHY)
+        return self.learn.recommend(user, n=n, without=without or None, why=self.reasons)
 
-    def for_visitor(self, ratings: Mapping[Hashable, float], n: int, without: list[Hashable]) -> pd.DataFrame:
-        least = self.learn.data.threshold
-        if least is None:
-            return self.learn.recommend(ratings=dict(ratings), n=n, without=without or None, **WHY)
-        chosen = [item for item, rating in ratings.items() if rating > least]
-        if not chosen:
-            raise DataError(f"none of the ratings is above {least:g}, above which an item counts as chosen")
-        return self.learn.recommend(ratings=chosen, n=n, **WHY,
-                                    without=[*without, *(item for item in ratings if item not in chosen)] or None)
+    def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
+                without: list[Hashable]) -> pd.DataFrame:
+        return self.learn.recommend(ratings=ratings, n=n, without=without or None, why=self.reasons)
 
     def like(self, row: int, n: int) -> pd.DataFrame:
         return self.learn.similar_items(self.catalogue.vocab.ids[row], n=n, min_ratings=self._least)
@@ -239,18 +262,23 @@ class OfIndex(Served):
     def __init__(self, index: Index):
         self.index, self.model = index, "Index"
         self.users = None if index.user_ids is None else Names(index.user_ids)
-        self.scale = None if index.scale is None else scale_of(*index.scale)
+        ends = index.scale or (None if index.rules.implicit else index.y_range)
+        self.scale, self.threshold = ends and scale_of(*ends), index.rules.threshold
         vectors = index.items[1:].double()
         if vectors.shape[1] > 2 and bool((vectors[:, -1] == 1).all()):      # [q, b + mu, 1]: likeness is that of q
             vectors = vectors[:, :-2]
         self._directions = torch.nn.functional.normalize(vectors, dim=1)
         super().__init__(index.catalogue, vectors.numpy())
+        self.reasons = self.reasons and self.visitors       # it does not hold the ratings of its users
 
     def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> pd.DataFrame:
         return self.index.recommend(user, n=n, exclude=without, unknown="error")
 
-    def for_visitor(self, ratings: Mapping[Hashable, float], n: int, without: list[Hashable]) -> pd.DataFrame:
-        return self.index.recommend(ratings=dict(ratings), n=n, exclude=[*without, *ratings], **WHY)
+    def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
+                without: list[Hashable]) -> pd.DataFrame:
+        if self.scale is None and not self.index.rules.implicit and self.index.equations is not None:
+            raise DataError("this index does not say on which scale its items were rated; serve the model's own file")
+        return self.index.recommend(ratings=ratings, n=n, exclude=without, why=self.reasons)
 
     def like(self, row: int, n: int) -> pd.DataFrame:
         cosine = self._directions @ self._directions[row - 1]
