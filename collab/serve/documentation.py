@@ -38,7 +38,7 @@ def _operation(method: str, path: str, operation: Json, schemas: Json) -> str:
     if "properties" in given:
         what = given["properties"]["items"]["items"]["$ref"].rpartition("/")[2]
         fields = [(name, field.get("description", "")) for name, field in schemas[what]["properties"].items()]
-        parts.append(_table("Fields of each of items", fields))
+        parts.append(_table("Each of items", fields))
     errors = [(status, one["description"]) for status, one in operation["responses"].items() if status != "200"]
     return "".join([*parts, _table("Errors", errors), "</section>"])
 

@@ -60,7 +60,9 @@ def _schemas() -> Json:
             "n_ratings": {"type": "integer", "description": "How often it was rated, where that is known."},
             "x": {"type": "number", "description": "Its place on the map, where there is one: from the left,"},
             "y": {"type": "number", "description": "and from below; 0 is the middle."}}
-    ranked = {"rank": {"type": "integer"}, **item, "score": {"type": "number"}}
+    ranked = {"rank": {"type": "integer", "description": "1 for the first."}, **item,
+              "score": {"type": "number", "description": "The predicted rating; of models that rank, and of similar "
+                                                         "items, a number by which they are ordered."}}
     why = {"type": ["string", "null"], "description": "The title (or id) of what was rated that raises the score most."}
     return {"Item": {"type": "object", "properties": item}, "Similar": {"type": "object", "properties": ranked},
             "Recommendation": {"type": "object", "properties": {**ranked, "why": why}},

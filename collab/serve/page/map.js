@@ -10,6 +10,7 @@ export class ItemMap {
     this.next = [];
     this.view = { ...WHOLE };
     this.hover = null;
+    this.room = this.size;
     this.still = matchMedia("(prefers-reduced-motion: reduce)");
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
     new ResizeObserver(() => this.draw()).observe(canvas);
@@ -47,7 +48,7 @@ export class ItemMap {
   }
 
   place(one) {
-    const { width, height } = this.size, scale = Math.min(width, height) / 2 / this.view.half;
+    const { width, height } = this.room, scale = Math.min(width, height) / 2 / this.view.half;
     return [width / 2 + (one.x - this.view.x) * scale, height / 2 - (one.y - this.view.y) * scale];
   }
 
@@ -67,6 +68,7 @@ export class ItemMap {
   draw() {
     const { width, height } = this.size, ratio = window.devicePixelRatio || 1;
     if (!width) return;
+    this.room = { width, height };
     if (this.canvas.width !== Math.round(width * ratio) || this.canvas.height !== Math.round(height * ratio)) {
       [this.canvas.width, this.canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
     }
@@ -78,10 +80,15 @@ export class ItemMap {
     const disc = (x, y, r, fill) => { g.beginPath(); g.arc(x, y, r, 0, 2 * Math.PI); g.fillStyle = fill; g.fill(); };
     const inside = ([x, y]) => x > -9 && y > -9 && x < width + 9 && y < height + 9;
     g.globalAlpha = 0.55;
+    g.fillStyle = colour("--dot");
+    g.beginPath();
     for (const one of this.items) {
-      const at = this.place(one);
-      if (inside(at)) disc(...at, 1.8, colour("--dot"));
+      const [x, y] = this.place(one);
+      if (!inside([x, y])) continue;
+      g.moveTo(x + 1.8, y);
+      g.arc(x, y, 1.8, 0, 2 * Math.PI);
     }
+    g.fill();
     g.globalAlpha = 1;
     for (const one of this.rated) boxes.push(box(...this.place(one), 7));
     for (const one of this.next) boxes.push(box(...this.place(one), 10));

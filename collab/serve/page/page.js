@@ -154,9 +154,10 @@ function hide(one) {
 }
 
 function changed() {
+  const answered = refresh();       // the request is on its way while the rest is drawn
   showRated();
   keep();
-  return refresh();
+  return answered;
 }
 
 function keep() {
