@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import DataError, warn
+from ..errors import DataError
 from .options import OUT, ModelFile
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def serve(model: ModelFile = OUT,
         torch.set_num_threads(1)        # requests are answered side by side
         app = service(load_any(model), hosts=hosts, threads=threads)
         if hosts is None:
-            warn(f"--host {host} is not this machine alone: all who reach it may ask for recommendations, those of "
-                 "known users too; put a server that knows who may in front of it")
+            print(f"Warning: --host {host} is not this machine alone: all who reach it may ask for recommendations, "
+                  "those of known users too; put a server that knows who may in front of it", file=sys.stderr)
         print(f"Serving {model} at {url_of(sock, host)} (Ctrl-C stops it)", flush=True)
         run(app, sock, log=log)
     print("Stopped.", file=sys.stderr)

@@ -78,20 +78,21 @@ def json_of(body: bytes) -> dict[str, Any]:
     return asked
 
 
-def ratings_of(asked: dict[str, Any], likes: bool) -> dict[str, float]:
-    """{item as text: rating} of the field `ratings`: an object or, where `likes` are enough, a list of items. Raises
-    Refused for anything else, for no ratings, more than MAX_RATINGS, and ratings that are not finite numbers."""
+def ratings_of(asked: dict[str, Any], likes: bool) -> dict[str, float | None]:
+    """{item as text: rating} of the field `ratings`: an object or, where `likes` are enough, a list of items, whose
+    ratings are None. Raises Refused for anything else, for no ratings, more than MAX_RATINGS, and ratings that are not
+    finite numbers."""
     ratings = asked.get("ratings")
-    if likes and isinstance(ratings, list):
-        items = items_of(ratings, "ratings")
-        if len({*items}) < len(items):
-            raise Refused(400, "an item is in ratings more than once")
-        ratings = dict.fromkeys(items, 1.0)
-    if not isinstance(ratings, dict):
+    if not isinstance(ratings, dict) and not (likes and isinstance(ratings, list)):
         wanted = "a list of items, or an object of items and numbers" if likes else "an object of items and numbers"
         raise Refused(400, f"ratings must be {wanted}, got {_kind(ratings)}")
     if not 1 <= len(ratings) <= MAX_RATINGS:
         raise Refused(400, f"ratings must hold 1 to {MAX_RATINGS} items, got {len(ratings):,}")
+    if isinstance(ratings, list):
+        items = items_of(ratings, "ratings")
+        if len({*items}) < len(items):
+            raise Refused(400, "an item is in ratings more than once")
+        return dict.fromkeys(items)
     for item, rating in ratings.items():
         if isinstance(rating, bool) or not isinstance(rating, (int, float)) or not _finite(rating):
             raise Refused(400, f"the rating of item {_shown(item)} must be a number, got {_shown(rating)}")

@@ -74,8 +74,10 @@ def application(served: Served, threads: int) -> Starlette:
     routes = [Route("/recommend", recommend, methods=["GET", "POST"]), Route("/similar", similar),
               Route("/search", search), Route("/items", items), Route("/health", health),
               *(Route(f"/{name}", at) for name in pages)]
-    return Starlette(routes=routes, exception_handlers={Refused: refused, DataError: unusable, HTTPException: http,
-                                                        ClientDisconnect: gone, Exception: broken})
+    app = Starlette(routes=routes, exception_handlers={Refused: refused, DataError: unusable, HTTPException: http,
+                                                       ClientDisconnect: gone, Exception: broken})
+    app.router.redirect_slashes = False         # to an address made of the Host header
+    return app
 
 
 def for_visitor(served: Served, body: bytes) -> dict[str, Any]:

@@ -100,15 +100,17 @@ class Served:
         """The items most like one."""
         raise NotImplementedError
 
-    def for_visitor(self, ratings: Mapping[Hashable, float], n: int, without: list[Hashable]) -> pd.DataFrame:
-        """The list of a visitor. Ratings that are not above the `threshold` of the data are no choices: these items are
-        left out. Raises DataError where nothing is left."""
-        if (least := self.threshold) is None:
-            return self.for_new(ratings, n, without)
-        chosen = [item for item, rating in ratings.items() if rating > least]
+    def for_visitor(self, ratings: Mapping[Hashable, float | None], n: int, without: list[Hashable]) -> pd.DataFrame:
+        """The list of a visitor. Without ratings (None), items are chosen; those with ratings that are not above the
+        `threshold` of the data are not, and are left out. Raises DataError where nothing is chosen."""
+        given = {item: rating for item, rating in ratings.items() if rating is not None}
+        if given and self.threshold is None:
+            return self.for_new(given, n, without)
+        low = [item for item, rating in given.items() if self.threshold is not None and rating <= self.threshold]
+        chosen = [item for item in ratings if item not in low]
         if not chosen:
-            raise DataError(f"none of the ratings is above {least:g}, above which an item counts as chosen")
-        return self.for_new(chosen, n, [*without, *(item for item in ratings if ratings[item] <= least)])
+            raise DataError(f"none of the ratings is above {self.threshold:g}, above which an item counts as chosen")
+        return self.for_new(chosen, n, [*without, *low])
 
     # What the routes ask -----------------------------------------------------------------------------------------
 
@@ -120,7 +122,7 @@ class Served:
             raise Refused(404, f"there is no user {user[:60]!r}")
         return self._listed(self.for_user(self.users.vocab.ids[row], n, self.ids(without)))
 
-    def recommend_new(self, ratings: Mapping[str, float], n: int, without: list[str]) -> list[dict[str, Any]]:
+    def recommend_new(self, ratings: Mapping[str, float | None], n: int, without: list[str]) -> list[dict[str, Any]]:
         """Recommendations for a visitor. Raises Refused for unknown items, and where the model takes no visitors."""
         if not self.visitors:
             raise Refused(400, self.why_not)
@@ -202,8 +204,8 @@ class Served:
     def _warm_up(self) -> None:
         """Answer one request of each kind, so that what is computed once is there, and what cannot be done is known."""
         first = int(self.order[0]) + 1
-        high = (self.threshold or 0.0) + 1.0 if self.scale is None else float(self.scale["high"] or 0)
-        visitor = {self.catalogue.vocab.ids[first]: high}
+        high = None if self.scale is None else self.scale["high"]
+        visitor: dict[Hashable, float | None] = {self.catalogue.vocab.ids[first]: high}
         self.reasons = False
         self.visitors, self.why_not = _whether(lambda: self.for_visitor(visitor, 1, []))
         known = None if self.users is None else self.users.vocab.ids[1]
@@ -250,6 +252,8 @@ class OfLearner(Served):
 
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
                 without: list[Hashable]) -> pd.DataFrame:
+        if isinstance(ratings, list) and not self.learn.data.implicit:
+            ratings = dict.fromkeys(ratings, 1.0)       # of a model that ranks, whose objective reads no ratings
         return self.learn.recommend(ratings=ratings, n=n, without=without or None, why=self.reasons)
 
     def like(self, row: int, n: int) -> pd.DataFrame:

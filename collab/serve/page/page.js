@@ -32,8 +32,9 @@ async function refresh() {
   asking = new AbortController();
   const mine = [...rated.values()].filter(one => one.rating !== null);
   if (!mine.length) return showNext([]);
-  const ratings = Object.fromEntries(mine.map(one => [keyOf(one), one.rating]));
-  const without = [...hidden.values(), ...rated.values()].filter(one => !(keyOf(one) in ratings)).map(one => one.item);
+  const ratings = kind === "likes" ? mine.map(one => one.item)
+    : Object.fromEntries(mine.map(one => [keyOf(one), one.rating]));
+  const without = [...hidden.values(), ...rated.values()].filter(one => !mine.includes(one)).map(one => one.item);
   try {
     const answer = await ask("recommend", { body: { ratings, n: N, without }, signal: asking.signal });
     $("error").hidden = true;
