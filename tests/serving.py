@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 NARROW = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-WAIT = 20       # seconds, for what takes milliseconds on an idle machine
+WAIT = 15       # seconds, for what takes milliseconds on an idle machine
 
 
 class Client:
@@ -110,9 +110,10 @@ class PageDriver:
         self.script("document.getElementById('search').focus()")
         self.keys(Keys.CONTROL, "a")
         self.keys(words)
-        shown = "#options:not([hidden]) li"
-        return until(lambda: [one.text for one in self.all(shown) if words.split()[0].lower() in one.text.lower()],
-                     f"a title with {words}")
+        shown = ("const found = document.getElementById('options');"
+                 "return !found.hidden && found.dataset.text === arguments[0]")
+        until(lambda: self.script(shown, words), "what is found")
+        return [one.text for one in self.all("#options li")]
 
     def rate(self, words, *keys):
         """Find a title, choose the first, press these keys on its rating, and wait for another list."""

@@ -199,6 +199,7 @@ async function search() {
   try {
     const answer = await ask(`search?q=${encodeURIComponent(text)}&n=${N_OPTIONS}`, { signal: searching.signal });
     showOptions(answer.items);
+    $("options").dataset.text = text;
   } catch (error) { failed(error); }
 }
 
