@@ -139,6 +139,21 @@ def read_tensors(path: str | Path, *, kind: str = "model") -> tuple[dict[str, Te
     return tensors, config
 
 
+def kind_of(path: str | Path) -> str | None:
+    """The kind of a file that `write_tensors` wrote, without reading its tensors; None for any other file, and none."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > Path(path).stat().st_size:
+                return None
+            begin, end = json.loads(file.read(length))[CONFIG]["data_offsets"]
+            file.seek(8 + length + begin)
+            kind = json.loads(file.read(end - begin))["kind"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None         # whoever reads it says what is wrong
+    return kind if isinstance(kind, str) else None
+
+
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
     """Raise whatever goes wrong inside, where a file's content is taken apart, as a DataError that names the file."""

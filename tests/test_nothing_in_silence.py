@@ -34,6 +34,7 @@ from collab import (
 )
 from collab.cli.app import train
 from collab.cli.inputs import read_all
+from collab.cli.recommend import recommend
 from collab.losses import mse
 
 SOURCE = Path(collab.__file__).parent
@@ -379,6 +380,13 @@ def films_without_names_of_columns(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n1,1,5\n2,2,3\n")
     (tmp_path / "f.csv").write_text("1,Heat (1995)\n2,Up (2009)\n")
     read_all(str(tmp_path / "r.csv"), tmp_path / "f.csv")
+
+
+@says("cli/recommend.py:_from_index", "an index holds no ratings, so that a list may have what the user has rated; leave ")
+def an_index_in_place_of_a_model(tmp_path):
+    path = collab_learner(made(items=FILMS), "dot", n_factors=2).index().save(tmp_path / "index")
+    with redirect_stdout(StringIO()):
+        recommend(path, user=["1"])
 
 
 @says("cli/app.py:train", "u.csv is not used: it says nothing that several users have in common")

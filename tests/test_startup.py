@@ -11,7 +11,7 @@ import collab
 HEAVY = {"torch", "numpy", "pandas", "narwhals", "matplotlib", "numba", "rich", "fastprogress", "pooch", "requests",
          "safetensors"}
 LATER = {"matplotlib", "numba", "sklearn", "altair", "polars", "IPython", "rich", "typer", "fastprogress", "pooch",
-         "requests", "platformdirs", "usearch", "torch._dynamo", "sympy"}
+         "requests", "platformdirs", "usearch", "starlette", "uvicorn", "torch._dynamo", "sympy"}
 
 
 def loaded(code: str) -> set[str]:
@@ -26,7 +26,8 @@ def printed(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "recommend", "similar", "explain", "report", "demo"])
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "recommend", "similar", "explain", "report", "serve",
+                                     "demo"])
 def test_help_and_the_version_come_without_the_library(command):
     words = [[command, "--help"]] if command else [["--help"], ["--version"], []]
     code = (f"import collab.cli\nfor words in {words}:\n    sys.argv = ['collab', *words]\n"
@@ -83,8 +84,9 @@ def test_an_unknown_name_is_an_attribute_error_in_a_fresh_process():
 
 
 @pytest.mark.parametrize("code", ["from collab.losses import L2", "from collab.learner import CollabLearner",
-                                  "import collab.serve", "from collab.models.embedding import EmbeddingNet",
-                                  "from collab import fold", "from collab.learner.new_users import recommend_all",
+                                  "from collab.serve import scores_of", "from collab import fold",
+                                  "from collab.models.embedding import EmbeddingNet",
+                                  "from collab.learner.new_users import recommend_all",
                                   "from collab.retrieval.fold_in_ratings import pull_of"])
 def test_old_names_are_found_in_a_fresh_process(code):
     said = printed("import warnings\nwith warnings.catch_warnings(record=True) as said:\n"

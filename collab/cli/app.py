@@ -8,7 +8,7 @@ import math
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -48,10 +48,8 @@ from .options import (
     Users,
     ValidPct,
 )
+from .recommend import recommend
 from .serve import serve
-
-if TYPE_CHECKING:
-    from ..data.vocab import Ids
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help="Recommendations from a table of ratings.\n\n"
@@ -161,65 +159,7 @@ def evaluate(model: ModelFile = OUT,
     print_report(learn, part, k=k, above=relevant_above)
 
 
-@app.command(cls=Command)
-def recommend(model: ModelFile = OUT,
-              user: Annotated[list[str] | None, typer.Option(help="A user's id; may be given again.")] = None,
-              everybody: Annotated[bool, typer.Option("--all", help="For all users, into the file -o.")] = False,
-              ratings: Annotated[Path | None, typer.Option(help="A file with the ratings of a new user: columns item "
-                                                                "(an id or a title) and rating; for implicit data, "
-                                                                "items are enough.")] = None,
-              n: Count = 10,
-              out: Annotated[Path | None, typer.Option("--out", "-o", help="With --all: the .parquet or .csv file to "
-                                                                           "write.")] = None,
-              include_seen: Annotated[bool, typer.Option("--include-seen", help="Include what the user rated, which is "
-                                                                                "left out otherwise, held out or not.")
-                                      ] = False,
-              as_: As = None, sep: Sep = None, format: Format = None, header: Header = None,
-              encoding: Encoding = None) -> None:
-    """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody."""
-    from ..data.new_user import rated_file
-    from .inputs import check_writable, load, named, reading_of
-    from .output import print_table
-    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
-    exclude = None if include_seen else "known"
-    if bool(user) + everybody + (ratings is not None) != 1:
-        raise DataError("for whom? Give one of --user ID, --ratings FILE and --all")
-    if everybody != (out is not None):
-        raise DataError("--all and -o FILE belong together" + ("" if everybody else "; without --all use --as"))
-    if reading and ratings is None:
-        raise DataError(f"only --ratings FILE is read; without it this takes no {named(reading)}")
-    if out is not None:
-        if as_ is not None:
-            raise DataError(f"--as says how to print, and --all writes a file, by the ending of {out}")
-        check_writable(out)
-        learn = load(model)
-        learn.recommend_all(n, path=out, exclude=exclude)
-        print(f"Wrote {out}: the {n} best for each of {learn.data.n_users - 1:,} users.")
-        return
-    learn = load(model)
-    if ratings is not None:
-        rated = rated_file(learn.data, ratings, **reading)
-        titles = learn.data.titles(rated["item"])
-        recommended = learn.recommend(ratings=rated, n=n, exclude=exclude)
-        if as_ in (None, Output.TABLE):
-            what = "rating" if "rating" in rated else "item"
-            print(f"From {f'this {what}' if len(rated) == 1 else f'these {len(rated):,} {what}s'}:\n")
-            print_table(rated if titles is None else rated.assign(title=titles))
-            print("\nRecommended:\n")
-        print_table(recommended, as_, if_empty="nothing: every item is rated")
-        return
-    ids = [learn.data.users.parse(id) for id in dict.fromkeys(user or [])]
-    if as_ not in (None, Output.TABLE):
-        asked: Ids = ids if len(ids) > 1 else ids[0]
-        print_table(learn.recommend(asked, n=n, exclude=exclude, unknown="error"), as_)
-        return
-    lists = [learn.recommend(id, n=n, exclude=exclude, unknown="error") for id in ids]
-    for k, (id, recommended) in enumerate(zip(ids, lists)):
-        liked, part = ("Chosen by", "train") if learn.data.implicit else ("Rated highest by", "known")
-        print("\n" * (k > 0) + f"{liked} user {id}:\n")
-        print_table(learn.rated(id, n=5, part=part))
-        print("\nRecommended:\n")
-        print_table(recommended, as_, if_empty="nothing: this user has rated every item")
+app.command(cls=Command)(recommend)
 
 
 @app.command(cls=Command)
@@ -275,6 +215,9 @@ def report(model: ModelFile = OUT,
     print(f"Wrote {CollabInterpretation(learn).report(out, part, users=users)}")
 
 
+app.command(cls=Command)(serve)
+
+
 @app.command(cls=Command)
 def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the model.")] = Path("demo"),
          bs: Annotated[int, typer.Option(min=1, help="Ratings per batch; larger is faster.")] = 64,
@@ -286,9 +229,6 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
     check_writable(out / OUT)
     if not tour(out, bs, epochs=epochs, seed=seed):
         raise typer.Exit(130)
-
-
-app.command(cls=Command)(serve)
 
 
 def main() -> None:

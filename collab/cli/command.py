@@ -20,7 +20,8 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "time_name=": "--time-col ", "title_name=": "--title-col ", "sep=": "--sep ", "format=": "--format ",
            "header=False": "--no-header", "header=True": "--header", "encoding=": "--encoding ",
            "min_ratings=": "--min-ratings ", "duplicates=": "--duplicates ", "threshold=": "--threshold ",
-           "valid_pct=": "--valid-pct ", "implicit=True": "--implicit"}
+           "valid_pct=": "--valid-pct ", "implicit=True": "--implicit", "where=": "--where ", "among=": "--among ",
+           "without=": "--without "}
 
 
 class Output(StrEnum):

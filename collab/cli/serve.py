@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import DataError
 from .options import OUT, ModelFile
 
 if TYPE_CHECKING:
@@ -47,11 +46,7 @@ def serve(model: ModelFile = OUT,
 
 def load_any(path: Path) -> CollabLearner | Index:
     """The learner or the index of a file. Raises DataError for other files."""
+    from ..files import kind_of
     from ..retrieval.index import Index
     from .inputs import load
-    try:
-        return load(path)
-    except DataError as error:
-        if "Index.load" not in str(error):
-            raise
-    return Index.load(path)
+    return Index.load(path) if kind_of(path) == "index" else load(path)

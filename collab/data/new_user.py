@@ -6,12 +6,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from ..errors import DataError, warn
+from .catalogue import Catalogue
 from .databunch import CollabDataBunch
 from .frames import TableLike, as_frame, is_table
 from .implicit import names_strength
@@ -20,6 +21,19 @@ from .tables import read_table
 from .vocab import UNKNOWN, labels, several
 
 LISTED = list, tuple, set, frozenset, np.ndarray, pd.Index
+
+
+class KnownItems(Protocol):
+    """What is known of items and their ratings: a databunch, or an index."""
+
+    @property
+    def catalogue(self) -> Catalogue: ...
+
+    @property
+    def schema(self) -> Schema: ...
+
+    @property
+    def implicit(self) -> bool: ...
 
 
 def check_one_person(table: pd.DataFrame, schema: Schema) -> None:
@@ -62,7 +76,7 @@ def one_person(ratings: object, schema: Schema, *, implicit: bool,
                     f"{'or a list of items, ' if implicit else ''}got {type(ratings).__name__}")
 
 
-def rated_file(data: CollabDataBunch, file: Path, unknown: str = "average", **reading: Any) -> pd.DataFrame:
+def rated_file(data: KnownItems, file: Path, unknown: str = "average", **reading: Any) -> pd.DataFrame:
     """The columns item (ids) and rating of a file with one person's ratings: those called so here or in the training
     ratings, or else the first two. Items are ids or titles. Those without a rating are left out; in implicit data all
     ratings may be missing, and then there is no column of them. `reading` are options of `read_table`.
@@ -92,7 +106,7 @@ def rated_file(data: CollabDataBunch, file: Path, unknown: str = "average", **re
     rows = data.catalogue.known([id if pd.isna(id) else data.catalogue.typed(str(id)) for id in items],
                                 f"in {file}", unknown)
     kept = rows != UNKNOWN
-    found = pd.DataFrame({"item": data.items.decode(rows[kept]), "rating": ratings[kept].to_numpy()})
+    found = pd.DataFrame({"item": data.catalogue.vocab.decode(rows[kept]), "rating": ratings[kept].to_numpy()})
     return found if rated or not data.implicit else found[["item"]]
 
 

@@ -15,6 +15,7 @@ from ..data.databunch import CollabDataBunch
 from ..data.vocab import Ids
 from ..models.base import as_collab
 from ..models.baseline import MostPopular
+from ..retrieval.diverse import check_diversity, diverse, n_candidates
 from ..retrieval.topk import MAX_SCORES, cross_scores, top_k
 from ..train.callbacks.seeded import untouched_randomness
 from . import ranking
@@ -22,7 +23,7 @@ from .held_out import HeldOut, pair_keys
 from .result import RankingResult
 
 ACCURACY = tuple(ranking.METRICS)
-NAMES = (*ACCURACY, "auc", "coverage", "novelty", "popularity")
+NAMES = (*ACCURACY, "auc", "coverage", "novelty", "popularity", "diversity")
 
 
 class Ranker(Protocol):
@@ -52,7 +53,7 @@ class Popularity:
 def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, metrics: Sequence[str] = ACCURACY,
              threshold: float | None = None, *, exclude: str | None = "train", users: Ids | None = None,
              unknown_items: str = "drop", baseline: bool = True,
-             among: Hashable | Iterable[Hashable] | None = None) -> RankingResult:
+             among: Hashable | Iterable[Hashable] | None = None, diversity: float = 0.0) -> RankingResult:
     """Rank all items for each user with held-out ratings, and measure the top `k`. With several, such as [1, 5, 10],
     the metrics are called "ndcg@1", "ndcg@5" and so on, and `at(5)` of the result is that for one.
 
@@ -63,7 +64,8 @@ def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, me
       top; "precision" hits / k; "recall" hits / n_relevant; "map" the sum of the precision at each hit, divided by
       min(k, n_relevant); "mrr" 1 / the rank of the first hit; "hit" whether there is one. Others are "auc" (over all
       candidates, whatever k), "popularity" (the mean share of training users who rated what is recommended),
-      "novelty" (the mean -log2 of that share) and "coverage" (the share of all items that is in anybody's list; in
+      "novelty" (the mean -log2 of that share), "diversity" (how unlike the items of a list are: the mean of 1 - the
+      cosine of the model's factors over all pairs) and "coverage" (the share of all items that is in anybody's list; in
       `summary` alone). `collab.evaluate.ranking` has sources.
     - `threshold`: held-out items are relevant if rated above it, 3 being "rating > 3"; by default all of them are.
     - `exclude`: "train": items that a user rated in training are neither ranked nor relevant; None: they are both.
@@ -73,6 +75,8 @@ def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, me
       keeps them as relevant ones that are never found, each once, so that models with other vocabs are measured alike.
     - `among`: raw item ids: only these are ranked, and only these are relevant, in "auc" and "coverage" too; None is
       all items. With items that have no training ratings it tells how well cold ones are ranked among themselves.
+    - `diversity`: that of `recommend`. The metric "diversity" is then measured too, and the `baseline` is the same
+      model's lists without it: what is lost in accuracy beside what is gained.
     - `baseline`: measure `Popularity` too, as the result's `baseline`, unless it is evaluated itself.
 
     Users without a relevant item have no metrics; these, ratings of unknown users, and pairs that occur again are
@@ -97,17 +101,27 @@ def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, me
     with learn.untouched():
         held_out = HeldOut.of(data, batches, threshold, exclude, users, unknown_items, among)
 
-    def result(ranker: Ranker, beside: RankingResult | None) -> RankingResult:
-        values = measure(ranker, held_out, ks, metrics)
+    check_diversity(diversity)
+    if diversity and "diversity" not in metrics:
+        metrics = (*metrics, "diversity")
+    vectors = None
+    if "diversity" in metrics:      # one model's factors for all, lest lists be measured by several
+        with learn.untouched(), torch.no_grad():
+            vectors = as_collab(learn.model).factors("item").detach().cpu()
+
+    def result(ranker: Ranker, beside: RankingResult | None, diversity: float) -> RankingResult:
+        values = measure(ranker, held_out, ks, metrics, vectors, diversity)
+        name = type(ranker.model).__name__ + (f", diversity {diversity:g}" if diversity else "")
         per_user = pd.DataFrame({"user": data.users.decode(held_out.users.numpy()),
                                  "n_relevant": held_out.n_relevant.numpy(),
                                  **{name: v.numpy() for name, v in values.items() if v.ndim}})
         summary = pd.Series({name: v.nanmean().item() for name, v in values.items()})
-        made = RankingResult(type(ranker.model).__name__, ks, per_user, summary, held_out.left_out, beside,
+        made = RankingResult(name, ks, per_user, summary, held_out.left_out, beside,
                              held_out.question)
         return made.at(ks[0]) if isinstance(k, numbers.Integral) else made
-    beside = baseline and not isinstance(learn, Popularity)
-    return result(learn, result(Popularity(data), None) if beside else None)
+    if not baseline or isinstance(learn, Popularity):
+        return result(learn, None, diversity)
+    return result(learn, result(learn if diversity else Popularity(data), None, 0.0), diversity)
 
 
 def check_request(k: int | Sequence[int], metrics: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -129,18 +143,26 @@ def columns(ks: Sequence[int], metrics: Sequence[str]) -> dict[str, tuple[str, i
     return {name if name == "auc" else f"{name}@{k}": (name, k) for name in metrics for k in ks}
 
 
-def measure(ranker: Ranker, held_out: HeldOut, ks: Sequence[int], metrics: Sequence[str]) -> dict[str, Tensor]:
-    """{column: values per user, shape (m,), or for "coverage" one for all, shape ()}, float64, on the CPU."""
+def measure(ranker: Ranker, held_out: HeldOut, ks: Sequence[int], metrics: Sequence[str],
+            vectors: Tensor | None = None, diversity: float = 0.0) -> dict[str, Tensor]:
+    """{column: values per user, shape (m,), or for "coverage" one for all, shape ()}, float64, on the CPU. `vectors`
+    are those of the items by which lists are made and measured as diverse, by default the model's factors."""
     data = held_out.data
     candidates = held_out.candidates.to(data.device)
     with ranker.untouched(), torch.no_grad():
         ranker.model.eval()
-        found, _ = top_k(as_collab(ranker.model).scorer(), held_out.users.to(data.device), candidates,
-                         min(max(ks), len(candidates)), held_out.seen)
+        if vectors is None and "diversity" in metrics:
+            vectors = as_collab(ranker.model).factors("item").detach().cpu()
+        factors = torch.zeros(0, 0) if vectors is None else vectors
+        found, scores = top_k(as_collab(ranker.model).scorer(), held_out.users.to(data.device), candidates,
+                              min(n_candidates(max(ks), diversity), len(candidates)), held_out.seen)
+        if diversity:
+            found, _ = diverse(found, scores, factors, max(ks), diversity)
         hits = held_out.hits(found)
         rest: dict[str, Callable[[Tensor], Tensor]] = {
             "auc": lambda _: _auc(ranker.model, held_out, candidates),
             "coverage": lambda found: ranking.coverage(found, len(candidates)),
+            "diversity": lambda found: ranking.intra_list_distance(found, factors),
             "novelty": lambda found: ranking.novelty(found, _shares(data)),
             "popularity": lambda found: ranking.popularity(found, _shares(data))}
         return {named: rest[name](found[:, :k]) if name in rest else

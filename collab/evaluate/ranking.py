@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MAX_NUMBERS = 1 << 22       # numbers of items' vectors held at a time
+
 
 def ndcg(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
     """DCG = sum of 1 / log2(rank + 1) over the hits, divided by that of an ideal list, which has min(k, n_relevant)
@@ -98,6 +100,20 @@ def novelty(found: Tensor, share: Tensor) -> Tensor:
     """The mean over a list of -log2(share of users who rated the item), in bits: the self-information of Zhou et al.
     2010, "Solving the apparent diversity-accuracy dilemma of recommender systems"."""
     return _mean_over_list(-torch.log2(share), found)
+
+
+def intra_list_distance(found: Tensor, vectors: Tensor) -> Tensor:
+    """The mean over all pairs of a list of 1 - the cosine of their `vectors` (rows, width), from 0 to 2; NaN for a list
+    of fewer than two: 1 - the intra-list similarity of Ziegler et al. 2005, "Improving recommendation lists through
+    topic diversification", as a mean."""
+    parts = [torch.zeros(0, dtype=torch.float64)]
+    for some in found.split(max(1, MAX_NUMBERS // max(1, found.shape[1] * vectors.shape[1]))):
+        here = (some >= 0).double()
+        unit = torch.nn.functional.normalize(vectors[some.clamp(min=0)].double(), dim=2) * here[:, :, None]
+        pairs = here.sum(1) * (here.sum(1) - 1)
+        alike = unit.sum(1).square().sum(1) - unit.square().sum((1, 2))     # of every ordered pair of two places
+        parts.append(1 - alike / torch.where(pairs > 0, pairs, torch.nan))
+    return torch.cat(parts)
 
 
 def _mean_over_list(values: Tensor, found: Tensor) -> Tensor:

@@ -30,8 +30,9 @@ class RankingMetrics(Callback):
 
     @property
     def modes(self) -> dict[str, str | None]:
-        """Column -> "max", since larger values are better; None for "popularity" and "novelty", where neither are."""
-        return {column: None if name in ("popularity", "novelty") else "max"
+        """Column -> "max", since larger values are better; None for "popularity", "novelty" and
+        "diversity", where neither are."""
+        return {column: None if name in ("popularity", "novelty", "diversity") else "max"
                 for column, (name, _) in columns(self.ks, self.metrics).items()}
 
     def before_fit(self) -> None:

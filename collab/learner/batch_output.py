@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ..data.vocab import Ids
+from ..data.where import Where
 from ..environment import bars_wanted
 from ..errors import DataError
 from ..files import whole_file
+from ..retrieval.diverse import check_diversity, n_candidates
 from ..retrieval.topk import check_exclude, check_k
 from .recommendations import pool_of, ranked_rows, rows_of
 
@@ -24,28 +26,29 @@ MAX_ROWS = 1 << 16      # recommendations made at a time
 
 def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *, exclude: str | None = "known",
                   among: Hashable | Iterable[Hashable] | None = None, path: str | Path | None = None,
-                  without: Hashable | Iterable[Hashable] | None = None,
-                  unknown: str = "average") -> Iterator[pd.DataFrame] | Path:
+                  without: Hashable | Iterable[Hashable] | None = None, unknown: str = "average",
+                  where: Where | None = None, diversity: float = 0.0) -> Iterator[pd.DataFrame] | Path:
     """`recommend` for many `users` (one id or several; by default all trained ones): an iterator over tables of some
-    65,000 rows (user, rank, item, title, score), in the order of the users. `exclude`, `among`, `without` and `unknown`
-    are those of `recommend`.
+    65,000 rows (user, rank, item, title, score), in the order of the users. `exclude`, `among`, `without`, `unknown`,
+    `where` and `diversity` are those of `recommend`.
 
     With `path` the rows are written to that .csv or .parquet file (which needs pyarrow) as they come, with a bar in a
     notebook or terminal, and the path is returned. The file takes its name once it is whole: Ctrl-C leaves the old one.
     Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
     check_k(n)
     check_exclude(exclude)
-    pool = pool_of(self, among, without, unknown)
+    check_diversity(diversity)
+    pool = pool_of(self, among, without, unknown, where)
     vocab = self.data.users
     asked = (vocab.decode(np.arange(1, len(vocab))) if users is None else
              pd.Index(vocab.listed(users), tupleize_cols=False))
     rows = rows_of(self, vocab, asked, unknown)
-    size = max(1, MAX_ROWS // min(n, max(1, len(pool))))
+    size = max(1, MAX_ROWS // min(n_candidates(n, diversity), max(1, len(pool))))
 
     def tables() -> Iterator[pd.DataFrame]:
         for begin in range(0, len(rows), size):
             some = slice(begin, begin + size)
-            yield ranked_rows(self, rows[some], pool, n=n, exclude=exclude, ids=asked[some])
+            yield ranked_rows(self, rows[some], pool, n=n, exclude=exclude, ids=asked[some], diversity=diversity)
     if path is None:
         return tables()
     path, total = Path(path), -(-len(rows) // size)

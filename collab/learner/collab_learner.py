@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..data.databunch import CollabDataBunch
 from ..data.vocab import UNKNOWN, Ids, labels, several
+from ..data.where import Where
 from ..errors import DataError, warn
 from ..files import Config
 from ..given import told
@@ -246,11 +247,13 @@ class CollabLearner(Learner):
             raise self.collab_model.lacks(otherwise)
         return form
 
-    def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
+    def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5, *,
+                      where: Where | None = None) -> pd.DataFrame:
         """The `n` items most similar to one, by default by the cosine of factors: rank, item, title, score.
 
-        Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance."""
-        return similar(self, "item", item, n, min_ratings)
+        Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance. `where` is
+        that of `recommend`: conditions on metadata."""
+        return similar(self, "item", item, n, min_ratings, where)
 
     def similar_users(self, user: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
         """The `n` users most similar to one, by default by the cosine of factors: rank, user, score.

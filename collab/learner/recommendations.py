@@ -12,9 +12,11 @@ from torch import Tensor
 from ..data.catalogue import Catalogue, average_rows
 from ..data.frames import Table, frame_of
 from ..data.vocab import UNKNOWN, Ids, Vocab, labels
+from ..data.where import Where, meeting
 from ..errors import warn
 from ..models.base import Scorer, Side
 from ..ragged import Ragged
+from ..retrieval.diverse import check_diversity, diverse, n_candidates
 from ..retrieval.topk import check_k, top_k
 from .reasons import reasons
 
@@ -46,36 +48,43 @@ def names_of(learn: CollabLearner, vocab: Vocab) -> Vocab | Catalogue:
 
 
 def pool_of(learn: CollabLearner, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
-            unknown: str = "average") -> Tensor | range:
+            unknown: str = "average", where: Where | None = None) -> Tensor | range:
     """The rows of the items to choose from, ascending; a range where these are all."""
     items, n = learn.data.catalogue, learn.data.n_items
-    if among is None and without is None:
+    if among is None and without is None and where is None:
         return range(1, n)
     kept = torch.full((n,), among is None)
     if among is not None:
         kept[torch.from_numpy(items.known(among, "in among=", unknown))] = True
     if without is not None:
         kept[torch.from_numpy(items.excluded(without))] = False
+    if where is not None:
+        kept &= torch.from_numpy(meeting(learn.data.item_table, learn.data.items, where))
     kept[UNKNOWN] = False
     return kept.nonzero()[:, 0]
 
 
 def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, pool: Tensor | range, *, n: int,
-              seen: Ragged | None = None, seen_by: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """`top_k` of the pool; fewer than `n` columns where the pool is smaller."""
+              seen: Ragged | None = None, seen_by: Tensor | None = None,
+              diversity: float = 0.0) -> tuple[Tensor, Tensor]:
+    """`top_k` of the pool, made `diverse`; fewer than `n` columns where the pool is smaller."""
     check_k(n)
-    n = min(n, max(len(pool), 1))
-    return learn.looking(lambda: top_k(scores(), rows, pool, n, seen, seen_by))
+    check_diversity(diversity)
+    vectors = learn.looking(lambda: learn.collab_model.factors("item")).detach() if diversity else None
+    k = min(n_candidates(n, diversity), max(len(pool), 1))
+    found, best = learn.looking(lambda: top_k(scores(), rows, pool, k, seen, seen_by))
+    return (found, best) if vectors is None else diverse(found, best, vectors, n, diversity)
 
 
 def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: int, exclude: str | None,
-                ids: Iterable[Hashable], column: bool = True, why: bool = False) -> pd.DataFrame:
+                ids: Iterable[Hashable], column: bool = True, why: bool = False,
+                diversity: float = 0.0) -> pd.DataFrame:
     """A table of the best of the pool for each user row; with their `ids` as a `column` in front, and with `why` the
     `reasons` in the last."""
     known = exclude == "known"
     seen = learn.data.known if known else learn.data.histories if exclude == "train" else None
     found, scores = best_rows(learn, learn.collab_model.scorer, rows, pool, n=n, seen=seen,
-                              seen_by=learn.data.aside.users.encode(ids) if known else None)
+                              seen_by=learn.data.aside.users.encode(ids) if known else None, diversity=diversity)
     causes = reasons(learn, found, (learn.data.histories[row] for row in rows.tolist())) if why else None
     table = ranked(learn, learn.data.items, found, learn.clip(scores), causes)
     if column:
@@ -83,13 +92,17 @@ def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: 
     return table
 
 
-def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings: int) -> pd.DataFrame:
-    """The `n` rows of a side most like one of them, as a table."""
+def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings: int,
+            where: Where | None = None) -> pd.DataFrame:
+    """The `n` rows of a side most like one of them, as a table; items only those that meet `where`."""
     vocab = learn.data.items if side == "item" else learn.data.users
     row = names_of(learn, vocab)[id]
     likeness = learn.looking(lambda: learn.collab_model.similarity(side))
-    others = torch.arange(1, len(vocab))[learn.data.counts(vocab.name)[1:] >= min_ratings]
-    if not len(others):
+    enough = learn.data.counts(vocab.name)[1:] >= min_ratings
+    others = torch.arange(1, len(vocab))[enough]
+    if where is not None:
+        others = others[torch.from_numpy(meeting(learn.data.item_table, vocab, where))[others]]
+    if not enough.any():
         warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them")
     found, scores = best_rows(learn, lambda: likeness, torch.tensor([row], device=learn.device), others[others != row],
                               n=n)

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from ..data.vocab import Ids, labels, several
+from ..data.where import Where
 from ..errors import DataError
 from ..retrieval.topk import check_exclude
 from .new_users import Rated, rated_rows, scores_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, exclude: str | None = "known",
               among: Hashable | Iterable[Hashable] | None = None, unknown: str = "average",
               without: Hashable | Iterable[Hashable] | None = None, ratings: Rated | None = None,
-              why: bool = False) -> pd.DataFrame:
+              where: Where | None = None, diversity: float = 0.0, why: bool = False) -> pd.DataFrame:
     """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
 
     For several users (a list, array or Series), one table below another with the column user in front. In place of
@@ -33,6 +34,11 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
       ratings alone, None nothing. The items in `ratings` are left out too, except with None.
     - `among`: items to choose from, by default all. `without`: items not to recommend. Both take a single id or
       title too.
+    - `where`: only items whose metadata meet all conditions: {"genres": "War", "year": ">=1990"}, or the same as text,
+      ["genres=War", "year>=1990"] (see `Where`).
+    - `diversity`: from 0, the best items, to 1: how much each further item should be unlike those before it, by the
+      cosine of factors (see `diverse`); it chooses among the 10 n best items, at least 100, so that scores may not
+      descend. `evaluate(learn, diversity=...)` says what it costs. Unsupported for a model without factors of items.
     - `unknown`: unknown items in `among` and `ratings` are left out, with a warning that counts them; with "error",
       or where there are no others, they raise UnknownId.
     - `why`: add a column why, the title (or the id, where there is none) of the item among the user's training ratings,
@@ -41,17 +47,18 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
     Items without a rating (None, NaN, blank) count as not rated; of ratings for data with a threshold, those above
     it count as choices. Items are ranked before scores are clipped to the scale, equal scores in the order of ids.
     There are fewer than `n` where no more are left."""
-    pool = pool_of(self, among, without, unknown)
+    pool = pool_of(self, among, without, unknown, where)
     check_one(user, ratings)
     check_exclude(exclude)
     if ratings is None:
         rows = rows_of(self, self.data.users, user, unknown)
-        return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user), why=why)
+        return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user), why=why,
+                           diversity=diversity)
     seen, values, chosen = rated_rows(self, ratings, unknown)
     scores = scores_of(self, seen[chosen], values[chosen])
     kept = pool if exclude is None else (rest := torch.as_tensor(pool))[~torch.isin(rest, seen)]
     rows = torch.zeros(1, dtype=torch.int64, device=self.device)
-    found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n)
+    found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n, diversity=diversity)
     causes = reasons(self, found, [(seen[chosen], values[chosen])]) if why else None
     return ranked(self, self.data.items, found, self.clip(best), causes)
 

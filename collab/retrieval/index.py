@@ -72,6 +72,16 @@ class Index:
                    data.users if users else None, form.y_range, scale, method, equations,
                    RatingRules(data.schema, data.implicit, data.threshold, scale))
 
+    @property
+    def schema(self) -> Schema:
+        """The columns of the training ratings."""
+        return self.rules.schema
+
+    @property
+    def implicit(self) -> bool:
+        """Whether these were choices."""
+        return self.rules.implicit
+
     def __len__(self) -> int:
         """The number of items."""
         return len(self.item_ids) - 1

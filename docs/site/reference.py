@@ -25,9 +25,10 @@ ROOMS = {       # page: (title, what it begins with, packages and modules)
     "evaluation": ("Evaluation", "Ranking metrics, comparisons, folds.\n\n::: collab.evaluate.ranking",
                    ("collab.evaluate",)),
     "interpretation": ("Interpretation", "What was learned: tables, pictures, charts.", ("collab.interpret",)),
+    "serving": ("Serving", "Recommendations over HTTP, and a page.", ("collab.serve",)),
     "errors": ("Errors", "What is raised and warned of.", ("collab.errors",)),
 }
-COMMANDS = ("train", "evaluate", "recommend", "similar", "explain", "report", "demo")
+COMMANDS = ("train", "evaluate", "recommend", "similar", "explain", "report", "serve", "demo")
 
 
 def pages() -> Iterator[tuple[str, str]]:

@@ -36,8 +36,10 @@ from collab import (
 )
 from collab.data.split import rows_split
 from collab.evaluate import evaluation
-from collab.evaluate.evaluation import NAMES
+from collab.evaluate.evaluation import NAMES as EVERY
 from collab.retrieval import topk as recommend_module
+
+NAMES = tuple(name for name in EVERY if name != "diversity")       # tables of scores have no factors
 
 
 class Table(nn.Module):

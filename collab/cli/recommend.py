@@ -1,0 +1,132 @@
+"""collab recommend: items for a user, for somebody new, or for everybody; from a model file or an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import DataError, warn
+from .command import Output
+from .options import OUT, As, Count, Encoding, Format, Header, ModelFile, Sep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..data.vocab import Ids
+    from ..learner.collab_learner import CollabLearner
+    from ..retrieval.index import Index
+
+Names = list[str] | None
+User = Annotated[Names, typer.Option(help="A user's id; may be given again.")]
+All = Annotated[bool, typer.Option("--all", help="For all users, into the file -o.")]
+Ratings = Annotated[Path | None, typer.Option(help="A file with the ratings of a new user: columns item (an id or a "
+                                                   "title) and rating; for implicit data, items are enough.")]
+File = Annotated[Path | None, typer.Option("--out", "-o", help="With --all: the .parquet or .csv file to write.")]
+Seen = Annotated[bool, typer.Option("--include-seen", help="Include what the user rated, which is left out otherwise, "
+                                                           "held out or not.")]
+Rules = Annotated[Names, typer.Option("--where", metavar="CONDITION", help=(
+    "Only items that meet it, such as genres=War or 'year>=1990'; may be given again: all must be met."))]
+Among = Annotated[Names, typer.Option(metavar="ITEM", help="Choose from these items, by id or title.")]
+Without = Annotated[Names, typer.Option(metavar="ITEM", help="Leave out an item, by id or title.")]
+Diversity = Annotated[float, typer.Option(min=0, max=1, help="How unlike each other the items of a list should be, "
+                                                             "from 0 (the best ones) to 1.")]
+Why = Annotated[bool, typer.Option("--why", help="Say which rated item raises the score most.")]
+
+
+def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False, ratings: Ratings = None,
+              n: Count = 10, out: File = None, include_seen: Seen = False, where: Rules = None, among: Among = None,
+              without: Without = None, diversity: Diversity = 0.0, why: Why = False, as_: As = None, sep: Sep = None,
+              format: Format = None, header: Header = None, encoding: Encoding = None) -> None:
+    """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody. MODEL
+    may be an index file too, for --user and --ratings."""
+    from ..files import kind_of
+    from .inputs import check_writable, given, load, named, reading_of
+    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding)
+    if bool(user) + everybody + (ratings is not None) != 1:
+        raise DataError("for whom? Give one of --user ID, --ratings FILE and --all")
+    if everybody != (out is not None):
+        raise DataError("--all and -o FILE belong together" + ("" if everybody else "; without --all use --as"))
+    if reading and ratings is None:
+        raise DataError(f"only --ratings FILE is read; without it this takes no {named(reading)}")
+    if out is not None:
+        if as_ is not None:
+            raise DataError(f"--as says how to print, and --all writes a file, by the ending of {out}")
+        if why:
+            raise DataError("--why is for --user and --ratings; --all writes lists without reasons")
+        check_writable(out)
+    if kind_of(model) == "index":
+        idle = given(all=everybody or None, include_seen=include_seen or None, where=where, among=among,
+                     diversity=diversity or None)
+        _from_index(model, user, ratings, idle, n, without, why, as_, reading)
+        return
+    learn = load(model)
+    items = learn.data.catalogue
+    rules: dict[str, Any] = {"n": n, "exclude": None if include_seen else "known", "where": where,
+                             "diversity": diversity,
+                             "among": None if among is None else [items.typed(text) for text in among],
+                             "without": None if without is None else [items.typed(text) for text in without]}
+    if out is not None:
+        learn.recommend_all(path=out, **rules)
+        print(f"Wrote {out}: the {n} best for each of {learn.data.n_users - 1:,} users.")
+    elif ratings is not None:
+        from ..data.new_user import rated_file
+        rated = rated_file(learn.data, ratings, **reading)
+        _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, why=why, **rules), as_)
+    else:
+        _print_known(learn, user or [], {**rules, "why": why}, as_)
+
+
+def _print_new(rated: pd.DataFrame, titles: list[str] | None, recommended: pd.DataFrame, as_: Output | None) -> None:
+    from .output import print_table
+    if as_ in (None, Output.TABLE):
+        what = "rating" if "rating" in rated else "item"
+        print(f"From {f'this {what}' if len(rated) == 1 else f'these {len(rated):,} {what}s'}:\n")
+        print_table(rated if titles is None else rated.assign(title=titles))
+        print("\nRecommended:\n")
+    print_table(recommended, as_, if_empty="nothing: every item is rated")
+
+
+def _print_known(learn: CollabLearner, users: list[str], rules: dict[str, Any], as_: Output | None) -> None:
+    from .output import print_table
+    ids = [learn.data.users.parse(id) for id in dict.fromkeys(users)]
+    if as_ not in (None, Output.TABLE):
+        asked: Ids = ids if len(ids) > 1 else ids[0]
+        print_table(learn.recommend(asked, unknown="error", **rules), as_)
+        return
+    lists = [learn.recommend(id, unknown="error", **rules) for id in ids]
+    for k, (id, recommended) in enumerate(zip(ids, lists)):
+        liked, part = ("Chosen by", "train") if learn.data.implicit else ("Rated highest by", "known")
+        print("\n" * (k > 0) + f"{liked} user {id}:\n")
+        print_table(learn.rated(id, n=5, part=part))
+        print("\nRecommended:\n")
+        print_table(recommended, as_, if_empty="nothing: this user has rated every item")
+
+
+def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str, Any], n: int, without: Names,
+                why: bool, as_: Output | None, reading: Any) -> None:
+    """What an index answers: it has ids, titles and vectors, but no ratings and no metadata."""
+    from ..data.new_user import rated_file
+    from ..retrieval.index import Index
+    from .inputs import named
+    from .output import print_table
+    if idle:
+        raise DataError(f"{model} is an index: vectors, ids and titles, without ratings and metadata. It takes no "
+                        f"{named(idle)}; the model file does")
+    index: Index = Index.load(model)
+    out = [index.catalogue.typed(text) for text in without or []]
+    if ratings is not None:
+        rated = rated_file(index, ratings, **reading)
+        named_items = index.catalogue.names(index.item_ids.encode(rated["item"])).tolist()
+        titles = None if index.titles is None else named_items
+        _print_new(rated, titles, index.recommend(ratings=rated, n=n, exclude=out, why=why), as_)
+        return
+    if index.user_ids is None:
+        raise DataError(f"{model} is an index without users: it answers --ratings FILE")
+    if why:
+        raise DataError(f"{model} is an index: it holds no ratings of known users, and says --why with --ratings")
+    warn("an index holds no ratings, so that a list may have what the user has rated; leave items out with --without")
+    ids = [index.user_ids.parse(id) for id in dict.fromkeys(users or [])]
+    found = index.recommend(ids if len(ids) > 1 else ids[0], n, out, unknown="error")
+    print_table(found, as_, if_empty="nothing: no item is left")

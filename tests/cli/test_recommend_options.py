@@ -1,0 +1,95 @@
+"""collab recommend: rules, reasons, and index files in place of a model."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from collab import Index, load_learner
+from collab.files import kind_of
+
+
+@pytest.fixture(scope="module")
+def films(trained, tmp_path_factory):
+    """A folder with a model that knows genres and years, and its indexes."""
+    folder = tmp_path_factory.mktemp("films")
+    table = pd.read_csv(trained / "films.csv").assign(year=range(1960, 2000), genres=["Drama|War", "Comedy"] * 20)
+    learn = load_learner(trained / "model.safetensors")
+    learn.data.item_table = table.set_index("item")
+    learn.export(folder / "model.safetensors")
+    learn.index().save(folder / "index.safetensors")
+    learn.index(users=False).save(folder / "items.safetensors")
+    (folder / "mine.csv").write_text("item,rating\n3,5\n8,2\n")
+    return folder
+
+
+def listed(collab, *words: object) -> list[dict]:
+    code, out, err = collab("recommend", *words, "--as", "json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_rules_are_those_of_the_library(collab, films):
+    model, learn = films / "model.safetensors", load_learner(films / "model.safetensors")
+    words = "--user", 7, "-n", 40, "--where", "genres=War", "--where", "year>=1970"
+    found = learn.recommend(7, 40, where={"genres": "War", "year": ">=1970"})
+    assert [row["item"] for row in listed(collab, model, *words)] == found["item"].tolist() and len(found) > 3
+    first, title = found["item"].iloc[0], found["title"].iloc[1]
+    left = found["item"].tolist()[2:]
+    assert [row["item"] for row in listed(collab, model, *words, "--without", first, "--without", title)] == left
+    among = [word for item in (first, title) for word in ("--among", item)]
+    assert [row["item"] for row in listed(collab, model, "--user", 7, *among)] == found["item"].tolist()[:2]
+    assert [row["item"] for row in listed(collab, model, "--user", 7, "--diversity", 0.5)] == learn.recommend(
+        7, diversity=0.5)["item"].tolist()
+    code, _, err = collab("recommend", model, "--all", "-o", films / "all.csv", "--where", "genres=War", "-n", 3)
+    assert code == 0, err
+    assert pd.read_csv(films / "all.csv").query("user == 7")["item"].tolist() == learn.recommend(
+        7, 3, where="genres=War")["item"].tolist()
+
+
+def test_reasons_are_a_column(collab, films):
+    model, learn = films / "model.safetensors", load_learner(films / "model.safetensors")
+    assert [row["why"] for row in listed(collab, model, "--user", 7, "--why")] == learn.recommend(
+        7, why=True)["why"].tolist()
+    assert [row["why"] for row in listed(collab, model, "--ratings", films / "mine.csv", "--why")] == learn.recommend(
+        ratings={3: 5.0, 8: 2.0}, why=True)["why"].tolist()
+    assert " why\n" in collab("recommend", model, "--user", 7, "--why")[1]
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_index_answers_as_its_model(collab, films):
+    learn, index = load_learner(films / "model.safetensors"), Index.load(films / "index.safetensors")
+    for name in ("index.safetensors", "items.safetensors"):
+        rows = listed(collab, films / name, "--ratings", films / "mine.csv", "-n", 5, "--why", "--without", 9)
+        expected = learn.recommend(ratings={3: 5.0, 8: 2.0}, n=5, why=True, without=9)
+        assert [(row["item"], row["why"]) for row in rows] == list(zip(expected["item"], expected["why"]))
+    out = collab("recommend", films / "items.safetensors", "--ratings", films / "mine.csv")[1]
+    assert "From these 2 ratings:\n\n  item  rating  title" in out and "Recommended:" in out
+    code, out, err = collab("recommend", films / "index.safetensors", "--user", 7, "--user", 9, "--as", "json")
+    assert code == 0 and "may have what the user has rated; leave items out with --without" in err
+    assert [row["item"] for row in json.loads(out)] == index.recommend([7, 9])["item"].tolist()
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["model", "--user", 7, "--where", "genre=War"], "--where names a column 'genre' that the table of items has not"),
+    (["model", "--user", 7, "--where", "genres=Wra"], "--where: no item has 'Wra' in column 'genres'; near it are"),
+    (["model", "--all", "-o", "x.csv", "--why"], "--why is for --user and --ratings"),
+    (["index", "--user", 7, "--where", "genres=War"], "is an index: vectors, ids and titles, without ratings and"),
+    (["index", "--user", 7, "--include-seen", "--diversity", 0.2], "It takes no --include-seen and no --diversity"),
+    (["index", "--all", "-o", "x.csv"], "It takes no --all"),
+    (["index", "--user", 7, "--why"], "holds no ratings of known users, and says --why with --ratings"),
+    (["index", "--user", 99999], "user 99999 is not among"),
+    (["items", "--user", 7], "an index without users: it answers --ratings FILE")])
+@pytest.mark.filterwarnings("default")
+def test_what_cannot_be_asked_is_named(collab, films, words, says):
+    code, out, err = collab("recommend", films / f"{words[0]}.safetensors", *words[1:])
+    assert code == 2 and says in " ".join(err.split()) and not out, err
+
+
+def test_the_kind_of_a_file_is_read_from_its_head(films, trained, tmp_path):
+    assert [kind_of(films / f"{name}.safetensors") for name in ("model", "index")] == ["model", "index"]
+    (tmp_path / "cut").write_bytes((films / "index.safetensors").read_bytes()[:40])
+    others = tmp_path / "cut", tmp_path / "none", tmp_path, trained / "films.csv"
+    assert [kind_of(path) for path in others] == [None] * 4
