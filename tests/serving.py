@@ -5,12 +5,17 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import httpx
+import uvicorn
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+
+from collab import service
+from collab.serve.listening import listen, url_of
 
 NARROW = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 WAIT = 15       # seconds, for what takes milliseconds on an idle machine
@@ -53,6 +58,21 @@ def served(model, *options):
         if process.poll() is None:
             process.terminate()
         process.communicate(timeout=WAIT)
+
+
+@contextlib.contextmanager
+def beside(model):
+    """The address of a model's service in a thread of this process, which is there at once."""
+    config = uvicorn.Config(service(model, threads=2), log_config=None, log_level="error", lifespan="off", http="h11",
+                            ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    with listen("127.0.0.1", 0) as sock:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        until(lambda: server.started, "the server")
+        yield url_of(sock, "127.0.0.1")
+        server.should_exit = True
+        thread.join(WAIT)
 
 
 def until(look, what="it"):

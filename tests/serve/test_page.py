@@ -6,15 +6,15 @@ import io
 import pytest
 from helpers import requests_of
 from selenium.webdriver.common.keys import Keys
-from serving import NARROW, PageDriver, served, until
+from serving import NARROW, PageDriver, beside, until
 
 from collab import CollabDataBunch, collab_learner
 
 
 @pytest.fixture(scope="module")
-def address(films, tmp_path_factory):
+def address(films):
     """Where a small model of films is served."""
-    with served(films.export(tmp_path_factory.mktemp("page") / "model.safetensors")) as (_, address):
+    with beside(films) as address:
         yield address
 
 
@@ -132,7 +132,7 @@ def test_items_without_titles_are_chosen_by_their_ids(browser, rated_films, tmp_
     learn = collab_learner(data, "als", n_factors=4)
     with learn.no_logging():
         learn.fit()
-    with served(learn.export(tmp_path / "m.safetensors")) as (_, address):
+    with beside(learn) as address:
         page = PageDriver(browser, address)
         page.rate("12")                     # there is nothing to press: what is chosen is liked
         page.rate("25")
@@ -143,13 +143,13 @@ def test_items_without_titles_are_chosen_by_their_ids(browser, rated_films, tmp_
         assert page.download(tmp_path).split() == ["item", "12", "25"] and not page.complaints()
 
 
-def test_a_model_that_takes_no_visitors_shows_lists_of_known_users(browser, rated_films, tmp_path):
+def test_a_model_that_takes_no_visitors_shows_lists_of_known_users(browser, rated_films):
     data = CollabDataBunch.from_df(*rated_films[:1], items=rated_films[1], seed=0, bs=64, device="cpu")
     learn = collab_learner(data, "net", n_factors=4)
     with learn.no_logging():
         learn.fit(1)
     user = next(iter(data.users))
-    with served(learn.export(tmp_path / "m.safetensors")) as (_, address):
+    with beside(learn) as address:
         page = PageDriver(browser, address)
         until(lambda: "new users" in page.text("#why-not"))
         page.script("document.getElementById('user-id').focus()")

@@ -287,8 +287,9 @@ async function begin() {
   if (about.map) openMap().catch(failed);
   if (!kind) {
     $("user").hidden = false;
-    $("why-not").textContent = about.why_not;
+    $("why-not").textContent = `${about.why_not}.`;
     $("taste").textContent = "A user's taste";
+    $("around").textContent = "Around this taste";
     $("legend-mine").parentElement.hidden = true;
     $("nothing").textContent = "Recommendations for a known user come here.";
     $("user").addEventListener("submit", showUser);
