@@ -240,7 +240,6 @@ class OfLearner(Served):
             low, high = learn.scale or (levels[0].item(), levels[-1].item())
             self.scale = scale_of(low, high, levels)
         self._least = MIN_RATINGS if (self.counts[1:] >= MIN_RATINGS).sum() > 1 else 0
-        learn.model.eval()          # so that threads sharing it need not switch it
         try:
             vectors = learn.weight(is_item=True).double().numpy()
         except Unsupported:

@@ -41,8 +41,9 @@ function like(scale, name, rate) {
 }
 
 function number(scale, name, rate) {
+  const ends = `${Number(scale.low.toFixed(2))} to ${Number(scale.high.toFixed(2))}`;
   const element = make("input", { type: "number", class: "number", min: scale.low, max: scale.high,
-    step: scale.step ?? "any", inputmode: "decimal", "aria-label": `Your rating of ${name}, ${scale.low} to ${scale.high}` });
+    step: scale.step ?? "any", inputmode: "decimal", "aria-label": `Your rating of ${name}, ${ends}` });
   element.addEventListener("change", () => {
     if (element.value === "") rate(null);
     else if (element.checkValidity()) rate(Number(element.value));
