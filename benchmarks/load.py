@@ -237,7 +237,7 @@ def main() -> int:
         with server(model) as (process, address):
             outcome = asyncio.run(load(int(address.rsplit(":", 1)[1].strip("/")), process.pid, kinds,
                                        clients=args.clients, seconds=args.seconds))
-    print(f"{os.cpu_count()} processors, load before {os.getloadavg()[2]:.1f}\n{report(outcome, args.clients)}")
+    print(f"{os.cpu_count()} processors, load average {os.getloadavg()[1]:.1f}\n{report(outcome, args.clients)}")
     return int(bool(outcome.wrong))
 
 
