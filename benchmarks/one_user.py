@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'items':>8}  {'call':<28}{'first':>10}{'median':>10}{'x float32':>12}{'x float64':>12}")
+    print(f"{'items':>8}  {'call':<32}{'first':>10}{'median':>10}{'x float32':>12}{'x float64':>12}")
     for n_items in args.items:
         learn = made(args.model, n_items)
         items, users = learn.model.i_weight.weight.detach(), learn.model.u_weight.weight.detach()
@@ -65,13 +65,15 @@ def main() -> None:
             "bare float32": lambda k, i=items, u=users: torch.topk(i @ u[1 + k % USERS], 10),
             "bare float64": lambda k, w=wide: torch.topk(w[0] @ w[1][1 + k % USERS], 10),
             "recommend(user)": lambda k, s=learn: s.recommend(k % USERS),
+            "recommend(user), lists": lambda k, s=learn: s.recommend(k % USERS, as_frame="dict"),
             "recommend(exclude=None)": lambda k, s=learn: s.recommend(k % USERS, exclude=None),
             "Index.recommend(user)": lambda k, s=index: s.recommend(k % USERS),
+            "Index.recommend(user), lists": lambda k, s=index: s.recommend(k % USERS, as_frame="dict"),
             "predict(user, item)": lambda k, s=learn: s.predict(k % USERS, k % 1000)}
         measured = micros(calls, args.calls)
         for name, (first, median) in measured.items():
             ratios = "".join(f"{median / measured[f'bare float{bits}'][1]:>12.1f}" for bits in (32, 64))
-            print(f"{n_items:>8,}  {name:<28}{first:>10,.0f}{median:>10,.0f}{ratios}", flush=True)
+            print(f"{n_items:>8,}  {name:<32}{first:>10,.0f}{median:>10,.0f}{ratios}", flush=True)
 
 
 if __name__ == "__main__":

@@ -382,7 +382,7 @@ def films_without_names_of_columns(tmp_path):
     read_all(str(tmp_path / "r.csv"), tmp_path / "f.csv")
 
 
-@says("cli/recommend.py:_from_index", "an index holds no ratings, so that a list may have what the user has rated; leave ")
+@says("cli/recommend.py:_from_index", "an index holds no ratings, so that a list may have what the user has rated; ")
 def an_index_in_place_of_a_model(tmp_path):
     path = collab_learner(made(items=FILMS), "dot", n_factors=2).index().save(tmp_path / "index")
     with redirect_stdout(StringIO()):

@@ -112,6 +112,12 @@ def served(shape: tuple[int, int, int], question: Question, choices: Choices) ->
     yield from beside("one user, from an index", "CPU ms",
                       ours(lambda: [index.search(q, K) for q in queries[:ONES]], milli),
                       {"faiss": theirs("faiss", "one")})
+    yield from beside("one user, as lists", "CPU ms",
+                      ours(lambda: [learn.recommend(u, K, as_frame="dict") for u in ones], milli),
+                      {"implicit": theirs("implicit", "one"), "bare": bare(learn, ones, milli)})
+    yield from beside("one user, as lists, from an index", "CPU ms",
+                      ours(lambda: [index.recommend(u, K, as_frame="dict") for u in ones], milli),
+                      {"faiss": theirs("faiss", "one"), "bare": bare(learn, ones, milli)})
     lists = best(learn, users)
     yield from beside(f"{len(users):,} users", "CPU µs a user",
                       ours(lambda: best(learn, users), micro),
@@ -126,6 +132,18 @@ def served(shape: tuple[int, int, int], question: Question, choices: Choices) ->
     yield from beside(f"evaluation of {len(users):,} users", "CPU µs a user",
                       ours(evaluated, micro, float(evaluated().summary["ndcg"])),
                       {"implicit": theirs("implicit", "evaluate")}, error=f"NDCG@{K}")
+
+
+def bare(learn: CollabLearner, ones: list, per: float) -> Callable[[], Run]:
+    """A run of the matrix product and top-k alone, for each of these users."""
+    items, queries = learn.weight(), learn.weight(ones, is_item=False)
+
+    def run() -> Run:
+        start = time.process_time()
+        for query in queries:
+            torch.topk(items @ query, K)
+        return Run(per * (time.process_time() - start), None)
+    return run
 
 
 def best(learn: CollabLearner, users: np.ndarray) -> pd.DataFrame:

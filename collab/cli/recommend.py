@@ -118,7 +118,7 @@ def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str,
     out = [index.catalogue.typed(text) for text in without or []]
     if ratings is not None:
         rated = rated_file(index, ratings, **reading)
-        named_items = index.catalogue.names(index.item_ids.encode(rated["item"])).tolist()
+        named_items = [*index.catalogue.names(index.item_ids.encode(rated["item"]))]
         titles = None if index.titles is None else named_items
         _print_new(rated, titles, index.recommend(ratings=rated, n=n, exclude=out, why=why), as_)
         return

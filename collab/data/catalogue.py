@@ -42,13 +42,20 @@ class Catalogue:
         """The column title of n known rows; none where no item has a title."""
         return {} if self.titles is None else {"title": self._titles.take(rows - 1)}
 
-    def names(self, rows: np.ndarray) -> np.ndarray:
+    def names(self, rows: np.ndarray) -> pd.api.extensions.ExtensionArray:
         """The titles of n rows, or the ids of items that have none, as objects (n,); None for row 0."""
         named = np.empty(len(rows), dtype=object)
         for k, row in enumerate(rows.tolist()):
             title = self.titles[row - 1] if self.titles is not None and row != UNKNOWN else ""
             named[k] = title or (None if row == UNKNOWN else self.vocab.ids[row])
-        return named
+        return pd.arrays.NumpyExtensionArray(named)     # pandas would make text of it, and NaN of None
+
+    def lists(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, list]:
+        """One list of recommendations as Python's own values: rank, the name of the vocab, title where known, score."""
+        places = rows.tolist()
+        titles = {} if self.titles is None else {"title": [self.titles[row - 1] for row in places]}
+        return {"rank": [*range(1, len(places) + 1)], self.name: self.vocab.ids[rows].tolist(), **titles,
+                "score": scores.tolist()}
 
     @cached_property
     def _titles(self) -> pd.api.extensions.ExtensionArray:

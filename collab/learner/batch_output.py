@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..data.frame_kinds import check_kind, framed
 from ..data.vocab import Ids
 from ..data.where import Where
 from ..environment import bars_wanted
@@ -27,16 +28,18 @@ MAX_ROWS = 1 << 16      # recommendations made at a time
 def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *, exclude: str | None = "known",
                   among: Hashable | Iterable[Hashable] | None = None, path: str | Path | None = None,
                   without: Hashable | Iterable[Hashable] | None = None, unknown: str = "average",
-                  where: Where | None = None, diversity: float = 0.0) -> Iterator[pd.DataFrame] | Path:
+                  where: Where | None = None, diversity: float = 0.0,
+                  as_frame: str = "pandas") -> Iterator[Any] | Path:
     """`recommend` for many `users` (one id or several; by default all trained ones): an iterator over tables of some
     65,000 rows (user, rank, item, title, score), in the order of the users. `exclude`, `among`, `without`, `unknown`,
-    `where` and `diversity` are those of `recommend`.
+    `where`, `diversity` and `as_frame` are those of `recommend`; files are written as they are.
 
     With `path` the rows are written to that .csv or .parquet file (which needs pyarrow) as they come, with a bar in a
     notebook or terminal, and the path is returned. The file takes its name once it is whole: Ctrl-C leaves the old one.
     Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
     check_k(n)
     check_exclude(exclude)
+    check_kind(as_frame)
     check_diversity(diversity)
     pool = pool_of(self, among, without, unknown, where)
     vocab = self.data.users
@@ -50,7 +53,7 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
             some = slice(begin, begin + size)
             yield ranked_rows(self, rows[some], pool, n=n, exclude=exclude, ids=asked[some], diversity=diversity)
     if path is None:
-        return tables()
+        return (framed(table, as_frame) for table in tables())
     path, total = Path(path), -(-len(rows) // size)
     first = ranked_rows(self, rows[:0], pool, n=n, exclude=None, ids=asked[:0])     # the columns and their types
     {".parquet": _write_parquet, ".pq": _write_parquet, ".csv": _write_csv}.get(path.suffix.lower(), _no_ending)(

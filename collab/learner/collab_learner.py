@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.databunch import CollabDataBunch
+from ..data.frame_kinds import framed
 from ..data.vocab import UNKNOWN, Ids, labels, several
 from ..data.where import Where
 from ..errors import DataError, warn
@@ -248,20 +249,20 @@ class CollabLearner(Learner):
         return form
 
     def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5, *,
-                      where: Where | None = None) -> pd.DataFrame:
+                      where: Where | None = None, as_frame: str = "pandas") -> Any:
         """The `n` items most similar to one, by default by the cosine of factors: rank, item, title, score.
 
         Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance. `where` is
-        that of `recommend`: conditions on metadata."""
-        return similar(self, "item", item, n, min_ratings, where)
+        that of `recommend`: conditions on metadata; so is `as_frame`."""
+        return framed(similar(self, "item", item, n, min_ratings, where), as_frame)
 
-    def similar_users(self, user: Hashable, n: int = 10, min_ratings: int = 5) -> pd.DataFrame:
+    def similar_users(self, user: Hashable, n: int = 10, min_ratings: int = 5, *, as_frame: str = "pandas") -> Any:
         """The `n` users most similar to one, by default by the cosine of factors: rank, user, score.
 
         Users with fewer than `min_ratings` training ratings are left out."""
-        return similar(self, "user", user, n, min_ratings)
+        return framed(similar(self, "user", user, n, min_ratings), as_frame)
 
-    def rated(self, user: Hashable, n: int | None = None, *, part: str = "known") -> pd.DataFrame:
+    def rated(self, user: Hashable, n: int | None = None, *, part: str = "known", as_frame: str = "pandas") -> Any:
         """A user's known ratings, held out or not, best first: item, title, rating; with part="train", the training
         ratings. `recommend` leaves these items out; some may have no training ratings. An item rated several times
         comes once, with its mean rating, or with the sum of its strengths in implicit data.
@@ -276,8 +277,8 @@ class CollabLearner(Learner):
         items, ratings = (self.data.known if part == "known" else histories)[row]
         again = pd.Series(ratings.numpy()).groupby(items.numpy(), sort=False)
         own = (again.sum() if self.data.implicit else again.mean()).sort_values(ascending=False, kind="stable").iloc[:n]
-        return titled(self, pd.DataFrame({"item": known.items.decode(torch.tensor(own.index.to_numpy()))})).assign(
-            rating=own.to_numpy(np.float32))
+        named = titled(self, pd.DataFrame({"item": known.items.decode(torch.tensor(own.index.to_numpy()))}))
+        return framed(named.assign(rating=own.to_numpy(np.float32)), as_frame)
 
     def show_results(self, n: int = 10, part: Any = None) -> pd.DataFrame:
         """The first `n` ratings of `part` (batches or a table of ratings, by default the validation part) beside their

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from ..data.catalogue import Catalogue, average_rows
-from ..data.frames import Table, frame_of
+from ..data.frame_kinds import framed, made_of
+from ..data.frames import Table
 from ..data.vocab import UNKNOWN, Ids, Vocab, labels
 from ..data.where import Where, meeting
 from ..errors import warn
@@ -78,7 +79,7 @@ def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, 
 
 def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: int, exclude: str | None,
                 ids: Iterable[Hashable], column: bool = True, why: bool = False,
-                diversity: float = 0.0) -> pd.DataFrame:
+                diversity: float = 0.0, as_frame: str = "pandas") -> Any:
     """A table of the best of the pool for each user row; with their `ids` as a `column` in front, and with `why` the
     `reasons` in the last."""
     known = exclude == "known"
@@ -86,10 +87,11 @@ def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: 
     found, scores = best_rows(learn, learn.collab_model.scorer, rows, pool, n=n, seen=seen,
                               seen_by=learn.data.aside.users.encode(ids) if known else None, diversity=diversity)
     causes = reasons(learn, found, (learn.data.histories[row] for row in rows.tolist())) if why else None
+    if not column:
+        return ranked(learn, learn.data.items, found, learn.clip(scores), causes, as_frame)
     table = ranked(learn, learn.data.items, found, learn.clip(scores), causes)
-    if column:
-        table.insert(0, "user", pd.Index(list(ids), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
-    return table
+    table.insert(0, "user", pd.Index(list(ids), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
+    return framed(table, as_frame)
 
 
 def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings: int,
@@ -110,17 +112,19 @@ def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings:
 
 
 def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor,
-           causes: Tensor | None = None) -> pd.DataFrame:
+           causes: Tensor | None = None, as_frame: str = "pandas") -> Any:
     """The result of `top_k` as a table: rank, id, title (of items, where known), score, and why, where there are
     `causes`: the rows of these, shaped as `found`."""
     there = found.numpy() >= 0
+    if as_frame == "dict" and causes is None and vocab is learn.data.items and len(found) == 1:
+        return learn.data.catalogue.lists(found.numpy()[there], scores.numpy()[there])
     rows = found.numpy()[there]
     titles = learn.data.catalogue.title_column(rows) if vocab is learn.data.items else {}
     columns = {"rank": there.nonzero()[1] + 1, vocab.name: vocab.decode(rows), **titles,
                "score": scores.numpy()[there]}
     if causes is not None:
         columns["why"] = learn.data.catalogue.names(causes.numpy()[there])
-    return frame_of(columns, Table if titles else pd.DataFrame)
+    return made_of(columns, as_frame, Table if titles else pd.DataFrame)
 
 
 def titled(learn: CollabLearner, table: pd.DataFrame) -> pd.DataFrame:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 
+from ..data.frame_kinds import check_kind
 from ..data.vocab import Ids, labels, several
 from ..data.where import Where
 from ..errors import DataError
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, exclude: str | None = "known",
               among: Hashable | Iterable[Hashable] | None = None, unknown: str = "average",
               without: Hashable | Iterable[Hashable] | None = None, ratings: Rated | None = None,
-              where: Where | None = None, diversity: float = 0.0, why: bool = False) -> pd.DataFrame:
+              where: Where | None = None, diversity: float = 0.0, why: bool = False,
+              as_frame: str = "pandas") -> Any:
     """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
 
     For several users (a list, array or Series), one table below another with the column user in front. In place of
@@ -43,24 +44,26 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
       or where there are no others, they raise UnknownId.
     - `why`: add a column why, the title (or the id, where there is none) of the item among the user's training ratings,
       or among `ratings`, that raises the score most; None where none does (see `reasons`).
+    - `as_frame`: "pandas", "polars", "pyarrow" or "dict", {column: list}: what kind of table is returned.
 
     Items without a rating (None, NaN, blank) count as not rated; of ratings for data with a threshold, those above
     it count as choices. Items are ranked before scores are clipped to the scale, equal scores in the order of ids.
     There are fewer than `n` where no more are left."""
+    check_kind(as_frame)
     pool = pool_of(self, among, without, unknown, where)
     check_one(user, ratings)
     check_exclude(exclude)
     if ratings is None:
         rows = rows_of(self, self.data.users, user, unknown)
         return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user), why=why,
-                           diversity=diversity)
+                           diversity=diversity, as_frame=as_frame)
     seen, values, chosen = rated_rows(self, ratings, unknown)
     scores = scores_of(self, seen[chosen], values[chosen])
     kept = pool if exclude is None else (rest := torch.as_tensor(pool))[~torch.isin(rest, seen)]
     rows = torch.zeros(1, dtype=torch.int64, device=self.device)
     found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n, diversity=diversity)
     causes = reasons(self, found, [(seen[chosen], values[chosen])]) if why else None
-    return ranked(self, self.data.items, found, self.clip(best), causes)
+    return ranked(self, self.data.items, found, self.clip(best), causes, as_frame)
 
 
 def check_one(user: object, ratings: object) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data.catalogue import Catalogue, average_rows
 from ..data.databunch import CollabDataBunch
+from ..data.frame_kinds import check_kind, framed, made_of
 from ..data.frames import Column, frame_of
 from ..data.histories import Histories
 from ..data.rated import Rated, RatingRules
@@ -110,7 +111,8 @@ class Index:
 
     def recommend(self, user: Ids | None = None, n: int = 10,
                   exclude: Hashable | Iterable[Hashable] | Mapping[Hashable, Iterable[Hashable]] = (),
-                  unknown: str = "average", *, ratings: Rated | None = None, why: bool = False) -> pd.DataFrame:
+                  unknown: str = "average", *, ratings: Rated | None = None, why: bool = False,
+                  as_frame: str = "pandas") -> Any:
         """The `n` best items for a user: rank, item, title, score. For several users (a list, array or Series), one
         table below another with the column user in front. In place of a user, pass the `ratings` of a new one, as to
         `CollabLearner.recommend`: these items are left out, and with `why` a column says which of them raises the score
@@ -118,12 +120,14 @@ class Index:
 
         `exclude` are items (ids or titles) to leave out for all users or, as {user: items}, for each; unknown ids
         exclude nothing. An unknown user stands for the average one, with a warning, or raises UnknownId with
-        unknown="error". Raises DataError for an index without users, for `ratings` where it holds no equations for new
-        ones, and for `why` of a known user, whose ratings it does not hold."""
+        unknown="error". `as_frame` is "pandas", "polars", "pyarrow" or "dict", {column: list}: the kind of table.
+        Raises DataError for an index without users, for `ratings` where it holds no equations for new ones, and for
+        `why` of a known user, whose ratings it does not hold."""
+        check_kind(as_frame)
         if user is not None and ratings is not None:
             raise TypeError("give either a user, or the ratings= of a new one")
         if ratings is not None:
-            return self._recommend_new(ratings, n, exclude, unknown, why)
+            return self._recommend_new(ratings, n, exclude, unknown, why, as_frame)
         if user is None:
             raise DataError("give a user, or the ratings= of a new one")
         if why:
@@ -131,6 +135,8 @@ class Index:
                             "their ratings=, or ask the learner: learn.recommend(user, why=True)")
         if self.users is None or self.user_ids is None:
             raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
+        if as_frame == "dict" and not several(user) and not isinstance(exclude, Mapping):
+            return self._lists(average_rows(self.user_ids, labels(user), unknown), n, self.item_ids.listed(exclude))
         asked = labels(user)
         if isinstance(exclude, Mapping):
             self.user_ids.encode(list(exclude)[:1])         # refuses '5' where 5 is a user
@@ -141,12 +147,14 @@ class Index:
             lists = [self.item_ids.listed(exclude)] * len(asked)
         columns, _ = self._best(self.users[average_rows(self.user_ids, asked, unknown)], n, lists)
         query = np.asarray(columns.pop("query"))
+        if not several(user):
+            return made_of(columns, as_frame)
         found = frame_of(columns)
-        if several(user):
-            found.insert(0, "user", pd.Index(asked, tupleize_cols=False).take(query))
-        return found
+        found.insert(0, "user", pd.Index(asked, tupleize_cols=False).take(query))
+        return framed(found, as_frame)
 
-    def _recommend_new(self, ratings: Rated, n: int, exclude: object, unknown: str, why: bool) -> pd.DataFrame:
+    def _recommend_new(self, ratings: Rated, n: int, exclude: object, unknown: str, why: bool,
+                       as_frame: str) -> Any:
         if self.equations is None:
             raise DataError("this index cannot fold in new users: " + (
                 "its file is of an earlier version, which kept no ridge; make it again with learn.index()" if self.older
@@ -163,7 +171,7 @@ class Index:
         if why:
             causes = self.equations.reasons(rated, values, torch.from_numpy(rows))
             columns["why"] = self.catalogue.names(causes.numpy())
-        return frame_of(columns)
+        return made_of(columns, as_frame)
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file with vectors, ids and titles, and what folds in new users, without ratings; whole,
@@ -210,6 +218,20 @@ class Index:
         return {"query": query, "rank": place + 1, "item": self.item_ids.decode(rows),
                 **self.catalogue.title_column(rows),
                 "score": (best if self.scale is None else best.clamp(*self.scale)).numpy()}, rows
+
+    def _lists(self, row: np.ndarray, n: int, exclude: list[Hashable]) -> dict[str, list]:
+        """The recommendations of one user row (1,), as lists."""
+        found, scores = self._find(self.users_at(row), n, self._excluded([exclude]))
+        there = found >= 0
+        best = sigmoid_range(scores[there], self.y_range)
+        return self.catalogue.lists(found[there].numpy(), (best if self.scale is None else
+                                                           best.clamp(*self.scale)).numpy())
+
+    def users_at(self, rows: np.ndarray) -> Tensor:
+        """The queries of these user rows, (m, width). Raises DataError for an index without users."""
+        if self.users is None:
+            raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
+        return self.users[rows]
 
     def _excluded(self, lists: list[list[Hashable]]) -> Histories | None:
         """The rows that each query excludes; None where none does."""

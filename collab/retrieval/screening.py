@@ -42,3 +42,31 @@ def screened(scores: TableScorer, users: Tensor, whose: Tensor, candidates: Tens
     with np.errstate(invalid="ignore"):     # -inf + inf
         sure = (exact < kept[:, -1:]) & (best >= last + 2 * error) | (last == -np.inf)
     return rows, kept, sure.any(1)
+
+
+def screened_one(scores: TableScorer, user: Tensor, whose: int, candidates: range, k: int,
+                 seen: Ragged | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """`screened` for one user, (1,), in half the time: the same rows and scores (1, k), or None where it is not certain
+    that these are the best."""
+    rough, bound = scores.roughly(user)
+    row, error = rough[0], bound.item()
+    row[:candidates.start] = -torch.inf
+    row[candidates.stop:] = -torch.inf
+    if seen is not None:
+        begin, end = seen.starts[whose:whose + 2].tolist()
+        mine = seen.columns[begin:end]
+        row[mine[mine < len(row)]] = -torch.inf
+    best, place = largest(rough, k + WIDER)
+    exact, rows = scores.of_each(user, place)[0].float().numpy(), place[0].numpy()
+    found = best[0].numpy()
+    if np.isnan(exact).any():
+        check_numbers(exact)
+    exact[found == -np.inf] = -np.inf
+    order = np.lexsort((rows, -exact))
+    kept = order[:k]
+    last = found[-1]
+    if last > -np.inf and not ((exact < exact[kept[-1]]) & (found >= last + 2 * error)).any():
+        return None
+    rows, exact = rows[kept], exact[kept] + 0.0
+    rows[exact == -np.inf] = -1
+    return rows[None], exact[None]

@@ -13,7 +13,7 @@ from ..models.dot_form import TableScorer
 from ..numerics import run_of
 from ..ragged import Ragged
 from .largest import best_of, in_order
-from .screening import pays, screened
+from .screening import pays, screened, screened_one
 
 MAX_SCORES = 1 << 22        # scores held at a time; with their keys and copies some 200 MiB
 
@@ -60,6 +60,10 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor | range, k: i
         candidates = range(run.start, run.stop)
     whose = queries if seen_by is None else seen_by
     table = scores if isinstance(scores, TableScorer) and pays(scores, len(candidates), k) else None
+    if table is not None and len(queries) == 1 and isinstance(candidates, range):
+        one = screened_one(table, queries, int(whose[0]) if seen is not None else 0, candidates, k, seen)
+        rows, best = _of_all(scores, queries, whose, candidates, k, seen) if one is None else one
+        return torch.from_numpy(rows), torch.from_numpy(best)
     n_deep = max(1, MAX_SCORES // len(candidates if table is None else table.form.items))
     parts = []
     for begin in range(0, len(queries), n_deep):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ..data.catalogue import Catalogue
@@ -24,6 +23,7 @@ EXACT = 1 << 53             # a browser reads whole numbers up to this one exact
 MAX_LEVELS = 20             # ratings with more levels than this have no step
 MIN_RATINGS = 5             # of an item that is listed as similar to another
 Scale = dict[str, float | None]
+Lists = dict[str, list[Any]]       # the columns of a table
 
 
 def served(model: CollabLearner | Index) -> Served:
@@ -87,20 +87,20 @@ class Served:
 
     # What a model answers ----------------------------------------------------------------------------------------
 
-    def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> pd.DataFrame:
+    def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> Lists:
         """The list of a known user."""
         raise NotImplementedError
 
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
-                without: list[Hashable]) -> pd.DataFrame:
+                without: list[Hashable]) -> Lists:
         """The list of somebody who rated, or chose, these items."""
         raise NotImplementedError
 
-    def like(self, row: int, n: int) -> pd.DataFrame:
+    def like(self, row: int, n: int) -> Lists:
         """The items most like one."""
         raise NotImplementedError
 
-    def for_visitor(self, ratings: Mapping[Hashable, float | None], n: int, without: list[Hashable]) -> pd.DataFrame:
+    def for_visitor(self, ratings: Mapping[Hashable, float | None], n: int, without: list[Hashable]) -> Lists:
         """The list of a visitor. Without ratings (None), items are chosen; those with ratings that are not above the
         `threshold` of the data are not, and are left out. Raises DataError where nothing is chosen."""
         given = {item: rating for item, rating in ratings.items() if rating is not None}
@@ -179,12 +179,12 @@ class Served:
                 "why_not": self.why_not, "similar": self.similars, "reasons": self.reasons,
                 "map": self.places is not None, "key": self.key}
 
-    def _listed(self, table: pd.DataFrame) -> list[dict[str, Any]]:
+    def _listed(self, table: Lists) -> list[dict[str, Any]]:
         rows = self.catalogue.vocab.encode(table["item"]).tolist()
         found = [{"rank": rank, **self.shown(row), "score": round(float(score), 4)}
-                 for rank, row, score in zip(table["rank"].tolist(), rows, table["score"].tolist())]
+                 for rank, row, score in zip(table["rank"], rows, table["score"])]
         if "why" in table:
-            for one, why in zip(found, table["why"].tolist()):
+            for one, why in zip(found, table["why"]):
                 one["why"] = None if why is None else str(why)
         return found
 
@@ -246,17 +246,18 @@ class OfLearner(Served):
             vectors = None
         super().__init__(learn.data.catalogue, vectors)
 
-    def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> pd.DataFrame:
-        return self.learn.recommend(user, n=n, without=without or None, why=self.reasons)
+    def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> Lists:
+        return self.learn.recommend(user, n=n, without=without or None, why=self.reasons, as_frame="dict")
 
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
-                without: list[Hashable]) -> pd.DataFrame:
+                without: list[Hashable]) -> Lists:
         if isinstance(ratings, list) and not self.learn.data.implicit:
             ratings = dict.fromkeys(ratings, 1.0)       # of a model that ranks, whose objective reads no ratings
-        return self.learn.recommend(ratings=ratings, n=n, without=without or None, why=self.reasons)
+        return self.learn.recommend(ratings=ratings, n=n, without=without or None, why=self.reasons, as_frame="dict")
 
-    def like(self, row: int, n: int) -> pd.DataFrame:
-        return self.learn.similar_items(self.catalogue.vocab.ids[row], n=n, min_ratings=self._least)
+    def like(self, row: int, n: int) -> Lists:
+        return self.learn.similar_items(self.catalogue.vocab.ids[row], n=n, min_ratings=self._least,
+                                        as_frame="dict")
 
 
 class OfIndex(Served):
@@ -274,21 +275,21 @@ class OfIndex(Served):
         super().__init__(index.catalogue, vectors.numpy())
         self.reasons = self.reasons and self.visitors       # it does not hold the ratings of its users
 
-    def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> pd.DataFrame:
-        return self.index.recommend(user, n=n, exclude=without, unknown="error")
+    def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> Lists:
+        return self.index.recommend(user, n=n, exclude=without, unknown="error", as_frame="dict")
 
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
-                without: list[Hashable]) -> pd.DataFrame:
+                without: list[Hashable]) -> Lists:
         if self.scale is None and not self.index.rules.implicit and self.index.equations is not None:
             raise DataError("this index does not say on which scale its items were rated; serve the model's own file")
-        return self.index.recommend(ratings=ratings, n=n, exclude=without, why=self.reasons)
+        return self.index.recommend(ratings=ratings, n=n, exclude=without, why=self.reasons, as_frame="dict")
 
-    def like(self, row: int, n: int) -> pd.DataFrame:
+    def like(self, row: int, n: int) -> Lists:
         cosine = self._directions @ self._directions[row - 1]
         cosine[row - 1] = -torch.inf
         best = torch.argsort(cosine, descending=True, stable=True)[:min(n, len(cosine) - 1)]
-        return pd.DataFrame({"rank": range(1, len(best) + 1), "item": self.catalogue.vocab.decode(best.numpy() + 1),
-                             "score": cosine[best].numpy()})
+        return {"rank": [*range(1, len(best) + 1)], "item": self.catalogue.vocab.decode(best.numpy() + 1).tolist(),
+                "score": cosine[best].tolist()}
 
 
 def scale_of(low: float, high: float, levels: torch.Tensor | None = None) -> Scale:

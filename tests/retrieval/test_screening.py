@@ -31,7 +31,13 @@ def certain(monkeypatch) -> list[bool]:
         result = screening.screened(*args)
         found.extend(result[2].tolist())
         return result
+
+    def noted_one(*args):
+        result = screening.screened_one(*args)
+        found.append(result is not None)
+        return result
     monkeypatch.setattr(topk, "screened", noted)
+    monkeypatch.setattr(topk, "screened_one", noted_one)
     return found
 
 
