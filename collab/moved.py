@@ -18,7 +18,7 @@ MODULES = {
     "build": "learner.factory", "closed_form": "learner.sweeps", "ensembles": "learner.ensembles",
     "fold_in": "retrieval.fold_in_ratings", "frames": "data.frames", "index": "retrieval.index",
     "objectives": "learner.objectives", "recipe": "learner.settings", "recommend": "retrieval.topk",
-    "rows": "numerics", "saved": "learner.export", "screen": "environment", "serve": "learner.new_users",
+    "rows": "numerics", "saved": "learner.export", "screen": "environment",
     "data.dataset": "datasets.rating_set", "data.download": "datasets.download", "data.explore": "datasets.explore",
     "data.files": "data.tables", "data.history": "data.histories", "data.movielens": "datasets.movielens",
     "data.movielens_formats": "datasets.movielens_formats", "data.rated": "data.new_user",
@@ -38,7 +38,9 @@ MOVED = {
     "losses": dict.fromkeys(("FactorTerm", "Gravity", "L2"), "models.penalties"),
     "models.embedding": {"EmbeddingNet": "models.net"},
     "retrieval.fold_in_ratings": {**dict.fromkeys(("choose_ranked_ridge", "solve_ranked"), "retrieval.fold_in_ranking"),
-                                  "pull_of": "retrieval.fold_in_terms"}}
+                                  "pull_of": "retrieval.fold_in_terms"},
+    "serve": {"recommend_all": "learner.batch_output",
+              **dict.fromkeys(("add_ratings", "rated_rows", "scores_of"), "learner.new_users")}}
 """Module -> names that it had (itself, or under its own old name), and the module where each is now."""
 
 PACKAGE = __name__.partition(".")[0]

@@ -65,6 +65,7 @@ from .retrieval.index import Index
 from .select.comparison import compare_models
 from .select.standings import Comparison
 from .select.tuning import tune
+from .serve import service
 from .train.callback import Callback
 from .train.callbacks.averaging import EMA, SWA
 from .train.callbacks.experiment_loggers import MLflow, WandB
@@ -97,6 +98,6 @@ __all__ = [
     "chart_norms", "collab_learner", "combine_scheds", "compare", "compare_models", "cross_validate", "evaluate",
     "huber", "kfold", "leave_last", "load_learner", "logistic", "mae", "merge_dot_models", "movielens",
     "movielens_split", "mse", "observed_mse", "per_user_split", "random_split", "read_sql", "read_table", "rmse",
-    "rows_split", "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly",
+    "rows_split", "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "service",
     "softmax_in_batch", "synthetic", "time_split", "tune", "user_split",
 ]

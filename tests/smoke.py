@@ -17,7 +17,9 @@ def check_archives(folder: Path) -> None:
         names = file.namelist()
     with tarfile.open(source) as file:
         sources = file.getnames()
-    for name in ("collab/py.typed", "collab/interpret/report.css", "collab/interpret/report.js"):
+    page = [f"collab/serve/page/{name}" for name in ("index.html", "page.css", "page.js", "rating.js", "map.js",
+                                                     "icon.svg")]
+    for name in ("collab/py.typed", "collab/interpret/report.css", "collab/interpret/report.js", *page):
         assert name in names and any(other.endswith(f"/{name}") for other in sources), name
     assert any(name.endswith("/licenses/LICENSE") for name in names), names
     assert not [name for name in names if name.startswith(("tests/", "nbs/", "benchmarks/"))]

@@ -12,7 +12,7 @@ from collab.cli.app import commands
 HEAVY = {"torch", "numpy", "pandas", "narwhals", "matplotlib", "numba", "rich", "fastprogress", "pooch", "requests",
          "safetensors"}
 LATER = {"matplotlib", "numba", "sklearn", "altair", "polars", "IPython", "rich", "typer", "fastprogress", "pooch",
-         "requests", "platformdirs", "usearch", "torch._dynamo", "sympy"}
+         "requests", "platformdirs", "usearch", "starlette", "uvicorn", "torch._dynamo", "sympy"}
 
 
 def loaded(code: str) -> set[str]:
@@ -84,8 +84,9 @@ def test_an_unknown_name_is_an_attribute_error_in_a_fresh_process():
 
 
 @pytest.mark.parametrize("code", ["from collab.losses import L2", "from collab.learner import CollabLearner",
-                                  "import collab.serve", "from collab.models.embedding import EmbeddingNet",
-                                  "from collab import fold", "from collab.learner.new_users import recommend_all",
+                                  "from collab.serve import scores_of", "from collab import fold",
+                                  "from collab.models.embedding import EmbeddingNet",
+                                  "from collab.learner.new_users import recommend_all",
                                   "from collab.retrieval.fold_in_ratings import pull_of"])
 def test_old_names_are_found_in_a_fresh_process(code):
     said = printed("import warnings\nwith warnings.catch_warnings(record=True) as said:\n"

@@ -1,4 +1,4 @@
-"""The command line: collab check | compare | tune | train | evaluate | recommend | similar | explain | report | demo.
+"""The command line: its commands, in the order of a day (see `ORDER`), and what is around them.
 
 Commands import what they need when they run (see `Command`), so that help and errors in options come at once."""
 
@@ -59,6 +59,7 @@ from .options import (
     ValidPct,
 )
 from .recommend import recommend
+from .serve import serve
 from .tune import tune
 
 app = typer.Typer(cls=Program, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -237,6 +238,9 @@ def report(model: ModelFile = OUT,
     with progress():
         written = CollabInterpretation(learn).report(out, part, users=users)
     print_written(written, as_)
+
+
+app.command(cls=Command)(serve)
 
 
 @app.command(cls=Command)

@@ -25,6 +25,7 @@ ROOMS = {       # page: (title, what it begins with, packages and modules)
     "evaluation": ("Evaluation", "Ranking metrics, comparisons, folds.\n\n::: collab.evaluate.ranking",
                    ("collab.evaluate", "collab.select")),
     "interpretation": ("Interpretation", "What was learned: tables, pictures, charts.", ("collab.interpret",)),
+    "serving": ("Serving", "Recommendations over HTTP, and a page.", ("collab.serve",)),
     "errors": ("Errors", "What is raised and warned of.", ("collab.errors",)),
 }
 

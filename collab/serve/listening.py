@@ -1,0 +1,90 @@
+"""A socket, and the server on it that stops when it is asked to and finishes what it has begun."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .service import REMEDY
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+STOPPING = 10               # seconds that running requests have to finish
+CONNECTIONS = 1024          # at a time; more get status 503
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens at a host and a port, 0 for a free one. Raises OSError where it cannot."""
+    try:
+        (family, *_), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return socket.create_server((host, port), family=family, backlog=CONNECTIONS)
+    except OSError as error:
+        named = error.errno is not None and error.errno > 0         # those of names are below
+        why = os.strerror(error.errno) if named and error.errno else error.strerror
+        raise OSError(f"cannot listen at {host}, port {port}: {why}; choose another with --port, or --port 0 for a "
+                      "free one") from None
+
+
+def hosts_of(host: str) -> list[str] | None:
+    """The names that a request may call a service at `host` by: those of the machine itself where it only listens
+    there, otherwise any (None)."""
+    if host == "localhost":
+        return [*LOOPBACK]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if not address.is_loopback:
+        return None
+    return [*dict.fromkeys([*LOOPBACK, f"[{host}]" if address.version == 6 else host])]
+
+
+def url_of(sock: socket.socket, host: str) -> str:
+    """The address of the service in a browser."""
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{sock.getsockname()[1]}/"
+
+
+def run(app: ASGIApp, sock: socket.socket, *, log: bool = False) -> None:
+    """Serve `app` until SIGINT (Ctrl-C) or SIGTERM: no further connections are taken then, running requests finish (for
+    10 seconds at most; a second Ctrl-C does not wait), and the function returns. With `log`, requests are logged on
+    standard error. Raises ImportError without uvicorn."""
+    try:
+        import uvicorn
+    except ImportError:
+        raise ImportError(REMEDY) from None
+
+    class Server(uvicorn.Server):
+        """uvicorn's server; it does not raise the signal again once it has stopped, since that would be an error."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            if threading.current_thread() is not threading.main_thread():       # which alone gets signals
+                yield
+                return
+            before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+    logger = logging.getLogger("uvicorn.access")
+    if log:
+        logger.addHandler(handler := logging.StreamHandler(sys.stderr))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger.propagate = False
+    config = uvicorn.Config(app, log_config=None, log_level="info" if log else "error", access_log=log, http="h11",
+                            ws="none", loop="asyncio", lifespan="off", server_header=False, proxy_headers=False,
+                            limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=STOPPING,
+                            h11_max_incomplete_event_size=16 << 10)
+    Server(config).run(sockets=[sock])

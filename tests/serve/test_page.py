@@ -1,0 +1,159 @@
+"""The page of the service in a browser: what a visitor does with the keyboard alone, and what the page never does."""
+
+import csv
+import io
+
+import pytest
+from helpers import requests_of
+from selenium.webdriver.common.keys import Keys
+from serving import NARROW, PageDriver, beside, until
+
+from collab import CollabDataBunch, collab_learner
+
+
+@pytest.fixture(scope="module")
+def address(films):
+    """Where a small model of films is served."""
+    with beside(films) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page as a visitor first sees it."""
+    browser.get(f"{address}docs")
+    browser.execute_script("localStorage.clear()")
+    return PageDriver(browser, address)
+
+
+def test_a_visitor_rates_three_films_by_keyboard_and_gets_other_recommendations(page, address, films, collab, tmp_path):
+    lists, scores = [page.recommended()], []
+    for words, keys in (("amelie", "5"), ("matrix", "2"), ("film 20", (Keys.ARROW_RIGHT, Keys.ARROW_RIGHT))):
+        page.rate(words, *keys)
+        lists.append(page.recommended())
+        scores.append([one.text for one in page.all("#recommended .score")])
+    assert page.rated() == {"Film 20 (1970)": "4 of 5", "Matrix, The (1999)": "2 of 5", "Amélie (2001)": "5 of 5"}
+    assert lists[0] == [] and lists[1] and lists[1:3] != lists[2:4] and scores[0] != scores[1] != scores[2]
+    ids = {title: films.data.find_titles(title)[0] for title in page.rated()}
+    table = films.recommend(ratings={ids["Amélie (2001)"]: 5, ids["Matrix, The (1999)"]: 2, ids["Film 20 (1970)"]: 4},
+                            why=True)
+    assert lists[3] == table["title"].tolist() and not {*page.rated()} & {*lists[3]}
+    assert page.reasons() == [None if why is None else f"because you rated {why}" for why in table["why"]]
+    assert any(page.reasons()) and "Recommended now" in page.text("#live")
+    content = page.download(tmp_path)
+    assert list(csv.reader(io.StringIO(content))) == [["item", "rating", "title"], *(
+        [str(ids[title]), str(rating), title] for title, rating in (
+            ("Amélie (2001)", 5), ("Matrix, The (1999)", 2), ("Film 20 (1970)", 4)))]
+    model = films.export(tmp_path / "model.safetensors")
+    code, out, error = collab("recommend", model, "--ratings", tmp_path / "ratings.csv", "--as", "csv")
+    assert code == 0 and [row["title"] for row in csv.DictReader(io.StringIO(out))] == lists[3] and not error
+    assert all(url.startswith((address, "blob:", "data:")) for url in requests_of(page.browser))
+    assert not page.complaints()
+
+
+def test_a_title_with_html_in_it_is_text(page, films, tmp_path):
+    harm = next(title for title in films.data.catalogue.titles if "<img" in title)
+    assert harm.removesuffix(" (1999)") in page.find("img src")[0]
+    page.rate("img src", "5")
+    assert page.rated() == {harm: "5 of 5"} and f"because you rated {harm}" in page.reasons()
+    page.rate("=1+1", "1")
+    page.rate("film 20", "5")
+    assert page.script("return [document.title, document.querySelectorAll('main img').length]") == ["What next?", 0]
+    rows = list(csv.reader(io.StringIO(page.download(tmp_path))))
+    assert [row[2] for row in rows[1:]] == [harm, "'=1+1 (1980)", "Film 20 (1970)"]     # no formula in a spreadsheet
+    assert not page.complaints()
+
+
+def test_ratings_are_changed_taken_back_and_remembered(page, browser, address):
+    page.rate("amelie", "4")
+    page.rate("matrix", "5")
+    page.keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+    until(lambda: page.rated()["Matrix, The (1999)"] == "3 of 5")
+    page.keys("/")
+    assert page.script("return document.activeElement.id") == "search"
+    assert PageDriver(browser, address).rated() == {"Amélie (2001)": "4 of 5", "Matrix, The (1999)": "3 of 5"}
+    until(page.recommended)
+    page.script("document.querySelector('#rated button').focus()")
+    page.keys(Keys.ENTER)
+    until(lambda: page.rated() == {"Amélie (2001)": "4 of 5"})
+    first = page.recommended()[0]
+    page.script("document.querySelector('#recommended button').focus()")
+    page.keys(Keys.SPACE)                                                       # not for me
+    until(lambda: page.recommended() and first not in page.recommended())
+    page.script("document.getElementById('clear').focus()")
+    page.keys(Keys.ENTER)
+    until(lambda: not page.recommended() and not page.rated())
+    assert not page.complaints()
+
+
+def test_a_film_of_the_list_is_rated_with_the_mouse_and_leaves_it(page):
+    page.rate("amelie", "5")
+    first = page.recommended()[0]
+    page.browser.execute_script("document.querySelector('#recommended [role=slider]').scrollIntoView()")
+    page.all("#recommended [role=slider]")[0].click()                           # its middle
+    until(lambda: page.rated().get(first) == "3 of 5" and first not in page.recommended())
+    assert page.script("return document.activeElement.getAttribute('aria-label')") == f"Your rating of {first}"
+
+
+def test_everything_has_a_name_and_is_reached_by_the_tabulator(page):
+    page.rate("amelie", "5")
+    nameless = page.script("""const all = [...document.querySelectorAll('button, input, [tabindex], canvas, ul, ol')];
+        return all.filter(one => one.checkVisibility() && !one.textContent.trim() && !one.getAttribute('aria-label')
+        && !one.labels?.length && !one.getAttribute('aria-labelledby')).map(one => one.outerHTML)""")
+    assert not nameless
+    page.script("document.getElementById('search').focus()")
+    seen = [["search", "solid"]]
+    for _ in range(8):
+        page.keys(Keys.TAB)
+        seen.append(page.script("const now = document.activeElement; return [now.id || now.getAttribute('aria-label'), "
+                                "getComputedStyle(now).outlineStyle]"))
+    assert {"search", "download", "clear", "Your rating of Amélie (2001)",
+            "Remove Amélie (2001)"} <= {name for name, _ in seen}
+    assert all(outline != "none" for _, outline in seen)
+
+
+@pytest.mark.parametrize("path", ["", "docs"])
+def test_a_telephone_shows_all_of_it_without_scrolling_sideways(path, browser, address):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", NARROW)
+    try:
+        browser.get(f"{address}{path}")
+        until(lambda: browser.execute_script("return document.readyState") == "complete")
+        if not path:
+            page = PageDriver(browser, address)
+            page.rate("img src", "5")
+            page.rate("amelie", "5")
+        assert browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]") == [390, 390]
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_items_without_titles_are_chosen_by_their_ids(browser, rated_films, tmp_path):
+    data = CollabDataBunch.from_df(rated_films[0], seed=0, bs=64, device="cpu", implicit=True, threshold=3)
+    learn = collab_learner(data, "als", n_factors=4)
+    with learn.no_logging():
+        learn.fit()
+    with beside(learn) as address:
+        page = PageDriver(browser, address)
+        page.rate("12")                     # there is nothing to press: what is chosen is liked
+        page.rate("25")
+        assert page.rated() == {"12": None, "25": None} and page.text("#yours-head") == "Your choices"
+        table = learn.recommend(ratings=[12, 25], why=True)
+        assert page.recommended() == [str(id) for id in table["item"]]
+        assert page.reasons() == [None if why is None else f"because you chose {why}" for why in table["why"]]
+        assert page.download(tmp_path).split() == ["item", "12", "25"] and not page.complaints()
+
+
+def test_a_model_that_takes_no_visitors_shows_lists_of_known_users(browser, rated_films):
+    data = CollabDataBunch.from_df(*rated_films[:1], items=rated_films[1], seed=0, bs=64, device="cpu")
+    learn = collab_learner(data, "net", n_factors=4)
+    with learn.no_logging():
+        learn.fit(1)
+    user = next(iter(data.users))
+    with beside(learn) as address:
+        page = PageDriver(browser, address)
+        until(lambda: "new users" in page.text("#why-not"))
+        page.script("document.getElementById('user-id').focus()")
+        page.keys(str(user), Keys.ENTER)
+        assert until(page.recommended) == learn.recommend(user)["title"].tolist()
+        page.keys("999", Keys.ENTER)
+        assert f"no user '{user}999'" in until(lambda: page.text("#error")) and not page.recommended()

@@ -1,0 +1,114 @@
+"""collab serve, the command: where it listens, what it prints, how it stops."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import time
+import urllib.request
+from urllib.parse import urlsplit
+
+import pytest
+from serving import served
+
+from benchmarks.load import asks as kinds_of
+from benchmarks.load import load
+from collab.serve.listening import hosts_of, listen, url_of
+
+
+@pytest.fixture(scope="module")
+def model(films, tmp_path_factory):
+    """The file of a small model."""
+    return films.export(tmp_path_factory.mktemp("serve") / "model.safetensors")
+
+
+def said_to(address, content):
+    """What the server sends back to these bytes, until it closes the connection."""
+    place = urlsplit(address)
+    with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
+        connection.sendall(content)
+        parts = []
+        while part := connection.recv(1 << 16):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def test_it_answers_what_it_should_to_everything_at_once_and_stops_with_0(model, films):
+    kinds = kinds_of([*films.data.items], [*films.data.users], ["matrix", "film", "1999"])
+    with served(model) as (process, address):
+        assert address.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(f"{address}health") as answer:
+            assert json.load(answer)["status"] == "ok" and answer.headers["server"] is None
+        for content in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",        # the last has no Host
+                        b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n"):
+            assert said_to(address, content).startswith(b"HTTP/1.1 400"), content
+        evil = said_to(address, b"GET /health HTTP/1.1\r\nHost: evil.org\r\nConnection: close\r\n\r\n")
+        assert evil.startswith(b"HTTP/1.1 403")
+        two = said_to(address, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                               b"GET /items?n=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert two.count(b"HTTP/1.1 200") == 2          # on one connection
+        outcome = asyncio.run(load(urlsplit(address).port, process.pid, kinds, clients=6, seconds=1.5))
+        assert not outcome.wrong and process.poll() is None
+        assert outcome.requests > 20 and not [status for _, status in outcome.answers if status == 500]
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=20)
+        assert process.returncode == 0 and (out, error) == ("", "Stopped.\n")
+
+
+def test_a_running_request_is_answered_and_logged_before_it_stops(model):
+    with served(model, "--log") as (process, address):
+        place = urlsplit(address)
+        body = b'{"ratings": {"12": 5}, "n": 3}'
+        with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
+            connection.sendall(b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                               b"Content-Length: %d\r\n\r\n%s" % (len(body), body[:10]))
+            time.sleep(0.3)                     # until the request is known to run
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(OSError):          # until nobody else is taken
+                while True:
+                    socket.create_connection((place.hostname, place.port), timeout=1).close()
+                    time.sleep(0.02)
+            connection.sendall(body[10:])
+            answer = connection.recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.1 200") and process.wait(20) == 0
+        assert '"POST /recommend HTTP/1.1" 200' in process.communicate()[1]
+
+
+def test_a_port_in_use_is_one_line_and_exit_code_2(collab, model):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, out, error = collab("serve", model, "--port", port)
+    assert code == 2 and not out
+    assert error == (f"Error: cannot listen at 127.0.0.1, port {port}: Address already in use; choose another with "
+                     "--port, or --port 0 for a free one\n")
+
+
+def test_a_file_that_is_not_there_and_a_host_that_is_not_known(collab, tmp_path):
+    code, _, error = collab("serve", tmp_path / "none.safetensors", "--port", 0)
+    assert code == 2 and "there is no model file" in error and error.count("\n") == 1
+    code, _, error = collab("serve", tmp_path / "none.safetensors", "--host", "999.1.1.1")
+    assert code == 2 and error.startswith("Error: cannot listen at 999.1.1.1") and error.count("\n") == 1
+
+
+def test_a_host_beyond_this_machine_is_warned_of(collab, model, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("collab.serve.listening.run", lambda app, sock, log: asked.update(hosts=app.hosts))
+    code, out, error = collab("serve", model, "--host", "0.0.0.0", "--port", 0)
+    assert code == 0 and "not this machine alone" in error and out.startswith(f"Serving {model} at http://0.0.0.0:")
+    assert asked["hosts"] is None
+
+
+@pytest.mark.parametrize(("host", "names"), [
+    ("127.0.0.1", {"localhost", "127.0.0.1", "[::1]"}), ("localhost", {"localhost", "127.0.0.1", "[::1]"}),
+    ("127.0.0.5", {"localhost", "127.0.0.1", "[::1]", "127.0.0.5"}), ("::1", {"localhost", "127.0.0.1", "[::1]"}),
+    ("0.0.0.0", None), ("::", None), ("10.1.2.3", None), ("films.example.org", None)])
+def test_the_names_of_this_machine_are_known_where_it_listens_to_itself_alone(host, names):
+    found = hosts_of(host)
+    assert found is None if names is None else {*found} == names
+
+
+def test_a_free_port_is_chosen_and_named():
+    with listen("127.0.0.1", 0) as sock:
+        assert url_of(sock, "127.0.0.1") == f"http://127.0.0.1:{sock.getsockname()[1]}/"
+        assert url_of(sock, "::1") == f"http://[::1]:{sock.getsockname()[1]}/"

@@ -1,0 +1,252 @@
+"""What the service answers: the model's own lists, as JSON."""
+
+import datetime
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from serving import Client
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from collab import CollabDataBunch, Index, Vocab, collab_learner, service
+from collab.serve.item_map import places
+from collab.serve.served import Names, scale_of
+from collab.serve.title_search import TitleSearch
+
+N = 8       # threads
+
+
+def trained(ratings, films=None, model="dot_bias", **options):
+    data = CollabDataBunch.from_df(ratings, items=films, seed=0, bs=64, device="cpu", **options)
+    learn = collab_learner(data, model, n_factors=4)
+    with learn.no_logging():
+        learn.fit() if learn.collab_model.solved else learn.fit_one_cycle(2)
+    return learn
+
+
+def client_of(model, **options):
+    return Client(service(model, threads=2, **options))
+
+
+def agrees(answer, table):
+    """Whether the items of an answer are those of a table, with the same scores and reasons."""
+    assert answer.status_code == 200, answer.text
+    items = answer.json()["items"]
+    assert [one["item"] for one in items] == table["item"].tolist() and len(items) == len(table)
+    assert [one["title"] for one in items] == table["title"].tolist()
+    assert [one["score"] for one in items] == pytest.approx(table["score"].tolist(), abs=1e-4)
+    if "why" in table:
+        assert [one["why"] for one in items] == table["why"].tolist()
+    return True
+
+
+# Lists ------------------------------------------------------------------------------------------------------------
+
+def test_a_known_user_gets_the_models_own_list(asks, films):
+    user = next(iter(films.data.users))
+    assert agrees(asks.get(f"/recommend?user={user}&n=7"), films.recommend(user, n=7, why=True))
+    first, second = films.recommend(user, n=2)["item"]
+    assert agrees(asks.get(f"/recommend?user={user}&n=3&without={first}&without={second}"),
+                  films.recommend(user, n=3, without=[first, second], why=True))
+
+
+def test_a_visitor_gets_the_list_of_what_they_rated_by_id_or_title(asks, films):
+    rated = {12: 5, 20: 1, 25: 4}
+    table = films.recommend(ratings=rated, n=5, why=True)
+    assert agrees(asks.post("/recommend", json={"ratings": {"12": 5, "20": 1, "25": 4}, "n": 5}), table)
+    assert agrees(asks.post("/recommend", json={"ratings": {"matrix, the (1999)": 5, "20": 1, "25": 4}, "n": 5}), table)
+    assert not {12, 20, 25} & {*table["item"]} and table["why"].notna().any()
+    left = table["item"].iloc[0]
+    assert agrees(asks.post("/recommend", json={"ratings": {"12": 5, "20": 1, "25": 4}, "without": [int(left)]}),
+                  films.recommend(ratings=rated, without=[left], why=True))
+
+
+def test_similar_items_are_those_of_the_model(asks, films):
+    answer = asks.get("/similar?item=12&n=4")
+    assert agrees(answer, films.similar_items(12, n=4)) and answer.json()["title"] == "Matrix, The (1999)"
+    assert "why" not in answer.json()["items"][0]
+
+
+def test_the_most_rated_items_come_first(asks, films):
+    counts = films.data.counts().numpy()
+    found = asks.get("/items?n=12").json()["items"]
+    assert [one["n_ratings"] for one in found] == sorted(counts[1:], reverse=True)[:12]
+    assert all(counts[films.data.items[one["item"]]] == one["n_ratings"] for one in found)
+
+
+def test_what_the_service_says_of_itself(asks, films):
+    said = asks.get("/health").json()
+    assert (said["status"], said["model"], said["items"], said["users"]) == ("ok", "EmbeddingDotBias", 40, 60)
+    assert said["scale"] == {"low": 1, "high": 5, "step": 1} and said["visitors"] and said["reasons"] and said["map"]
+    assert client_of(films).get("/health").json()["key"] == said["key"]
+
+
+def test_places_on_the_map_are_two_components_about_the_middle(asks, films):
+    found = asks.get("/map").json()["items"]
+    assert len(found) == 40 and {"item", "title", "x", "y"} <= {*found[0]}
+    at = {one["item"]: (one["x"], one["y"]) for one in found}
+    weight = films.weight().double().numpy()
+    centred = weight - weight.mean(0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    for k in range(2):
+        along, own = centred @ axes[k], np.array([at[item][k] for item in films.data.items])
+        assert abs(np.corrcoef(along, own)[0, 1]) == pytest.approx(1, abs=1e-4)
+        assert abs(np.median(own)) < 1e-3 and np.quantile(np.abs(own), 0.98) == pytest.approx(1, abs=1e-3)
+
+
+def test_there_is_no_map_of_items_that_lie_on_a_line():
+    assert places(np.outer(np.arange(5.0), [1, 2]), np.arange(5)) is None
+    assert places(np.zeros((2, 3)), np.arange(2)) is None
+
+
+# Search -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("text", "found"), [
+    ("amelie", ["Amélie (2001)"]), ("AMÉLIE", ["Amélie (2001)"]), ("buro arger", ["Ärger im Büro (1971)"]),
+    ("the matrix", ["Matrix, The (1999)", "The Matrix Reloaded (2003)"]), ("atri", ["Matrix, The (1999)"]),
+    ("1999", ["Matrix, The (1999)"]), ("  matrix   RELOADED ", ["The Matrix Reloaded (2003)"]),
+    ("zzz", []), ("  ", [])])
+def test_titles_are_found_by_parts_without_accents_and_case(text, found):
+    names = ["The Matrix Reloaded (2003)", "Amélie (2001)", "Ärger im Büro (1971)", "Matrix, The (1999)"]
+    search = TitleSearch(names, np.array([0, 5, 9, 1, 7]))
+    assert [names[row - 1] for row in search.find(text, 2)][:len(found) or None] == found
+
+
+def test_names_that_begin_with_the_text_come_first_then_those_with_such_a_word_each_by_ratings():
+    names = ["Upstar", "A Star", "Star B", "Star A", "A (Star)"]
+    assert TitleSearch(names, np.array([0, 99, 5, 1, 2, 6])).find("star", 5) == [4, 3, 5, 2, 1]
+
+
+def test_search_finds_ids_too(asks):
+    assert asks.get("/search?q=12").json()["items"][0]["item"] == 12
+    assert asks.get("/search?q=am%C3%A9lie").json()["items"][0]["title"] == "Amélie (2001)"
+
+
+# Every model ------------------------------------------------------------------------------------------------------
+
+def test_a_model_that_cannot_fold_in_says_so_and_serves_known_users(rated_films):
+    learn = trained(*rated_films, "net")
+    client, user = client_of(learn), next(iter(learn.data.users))
+    said = client.get("/health").json()
+    assert not said["visitors"] and "new users" in said["why_not"]
+    refused = client.post("/recommend", json={"ratings": {"12": 5}})
+    assert refused.status_code == 400 and refused.json() == {"error": said["why_not"]}
+    assert agrees(client.get(f"/recommend?user={user}&n=3"), learn.recommend(user, n=3, why=True))
+
+
+def test_choices_are_a_list_and_ratings_below_the_threshold_are_left_out(rated_films):
+    learn = trained(*rated_films, "als", implicit=True, threshold=3)
+    client = client_of(learn)
+    assert client.get("/health").json()["scale"] is None
+    table = learn.recommend(ratings=[12, 20], n=5, why=True)
+    assert agrees(client.post("/recommend", json={"ratings": [12, 20], "n": 5}), table)
+    low = int(table["item"].iloc[0])
+    assert agrees(client.post("/recommend", json={"ratings": {"12": 5, "20": 4, str(low): 2}, "n": 5}),
+                  learn.recommend(ratings=[12, 20], without=[low], n=5, why=True))
+    assert "above 3" in client.post("/recommend", json={"ratings": {"12": 1}}).json()["error"]
+
+
+def test_an_index_file_serves_as_its_model_does(films, tmp_path):
+    index = Index.load(films.index().save(tmp_path / "index"))
+    client, user = client_of(index), next(iter(films.data.users))
+    said = client.get("/health").json()
+    assert said["model"] == "Index" and said["visitors"] and said["scale"] == {"low": 1, "high": 5, "step": 1}
+    assert agrees(client.post("/recommend", json={"ratings": {"12": 5, "20": 1}, "n": 5}),
+                  films.recommend(ratings={12: 5, 20: 1}, n=5, why=True))
+    assert agrees(client.get(f"/recommend?user={user}&n=5"), index.recommend(user, n=5))
+    assert agrees(client.get("/similar?item=12&n=5"), films.similar_items(12, n=5, min_ratings=0))
+
+
+def test_an_index_without_users_or_equations_says_so(rated_films):
+    items = trained(*rated_films).index(users=False)
+    client = client_of(items)
+    assert "no users" in client.get("/recommend?user=1").json()["error"]
+    bpr = trained(*rated_films, "bpr", implicit=True).index()
+    said = client_of(bpr).get("/health").json()
+    assert not said["visitors"] and "objective" in said["why_not"] and said["users"] == 60
+
+
+def test_only_a_learner_or_an_index_is_served(films):
+    with pytest.raises(TypeError, match=r"load_learner\(path\)"):
+        service("model.safetensors")
+    with pytest.raises(ValueError, match="threads"):
+        service(films, threads=0)
+
+
+# Ids --------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("make", [
+    lambda k: f"id/{k} ü?&", lambda k: ("a", k), lambda k: k + 0.5, lambda k: (1 << 60) + k],
+    ids=["text", "tuple", "float", "big"])
+def test_ids_of_every_kind_find_their_item_again(make, rated_films):
+    ratings = rated_films[0].query("item < 22")
+    ratings = ratings.assign(item=[make(k - 10) for k in ratings["item"]])
+    learn = trained(ratings)
+    client = client_of(learn)
+    shown = [one["item"] for one in client.get("/items?n=2").json()["items"]]
+    answer = client.post("/recommend", json={"ratings": {str(one): 4 for one in shown}, "n": 3})
+    names = Names(learn.data.items)
+    rated = {learn.data.items.ids[names.row(str(one))]: 4 for one in shown}
+    table = learn.recommend(ratings=rated, n=3)
+    assert [names.row(str(one["item"])) for one in answer.json()["items"]] == [*learn.data.items.encode(table["item"])]
+    assert client.get("/similar", params={"item": str(shown[0])}).json()["item"] == shown[0]
+    assert "title" not in answer.json()["items"][0]
+
+
+@pytest.mark.parametrize("ids", [[uuid.UUID(int=1), uuid.UUID(int=2)], [datetime.date(2020, 1, 2)], [True, False],
+                                 [-3]])
+def test_what_is_shown_of_an_id_names_it(ids):
+    vocab = Vocab(ids)
+    assert [Names(vocab).row(str(Names(vocab).shown(row))) for row in range(1, len(vocab))] == [*range(1, len(vocab))]
+
+
+def test_only_the_text_that_an_id_is_written_as_names_it():
+    names = Names(Vocab([5, 10]))
+    assert [names.row(text) for text in ("5", "05", "5.0", " 5", "+5", "٥", "1" * 5000, "")] == [1] + [0] * 7
+    assert names.shown(1) == 5 and Names(Vocab([2 ** 53 + 1])).shown(1) == "9007199254740993"
+
+
+@pytest.mark.parametrize(("ends", "levels", "step"), [
+    ((1, 5), [1, 2, 3, 4, 5], 1), ((1, 5), [1, 3, 5], 2), ((0.5, 5), [0.5, 3, 4.5, 5], 0.5), ((0, 10), None, 1),
+    ((0.5, 5), None, 0.5), ((0, 100), None, None), ((1, 5), [1, 2.5, 3.1, 5], None),
+    ((1, 2), [1.0, 4 / 3, 5 / 3, 2], 1 / 3)])
+def test_the_step_of_a_scale_is_that_of_its_ratings(ends, levels, step):
+    found = scale_of(*ends, None if levels is None else torch.tensor(levels))
+    assert (found["low"], found["high"]) == ends and found["step"] == (step and pytest.approx(step, abs=1e-5))
+
+
+# In other applications, and several at a time ---------------------------------------------------------------------
+
+def test_it_can_be_mounted_in_another_application(films, asks):
+    client = Client(Starlette(routes=[Mount("/films", service(films, threads=1))]))
+    assert client.get("/films/items?n=3").json() == asks.get("/items?n=3").json()
+    page = client.get("/films/")
+    assert page.status_code == 200 and 'src="page.js"' in page.text and "content-security-policy" in page.headers
+    assert client.get("/films/page.js").headers["content-type"].startswith("text/javascript")
+
+
+def test_eight_threads_get_the_answers_that_one_gets(rated_films):
+    for model, options in (("dot_bias", {}), ("bpr", {"implicit": True})):
+        learn = trained(*rated_films, model, **options)
+        client = Client(service(learn, threads=N))
+        bodies = [{"ratings": {str(10 + k): 4, str(20 + k): 1}, "n": 6} for k in range(N)]
+        paths = [f"/recommend?user={user}&n=6" for user in [*learn.data.users][:N]]
+        state = torch.get_rng_state()
+
+        def answer(k, client=client, bodies=bodies, paths=paths):
+            return client.post("/recommend", json=bodies[k]).json(), client.get(paths[k]).json()
+        alone = [answer(k) for k in range(N)]
+        learn._folding = None           # so that the threads begin by choosing the ridge, all at once
+        with ThreadPoolExecutor(N) as pool:
+            assert list(pool.map(answer, range(N))) == alone, model
+        assert torch.equal(torch.get_rng_state(), state) and not learn.model.training
+
+
+def test_without_starlette_the_remedy_is_named(films, monkeypatch):
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    with pytest.raises(ImportError, match="pip install starlette uvicorn"):
+        service(films)

@@ -1,0 +1,162 @@
+"""A service asked in this process, `collab serve` in one of its own, and its page in a browser."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import uvicorn
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from collab import service
+from collab.serve.listening import listen, url_of
+
+NARROW = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+WAIT = 15       # seconds, for what takes milliseconds on an idle machine
+
+
+class Client:
+    """Asks an ASGI application in this process; what it does not foresee is raised."""
+
+    def __init__(self, app, address="http://127.0.0.1:8000"):
+        self.app, self.address = app, address
+
+    def request(self, method, path, **options):
+        """The answer to one request."""
+        async def ask():
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(transport=transport, base_url=self.address) as client:
+                return await client.request(method, path, **options)
+        return asyncio.run(ask())
+
+    def get(self, path, **options):
+        """The answer to a GET."""
+        return self.request("GET", path, **options)
+
+    def post(self, path, **options):
+        """The answer to a POST."""
+        return self.request("POST", path, **options)
+
+
+@contextlib.contextmanager
+def served(model, *options):
+    """(process, address) of `collab serve MODEL` at a free port; it is ended at the end."""
+    words = [sys.executable, "-m", "collab", "serve", str(model), "--port", "0", *options]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        said = process.stdout.readline()
+        assert " at http" in said, said + process.communicate(timeout=WAIT)[1]
+        yield process, said.split(" at ")[1].split()[0]
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=WAIT)
+
+
+@contextlib.contextmanager
+def beside(model):
+    """The address of a model's service in a thread of this process, which is there at once."""
+    config = uvicorn.Config(service(model, threads=2), log_config=None, log_level="error", lifespan="off", http="h11",
+                            ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    with listen("127.0.0.1", 0) as sock:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        until(lambda: server.started, "the server")
+        yield url_of(sock, "127.0.0.1")
+        server.should_exit = True
+        thread.join(WAIT)
+
+
+def until(look, what="it"):
+    """The first result of `look` that is not empty. Raises AssertionError after WAIT seconds."""
+    end = time.monotonic() + WAIT
+    while not (found := look()):
+        assert time.monotonic() < end, f"{what} did not come"
+        time.sleep(0.02)
+    return found
+
+
+class PageDriver:
+    """The page of a service in a browser, used by the keyboard."""
+
+    def __init__(self, browser, address):
+        self.browser = browser
+        browser.get_log("performance")
+        browser.get_log("browser")
+        browser.get(address)
+        until(lambda: self.text("#about").strip(), "what the service is")
+
+    def all(self, selector):
+        """The elements that a selector finds."""
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def text(self, selector):
+        """The text of the one element that a selector finds."""
+        return self.browser.find_element(By.CSS_SELECTOR, selector).text
+
+    def script(self, code, *arguments):
+        """What a script returns."""
+        return self.browser.execute_script(code, *arguments)
+
+    def keys(self, *keys):
+        """Press keys where the focus is."""
+        self.browser.switch_to.active_element.send_keys(*keys)
+
+    def recommended(self):
+        """The titles of the list, in order."""
+        return self.script("return [...document.querySelectorAll('#recommended .name')].map(one => one.textContent)")
+
+    def reasons(self):
+        """What the list says of why, item by item; None where it says nothing."""
+        return self.script("return [...document.querySelectorAll('#recommended li')]"
+                           ".map(one => one.querySelector('.why')?.textContent ?? null)")
+
+    def rated(self):
+        """{title: what its control says} of what the visitor rated."""
+        return self.script("return Object.fromEntries([...document.querySelectorAll('#rated li')].map(one => "
+                           "[one.querySelector('.name').textContent, "
+                           "one.querySelector('[role=slider]')?.getAttribute('aria-valuetext') ?? null]))")
+
+    def find(self, words):
+        """Type into the search, and wait for the titles that it shows."""
+        self.script("document.getElementById('search').focus()")
+        self.keys(Keys.CONTROL, "a")
+        self.keys(words)
+        shown = ("const found = document.getElementById('options');"
+                 "return !found.hidden && found.dataset.text === arguments[0]")
+        until(lambda: self.script(shown, words), "what is found")
+        return [one.text for one in self.all("#options li")]
+
+    def rate(self, words, *keys):
+        """Find a title, choose the first, press these keys on its rating, and wait for another list."""
+        self.find(words)
+        before = self.script("return performance.getEntriesByName('rating to list').length")
+        self.keys(Keys.ENTER)
+        if keys:
+            self.keys(*keys)
+        until(lambda: self.script("return performance.getEntriesByName('rating to list').length") > before, "a list")
+
+    def download(self, folder: Path):
+        """The content of the CSV file that the page downloads into a folder."""
+        self.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+        self.script("document.getElementById('download').focus()")
+        self.keys(Keys.ENTER)
+        file = folder / "ratings.csv"
+        until(lambda: file.exists() and file.stat().st_size, "the file")
+        return file.read_bytes().decode()
+
+    def complaints(self):
+        """What the browser has logged as errors: of scripts, and of what the page's policy refuses."""
+        return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def width(self):
+        """(how wide the page is, how wide the screen is)."""
+        return tuple(self.script("return [document.documentElement.scrollWidth, innerWidth]"))
