@@ -54,12 +54,14 @@ def facts(self: Learner) -> dict[str, Any]:
     each group, where they differ) and largest weight decay, the sizes of the data, and the seed. What is not known is
     None."""
     train, valid = (Description.of(part) for part in (self.data.train, self.data.valid))
-    rates = [group.get("lr") for group in self.opt.param_groups]
-    decays = [decay_of(group) for group in self.opt.param_groups]
+    trained = any(p.requires_grad for p in self.model.parameters())
+    groups = self.opt.param_groups if trained else []
+    rates, decays = [group.get("lr") for group in groups], [decay_of(group) for group in groups]
     return {"model": type(self.model).__name__, "n_parameters": sum(p.numel() for p in self.model.parameters()),
             "loss": objective_of(self) or getattr(self.loss_func, "__name__", type(self.loss_func).__name__),
-            "optimizer": type(self.opt).__name__, "lr": rates[0] if len({*rates}) == 1 else rates,
-            "wd": max(decays), "seed": self.seed, "bs": train.bs,
+            "optimizer": type(self.opt).__name__ if trained else None,
+            "lr": (rates[0] if len({*rates}) == 1 else rates) if trained else None, "wd": max(decays, default=None),
+            "seed": self.seed, "bs": train.bs,
             "n_train": train.n_rows, "n_valid": valid.n_rows if self.data.valid is not None else 0,
             "batches_per_epoch": len(self.data.train), "device": str(self.device)}
 

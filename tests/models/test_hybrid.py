@@ -338,7 +338,7 @@ def test_the_command_line_trains_evaluates_and_recommends(model: str, items: str
     known = [word for name, table in (("--items", items), ("--users", users)) if table
              for word in (name, tables / f"{table}.csv")]
     out = tmp_path / "m.safetensors"
-    code, told, error = collab(capsys, monkeypatch, "train", tables / "ratings.csv", "--model", model, *known,
+    code, told, error = collab(capsys, monkeypatch, "train", tables / "ratings.csv", "-q", "--model", model, *known,
                                "--epochs", 2, "--factors", 4, "--out", out)
     assert code == 0 and not error, error
     assert ("SVDpp" if model == "svdpp" else "HybridNet") in told
