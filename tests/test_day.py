@@ -1,5 +1,5 @@
-"""A day with `collab` by the command line alone, as a shell runs it: check, compare, tune, train, evaluate, report, serve,
-and lists for everybody; on ratings of films, and on a table of plays."""
+"""A day with `collab` by the command line alone, as a shell runs it: check, compare, tune, train, evaluate, report,
+serve, and lists for everybody; on ratings of films, and on a table of plays."""
 
 import csv
 import io
@@ -40,8 +40,8 @@ def day(tmp_path_factory, ml_small):
 def run(day):
     """What `collab` prints with these words, in a process of its own in the folder of the day; it must go well."""
     def run(*words):
-        done = subprocess.run([sys.executable, "-m", "collab", *map(str, words)], capture_output=True, text=True, cwd=day,
-                              env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
+        done = subprocess.run([sys.executable, "-m", "collab", *map(str, words)], cwd=day, capture_output=True,
+                              text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
     return run
@@ -69,7 +69,7 @@ def test_models_are_compared_on_the_same_ratings(run):
     errors = {row["model"]: float(row["rmse"]) for row in found}
     assert [*errors.values()] == sorted(errors.values()) and {"dot_bias", "als_explicit"} < {*errors}
     assert errors["dot_bias"] < errors["biases"] < errors["mean"]
-    assert [row["vs best"] for row in found][0] == "best" and found[-1]["vs best"] == "worse"
+    assert found[0]["vs best"] == "best" and found[-1]["vs best"] == "worse"
 
 
 def test_ten_trials_say_whether_they_beat_the_recipe(run, day):
