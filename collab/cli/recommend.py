@@ -32,7 +32,7 @@ Among = Annotated[Names, typer.Option(metavar="ITEM", help="Choose from these it
 Without = Annotated[Names, typer.Option(metavar="ITEM", help="Leave out an item, by id or title.")]
 Diversity = Annotated[float, typer.Option(min=0, max=1, help="How unlike each other the items of a list should be, "
                                                              "from 0 (the best ones) to 1.")]
-Why = Annotated[bool, typer.Option("--why", help="Say which rated item raises the score most.")]
+Why = Annotated[bool, typer.Option("--why", help="Say which liked item raises the score most.")]
 
 
 def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False, ratings: Ratings = None,

@@ -27,12 +27,17 @@ class Equations:
 
     @torch.no_grad()
     def reasons(self, items: Tensor, ratings: Tensor, chosen: Tensor) -> Tensor:
-        """For each of the rows `chosen` (k,), the rated item that raises its score most above the average user's, int64
-        (k,) on the CPU, or 0 where none does: see `contributions`. What a rating adds to the user's bias raises all
-        items alike, and does not count. An item is not a reason for itself."""
+        """For each of the rows `chosen` (k,), the liked item that raises its score most above the average user's, int64
+        (k,) on the CPU, or 0 where none does: see `contributions`. Liked is what is rated above the average user's
+        score; what was rated lower raises scores too, of what is unlike it, which nobody takes for a reason. What a
+        rating adds to the user's bias raises all items alike, and does not count. An item is not a reason for itself."""
         if not len(items) or not len(chosen):
             return torch.zeros(len(chosen), dtype=torch.int64)
-        return strongest(self.contributions(items, ratings, chosen, bias=False), items, chosen)
+        parts = self.contributions(items, ratings, chosen, bias=False)
+        if self.ridge.alpha is None:
+            problem = self._problem(items, ratings)
+            parts = parts * (problem.ratings > problem.scores(problem.centre[None])[0])[0]
+        return strongest(parts, items, chosen)
 
     @torch.no_grad()
     def contributions(self, items: Tensor, ratings: Tensor, chosen: Tensor, *, bias: bool = True) -> Tensor:

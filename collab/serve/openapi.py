@@ -63,7 +63,7 @@ def _schemas() -> Json:
     ranked = {"rank": {"type": "integer", "description": "1 for the first."}, **item,
               "score": {"type": "number", "description": "The predicted rating; of models that rank, and of similar "
                                                          "items, a number by which they are ordered."}}
-    why = {"type": ["string", "null"], "description": "The title (or id) of what was rated that raises the score most."}
+    why = {"type": ["string", "null"], "description": "The title (or id) of what was liked that raises the score most."}
     return {"Item": {"type": "object", "properties": item}, "Similar": {"type": "object", "properties": ranked},
             "Recommendation": {"type": "object", "properties": {**ranked, "why": why}},
             "Error": {"type": "object", "properties": {"error": {"type": "string"}}}}

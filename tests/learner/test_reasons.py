@@ -52,7 +52,8 @@ def parts_by_hand(learn: CollabLearner, items: torch.Tensor, ratings: np.ndarray
     a = (q[items].T * slope ** 2) @ q[items]
     for share, of in ((len(items) ** 0.5, ridge[:2]), (max(1 - len(items) / 10, 0), ridge.few)):
         a += share * np.diag([of[0]] * (q.shape[1] - 1) + [of[1]])
-    return np.c_[q[:, :-1], np.zeros(len(q))] @ np.linalg.inv(a) @ (q[items].T * slope ** 2) * (line - base)
+    parts = np.c_[q[:, :-1], np.zeros(len(q))] @ np.linalg.inv(a) @ (q[items].T * slope ** 2) * (line - base)
+    return parts * (ratings > 0.5 + 5 / (1 + np.exp(-base)))        # of liked items alone
 
 
 def test_the_reason_is_the_rating_with_the_largest_part_in_the_folded_in_score(learn):
@@ -79,17 +80,16 @@ def test_reasons_change_nothing_else(learn):
 def test_what_was_rated_low_is_no_reason_and_an_item_is_none_for_itself(learn):
     form = learn.collab_model.dot_form()
     row = int(form.items[1:].norm(dim=1).argmax()) + 1
-    item = learn.data.items.ids[row]
-    low = learn.recommend(ratings={item: 1.0}, n=40, why=True, exclude=None)
-    q = form.items.double().numpy()
+    item, q = learn.data.items.ids[row], form.items.double().numpy()
+    low, high = (learn.recommend(ratings={item: rating}, n=40, why=True, exclude=None) for rating in (1.0, 5.0))
+    assert low["why"].isna().all()
+    named, title = high.set_index("item")["why"], learn.data.titles([item])[0]
     towards = q @ q[row] / (q[row] @ q[row])
-    named = low.set_index("item")["why"]
-    title = learn.data.titles([item])[0]
-    for other in range(1, len(q)):          # a low rating speaks for what lies on the other side
-        expected = title if towards[other] < -1e-3 and other != row else None
+    for other in range(1, len(q)):
         if abs(towards[other]) > 1e-3:
+            expected = title if towards[other] > 0 and other != row else None
             assert named[learn.data.items.ids[other]] == expected
-    assert named[item] is None and low["why"].isna().any()
+    assert named[item] is None and named.notna().any()
 
 
 def test_without_titles_reasons_are_ids():
