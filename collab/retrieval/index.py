@@ -64,6 +64,7 @@ class Index:
         self.older = False      # whether its file is of a version that kept no equations
         self._graph = _graph(self.items) if method == "usearch" else None
         self._norm = torch.linalg.vector_norm(self.items)
+        self._longest = torch.linalg.vector_norm(self.items, dim=1).max().item()
 
     @classmethod
     def of(cls, form: DotForm, data: CollabDataBunch, scale: Range | None, users: bool = True,
@@ -247,7 +248,7 @@ class Index:
         check_k(k)
         k = min(k, len(self))
         if self._graph is None:
-            scores = TableScorer(DotForm(queries, self.items), self._norm)
+            scores = TableScorer(DotForm(queries, self.items), self._norm, self._longest)
             return top_k(scores, torch.arange(len(queries)), range(1, len(self.items)), k, seen)
         most = int(seen.starts.diff().max()) if seen is not None and len(queries) else 0
         found = [_nearest(self._graph, query, min(WIDER * k + most, len(self))) for query in queries]
