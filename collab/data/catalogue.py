@@ -11,13 +11,14 @@ import pandas as pd
 from torch import Tensor
 
 from ..errors import DataError, warn
-from .frames import Column
+from .frames import COPIES, Column
 from .schema import show
 from .vocab import UNKNOWN, UnknownId, Vocab, id_index
 
 if TYPE_CHECKING:
     from .databunch import CollabDataBunch
 
+FEW = 100           # titles that are copied one by one faster than pyarrow takes them
 ARTICLE_LAST, YEAR = r"^(.*), (the|an?|les?|la|l'|el|il|der|die|das)(?= \(|$)", r" \(\d{4}\)$"
 
 
@@ -40,7 +41,13 @@ class Catalogue:
 
     def title_column(self, rows: np.ndarray) -> dict[str, Column]:
         """The column title of n known rows; none where no item has a title."""
-        return {} if self.titles is None else {"title": self._titles.take(rows - 1)}
+        if self.titles is None:
+            return {}
+        if len(rows) <= FEW and not COPIES and isinstance(self._titles, pd.arrays.ArrowStringArray):
+            import pyarrow as pa
+            few = pa.array([self.titles[row - 1] for row in rows.tolist()], pa.large_string())
+            return {"title": pd.arrays.ArrowStringArray(few, dtype=self._titles.dtype)}
+        return {"title": self._titles.take(rows - 1)}
 
     def names(self, rows: np.ndarray) -> pd.api.extensions.ExtensionArray:
         """The titles of n rows, or the ids of items that have none, as objects (n,); None for row 0."""

@@ -23,6 +23,7 @@ UNKNOWN = 0
 MANY = 10_000               # more ids than this are looked up one by one no longer
 MAX_COMPARED = 100_000      # ids to compare an unknown one with, to suggest near ones: a second at most
 
+ONE = (int, str)            # of which most ids are, told at once
 SEVERAL = (list, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
 Ids = Hashable | list | range | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
 """One raw id, or several; columns of polars and pyarrow are several too, and a tuple is one id."""
@@ -215,15 +216,16 @@ class Vocab:
 
 def several(ids: object) -> bool:
     """Whether these are several ids: a list, range, array or column, including those of polars and pyarrow."""
-    return isinstance(ids, SEVERAL) or as_column(ids) is not None
+    return type(ids) not in ONE and (isinstance(ids, SEVERAL) or as_column(ids) is not None)
 
 
 def labels(ids: object) -> list[Hashable]:
     """One id, or several, as a list of the ids as they were given."""
+    if type(ids) in ONE:
+        return [cast(Hashable, ids)]
     if isinstance(ids, SEVERAL):
         return list(ids)
     return [ids] if (column := as_column(ids)) is None else list(column)
-
 
 
 def id_index(ids: Iterable[Hashable]) -> pd.Index:

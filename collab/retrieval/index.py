@@ -214,20 +214,22 @@ class Index:
     def _best(self, queries: Tensor, k: int, exclude: list[list[Hashable]]) -> tuple[dict[str, Column], np.ndarray]:
         """The columns of `search`, without the items that each query excludes; and the rows of the items."""
         found, scores = self._find(queries, k, self._excluded(exclude))
-        there = found >= 0
-        query, place = there.numpy().nonzero()
-        rows, best = found[there].numpy(), sigmoid_range(scores[there], self.y_range)
+        there = found.numpy() >= 0
+        query, place = there.nonzero()
+        rows = found.numpy()[there]
         return {"query": query, "rank": place + 1, "item": self.item_ids.decode(rows),
-                **self.catalogue.title_column(rows),
-                "score": (best if self.scale is None else best.clamp(*self.scale)).numpy()}, rows
+                **self.catalogue.title_column(rows), "score": self._shown(scores.numpy()[there])}, rows
 
     def _lists(self, row: np.ndarray, n: int, exclude: list[Hashable]) -> dict[str, list]:
         """The recommendations of one user row (1,), as lists."""
         found, scores = self._find(self.users_at(row), n, self._excluded([exclude]))
-        there = found >= 0
-        best = sigmoid_range(scores[there], self.y_range)
-        return self.catalogue.lists(found[there].numpy(), (best if self.scale is None else
-                                                           best.clamp(*self.scale)).numpy())
+        there = found.numpy() >= 0
+        return self.catalogue.lists(found.numpy()[there], self._shown(scores.numpy()[there]))
+
+    def _shown(self, scores: np.ndarray) -> np.ndarray:
+        """Scores before the range as they are reported."""
+        best = sigmoid_range(torch.from_numpy(scores), self.y_range)
+        return (best if self.scale is None else best.clamp(*self.scale)).numpy()
 
     def users_at(self, rows: np.ndarray) -> Tensor:
         """The queries of these user rows, (m, width). Raises DataError for an index without users."""

@@ -54,12 +54,28 @@ def products(items: Any, p: Any, rough: Any, measured: bool) -> float:
 
 
 @compiled
+def add_biases(rough: Any, biases: Any) -> float:
+    """Add a bias to each of `rough`, and return a bound on their sizes: BLOCK biases that together are the largest."""
+    most = 0.0
+    for first in range(0, len(rough), BLOCK):
+        some, own = rough[first:min(first + BLOCK, len(rough))], biases[first:min(first + BLOCK, len(rough))]
+        total = F(0)
+        for i in range(len(some)):
+            some[i] += own[i]
+            total += own[i] * own[i]
+        if total != total:
+            return np.nan
+        most = max(most, np.float64(total))
+    return math.sqrt(most + BLOCK * 2.0 ** -126)
+
+
+@compiled
 def any_above(rough: Any, first: int, last: int, least: Any) -> bool:
     """Whether one of these is larger than `least`, or no number."""
-    found = False
-    for i in range(first, last):
-        found |= not rough[i] <= least
-    return found
+    found = np.int32(0)
+    for x in rough[first:last]:
+        found |= np.int32(not x <= least)
+    return found != 0
 
 
 @exactly
@@ -111,11 +127,7 @@ def candidates(users: Any, items: Any, user_bias: Any, item_bias: Any, biased: b
         own += np.float64(p[j]) * np.float64(p[j])
     own = math.sqrt(own)
     if biased:
-        most = 0.0
-        for i in range(n):
-            rough[i] += item_bias[i]
-            most = max(most, np.float64(abs(item_bias[i])))     # NaN is in `rough` too
-        own, length = own + 1.0, length + most
+        own, length = own + 1.0, length + add_biases(rough, item_bias)
     for i in range(len(seen)):
         if seen[i] < n:
             rough[seen[i]] = -np.inf
