@@ -57,6 +57,11 @@ class Catalogue:
             named[k] = title or (None if row == UNKNOWN else self.vocab.ids[row])
         return pd.arrays.NumpyExtensionArray(named)     # pandas would make text of it, and NaN of None
 
+    def columns(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, Column]:
+        """One list of recommendations as columns: rank, the name of the vocab, title where known, score."""
+        return {"rank": np.arange(1, len(rows) + 1), self.name: self.vocab.decode(rows), **self.title_column(rows),
+                "score": scores}
+
     def lists(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, list]:
         """One list of recommendations as Python's own values: rank, the name of the vocab, title where known, score."""
         places = rows.tolist()

@@ -222,7 +222,7 @@ def several(ids: object) -> bool:
 def labels(ids: object) -> list[Hashable]:
     """One id, or several, as a list of the ids as they were given."""
     if type(ids) in ONE:
-        return [cast(Hashable, ids)]
+        return [ids]
     if isinstance(ids, SEVERAL):
         return list(ids)
     return [ids] if (column := as_column(ids)) is None else list(column)

@@ -331,8 +331,8 @@ class CollabLearner(Learner):
             return look()
 
     def reading(self, look: Callable[[], T]) -> T:
-        """`looking` for a `look` that calls the model's scorer alone: where this only reads weights, there is nothing to
-        put back, and it takes a tenth of the time."""
+        """`looking` for a `look` that calls the model's scorer alone: where this only reads weights, there is nothing
+        to put back, and it takes a tenth of the time."""
         if not only_reads(self.model):
             return self.looking(look)
         with turn(self.model), torch.no_grad():

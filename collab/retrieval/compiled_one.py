@@ -33,6 +33,21 @@ def compiles(scores: TableScorer, n: int, k: int) -> bool:
     return ("numba" in sys.modules or next(_lists) >= PATIENCE) and not_compiled() is None
 
 
+def best_of_one(scores: TableScorer, user: int, whose: int, candidates: range, k: int,
+                seen: Ragged | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """The k best candidates of one user row, fewer where no more are left: rows and scores (m,), or None where this
+    takes `top_k`."""
+    k = min(k, len(candidates))
+    found = compiled_one(scores, user, whose, candidates, k, seen) if compiles(scores, len(candidates), k) else None
+    if found is None:
+        return None
+    rows, best = found[0][0], found[1][0]
+    if rows[-1] < 0:
+        there = rows >= 0
+        return rows[there], best[there]
+    return rows, best
+
+
 def compiled_one(scores: TableScorer, user: int, whose: int, candidates: range, k: int,
                  seen: Ragged | None) -> tuple[np.ndarray, np.ndarray] | None:
     """The k best candidates of one user row: rows and scores (1, k) as `top_k` gives them, or None where it is not

@@ -11,19 +11,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..data.catalogue import Catalogue, average_rows
+from ..data.catalogue import Catalogue, average_rows, check_unknown
 from ..data.databunch import CollabDataBunch
 from ..data.frame_kinds import check_kind, framed, made_of
 from ..data.frames import Column, frame_of
 from ..data.histories import Histories
 from ..data.rating_rules import Rated, RatingRules
 from ..data.schema import Schema
-from ..data.vocab import Ids, Vocab, from_json, labels, several, to_json
+from ..data.vocab import ONE, Ids, Vocab, from_json, labels, several, to_json
 from ..errors import DataError
 from ..files import read_tensors, reading, write_tensors
 from ..models.dot_form import DotForm, Pull, Ridge, TableScorer
 from ..models.embedding import Range, sigmoid_range
 from ..numerics import products
+from .compiled_one import best_of_one
 from .equations import Equations
 from .topk import check_k, top_k
 
@@ -136,6 +137,13 @@ class Index:
                             "their ratings=, or ask the learner: learn.recommend(user, why=True)")
         if self.users is None or self.user_ids is None:
             raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
+        check_unknown(unknown)
+        if type(user) in ONE and exclude.__class__ is tuple and not exclude and (
+                one := self._one(user, n)) is not None:
+            rows, best = one[0], self._shown(one[1])
+            if as_frame == "dict":
+                return self.catalogue.lists(rows, best)
+            return made_of(self.catalogue.columns(rows, best), as_frame)
         if as_frame == "dict" and not several(user) and not isinstance(exclude, Mapping):
             return self._lists(average_rows(self.user_ids, labels(user), unknown), n, self.item_ids.listed(exclude))
         asked = labels(user)
@@ -225,6 +233,14 @@ class Index:
         found, scores = self._find(self.users_at(row), n, self._excluded([exclude]))
         there = found.numpy() >= 0
         return self.catalogue.lists(found.numpy()[there], self._shown(scores.numpy()[there]))
+
+    def _one(self, user: object, n: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """The rows and scores of the best items of one known user, by the shortest way; None where there is none."""
+        row = 0 if self.user_ids is None else self.user_ids.find(user)
+        if not row or self.users is None or self._graph is not None or type(n) is not int or n < 1:
+            return None
+        return best_of_one(TableScorer(DotForm(self.users, self.items), self._norm, self._longest), row, 0,
+                           range(1, len(self.items)), n, None)
 
     def _shown(self, scores: np.ndarray) -> np.ndarray:
         """Scores before the range as they are reported."""
