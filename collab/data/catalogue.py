@@ -46,7 +46,7 @@ class Catalogue:
         if len(rows) <= FEW and not COPIES and isinstance(self._titles, pd.arrays.ArrowStringArray):
             import pyarrow as pa
             few = pa.array([self.titles[row - 1] for row in rows.tolist()], pa.large_string())
-            return {"title": pd.arrays.ArrowStringArray(few, dtype=self._titles.dtype)}
+            return {"title": self._titles.dtype.__from_arrow__(few)}
         return {"title": self._titles.take(rows - 1)}
 
     def names(self, rows: np.ndarray) -> pd.api.extensions.ExtensionArray:

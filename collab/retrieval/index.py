@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ class Index:
         self.older = False      # whether its file is of a version that kept no equations
         self._graph = _graph(self.items) if method == "usearch" else None
         self._norm = torch.linalg.vector_norm(self.items)
-        self._longest = torch.linalg.vector_norm(self.items, dim=1).max().item()
+        lost = math.sqrt(self.items.shape[1]) * 2.0 ** -63      # by squares too small for float32
+        self._longest = torch.linalg.vector_norm(self.items, dim=1).max().item() + lost
 
     @classmethod
     def of(cls, form: DotForm, data: CollabDataBunch, scale: Range | None, users: bool = True,

@@ -121,7 +121,7 @@ def candidates(users: Any, items: Any, user_bias: Any, item_bias: Any, biased: b
     row, where that is not negative; infinity where float32 does not do."""
     p, n = users[user], len(items)
     measured = products(items, p, rough, longest < 0)
-    length = longest if longest >= 0 else measured
+    length = measured if longest < 0 else longest
     own = 0.0
     for j in range(len(p)):
         own += np.float64(p[j]) * np.float64(p[j])
