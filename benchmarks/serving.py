@@ -2,11 +2,11 @@
 
 Run: python benchmarks/serving.py [--items 1682 27000 60000] [--model dot_bias] [--calls 400] [--rounds 5]
 
-Bare is `torch.topk(items @ user, 10)` over tables of the same size, in float32. Weights are random; users have 100 known
-items, which `recommend` and implicit leave out; items have titles. Ours gives tables or lists of raw ids with titles and
-ratings, bare and the peers row numbers. Microseconds of CPU in one thread: medians of `--calls` calls, 20 of each kind
-by turns, and of these the median of rounds; the ratio is to bare. The peers run in a process of their own in each round;
-without `make peers` they have no rows. The first call, which loads what is kept, is on its own."""
+Bare is `torch.topk(items @ user, 10)` over tables of the same size, in float32. Weights are random; users have 100
+known items, which `recommend` and implicit leave out; items have titles. Ours gives tables or lists of raw ids with
+titles and ratings, bare and the peers row numbers. Microseconds of CPU in one thread: medians of `--calls` calls, 20 of
+each kind by turns, and of these the median of rounds; the ratio is to bare. The peers run in a process of their own in
+each round; without `make peers` they have no rows. The first call, which loads what is kept, is on its own."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,8 @@ class Catalogue:
         if len(rows) <= FEW and not COPIES and isinstance(self._titles, pd.arrays.ArrowStringArray):
             import pyarrow as pa
             few = pa.array([self.titles[row - 1] for row in rows.tolist()], pa.large_string())
-            return {"title": self._titles.dtype.__from_arrow__(few)}
+            kind: Any = self._titles.dtype
+            return {"title": kind.__from_arrow__(few)}
         return {"title": self._titles.take(rows - 1)}
 
     def names(self, rows: np.ndarray) -> pd.api.extensions.ExtensionArray:
@@ -59,7 +60,7 @@ class Catalogue:
 
     def columns(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, Column]:
         """One list of recommendations as columns: rank, the name of the vocab, title where known, score."""
-        return {"rank": np.arange(1, len(rows) + 1), self.name: self.vocab.decode(rows), **self.title_column(rows),
+        return {"rank": np.arange(1, len(rows) + 1), self.name: self.vocab.named(rows), **self.title_column(rows),
                 "score": scores}
 
     def lists(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, list]:

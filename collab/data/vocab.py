@@ -179,6 +179,17 @@ class Vocab:
             return self._index.to_numpy()[rows - 1]
         return self._index.take(rows - 1).to_numpy(copy=True)       # an index gives out its own array read-only
 
+    def named(self, rows: np.ndarray) -> np.ndarray:
+        """`decode` of known rows that need no check, int64 (n,), in a quarter of the time."""
+        if isinstance(self._index.dtype, pd.StringDtype):
+            return self.ids[rows]
+        return self._own_ids[rows] if self._own == (int, np.int64) else self.decode(rows)
+
+    @cached_property
+    def _own_ids(self) -> np.ndarray:
+        """The ids by row, where they are whole numbers."""
+        return np.concatenate([self._index.to_numpy()[:1], self._index.to_numpy()])
+
     def parse(self, text: str) -> Hashable:
         """The id that a person typed: the text itself where ids are text, a number or a time where ids are that, and
         for any other kind the id that prints as `text`. Raises DataError where it cannot be an id."""

@@ -16,6 +16,7 @@ from ..ragged import Ragged
 
 WIDER = 22          # items beyond the k best that are scored exactly
 PATIENCE = 16       # lists from which on numba is imported for them, which takes as long as a thousand lists
+MOST = 1 << 23      # numbers in a table (32 MiB), from which on several threads of torch are faster than one kernel
 
 _lists = count()
 _NONE = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
@@ -29,6 +30,8 @@ def compiles(scores: TableScorer, n: int, k: int) -> bool:
         return False
     users = scores.form.users
     if users.dtype != torch.float32 or not users.is_contiguous() or items.device.type != "cpu":
+        return False
+    if items.numel() > MOST and torch.get_num_threads() > 1:
         return False
     return ("numba" in sys.modules or next(_lists) >= PATIENCE) and not_compiled() is None
 
@@ -70,9 +73,9 @@ def compiled_one(scores: TableScorer, user: int, whose: int, candidates: range, 
 
 def _array(table: Tensor | None) -> np.ndarray:
     assert table is not None
-    return table.detach().numpy()
+    return (table.detach() if table.requires_grad else table).numpy()
 
 
 def _row(seen: Ragged, row: int) -> np.ndarray:
-    begin, end = seen.starts[row:row + 2].tolist()
-    return seen.columns.numpy()[begin:end]
+    starts, columns = seen.arrays
+    return columns[starts[row]:starts[row + 1]]

@@ -179,6 +179,14 @@ def test_a_process_of_a_few_lists_does_not_import_numba(monkeypatch):
     assert [compiled_one.compiles(scores, 399, 10) for _ in range(5)] == [False] * 3 + [True] * 2
 
 
+def test_large_tables_are_left_to_torchs_threads(monkeypatch):
+    scores = TableScorer(DotForm(torch.ones(1, 2), torch.ones(400, 2)))
+    monkeypatch.setattr(compiled_one, "MOST", 799)
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda own=threads: own)
+        assert compiled_one.compiles(scores, 399, 10) is (threads == 1)
+
+
 def test_an_index_of_broken_vectors_says_so():
     learn = learner()
     index = learn.index()
