@@ -83,7 +83,7 @@ class Ragged:
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """`starts` and `columns` on the CPU, where numpy finds things in a tenth of the time; nobody may write to them."""
+        """`starts` and `columns` on the CPU for numpy, which finds things in a tenth of the time; not to be changed."""
         return self.starts.numpy(force=True), self.columns.numpy(force=True)
 
     @cached_property
