@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..compiled import not_compiled
-from ..models.dot_form import TableScorer
+from ..models.dot_form import DotForm, TableScorer
 from ..models.layers import sigmoid_range
 from ..ragged import Ragged
 
@@ -34,6 +34,12 @@ def compiles(scores: TableScorer, n: int, k: int) -> bool:
     if items.numel() > MOST and torch.get_num_threads() > 1:
         return False
     return ("numba" in sys.modules or next(_lists) >= PATIENCE) and not_compiled() is None
+
+
+def load_kernels() -> None:
+    """Load the kernels now, of a process that will make many lists, such as a service; without numba do nothing."""
+    if not_compiled() is None:
+        compiled_one(TableScorer(DotForm(torch.zeros(1, 1), torch.zeros(2, 1))), 0, 0, range(1, 2), 1, None)
 
 
 def best_of_one(scores: TableScorer, user: int, whose: int, candidates: range, k: int,

@@ -179,6 +179,16 @@ def test_a_process_of_a_few_lists_does_not_import_numba(monkeypatch):
     assert [compiled_one.compiles(scores, 399, 10) for _ in range(5)] == [False] * 3 + [True] * 2
 
 
+def test_a_service_can_load_the_kernels_beforehand():
+    compiled_one.load_kernels()
+    from collab.retrieval.screening_kernels import candidates, ordered
+    before = candidates.signatures, ordered.signatures
+    assert all(before)
+    learner().recommend(1)
+    learner().index().recommend(1)
+    assert (candidates.signatures, ordered.signatures) == before       # none was compiled anew
+
+
 def test_large_tables_are_left_to_torchs_threads(monkeypatch):
     scores = TableScorer(DotForm(torch.ones(1, 2), torch.ones(400, 2)))
     monkeypatch.setattr(compiled_one, "MOST", 799)
