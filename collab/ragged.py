@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,6 +80,11 @@ class Ragged:
     def counts(self) -> Tensor:
         """The number of entries of each row, int64 (n_rows,)."""
         return self.starts.diff()
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """`starts` and `columns` on the CPU for numpy, which finds things in a tenth of the time; not to be changed."""
+        return self.starts.numpy(force=True), self.columns.numpy(force=True)
 
     @cached_property
     def span(self) -> range:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from ..errors import DataError, warn
-from .frames import Column
+from .frames import COPIES, Column
 from .schema import show
 from .vocab import UNKNOWN, UnknownId, Vocab, id_index
 
 if TYPE_CHECKING:
     from .databunch import CollabDataBunch
 
+FEW = 100           # titles that are copied one by one faster than pyarrow takes them
 ARTICLE_LAST, YEAR = r"^(.*), (the|an?|les?|la|l'|el|il|der|die|das)(?= \(|$)", r" \(\d{4}\)$"
 
 
@@ -40,7 +41,14 @@ class Catalogue:
 
     def title_column(self, rows: np.ndarray) -> dict[str, Column]:
         """The column title of n known rows; none where no item has a title."""
-        return {} if self.titles is None else {"title": self._titles.take(rows - 1)}
+        if self.titles is None:
+            return {}
+        if len(rows) <= FEW and not COPIES and isinstance(self._titles, pd.arrays.ArrowStringArray):
+            import pyarrow as pa
+            few = pa.array([self.titles[row - 1] for row in rows.tolist()], pa.large_string())
+            kind: Any = self._titles.dtype
+            return {"title": kind.__from_arrow__(few)}
+        return {"title": self._titles.take(rows - 1)}
 
     def names(self, rows: np.ndarray) -> pd.api.extensions.ExtensionArray:
         """The titles of n rows, or the ids of items that have none, as objects (n,); None for row 0."""
@@ -49,6 +57,11 @@ class Catalogue:
             title = self.titles[row - 1] if self.titles is not None and row != UNKNOWN else ""
             named[k] = title or (None if row == UNKNOWN else self.vocab.ids[row])
         return pd.arrays.NumpyExtensionArray(named)     # pandas would make text of it, and NaN of None
+
+    def columns(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, Column]:
+        """One list of recommendations as columns: rank, the name of the vocab, title where known, score."""
+        return {"rank": np.arange(1, len(rows) + 1), self.name: self.vocab.named(rows), **self.title_column(rows),
+                "score": scores}
 
     def lists(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, list]:
         """One list of recommendations as Python's own values: rank, the name of the vocab, title where known, score."""

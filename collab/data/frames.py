@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NO_FRAMES = (__name__.partition(".")[0], "builtins", "datetime", "decimal", "numpy", "torch", "uuid")
 """Packages whose types narwhals does not know."""
+SHORT = 100         # rows of tables whose numbers are kept
 COPIES = int(pd.__version__.split(".")[0]) < 3
 """Whether a frame made of another's columns must copy them, lest changing the one changes the other: later versions of
 pandas copy what is changed."""
@@ -168,9 +169,9 @@ def frame_of(columns: dict[str, Column], kind: type[pd.DataFrame] = pd.DataFrame
     are text and numbers are numbers."""
     if COPIES:
         return kind(columns, copy=False)
-    blocks = [(_block(values), np.array([k])) for k, values in enumerate(columns.values())]
+    blocks = [(_block(values), place) for values, place in zip(columns.values(), _places(len(columns)), strict=True)]
     n = len(next(iter(columns.values())))
-    frame: pd.DataFrame = create_dataframe_from_blocks(blocks, pd.RangeIndex(n), _names(*columns).view())
+    frame: pd.DataFrame = create_dataframe_from_blocks(blocks, _numbered(n), _names(*columns).view())
     frame.__class__ = kind      # a Table has the same attributes, and making one of a frame would double the time
     return frame
 
@@ -181,6 +182,20 @@ def _block(values: Column) -> Column:
         return values[None]
     array = pd.Series(values, copy=False).array if isinstance(values, np.ndarray) else values
     return array.to_numpy()[None] if isinstance(array, pd.arrays.NumpyExtensionArray) else array
+
+
+@cache
+def _places(n: int) -> list[np.ndarray]:
+    return [np.array([k]) for k in range(n)]
+
+
+def _numbered(n: int) -> pd.Index:
+    return _short(n).view() if n <= SHORT else pd.RangeIndex(n)
+
+
+@cache
+def _short(n: int) -> pd.RangeIndex:
+    return pd.RangeIndex(n)
 
 
 @cache

@@ -23,6 +23,7 @@ UNKNOWN = 0
 MANY = 10_000               # more ids than this are looked up one by one no longer
 MAX_COMPARED = 100_000      # ids to compare an unknown one with, to suggest near ones: a second at most
 
+ONE = (int, str)            # of which most ids are, told at once
 SEVERAL = (list, range, np.ndarray, pd.Series, pd.Index, pd.api.extensions.ExtensionArray)
 Ids = Hashable | list | range | np.ndarray | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
 """One raw id, or several; columns of polars and pyarrow are several too, and a tuple is one id."""
@@ -178,6 +179,17 @@ class Vocab:
             return self._index.to_numpy()[rows - 1]
         return self._index.take(rows - 1).to_numpy(copy=True)       # an index gives out its own array read-only
 
+    def named(self, rows: np.ndarray) -> np.ndarray:
+        """`decode` of known rows that need no check, int64 (n,), in a quarter of the time."""
+        if isinstance(self._index.dtype, pd.StringDtype):
+            return self.ids[rows]
+        return self._own_ids[rows] if self._own == (int, np.int64) else self.decode(rows)
+
+    @cached_property
+    def _own_ids(self) -> np.ndarray:
+        """The ids by row, where they are whole numbers."""
+        return np.concatenate([self._index.to_numpy()[:1], self._index.to_numpy()])
+
     def parse(self, text: str) -> Hashable:
         """The id that a person typed: the text itself where ids are text, a number or a time where ids are that, and
         for any other kind the id that prints as `text`. Raises DataError where it cannot be an id."""
@@ -215,15 +227,16 @@ class Vocab:
 
 def several(ids: object) -> bool:
     """Whether these are several ids: a list, range, array or column, including those of polars and pyarrow."""
-    return isinstance(ids, SEVERAL) or as_column(ids) is not None
+    return type(ids) not in ONE and (isinstance(ids, SEVERAL) or as_column(ids) is not None)
 
 
 def labels(ids: object) -> list[Hashable]:
     """One id, or several, as a list of the ids as they were given."""
+    if type(ids) in ONE:
+        return [ids]
     if isinstance(ids, SEVERAL):
         return list(ids)
     return [ids] if (column := as_column(ids)) is None else list(column)
-
 
 
 def id_index(ids: Iterable[Hashable]) -> pd.Index:

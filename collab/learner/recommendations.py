@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -67,13 +68,15 @@ def pool_of(learn: CollabLearner, among: Hashable | Iterable[Hashable], without:
 
 def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, pool: Tensor | range, *, n: int,
               seen: Ragged | None = None, seen_by: Tensor | None = None,
-              diversity: float = 0.0) -> tuple[Tensor, Tensor]:
-    """`top_k` of the pool, made `diverse`; fewer than `n` columns where the pool is smaller."""
+              diversity: float = 0.0, own: bool = False) -> tuple[Tensor, Tensor]:
+    """`top_k` of the pool, made `diverse`; fewer than `n` columns where the pool is smaller. `own` scores are those of
+    the model's scorer."""
     check_k(n)
     check_diversity(diversity)
     vectors = learn.looking(lambda: learn.collab_model.factors("item")).detach() if diversity else None
     k = min(n_candidates(n, diversity), max(len(pool), 1))
-    found, best = learn.looking(lambda: top_k(scores(), rows, pool, k, seen, seen_by))
+    look = learn.reading if own else learn.looking
+    found, best = look(lambda: top_k(scores(), rows, pool, k, seen, seen_by))
     return (found, best) if vectors is None else diverse(found, best, vectors, n, diversity)
 
 
@@ -85,7 +88,8 @@ def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: 
     known = exclude == "known"
     seen = learn.data.known if known else learn.data.histories if exclude == "train" else None
     found, scores = best_rows(learn, learn.collab_model.scorer, rows, pool, n=n, seen=seen,
-                              seen_by=learn.data.aside.users.encode(ids) if known else None, diversity=diversity)
+                              seen_by=learn.data.aside.users.encode(ids) if known else None, diversity=diversity,
+                              own=True)
     causes = reasons(learn, found, (learn.data.histories[row] for row in rows.tolist())) if why else None
     if not column:
         return ranked(learn, learn.data.items, found, learn.clip(scores), causes, as_frame)
@@ -116,12 +120,12 @@ def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor,
     """The result of `top_k` as a table: rank, id, title (of items, where known), score, and why, where there are
     `causes`: the rows of these, shaped as `found`."""
     there = found.numpy() >= 0
+    rows, best = found.numpy()[there], scores.numpy()[there]
     if as_frame == "dict" and causes is None and vocab is learn.data.items and len(found) == 1:
-        return learn.data.catalogue.lists(found.numpy()[there], scores.numpy()[there])
-    rows = found.numpy()[there]
+        return learn.data.catalogue.lists(rows, best)
     titles = learn.data.catalogue.title_column(rows) if vocab is learn.data.items else {}
-    columns = {"rank": there.nonzero()[1] + 1, vocab.name: vocab.decode(rows), **titles,
-               "score": scores.numpy()[there]}
+    rank = np.arange(1, len(rows) + 1) if len(found) == 1 else there.nonzero()[1] + 1
+    columns = {"rank": rank, vocab.name: vocab.decode(rows), **titles, "score": best}
     if causes is not None:
         columns["why"] = learn.data.catalogue.names(causes.numpy()[there])
     return made_of(columns, as_frame, Table if titles else pd.DataFrame)

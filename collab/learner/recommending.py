@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..data.catalogue import check_unknown
 from ..data.frame_kinds import check_kind
 from ..data.vocab import Ids, labels, several
 from ..data.where import Where
 from ..errors import DataError
 from ..retrieval.topk import check_exclude
 from .new_users import Rated, rated_rows, scores_of
+from .one_list import one_list
 from .reasons import reasons
 from .recommendations import best_rows, pool_of, ranked, ranked_rows, rows_of
 
@@ -53,7 +55,11 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
     pool = pool_of(self, among, without, unknown, where)
     check_one(user, ratings)
     check_exclude(exclude)
+    check_unknown(unknown)
     if ratings is None:
+        if (pool.__class__ is range and not why and not diversity
+                and (table := one_list(self, user, n, exclude, as_frame)) is not None):
+            return table
         rows = rows_of(self, self.data.users, user, unknown)
         return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user), why=why,
                            diversity=diversity, as_frame=as_frame)

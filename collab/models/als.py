@@ -78,6 +78,7 @@ class ALS(SolvedModel):
     double precision."""
 
     n_sweeps = 15
+    reads_tables = True
     spread: Tensor
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, implicit: bool = True, reg: float | None = None,

@@ -78,10 +78,11 @@ class TableScorer:
     may be a range. It can also score in float32, many times as fast and nearly as well, which is enough to tell which
     few items may be the best.
 
-    `norm` is the length of all items' vectors taken together, where it is known already."""
+    `norm` is the length of all items' vectors taken together and `longest` that of the longest one, where they are
+    known already; a negative one is not."""
 
-    def __init__(self, form: DotForm, norm: Tensor | None = None):
-        self.form, self._norm = form, norm
+    def __init__(self, form: DotForm, norm: Tensor | None = None, longest: float = -1.0):
+        self.form, self._norm, self.longest = form, norm, longest
 
     def __call__(self, users: Tensor, items: Tensor | range) -> Tensor:
         run = run_of(items)

@@ -20,11 +20,16 @@ from .base import NO_USERS, SIDES, CollabModel, Group, Scorer, Side, named_table
 from .dot_form import DotForm, TableScorer
 from .layers import Range, dots, embedding, inverse_sigmoid_range, rows_of, sigmoid_range
 
+SET = {"forward", "scorer", "dot_form", "factors", "biases", "cross"}
+"""Methods that somebody may set on a model."""
+
 
 class EmbeddingDot(CollabModel):
     """score = p_u . q_i  (Koren, Bell, Volinsky 2009, eq. 1). `u_weight` (n_users, n_factors), `i_weight` alike.
 
     `init_std` is the initial deviation of both (normal, truncated at two deviations)."""
+
+    reads_tables = True
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, init_std: float = 0.01):
         super().__init__()
@@ -62,6 +67,8 @@ class EmbeddingDotBias(CollabModel):
     initial deviation of the factors; that of the biases is 0.01. With `unknown_row`, row 0 and the rows of cold ids are
     the model's own, as in some that `merge_dot_models` makes, not averages of the rest.
     `u_weight`, `i_weight`, `u_bias`, `i_bias` are embeddings; `mu` is a scalar parameter."""
+
+    reads_tables = True
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, y_range: Range | None = None,
                  mean: float | None = None, init_std: float = 0.01, unknown_row: bool = False):
@@ -111,6 +118,13 @@ def are_plain(model: nn.Module) -> bool:
     """Whether all parts of the model are embeddings that look rows up and do nothing else."""
     return all(type(part) is nn.Embedding and part.max_norm is None and part.padding_idx is None
                and not part.scale_grad_by_freq and not part.sparse for part in model.children())
+
+
+def only_reads(model: nn.Module) -> bool:
+    """Whether the scorer reads weights and does nothing else, so that neither modes nor random states can change: of a
+    class that says so itself (`reads_tables`, not inherited), on which nothing was set, with embeddings alone."""
+    return ("reads_tables" in vars(type(model)) and not model.training and SET.isdisjoint(vars(model))
+            and all(type(part) is nn.Embedding for part in model._modules.values()))
 
 
 def table_scorer(model: CollabModel) -> Scorer:

@@ -29,8 +29,8 @@ class Equations:
     def reasons(self, items: Tensor, ratings: Tensor, chosen: Tensor) -> Tensor:
         """For each of the rows `chosen` (k,), the liked item that raises its score most above the average user's, int64
         (k,) on the CPU, or 0 where none does: see `contributions`. Liked is what is rated above the average user's
-        score; what was rated lower raises scores too, of what is unlike it, which nobody takes for a reason. What a
-        rating adds to the user's bias raises all items alike, and does not count. An item is not a reason for itself."""
+        score: what was rated lower raises the scores of what is unlike it, which nobody takes for a reason. What a
+        rating adds to the user's bias raises all items alike, and does not count; nor is an item its own reason."""
         if not len(items) or not len(chosen):
             return torch.zeros(len(chosen), dtype=torch.int64)
         parts = self.contributions(items, ratings, chosen, bias=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..data.catalogue import Catalogue, average_rows
+from ..data.catalogue import Catalogue, average_rows, check_unknown
 from ..data.databunch import CollabDataBunch
 from ..data.frame_kinds import check_kind, framed, made_of
 from ..data.frames import Column, frame_of
 from ..data.histories import Histories
 from ..data.rating_rules import Rated, RatingRules
 from ..data.schema import Schema
-from ..data.vocab import Ids, Vocab, from_json, labels, several, to_json
+from ..data.vocab import ONE, Ids, Vocab, from_json, labels, several, to_json
 from ..errors import DataError
 from ..files import read_tensors, reading, write_tensors
 from ..models.dot_form import DotForm, Pull, Ridge, TableScorer
 from ..models.embedding import Range, sigmoid_range
 from ..numerics import products
+from .compiled_one import best_of_one
 from .equations import Equations
 from .topk import check_k, top_k
 
@@ -64,6 +66,8 @@ class Index:
         self.older = False      # whether its file is of a version that kept no equations
         self._graph = _graph(self.items) if method == "usearch" else None
         self._norm = torch.linalg.vector_norm(self.items)
+        lost = math.sqrt(self.items.shape[1]) * 2.0 ** -63      # by squares too small for float32
+        self._longest = torch.linalg.vector_norm(self.items, dim=1).max().item() + lost
 
     @classmethod
     def of(cls, form: DotForm, data: CollabDataBunch, scale: Range | None, users: bool = True,
@@ -135,6 +139,13 @@ class Index:
                             "their ratings=, or ask the learner: learn.recommend(user, why=True)")
         if self.users is None or self.user_ids is None:
             raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
+        check_unknown(unknown)
+        if type(user) in ONE and exclude.__class__ is tuple and not exclude and (
+                one := self._one(user, n)) is not None:
+            rows, best = one[0], self._shown(one[1])
+            if as_frame == "dict":
+                return self.catalogue.lists(rows, best)
+            return made_of(self.catalogue.columns(rows, best), as_frame)
         if as_frame == "dict" and not several(user) and not isinstance(exclude, Mapping):
             return self._lists(average_rows(self.user_ids, labels(user), unknown), n, self.item_ids.listed(exclude))
         asked = labels(user)
@@ -213,20 +224,30 @@ class Index:
     def _best(self, queries: Tensor, k: int, exclude: list[list[Hashable]]) -> tuple[dict[str, Column], np.ndarray]:
         """The columns of `search`, without the items that each query excludes; and the rows of the items."""
         found, scores = self._find(queries, k, self._excluded(exclude))
-        there = found >= 0
-        query, place = there.numpy().nonzero()
-        rows, best = found[there].numpy(), sigmoid_range(scores[there], self.y_range)
+        there = found.numpy() >= 0
+        query, place = there.nonzero()
+        rows = found.numpy()[there]
         return {"query": query, "rank": place + 1, "item": self.item_ids.decode(rows),
-                **self.catalogue.title_column(rows),
-                "score": (best if self.scale is None else best.clamp(*self.scale)).numpy()}, rows
+                **self.catalogue.title_column(rows), "score": self._shown(scores.numpy()[there])}, rows
 
     def _lists(self, row: np.ndarray, n: int, exclude: list[Hashable]) -> dict[str, list]:
         """The recommendations of one user row (1,), as lists."""
         found, scores = self._find(self.users_at(row), n, self._excluded([exclude]))
-        there = found >= 0
-        best = sigmoid_range(scores[there], self.y_range)
-        return self.catalogue.lists(found[there].numpy(), (best if self.scale is None else
-                                                           best.clamp(*self.scale)).numpy())
+        there = found.numpy() >= 0
+        return self.catalogue.lists(found.numpy()[there], self._shown(scores.numpy()[there]))
+
+    def _one(self, user: object, n: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """The rows and scores of the best items of one known user, by the shortest way; None where there is none."""
+        row = 0 if self.user_ids is None else self.user_ids.find(user)
+        if not row or self.users is None or self._graph is not None or type(n) is not int or n < 1:
+            return None
+        return best_of_one(TableScorer(DotForm(self.users, self.items), self._norm, self._longest), row, 0,
+                           range(1, len(self.items)), n, None)
+
+    def _shown(self, scores: np.ndarray) -> np.ndarray:
+        """Scores before the range as they are reported."""
+        best = sigmoid_range(torch.from_numpy(scores), self.y_range)
+        return (best if self.scale is None else best.clamp(*self.scale)).numpy()
 
     def users_at(self, rows: np.ndarray) -> Tensor:
         """The queries of these user rows, (m, width). Raises DataError for an index without users."""
@@ -247,7 +268,7 @@ class Index:
         check_k(k)
         k = min(k, len(self))
         if self._graph is None:
-            scores = TableScorer(DotForm(queries, self.items), self._norm)
+            scores = TableScorer(DotForm(queries, self.items), self._norm, self._longest)
             return top_k(scores, torch.arange(len(queries)), range(1, len(self.items)), k, seen)
         most = int(seen.starts.diff().max()) if seen is not None and len(queries) else 0
         found = [_nearest(self._graph, query, min(WIDER * k + most, len(self))) for query in queries]

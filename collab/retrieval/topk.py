@@ -12,6 +12,7 @@ from ..models.base import Scorer, as_collab
 from ..models.dot_form import TableScorer
 from ..numerics import run_of
 from ..ragged import Ragged
+from .compiled_one import compiled_one, compiles
 from .largest import best_of, in_order
 from .screening import pays, screened, screened_one
 
@@ -59,6 +60,11 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor | range, k: i
     if (run := run_of(candidates)) is not None:
         candidates = range(run.start, run.stop)
     whose = queries if seen_by is None else seen_by
+    if (len(queries) == 1 and isinstance(candidates, range) and isinstance(scores, TableScorer)
+            and compiles(scores, len(candidates), k)):
+        one = compiled_one(scores, int(queries[0]), int(whose[0]), candidates, k, seen)
+        rows, best = _of_all(scores, queries, whose, candidates, k, seen) if one is None else one
+        return torch.from_numpy(rows), torch.from_numpy(best)
     table = scores if isinstance(scores, TableScorer) and pays(scores, len(candidates), k) else None
     if table is not None and len(queries) == 1 and isinstance(candidates, range):
         one = screened_one(table, queries, int(whose[0]) if seen is not None else 0, candidates, k, seen)

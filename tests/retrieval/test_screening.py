@@ -8,18 +8,29 @@ import pytest
 import torch
 
 from collab import CollabDataBunch, Index, Vocab, collab_learner, synthetic
+from collab.compiled import not_compiled
 from collab.data.histories import Histories
 from collab.models.dot_form import DotForm, TableScorer
 from collab.models.embedding import EmbeddingDot, EmbeddingDotBias
-from collab.retrieval import screening, topk
+from collab.retrieval import compiled_one, screening, topk
 from collab.retrieval.topk import top_k
 
 N_ITEMS = 500
 
 
-@pytest.fixture(autouse=True)
-def few_are_many(monkeypatch):
+def by_torch(monkeypatch):
+    for module in (topk, compiled_one):
+        monkeypatch.setattr(module, "compiles", lambda *_: False)
+
+
+@pytest.fixture(autouse=True, params=["torch", "compiled"])
+def few_are_many(request, monkeypatch):
     monkeypatch.setattr(screening, "MANY", 1)
+    monkeypatch.setattr(compiled_one, "PATIENCE", 0)
+    if request.param == "torch":
+        by_torch(monkeypatch)
+    elif not_compiled():
+        pytest.skip(not_compiled())
 
 
 @pytest.fixture
@@ -38,6 +49,12 @@ def certain(monkeypatch) -> list[bool]:
         return result
     monkeypatch.setattr(topk, "screened", noted)
     monkeypatch.setattr(topk, "screened_one", noted_one)
+
+    def noted_compiled(*args):
+        result = compiled_one.compiled_one(*args)
+        found.append(result is not None)
+        return result
+    monkeypatch.setattr(topk, "compiled_one", noted_compiled)
     return found
 
 
@@ -182,6 +199,7 @@ def test_a_learner_and_its_index_recommend_the_same_with_and_without_screening(n
     screened = tables()
     assert certain.count(True) > 0.9 * len(certain) > 100
     monkeypatch.setattr(screening, "MANY", 1 << 40)
+    by_torch(monkeypatch)
     n = len(certain)
     for one, other in zip(screened, tables(), strict=True):
         assert one.equals(other)

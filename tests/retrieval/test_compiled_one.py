@@ -1,0 +1,208 @@
+"""One user's list by compiled kernels: the lists of the way without them, to the bit."""
+
+from __future__ import annotations
+
+import sys
+from itertools import count
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collab import CollabDataBunch, Index, collab_learner
+from collab.compiled import not_compiled
+from collab.data.histories import Histories
+from collab.models.dot_form import DotForm, TableScorer
+from collab.models.embedding import EmbeddingDotBias, only_reads
+from collab.retrieval import compiled_one, topk
+from collab.retrieval.topk import top_k
+
+pytestmark = pytest.mark.skipif(not_compiled() is not None, reason=str(not_compiled()))
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr(compiled_one, "PATIENCE", 0)
+
+
+def without_kernels(ask):
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (topk, compiled_one):
+            patch.setattr(module, "compiles", lambda *_: False)
+        return ask()
+
+
+@st.composite
+def questions(draw):
+    """Tables of small whole numbers times one power of two each, whose sums are exact in float64, with many ties."""
+    k, width = draw(st.integers(1, 40)), draw(st.integers(1, 37))
+    n = draw(st.integers(8 * (k + compiled_one.WIDER) + 1, 900))
+    seed, most = draw(st.integers(0, 1 << 30)), draw(st.sampled_from([1, 2, 100]))
+    generator = torch.Generator().manual_seed(seed)
+
+    def whole(*shape):
+        numbers = torch.randint(-most, most + 1, shape, generator=generator).float()
+        return numbers * 2.0 ** draw(st.sampled_from([-70, -20, 0, 3, 50]))
+    users, items = whole(3, width), whole(n, width)
+    if draw(st.booleans()):
+        items[n // 3:] = items[n // 3]              # most are the same item
+    biases = (whole(3), whole(n), draw(st.sampled_from([0.0, 0.25]))) if draw(st.booleans()) else ()
+    y_range = draw(st.sampled_from([None, (0.5, 5.5)]))
+    m = draw(st.sampled_from([0, 5, n, 4 * n]))
+    seen = Histories.of(torch.randint(0, 3, (m,), generator=generator),
+                        torch.randint(0, n + 5, (m,), generator=generator), torch.ones(m), 3) if m else None
+    first, last = draw(st.integers(0, 1)), n
+    return DotForm(users, items, *biases, y_range=y_range), range(first, last), k, seen
+
+
+@settings(max_examples=80, deadline=None)
+@given(questions())
+def test_the_kernels_find_the_lists_of_all_exact_scores(question):
+    form, candidates, k, seen = question
+    for user in range(3):
+        found, plain = (way(lambda user=user: top_k(TableScorer(form), torch.tensor([user]), candidates, k, seen))
+                        for way in (lambda ask: ask(), without_kernels))
+        assert torch.equal(found[0], plain[0]) and torch.equal(found[1], plain[1])
+
+
+@pytest.mark.parametrize("longest", [-1.0, 40.0])
+def test_the_kernels_find_drawn_scores_with_certainty(longest):
+    draw = torch.Generator().manual_seed(0)
+    form = DotForm(torch.randn(4, 50, generator=draw), torch.randn(5000, 50, generator=draw))
+    scores = TableScorer(form, longest=longest)
+    for user in range(4):
+        rows, best = compiled_one.compiled_one(scores, user, user, range(1, 5000), 10, None)
+        exact = (form.items.double() @ form.users[user].double()).float()
+        assert rows[0].tolist() == (exact[1:].argsort(descending=True)[:10] + 1).tolist()
+        assert best[0].tolist() == exact[rows[0]].tolist()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+def test_what_float32_cannot_sum_is_left_to_the_exact_way(bad):
+    for row in (0, 300):
+        form = DotForm(torch.ones(1, 8), torch.ones(400, 8))
+        form.items[row, 2:4] = bad
+        assert compiled_one.compiled_one(TableScorer(form), 0, 0, range(1, 400), 5, None) is None
+
+
+def learner(titles: bool = True, text: bool = False):
+    draw = np.random.default_rng(0)
+    rated = pd.DataFrame({"user": draw.integers(0, 30, 3000), "item": draw.integers(0, 400, 3000),
+                          "rating": draw.integers(1, 6, 3000)}).drop_duplicates(["user", "item"])
+    if text:
+        rated = rated.assign(item="i" + rated["item"].astype(str), user="u" + rated["user"].astype(str))
+    ids = rated["item"].unique()
+    films = pd.DataFrame({"item": ids, "title": [f"Film {k % 350}" for k in range(len(ids))],
+                          "year": np.arange(len(ids)) % 50 + 1950}) if titles else None
+    return collab_learner(CollabDataBunch.from_df(rated, items=films, seed=0, device="cpu"), "dot_bias", 8, seed=0)
+
+
+@pytest.mark.parametrize(("titles", "text"), [(True, False), (False, False), (True, True)])
+def test_a_users_table_is_that_of_the_general_way(titles, text):
+    learn = learner(titles, text)
+    index, (user, other) = learn.index(), [*learn.data.users][:2]
+    items = [*learn.data.items]
+
+    def tables(as_frame):
+        asked = [{}, {"exclude": None}, {"exclude": "train"}, {"n": 1}, {"n": 27}, {"n": 10_000},
+                 {"among": items[:60]}, {"without": items[:300]}, {"among": items[:3], "without": items[:3]}]
+        if titles:
+            asked.append({"where": {"year": ">=1960"}})
+        made = [learn.recommend(one, as_frame=as_frame, **options) for one in (user, other) for options in asked]
+        return [*made, *(index.recommend(user, n, exclude, as_frame=as_frame) for n in (1, 10, 10_000)
+                         for exclude in ((), items[:30]))]
+    for table, plain in zip(tables("pandas"), without_kernels(lambda: tables("pandas")), strict=True):
+        assert type(table) is type(plain)
+        pd.testing.assert_frame_equal(table, type(plain)(plain), check_exact=True, check_frame_type=False,
+                                      check_index_type="exact")
+        assert [type(column.array) for _, column in table.items()] == [type(own.array) for _, own in plain.items()]
+    assert tables("dict") == without_kernels(lambda: tables("dict"))
+
+
+def test_a_changed_table_changes_no_other():
+    learn = learner()
+    first = learn.recommend(1)
+    kept = learn.recommend(1)
+    first.index.name, first.columns.name = "place", "what"
+    first.loc[0, "title"], first.loc[0, "score"] = "changed", -1.0
+    assert learn.recommend(1).equals(kept) and learn.recommend(1).index.name is None
+    assert learn.recommend(1).columns.name is None
+
+
+def test_new_weights_are_noticed_however_they_are_written():
+    learn = learner()
+    for row, write in ((3, lambda t: t.data), (5, lambda t: t.detach().numpy()), (7, lambda t: t.detach())):
+        write(learn.model.i_bias.weight)[row] = row
+        assert learn.recommend(1, 1, exclude=None)["item"].tolist() == [learn.data.items.ids[row]]
+
+
+def test_modes_and_random_states_stay_as_they_were():
+    learn = learner()
+    for training in (True, False):
+        learn.model.train(training)
+        modes, state = [m.training for m in learn.model.modules()], torch.get_rng_state()
+        learn.recommend(1)
+        assert [m.training for m in learn.model.modules()] == modes and torch.equal(torch.get_rng_state(), state)
+
+
+def test_only_models_that_say_so_themselves_are_read_without_care():
+    class Own(EmbeddingDotBias):
+        def factors(self, side):
+            return super().factors(side) + torch.rand(1)
+    plain = EmbeddingDotBias(4, 3, 5).eval()
+    assert only_reads(plain) and not only_reads(Own(4, 3, 5).eval()) and not only_reads(EmbeddingDotBias(4, 3, 5))
+    plain.cross = lambda users, items: torch.zeros(len(users), len(items))
+    assert not only_reads(plain)
+    other = EmbeddingDotBias(4, 3, 5).eval()
+    other.i_weight = torch.nn.Sequential(torch.nn.Embedding(5, 4))
+    assert not only_reads(other)
+
+
+def test_bad_arguments_are_refused_as_before():
+    learn = learner()
+    for ask in (learn.recommend, learn.index().recommend):
+        with pytest.raises(ValueError, match="neither 'average' nor 'error'"):
+            ask(1, unknown="no")
+        for n in (0, -1, True, 1.5):
+            with pytest.raises(ValueError, match="whole number"):
+                ask(1, n)
+
+
+def test_a_process_of_a_few_lists_does_not_import_numba(monkeypatch):
+    scores = TableScorer(DotForm(torch.ones(1, 2), torch.ones(400, 2)))
+    monkeypatch.setattr(compiled_one, "PATIENCE", 3)
+    monkeypatch.setattr(compiled_one, "_lists", count())
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    assert [compiled_one.compiles(scores, 399, 10) for _ in range(5)] == [False] * 3 + [True] * 2
+
+
+def test_a_service_can_load_the_kernels_beforehand():
+    compiled_one.load_kernels()
+    from collab.retrieval.screening_kernels import candidates, ordered
+    before = candidates.signatures, ordered.signatures
+    assert all(before)
+    learner().recommend(1)
+    learner().index().recommend(1)
+    assert (candidates.signatures, ordered.signatures) == before       # none was compiled anew
+
+
+def test_large_tables_are_left_to_torchs_threads(monkeypatch):
+    scores = TableScorer(DotForm(torch.ones(1, 2), torch.ones(400, 2)))
+    monkeypatch.setattr(compiled_one, "MOST", 799)
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda own=threads: own)
+        assert compiled_one.compiles(scores, 399, 10) is (threads == 1)
+
+
+def test_an_index_of_broken_vectors_says_so():
+    learn = learner()
+    index = learn.index()
+    items = index.items.clone()
+    items[9, 0] = torch.nan
+    broken = Index(items, index.item_ids, users=index.users, user_ids=index.user_ids)
+    with pytest.raises(ValueError, match="not numbers"):
+        broken.recommend(1)
+    assert 9 not in broken.item_ids.encode(broken.recommend(1, exclude=[index.item_ids.ids[9]])["item"])
