@@ -65,7 +65,10 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
                            diversity=diversity, as_frame=as_frame)
     seen, values, chosen = rated_rows(self, ratings, unknown)
     scores = scores_of(self, seen[chosen], values[chosen])
-    kept = pool if exclude is None else (rest := torch.as_tensor(pool))[~torch.isin(rest, seen)]
+    kept = pool
+    if exclude is not None:
+        rest = torch.arange(pool.start, pool.stop) if isinstance(pool, range) else pool
+        kept = rest[~torch.isin(rest, seen)]
     rows = torch.zeros(1, dtype=torch.int64, device=self.device)
     found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n, diversity=diversity)
     causes = reasons(self, found, [(seen[chosen], values[chosen])]) if why else None

@@ -14,6 +14,7 @@ from ..data.vocab import UNKNOWN, Vocab
 from ..errors import DataError
 from ..learner.collab_learner import CollabLearner
 from ..models.base import Unsupported
+from ..retrieval.compiled_one import load_kernels
 from ..retrieval.index import Index
 from .asked import Refused
 from .item_map import places
@@ -203,6 +204,7 @@ class Served:
 
     def _warm_up(self) -> None:
         """Answer one request of each kind, so that what is computed once is there, and what cannot be done is known."""
+        load_kernels()
         first = int(self.order[0]) + 1
         high = None if self.scale is None else self.scale["high"]
         visitor: dict[Hashable, float | None] = {self.catalogue.vocab.ids[first]: high}
