@@ -15,6 +15,8 @@ from .catalogue import Catalogue
 from .new_user import one_person
 from .schema import Schema, check_ratings, show
 
+MAX_STRENGTH = 1e6      # of a choice; what is counted is less, and equations in float32 hold no more
+
 Rated = Mapping[Hashable, float] | pd.Series | pd.DataFrame | list | set
 """What a new user rated: {item: rating}, a Series of ratings indexed by item, or a table with columns item and rating.
 For implicit data also what they chose: a list or set of items, or a table with the column item."""
@@ -32,17 +34,30 @@ class RatingRules(NamedTuple):
     def rows(self, ratings: Rated, catalogue: Catalogue, unknown: str = "average") -> tuple[Tensor, Tensor, Tensor]:
         """(item rows, ratings float32, whether each counts) of what a new user rated. Unknown items are left out with a
         warning; they raise UnknownId with unknown="error", or where there are no others. Raises DataError for no
-        ratings, several users, an item that comes twice, and ratings that are not numbers or lie outside the scale."""
+        ratings, several users, an item that comes twice, and ratings that are not numbers or lie outside the scale; in
+        implicit data for strengths below 0, or above MAX_STRENGTH. A strength of 0 does not count."""
         items, values, chosen = one_person(ratings, self.schema, implicit=self.implicit, threshold=self.threshold)
         if not len(items):
             raise DataError("there are no ratings to fold in; without any, recommend to an unknown user id")
         values, rows = check_ratings(values.rename("rating")), catalogue.known(items, "that are rated", unknown)
         items, values, chosen, rows = items[rows > 0], values[rows > 0], chosen[rows > 0], rows[rows > 0]
+        if self.implicit:
+            chosen = chosen & _strengths(items, values)
         if not chosen.any():
             raise DataError("none of the items that are known here was chosen")
         if (again := pd.Series(rows).duplicated().to_numpy()).any():
             raise DataError(f"item {show(items.iloc[int(np.argmax(again))])} is rated more than once")
         return torch.from_numpy(rows), on_scale(self.scale, items, values), torch.from_numpy(chosen)
+
+
+def _strengths(items: pd.Series, values: pd.Series) -> np.ndarray:
+    """Which strengths of choices count: those above 0, in float32."""
+    strengths = values.to_numpy(dtype=float)
+    if (odd := (strengths < 0) | (strengths > MAX_STRENGTH)).any():
+        first = int(np.argmax(odd))
+        raise DataError(f"a choice has a strength from 0 to {MAX_STRENGTH:g}, got {strengths[first]:g} for item "
+                        f"{show(items.iloc[first])}; leave out what was not chosen")
+    return strengths.astype(np.float32) > 0
 
 
 def on_scale(scale: tuple[float, float] | None, items: pd.Series, values: pd.Series) -> Tensor:

@@ -188,10 +188,10 @@ class Index:
         """Write one safetensors file with vectors, ids and titles, and what folds in new users, without ratings; whole,
         or not at all."""
         tensors = {"items": self.items, **({} if self.users is None else {"users": self.users})}
-        fold_in, schema = None, self.rules.schema
-        if (own := self.equations) is not None:
-            fold_in = {"ridge": [*own.ridge], "implicit": self.rules.implicit, "threshold": self.rules.threshold,
-                       "columns": [to_json(name) for name in (schema.user, schema.item, schema.rating)]}
+        schema, own = self.rules.schema, self.equations
+        fold_in = {"ridge": own and [*own.ridge], "implicit": self.rules.implicit, "threshold": self.rules.threshold,
+                   "columns": [to_json(name) for name in (schema.user, schema.item, schema.rating)]}
+        if own is not None:
             tensors |= {"average": own.form.average, **({} if own.pull is None else {"pull": own.pull})}
         config = {"items": self.item_ids.to_state(), "titles": self.titles, "y_range": self.y_range,
                   "users": self.user_ids and self.user_ids.to_state(), "scale": self.scale,
@@ -214,9 +214,10 @@ class Index:
             if (fold_in := config.get("fold_in")) is not None:
                 rules = RatingRules(Schema(*map(from_json, fold_in["columns"])), fold_in["implicit"],
                                     fold_in["threshold"], scale)
-                factors, bias, power, alpha, few, least = fold_in["ridge"]
-                ridge = Ridge(factors, bias, power, alpha, Pull(*few), least)
-                equations = Equations(_form(vectors, tensors["average"], y_range), ridge, tensors.get("pull"))
+                if fold_in["ridge"] is not None:
+                    factors, bias, power, alpha, few, least = fold_in["ridge"]
+                    ridge = Ridge(factors, bias, power, alpha, Pull(*few), least)
+                    equations = Equations(_form(vectors, tensors["average"], y_range), ridge, tensors.get("pull"))
         index = cls(vectors, items, titles, queries, users, y_range, scale, method or kind, equations, rules)
         index.older = "fold_in" not in config
         return index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import os
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 STOPPING = 10               # seconds that running requests have to finish
+HEAD_SECONDS = 10           # that a connection has for the head of its first request
 CONNECTIONS = 1024          # at a time; more get status 503
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -55,6 +57,22 @@ def url_of(sock: socket.socket, host: str) -> str:
     return f"http://{name}:{sock.getsockname()[1]}/"
 
 
+def prompt() -> type[asyncio.Protocol]:
+    """uvicorn's HTTP, which ends connections whose first request has no whole head after HEAD_SECONDS: they would count
+    as connections for as long as their clients like."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Prompt(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:    # type: ignore[override]    # as uvicorn's
+            super().connection_made(transport)
+            self.loop.call_later(HEAD_SECONDS, self._head_is_due)
+
+        def _head_is_due(self) -> None:
+            if self.cycle is None and not self.transport.is_closing():
+                self.transport.close()
+    return Prompt
+
+
 def run(app: ASGIApp, sock: socket.socket, *, log: bool = False) -> None:
     """Serve `app` until SIGINT (Ctrl-C) or SIGTERM: no further connections are taken then, running requests finish (for
     10 seconds at most; a second Ctrl-C does not wait), and the function returns. With `log`, requests are logged on
@@ -83,7 +101,7 @@ def run(app: ASGIApp, sock: socket.socket, *, log: bool = False) -> None:
         logger.addHandler(handler := logging.StreamHandler(sys.stderr))
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.propagate = False
-    config = uvicorn.Config(app, log_config=None, log_level="info" if log else "error", access_log=log, http="h11",
+    config = uvicorn.Config(app, log_config=None, log_level="info" if log else "error", access_log=log, http=prompt(),
                             ws="none", loop="asyncio", lifespan="off", server_header=False, proxy_headers=False,
                             limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=STOPPING,
                             h11_max_incomplete_event_size=16 << 10)

@@ -15,7 +15,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..errors import DataError
 from .asked import MAX_BODY, Refused, count_of, items_of, json_of, query_of, ratings_of, text_of
 from .documentation import documentation
 from .openapi import document
@@ -74,7 +73,7 @@ def application(served: Served, threads: int) -> Starlette:
     routes = [Route("/recommend", recommend, methods=["GET", "POST"]), Route("/similar", similar),
               Route("/search", search), Route("/items", items), Route("/health", health),
               *(Route(f"/{name}", at) for name in pages)]
-    app = Starlette(routes=routes, exception_handlers={Refused: refused, DataError: unusable, HTTPException: http,
+    app = Starlette(routes=routes, exception_handlers={Refused: refused, ValueError: unusable, HTTPException: http,
                                                        ClientDisconnect: gone, Exception: broken})
     app.router.redirect_slashes = False         # to an address made of the Host header
     return app

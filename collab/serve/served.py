@@ -129,6 +129,11 @@ class Served:
             raise Refused(400, self.why_not)
         ids = self.ids(list(ratings))
         rated = dict(zip(ids, ratings.values()))
+        if self.scale is not None:
+            low, high = (self.scale[end] for end in ("low", "high"))
+            for item, rating in ratings.items():
+                if None not in (low, high, rating) and not low <= rating <= high:   # type: ignore[operator]    # above
+                    raise Refused(400, f"{rating:g} for {item} is outside the scale of {low:g} to {high:g}")
         if len(rated) < len(ids):
             raise Refused(400, "an item is rated twice, by its id and by its title")
         return self._listed(self.for_visitor(rated, n, self.ids(without)))
@@ -254,7 +259,8 @@ class OfLearner(Served):
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
                 without: list[Hashable]) -> Lists:
         if isinstance(ratings, list) and not self.learn.data.implicit:
-            ratings = dict.fromkeys(ratings, 1.0)       # of a model that ranks, whose objective reads no ratings
+            scale = self.learn.data.scale               # of a model that ranks, whose objective reads no ratings
+            ratings = dict.fromkeys(ratings, 1.0 if scale is None else scale[1])
         return self.learn.recommend(ratings=ratings, n=n, without=without or None, why=self.reasons, as_frame="dict")
 
     def like(self, row: int, n: int) -> Lists:

@@ -8,12 +8,13 @@ import unicodedata
 
 import numpy as np
 
+MAX_WORDS = 8           # of a search that count: each is looked for in all titles that have the words before it
 ARTICLE_LAST = re.compile(r"^(.*), (the|an?|les?|la|l'|el|il|der|die|das)(?= \(|$)")
 
 
 class TitleSearch:
-    """Finds the rows of items whose names hold all words of a text: those that begin with it first, then those with a
-    word that begins with it, each in the order of how often they were rated.
+    """Finds the rows of items whose names hold all words of a text (the first MAX_WORDS): those that begin with it
+    first, then those with a word that begins with it, each in the order of how often they were rated.
 
     `names` are those of rows 1..n; `counts` (n + 1,) the numbers of ratings by row."""
 
@@ -24,7 +25,7 @@ class TitleSearch:
     def find(self, text: str, n: int) -> list[int]:
         """The first `n` rows; none for a text without letters or digits."""
         wanted = folded(text)
-        words = wanted.split()
+        words = [*dict.fromkeys(wanted.split())][:MAX_WORDS]
         if not words:
             return []
         longest = max(words, key=len)

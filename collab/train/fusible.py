@@ -133,6 +133,8 @@ def _odd_optimizer(learn: Learner, tables: DotTables) -> str | None:
     for group in opt.param_groups:
         if any(group.get(key, value) != value for key, value in PLAIN.items()):
             return f"{name} is not the plain one: {', '.join(key for key in PLAIN if group.get(key))}"
+        if not group.get("betas", (0, 1))[1]:       # the kernels divide by its root
+            return f"{name} has a beta2 of 0"
         if type(opt) is RowAdagrad and group["weight_decay"]:
             return "RowAdagrad has a weight decay"
     places = [group_of(opt, p) for p in tables.parameters]

@@ -5,15 +5,19 @@ import contextlib
 import json
 import signal
 import socket
+import threading
 import time
 import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
-from serving import served
+import uvicorn
+from serving import served, until
 
 from benchmarks.load import asks as kinds_of
 from benchmarks.load import load
+from collab import service
+from collab.serve import listening
 from collab.serve.listening import hosts_of, listen, url_of
 
 
@@ -112,3 +116,25 @@ def test_a_free_port_is_chosen_and_named():
     with listen("127.0.0.1", 0) as sock:
         assert url_of(sock, "127.0.0.1") == f"http://127.0.0.1:{sock.getsockname()[1]}/"
         assert url_of(sock, "::1") == f"http://[::1]:{sock.getsockname()[1]}/"
+
+
+def test_a_connection_without_a_whole_request_is_ended(films, monkeypatch):
+    monkeypatch.setattr(listening, "HEAD_SECONDS", 0.2)
+    config = uvicorn.Config(service(films, threads=1), log_config=None, log_level="error", lifespan="off", ws="none",
+                            http=listening.prompt())
+    server = uvicorn.Server(config)
+    with listening.listen("127.0.0.1", 0) as sock:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        until(lambda: server.started, "the server")
+        with socket.create_connection(sock.getsockname(), timeout=15) as slow:
+            slow.sendall(b"GET /health HT")
+            assert slow.recv(10) == b""
+        with socket.create_connection(sock.getsockname(), timeout=15) as whole:
+            for _ in range(2):
+                whole.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert whole.recv(12) == b"HTTP/1.1 200"
+                whole.recv(1 << 16)
+                time.sleep(0.3)
+        server.should_exit = True
+        thread.join(15)

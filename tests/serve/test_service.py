@@ -250,3 +250,49 @@ def test_without_starlette_the_remedy_is_named(films, monkeypatch):
     monkeypatch.setitem(sys.modules, "starlette", None)
     with pytest.raises(ImportError, match="pip install starlette uvicorn"):
         service(films)
+
+
+def test_a_strength_of_0_is_no_choice_and_an_absurd_one_is_refused(rated_films):
+    ratings, items = rated_films
+    data = CollabDataBunch.from_df(ratings.assign(rating=1), items=items, implicit=True, seed=0, device="cpu")
+    learn = collab_learner(data, "als", n_factors=4)
+    with learn.no_logging():
+        learn.fit()
+    for model in (learn, learn.index()):
+        client = Client(service(model))
+        answers = {text: client.post("/recommend", content=f'{{"ratings": {text}}}', headers={
+            "Content-Type": "application/json"}) for text in (
+                '{"12": 2, "13": 0}', '{"12": 2}', '{"12": 0}', '{"12": 1e-320}', '{"12": -1}', '{"12": 1e30}',
+                '{"12": 1000000}')}
+        codes = [answer.status_code for answer in answers.values()]
+        assert codes == [200, 200, 400, 400, 400, 400, 200], {text: answer.text for text, answer in answers.items()}
+        some, one = (answers[text].json()["items"] for text in ('{"12": 2, "13": 0}', '{"12": 2}'))
+        assert [item for item in one if item["item"] != "13"][:5] == some[:5]
+        assert "strength from 0 to 1e+06, got -1 for item 12" in answers['{"12": -1}'].json()["error"]
+
+
+def test_a_ranker_of_ratings_that_do_not_hold_1_serves_visitors(rated_films):
+    ratings, items = rated_films
+    data = CollabDataBunch.from_df(ratings.assign(rating=2 * ratings["rating"]), items=items, seed=0, device="cpu")
+    learn = collab_learner(data, "bpr", n_factors=4)
+    with learn.no_logging():
+        learn.fit_one_cycle(1)
+    client = Client(service(learn))
+    assert client.get("/health").json()["visitors"]
+    assert client.post("/recommend", json={"ratings": {"12": 10}}).status_code == 200
+
+
+def test_ratings_outside_a_scale_without_steps_are_refused(rated_films):
+    ratings, items = rated_films
+    fine = ratings["rating"] + np.random.default_rng(0).uniform(-0.4, 0.4, len(ratings))
+    data = CollabDataBunch.from_df(ratings.assign(rating=fine), items=items, seed=0, device="cpu")
+    learn = collab_learner(data, "dot", n_factors=4)
+    with learn.no_logging():
+        learn.fit_one_cycle(1)
+    answer = Client(service(learn)).post("/recommend", json={"ratings": {"12": 1e30}})
+    assert answer.status_code == 400 and "1e+30 for 12 is outside the scale" in answer.json()["error"]
+
+
+def test_a_search_looks_for_eight_different_words_at_most():
+    found = TitleSearch(["a b c d e f g h", "a b c d e f g h i"], np.zeros(3, dtype=np.int64))
+    assert found.find("h h g f e d c b a i", 5) == [1, 2] and found.find("i", 5) == [2]

@@ -523,6 +523,8 @@ OTHERS = {
     "own loss": (lambda: collab_learner(bunch(), loss_func=lambda p, y: mse(p, y)), "the loss is <lambda>"),
     "optimizer": (lambda: collab_learner(bunch(), opt_func=torch.optim.SGD), "the optimizer is SGD"),
     "amsgrad": (lambda: collab_learner(bunch(), opt_func=partial(torch.optim.AdamW, amsgrad=True)), "amsgrad"),
+    "no second moment": (lambda: collab_learner(bunch(), opt_func=partial(torch.optim.AdamW, betas=(0.9, 0.0))),
+                         "a beta2 of 0"),
     "callback": (lambda: collab_learner(bunch(), cbs=GradientClip(1.0)), "GradientClip listens to every batch"),
     "overridden": (lambda: collab_learner(bunch(), cbs=OwnRecorder()), "OwnRecorder listens to every batch"),
     "verb": (lambda: collab_learner(bunch(), loss_func="softmax"), "replaces predict"),
