@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..data.vocab import Ids
     from ..learner.collab_learner import CollabLearner
     from ..retrieval.index import Index
+    from .inputs import Reading
 
 Names = list[str] | None
 User = Annotated[Names, typer.Option(help="A user's id; may be given again.")]
@@ -109,7 +110,7 @@ def _print_known(learn: CollabLearner, users: list[str], rules: dict[str, Any], 
 
 
 def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str, Any], n: int, without: Names,
-                why: bool, as_: Output | None, reading: Any) -> None:
+                why: bool, as_: Output | None, reading: Reading) -> None:
     """What an index answers: it has ids, titles and vectors, but no ratings and no metadata."""
     from ..data.new_user import rated_file
     from ..retrieval.index import Index

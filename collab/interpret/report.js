@@ -6,8 +6,11 @@
 
 const quoted = text => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 
+// A spreadsheet would take text that begins so for a formula; numbers stay as they are.
+const safe = text => /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
+
 const csvOf = table => [...table.rows].map(row => [...row.cells].map(
-  cell => quoted(cell.dataset.v ?? cell.textContent)).join(",") + "\n").join("");
+  cell => quoted(cell.dataset.v ?? safe(cell.textContent))).join(",") + "\n").join("");
 
 async function copied(text) {
   try {

@@ -191,9 +191,11 @@ function download() {
 
 // Search -----------------------------------------------------------------------------------------------------------
 
+const wanted = () => $("search").value.trim().slice(0, 200);
+
 async function search() {
   searching?.abort();
-  const text = $("search").value.trim().slice(0, 200);
+  const text = wanted();
   if (!text) return closeOptions();
   searching = new AbortController();
   try {
@@ -237,7 +239,7 @@ function onSearchKey(event) {
   if (event.isComposing) return;
   const moves = { ArrowDown: 1, ArrowUp: -1 };
   if (event.key in moves && options.length) choose((active + moves[event.key] + options.length) % options.length);
-  else if (event.key === "Enter" && active >= 0) add(options[active]);
+  else if (event.key === "Enter" && active >= 0 && $("options").dataset.text === wanted()) add(options[active]);
   else if (event.key === "Escape" && !$("options").hidden) closeOptions();
   else return;
   event.preventDefault();
