@@ -72,7 +72,8 @@ def check(data: Data, user_col: UserCol = None, item_col: ItemCol = None, rating
     else:
         print(report.text(as_options))
         if report.family:
-            print(f"\nNext: {command(data, report)}")
+            print("\nNext: " + (command(data, report) if report.mended else
+                               "mend what stops training and is about no single row, and check again"))
     if report.stops:
         raise typer.Exit(1)
 

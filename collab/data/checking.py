@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..errors import CollabWarning, DataError
 from .codes import coded, repeats
 from .family import Family, family_of
 from .frames import as_frame
-from .implicit import interaction_schema, interactions_of, with_weights
+from .implicit import interactions_of, schema_of, with_weights
 from .metadata import guess_title
 from .outliers import outliers
 from .problems import Found, Problem
@@ -45,7 +45,8 @@ Reader = Callable[..., pd.DataFrame]
 @dataclass
 class Examined:
     """What was found: the `raw` table, its `columns`, the rows of it that can be used (`table`: user, item, rating and
-    perhaps times), `problems`, and the options that were `assumed` to see behind those that hide others."""
+    perhaps times), `problems`, the options that were `assumed` to see behind those that hide others, and those that
+    training `needs` beside them."""
 
     problems: list[Problem]
     assumed: dict[str, Any]
@@ -55,6 +56,7 @@ class Examined:
     times: np.ndarray | None = None
     schema: Schema | None = None
     family: Family | None = None
+    needs: dict[str, Any] = field(default_factory=dict)
 
 
 def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) -> Examined:
@@ -126,7 +128,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     implicit, threshold = options.get("implicit", False), options.get("threshold")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        schema = _schema(raw, given, implicit or threshold is not None, note)
+        schema = _schema(raw, given, note, implicit=implicit or threshold is not None, threshold=threshold)
     for warning in said:
         if issubclass(warning.category, CollabWarning):
             note(Problem("the columns", str(warning.message), "", stops=False))
@@ -170,7 +172,11 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     far = None if implicit else outliers(values, schema.rating)
     result.family = family_of(values if far is None else values.drop(values.index[far.rows]), given=there)
     chosen = bool(result.family.options)
-    _repeats(table, options.get("duplicates", "keep"), chosen or implicit, note)
+    repeated = _repeats(table, options.get("duplicates") or "keep", chosen or implicit, note)
+    if repeated and not (chosen or implicit) and "duplicates" not in options:
+        result.needs["duplicates"] = "mean"
+    if chosen and there and not implicit and _taken(raw, given, result.family.options) != schema.rating:
+        result.needs["rating_name"] = schema.rating
     if far is not None and not chosen:
         note(replace(far, rows=table.index.to_numpy()[far.rows]))
     result.times = _times(raw, schema, note, usable)
@@ -185,11 +191,12 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
 
 # The columns ------------------------------------------------------------------------------------------------------
 
-def _schema(raw: pd.DataFrame, given: Mapping[str, Hashable | None], implicit: bool, note: Found) -> Schema | None:
+def _schema(raw: pd.DataFrame, given: Mapping[str, Hashable | None], note: Found, *, implicit: bool,
+            threshold: float | None) -> Schema | None:
     """The schema by the rules of training or, where these find none, that of a guess, which is noted as remedy."""
     names = (given["user"], given["item"], given["rating"], given["time"])
     try:
-        return (interaction_schema if implicit else Schema.of)(raw, *names)
+        return schema_of(raw, names, implicit=implicit, threshold=threshold)
     except DataError as error:
         message = str(error)
     guessed: dict[str, object] = {}
@@ -204,6 +211,17 @@ def _schema(raw: pd.DataFrame, given: Mapping[str, Hashable | None], implicit: b
         message = re.sub(r"(\. The columns are|; say which|; a table of what).*", "", message, flags=re.S)
     note(Problem("the columns", message, _say(guessed) if guessed else "", options=guessed))
     return None
+
+
+def _taken(raw: pd.DataFrame, given: Mapping[str, Hashable | None], options: Mapping[str, Any]) -> Hashable:
+    """The column of ratings by the rules of training with the `options` of a family; None where these find none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return schema_of(raw, [given[role] for role in ARGUMENTS], implicit=True,
+                             threshold=options.get("threshold")).rating
+    except DataError:
+        return None
 
 
 def _no_ratings(raw: pd.DataFrame, schema: Schema) -> Problem | None:
@@ -299,27 +317,31 @@ def _odd_ids(ids: pd.Series, name: Hashable, role: str, note: Found) -> None:
                      show(pair.iloc[1]), stops=False))
 
 
-def _repeats(table: pd.DataFrame, how: str, implicit: bool, note: Found) -> None:
+def _repeats(table: pd.DataFrame, how: str, implicit: bool, note: Found) -> bool:
+    """Note pairs that are rated again, and say whether there are some."""
     try:
         check_duplicates(how)
     except DataError as error:
         note(Problem("duplicates", str(error), ""))
-        return
+        return False
     pairs = table.assign(user=coded(table["user"]), item=coded(table["item"]))
     again = repeats(pairs)
     if again is None:
-        return
+        return False
     if implicit:
         note(Problem("the table", f"{int(again.sum()):,} of {len(table):,} rows have a pair again", "with "
                      "implicit=True they are added up", None, table.index.to_numpy()[again], stops=False))
-        return
+        return True
     rows = table.index.to_numpy()[again]
     first = {side: table.at[rows[0], side] for side in ("user", "item")}
     n_same = int(pairs.duplicated(["user", "item", "rating"]).sum())
     note(Problem("the table", f"{len(rows):,} of {len(table):,} rows rate a pair again, {n_same:,} of them with the "
                  "same rating",
+                 "duplicates='mean' gives each pair one row with its average rating" if how != "keep" else
                  "all rows are kept, and may be on both sides of a split; duplicates='mean' averages them",
-                 None, rows, f"user {show(first['user'])}, item {show(first['item'])}", stops=how == "error"))
+                 None, rows, f"user {show(first['user'])}, item {show(first['item'])}", stops=how == "error",
+                 options={"duplicates": "mean"} if how == "error" else {}))
+    return True
 
 
 def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -> np.ndarray | None:

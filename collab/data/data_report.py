@@ -47,7 +47,7 @@ class DataReport:
     - `family`: "ratings", "likes", "likes and dislikes", "counts", "amounts" or "choices", told by the `sign`; `advice`
       says what to train.
     - `options`: the arguments with which the table can be trained on: those given, those that mend what is wrong, those
-      of its family, and bad_rows="drop" where rows cannot be used."""
+      of its family, and bad_rows="drop" where rows cannot be used. `mended` says whether they are enough."""
 
     def __init__(self, name: str, examined: Examined, given: dict[str, Any], lines: dict[int, int] | None = None):
         self.name, self._found, self._lines = name, examined, lines or {}
@@ -66,9 +66,11 @@ class DataReport:
         self.table = table
         self.family, self.sign = ("", "") if family is None else (family.name, family.sign)
         self.advice = "" if family is None else CHOSEN if {"implicit", "threshold"} & {*given} else family.advice
-        self.options = given | examined.assumed | ({} if family is None or "threshold" in given else family.options)
+        self.options = (given | examined.assumed | ({} if family is None or "threshold" in given else family.options)
+                        | examined.needs)
         left = [p for p in examined.problems if p.stops and not p.options]
-        if left and table is not None and all(len(p.rows) for p in left):
+        self.mended = table is not None and all(len(p.rows) for p in left)
+        if left and self.mended:
             self.options["bad_rows"] = "drop"
 
     # Made of -----------------------------------------------------------------------------------------------------

@@ -95,3 +95,52 @@ def test_the_picture_is_written(collab, trained, tmp_path):
 def test_problems_as_csv(collab, german):
     code, out, _ = collab("check", german, "--as", "csv")
     assert code == 1 and out.splitlines()[0] == "stops,where,what,rows,at,example,remedy" and "[13]" in out
+
+
+# Columns whose names say nothing -----------------------------------------------------------------------------------
+
+@pytest.fixture
+def plain(tmp_path):
+    """Write a file of 60 ratings by 7 users of 11 items, with these values in a third column of that name."""
+    def write(name, values, more=()):
+        lines = [f"K{k % 7},B{k % 11},{value}" for k, value in enumerate(values)]
+        (tmp_path / "plain.csv").write_text("\n".join([f"Kunde,Buch,{name}", *lines, *more]) + "\n")
+        return tmp_path / "plain.csv"
+    return write
+
+
+COUNTS = [300 // (k + 1) + 1 for k in range(60)]
+
+
+def test_counts_under_a_foreign_name_are_named_in_the_command(collab, plain, tmp_path):
+    code, out, _ = collab("check", plain("Anzahl", COUNTS))
+    words = next_of(out)
+    assert code == 0 and words[3:] == ["--implicit", "--rating-col", "Anzahl", "--model", "als"]
+    code, out, err = collab(*words[1:], "--out", tmp_path / "m.safetensors", "--epochs", 1)
+    assert code == 0 and "rating = Anzahl" in out and "Warning" not in err
+
+
+def test_a_threshold_is_compared_with_the_ratings_that_are_found_without_it(collab, plain, tmp_path):
+    file = plain("Bewertung", [k % 5 + 1 for k in range(60)])
+    code, out, _ = collab("check", file, "--threshold", 3)
+    assert code == 0 and "24 rows can be used" in out       # of 1 to 5, those of 4 and 5
+    words = next_of(out)
+    assert "weight" not in out and words[3:] == ["--threshold", "3", "--model", "als"]
+    code, out, err = collab(*words[1:], "--out", tmp_path / "m.safetensors", "--epochs", 1)
+    assert code == 0 and "rating = Bewertung" in out and "Warning" not in err
+
+
+def test_pairs_again_are_averaged_by_the_command_that_advises_it(collab, plain, tmp_path):
+    file = plain("Bewertung", [k % 5 + 1 for k in range(60)], ["K0,B0,5"])
+    _, out, _ = collab("check", file)
+    assert "--duplicates 'mean' averages" in " ".join(out.split()) and next_of(out)[3:] == ["--duplicates", "mean"]
+    _, out, _ = collab("check", file, "--duplicates", "keep")
+    assert next_of(out)[3:] == ["--duplicates", "keep"]
+    code, out, _ = collab("check", file, "--duplicates", "error")
+    assert code == 1 and next_of(out)[3:] == ["--duplicates", "mean"]
+
+
+def test_no_command_is_shown_where_none_would_work(collab, tmp_path):
+    (tmp_path / "one.csv").write_text("user,item,rating\n1,1,3\n1,2,4\n1,3,5\n")
+    code, out, _ = collab("check", tmp_path / "one.csv")
+    assert code == 1 and "Next: mend" in out
