@@ -15,7 +15,7 @@ from ..errors import CollabWarning, DataError
 from .codes import coded, repeats
 from .family import Family, family_of
 from .frames import as_frame
-from .implicit import interactions_of, schema_of, with_weights
+from .implicit import interactions_of, negative_strengths, schema_of, with_weights
 from .metadata import guess_title
 from .outliers import outliers
 from .problems import Found, Problem
@@ -164,6 +164,8 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
                              stops=False))
         except DataError as error:
             note(Problem("the ratings", str(error), ""))
+    if options.get("bad_rows") == "drop":
+        found[:] = [_left_out(problem) for problem in found]
     if not len(table):
         note(Problem("the table", f"none of {n:,} rows can be used", "mend what is said above"))
         return result
@@ -175,6 +177,10 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     repeated = _repeats(table, options.get("duplicates") or "keep", chosen or implicit, note)
     if repeated and not (chosen or implicit) and "duplicates" not in options:
         result.needs["duplicates"] = "mean"
+    if chosen and there and not implicit and (
+            wrong := negative_strengths(table, schema, "counts are negative")) is not None:
+        note(replace(wrong, stops=False))
+        result.needs["bad_rows"] = "drop"
     if chosen and there and not implicit and _taken(raw, given, result.family.options) != schema.rating:
         result.needs["rating_name"] = schema.rating
     if far is not None and not chosen:
@@ -187,6 +193,14 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
                      options={"title_name": title}, stops=False))
     result.table = table[["user", "item", "rating"]].reset_index(drop=True)
     return result
+
+
+def _left_out(problem: Problem) -> Problem:
+    """A problem that stops training as a note, where bad_rows="drop" leaves its rows out."""
+    if not problem.stops or problem.options or not len(problem.rows):
+        return problem
+    gone = "with bad_rows='drop' these rows are left out"
+    return replace(problem, stops=False, remedy=gone, in_file=gone.replace("rows are", "lines are"))
 
 
 # The columns ------------------------------------------------------------------------------------------------------
@@ -233,14 +247,19 @@ def _no_ratings(raw: pd.DataFrame, schema: Schema) -> Problem | None:
     dated = date_format(known) is not None or times_of(known, found=lambda _: None) is not None
     if is_truth(known) or (known.astype(str).str.contains(r"\d").any() and not dated):
         return None
-    options = guess(raw.drop(columns=[schema.rating]), {"user": schema.user, "item": schema.item})
+    others = raw.drop(columns=[schema.rating])
+    options = guess(others, {"user": schema.user, "item": schema.item})
+    if "implicit" not in options and len(others.columns) > 2:
+        options.setdefault("rating_name", others.columns[2])        # in its place, now that the text is gone
     if dated:
         options["time_name"] = schema.rating
     two = "write its two values as 1 and 0, or True and False; else " if known.nunique() == 2 < len(known) else ""
     return Problem(f"column {schema.rating!r}", f"it is taken for the ratings, and none of its {len(raw):,} "
-                   f"values is a number (such as {show(known.iloc[0])})", f"{two}say which column holds the ratings "
-                   "or, where none does, " + " and ".join(f"{k}={options[k]!r}" for k in ("implicit", "time_name")
-                                                      if k in options),
+                   f"values is a number (such as {show(known.iloc[0])})", f"{two}say " + (
+                       f"rating_name={options['rating_name']!r}" if "rating_name" in options else
+                       "which column holds the ratings with rating_name=... or, where none does, "
+                       + " and ".join(f"{k}={v!r}" for k, v in ({"implicit": True} | options).items()
+                                      if k in ("implicit", "time_name"))),
                    schema.rating, options={k: v for k, v in options.items() if k not in ("user_name", "item_name")})
 
 
@@ -308,13 +327,15 @@ def _odd_ids(ids: pd.Series, name: Hashable, role: str, note: Found) -> None:
                          show(ids.iloc[rows[0]]), stops=False))
     folded = bare.str.casefold()
     if n := int(folded.duplicated().sum()):
-        alike = every[folded.duplicated(keep=False)]
-        pair = alike[folded[alike.index] == folded[alike.index[0]]].iloc[:2]
-        rows = np.flatnonzero(ids == pair.iloc[1])
+        each = pd.DataFrame({"id": every, "folded": folded, "n": every.map(ids.value_counts()), "bare": every == bare})
+        each = each.sort_values(["n", "bare"], ascending=False, kind="stable")
+        rows = np.flatnonzero(ids.isin(each["id"][each["folded"].duplicated()]))    # all but the spelling of most rows
+        odd = ids.iloc[rows[0]]
+        usual = each["id"][each["folded"] == odd.strip().casefold()].iloc[0]
         note(Problem(where, f"{n:,} of the {role}s differ from another one in capitals or spaces alone, as "
-                     f"{show(pair.iloc[0])} and {show(pair.iloc[1])} do",
+                     f"{show(usual)} and {show(odd)} do",
                      f"they are different {role}s: write them alike if they are not", name, rows,
-                     show(pair.iloc[1]), stops=False))
+                     show(odd), stops=False))
 
 
 def _repeats(table: pd.DataFrame, how: str, implicit: bool, note: Found) -> bool:

@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import DataError, warn
 from .codes import merged, repeats
 from .problems import Found, Problem, stop
-from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times, show
+from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times
 
 WEIGHT = "weight"       # the column of ones that a table without ratings gets
 STRENGTHS = (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
@@ -122,12 +122,9 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
             raise DataError(f"column {schema.rating!r}: none of {len(table):,} ratings is above threshold="
                             f"{threshold:g}; the highest is {table['rating'].max():g}")
         table = kept
-    if (negative := table["rating"] < 0).any():
-        found(Problem(f"column {schema.rating!r}", f"{int(negative.sum()):,} of {len(table):,} interactions have a "
-                      "negative strength", "with implicit=True a row says that something was chosen: leave the others "
-                      "out with threshold=...", schema.rating, table.index[negative].to_numpy(),
-                      show(table["rating"][negative].iloc[0])))
-        table = table[~negative]
+    if (problem := negative_strengths(table, schema)) is not None:
+        found(problem)
+        table = table[~(table["rating"] < 0)]
     if n := int((none := table["rating"] == 0).sum()):
         if n == len(table):
             raise DataError(f"column {schema.rating!r}: all {n:,} interactions have a strength of 0; nothing is "
@@ -136,6 +133,17 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
              "with implicit=True a row says that something was chosen")
         table = table[~none]
     return table
+
+
+def negative_strengths(table: pd.DataFrame, schema: Schema,
+                       what: str = "interactions have a negative strength") -> Problem | None:
+    """The rows of a checked table with a negative strength, by its index; None where there are none."""
+    if not (negative := table["rating"] < 0).any():
+        return None
+    why = "with implicit=True a row says that something was chosen: leave the others out with"
+    return Problem(f"column {schema.rating!r}", f"{int(negative.sum()):,} of {len(table):,} {what}",
+                   f"{why} bad_rows='drop' or threshold=0", schema.rating,
+                   table.index[negative].to_numpy(), f"{table['rating'][negative].iloc[0]:g}")
 
 
 def too_weak(table: pd.DataFrame, threshold: float | None) -> pd.DataFrame:

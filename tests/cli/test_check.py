@@ -144,3 +144,49 @@ def test_no_command_is_shown_where_none_would_work(collab, tmp_path):
     (tmp_path / "one.csv").write_text("user,item,rating\n1,1,3\n1,2,4\n1,3,5\n")
     code, out, _ = collab("check", tmp_path / "one.csv")
     assert code == 1 and "Next: mend" in out
+
+
+@pytest.mark.filterwarnings("default:.*rows are left out")
+def test_a_few_negative_counts_are_bad_rows_and_leave_counts_counts(collab, plain, tmp_path):
+    file = plain("plays", [-1, *COUNTS, *COUNTS])
+    code, out, _ = collab("check", file)
+    assert code == 0 and "This looks like counts" in out and "1 of 121 counts are negative (such as -1; line 2)" in out
+    words = next_of(out)
+    assert {*words[3:]} == {"--implicit", "--bad-rows", "drop", "--model", "als"}
+    code, out, err = collab(*words[1:], "--out", tmp_path / "m.safetensors")
+    assert code == 0 and "1 of 121 rows are left out: column 'plays'" in err
+    code, out, _ = collab("check", file, "--implicit")
+    assert code == 1 and "--bad-rows 'drop' or --threshold 0" in " ".join(out.split())
+    code, _, err = collab("train", file, "--implicit")
+    assert code == 2 and "--bad-rows 'drop' or --threshold 0" in err
+    assert collab("check", file, "--threshold", 0)[0] == 0
+
+
+def test_what_bad_rows_leaves_out_stops_a_nightly_job_no_more(collab, german):
+    reading = "--sep", ";", "--decimal", ","
+    assert collab("check", german, *reading)[0] == 1
+    code, out, _ = collab("check", german, *reading, "--bad-rows", "drop")
+    said = " ".join(out.split())
+    assert code == 0 and "Nothing stops training" in out and "line 5) -> with --bad-rows 'drop' these lines" in said
+    code, out, _ = collab("check", german, "--bad-rows", "drop")       # which mends no separator
+    assert code == 1 and next_of(out).count("--bad-rows") == 1
+    code, _, err = collab("check", german, "--bad-rows", "mend")
+    assert code == 2 and "--bad-rows 'mend' is not one of" in err
+
+
+def test_the_remedy_of_ratings_that_are_none_is_a_whole_sentence(collab, tmp_path):
+    rows = "".join(f"{k % 4},{k % 5},{'fine' if k % 3 else 'so so' if k % 2 else 'bad'},{k % 3}\n" for k in range(40))
+    (tmp_path / "words.csv").write_text("a,b,comment,n\n" + rows)
+    _, out, _ = collab("check", tmp_path / "words.csv")
+    assert "(such as 'bad') -> say --rating-col 'n'" in " ".join(out.split())
+    (tmp_path / "words.csv").write_text("a,b,c\n" + "".join(f"{k % 4},{k % 5},word\n" for k in range(40)))
+    _, out, _ = collab("check", tmp_path / "words.csv")
+    assert "with --rating-col ... or, where none does, --implicit" in " ".join(out.split())
+
+
+def test_of_two_spellings_the_lines_of_the_rare_one_are_named(collab, tmp_path):
+    rows = ["anna ,1,3", *(f"anna,{k},4" for k in range(2, 9)), *(f"bo,{k},{k % 5}" for k in range(9))]
+    (tmp_path / "spaces.csv").write_text("\n".join(["user,item,rating", *rows]) + "\n")
+    code, out, _ = collab("check", tmp_path / "spaces.csv")
+    said = " ".join(out.split())
+    assert code == 0 and "as 'anna' and 'anna ' do (such as 'anna '; line 2)" in said
