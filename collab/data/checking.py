@@ -19,7 +19,7 @@ from .implicit import interactions_of, negative_strengths, schema_of, with_weigh
 from .metadata import guess_title
 from .outliers import outliers
 from .problems import Found, Problem
-from .roles import ARGUMENTS, guess, is_known, misnamed, reasons
+from .roles import ARGUMENTS, guess, is_known, misnamed, reasons, refused, taken
 from .schema import (
     TIME_NAMES,
     Schema,
@@ -31,7 +31,7 @@ from .schema import (
     show,
 )
 from .tables import COLUMNS, INTEGER, MISSING, NUMBER, Unreadable, converted
-from .times import date_format, times_of
+from .times import UnreadDates, date_format, times_of
 
 ROUNDS = 8              # problems that hide others and are solved one after the other, at most
 BY_TIME = "; needed to split by time, and not otherwise"
@@ -75,6 +75,14 @@ def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) 
                 raw = as_frame(read(**{name: now[name] for name in reading if name in now}))
             found += [Problem("the file", re.sub(r"^.*?: (?=[\d,]+ lines)", "", str(one.message)), "", stops=False)
                       for one in said if issubclass(one.category, CollabWarning)]
+        except UnreadDates as error:
+            drop = options.get("bad_lines") == "drop"
+            unread = Problem(f"column {error.name!r}", error.what, "with bad_lines='drop' these lines are left out" if
+                             drop else "correct these lines, or leave them out with bad_lines='drop'", error.name,
+                             error.rows, show(error.first), {} if drop else {"bad_lines": "drop"}, stops=not drop)
+            found.append(unread)
+            places = np.delete(np.arange(n := len(error.table) + len(error.rows)), error.rows)
+            result = replace(_examine(error.table, now, found, assumed, places), n=n)
         except Unreadable as error:
             found.append(Problem("the file", _without(str(error)), _say(error.options), options=error.options))
         except DataError as error:
@@ -102,8 +110,10 @@ def _without(message: str) -> str:
     return re.sub(r"^.*? (?=has a single|is not written|holds bytes)", "it ", begin)
 
 
-def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem], assumed: dict[str, Any]) -> Examined:
-    n, at = len(raw), np.arange(len(raw))
+def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem], assumed: dict[str, Any],
+             places: np.ndarray | None = None) -> Examined:
+    """Examine a table, whose rows are those at these `places` of the file, by default all."""
+    n, at = len(raw), np.arange(len(raw)) if places is None else places
     result = Examined(found, assumed, n)
 
     def note(problem: Problem) -> None:
@@ -137,7 +147,8 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
         return result
     result.columns = reasons(raw, schema, given, assumed)
     if (why := misnamed(raw, schema, given)) and (guessed := guess(raw, given)):
-        note(Problem("the columns", why, _say(guessed), options=guessed, stops=False))
+        note(Problem("the columns", why, _say(guessed), options=guessed,
+                     stops=refused(raw, schema, implicit=implicit or threshold is not None)))
         return result
     if not n:
         note(Problem("the table", "it has column names, and no row", "check that this is the right file"))
@@ -181,7 +192,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
             wrong := negative_strengths(table, schema, "counts are negative")) is not None:
         note(replace(wrong, stops=False))
         result.needs["bad_rows"] = "drop"
-    if chosen and there and not implicit and _taken(raw, given, result.family.options) != schema.rating:
+    if chosen and there and not implicit and taken(raw, given, result.family.options) != schema.rating:
         result.needs["rating_name"] = schema.rating
     if far is not None and not chosen:
         note(replace(far, rows=table.index.to_numpy()[far.rows]))
@@ -225,17 +236,6 @@ def _schema(raw: pd.DataFrame, given: Mapping[str, Hashable | None], note: Found
         message = re.sub(r"(\. The columns are|; say which|; a table of what).*", "", message, flags=re.S)
     note(Problem("the columns", message, _say(guessed) if guessed else "", options=guessed))
     return None
-
-
-def _taken(raw: pd.DataFrame, given: Mapping[str, Hashable | None], options: Mapping[str, Any]) -> Hashable:
-    """The column of ratings by the rules of training with the `options` of a family; None where these find none."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return schema_of(raw, [given[role] for role in ARGUMENTS], implicit=True,
-                             threshold=options.get("threshold")).rating
-    except DataError:
-        return None
 
 
 def _no_ratings(raw: pd.DataFrame, schema: Schema) -> Problem | None:

@@ -22,6 +22,7 @@ from .lines import line_numbers
 from .outliers import outliers
 from .profile import RARE, sizes, spread, tails, when
 from .tables import read_table
+from .times import with_dates_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,7 +104,10 @@ class DataReport:
                        date_format=date_format, bad_lines=bad_lines,
                        **{**options, "implicit": options.get("implicit") or None})
         ids = [given[name] for name in ("user_name", "item_name") if name in given]
-        found = examine(lambda **how: read_table(path, **how, ids=ids), given, READING)
+        def reading(date_format: str | None = None, **how: Any) -> pd.DataFrame:    # dates apart: their rows are told
+            table = read_table(path, **how, ids=ids)
+            return table if date_format is None else with_dates_of(table, date_format, path)
+        found = examine(reading, given, READING)
         now = {name: value for name, value in {**given, **found.assumed}.items() if name in READING}
         wanted = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *(p.rows[:PLACES] for p in found.problems)]))
         return cls(str(path), found, given, line_numbers(Path(path), wanted.tolist(), **{

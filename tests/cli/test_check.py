@@ -190,3 +190,35 @@ def test_of_two_spellings_the_lines_of_the_rare_one_are_named(collab, tmp_path):
     code, out, _ = collab("check", tmp_path / "spaces.csv")
     said = " ".join(out.split())
     assert code == 0 and "as 'anna' and 'anna ' do (such as 'anna '; line 2)" in said
+
+
+def test_columns_in_another_order_stop_the_check_where_they_stop_training(collab, tmp_path):
+    rows = "".join(f"{k % 28 + 1:02d}.03.2019,K{k % 7},B{k % 11},{k % 5}\n" for k in range(60))
+    (tmp_path / "order.csv").write_text("Datum,Kunde,Buch,Bewertung\n" + rows)
+    code, out, _ = collab("check", tmp_path / "order.csv")
+    assert code == 1 and "-> say --user-col 'Kunde', --item-col 'Buch', --rating-col 'Bewertung'" in out
+    options = ["--user-col", "Kunde", "--item-col", "Buch", "--rating-col", "Bewertung"]
+    assert next_of(out)[3:9] == options
+    code, _, err = collab("train", tmp_path / "order.csv")
+    assert code == 2 and "--user-col 'Kunde' --item-col 'Buch' --rating-col 'Bewertung'" in err
+    assert collab("check", tmp_path / "order.csv", *options)[0] == 0
+
+
+@pytest.mark.filterwarnings("default:.*left out")
+def test_a_date_that_is_none_is_told_with_its_line_and_hides_no_other_fault(collab, tmp_path):
+    rows = [f"K{k % 7},B{k % 11},{k % 5},{k % 28 + 1:02d}.03.2019" for k in range(60)]
+    rows[4], rows[9] = "K4,B4,3,31.02.2019", "K2,B9,many,10.03.2019"
+    (tmp_path / "typo.csv").write_text("\n".join(["user,item,rating,date", *rows]) + "\n")
+    how = tmp_path / "typo.csv", "--date-format", "%d.%m.%Y"
+    code, out, _ = collab("check", *how)
+    said = " ".join(out.split())
+    assert code == 1 and "1 of 60 dates are not written as --date-format '%d.%m.%Y' says" in said
+    assert "such as '31.02.2019'; line 6)" in said and "such as 'many'; line 11)" in said
+    assert "58 rows can be used, 2 cannot" in said and next_of(out)[-2:] == ["--bad-rows", "drop"]
+    code, out, _ = collab("check", *how, "--bad-rows", "drop")
+    assert code == 0 and "such as 'many'; line 11)" in " ".join(out.split())
+    code, _, err = collab("train", *how)
+    assert code == 2 and "'31.02.2019'" in err and "--bad-rows 'drop'" in err
+    code, out, err = collab("train", *how, "--bad-rows", "drop", "--split", "time", "--epochs", 1, "--out",
+                            tmp_path / "m.safetensors")
+    assert code == 0 and "train 47, valid 11 ratings" in out and "'31.02.2019'" in err
