@@ -13,6 +13,7 @@ import typer
 from .command import Output, as_options
 from .options import (
     As,
+    BadRows,
     Data,
     DateFormat,
     DecimalMark,
@@ -42,20 +43,24 @@ Plot = Annotated[Path | None, typer.Option(help="Also draw the ratings, the long
 def check(data: Data, user_col: UserCol = None, item_col: ItemCol = None, rating_col: RatingCol = None,
           time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None, format: Format = None, header: Header =
           None, encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None,
-          duplicates: Duplicates = None, implicit: Implicit = False, threshold: Threshold = None,
-          plot: Plot = None, as_: As = None) -> None:
+          duplicates: Duplicates = None, bad_rows: BadRows = None, implicit: Implicit = False,
+          threshold: Threshold = None, plot: Plot = None, as_: As = None) -> None:
     """Look at a table of ratings before training: its columns, everything that is wrong with it, how large and how
     dense it is, and which models suit it.
 
     Exit code: 0 if collab train would take the table with these options, 1 if something stops it, 2 if there is no such
     file."""
     from ..data.data_report import DataReport
-    from .inputs import check_writable, given, is_set, read, reading_of
+    from ..data.parts import check_bad_rows
+    from .inputs import check_writable, given, is_set, read, reading_of, takes
     from .output import print_table
     reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
                          date_format=date_format)
     columns: dict[str, Any] = given(user_name=user_col, item_name=item_col, rating_name=rating_col, time_name=time_col,
-                    title_name=title_col, duplicates=duplicates, threshold=threshold)
+                    title_name=title_col, duplicates=duplicates, bad_rows=bad_rows, threshold=threshold)
+    check_bad_rows(bad_rows or "error")
+    if bad_rows == "drop" and "bad_lines" in takes(data, format, sep):
+        reading = {**reading, "bad_lines": "drop"}
     if plot is not None:
         check_writable(plot)
     if is_set(data):
@@ -72,7 +77,8 @@ def check(data: Data, user_col: UserCol = None, item_col: ItemCol = None, rating
     else:
         print(report.text(as_options))
         if report.family:
-            print(f"\nNext: {command(data, report)}")
+            print("\nNext: " + (command(data, report) if report.mended else
+                               "mend what stops training and is about no single row, and check again"))
     if report.stops:
         raise typer.Exit(1)
 

@@ -42,7 +42,29 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "compare_models(data)": "collab compare DATA",
            "where=": "--where ", "among=": "--among ", "without=": "--without ",
            "decimal=": "--decimal ", "date_format=": "--date-format ", "bad_rows=": "--bad-rows ",
-           "bad_lines=": "--bad-rows ", "card=False": "--no-card"}
+           "bad_lines=": "--bad-rows ", "card=False": "--no-card", "items=...": "--items", "users=...": "--users",
+           "(items=)": "(--items)", "item_features='auto'": "--items", "user_features='auto'": "--users"}
+DROP = "correct these lines, or leave them out with bad_rows='drop'"
+REMEDIES = {
+    r"drop (?:these rows|them) with df\.dropna(?:\(subset=\[.*?\]\))?": DROP,
+    r"(?<=beyond float32)(.*?; )correct or drop them": rf"\1{DROP}",
+    r"correct or drop them(?=, or say which column holds the ratings)": DROP,
+    r"convert them with pd\.to_numeric\(df\[.*?\]\)":
+        "say which column holds the ratings with rating_name=..., or write them as plain numbers",
+    r", or convert all with pd\.to_numeric\(.*?errors='coerce'\), and drop what is missing then":
+        ", and leave out what is no number with bad_rows='drop'",
+    r", or (?:make the times numbers|parse the column first,) with pd\.to_\w+(?:\(df\[column\]\)| and that format)?":
+        "",
+    r"convert it with pd\.to_datetime\(df\[column\]\) or pd\.to_numeric\(df\[column\]\)": "write numbers or dates",
+    r", for example text with \.astype\(str\)": "",
+    r"keep one row an id, with df\.drop_duplicates\(.*?\)": "leave one row per id in the file",
+    r"read it with Index\.load\(path\)": "collab recommend and collab serve take index files",
+    r"read it with load_learner\(path\)": "collab recommend and collab evaluate take it",
+    r"make the data with items=\.\.\. and item_features='auto', or the same for users": "pass --items or --users",
+    r"add_ratings takes several, or pass one person's rows": "give each user's rows in a file of their own",
+    r", or train without a range, with y_range=None": "",
+}
+"""What a person mends in Python (patterns), and in what words on the command line."""
 
 
 class Output(StrEnum):
@@ -166,8 +188,10 @@ def said(error: Any) -> str:
 
 
 def as_options(message: str, options: Mapping[str, str] = OPTIONS) -> str:
-    """Replace the library's arguments in a message by the options of the command line. One without a value, such as
-    "format=" before a comma, gets no space for it."""
+    """Replace the library's arguments in a message by the options of the command line, and remedies in Python by those
+    of a file. An argument without a value, such as "format=" before a comma, gets no space for it."""
+    for remedy, own in REMEDIES.items():
+        message = re.sub(remedy, own, message)
     pattern = "|".join(rf"(?<![\w-]){re.escape(argument)}" for argument in options)
 
     def option(found: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ import pandas as pd
 
 from ..data.databunch import CollabDataBunch
 from ..data.features import telling
+from ..data.implicit import schema_of
+from ..data.roles import ARGUMENTS, guess, misnamed, refused
 from ..errors import DataError, warn
 from ..files import Config
 from ..learner.recipes import RECIPES
@@ -33,6 +36,19 @@ class Prepared(NamedTuple):
                 "fingerprint": fingerprint(self.ratings, bunch.schema)}
 
 
+def _check_places(ratings: pd.DataFrame, columns: Mapping[str, str | None], *, implicit: bool,
+                  threshold: float | None) -> None:
+    """Raise DataError, with the options that mend it, for columns that by their names are in another order, where
+    training would refuse them as they are."""
+    given = {role: columns.get(name) for role, name in ARGUMENTS.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")         # training says it
+        schema = schema_of(ratings, [*given.values()], implicit=implicit, threshold=threshold)
+    why = misnamed(ratings, schema, given) if len(ratings) else ""
+    if why and (guessed := guess(ratings, given)) and refused(ratings, schema, implicit=implicit):
+        raise DataError(f"{why}; say " + " ".join(f"{name}={value!r}" for name, value in guessed.items()))
+
+
 def prepare(data: str, models: Sequence[str], reading: Reading, columns: Mapping[str, str | None], *,
             items: Path | None = None, users: Path | None = None, table_sep: str | None = None,
             duplicates: str | None = None, bad_rows: str | None = None, implicit: bool = False,
@@ -44,6 +60,7 @@ def prepare(data: str, models: Sequence[str], reading: Reading, columns: Mapping
         reading = {**reading, "bad_lines": "drop"}
     ratings, known_items, known_users = read_all(data, items, users=users, table_sep=table_sep,
                                                  ids=(columns["user_name"], columns["item_name"]), **reading)
+    _check_places(ratings, columns, implicit=implicit or threshold is not None, threshold=threshold)
     wanted, features = models or [*RECIPES], dict[str, str | None]()
     for side, known in (("user", known_users), ("item", known_items)):
         reads = known is not None and any(uses(name, f"{side}s") for name in wanted) and telling(known.iloc[:, 1:])

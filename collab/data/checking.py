@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ from ..errors import CollabWarning, DataError
 from .codes import coded, repeats
 from .family import Family, family_of
 from .frames import as_frame
-from .implicit import interaction_schema, interactions_of, with_weights
+from .implicit import interactions_of, negative_strengths, schema_of, with_weights
 from .metadata import guess_title
 from .outliers import outliers
 from .problems import Found, Problem
-from .roles import ARGUMENTS, guess, is_known, misnamed, reasons
+from .roles import ARGUMENTS, guess, is_known, misnamed, reasons, refused, taken
 from .schema import (
     TIME_NAMES,
     Schema,
@@ -31,7 +31,7 @@ from .schema import (
     show,
 )
 from .tables import COLUMNS, INTEGER, MISSING, NUMBER, Unreadable, converted
-from .times import date_format, times_of
+from .times import UnreadDates, date_format, times_of
 
 ROUNDS = 8              # problems that hide others and are solved one after the other, at most
 BY_TIME = "; needed to split by time, and not otherwise"
@@ -45,7 +45,8 @@ Reader = Callable[..., pd.DataFrame]
 @dataclass
 class Examined:
     """What was found: the `raw` table, its `columns`, the rows of it that can be used (`table`: user, item, rating and
-    perhaps times), `problems`, and the options that were `assumed` to see behind those that hide others."""
+    perhaps times), `problems`, the options that were `assumed` to see behind those that hide others, and those that
+    training `needs` beside them."""
 
     problems: list[Problem]
     assumed: dict[str, Any]
@@ -55,6 +56,7 @@ class Examined:
     times: np.ndarray | None = None
     schema: Schema | None = None
     family: Family | None = None
+    needs: dict[str, Any] = field(default_factory=dict)
 
 
 def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) -> Examined:
@@ -73,6 +75,14 @@ def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) 
                 raw = as_frame(read(**{name: now[name] for name in reading if name in now}))
             found += [Problem("the file", re.sub(r"^.*?: (?=[\d,]+ lines)", "", str(one.message)), "", stops=False)
                       for one in said if issubclass(one.category, CollabWarning)]
+        except UnreadDates as error:
+            drop = options.get("bad_lines") == "drop"
+            unread = Problem(f"column {error.name!r}", error.what, "with bad_lines='drop' these lines are left out" if
+                             drop else "correct these lines, or leave them out with bad_lines='drop'", error.name,
+                             error.rows, show(error.first), {} if drop else {"bad_lines": "drop"}, stops=not drop)
+            found.append(unread)
+            places = np.delete(np.arange(n := len(error.table) + len(error.rows)), error.rows)
+            result = replace(_examine(error.table, now, found, assumed, places), n=n)
         except Unreadable as error:
             found.append(Problem("the file", _without(str(error)), _say(error.options), options=error.options))
         except DataError as error:
@@ -100,8 +110,10 @@ def _without(message: str) -> str:
     return re.sub(r"^.*? (?=has a single|is not written|holds bytes)", "it ", begin)
 
 
-def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem], assumed: dict[str, Any]) -> Examined:
-    n, at = len(raw), np.arange(len(raw))
+def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem], assumed: dict[str, Any],
+             places: np.ndarray | None = None) -> Examined:
+    """Examine a table, whose rows are those at these `places` of the file, by default all."""
+    n, at = len(raw), np.arange(len(raw)) if places is None else places
     result = Examined(found, assumed, n)
 
     def note(problem: Problem) -> None:
@@ -126,7 +138,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     implicit, threshold = options.get("implicit", False), options.get("threshold")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        schema = _schema(raw, given, implicit or threshold is not None, note)
+        schema = _schema(raw, given, note, implicit=implicit or threshold is not None, threshold=threshold)
     for warning in said:
         if issubclass(warning.category, CollabWarning):
             note(Problem("the columns", str(warning.message), "", stops=False))
@@ -135,7 +147,8 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
         return result
     result.columns = reasons(raw, schema, given, assumed)
     if (why := misnamed(raw, schema, given)) and (guessed := guess(raw, given)):
-        note(Problem("the columns", why, _say(guessed), options=guessed, stops=False))
+        note(Problem("the columns", why, _say(guessed), options=guessed,
+                     stops=refused(raw, schema, implicit=implicit or threshold is not None)))
         return result
     if not n:
         note(Problem("the table", "it has column names, and no row", "check that this is the right file"))
@@ -162,6 +175,8 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
                              stops=False))
         except DataError as error:
             note(Problem("the ratings", str(error), ""))
+    if options.get("bad_rows") == "drop":
+        found[:] = [_left_out(problem) for problem in found]
     if not len(table):
         note(Problem("the table", f"none of {n:,} rows can be used", "mend what is said above"))
         return result
@@ -170,7 +185,15 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     far = None if implicit else outliers(values, schema.rating)
     result.family = family_of(values if far is None else values.drop(values.index[far.rows]), given=there)
     chosen = bool(result.family.options)
-    _repeats(table, options.get("duplicates", "keep"), chosen or implicit, note)
+    repeated = _repeats(table, options.get("duplicates") or "keep", chosen or implicit, note)
+    if repeated and not (chosen or implicit) and "duplicates" not in options:
+        result.needs["duplicates"] = "mean"
+    if chosen and there and not implicit and (
+            wrong := negative_strengths(table, schema, "counts are negative")) is not None:
+        note(replace(wrong, stops=False))
+        result.needs["bad_rows"] = "drop"
+    if chosen and there and not implicit and taken(raw, given, result.family.options) != schema.rating:
+        result.needs["rating_name"] = schema.rating
     if far is not None and not chosen:
         note(replace(far, rows=table.index.to_numpy()[far.rows]))
     result.times = _times(raw, schema, note, usable)
@@ -183,13 +206,22 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     return result
 
 
+def _left_out(problem: Problem) -> Problem:
+    """A problem that stops training as a note, where bad_rows="drop" leaves its rows out."""
+    if not problem.stops or problem.options or not len(problem.rows):
+        return problem
+    gone = "with bad_rows='drop' these rows are left out"
+    return replace(problem, stops=False, remedy=gone, in_file=gone.replace("rows are", "lines are"))
+
+
 # The columns ------------------------------------------------------------------------------------------------------
 
-def _schema(raw: pd.DataFrame, given: Mapping[str, Hashable | None], implicit: bool, note: Found) -> Schema | None:
+def _schema(raw: pd.DataFrame, given: Mapping[str, Hashable | None], note: Found, *, implicit: bool,
+            threshold: float | None) -> Schema | None:
     """The schema by the rules of training or, where these find none, that of a guess, which is noted as remedy."""
     names = (given["user"], given["item"], given["rating"], given["time"])
     try:
-        return (interaction_schema if implicit else Schema.of)(raw, *names)
+        return schema_of(raw, names, implicit=implicit, threshold=threshold)
     except DataError as error:
         message = str(error)
     guessed: dict[str, object] = {}
@@ -215,14 +247,19 @@ def _no_ratings(raw: pd.DataFrame, schema: Schema) -> Problem | None:
     dated = date_format(known) is not None or times_of(known, found=lambda _: None) is not None
     if is_truth(known) or (known.astype(str).str.contains(r"\d").any() and not dated):
         return None
-    options = guess(raw.drop(columns=[schema.rating]), {"user": schema.user, "item": schema.item})
+    others = raw.drop(columns=[schema.rating])
+    options = guess(others, {"user": schema.user, "item": schema.item})
+    if "implicit" not in options and len(others.columns) > 2:
+        options.setdefault("rating_name", others.columns[2])        # in its place, now that the text is gone
     if dated:
         options["time_name"] = schema.rating
     two = "write its two values as 1 and 0, or True and False; else " if known.nunique() == 2 < len(known) else ""
     return Problem(f"column {schema.rating!r}", f"it is taken for the ratings, and none of its {len(raw):,} "
-                   f"values is a number (such as {show(known.iloc[0])})", f"{two}say which column holds the ratings "
-                   "or, where none does, " + " and ".join(f"{k}={options[k]!r}" for k in ("implicit", "time_name")
-                                                      if k in options),
+                   f"values is a number (such as {show(known.iloc[0])})", f"{two}say " + (
+                       f"rating_name={options['rating_name']!r}" if "rating_name" in options else
+                       "which column holds the ratings with rating_name=... or, where none does, "
+                       + " and ".join(f"{k}={v!r}" for k, v in ({"implicit": True} | options).items()
+                                      if k in ("implicit", "time_name"))),
                    schema.rating, options={k: v for k, v in options.items() if k not in ("user_name", "item_name")})
 
 
@@ -290,36 +327,42 @@ def _odd_ids(ids: pd.Series, name: Hashable, role: str, note: Found) -> None:
                          show(ids.iloc[rows[0]]), stops=False))
     folded = bare.str.casefold()
     if n := int(folded.duplicated().sum()):
-        alike = every[folded.duplicated(keep=False)]
-        pair = alike[folded[alike.index] == folded[alike.index[0]]].iloc[:2]
-        rows = np.flatnonzero(ids == pair.iloc[1])
+        each = pd.DataFrame({"id": every, "folded": folded, "n": every.map(ids.value_counts()), "bare": every == bare})
+        each = each.sort_values(["n", "bare"], ascending=False, kind="stable")
+        rows = np.flatnonzero(ids.isin(each["id"][each["folded"].duplicated()]))    # all but the spelling of most rows
+        odd = ids.iloc[rows[0]]
+        usual = each["id"][each["folded"] == odd.strip().casefold()].iloc[0]
         note(Problem(where, f"{n:,} of the {role}s differ from another one in capitals or spaces alone, as "
-                     f"{show(pair.iloc[0])} and {show(pair.iloc[1])} do",
+                     f"{show(usual)} and {show(odd)} do",
                      f"they are different {role}s: write them alike if they are not", name, rows,
-                     show(pair.iloc[1]), stops=False))
+                     show(odd), stops=False))
 
 
-def _repeats(table: pd.DataFrame, how: str, implicit: bool, note: Found) -> None:
+def _repeats(table: pd.DataFrame, how: str, implicit: bool, note: Found) -> bool:
+    """Note pairs that are rated again, and say whether there are some."""
     try:
         check_duplicates(how)
     except DataError as error:
         note(Problem("duplicates", str(error), ""))
-        return
+        return False
     pairs = table.assign(user=coded(table["user"]), item=coded(table["item"]))
     again = repeats(pairs)
     if again is None:
-        return
+        return False
     if implicit:
         note(Problem("the table", f"{int(again.sum()):,} of {len(table):,} rows have a pair again", "with "
                      "implicit=True they are added up", None, table.index.to_numpy()[again], stops=False))
-        return
+        return True
     rows = table.index.to_numpy()[again]
     first = {side: table.at[rows[0], side] for side in ("user", "item")}
     n_same = int(pairs.duplicated(["user", "item", "rating"]).sum())
     note(Problem("the table", f"{len(rows):,} of {len(table):,} rows rate a pair again, {n_same:,} of them with the "
                  "same rating",
+                 "duplicates='mean' gives each pair one row with its average rating" if how != "keep" else
                  "all rows are kept, and may be on both sides of a split; duplicates='mean' averages them",
-                 None, rows, f"user {show(first['user'])}, item {show(first['item'])}", stops=how == "error"))
+                 None, rows, f"user {show(first['user'])}, item {show(first['item'])}", stops=how == "error",
+                 options={"duplicates": "mean"} if how == "error" else {}))
+    return True
 
 
 def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -> np.ndarray | None:

@@ -22,6 +22,7 @@ from .lines import line_numbers
 from .outliers import outliers
 from .profile import RARE, sizes, spread, tails, when
 from .tables import read_table
+from .times import with_dates_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +48,7 @@ class DataReport:
     - `family`: "ratings", "likes", "likes and dislikes", "counts", "amounts" or "choices", told by the `sign`; `advice`
       says what to train.
     - `options`: the arguments with which the table can be trained on: those given, those that mend what is wrong, those
-      of its family, and bad_rows="drop" where rows cannot be used."""
+      of its family, and bad_rows="drop" where rows cannot be used. `mended` says whether they are enough."""
 
     def __init__(self, name: str, examined: Examined, given: dict[str, Any], lines: dict[int, int] | None = None):
         self.name, self._found, self._lines = name, examined, lines or {}
@@ -66,9 +67,11 @@ class DataReport:
         self.table = table
         self.family, self.sign = ("", "") if family is None else (family.name, family.sign)
         self.advice = "" if family is None else CHOSEN if {"implicit", "threshold"} & {*given} else family.advice
-        self.options = given | examined.assumed | ({} if family is None or "threshold" in given else family.options)
+        self.options = (given | examined.assumed | ({} if family is None or "threshold" in given else family.options)
+                        | examined.needs)
         left = [p for p in examined.problems if p.stops and not p.options]
-        if left and table is not None and all(len(p.rows) for p in left):
+        self.mended = table is not None and all(len(p.rows) for p in left)
+        if left and self.mended:
             self.options["bad_rows"] = "drop"
 
     # Made of -----------------------------------------------------------------------------------------------------
@@ -77,13 +80,14 @@ class DataReport:
     def from_df(cls, ratings: TableLike, user_name: Hashable | None = None, item_name: Hashable | None = None,
                 rating_name: Hashable | None = None, time_name: Hashable | None = None, *, implicit: bool = False,
                 threshold: float | None = None, duplicates: str = "keep", title_name: Hashable | None = None,
-                name: str = "the table") -> DataReport:
+                bad_rows: str = "error", name: str = "the table") -> DataReport:
         """Report on a table of ratings, with those arguments of `CollabDataBunch.from_df` that say how it is read;
         `name` is what the report calls it. Raises DataError only for something that is not a table."""
         frame = as_frame(ratings)
         given = _given(user_name=user_name, item_name=item_name, rating_name=rating_name, time_name=time_name,
                        title_name=title_name, threshold=threshold, implicit=implicit or None,
-                       duplicates=None if duplicates == "keep" else duplicates)
+                       duplicates=None if duplicates == "keep" else duplicates,
+                       bad_rows=None if bad_rows == "error" else bad_rows)
         return cls(name, examine(lambda **_: frame, given, ()), given)
 
     @classmethod
@@ -100,7 +104,10 @@ class DataReport:
                        date_format=date_format, bad_lines=bad_lines,
                        **{**options, "implicit": options.get("implicit") or None})
         ids = [given[name] for name in ("user_name", "item_name") if name in given]
-        found = examine(lambda **how: read_table(path, **how, ids=ids), given, READING)
+        def reading(date_format: str | None = None, **how: Any) -> pd.DataFrame:    # dates apart: their rows are told
+            table = read_table(path, **how, ids=ids)
+            return table if date_format is None else with_dates_of(table, date_format, path)
+        found = examine(reading, given, READING)
         now = {name: value for name, value in {**given, **found.assumed}.items() if name in READING}
         wanted = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *(p.rows[:PLACES] for p in found.problems)]))
         return cls(str(path), found, given, line_numbers(Path(path), wanted.tolist(), **{

@@ -22,7 +22,7 @@ from .catalogue import Catalogue, titles
 from .features import Features
 from .frames import TableLike, as_frame, is_table
 from .histories import Histories
-from .implicit import interaction_schema
+from .implicit import schema_of
 from .interactions import Interactions
 from .metadata import about, guess_title, metadata, title_column, titles_among, warn_of_lacking, with_cold
 from .outliers import warn_of_outliers
@@ -130,8 +130,8 @@ class CollabDataBunch(DataBunch):
         if scaling != "quantile" and user_features is None and item_features is None:
             raise DataError(f"scaling={scaling!r} is of the numbers among user_features and item_features, and there "
                             "are neither")
-        ratings, columns = as_frame(ratings), interaction_schema if implicit else Schema.of
-        schema = columns(ratings, user_name, item_name, rating_name, time_name)
+        ratings, names = as_frame(ratings), (user_name, item_name, rating_name, time_name)
+        schema = schema_of(ratings, names, implicit=implicit, threshold=threshold)
         rules = Rules(schema, duplicates, implicit, threshold, bad_rows)
         table = rules.checked(ratings)
         if items is None and title_name is not None:

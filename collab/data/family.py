@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ FAR = 5         # the largest count is at least so many times the upper quartile
 FAR_AMOUNT = 20     # the same for what are no whole numbers
 LEAST_LARGEST = 20  # a scale of ratings may end at 10; a count that is worth the name goes higher somewhere
 TWO = ((0, 1), (-1, 1))     # the two values of likes and dislikes
+FEW_NEGATIVE = 0.01     # a smaller share of negative values does not keep counts from being counts
 LEVELS = 101        # a scale has no more distinct ratings: 0 to 100 is one
 
 
@@ -34,6 +35,9 @@ def family_of(ratings: pd.Series, *, given: bool = True) -> Family:
         return Family("choices", "there is no column of ratings: a row says that something was chosen",
                       {"implicit": True}, "train a model that ranks, such as als")
     values = ratings.to_numpy()
+    below = values < 0
+    if 0 < below.mean() < FEW_NEGATIVE and (family := family_of(ratings[~below])).name in ("counts", "amounts"):
+        return replace(family, sign=f"{family.sign}, but for {int(below.sum()):,} that are negative")
     levels, counts = np.unique(values, return_counts=True)
     whole, low, high = bool((levels % 1 == 0).all()), levels[0], levels[-1]
     if len(levels) == 1:

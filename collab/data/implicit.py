@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import numbers
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 import pandas as pd
 
 from ..errors import DataError, warn
 from .codes import merged, repeats
 from .problems import Found, Problem, stop
-from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times, show
+from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times
 
 WEIGHT = "weight"       # the column of ones that a table without ratings gets
 STRENGTHS = (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
@@ -26,11 +26,13 @@ OTHER_WORDS = {*TIME_NAMES, "at", "ts", "unixtime", "day", "days", "month", "yea
 
 
 def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Hashable | None = None,
-                       rating: Hashable | None = None, time: Hashable | None = None) -> Schema:
+                       rating: Hashable | None = None, time: Hashable | None = None, *,
+                       threshold: float | None = None) -> Schema:
     """Like `Schema.of`, but ratings are optional. Without `rating`, the first column beyond user and item is taken
-    whose name is that of ratings or weights, or has a word for them ("n_clicks"; for booleans also "liked"). Where
-    there is none, the schema names a column "weight" that need not exist, and a warning tells of columns that may hold
-    strengths: numbers in third place that are not times, booleans, and text of two values such as yes and no."""
+    whose name is that of ratings or weights, or has a word for them ("n_clicks"; for booleans also "liked"); with a
+    `threshold`, which is for ratings, else numbers or booleans in third place, as for ratings. Where there is none,
+    the schema names a column "weight" that need not exist, and a warning tells of columns that may hold strengths:
+    numbers in third place that are not times, booleans, and text of two values such as yes and no."""
     if rating is not None:
         return Schema.of(df, user, item, rating, time)
     check_column_names(df)
@@ -39,16 +41,24 @@ def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Has
                         f"{[*df.columns]}")
     placed = [name for name, given in zip(df.columns, (user, item)) if given is None]
     further = [name for name in df.columns if name not in (user, item, time, *placed) and not like_times(df[name])]
-    rating = next((name for name in further if _is_strength(name)),
-                  next((name for name in further if _counts(df[name])), WEIGHT))
-    schema = Schema.of(with_weights(df, rating), user, item, rating, time)
     third = [*df.columns, None][2]
+    compared = [third] * (threshold is not None and third in further and (is_truth(df[third]) or _amounts(df[third])))
+    rating = next((name for name in further if _is_strength(name)),
+                  next((name for name in further if _counts(df[name])), [*compared, WEIGHT][0]))
+    schema = Schema.of(with_weights(df, rating), user, item, rating, time)
     unused = [name for name in further if name != schema.time and
               (is_truth(df[name]) or _yes_or_no(df[name]) or (name == third and _amounts(df[name])))]
     if rating == WEIGHT and WEIGHT not in df and unused:
         what = f"column {unused[0]!r} is" if len(unused) == 1 else f"columns {', '.join(map(repr, unused))} are"
         warn(f"{what} not used, and every row counts as chosen; if it is a strength, say rating_name={unused[0]!r}")
     return schema
+
+
+def schema_of(df: pd.DataFrame, names: Sequence[Hashable | None], *, implicit: bool,
+              threshold: float | None = None) -> Schema:
+    """The schema of ratings, or of interactions where they are `implicit`; `names` are those of user, item, rating and
+    time."""
+    return interaction_schema(df, *names, threshold=threshold) if implicit else Schema.of(df, *names)
 
 
 def names_strength(column: pd.Series) -> bool:
@@ -112,12 +122,9 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
             raise DataError(f"column {schema.rating!r}: none of {len(table):,} ratings is above threshold="
                             f"{threshold:g}; the highest is {table['rating'].max():g}")
         table = kept
-    if (negative := table["rating"] < 0).any():
-        found(Problem(f"column {schema.rating!r}", f"{int(negative.sum()):,} of {len(table):,} interactions have a "
-                      "negative strength", "with implicit=True a row says that something was chosen: leave the others "
-                      "out with threshold=...", schema.rating, table.index[negative].to_numpy(),
-                      show(table["rating"][negative].iloc[0])))
-        table = table[~negative]
+    if (problem := negative_strengths(table, schema)) is not None:
+        found(problem)
+        table = table[~(table["rating"] < 0)]
     if n := int((none := table["rating"] == 0).sum()):
         if n == len(table):
             raise DataError(f"column {schema.rating!r}: all {n:,} interactions have a strength of 0; nothing is "
@@ -126,6 +133,17 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
              "with implicit=True a row says that something was chosen")
         table = table[~none]
     return table
+
+
+def negative_strengths(table: pd.DataFrame, schema: Schema,
+                       what: str = "interactions have a negative strength") -> Problem | None:
+    """The rows of a checked table with a negative strength, by its index; None where there are none."""
+    if not (negative := table["rating"] < 0).any():
+        return None
+    why = "with implicit=True a row says that something was chosen: leave the others out with"
+    return Problem(f"column {schema.rating!r}", f"{int(negative.sum()):,} of {len(table):,} {what}",
+                   f"{why} bad_rows='drop' or threshold=0", schema.rating,
+                   table.index[negative].to_numpy(), f"{table['rating'][negative].iloc[0]:g}")
 
 
 def too_weak(table: pd.DataFrame, threshold: float | None) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from ..errors import DataError, warn
 from ..given import is_real
 from .codes import coded
 from .frames import COPIES, TableLike, as_frame
-from .implicit import add_up, interactions_of, too_weak, with_weights
+from .implicit import add_up, interactions_of, negative_strengths, too_weak, with_weights
 from .problems import Problem, stop
 from .schema import Schema, check_duplicates, merge_duplicates, rating_table
 from .split import Split, after, apply_split, named_split, random_split
@@ -54,9 +54,10 @@ class Rules:
                             "again is one interaction with the sum of the strengths")
         if self.implicit:
             table = with_weights(table, self.schema.rating, self.threshold)
-        if self.bad_rows not in BAD_ROWS:
-            raise DataError(f"bad_rows={self.bad_rows!r} is not one of {BAD_ROWS}")
-        return without_bad(table, self.schema) if self.bad_rows == "drop" else rating_table(table, self.schema)
+        check_bad_rows(self.bad_rows)
+        if self.bad_rows == "error":
+            return rating_table(table, self.schema)
+        return without_bad(table, self.schema, choices=self.implicit and self.threshold is None)
 
     def further(self, table: TableLike) -> tuple[pd.DataFrame, Rules]:
         """(a further table, checked, the rules with its columns): those of `schema`, or else user, item and rating."""
@@ -117,12 +118,21 @@ class Rules:
         return [add_up(part) for part in parts] if self.implicit else merge_duplicates(parts, self.duplicates)
 
 
-def without_bad(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """The table as `rating_table` gives it, without the rows that it refuses, with a warning that counts them.
+def check_bad_rows(how: str) -> None:
+    """Raises DataError unless `how` is "error" or "drop"."""
+    if how not in BAD_ROWS:
+        raise DataError(f"bad_rows={how!r} is not one of {BAD_ROWS}")
+
+
+def without_bad(table: pd.DataFrame, schema: Schema, *, choices: bool = False) -> pd.DataFrame:
+    """The table as `rating_table` gives it, without the rows that it refuses and, where rows are `choices`, those of
+    negative strength, with a warning that counts them.
 
     Raises DataError where something is wrong that is not about some rows, or where an option of reading mends it."""
     found: list[Problem] = []
     checked = rating_table(table, schema, found.append)
+    if choices and (negative := negative_strengths(checked, schema)) is not None:
+        found.append(negative)
     bad = np.zeros(len(checked), dtype=bool)
     for problem in found:
         if problem.options or not len(problem.rows):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Container, Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
-from .implicit import names_strength
-from .schema import NAMES, TIME_NAMES, Schema, is_truth, like_times
+from ..errors import DataError
+from .implicit import names_strength, schema_of, with_weights
+from .problems import Problem
+from .schema import NAMES, TIME_NAMES, Schema, is_truth, like_times, rating_table
 
 ARGUMENTS = {"user": "user_name", "item": "item_name", "rating": "rating_name", "time": "time_name"}
 PLACES = {"user": "first", "item": "second", "rating": "third"}
@@ -122,3 +126,21 @@ def misnamed(df: pd.DataFrame, schema: Schema, given: Mapping[str, Hashable | No
 def is_known(name: Hashable) -> bool:
     """Whether a name is a usual one of a column of ratings."""
     return plain(name) in {*TIME_NAMES, *(word for role in NAMES for word in (*NAMES[role], *OTHERS[role]))}
+
+
+def taken(raw: pd.DataFrame, given: Mapping[str, Hashable | None], options: Mapping[str, Any]) -> Hashable:
+    """The column of ratings by the rules of training with the `options` of a family; None where these find none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return schema_of(raw, [given[role] for role in ARGUMENTS], implicit=True,
+                             threshold=options.get("threshold")).rating
+    except DataError:
+        return None
+
+
+def refused(raw: pd.DataFrame, schema: Schema, *, implicit: bool) -> bool:
+    """Whether training would refuse a table with these columns."""
+    found: list[Problem] = []
+    rating_table(with_weights(raw, schema.rating) if implicit else raw, schema, found.append)
+    return bool(found)

@@ -22,7 +22,7 @@ import pandas as pd
 from ..errors import DataError, warn
 from .schema import NAMES, TIME_NAMES
 from .spelling import is_unusual, unusual_columns
-from .times import with_dates
+from .times import UnreadDates, with_dates_of
 
 ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".data": "tsv", ".dat": "::", ".parquet": "parquet",
            ".pq": "parquet", ".inter": "recbole", ".user": "recbole", ".item": "recbole"}
@@ -76,16 +76,26 @@ def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str |
 
     With `decimal` "," numbers of text files are written as 4,5 or 1.234,5. With a `date_format`, such as "%d.%m.%Y",
     columns of text in which every value is written so are times. With `bad_lines` "drop", lines with more fields than
-    the first are left out, with a warning that counts them.
+    the first are left out, and so are those of dates that cannot be read, with a warning that counts them.
 
     Raises DataError for a file that is missing, empty, of an unknown kind, or not what its format says; `Unreadable`,
-    one of these, where other options would read it; and where no column is written in the `date_format`."""
+    one of these, where other options would read it; and where no column is written in the `date_format`
+    (`UnreadDates` for one that is, but for a few values)."""
     if decimal not in (".", ","):
         raise DataError(f"decimal={decimal!r} is neither a point nor a comma")
     if bad_lines not in ("error", "drop"):
         raise DataError(f"bad_lines={bad_lines!r} is neither 'error' nor 'drop'")
     table = _read(path, format, sep, header, encoding, decimal, ids, bad_lines == "drop")
-    return table if date_format is None else _with_dates(table, date_format, path)
+    if date_format is None:
+        return table
+    try:
+        return with_dates_of(table, date_format, path)
+    except UnreadDates as error:
+        if bad_lines != "drop":
+            raise
+        warn(f"{path}: column {error.name!r}: {error.what} (such as {error.first!r} at row {error.rows[0]}); these "
+             "lines are left out")
+        return error.table
 
 
 def _read(path: str | os.PathLike, format: str | None, sep: str | None, header: bool | None, encoding: str,
@@ -262,14 +272,6 @@ def _with_points(column: pd.Series) -> pd.Series:
         return column
     commas = bare.str.fullmatch(COMMA).fillna(False).astype(bool)
     return column.where(~commas, bare.str.replace(".", "", regex=False).str.replace(",", ".", regex=False))
-
-
-def _with_dates(table: pd.DataFrame, format: str, path: str | os.PathLike) -> pd.DataFrame:
-    made = {str(name): times for name, column in table.items() if (times := with_dates(column, format)) is not None}
-    if not made:
-        raise DataError(f"{path}: in none of the columns {[*table.columns]} is all text written as "
-                        f"date_format={format!r} says; a value that is not, keeps a column from being read so")
-    return table.assign(**made)
 
 
 def _is_id(table: pd.DataFrame, place: int, ids: Sequence[Hashable]) -> bool | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Hashable
 
 import numpy as np
 import pandas as pd
 
+from ..errors import DataError
 from .problems import Found, Problem, stop
 from .schema import DATETIMES, id_kind, show
 
@@ -17,6 +20,22 @@ CLOCKS = ("", " %H:%M", " %H:%M:%S", ", %H:%M", ", %H:%M:%S", " %I:%M %p", "T%H:
 UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 EARLIEST, LATEST = 4e8, 4.2e9       # seconds since 1970 of times that are likely: from 1982 to 2103
 TRIED = 1000                        # values that tell how dates are written, before all are read so
+
+
+class UnreadDates(DataError):
+    """A column of dates in which a few are not written as its date_format says: `column`, its `name`, `rows` of those
+    dates (positions, int64), and the `table` without these rows, in which it has been read."""
+
+    def __init__(self, path: str | os.PathLike, table: pd.DataFrame, name: Hashable, times: pd.Series, format: str):
+        self.name, self.rows = name, np.flatnonzero((times.isna() & table[name].notna()).to_numpy())
+        self.first = str(table[name].iloc[int(self.rows[0])])
+        self.what = (f"{len(self.rows):,} of {len(table):,} dates are not written as date_format={format!r} says, or "
+                     "are no dates")
+        keep = np.ones(len(table), dtype=bool)
+        keep[self.rows] = False
+        self.table = table.assign(**{str(name): times})[keep].reset_index(drop=True)
+        super().__init__(f"{path}: column {name!r}: {self.what} (such as {self.first!r} at row {self.rows[0]}); "
+                         "correct these lines, or leave them out with bad_lines='drop'")
 
 
 def times_of(column: pd.Series, name: object = "time", found: Found = stop) -> np.ndarray | None:
@@ -90,6 +109,29 @@ def with_dates(column: pd.Series, format: str) -> pd.Series | None:
         return None
     times = pd.to_datetime(column, format=format, errors="coerce", utc=format.endswith("%z"))
     return times if not (times.isna() & column.notna()).any() else None
+
+
+def with_dates_of(table: pd.DataFrame, format: str, path: str | os.PathLike) -> pd.DataFrame:
+    """The table with times in each column of text that is written in this format. Raises DataError where there is none,
+    or `UnreadDates` where one is, but for fewer than half of its values."""
+    made = {str(name): times for name, column in table.items() if (times := with_dates(column, format)) is not None}
+    if made:
+        return table.assign(**made)
+    for name, column in table.items():
+        if (times := _mostly_dates(column, format)) is not None:
+            raise UnreadDates(path, table, name, times, format)
+    raise DataError(f"{path}: in none of the columns {[*table.columns]} is all text written as "
+                    f"date_format={format!r} says")
+
+
+def _mostly_dates(column: pd.Series, format: str) -> pd.Series | None:
+    """A column of text as times, where more than half of it that is there is written in this format; the others are
+    missing. None for any other."""
+    known = column.dropna()
+    if not len(known) or not pd.api.types.is_string_dtype(known):
+        return None
+    times = pd.to_datetime(column, format=format, errors="coerce", utc=format.endswith("%z"))
+    return times if 2 * times.notna().sum() > len(known) else None
 
 
 def unit_of(times: np.ndarray) -> str | None:

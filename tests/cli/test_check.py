@@ -95,3 +95,130 @@ def test_the_picture_is_written(collab, trained, tmp_path):
 def test_problems_as_csv(collab, german):
     code, out, _ = collab("check", german, "--as", "csv")
     assert code == 1 and out.splitlines()[0] == "stops,where,what,rows,at,example,remedy" and "[13]" in out
+
+
+# Columns whose names say nothing -----------------------------------------------------------------------------------
+
+@pytest.fixture
+def plain(tmp_path):
+    """Write a file of 60 ratings by 7 users of 11 items, with these values in a third column of that name."""
+    def write(name, values, more=()):
+        lines = [f"K{k % 7},B{k % 11},{value}" for k, value in enumerate(values)]
+        (tmp_path / "plain.csv").write_text("\n".join([f"Kunde,Buch,{name}", *lines, *more]) + "\n")
+        return tmp_path / "plain.csv"
+    return write
+
+
+COUNTS = [300 // (k + 1) + 1 for k in range(60)]
+
+
+def test_counts_under_a_foreign_name_are_named_in_the_command(collab, plain, tmp_path):
+    code, out, _ = collab("check", plain("Anzahl", COUNTS))
+    words = next_of(out)
+    assert code == 0 and words[3:] == ["--implicit", "--rating-col", "Anzahl", "--model", "als"]
+    code, out, err = collab(*words[1:], "--out", tmp_path / "m.safetensors", "--epochs", 1)
+    assert code == 0 and "rating = Anzahl" in out and "Warning" not in err
+
+
+def test_a_threshold_is_compared_with_the_ratings_that_are_found_without_it(collab, plain, tmp_path):
+    file = plain("Bewertung", [k % 5 + 1 for k in range(60)])
+    code, out, _ = collab("check", file, "--threshold", 3)
+    assert code == 0 and "24 rows can be used" in out       # of 1 to 5, those of 4 and 5
+    words = next_of(out)
+    assert "weight" not in out and words[3:] == ["--threshold", "3", "--model", "als"]
+    code, out, err = collab(*words[1:], "--out", tmp_path / "m.safetensors", "--epochs", 1)
+    assert code == 0 and "rating = Bewertung" in out and "Warning" not in err
+
+
+def test_pairs_again_are_averaged_by_the_command_that_advises_it(collab, plain, tmp_path):
+    file = plain("Bewertung", [k % 5 + 1 for k in range(60)], ["K0,B0,5"])
+    _, out, _ = collab("check", file)
+    assert "--duplicates 'mean' averages" in " ".join(out.split()) and next_of(out)[3:] == ["--duplicates", "mean"]
+    _, out, _ = collab("check", file, "--duplicates", "keep")
+    assert next_of(out)[3:] == ["--duplicates", "keep"]
+    code, out, _ = collab("check", file, "--duplicates", "error")
+    assert code == 1 and next_of(out)[3:] == ["--duplicates", "mean"]
+
+
+def test_no_command_is_shown_where_none_would_work(collab, tmp_path):
+    (tmp_path / "one.csv").write_text("user,item,rating\n1,1,3\n1,2,4\n1,3,5\n")
+    code, out, _ = collab("check", tmp_path / "one.csv")
+    assert code == 1 and "Next: mend" in out
+
+
+@pytest.mark.filterwarnings("default:.*rows are left out")
+def test_a_few_negative_counts_are_bad_rows_and_leave_counts_counts(collab, plain, tmp_path):
+    file = plain("plays", [-1, *COUNTS, *COUNTS])
+    code, out, _ = collab("check", file)
+    assert code == 0 and "This looks like counts" in out and "1 of 121 counts are negative (such as -1; line 2)" in out
+    words = next_of(out)
+    assert {*words[3:]} == {"--implicit", "--bad-rows", "drop", "--model", "als"}
+    code, out, err = collab(*words[1:], "--out", tmp_path / "m.safetensors")
+    assert code == 0 and "1 of 121 rows are left out: column 'plays'" in err
+    code, out, _ = collab("check", file, "--implicit")
+    assert code == 1 and "--bad-rows 'drop' or --threshold 0" in " ".join(out.split())
+    code, _, err = collab("train", file, "--implicit")
+    assert code == 2 and "--bad-rows 'drop' or --threshold 0" in err
+    assert collab("check", file, "--threshold", 0)[0] == 0
+
+
+def test_what_bad_rows_leaves_out_stops_a_nightly_job_no_more(collab, german):
+    reading = "--sep", ";", "--decimal", ","
+    assert collab("check", german, *reading)[0] == 1
+    code, out, _ = collab("check", german, *reading, "--bad-rows", "drop")
+    said = " ".join(out.split())
+    assert code == 0 and "Nothing stops training" in out and "line 5) -> with --bad-rows 'drop' these lines" in said
+    code, out, _ = collab("check", german, "--bad-rows", "drop")       # which mends no separator
+    assert code == 1 and next_of(out).count("--bad-rows") == 1
+    code, _, err = collab("check", german, "--bad-rows", "mend")
+    assert code == 2 and "--bad-rows 'mend' is not one of" in err
+
+
+def test_the_remedy_of_ratings_that_are_none_is_a_whole_sentence(collab, tmp_path):
+    rows = "".join(f"{k % 4},{k % 5},{'fine' if k % 3 else 'so so' if k % 2 else 'bad'},{k % 3}\n" for k in range(40))
+    (tmp_path / "words.csv").write_text("a,b,comment,n\n" + rows)
+    _, out, _ = collab("check", tmp_path / "words.csv")
+    assert "(such as 'bad') -> say --rating-col 'n'" in " ".join(out.split())
+    (tmp_path / "words.csv").write_text("a,b,c\n" + "".join(f"{k % 4},{k % 5},word\n" for k in range(40)))
+    _, out, _ = collab("check", tmp_path / "words.csv")
+    assert "with --rating-col ... or, where none does, --implicit" in " ".join(out.split())
+
+
+def test_of_two_spellings_the_lines_of_the_rare_one_are_named(collab, tmp_path):
+    rows = ["anna ,1,3", *(f"anna,{k},4" for k in range(2, 9)), *(f"bo,{k},{k % 5}" for k in range(9))]
+    (tmp_path / "spaces.csv").write_text("\n".join(["user,item,rating", *rows]) + "\n")
+    code, out, _ = collab("check", tmp_path / "spaces.csv")
+    said = " ".join(out.split())
+    assert code == 0 and "as 'anna' and 'anna ' do (such as 'anna '; line 2)" in said
+
+
+def test_columns_in_another_order_stop_the_check_where_they_stop_training(collab, tmp_path):
+    rows = "".join(f"{k % 28 + 1:02d}.03.2019,K{k % 7},B{k % 11},{k % 5}\n" for k in range(60))
+    (tmp_path / "order.csv").write_text("Datum,Kunde,Buch,Bewertung\n" + rows)
+    code, out, _ = collab("check", tmp_path / "order.csv")
+    assert code == 1 and "-> say --user-col 'Kunde', --item-col 'Buch', --rating-col 'Bewertung'" in out
+    options = ["--user-col", "Kunde", "--item-col", "Buch", "--rating-col", "Bewertung"]
+    assert next_of(out)[3:9] == options
+    code, _, err = collab("train", tmp_path / "order.csv")
+    assert code == 2 and "--user-col 'Kunde' --item-col 'Buch' --rating-col 'Bewertung'" in err
+    assert collab("check", tmp_path / "order.csv", *options)[0] == 0
+
+
+@pytest.mark.filterwarnings("default:.*left out")
+def test_a_date_that_is_none_is_told_with_its_line_and_hides_no_other_fault(collab, tmp_path):
+    rows = [f"K{k % 7},B{k % 11},{k % 5},{k % 28 + 1:02d}.03.2019" for k in range(60)]
+    rows[4], rows[9] = "K4,B4,3,31.02.2019", "K2,B9,many,10.03.2019"
+    (tmp_path / "typo.csv").write_text("\n".join(["user,item,rating,date", *rows]) + "\n")
+    how = tmp_path / "typo.csv", "--date-format", "%d.%m.%Y"
+    code, out, _ = collab("check", *how)
+    said = " ".join(out.split())
+    assert code == 1 and "1 of 60 dates are not written as --date-format '%d.%m.%Y' says" in said
+    assert "such as '31.02.2019'; line 6)" in said and "such as 'many'; line 11)" in said
+    assert "58 rows can be used, 2 cannot" in said and next_of(out)[-2:] == ["--bad-rows", "drop"]
+    code, out, _ = collab("check", *how, "--bad-rows", "drop")
+    assert code == 0 and "such as 'many'; line 11)" in " ".join(out.split())
+    code, _, err = collab("train", *how)
+    assert code == 2 and "'31.02.2019'" in err and "--bad-rows 'drop'" in err
+    code, out, err = collab("train", *how, "--bad-rows", "drop", "--split", "time", "--epochs", 1, "--out",
+                            tmp_path / "m.safetensors")
+    assert code == 0 and "train 47, valid 11 ratings" in out and "'31.02.2019'" in err
