@@ -109,7 +109,9 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, t
     from .output import progress, remarks
     from .prepare import prepare
     say = remarks(as_, quiet)
-    check_writable(out)
+    check_writable(out, "model", inputs=[data, items, users, test])
+    if log is not None:
+        check_writable(log, "log", option="--log", inputs=[data, items, users, test, out])
     check_model(model)
     implicit = implicit or threshold is not None
     check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, lr=lr, wd=wd,
@@ -224,10 +226,11 @@ def report(model: ModelFile = OUT,
            encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
-    from .inputs import check_writable, held_out, load, reading_of
+    from .inputs import check_writable, held_out, load, reading_of, training_files
     from .output import print_written, progress
-    check_writable(out)
+    check_writable(out, "page", inputs=[model, data])
     learn = load(model)
+    check_writable(out, "page", inputs=training_files(learn, model))
     part, reading = None, reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
                                      date_format=date_format)
     try:
@@ -251,7 +254,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
     """Take the whole tour on MovieLens-100K."""
     from .demo import tour
     from .inputs import check_writable
-    check_writable(out / OUT)
+    check_writable(out / OUT, "model")
     if not tour(out, bs, epochs=epochs, seed=seed):
         raise typer.Exit(INTERRUPTED)
 

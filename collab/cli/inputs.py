@@ -1,4 +1,5 @@
-"""What commands read: ratings, metadata of users and items, and the ratings that were held out of training."""
+"""What commands read: ratings, metadata of users and items, and the ratings that were held out of training; and that
+none of it is overwritten by what they write."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from ..data.split import CANONICAL, Split, after, leave_last, per_user_split, ra
 from ..data.tables import ENDINGS, read_table
 from ..datasets.movielens import movielens
 from ..errors import DataError, warn
+from ..files import kind_of
 from ..interpret.labels import whom
 from ..learner.collab_learner import CollabLearner
 from ..learner.factory import load_learner
@@ -28,6 +30,10 @@ from .output import progress
 OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format", "bad_lines")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
 WITHOUT_CHANCE = ("time", *WITHOUT_FRACTION)
+WRITTEN = {None: "to be overwritten: it is a model, an index or a checkpoint", "model": "a model that collab wrote",
+           "page": "a page (HTML)", "lists": "lists that collab wrote", "log": "a log of JSON lines",
+           "study": "the file of a study"}
+"""What the outputs of commands are: a file that is not must not be overwritten by one."""
 T = TypeVar("T")
 Tables = tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]      # ratings, items, users
 
@@ -58,12 +64,43 @@ def item_of(learn: CollabLearner, text: str) -> Hashable:
     return found[0]
 
 
-def check_writable(out: Path) -> None:
-    """Raise DataError where `out` cannot be written, before hours of training rather than after them."""
+def check_writable(out: Path, sort: str | None = None, *, option: str = "--out",
+                   inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raise DataError, before hours of work rather than after them, where `out` cannot be written or should not be:
+    where it is one of `inputs` (under any of its names), where it is there and not of its `sort`, a key of WRITTEN, or
+    where more than one folder is missing, which is more likely a slip than a wish."""
+    missing = [folder for folder in out.absolute().parents if not folder.exists()]
     folder = next(p for p in out.absolute().parents if p.exists())
     if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise DataError(f"--out {out} cannot be written: " + (f"{out} is a folder" if out.is_dir() else
-                                                              f"{folder} is not a folder that can be written to"))
+        raise DataError(f"{option} {out} cannot be written: " + (f"{out} is a folder" if out.is_dir() else
+                                                                 f"{folder} is not a folder that can be written to"))
+    if len(missing) > 1:
+        raise DataError(f"{option} {out} cannot be written: there is no folder {missing[-1]}; if it is not misspelled, "
+                        f"make {missing[0]} first")
+    for path in inputs:
+        if path is not None and _is_same(out, Path(path)):
+            raise DataError(f"{option} {out} would overwrite {path}, which this command needs; take another name")
+    if out.is_file() and out.stat().st_size and not _is_of(sort, out):
+        raise DataError(f"{option} {out} is there already, and is not {WRITTEN[sort]}; take another name, or remove it "
+                        "first")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, there already or to be made."""
+    return os.path.realpath(one) == os.path.realpath(other) or (one.exists() and other.exists()
+                                                                and one.samefile(other))
+
+
+def _is_of(sort: str | None, path: Path) -> bool:
+    """Whether a file begins as this sort of output does."""
+    if sort in (None, "model"):
+        return kind_of(path) == sort
+    with open(path, "rb") as file:
+        start = file.read(512)
+    if sort == "lists":
+        return start.startswith((b"PAR1", b"user,rank,item,"))
+    begins = {"page": b"<!doctype html", "log": b"{", "study": b"sqlite format 3"}
+    return start.lstrip().lower().startswith(begins[sort])
 
 
 def given(**options: T | None) -> dict[str, T]:
@@ -185,6 +222,26 @@ def test_of(given: str | None, split: str, *, seed: int, **reading: Unpack[Readi
     return cast(Split, split_of(split, valid_pct=fraction, seed=seed + 1)), fraction
 
 
+def training_files(learn: CollabLearner, model: Path) -> list[Path]:
+    """The files that a model was trained on, where they may be."""
+    sources = [learn.notes.get(name) for name in ("source", "test")]
+    return [path for source in sources if isinstance(source, str) for path in _places(source, model)]
+
+
+def _places(source: str, model: Path) -> list[Path]:
+    """Where a source of training may be: under the name that it had and, after a move, beside the model file."""
+    return [Path(source), model.parent / source, model.parent / Path(source).name]
+
+
+def _found(source: str, model: Path) -> str:
+    """A source of training where it is. Raises DataError for a file that is in none of its places."""
+    found = next((str(path) for path in _places(source, model) if path.is_file()), None)
+    if found is None and not is_set(source):
+        raise DataError(f"{model} was trained on {source}, which is neither here nor beside the model file; put it "
+                        "there, or name the ratings to use with --data FILE")
+    return found or source
+
+
 # What was held out ------------------------------------------------------------------------------------------------
 
 def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, split: str | None = None,
@@ -208,11 +265,13 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
         raise DataError(f"--part test: {model} was trained without --test" if same else
                         "--part is of the ratings of training; leave it out with --data")
     if isinstance(test, str) and part != "valid":
+        test = _found(test, model)
         given = read(test, **(_only(learn.notes.get("reading", {}), takes(test)) | reading))[0]
         return learn.data.batches(given)
     split = split or (learn.notes.get("split", "none") if same else "none")
     ids = learn.data.schema.user, learn.data.schema.item
     kept = _only(learn.notes.get("reading", {}), OPTIONS) if same else Reading()
+    source = _found(source, model) if same else source
     raw, *_ = read(source, ids, **(kept | reading))
     _check_columns(raw, source, learn.data.schema, learn.data.implicit)
     known = learn.notes.get("fingerprint")

@@ -73,7 +73,9 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
     from .output import progress
     from .prepare import prepare
     optuna()
-    check_writable(out)
+    check_writable(out, "model", inputs=[data, items, users, test])
+    if resume is not None:
+        check_writable(resume, "study", option="--resume", inputs=[data, items, users, test, out])
     check_model(model)
     implicit = implicit or threshold is not None
     check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, users=users,
