@@ -5,6 +5,7 @@ import re
 import pytest
 
 from collab import load_learner
+from collab.select import tuning
 
 TUNE = ["tune", "{dir}/ratings.csv", "--model", "als_explicit", "--trials", 2, "--factors", 4, "--epochs", 3,
         "--out", "{out}/m.safetensors"]
@@ -49,13 +50,25 @@ def test_what_cannot_be_tuned_is_refused_in_a_line(run, tmp_path, words, says):
     assert code == 2 and says in err and len(err.splitlines()) == 1 and not (tmp_path / "m.safetensors").exists()
 
 
-def test_ctrl_c_writes_no_model_and_says_how_to_go_on(run, monkeypatch, tmp_path):
-    def stop(*_):
-        raise KeyboardInterrupt
-    monkeypatch.setattr("collab.select.tuning._tried", stop)
+@pytest.mark.parametrize("finished", [0, 1])
+def test_ctrl_c_writes_no_model_and_says_how_to_go_on(run, monkeypatch, tmp_path, finished):
+    calls = []
+
+    def stop(*args):
+        calls.append(1)
+        if len(calls) > finished:
+            raise KeyboardInterrupt
+        return tried(*args)
+    tried = tuning._tried
+    monkeypatch.setattr(tuning, "_tried", stop)
+    monkeypatch.setattr(tuning, "_report", None)        # nothing is trained after Ctrl-C
     code, _, err = run(*TUNE, "--resume", "{out}/study.db")
-    assert code == 130 and "Nothing was written" in err and "--resume" in err
+    assert (code, len(err.splitlines())) == (130, 1) and len(calls) == finished + 1
+    assert f"nothing was written to {tmp_path}/m.safetensors. The trials so far are in" in err and "--resume" in err
     assert not (tmp_path / "m.safetensors").exists()
+    monkeypatch.undo()
+    code, out, _ = run(*TUNE, "--resume", "{out}/study.db")
+    assert code == 0 and "2 trials of als_explicit" in out
 
 
 # What is held out for the end ---------------------------------------------------------------------------------------
