@@ -245,10 +245,15 @@ def _found(source: str, model: Path) -> str:
 # What was held out ------------------------------------------------------------------------------------------------
 
 def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, split: str | None = None,
-             part: str | None = None, **reading: Unpack[Reading]) -> TensorBatches | None:
+             part: str | None = None, columns: Mapping[str, str] | None = None, duplicates: str | None = None,
+             bad_rows: str | None = None, **reading: Unpack[Reading]) -> TensorBatches | None:
     """The ratings that were held out when the model was trained, read and split again, or those of other data; None
-    where there are none. `part` is "valid" or "test", by default the latter where --test was given. Raises DataError
-    where they cannot be told from the training ratings."""
+    where there are none. `part` is "valid" or "test", by default the latter where --test was given. `columns` of other
+    data (by user, item, rating and time), `duplicates` and `bad_rows` are as in training. Raises DataError where they
+    cannot be told from the training ratings."""
+    if data is None and (said := [*(f"{role}_col" for role in columns or {}),
+                                  *given(duplicates=duplicates, bad_rows=bad_rows)]):
+        raise DataError(f"ratings of training are read as they were then; without --data this takes no {named(said)}")
     trained = learn.notes.get("source")
     source = trained if data is None else data
     if source is None:
@@ -266,13 +271,17 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
                         "--part is of the ratings of training; leave it out with --data")
     if isinstance(test, str) and part != "valid":
         test = _found(test, model)
-        given = read(test, **(_only(learn.notes.get("reading", {}), takes(test)) | reading))[0]
-        return learn.data.batches(given)
+        late = read(test, **(_only(learn.notes.get("reading", {}), takes(test)) | reading))[0]
+        return learn.data.batches(late)
     split = split or (learn.notes.get("split", "none") if same else "none")
-    ids = learn.data.schema.user, learn.data.schema.item
+    ids = [(columns or {}).get(role, getattr(learn.data.schema, role)) for role in ("user", "item")]
     kept = _only(learn.notes.get("reading", {}), OPTIONS) if same else Reading()
     source = _found(source, model) if same else source
+    if bad_rows == "drop" and "bad_lines" in takes(source, reading.get("format"), reading.get("sep")):
+        reading = {**reading, "bad_lines": "drop"}
     raw, *_ = read(source, ids, **(kept | reading))
+    if columns:
+        raw = _renamed(raw, source, learn.data.schema, columns)
     _check_columns(raw, source, learn.data.schema, learn.data.implicit)
     known = learn.notes.get("fingerprint")
     if same and split != "none" and known is not None and known != fingerprint(raw, learn.data.schema):
@@ -283,9 +292,34 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     if isinstance(test, float) and how is not None:
         first = split_of(split, valid_pct=test, seed=seed + 1)
         how = after(first, how) if part == "valid" else first
-    ratings = learn.data.table(raw, duplicates=learn.notes.get("duplicates", "keep"), split=how,
-                               bad_rows=learn.notes.get("bad_rows", "error") if same else "error")
+    if bad_rows is None:
+        bad_rows = learn.notes.get("bad_rows", "error") if same else "error"
+    ratings = learn.data.table(raw, duplicates=duplicates or learn.notes.get("duplicates", "keep"), split=how,
+                               bad_rows=bad_rows)
     return learn.data.batches(ratings) if len(ratings) else None
+
+
+def part_of(learn: CollabLearner, *, data: str | None, split: str | None, part: str | None) -> str | None:
+    """Which part of the ratings of training `held_out` takes: "valid", "test", or None for all rows and other data."""
+    if data not in (None, learn.notes.get("source")) or (split or learn.notes.get("split")) == "none":
+        return None
+    return part or ("valid" if learn.notes.get("test") is None else "test")
+
+
+def _renamed(ratings: pd.DataFrame, source: str, schema: Schema, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Ratings whose columns have the names that they had in training, where they are called as `columns` says or, for
+    roles that it leaves out, by the name of the role."""
+    names = dict[Hashable, Hashable]()
+    for role in ("user", "item", "rating", "time"):
+        wanted, name = getattr(schema, role), columns.get(role, role)
+        if role in columns and name not in ratings:
+            raise DataError(f"--{role}-col {name}: {source} has no such column; it has {[*ratings.columns]}")
+        if role in columns and wanted is None:
+            raise DataError(f"--{role}-col {name}: the model was trained without times")
+        if name in ratings and (role in columns or wanted not in ratings):
+            names[name] = wanted
+    rest = [name for name in ratings if name in names or name not in {*names.values()}]
+    return ratings[rest].rename(columns=names)
 
 
 def seen(learn: CollabLearner, part: TensorBatches) -> int:
