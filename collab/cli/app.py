@@ -109,7 +109,9 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, t
     from .output import progress, remarks
     from .prepare import prepare
     say = remarks(as_, quiet)
-    check_writable(out)
+    check_writable(out, "model", inputs=[data, items, users, test])
+    if log is not None:
+        check_writable(log, "log", option="--log", inputs=[data, items, users, test, out])
     check_model(model)
     implicit = implicit or threshold is not None
     check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, lr=lr, wd=wd,
@@ -162,20 +164,26 @@ def evaluate(model: ModelFile = OUT,
                                                                "by default 10. Makes a model of ratings rank.")] = None,
              relevant_above: Annotated[float | None, typer.Option(help="Measure the ranking, where only held-out "
                                                                        "ratings above this are relevant.")] = None,
-             as_: As = None, sep: Sep = None, format: Format = None, header: Header = None,
-             encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None) -> None:
+             as_: As = None, user_col: UserCol = None, item_col: ItemCol = None, rating_col: RatingCol = None,
+             time_col: TimeCol = None, duplicates: Duplicates = None, bad_rows: BadRows = None, sep: Sep = None,
+             format: Format = None, header: Header = None, encoding: Encoding = None, decimal: DecimalMark = None,
+             date_format: DateFormat = None) -> None:
     """Measure a model on held-out ratings. Its error is reported beside two baselines; for a model that ranks, or with
     --k or --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
-    from .figures import measure, print_figures
-    from .inputs import held_out, load, reading_of, seen
+    from .figures import WHERE, measure, print_figures
+    from .inputs import given, held_out, load, part_of, reading_of, seen
     from .output import remarks
     learn = load(model)
     found = held_out(learn, model, data=data, split=split, part=part,
+                     columns=given(user=user_col, item=item_col, rating=rating_col, time=time_col),
+                     duplicates=duplicates, bad_rows=bad_rows,
                      **reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
                                   date_format=date_format))
     if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
         remarks(as_)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.\n")
-    print_figures(measure(learn, found, k=k, above=relevant_above), as_, {"model": str(model)})
+    which = part_of(learn, data=data, split=split, part=part)
+    print_figures(measure(learn, found, k=k, above=relevant_above), as_, {"model": str(model), "part": which},
+                  where=WHERE[which])
 
 
 app.command(cls=Command)(recommend)
@@ -224,10 +232,11 @@ def report(model: ModelFile = OUT,
            encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
-    from .inputs import check_writable, held_out, load, reading_of
+    from .inputs import check_writable, held_out, load, reading_of, training_files
     from .output import print_written, progress
-    check_writable(out)
+    check_writable(out, "page", inputs=[model, data])
     learn = load(model)
+    check_writable(out, "page", inputs=training_files(learn, model))
     part, reading = None, reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
                                      date_format=date_format)
     try:
@@ -251,7 +260,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the mo
     """Take the whole tour on MovieLens-100K."""
     from .demo import tour
     from .inputs import check_writable
-    check_writable(out / OUT)
+    check_writable(out / OUT, "model")
     if not tour(out, bs, epochs=epochs, seed=seed):
         raise typer.Exit(INTERRUPTED)
 

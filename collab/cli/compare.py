@@ -79,9 +79,9 @@ def each_named(args: list[str]) -> list[str]:
     return made + ([option] if option is not None and option not in made else [])
 
 
-def compare(data: Data, models: Names = None, folds: Folds = None, metrics: Metrics = None, k: FirstK = 10,
-            relevant_above: Above = None, epochs: Epochs = None, seed: Seed = None, split: SplitName = "random",
-            valid_pct: ValidPct = None, user_col: UserCol = None, item_col: ItemCol = None,
+def compare(ctx: typer.Context, data: Data, models: Names = None, folds: Folds = None, metrics: Metrics = None,
+            k: FirstK = 10, relevant_above: Above = None, epochs: Epochs = None, seed: Seed = None,
+            split: SplitName = "random", valid_pct: ValidPct = None, user_col: UserCol = None, item_col: ItemCol = None,
             rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
             table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
             decimal: DecimalMark = None, date_format: DateFormat = None, items: Items = None, users: Users = None,
@@ -90,10 +90,10 @@ def compare(data: Data, models: Names = None, folds: Folds = None, metrics: Metr
             as_: As = None) -> None:
     """Train several models on the same ratings, each by its own recipe, and say which is the best, beside baselines,
     and which differences are chance. Writes no model: train the one you take with collab train."""
-    from ..learner.recipes import RECIPES
     from ..select.comparison import compare_models
     from .inputs import WITHOUT_FRACTION, given, reading_of, split_of
-    from .model_options import check_model
+    from .model_options import check_model, uses
+    from .next_command import next_command
     from .output import print_table, progress
     from .prepare import prepare
     for name in models or []:
@@ -122,10 +122,11 @@ def compare(data: Data, models: Names = None, folds: Folds = None, metrics: Metr
                                relevant_above=relevant_above, epochs=epochs, seed=seed, **prepared.options, **how)
     if as_ in (None, Output.TABLE):
         print(found)
-        if found.best not in found.baselines and not found.interrupted:
-            taken = next((label for label in found.tied if label in RECIPES), None)
-            print(f"\nNext: collab train {data} --model {taken}" + " --implicit" * (implicit and threshold is None)
-                  + (f" --threshold {threshold:g}" if threshold is not None else ""))
+        if found.taken is not None and not found.interrupted:
+            idle = [name for name in ("epochs", "users", "seed") if not uses(found.taken, name)]
+            if implicit and threshold is not None:
+                idle.append("implicit")
+            print(f"\nNext: {next_command(ctx, 'train', '--model', found.taken, without=idle)}")
     else:
         print_table(found.table, as_)
     if found.interrupted:

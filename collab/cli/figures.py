@@ -20,6 +20,7 @@ from ..learner.collab_learner import CollabLearner
 from .command import Output, as_options
 from .output import print_document, print_table
 
+WHERE = {"valid": " held out of training (valid)", "test": " held out for the end (test)", None: ""}
 NOTHING = "nothing was held out, so there is no error to report"
 
 
@@ -67,10 +68,11 @@ def measure(learn: CollabLearner, part: TensorBatches | None, *, k: int | None =
 
 
 def print_figures(figures: Figures, as_: Output | None = None, about: Mapping[str, object] | None = None,
-                  test: Figures | None = None) -> None:
-    """Print figures, and those of the `test` part below. CSV is a table with a row for each model, and the column part
-    where there are two; JSON is one object: `about`, held_out (a number of ratings), "errors" or "ranking" (that table;
-    for a ranking also k, users and left_out), remark (a sentence, or null), and test, an object of the same kind."""
+                  test: Figures | None = None, where: str = "") -> None:
+    """Print figures, which are of a part that `where` tells, and those of the `test` part below. CSV is a table with a
+    row for each model, and the column part where there are two; JSON is one object: `about`, held_out (a number of
+    ratings), "errors" or "ranking" (that table; for a ranking also k, users and left_out), remark (a sentence, or
+    null), and test, an object of the same kind."""
     parts = {"valid": figures} | ({} if test is None else {"test": test})
     if as_ is Output.JSON:
         print_document({**(about or {}), **figures.document(), **({} if test is None else {"test": test.document()})})
@@ -83,7 +85,7 @@ def print_figures(figures: Figures, as_: Output | None = None, about: Mapping[st
                 print(f"{_sentence(one.remark)}", file=sys.stderr)
     else:
         if test is None or figures.n:
-            _print(figures)
+            _print(figures, where)
         if test is not None:
             print("\nOn the ratings held out for the end:")
             _print(test)
@@ -103,11 +105,11 @@ def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config
     say(f"\nNext: collab recommend {out} --user {next(iter(data.users))}")
 
 
-def _print(figures: Figures) -> None:
+def _print(figures: Figures, where: str = "") -> None:
     if isinstance(figures.results, RankingResult):
-        print(f"\nRanking of {figures.n:,} held-out ratings:\n\n{figures.results}")
+        print(f"\nRanking of {figures.n:,} {f'ratings{where}' if where else 'held-out ratings'}:\n\n{figures.results}")
     elif figures.results is not None:
-        print(f"\nError on {figures.n:,} ratings:\n")
+        print(f"\nError on {figures.n:,} ratings{where}:\n")
         print_table(figures.results, decimals=4)
     if figures.remark is not None:
         print(f"\n{_sentence(figures.remark)}")

@@ -1,4 +1,5 @@
-"""What commands read: ratings, metadata of users and items, and the ratings that were held out of training."""
+"""What commands read: ratings, metadata of users and items, and the ratings that were held out of training; and that
+none of it is overwritten by what they write."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from ..data.split import CANONICAL, Split, after, leave_last, per_user_split, ra
 from ..data.tables import ENDINGS, read_table
 from ..datasets.movielens import movielens
 from ..errors import DataError, warn
+from ..files import kind_of
 from ..interpret.labels import whom
 from ..learner.collab_learner import CollabLearner
 from ..learner.factory import load_learner
@@ -28,6 +30,10 @@ from .output import progress
 OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format", "bad_lines")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
 WITHOUT_CHANCE = ("time", *WITHOUT_FRACTION)
+WRITTEN = {None: "to be overwritten: it is a model, an index or a checkpoint", "model": "a model that collab wrote",
+           "page": "a page (HTML)", "lists": "lists that collab wrote", "log": "a log of JSON lines",
+           "study": "the file of a study"}
+"""What the outputs of commands are: a file that is not must not be overwritten by one."""
 T = TypeVar("T")
 Tables = tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]      # ratings, items, users
 
@@ -58,12 +64,43 @@ def item_of(learn: CollabLearner, text: str) -> Hashable:
     return found[0]
 
 
-def check_writable(out: Path) -> None:
-    """Raise DataError where `out` cannot be written, before hours of training rather than after them."""
+def check_writable(out: Path, sort: str | None = None, *, option: str = "--out",
+                   inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raise DataError, before hours of work rather than after them, where `out` cannot be written or should not be:
+    where it is one of `inputs` (under any of its names), where it is there and not of its `sort`, a key of WRITTEN, or
+    where more than one folder is missing, which is more likely a slip than a wish."""
+    missing = [folder for folder in out.absolute().parents if not folder.exists()]
     folder = next(p for p in out.absolute().parents if p.exists())
     if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise DataError(f"--out {out} cannot be written: " + (f"{out} is a folder" if out.is_dir() else
-                                                              f"{folder} is not a folder that can be written to"))
+        raise DataError(f"{option} {out} cannot be written: " + (f"{out} is a folder" if out.is_dir() else
+                                                                 f"{folder} is not a folder that can be written to"))
+    if len(missing) > 1:
+        raise DataError(f"{option} {out} cannot be written: there is no folder {missing[-1]}; if it is not misspelled, "
+                        f"make {missing[0]} first")
+    for path in inputs:
+        if path is not None and _is_same(out, Path(path)):
+            raise DataError(f"{option} {out} would overwrite {path}, which this command needs; take another name")
+    if out.is_file() and out.stat().st_size and not _is_of(sort, out):
+        raise DataError(f"{option} {out} is there already, and is not {WRITTEN[sort]}; take another name, or remove it "
+                        "first")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, there already or to be made."""
+    return os.path.realpath(one) == os.path.realpath(other) or (one.exists() and other.exists()
+                                                                and one.samefile(other))
+
+
+def _is_of(sort: str | None, path: Path) -> bool:
+    """Whether a file begins as this sort of output does."""
+    if sort in (None, "model"):
+        return kind_of(path) == sort
+    with open(path, "rb") as file:
+        start = file.read(512)
+    if sort == "lists":
+        return start.startswith((b"PAR1", b"user,rank,item,"))
+    begins = {"page": b"<!doctype html", "log": b"{", "study": b"sqlite format 3"}
+    return start.lstrip().lower().startswith(begins[sort])
 
 
 def given(**options: T | None) -> dict[str, T]:
@@ -185,13 +222,38 @@ def test_of(given: str | None, split: str, *, seed: int, **reading: Unpack[Readi
     return cast(Split, split_of(split, valid_pct=fraction, seed=seed + 1)), fraction
 
 
+def training_files(learn: CollabLearner, model: Path) -> list[Path]:
+    """The files that a model was trained on, where they may be."""
+    sources = [learn.notes.get(name) for name in ("source", "test")]
+    return [path for source in sources if isinstance(source, str) for path in _places(source, model)]
+
+
+def _places(source: str, model: Path) -> list[Path]:
+    """Where a source of training may be: under the name that it had and, after a move, beside the model file."""
+    return [Path(source), model.parent / source, model.parent / Path(source).name]
+
+
+def _found(source: str, model: Path) -> str:
+    """A source of training where it is. Raises DataError for a file that is in none of its places."""
+    found = next((str(path) for path in _places(source, model) if path.is_file()), None)
+    if found is None and not is_set(source):
+        raise DataError(f"{model} was trained on {source}, which is neither here nor beside the model file; put it "
+                        "there, or name the ratings to use with --data FILE")
+    return found or source
+
+
 # What was held out ------------------------------------------------------------------------------------------------
 
 def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, split: str | None = None,
-             part: str | None = None, **reading: Unpack[Reading]) -> TensorBatches | None:
+             part: str | None = None, columns: Mapping[str, str] | None = None, duplicates: str | None = None,
+             bad_rows: str | None = None, **reading: Unpack[Reading]) -> TensorBatches | None:
     """The ratings that were held out when the model was trained, read and split again, or those of other data; None
-    where there are none. `part` is "valid" or "test", by default the latter where --test was given. Raises DataError
-    where they cannot be told from the training ratings."""
+    where there are none. `part` is "valid" or "test", by default the latter where --test was given. `columns` of other
+    data (by user, item, rating and time), `duplicates` and `bad_rows` are as in training. Raises DataError where they
+    cannot be told from the training ratings."""
+    if data is None and (said := [*(f"{role}_col" for role in columns or {}),
+                                  *given(duplicates=duplicates, bad_rows=bad_rows)]):
+        raise DataError(f"ratings of training are read as they were then; without --data this takes no {named(said)}")
     trained = learn.notes.get("source")
     source = trained if data is None else data
     if source is None:
@@ -208,12 +270,18 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
         raise DataError(f"--part test: {model} was trained without --test" if same else
                         "--part is of the ratings of training; leave it out with --data")
     if isinstance(test, str) and part != "valid":
-        given = read(test, **(_only(learn.notes.get("reading", {}), takes(test)) | reading))[0]
-        return learn.data.batches(given)
+        test = _found(test, model)
+        late = read(test, **(_only(learn.notes.get("reading", {}), takes(test)) | reading))[0]
+        return learn.data.batches(late)
     split = split or (learn.notes.get("split", "none") if same else "none")
-    ids = learn.data.schema.user, learn.data.schema.item
+    ids = [(columns or {}).get(role, getattr(learn.data.schema, role)) for role in ("user", "item")]
     kept = _only(learn.notes.get("reading", {}), OPTIONS) if same else Reading()
+    source = _found(source, model) if same else source
+    if bad_rows == "drop" and "bad_lines" in takes(source, reading.get("format"), reading.get("sep")):
+        reading = {**reading, "bad_lines": "drop"}
     raw, *_ = read(source, ids, **(kept | reading))
+    if columns:
+        raw = _renamed(raw, source, learn.data.schema, columns)
     _check_columns(raw, source, learn.data.schema, learn.data.implicit)
     known = learn.notes.get("fingerprint")
     if same and split != "none" and known is not None and known != fingerprint(raw, learn.data.schema):
@@ -224,9 +292,34 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     if isinstance(test, float) and how is not None:
         first = split_of(split, valid_pct=test, seed=seed + 1)
         how = after(first, how) if part == "valid" else first
-    ratings = learn.data.table(raw, duplicates=learn.notes.get("duplicates", "keep"), split=how,
-                               bad_rows=learn.notes.get("bad_rows", "error") if same else "error")
+    if bad_rows is None:
+        bad_rows = learn.notes.get("bad_rows", "error") if same else "error"
+    ratings = learn.data.table(raw, duplicates=duplicates or learn.notes.get("duplicates", "keep"), split=how,
+                               bad_rows=bad_rows)
     return learn.data.batches(ratings) if len(ratings) else None
+
+
+def part_of(learn: CollabLearner, *, data: str | None, split: str | None, part: str | None) -> str | None:
+    """Which part of the ratings of training `held_out` takes: "valid", "test", or None for all rows and other data."""
+    if data not in (None, learn.notes.get("source")) or (split or learn.notes.get("split")) == "none":
+        return None
+    return part or ("valid" if learn.notes.get("test") is None else "test")
+
+
+def _renamed(ratings: pd.DataFrame, source: str, schema: Schema, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Ratings whose columns have the names that they had in training, where they are called as `columns` says or, for
+    roles that it leaves out, by the name of the role."""
+    names = dict[Hashable, Hashable]()
+    for role in ("user", "item", "rating", "time"):
+        wanted, name = getattr(schema, role), columns.get(role, role)
+        if role in columns and name not in ratings:
+            raise DataError(f"--{role}-col {name}: {source} has no such column; it has {[*ratings.columns]}")
+        if role in columns and wanted is None:
+            raise DataError(f"--{role}-col {name}: the model was trained without times")
+        if name in ratings and (role in columns or wanted not in ratings):
+            names[name] = wanted
+    rest = [name for name in ratings if name in names or name not in {*names.values()}]
+    return ratings[rest].rename(columns=names)
 
 
 def seen(learn: CollabLearner, part: TensorBatches) -> int:

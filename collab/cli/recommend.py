@@ -44,7 +44,7 @@ def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False,
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody. MODEL
     may be an index file too, for --user and --ratings."""
     from ..files import kind_of
-    from .inputs import check_writable, given, load, named, reading_of
+    from .inputs import check_writable, given, load, named, reading_of, training_files
     from .output import progress
     reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
                          date_format=date_format)
@@ -59,13 +59,15 @@ def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False,
             raise DataError(f"--as says how to print, and --all writes a file, by the ending of {out}")
         if why:
             raise DataError("--why is for --user and --ratings; --all writes lists without reasons")
-        check_writable(out)
+        check_writable(out, "lists", option="-o", inputs=[model, ratings])
     if kind_of(model) == "index":
         idle = given(all=everybody or None, include_seen=include_seen or None, where=where, among=among,
                      diversity=diversity or None)
         _from_index(model, user, ratings, idle, n, without, why, as_, reading)
         return
     learn = load(model)
+    if out is not None:
+        check_writable(out, "lists", option="-o", inputs=training_files(learn, model))
     items = learn.data.catalogue
     rules: dict[str, Any] = {"n": n, "exclude": None if include_seen else "known", "where": where,
                              "diversity": diversity,

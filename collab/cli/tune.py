@@ -73,7 +73,9 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
     from .output import progress
     from .prepare import prepare
     optuna()
-    check_writable(out)
+    check_writable(out, "model", inputs=[data, items, users, test])
+    if resume is not None:
+        check_writable(resume, "study", option="--resume", inputs=[data, items, users, test, out])
     check_model(model)
     implicit = implicit or threshold is not None
     check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, users=users,
@@ -95,10 +97,11 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
     fixed: dict[str, Any] = given(n_factors=factors, epochs=epochs)
     try:
         with progress():
-            found = search(bunch, model, trials, metric=metric, storage=resume, timeout=timeout, **fixed)
+            found = search(bunch, model, trials, metric=metric, storage=resume, timeout=timeout, whole=True, **fixed)
     except KeyboardInterrupt:
-        kept = "" if resume is None else f" The trials so far are in {resume}: go on with --resume {resume}."
-        print(f"Nothing was written to {out}.{kept}", file=sys.stderr)
+        kept = ("; --resume FILE keeps the trials of a run, so that another goes on from there." if resume is None else
+                f". The trials so far are in {resume}: go on with --resume {resume}.")
+        print(f"Interrupted: nothing was written to {out}{kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     print(found, end="\n\n")
     notes = prepared.notes(bunch, split=split, valid_pct=valid_pct, test=test_note, seed=seed,

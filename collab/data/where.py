@@ -41,7 +41,8 @@ def meeting(table: pd.DataFrame, items: Vocab, where: Where) -> np.ndarray:
     for name, sign, wanted in conditions:
         kept[1:] &= _met(rows[_column(table, name)], sign, wanted)
     if not kept.any():
-        raise DataError(f"where={where!r}: no item that was trained on meets " +
+        said = f"{where!r}" if isinstance(where, str | Mapping) else " and ".join(f"{text!r}" for text in where)
+        raise DataError(f"where={said}: no item that was trained on meets " +
                         ("this condition" if len(conditions) == 1 else "all of these conditions"))
     return kept
 

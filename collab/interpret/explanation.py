@@ -19,8 +19,9 @@ class Explanation:
     `parts` are the summands of `logit`, which is the score itself or, if `squashed`, what it was before the sigmoid:
     mean, user bias, item bias, the factors that move it most, and the sum of the other factors; a frame with the
     columns part and value, or None for a model whose score is no sum. `clipped` says that the model's score lay beyond
-    the scale of the ratings. `nearest` are the items that the user rated, nearest by cosine first: id, title, rating
-    (the mean, where there are several) and score; None for a model without factors of items."""
+    the scale of the ratings. `nearest` are the items that the user rated, nearest first: id, title, rating (the
+    mean, where there are several) and score, the cosine of factors or, in a model that has another measure (EASE: what
+    the one adds to the score of the other), that; None for a model without any."""
 
     user: Hashable
     item: Hashable
@@ -37,7 +38,7 @@ class Explanation:
         total = "Before the sigmoid" if self.squashed else "The score is"
         parts = "The score of this model is no sum of parts." if self.parts is None else \
             f"{total} {self.logit:.3f}, the sum of\n{self.parts.round(3).to_string(index=False)}"
-        nearest = "This model has no factors of items, so that none is near another." if self.nearest is None else \
+        nearest = "This model does not say which items are near each other." if self.nearest is None else \
             "The user rated nothing else." if self.nearest.empty else \
             f"Nearest among what the user rated\n{self.nearest.round(3).to_string(index=False)}"
         return (f"User {self.user} and {name}: predicted {self.score:.2f}{', clipped to the scale' * self.clipped}\n\n"
@@ -71,16 +72,16 @@ def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int
 def _nearest(learn: CollabLearner, u: int, i: int, n: int) -> pd.DataFrame | None:
     """The `n` items of a user's history, without item row `i`, that are nearest to it."""
     try:
-        weight = learn.weight(is_item=True)
+        likeness = learn.looking(lambda: learn.collab_model.similarity("item"))
     except DataError:
         return None
     rated, ratings = learn.data.histories[u]
     rows, place = torch.unique(rated, return_inverse=True)      # some may be rated again
     means = torch.zeros(len(rows)).index_add(0, place, ratings) / torch.bincount(place, minlength=len(rows))
     rows, means = rows[rows != i], means[rows != i]
-    cosine = torch.nn.functional.cosine_similarity(weight[rows - 1], weight[i - 1][None], dim=1)
-    order = torch.argsort(cosine, descending=True, stable=True)[:n]
+    score = learn.looking(lambda: likeness(rows.to(learn.device), torch.tensor([i], device=learn.device)))[:, 0].cpu()
+    order = torch.argsort(score, descending=True, stable=True)[:n]
     nearest = pd.DataFrame({"id": learn.data.items.decode(rows[order].numpy())})
     if (titles := learn.data.titles(nearest["id"])) is not None:
         nearest["title"] = titles
-    return nearest.assign(rating=means[order].numpy(), score=cosine[order].numpy())
+    return nearest.assign(rating=means[order].numpy(), score=score[order].numpy())

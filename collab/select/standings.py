@@ -22,7 +22,7 @@ LESS_IS_BETTER = ("rmse", "mae")
 NOTHING = {"value": math.nan, "low": math.nan, "high": math.nan}
 BEST, TIED, WORSE, NONE = "best", "tied with best", "worse", "not measured"
 LEFT = ("model", "vs best")         # columns of words
-MUCH, FAR = 3, 10                   # times faster: for a tied model, and a worse one, to be named
+FAR = 10                            # times faster, for a model that is worse to be named
 
 
 class Measured(NamedTuple):
@@ -53,6 +53,7 @@ class Comparison:
     - `pairs`: every pair of models, for every metric: metric, a, b, difference, low, high, p_value, p_holm, users.
     - `folds`: one row per model and fold: fold, model, metrics, seconds, mb.
     - `left_out`: models that are not in it, and why. `interrupted`: whether Ctrl-C ended it early.
+    - `taken`: the model to take, or None; `advice()` says why.
     - `learners`: with `keep=True`, {model: one learner per fold}.
 
     Intervals and tests are over users: they say whether other users of the same kind would decide alike. Over folds, a
@@ -116,17 +117,29 @@ class Comparison:
         measured = self.table.loc[self.table["vs best"] != NONE, "model"]
         return [label for label in measured if label not in {*better, *self.baselines}]
 
+    @property
+    def taken(self) -> str | None:
+        """The model to take: of those tied with the best and better than the best baseline beyond chance, the one that
+        takes the least time to train; None where no model is better."""
+        cost, behind = dict(zip(self.table["model"], self.table["seconds"])), self.no_better_than_baseline
+        better = [label for label in self.tied if label not in {*behind, *self.baselines}]
+        return min(better, key=lambda label: cost[label], default=None)
+
     def advice(self) -> list[str]:
         """What follows for whoever has to choose, in sentences."""
         said, cost = [], dict(zip(self.table["model"], self.table["seconds"]))
-        tied = self.tied
+        tied, taken = self.tied, self.taken
+        baseline = next((label for label in self.table["model"] if label in self.baselines), None)
         if len(tied) > 1:
-            fast = min(tied, key=lambda label: cost[label])
             said.append(f"{_listed(tied)} are tied: the difference from the best may be chance.")
-            if fast in self.baselines:
-                said.append(f"Take {fast}: no model is better than this baseline by more than chance.")
-            elif fast != self.best and cost[fast] * MUCH < cost[self.best]:
-                said.append(f"Take {fast}: it takes {cost[fast]:.2g} s, and {self.best} {cost[self.best]:.2g} s.")
+        if taken is None:
+            models = {*self.table.loc[self.table["vs best"] != NONE, "model"]} - {*self.baselines}
+            which = "No model" if models <= {*self.no_better_than_baseline} else "None of them"
+            said.append(f"{which} is better than {baseline} by more than chance.")
+        elif len(tied) > 1:
+            faster = f", in {cost[taken]:.2g} s where {self.best} takes {cost[self.best]:.2g} s"
+            better = f"better than {baseline} by more than chance" if baseline else "as good as the others"
+            said.append(f"Take {taken}: it is {better}{faster * (taken != self.best)}.")
         else:
             said.append(f"Take {self.best}: it is better than all others by more than chance.")
             near = [label for label in self.table["model"][1:] if label not in self.baselines
@@ -135,8 +148,7 @@ class Comparison:
                 row = self.table[self.table["model"] == near[0]].iloc[0]
                 said.append(f"{near[0]} has {row[self.metrics[0]]:.4f}, and takes {cost[near[0]]:.2g} s where "
                             f"{self.best} takes {cost[self.best]:.2g} s.")
-        if behind := self.no_better_than_baseline:
-            baseline = next(label for label in self.table["model"] if label in self.baselines)
+        if taken is not None and (behind := self.no_better_than_baseline):
             said.append(f"Not better than {baseline} by more than chance: {_listed(behind)}.")
         return said
 

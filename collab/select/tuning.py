@@ -36,7 +36,7 @@ KEPT = 75.0             # percentile of whole trials that one must not be worse 
 
 def tune(data: CollabDataBunch, model: str = "dot_bias", n_trials: int = 20, *, space: Mapping[str, Any] | None = None,
          metric: MetricName | None = None, storage: str | Path | None = None, timeout: float | None = None,
-         split: Split | None = None, seed: int | None = None, **options: Any) -> Tuned:
+         split: Split | None = None, seed: int | None = None, whole: bool = False, **options: Any) -> Tuned:
     """Look for settings of a model that are better than its recipe's, by Optuna's TPE (Bergstra et al. 2011; Akiba et
     al. 2019), and train a learner with them; with the recipe's own, unless the others are better beyond chance.
 
@@ -57,6 +57,7 @@ def tune(data: CollabDataBunch, model: str = "dot_bias", n_trials: int = 20, *, 
       those of one whole run. DataError for a study of other data, another model, space or metric.
     - `timeout`: seconds after which no further trial begins.
     - `seed`: of the sampler and of all learners; by default the data's.
+    - `whole`: whether Ctrl-C raises KeyboardInterrupt also where some trials are finished.
     - `options`: settings that are given, such as epochs=5, and not searched; loss_func, y_range.
 
     Ctrl-C ends the trials; the result is made of those that are finished (KeyboardInterrupt where none is).
@@ -87,9 +88,9 @@ def tune(data: CollabDataBunch, model: str = "dot_bias", n_trials: int = 20, *, 
                         lambda trial, settings: _tried(trial, parts, recipe, {**options, **settings}, aim, seed))
         interrupted = search.run(int(n_trials), None if timeout is None else begun + timeout)
         table = trials_frame(study, searched)
+    if interrupted and (whole or table["value"].isna().all()):
+        raise KeyboardInterrupt
     if table["value"].isna().all():
-        if interrupted:
-            raise KeyboardInterrupt
         raise DataError(f"no trial was finished in {timeout} seconds; give more time")
     if interrupted:
         warn(f"interrupted: {len(table)} of {n_trials} trials were finished, and the best of these is trained")

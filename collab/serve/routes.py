@@ -63,16 +63,18 @@ def application(served: Served, threads: int) -> Starlette:
     async def at(request: Request) -> Response:
         return pages[request.scope["path"].rpartition("/")[2]]
 
+    async def docs(request: Request) -> Response:
+        return fixed(documentation(described, str(request.base_url)).encode(), "text/html")
+
     about, described = answer(served.about()), document(served)
     pages = {name: fixed(files(__package__).joinpath("page", file).read_bytes(), kind)
              for name, (file, kind) in PAGE.items()}
     pages["openapi.json"] = fixed(to_json(described), "application/json")
-    pages["docs"] = fixed(documentation(described).encode(), "text/html")
     pages["map"] = fixed(to_json({"items": served.popular(MAP_ITEMS) if served.places is not None else []}),
                          "application/json")
     routes = [Route("/recommend", recommend, methods=["GET", "POST"]), Route("/similar", similar),
               Route("/search", search), Route("/items", items), Route("/health", health),
-              *(Route(f"/{name}", at) for name in pages)]
+              Route("/docs", docs), *(Route(f"/{name}", at) for name in pages)]
     app = Starlette(routes=routes, exception_handlers={Refused: refused, ValueError: unusable, HTTPException: http,
                                                        ClientDisconnect: gone, Exception: broken})
     app.router.redirect_slashes = False         # to an address made of the Host header

@@ -1,10 +1,12 @@
 """collab tune, and what collab train holds out for the end."""
 
+import json
 import re
 
 import pytest
 
 from collab import load_learner
+from collab.select import tuning
 
 TUNE = ["tune", "{dir}/ratings.csv", "--model", "als_explicit", "--trials", 2, "--factors", 4, "--epochs", 3,
         "--out", "{out}/m.safetensors"]
@@ -23,7 +25,8 @@ def test_a_tuned_model_is_a_file_like_any_other(run, tmp_path):
     notes = load_learner(tmp_path / "m.safetensors").notes
     assert notes["tuned"]["trials"] == 2 and notes["tuned"]["settings"]["n_factors"] == 4
     code, evaluated, _ = run("evaluate", "{out}/m.safetensors")
-    assert code == 0 and "Error on 180 ratings" in evaluated and evaluated.strip() in out
+    assert code == 0 and "Error on 180 ratings held out of training (valid):\n" in evaluated
+    assert evaluated.replace(" held out of training (valid)", "").strip() in out
     assert run("recommend", "{out}/m.safetensors", "--user", 7)[0] == 0
 
 
@@ -49,13 +52,25 @@ def test_what_cannot_be_tuned_is_refused_in_a_line(run, tmp_path, words, says):
     assert code == 2 and says in err and len(err.splitlines()) == 1 and not (tmp_path / "m.safetensors").exists()
 
 
-def test_ctrl_c_writes_no_model_and_says_how_to_go_on(run, monkeypatch, tmp_path):
-    def stop(*_):
-        raise KeyboardInterrupt
-    monkeypatch.setattr("collab.select.tuning._tried", stop)
+@pytest.mark.parametrize("finished", [0, 1])
+def test_ctrl_c_writes_no_model_and_says_how_to_go_on(run, monkeypatch, tmp_path, finished):
+    calls = []
+
+    def stop(*args):
+        calls.append(1)
+        if len(calls) > finished:
+            raise KeyboardInterrupt
+        return tried(*args)
+    tried = tuning._tried
+    monkeypatch.setattr(tuning, "_tried", stop)
+    monkeypatch.setattr(tuning, "_report", None)        # nothing is trained after Ctrl-C
     code, _, err = run(*TUNE, "--resume", "{out}/study.db")
-    assert code == 130 and "Nothing was written" in err and "--resume" in err
+    assert (code, len(err.splitlines())) == (130, 1) and len(calls) == finished + 1
+    assert f"nothing was written to {tmp_path}/m.safetensors. The trials so far are in" in err and "--resume" in err
     assert not (tmp_path / "m.safetensors").exists()
+    monkeypatch.undo()
+    code, out, _ = run(*TUNE, "--resume", "{out}/study.db")
+    assert code == 0 and "2 trials of als_explicit" in out
 
 
 # What is held out for the end ---------------------------------------------------------------------------------------
@@ -94,4 +109,17 @@ def test_a_part_that_was_not_held_out_is_refused(run):
     assert "was trained without --test" in run("evaluate", "{dir}/model.safetensors", "--part", "test")[2]
     assert "--part train is not one of valid, test" in run("evaluate", "{dir}/model.safetensors", "--part", "train")[2]
     code, out, _ = run("evaluate", "{dir}/model.safetensors", "--part", "valid")
-    assert code == 0 and "Error on 180 ratings" in out
+    assert code == 0 and "Error on 180 ratings held out of training (valid):" in out
+
+
+def test_evaluate_says_which_part_it_measured(run):
+    part = "ratings held out for the end (test):"
+    assert run("train", "{dir}/ratings.csv", "-q", "--epochs", 1, "--factors", 2, "--test", 0.1, "--out",
+               "{out}/m.safetensors")[0] == 0
+    found = {words: run("evaluate", "{out}/m.safetensors", *words) for words in (
+        (), ("--part", "valid"), ("--data", "{dir}/ratings.csv"), ("--data", "{dir}/ratings.csv", "--split", "none"))}
+    for words, (which, said) in zip(found, [("test", part), ("valid", "ratings held out of training (valid):"),
+                                            ("test", part), (None, "Error on 900 ratings:")]):
+        assert said in found[words][1]
+        assert json.loads(run("evaluate", "{out}/m.safetensors", *words, "--as", "json")[1])["part"] == which
+    assert f"Ranking of 90 {part}" in run("evaluate", "{out}/m.safetensors", "--k", 3)[1]

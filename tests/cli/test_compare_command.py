@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from io import StringIO
 
@@ -68,8 +69,26 @@ def test_choices_are_ranked_beside_popularity_and_the_next_command_is_named(tabl
     made = compare_models(MADE.ratings, ["als", "ease"], implicit=True, threshold=2, split=per_user_split(0.25, 0))
     assert said.startswith("NDCG@10 on ") and "popularity" in said
     assert [line.split()[0] for line in said.splitlines()[3:6]] == made.table["model"].tolist()
-    if made.best not in made.baselines:
-        assert f"Next: collab train {table} --model {made.best} --threshold 2" in said
+    assert ("Next:" in said) == ("Take " in said) == (made.taken is not None)
+
+
+def test_the_next_command_has_the_options_with_which_the_table_was_read_and_trains(tmp_path, monkeypatch):
+    made = synthetic(80, 40, 2400, seed=3)
+    rows = made.ratings.to_csv(index=False, sep=";", decimal=",").split("\n", 1)[1]
+    (tmp_path / "my ratings.txt").write_text("Käufer;Buch;Note;Tag\n" + rows, "cp1252")
+    made.items.to_csv(tmp_path / "items.csv", index=False, sep=";")
+    monkeypatch.chdir(tmp_path)
+    read = ["--seed", "1", "--split", "per-user", "--valid-pct", "0.25", "--time-col", "Tag", "--sep", ";", "--header",
+            "--encoding", "cp1252", "--decimal", ",", "--items", "items.csv", "--duplicates", "mean",
+            "--bad-rows", "drop"]
+    said = compare("my ratings.txt", "--models", "dot_bias", "--metrics", "rmse", "--epochs", "9", *read)
+    line, = [line for line in said.splitlines() if line.startswith("Next: ")]
+    assert "Take dot_bias" in said
+    parts = shlex.split(line.removeprefix("Next: "))
+    assert parts[:7] == ["collab", "train", "my ratings.txt", "--model", "dot_bias", "--epochs", "9"]
+    assert {*read} <= {*parts} and len(parts) == 7 + len(read)
+    done = CliRunner().invoke(app, [*parts[1:], "--no-card"])
+    assert done.exit_code == 0, done.output
 
 
 def test_folds_stand_for_a_split(table: str):

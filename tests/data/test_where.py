@@ -56,6 +56,8 @@ def test_all_conditions_must_be_met():
     ({"year": "new"}, "column 'year' holds numbers, and 'new' is none"),
     ({"out": ">soon"}, "column 'out' holds times, and 'soon' is none"),
     ({"genres": ">War"}, r"column 'genres' holds text \(such as 'Drama\|War'\), which > cannot compare; take = or !="),
+    (["year>2100"], "where='year>2100': no item that was trained on meets this condition"),
+    (["year>=1990", "genres=Comedy"], "where='year>=1990' and 'genres=Comedy': no item that"),
     ({"year": ">=1990", "genres": "Comedy"}, "no item that was trained on meets all of these conditions"),
     ("year", "where='year' is no condition"), ("year>=", "is no condition"), (7, "where= is {column: condition}"),
     ([5], "where=5 is no condition")])

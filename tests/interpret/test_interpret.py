@@ -290,7 +290,19 @@ def test_a_model_of_ones_own_is_explained_by_what_it_has(ml):
     assert twice.parts is None and len(twice.nearest) == 5
     why = CollabInterpretation(collab_learner(data, NoFactors())).explain(5, 11)
     assert why.nearest is None and why.score == 3
-    assert "no sum of parts" in str(why) and "no factors of items, so that none is near another" in str(why)
+    assert "no sum of parts" in str(why) and "does not say which items are near each other" in str(why)
+
+
+def test_what_is_near_in_ease_is_what_adds_to_the_score(ml):
+    data = CollabDataBunch.from_df(ml.ratings, implicit=True, seed=0)
+    learn = collab_learner(data, "ease")
+    with learn.no_logging():
+        learn.fit(1)
+    why = CollabInterpretation(learn).explain(5, 11, n_nearest=300)
+    rows, item = data.items.encode(why.nearest["id"]), data.items[11]
+    assert why.nearest["score"].tolist() == pytest.approx(learn.collab_model.weight[item][rows].tolist())
+    assert why.nearest["score"].sum() == pytest.approx(why.score, abs=1e-4)     # of choices of 1 each
+    assert why.nearest["score"].is_monotonic_decreasing and "Nearest among what the user rated" in str(why)
 
 
 def test_a_pair_that_was_rated_again_is_shown_once_with_its_mean():

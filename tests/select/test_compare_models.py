@@ -96,7 +96,36 @@ def test_where_no_model_beats_the_biases_these_are_recommended():
     found = compare_models(noise, {"by heart": lambda data: collab_learner(data, "als_explicit", 10, reg=1e-4)},
                            metrics="rmse", device="cpu", seed=0)
     assert found.no_better_than_baseline == ["by heart"] and words(found)["by heart"] == "worse"
-    assert "by heart" in found.advice()[-1] and "Not better than" in found.advice()[-1]
+    assert found.taken is None and found.advice()[-1] == f"No model is better than {found.best} by more than chance."
+    assert "Take" not in repr(found)
+
+
+def standing(rows: list[tuple[str, str, float]], better: list[str]) -> Comparison:
+    """Models of (name, "vs best", seconds), best first, beside the baseline popularity; those that are `better`."""
+    table = pd.DataFrame([{"model": name, "ndcg@10": 0.5 - k / 100, "vs best": word, "seconds": seconds}
+                          for k, (name, word, seconds) in enumerate(rows)])
+    pairs = pd.DataFrame([{"metric": "ndcg@10", "a": name, "b": "popularity", "difference": 0.1,
+                           "p_holm": 0.001 if name in better else 0.4} for name, *_ in rows if name != "popularity"])
+    return Comparison(table, pairs, pd.DataFrame(), ["ndcg@10"], "9 ratings", 9, ["popularity"])
+
+
+@pytest.mark.parametrize("rows, better, taken, says", [
+    ([("lightgcn", "best", 9.0), ("als", "tied with best", 4.0), ("ease", "worse", 1.0), ("popularity", "worse", 0.1)],
+     ["lightgcn", "als", "ease"], "als", ["lightgcn and als are tied: the difference from the best may be chance.",
+     "Take als: it is better than popularity by more than chance, in 4 s where lightgcn takes 9 s."]),
+    ([("ease", "best", 2.0), ("dot_bias", "tied with best", 1.0), ("als", "tied with best", 3.0),
+      ("popularity", "worse", 0.1)], ["ease"], "ease",
+     ["ease, dot_bias and als are tied: the difference from the best may be chance.",
+      "Take ease: it is better than popularity by more than chance.",
+      "Not better than popularity by more than chance: dot_bias and als."]),
+    ([("ease", "best", 2.0), ("popularity", "tied with best", 0.1), ("als", "worse", 3.0)], [], None,
+     ["ease and popularity are tied: the difference from the best may be chance.",
+      "No model is better than popularity by more than chance."]),
+    ([("ease", "best", 2.0), ("als", "worse", 1.0), ("popularity", "worse", 0.1)], ["ease", "als"], "ease",
+     ["Take ease: it is better than all others by more than chance."])])
+def test_one_model_is_taken_the_cheapest_of_those_that_are_best_and_better_than_the_baseline(rows, better, taken, says):
+    found = standing(rows, better)
+    assert found.taken == taken and found.advice() == says
 
 
 # The same for all -------------------------------------------------------------------------------------------------

@@ -203,3 +203,12 @@ def test_pages_load_their_own_files_alone_and_have_no_inline_scripts(path, asks)
 def test_the_description_shows_a_request_that_works(asks):
     page = asks.get("/docs").text
     assert "<script" not in page and "POST" in page and "curl -H" in page
+
+
+@pytest.mark.parametrize(("host", "shown"), [
+    ("localhost:8123", "http://localhost:8123/recommend"), ("[::1]:9", "http://[::1]:9/recommend"),
+    ("films.example", "http://films.example/recommend"), ("a$(reboot)", " /recommend"), ("<b>", "http://127.0.0.1:8000/recommend")])
+def test_the_examples_ask_the_service_where_it_is(films, host, shown):
+    page = Client(service(films)).get("/docs", headers={"Host": host}).text
+    assert f"{shown}</code>" in page and ("8000" in page) == ("8000" in shown)
+    assert "reboot" not in page and "<b>" not in page

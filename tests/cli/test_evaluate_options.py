@@ -1,0 +1,45 @@
+"""collab evaluate on ratings that come from elsewhere, as they are."""
+
+import json
+
+import pandas as pd
+import pytest
+
+
+@pytest.fixture
+def messy(trained, tmp_path):
+    """Ratings of training in columns of other names, some of them twice, with a line and a rating that are none."""
+    rows = pd.read_csv(trained / "ratings.csv").iloc[:60]
+    rows = pd.concat([rows, rows.iloc[:10].assign(rating=1.0)])
+    rows = rows.rename(columns={"user": "kunde", "item": "film", "rating": "note", "time": "am"})
+    text = rows[["am", "kunde", "film", "note"]].to_csv(index=False)
+    (tmp_path / "messy.csv").write_text(text + "5,1,2,good\n5,1,2,3,4,5\n")
+    clean = pd.concat([rows.iloc[10:60], rows.iloc[:10].assign(note=(rows.iloc[:10]["note"] + 1) / 2)])
+    clean.set_axis(["user", "item", "rating", "time"], axis=1).to_csv(tmp_path / "clean.csv", index=False)
+    return tmp_path
+
+
+COLUMNS = ["--user-col", "kunde", "--item-col", "film", "--rating-col", "note"]
+
+
+@pytest.mark.filterwarnings("ignore::collab.CollabWarning")
+def test_messy_data_are_measured_as_clean_ones(collab, trained, messy):
+    evaluate = ["evaluate", trained / "model.safetensors", "--as", "json", "--data"]
+    code, out, err = collab(*evaluate, messy / "messy.csv", *COLUMNS, "--time-col", "am", "--bad-rows", "drop",
+                            "--duplicates", "mean")
+    assert code == 0, err
+    found, wanted = json.loads(out), json.loads(collab(*evaluate, messy / "clean.csv")[1])
+    assert found["held_out"] == wanted["held_out"] == 60 and found["part"] is None
+    for one, other in zip(found["errors"], wanted["errors"]):
+        assert one["rmse"] == pytest.approx(other["rmse"], abs=1e-5)
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--user-col", "kunde"], "without --data this takes no --user-col"),
+    (["--bad-rows", "drop", "--duplicates", "mean"], "without --data this takes no --duplicates and no --bad-rows"),
+    (["--data", "{dir}/messy.csv", "--user-col", "kunden", "--bad-rows", "drop"], "--user-col kunden: "),
+    (["--data", "{dir}/messy.csv", *COLUMNS], "--bad-rows 'drop'")])
+@pytest.mark.filterwarnings("ignore::collab.CollabWarning")
+def test_what_messy_data_need_is_said(collab, trained, messy, words, says):
+    code, _, err = collab("evaluate", trained / "model.safetensors", *(word.format(dir=messy) for word in words))
+    assert code == 2 and says in err and err.count("Error") == 1
