@@ -101,13 +101,19 @@ def test_trials_see_none_of_the_ratings_of_the_report(monkeypatch):
     seen, fit = [], candidates.fit
     monkeypatch.setattr(tuning, "fit", lambda learn, *rest: seen.append(learn.data) or fit(learn, *rest))
     data = bunch(test=0.1)
-    tune(data, "als_explicit", 2, space=FREE)
+    found = tune(data, "als_explicit", 2, space=FREE)
     *trials, last = seen
-    untouched = {*pairs(data, "test"), *pairs(data, "valid")}
-    assert untouched and len(seen) >= 3 and last.train.n == data.train.n
+    untouched = {*pairs(data, "test")}
+    assert untouched and len(seen) >= 3 and last.train.n == data.train.n + data.valid.n
     for trial in trials[:2]:
-        used = {*pairs(trial, "train"), *pairs(trial, "valid")}
-        assert not used & untouched and used == {*pairs(data, "train")} and trial.test is None
+        assert all({*pairs(trial, part)} == {*pairs(data, part)} for part in ("train", "valid"))
+        assert not {*pairs(trial, "train"), *pairs(trial, "valid")} & untouched and trial.test is None
+    assert {*pairs(found.learn.data, "train")} == {*pairs(data, "train"), *pairs(data, "valid")}
+    row = "tuned" if found.beaten else "default recipe"
+    assert found.table["value"][row] == pytest.approx(found.learn.validate(found.learn.data.test)["rmse"])
+    n = data.train.n + data.valid.n
+    assert (f"all {n:,} training and validation ratings, the {data.valid.n:,} that trials were measured on included, "
+            f"and not on the {data.test.n:,} test ratings") in repr(found)
 
 
 def pairs(data, name):
