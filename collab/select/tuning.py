@@ -56,7 +56,8 @@ def tune(data: CollabDataBunch, model: str = "dot_bias", n_trials: int = 20, *, 
     - `metric`: "rmse", "mae", "mse", or one of `evaluate` with a number of items, such as "recall@20"; or a `Metric`,
       or a function of (predictions, targets). By default "rmse", and "ndcg@10" for a model that ranks.
     - `storage`: the file of the study. With one that exists, trials go on from there up to `n_trials`, and end as
-      those of one whole run. DataError for a study of other data, another model, space or metric.
+      those of one whole run. DataError for a study of other data, another model, space or metric, and while another run
+      works on the file.
     - `timeout`: seconds after which no further trial begins.
     - `seed`: of the sampler and of all learners; by default the data's.
     - `options`: settings that are given, such as epochs=5, and not searched; loss_func, y_range.
@@ -83,8 +84,7 @@ def tune(data: CollabDataBunch, model: str = "dot_bias", n_trials: int = 20, *, 
     own = defaults(first, recipe, searched)
     what = fingerprint(parts.trials, parts.untouched, model=model, space=searched, metric=aim.name, options=options,
                        seed=seed)
-    with quietly():
-        study = opened(storage, what, "minimize" if aim.lower else "maximize")
+    with quietly(), opened(storage, what, "minimize" if aim.lower else "maximize") as study:
         search = Search(package, study, searched, own, seed,
                         lambda trial, settings: _tried(trial, parts, recipe, {**options, **settings}, aim, seed))
         interrupted = search.run(int(n_trials), None if timeout is None else begun + timeout)

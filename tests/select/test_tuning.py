@@ -193,6 +193,27 @@ def test_a_file_that_is_no_study_is_left_alone(tmp_path):
         tune(bunch(), "als_explicit", 1, space=FREE, storage=tmp_path / "none" / "study.db")
 
 
+@pytest.mark.parametrize("name", ["a b.db", "a?b.db", "a#b.db", "a%20b.db", "$x%y.db"])
+def test_the_file_of_a_study_may_have_any_name(tmp_path, name):
+    for n in (1, 2):
+        assert len(tune(bunch(), "als_explicit", n, space=FREE, epochs=1, storage=tmp_path / name).trials) == n
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_two_runs_do_not_work_on_one_study(tmp_path, monkeypatch):
+    study, tried, refused = tmp_path / "study.db", tuning._tried, []
+
+    def another(*args):
+        monkeypatch.setattr(tuning, "_tried", tried)
+        with pytest.raises(DataError, match="another run of tune works on .*study.db; wait for its end and go on"):
+            tune(bunch(), "als_explicit", 2, space=FREE, epochs=1, storage=study)
+        refused.append(True)
+        return tried(*args)
+    monkeypatch.setattr(tuning, "_tried", another)
+    assert len(tune(bunch(), "als_explicit", 2, space=FREE, epochs=1, storage=study).trials) == 2 and refused
+    assert len(tune(bunch(), "als_explicit", 3, space=FREE, epochs=1, storage=study).trials) == 3
+
+
 def test_ctrl_c_in_the_first_trial_ends_everything(monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
