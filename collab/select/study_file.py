@@ -14,6 +14,7 @@ from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
 from ..errors import DataError
 from ..files import alone_with
+from ..learner.ranges import ADDRESS
 
 NAME, DONE, WHAT = "collab", "done", "what"
 NEEDED = "tune needs optuna: pip install '.[tune]' in a clone of this library, or pip install optuna"
@@ -99,7 +100,8 @@ def _check_file(path: Path) -> None:
 
 
 def fingerprint(trials: CollabDataBunch, untouched: TensorBatches, **rest: Any) -> dict[str, str]:
-    """What a study is about, each as text that is the same for the same: "data" is a hash of ids and ratings."""
+    """What a study is about, each as text that is the same for the same, in any process: "data" is a hash of ids and
+    ratings, and a function is its module and its name."""
     hashed = hashlib.sha256()
     assert isinstance(trials.valid, TensorBatches)
     for part in (trials.train, trials.valid, untouched):
@@ -107,4 +109,12 @@ def fingerprint(trials: CollabDataBunch, untouched: TensorBatches, **rest: Any) 
             hashed.update(column.cpu().numpy().tobytes())
     for vocab in (trials.users, trials.items):
         hashed.update(json.dumps(vocab.to_state()).encode())
-    return {"data": hashed.hexdigest()[:16], **{name: repr(value) for name, value in rest.items()}}
+    return {"data": hashed.hexdigest()[:16], **{name: _told(value) for name, value in rest.items()}}
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name!r}: {_told(one)}" for name, one in value.items()) + "}"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return ADDRESS.sub("", repr(value))

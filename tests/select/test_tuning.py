@@ -2,10 +2,12 @@
 
 import builtins
 import re
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from collab import CollabDataBunch, CollabWarning, DataError, WholeSet, evaluate, load_learner, synthetic, tune
 from collab.select import candidates, study_file, tuning
@@ -212,6 +214,29 @@ def test_two_runs_do_not_work_on_one_study(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "_tried", another)
     assert len(tune(bunch(), "als_explicit", 2, space=FREE, epochs=1, storage=study).trials) == 2 and refused
     assert len(tune(bunch(), "als_explicit", 3, space=FREE, epochs=1, storage=study).trials) == 3
+
+
+def squared(pred, target):
+    return ((pred - target) ** 2).mean()
+
+
+def test_a_study_with_a_function_among_its_options_goes_on_in_another_process(tmp_path, monkeypatch):
+    options = {"space": {"n_factors": (2, 4)}, "epochs": 1, "storage": tmp_path / "study.db"}
+    tune(bunch(bs=256), "dot_bias", 1, loss_func=squared, **options)
+    again = types.FunctionType(squared.__code__, squared.__globals__, "squared")      # at another address
+    assert len(tune(bunch(bs=256), "dot_bias", 2, loss_func=again, **options).trials) == 2
+    with pytest.raises(DataError, match="a study of other options"):
+        tune(bunch(bs=256), "dot_bias", 2, loss_func=torch.nn.functional.mse_loss, **options)
+
+
+def test_a_study_tries_both_of_two_functions_of_one_name(tmp_path):
+    def absolute(pred, target):
+        return (pred - target).abs().mean()
+    absolute.__name__ = "squared"
+    given = [squared, absolute]
+    found = tune(bunch(bs=256), "dot_bias", 8, space={"loss_func": given}, epochs=1, storage=tmp_path / "study.db")
+    assert {*found.trials["loss_func"]} == {*given} and found.trials["value"].nunique() == 2
+    assert all(found.trials["value"][found.trials["loss_func"] == f].nunique() == 1 for f in given)
 
 
 def test_ctrl_c_in_the_first_trial_ends_everything(monkeypatch):
