@@ -13,15 +13,14 @@ import torch
 
 from ..data.databunch import CollabDataBunch
 from ..errors import DataError
-from ..evaluate.evaluation import ACCURACY, Popularity
+from ..evaluate.evaluation import Popularity
 from ..learner.collab_learner import CollabLearner
 from ..learner.factory import collab_learner
 from ..learner.recipes import RECIPES, recipe_named, recipe_of
 from ..models.baseline import BiasBaseline
 from ..train.callback import Callback
+from .known_metrics import ERRORS, RANKING
 
-ERRORS = ("rmse", "mae")
-RANKING = (*ACCURACY, "auc")
 LEARNED = ("epochs", "bs")          # options of training; the others are those of `collab_learner`
 Maker = Callable[[CollabDataBunch], CollabLearner]
 Model = str | Maker | tuple[str | Maker, Mapping[str, Any]]
