@@ -103,6 +103,32 @@ def _lock(file: BinaryIO) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
+@contextmanager
+def alone_with(path: Path) -> Iterator[bool]:
+    """Whether no other process, nor another part of this one, is inside a `with` of the same path: an advisory lock on
+    a file beside it, `.NAME.lock`, which the system ends with the process. True on a system without such locks."""
+    if sys.platform == "win32":
+        yield True
+        return
+    lock = path.with_name(f".{path.name}.lock")
+    while True:
+        with open(lock, "ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:             # a file system without locks
+                pass
+            with suppress(FileNotFoundError):
+                if os.path.samestat(lock.stat(), os.fstat(file.fileno())):      # not one that was just removed
+                    try:
+                        yield True
+                    finally:
+                        lock.unlink(missing_ok=True)
+                    return
+
+
 def _remove_left(path: Path) -> None:
     """Remove unfinished files of this path that no process has open."""
     for part in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"):

@@ -104,6 +104,9 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
         print(f"Interrupted: nothing was written to {out}{kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     print(found, end="\n\n")
-    notes = prepared.notes(bunch, split=split, valid_pct=valid_pct, test=test_note, seed=seed,
+    data_of = found.learn.data
+    if data_of.valid is None:           # its ratings were trained on, and are not to be held out again
+        split, valid_pct = split if isinstance(test_note, float) else "random", 0.0
+    notes = prepared.notes(data_of, split=split, valid_pct=valid_pct, test=test_note, seed=seed,
                            tuned={"settings": found.best, "trials": len(found.trials), "metric": found.metric})
-    finish(found.learn, bunch, out, notes, card=not no_card)
+    finish(found.learn, data_of, out, notes, card=not no_card)

@@ -32,8 +32,8 @@ def errors_and_advice(learn: Predictor, part: TensorBatches | pd.DataFrame | Non
 
 def of_errors(model: nn.Module, beside: Beside) -> str | None:
     """What to say of a model of ratings whose errors are not lower than those of mean and biases by more than two
-    standard errors, on at least 100 ratings of known users and items; None where they are. Where they are higher,
-    `shortfall.remark` says more."""
+    standard errors over users, on at least 100 ratings of known users and items; None where they are. Where they
+    are higher, `shortfall.remark` says more."""
     better = beside.excess < -CHANCE * math.sqrt(beside.squares)
     kind = as_collab(model)
     if better or beside.n_known < MIN_ROWS or isinstance(kind, BiasBaseline):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ..data.batches import TensorBatches
@@ -14,7 +15,7 @@ from ..metrics import rmse
 from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
 
-TOLERANCE = 0.001       # share of the biases' error: a smaller excess is of no use to anybody
+TOLERANCE = 0.001       # share of the biases' error: a smaller excess does not matter in use
 MIN_ROWS = 100          # ratings of known users and items: with fewer, nothing is said
 CHANCE = 2.0            # standard errors: an excess that is smaller may be chance
 CLOSER = 0.02           # share of the biases' error on training ratings: fitting these closer by less is as good as not
@@ -40,9 +41,10 @@ class Predictor(Protocol):
 
 
 class Beside(NamedTuple):
-    """The RMSE of a model beside that of mean and biases, on `n` ratings. With d_k the model's squared error of rating
-    k less that of the biases, over the `n_known` ratings whose user and item were trained on: `excess` is their sum,
-    `squares` that of d_k^2."""
+    """The RMSE of a model beside that of mean and biases, on `n` ratings. With d_u the model's squared errors less
+    those of biases, summed over the ratings of user u among the `n_known` whose user and item were trained on: `excess`
+    is the sum of d_u, `squares` that of d_u^2, whose root is the standard error of `excess`. Over users, since the
+    errors of one user's ratings go together (Liang & Zeger 1986)."""
 
     rmse: float
     of_biases: float
@@ -58,18 +60,20 @@ class Beside(NamedTuple):
         model knows anything; where all ratings are equal, none counts."""
         known = data.trained["user"][users] & data.trained["item"][items] & (targets.min() < targets.max())
         difference = ((preds.double() - targets).square() - (biases.double() - targets).square())[known]
+        by_user = torch.zeros(data.n_users, dtype=torch.float64).index_add_(0, users[known], difference)
         return cls(float(rmse(preds, targets)), float(rmse(biases, targets)), len(targets), len(difference),
-                   float(difference.sum()), float(difference.square().sum()))
+                   float(by_user.sum()), float(by_user.square().sum()))
 
     @classmethod
     def pooled(cls, folds: Sequence[Beside]) -> Beside:
-        """Of several parts: means of the RMSEs, sums of the rest."""
+        """Of several parts: means of the RMSEs, sums of the rest. A user of several parts counts as one in each, since
+        different learners predict them."""
         return cls(*(sum(column) / (len(folds) if k < 2 else 1) for k, column in enumerate(zip(*folds))))
 
     @property
     def worse(self) -> bool:
         """Whether the model's error is the higher one: by more than 0.1%, on at least 100 ratings of known users and
-        items, on which it is higher by more than two standard errors: sum d > 2 sqrt(sum d^2)."""
+        items, on which it is higher by more than two standard errors: sum d_u > 2 sqrt(sum d_u^2)."""
         return (self.n_known >= MIN_ROWS and self.rmse > (1 + TOLERANCE) * self.of_biases
                 and self.excess > CHANCE * math.sqrt(self.squares))
 

@@ -220,7 +220,7 @@ def _limits(learn: CollabLearner) -> str:
 # Markdown ---------------------------------------------------------------------------------------------------------
 
 def _source(notes: Mapping[str, Any]) -> str | None:
-    """The name of the data; of a path the last part, since folders are of nobody's concern."""
+    """The name of the data; of a path the last part, since folders are private."""
     source = notes.get("source")
     return re.split(r"[/\\]", str(source).rstrip("/\\"))[-1] if source else None
 

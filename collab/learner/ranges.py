@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..given import is_real
+
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""What Python writes of an object that says nothing of itself, and that is another in every process."""
 
 
 class Suggests(Protocol):
@@ -47,7 +51,8 @@ class Between:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of several values of any kind; a study keeps how they are written."""
+    """One of several values of any kind; a study keeps how they are written, and the positions of those that are
+    written alike, such as two functions of one name."""
 
     values: tuple[Any, ...]
 
@@ -61,7 +66,8 @@ class OneOf:
 
     @property
     def _written(self) -> list[str]:
-        return [getattr(value, "__name__", repr(value)) for value in self.values]
+        plain = [getattr(value, "__name__", None) or ADDRESS.sub("", repr(value)) for value in self.values]
+        return [text if plain.count(text) == 1 else f"{text} ({n})" for n, text in enumerate(plain, 1)]
 
     def __contains__(self, value: object) -> bool:
         return value in self.values

@@ -18,7 +18,8 @@ from ..errors import CollabWarning, DataError, warn
 from ..evaluate.evaluation import Popularity, check_request, evaluate
 from ..evaluate.validation import to_split
 from ..learner.recipes import RECIPES
-from .contenders import ERRORS, RANKING, Contender, Models, baselines_for, contenders_of, training_part
+from .contenders import Contender, Models, baselines_for, contenders_of, training_part
+from .known_metrics import ERRORS, RANKING
 from .standings import Comparison, Measured, Run
 from .usage import measured_usage, quick_collection
 from .warm_up import warm_up

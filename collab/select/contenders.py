@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from ..data.databunch import CollabDataBunch
 from ..errors import DataError
-from ..evaluate.evaluation import ACCURACY, Popularity
+from ..evaluate.evaluation import Popularity
 from ..learner.collab_learner import CollabLearner
 from ..learner.factory import collab_learner
 from ..learner.recipes import RECIPES, recipe_named, recipe_of
 from ..models.baseline import BiasBaseline
 from ..train.callback import Callback
+from .known_metrics import ERRORS, RANKING
 
-ERRORS = ("rmse", "mae")
-RANKING = (*ACCURACY, "auc")
 LEARNED = ("epochs", "bs")          # options of training; the others are those of `collab_learner`
 Maker = Callable[[CollabDataBunch], CollabLearner]
 Model = str | Maker | tuple[str | Maker, Mapping[str, Any]]
@@ -44,15 +45,17 @@ class Contender:
         """A learner that was trained on the training part of `data`, and has not seen what is held out. It is left
         untrained where the function that makes it has trained it, and where there is nothing to train."""
         epochs = epochs or self.epochs
-        learn = self.make(training_part(data, self.bs))
+        part = training_part(data, self.bs)
+        learn = self.make(part)
         if self.baseline:
             return learn
         if not isinstance(learn, CollabLearner):
             raise TypeError(f"{self.label}: the function must return a learner, such as collab_learner(data, ...), and "
                             f"returned {type(learn).__name__}")
-        if learn.data.users is not data.users or learn.data.items is not data.items:
-            raise DataError(f"{self.label}: the learner is over other data; build it over the data that the function "
-                            "is called with, which hold the training part of the fold")
+        if learn.data is not part and not _holds_the_same(learn.data, part):
+            raise DataError(f"{self.label}: the learner is over other data, which may hold the ratings it is measured "
+                            "on; build it over the data that the function is called with, such as lambda given: "
+                            "collab_learner(given, ...), which hold the training part alone")
         model = learn.collab_model
         if not learn.recorder.rows and not model.made_of_trained:
             with learn.no_logging():
@@ -71,6 +74,13 @@ def training_part(data: CollabDataBunch, bs: int | str | None) -> CollabDataBunc
     part.train = data.train.with_(data.train.n if full else bs, shuffle=not full)    # type: ignore[arg-type]
     part.valid = part.test = None
     return part
+
+
+def _holds_the_same(data: CollabDataBunch, part: CollabDataBunch) -> bool:
+    """Whether `data` have the training ratings of `part`, over the same ids, and nothing held out."""
+    own, given = data.train.tensors, part.train.tensors
+    return (data.users is part.users and data.items is part.items and data.valid is None and data.test is None
+            and len(own) == len(given) and all(torch.equal(a, b.to(a.device)) for a, b in zip(own, given)))
 
 
 def contenders_of(models: Models | Model, epochs: int | None = None) -> list[Contender]:

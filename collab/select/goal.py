@@ -13,17 +13,17 @@ import pandas as pd
 
 from ..data.databunch import CollabDataBunch
 from ..errors import DataError
-from ..evaluate.evaluation import NAMES, evaluate
+from ..evaluate.evaluation import evaluate
 from ..evaluate.ranking_metrics import RankingMetrics
 from ..evaluate.result import compare
 from ..learner.collab_learner import CollabLearner
 from ..metrics import MAE, MSE, RMSE, Metric, as_metrics
 from ..train.callback import Callback
+from .known_metrics import RANKING
 from .margin import margin
 from .three_way import ThreeWay
 
-ERRORS: dict[str, type[Metric]] = {"rmse": RMSE, "mae": MAE, "mse": MSE}
-RANKING = tuple(name for name in NAMES if name not in ("novelty", "popularity", "coverage"))
+RATING: dict[str, type[Metric]] = {"rmse": RMSE, "mae": MAE, "mse": MSE}
 MetricName = str | Metric | Callable[..., Any]
 
 
@@ -82,10 +82,10 @@ def goal(metric: MetricName | None, data: CollabDataBunch, ranks: bool) -> Goal:
         name = found[1] if found else metric
         if name in RANKING and found and (k := int(found[2] or 10)) > 0:
             return Goal(name if name == "auc" else f"{name}@{k}", False, name, k)
-        if metric not in ERRORS:
-            raise DataError(f"metric {metric!r} is not one of {', '.join((*ERRORS, *RANKING))}, the latter with a "
+        if metric not in RATING:
+            raise DataError(f"metric {metric!r} is not one of {', '.join((*RATING, *RANKING))}, the latter with a "
                             "number of items, such as ndcg@10")
-        metric = ERRORS[metric]()
+        metric = RATING[metric]()
     made = as_metrics(metric)[0]
     if ranks:
         raise DataError(f"metric {made.name!r} compares predicted ratings, and this model only ranks; take one of "

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from ..plotting import BLUE, GREY, axes, cut, head
+from .known_metrics import ERRORS
 from .paired import PerUser, compared, intervals
 from .usage import Usage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LESS_IS_BETTER = ("rmse", "mae")
 NOTHING = {"value": math.nan, "low": math.nan, "high": math.nan}
 BEST, TIED, WORSE, NONE = "best", "tied with best", "worse", "not measured"
 LEFT = ("model", "vs best")         # columns of words
@@ -77,7 +77,7 @@ class Comparison:
            part: str, **rest: Any) -> Comparison:
         """Put the runs of all folds together."""
         labels = list(dict.fromkeys(run.label for run in runs))
-        named = {name: name if name in (*LESS_IS_BETTER, "auc") else f"{name}@{k}" for name in metrics}
+        named = {name: name if name in (*ERRORS, "auc") else f"{name}@{k}" for name in metrics}
         values, pairs = {}, []
         for name, shown in named.items():
             has = [label for label in labels if all(name in run.measured for run in runs if run.label == label)]
@@ -111,7 +111,7 @@ class Comparison:
         if not order:
             return []
         pairs = self.pairs[self.pairs["metric"] == self.metrics[0]]
-        sign = -1 if self.metrics[0] in LESS_IS_BETTER else 1
+        sign = -1 if self.metrics[0] in ERRORS else 1
         better = {row["a"] if sign * row["difference"] > 0 else row["b"] for row in pairs.to_dict("records")
                   if order[0] in (row["a"], row["b"]) and row["p_holm"] < 1 - self.level}
         measured = self.table.loc[self.table["vs best"] != NONE, "model"]
@@ -126,7 +126,7 @@ class Comparison:
         return min(better, key=lambda label: cost[label], default=None)
 
     def advice(self) -> list[str]:
-        """What follows for whoever has to choose, in sentences."""
+        """What follows for the choice of a model, in sentences."""
         said, cost = [], dict(zip(self.table["model"], self.table["seconds"]))
         tied, taken = self.tied, self.taken
         baseline = next((label for label in self.table["model"] if label in self.baselines), None)
@@ -154,7 +154,7 @@ class Comparison:
 
     def heading(self) -> str:
         """What was measured on what."""
-        less = "less" if self.metrics[0] in LESS_IS_BETTER else "more"
+        less = "less" if self.metrics[0] in ERRORS else "more"
         return f"{_shown(self.metrics[0])} on {self.measured_on}, {self.n_users:,} users; {less} is better"
 
     def notes(self) -> list[str]:
@@ -236,7 +236,7 @@ def _value(found: Measured | None, name: str) -> float:
 def _table(labels: list[str], values: Mapping[str, pd.DataFrame], pairs: pd.DataFrame, usage: Mapping[str, list[Usage]],
            level: float) -> pd.DataFrame:
     first = next(iter(values))
-    sign = 1 if first in LESS_IS_BETTER else -1
+    sign = 1 if first in ERRORS else -1
     numbers = {name: {label: dict(zip(found, row)) for label, row in zip(found.index, found.to_numpy().tolist())}
                for name, found in values.items()}
     own = numbers[first]

@@ -6,13 +6,15 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
 from ..errors import DataError
+from ..files import alone_with
+from ..learner.ranges import ADDRESS
 
 NAME, DONE, WHAT = "collab", "done", "what"
 NEEDED = "tune needs optuna: pip install '.[tune]' in a clone of this library, or pip install optuna"
@@ -41,24 +43,39 @@ def quietly() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def opened(storage: str | Path | None, what: dict[str, str], direction: str) -> Any:
-    """The study in an SQLite file, made if there is none; or one in memory. Raises DataError for a file of another
-    kind, and for a study of something else, which says what is different. Trials that were cut off are marked so."""
+@contextmanager
+def opened(storage: str | Path | None, what: dict[str, str], direction: str) -> Iterator[Any]:
+    """The study in an SQLite file, made if there is none, for the length of a `with`; or one in memory. Trials that
+    were cut off are marked so. Raises DataError for a file of another kind, one that another process works on, and a
+    study of something else, which says what is different."""
+    if storage is None:
+        yield _study(None, what, direction)
+        return
+    path = Path(storage).absolute()
+    _check_file(path)
+    with alone_with(path) as alone:
+        if not alone:
+            raise DataError(f"another run of tune works on {storage}; wait for its end and go on from there, or take "
+                            "another file")
+        yield _study(path, what, direction)
+
+
+def _study(path: Path | None, what: dict[str, str], direction: str) -> Any:
     package = optuna()
-    if storage is not None:
-        _check_file(Path(storage))
-    where = None if storage is None else f"sqlite:///{Path(storage)}"
     try:
-        study = package.create_study(storage=where, study_name=NAME, direction=direction, load_if_exists=True)
+        # By a connection of our own: in the URL of a file, some characters of its name would mean something else.
+        storage = None if path is None else package.storages.RDBStorage(
+            "sqlite:///study", engine_kwargs={"creator": lambda: sqlite3.connect(path, check_same_thread=False)})
+        study = package.create_study(storage=storage, study_name=NAME, direction=direction, load_if_exists=True)
     except Exception as error:
-        if where is None:
+        if path is None:
             raise
-        raise DataError(f"{storage} cannot be used as the file of a study: {error}") from error
+        raise DataError(f"{path} cannot be used as the file of a study: {error}") from error
     known = study.user_attrs.get(WHAT)
     if known is None:
         study.set_user_attr(WHAT, what)
     elif other := [WORDS[name] for name in what if known.get(name) != what[name]]:
-        raise DataError(f"{storage} holds a study of {', '.join(other)}, whose trials say nothing about this one; take "
+        raise DataError(f"{path} holds a study of {', '.join(other)}, whose trials say nothing about this one; take "
                         "another file")
     for trial in study.get_trials(deepcopy=False, states=(package.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=package.trial.TrialState.FAIL)
@@ -73,7 +90,7 @@ def _check_file(path: Path) -> None:
     if not path.exists() or not path.stat().st_size:
         return
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as file:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
             names = {name for name, in file.execute("select name from sqlite_master")}
             studies = [name for name, in file.execute("select study_name from studies")] if "studies" in names else None
     except sqlite3.DatabaseError as error:
@@ -83,7 +100,8 @@ def _check_file(path: Path) -> None:
 
 
 def fingerprint(trials: CollabDataBunch, untouched: TensorBatches, **rest: Any) -> dict[str, str]:
-    """What a study is about, each as text that is the same for the same: "data" is a hash of ids and ratings."""
+    """What a study is about, each as text that is the same for the same, in any process: "data" is a hash of ids and
+    ratings, and a function is its module and its name."""
     hashed = hashlib.sha256()
     assert isinstance(trials.valid, TensorBatches)
     for part in (trials.train, trials.valid, untouched):
@@ -91,4 +109,12 @@ def fingerprint(trials: CollabDataBunch, untouched: TensorBatches, **rest: Any) 
             hashed.update(column.cpu().numpy().tobytes())
     for vocab in (trials.users, trials.items):
         hashed.update(json.dumps(vocab.to_state()).encode())
-    return {"data": hashed.hexdigest()[:16], **{name: repr(value) for name, value in rest.items()}}
+    return {"data": hashed.hexdigest()[:16], **{name: _told(value) for name, value in rest.items()}}
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name!r}: {_told(one)}" for name, one in value.items()) + "}"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return ADDRESS.sub("", repr(value))

@@ -1,12 +1,15 @@
-"""Three parts: the training ratings are cut once more, so that trials never see the ratings of the report."""
+"""Three parts: trials have a training and a validation part, and never see the ratings of the report."""
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass
 
+import pandas as pd
 from torch import Tensor
 
+from ..data.aside import Aside
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
 from ..data.split import Split, random_split
@@ -18,11 +21,12 @@ TIME = "time of the rating"
 
 @dataclass(frozen=True, eq=False)
 class ThreeWay:
-    """`trials`: the training ratings of the given data, cut into training and validation as these were. `untouched`:
-    the part that no trial sees, named `name` ("test", or "valid" where there is none), and `users`, int64 (n,), who
-    gave its ratings, the unknown ones told apart."""
+    """`trials`: what trials are trained and measured on. `whole`: all of these ratings as one training part, beside
+    `untouched`, the part that no trial sees, named `name` ("test", or "valid" where there is none), and `users`, int64
+    (n,), who gave its ratings, the unknown ones told apart. Rows of `untouched` are those of `whole`."""
 
     trials: CollabDataBunch
+    whole: CollabDataBunch
     untouched: TensorBatches
     name: str
     users: Tensor
@@ -34,8 +38,10 @@ class ThreeWay:
 
 
 def three_way(data: CollabDataBunch, split: Split | None = None) -> ThreeWay:
-    """Cut the training ratings by `split`, by default by the split that made the data: random, by time, per user. One
-    that counts positions cannot be repeated; as large a part is then drawn at random, with a warning.
+    """Of data with a test part, trials are measured on the validation part, and that is training in `whole`. Of data
+    without one, or without a validation part, or where a `split` is given, the training ratings are cut for the trials:
+    by default by the split that made the data (random, by time, per user). One that counts positions cannot be
+    repeated; as large a part is then drawn at random, with a warning.
 
     Raises DataError where nothing was held out, and where the split holds out none of the training ratings."""
     name = "valid" if data.test is None else "test"
@@ -43,20 +49,51 @@ def three_way(data: CollabDataBunch, split: Split | None = None) -> ThreeWay:
     if untouched is None or not untouched.n:
         raise DataError("what tuning gains is measured on ratings that no trial sees, and these data hold out none: "
                         "make them with valid_pct=0.2, or a split, or with test=0.1")
-    table, options = unsplit(data, valid=False)
-    cut = data.cut
-    if split is None:
-        split = _again(data)
-    if cut is not None and cut.times is not None:
-        table, options["time_name"] = table.assign(**{TIME: cut.times}), TIME
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollabWarning)      # they were given when the data were made
-        trials = CollabDataBunch.from_df(table, split=split, seed=data.seed, **options)
+        whole = data if name == "valid" or data.valid is None else _joined(data)
+    if name == "test" and split is None and data.valid is not None:
+        trials = copy.copy(data)
+        trials.test = None
+        vars(trials).pop("unseen", None)        # it counts a test part
+    else:
+        trials = _cut(data, split)
     if trials.valid is None or not trials.valid.n:
         raise DataError(f"the split of the data, once more, holds out none of the {data.train.n:,} training ratings "
                         "for the trials; make the data with another, such as valid_pct=0.2")
-    kept = data.aside.of_part(name, untouched)
-    return ThreeWay(trials, untouched, name, untouched.tensors[0].cpu() if kept is None else kept[0])
+    untouched = whole.valid if name == "valid" else whole.test
+    assert isinstance(untouched, TensorBatches)
+    kept = whole.aside.of_part(name, untouched)
+    return ThreeWay(trials, whole, untouched, name, untouched.tensors[0].cpu() if kept is None else kept[0])
+
+
+def _cut(data: CollabDataBunch, split: Split | None) -> CollabDataBunch:
+    """The training ratings, cut into training and validation."""
+    table, options = unsplit(data, valid=False)
+    split = _again(data) if split is None else split
+    if data.cut is not None and data.cut.times is not None:
+        table, options["time_name"] = table.assign(**{TIME: data.cut.times}), TIME
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollabWarning)
+        return CollabDataBunch.from_df(table, split=split, seed=data.seed, **options)
+
+
+def _joined(data: CollabDataBunch) -> CollabDataBunch:
+    """Data with the validation ratings among the training ratings, and the same test part and weak ratings."""
+    table, options = unsplit(data)
+    made = CollabDataBunch.from_df(table, valid_pct=0, seed=data.seed, **options)
+    made.schema = data.schema           # with the name of the times, by which evaluate holds out the test part again
+    users, items = data.aside.users, data.aside.items
+    if data.test is None:
+        return made
+    parts = {"test": data.aside.of_part("test", data.test) or data.test.tensors, "weak": data.aside.parts.get("weak")}
+    made.aside = Aside.of(made.users, made.items, {
+        name: pd.DataFrame({"user": users.decode(part[0].cpu()), "item": items.decode(part[1].cpu()),
+                            "rating": part[2].cpu().numpy()}) for name, part in parts.items() if part is not None})
+    rows = made.aside.batch("test")
+    assert rows is not None
+    made.test = TensorBatches(*rows, bs=data.test.bs, shape=made.train.shape, device=made.device)
+    return made
 
 
 def _again(data: CollabDataBunch) -> Split:
@@ -75,5 +112,7 @@ def _again(data: CollabDataBunch) -> Split:
 def trained_on(parts: ThreeWay, data: CollabDataBunch) -> str:
     """In words, which rows the returned learner was trained on."""
     assert parts.trials.valid is not None
-    return (f"all {data.train.n:,} training ratings, the {parts.trials.valid.n:,} that trials were measured on "
-            f"included, and not on the {parts.words}")
+    n = parts.whole.train.n
+    which = f"all {n:,} training ratings" if n == data.train.n else f"all {n:,} training and validation ratings"
+    return (f"{which}, the {parts.trials.valid.n:,} that trials were measured on included, and not on the "
+            f"{parts.words}")

@@ -23,7 +23,7 @@ class Tuned:
       95% interval of the `difference` on untouched ratings does not hold 0. `candidate` are those of the best trial.
     - `trials`: a frame, one row per trial: trial, value (of the metric), state ("finished", "ended early"), seconds,
       and the settings.
-    - `table`: the metric of the default recipe and of the best trial's settings, both trained on all training ratings,
+    - `table`: the metric of the default recipe and of the best trial's settings, both trained on `trained_on`,
       measured on `untouched` (words), which no trial saw: value, low, high.
     - `difference`: tuned less default: value, low, high, p_value, users (see `margin`)."""
 

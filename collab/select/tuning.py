@@ -40,9 +40,11 @@ def tune(data: CollabDataBunch, model: str = "dot_bias", n_trials: int = 20, *, 
     """Look for settings of a model that are better than its recipe's, by Optuna's TPE (Bergstra et al. 2011; Akiba et
     al. 2019), and train a learner with them; with the recipe's own, unless the others are better beyond chance.
 
-    Trials see the training ratings of `data` alone, cut once more as the data were cut (at random, by time, per user),
-    or by `split`. What tuning gained is measured at the end, once, on `data.test` or, without it, on `data.valid`: both
-    the recipe and the best trial are trained on all training ratings, and compared on those, paired by user.
+    Trials of data with a test part are trained on `data.train` and measured on `data.valid`. What tuning gained is
+    measured at the end, once, on `data.test`: both the recipe and the best trial are trained on the training and
+    validation ratings, and compared on those, paired by user; so is the learner that is returned. Without a test part,
+    `data.valid` takes its place, and for the trials the training ratings are cut once more as the data were cut (at
+    random, by time, per user). With `split` it is the training ratings that are cut, by it, in both cases.
 
     - `model`: the name of a recipe (see `collab_learner`).
     - `n_trials`: the recipe's own settings are the first, where they lie in the space. Trials among the
@@ -54,7 +56,8 @@ def tune(data: CollabDataBunch, model: str = "dot_bias", n_trials: int = 20, *, 
     - `metric`: "rmse", "mae", "mse", or one of `evaluate` with a number of items, such as "recall@20"; or a `Metric`,
       or a function of (predictions, targets). By default "rmse", and "ndcg@10" for a model that ranks.
     - `storage`: the file of the study. With one that exists, trials go on from there up to `n_trials`, and end as
-      those of one whole run. DataError for a study of other data, another model, space or metric.
+      those of one whole run. DataError for a study of other data, another model, space or metric, and while another run
+      works on the file.
     - `timeout`: seconds after which no further trial begins.
     - `seed`: of the sampler and of all learners; by default the data's.
     - `whole`: whether Ctrl-C raises KeyboardInterrupt also where some trials are finished.
@@ -82,8 +85,7 @@ def tune(data: CollabDataBunch, model: str = "dot_bias", n_trials: int = 20, *, 
     own = defaults(first, recipe, searched)
     what = fingerprint(parts.trials, parts.untouched, model=model, space=searched, metric=aim.name, options=options,
                        seed=seed)
-    with quietly():
-        study = opened(storage, what, "minimize" if aim.lower else "maximize")
+    with quietly(), opened(storage, what, "minimize" if aim.lower else "maximize") as study:
         search = Search(package, study, searched, own, seed,
                         lambda trial, settings: _tried(trial, parts, recipe, {**options, **settings}, aim, seed))
         interrupted = search.run(int(n_trials), None if timeout is None else begun + timeout)
@@ -179,18 +181,19 @@ def _fitted(learn: CollabLearner, recipe: Recipe, settings: Settings) -> CollabL
 
 def _report(data: CollabDataBunch, parts: ThreeWay, recipe: Recipe, options: Settings, aim: Goal, table: Any,
             space: Space, is_default: Callable[[int], bool], seed: int, begun: float) -> Tuned:
-    """Train the recipe and the best trial on all training ratings, and compare them on the untouched part."""
+    """Train the recipe and the best trial on all ratings that trials had, and compare them on the untouched part."""
     whole = table[table["state"] == "finished"]
     row = whole.loc[whole["value"].idxmin() if aim.lower else whole["value"].idxmax()]
     same = is_default(int(row["trial"])) or not math.isfinite(row["value"])
     best = used({name: value.item() if isinstance(value := row[name], np.generic) else value for name in space})
-    plain = _fitted(made(data, recipe, options, seed=seed), recipe, options)
-    tuned = plain if same else _fitted(made(data, recipe, {**options, **best}, seed=seed), recipe, {**options, **best})
+    plain = _fitted(made(parts.whole, recipe, options, seed=seed), recipe, options)
+    changed = {**options, **best}
+    tuned = plain if same else _fitted(made(parts.whole, recipe, changed, seed=seed), recipe, changed)
     found = aim.margin(tuned, plain, parts)
     difference = found.T["difference"]
     beaten = not same and bool(difference["high"] < 0 if aim.lower else difference["low"] > 0)
     assert parts.trials.valid is not None
-    return Tuned(learn=tuned if beaten else plain, best={**options, **best} if beaten else dict(options), beaten=beaten,
+    return Tuned(learn=tuned if beaten else plain, best=changed if beaten else dict(options), beaten=beaten,
                  candidate=best, trials=table, table=found.loc[["default recipe", "tuned"], ["value", "low", "high"]],
                  difference=difference, metric=aim.name, lower=aim.lower, model=recipe.name,
                  same=same, has_default=is_default(0), untouched=parts.words, trained_on=trained_on(parts, data),

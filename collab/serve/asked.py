@@ -16,7 +16,7 @@ BODY = ("ratings", "n", "without")
 
 
 class Refused(Exception):
-    """A request that cannot be answered: the status, and a message for whoever sent it."""
+    """A request that cannot be answered: the status, and a message for its sender."""
 
     def __init__(self, status: int, message: str):
         super().__init__(message)

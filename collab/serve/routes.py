@@ -121,7 +121,7 @@ def to_json(value: object) -> bytes:
 
 
 def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A value as JSON that nobody keeps."""
+    """A value as JSON that no cache keeps."""
     return Response(to_json(value), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
 
 
@@ -146,7 +146,7 @@ async def http(request: Request, error: Exception) -> Response:
 
 
 async def gone(request: Request, error: Exception) -> Response:
-    return answer({"error": "the request was broken off"}, 400)         # nobody reads it
+    return answer({"error": "the request was broken off"}, 400)         # the connection is closed: no client reads it
 
 
 async def broken(request: Request, error: Exception) -> Response:

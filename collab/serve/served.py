@@ -94,7 +94,7 @@ class Served:
 
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
                 without: list[Hashable]) -> Lists:
-        """The list of somebody who rated, or chose, these items."""
+        """The list of a new user who rated, or chose, these items."""
         raise NotImplementedError
 
     def like(self, row: int, n: int) -> Lists:

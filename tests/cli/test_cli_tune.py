@@ -73,6 +73,19 @@ def test_ctrl_c_writes_no_model_and_says_how_to_go_on(run, monkeypatch, tmp_path
     assert code == 0 and "2 trials of als_explicit" in out
 
 
+@pytest.mark.parametrize("split", ["random", "time", "per-user"])
+def test_with_a_test_part_the_model_is_trained_on_all_else_and_evaluated_on_it(run, tmp_path, split):
+    code, out, err = run(*TUNE, "--test", 0.1, "--split", split)
+    assert code == 0 and not err and "training and validation ratings" in out
+    learn = load_learner(tmp_path / "m.safetensors")
+    assert learn.data.schema.time == "time"
+    code, evaluated, _ = run("evaluate", "{out}/m.safetensors")
+    n = int(re.findall(r"Error on (\d+) ratings", evaluated)[0])
+    assert code == 0 and evaluated.strip() in out and learn.data.train.n == 900 - n
+    code, evaluated, err = run("evaluate", "{out}/m.safetensors", "--part", "valid")
+    assert "Error on" not in evaluated
+
+
 # What is held out for the end ---------------------------------------------------------------------------------------
 
 def errors(out):

@@ -130,6 +130,11 @@ def test_errors_beside_those_of_biases_by_hand():
                       targets=torch.tensor([1.0, 2, 3, 4]))
     # squared errors 0 4 36 4 and 1 0 1 1; without the unknown user's, differences -1 4 3
     assert found == pytest.approx((math.sqrt(44 / 4), math.sqrt(3 / 4), 4, 3, 6, 26))
+    several = Beside.of(data, torch.tensor([1, 1, 2, 2]), torch.tensor([1, 2, 1, 2]),
+                        preds=torch.tensor([1.0, 4, 4, 2]), biases=torch.tensor([2.0, 2, 2, 3]),
+                        targets=torch.tensor([1.0, 2, 3, 4]))
+    # differences -1 and 4 of one user, 0 and 3 of the other: 3 and 3
+    assert (several.excess, several.squares) == (6, 18)
     other = Beside(1.0, 2.0, 100, 90, -3.0, 5.0)
     assert Beside.pooled([found, other]) == pytest.approx(((11 ** 0.5 + 1) / 2, (0.75 ** 0.5 + 2) / 2, 104, 93, 3, 31))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 
@@ -26,6 +27,7 @@ from collab import (
     rows_split,
     synthetic,
 )
+from collab.data.batches import TensorBatches
 from collab.evaluate.accuracy import errors
 
 MADE = synthetic(60, 40, 1200, seed=3)
@@ -292,6 +294,26 @@ def test_a_learner_over_other_data_is_refused():
     other = data()
     with pytest.raises(DataError, match="mine: the learner is over other data"):
         compare_models(data(), {"mine": lambda _: collab_learner(other, "als_explicit")})
+
+
+def test_a_learner_that_has_the_held_out_ratings_at_hand_is_refused():
+    outer = data()
+    every = copy.copy(outer)
+    every.train = TensorBatches(*map(torch.cat, zip(outer.train.tensors, outer.valid.tensors)), bs=outer.train.bs,
+                                shape=outer.train.shape, shuffle=True)
+    without = copy.copy(every)
+    without.valid = None
+    for seen in (outer, every, without):
+        with pytest.raises(DataError, match="mine: the learner is over other data, .* build it over the data that"):
+            compare_models(outer, {"mine": lambda _, seen=seen: collab_learner(seen, "als_explicit")})
+
+
+def test_a_learner_over_a_copy_of_the_training_part_is_measured():
+    def batched(given: CollabDataBunch) -> CollabLearner:
+        other = copy.copy(given)
+        other.train = given.train.with_(16)
+        return collab_learner(other, "als_explicit")
+    assert "batched" in words(compare_models(data(), [batched]))
 
 
 def stops_at(nth: int):

@@ -8,6 +8,7 @@ from collab import CollabDataBunch, DataError, synthetic
 from collab.learner.ranges import Between, OneOf
 from collab.learner.recipes import RECIPES
 from collab.select.candidates import defaults, made, used
+from collab.select.goal import goal
 from collab.select.spaces import options_of, space_of, span_of
 
 ML = synthetic(30, 20, 300, seed=0)
@@ -100,3 +101,10 @@ def test_what_is_given_is_not_searched():
 
 def test_the_options_of_an_objective_are_settings_of_models_that_rank():
     assert "n_negatives" in options_of(RECIPES["bpr"], True) and "n_negatives" not in options_of(RECIPES["dot"], False)
+
+
+@pytest.mark.parametrize("metric", ["diversity", "diversity@5", "novelty@10", "popularity", "coverage@3"])
+def test_what_a_list_is_like_is_no_goal(metric, data):
+    for ranks in (True, False):
+        with pytest.raises(DataError, match=f"metric '{metric}' is not one of rmse, mae, mse, "):
+            goal(metric, data[ranks], ranks)

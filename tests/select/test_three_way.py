@@ -1,5 +1,7 @@
 """Three parts: trials are cut from the training ratings as the data were, and see nothing else."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,7 +44,8 @@ def test_trials_have_the_training_ratings_and_no_others(how):
     data = bunch(**how)
     parts = three_way(data)
     train, valid = pairs(parts.trials, "train"), pairs(parts.trials, "valid")
-    assert not train & valid and train | valid == pairs(data, "train")
+    given = pairs(data, "train") | (pairs(data, "valid") if "test" in how else set())
+    assert not train & valid and train | valid == given == pairs(parts.whole, "train")
     untouched = "test" if "test" in how else "valid"
     assert parts.name == untouched and not (train | valid) & pairs(data, untouched)
     assert parts.trials.train.bs == 32 and len(parts.users) == parts.untouched.n
@@ -52,10 +55,12 @@ def test_a_split_by_time_is_repeated_by_time():
     for how in ({"split": time_split(0.25)}, {"split": time_split(0.25), "test": time_split(0.1)}):
         data = bunch(**how)
         trials = three_way(data).trials
+        if "test" in how:
+            assert pairs(trials, "train") == pairs(data, "train") and pairs(trials, "valid") == pairs(data, "valid")
         times = {name: [TIMES[pair] for pair in pairs(trials, name)] for name in ("train", "valid")}
-        later = [TIMES[pair] for name in ("valid", "test") if name in data.aside.parts for pair in pairs(data, name)]
+        later = [TIMES[pair] for pair in pairs(data, "test" if "test" in how else "valid")]
         assert max(times["train"]) < min(times["valid"]) and max(times["valid"]) < min(later)
-        assert trials.valid.n == int(data.train.n * 0.25)
+        assert trials.valid.n == (data.valid.n if "test" in how else int(data.train.n * 0.25))
 
 
 def test_a_split_per_user_or_of_users_is_repeated_as_such():
@@ -77,6 +82,31 @@ def test_unknown_people_of_the_untouched_part_are_told_apart():
     data = bunch(split=user_split(0.25))
     parts = three_way(data, split=per_user_split(0.2))
     assert len(set(parts.users.tolist())) == 10 and set(parts.untouched.tensors[0].tolist()) == {0}
+
+
+def test_the_report_on_a_test_part_is_of_training_and_validation_ratings_as_one():
+    ids = sorted(RATINGS["item"].unique())
+    items = pd.DataFrame({"item": ids, "title": [f"film {id}" for id in ids]})
+    data = bunch(test=user_split(0.2), implicit=True, threshold=2, items=items)
+    parts = three_way(data)
+    whole = parts.whole
+    assert whole.valid is None and whole.test is parts.untouched and parts.trials.valid is data.valid
+    assert rows(whole, "train") == rows(data, "train") + rows(data, "valid") - Counter()
+    assert rows(whole, "test") == rows(data, "test") and rows(whole, "weak") == rows(data, "weak")
+    assert len(set(parts.users.tolist())) == 8 and set(parts.untouched.tensors[0].tolist()) == {0}
+    assert whole.item_table.equals(data.item_table)
+
+
+def rows(data, name):
+    users, items, ratings = data.train.tensors if name == "train" else data.aside.parts[name]
+    return Counter(zip(data.aside.users.decode(users), data.aside.items.decode(items), ratings.tolist()))
+
+
+def test_a_split_of_ones_own_cuts_the_training_ratings_beside_a_test_part_too():
+    data = bunch(test=0.2)
+    parts = three_way(data, split=per_user_split(0.5))
+    assert pairs(parts.trials, "train") | pairs(parts.trials, "valid") == pairs(data, "train")
+    assert pairs(parts.whole, "train") == pairs(data, "train") | pairs(data, "valid")
 
 
 # A test part from the same table ------------------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 import builtins
 import re
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from collab import CollabDataBunch, CollabWarning, DataError, WholeSet, evaluate, load_learner, synthetic, tune
 from collab.select import candidates, study_file, tuning
@@ -101,13 +103,19 @@ def test_trials_see_none_of_the_ratings_of_the_report(monkeypatch):
     seen, fit = [], candidates.fit
     monkeypatch.setattr(tuning, "fit", lambda learn, *rest: seen.append(learn.data) or fit(learn, *rest))
     data = bunch(test=0.1)
-    tune(data, "als_explicit", 2, space=FREE)
+    found = tune(data, "als_explicit", 2, space=FREE)
     *trials, last = seen
-    untouched = {*pairs(data, "test"), *pairs(data, "valid")}
-    assert untouched and len(seen) >= 3 and last.train.n == data.train.n
+    untouched = {*pairs(data, "test")}
+    assert untouched and len(seen) >= 3 and last.train.n == data.train.n + data.valid.n
     for trial in trials[:2]:
-        used = {*pairs(trial, "train"), *pairs(trial, "valid")}
-        assert not used & untouched and used == {*pairs(data, "train")} and trial.test is None
+        assert all({*pairs(trial, part)} == {*pairs(data, part)} for part in ("train", "valid"))
+        assert not {*pairs(trial, "train"), *pairs(trial, "valid")} & untouched and trial.test is None
+    assert {*pairs(found.learn.data, "train")} == {*pairs(data, "train"), *pairs(data, "valid")}
+    row = "tuned" if found.beaten else "default recipe"
+    assert found.table["value"][row] == pytest.approx(found.learn.validate(found.learn.data.test)["rmse"])
+    n = data.train.n + data.valid.n
+    assert (f"all {n:,} training and validation ratings, the {data.valid.n:,} that trials were measured on included, "
+            f"and not on the {data.test.n:,} test ratings") in repr(found)
 
 
 def pairs(data, name):
@@ -185,6 +193,50 @@ def test_a_file_that_is_no_study_is_left_alone(tmp_path):
     assert text.read_text().startswith("user,item")
     with pytest.raises(DataError, match="there is no folder"):
         tune(bunch(), "als_explicit", 1, space=FREE, storage=tmp_path / "none" / "study.db")
+
+
+@pytest.mark.parametrize("name", ["a b.db", "a?b.db", "a#b.db", "a%20b.db", "$x%y.db"])
+def test_the_file_of_a_study_may_have_any_name(tmp_path, name):
+    for n in (1, 2):
+        assert len(tune(bunch(), "als_explicit", n, space=FREE, epochs=1, storage=tmp_path / name).trials) == n
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_two_runs_do_not_work_on_one_study(tmp_path, monkeypatch):
+    study, tried, refused = tmp_path / "study.db", tuning._tried, []
+
+    def another(*args):
+        monkeypatch.setattr(tuning, "_tried", tried)
+        with pytest.raises(DataError, match="another run of tune works on .*study.db; wait for its end and go on"):
+            tune(bunch(), "als_explicit", 2, space=FREE, epochs=1, storage=study)
+        refused.append(True)
+        return tried(*args)
+    monkeypatch.setattr(tuning, "_tried", another)
+    assert len(tune(bunch(), "als_explicit", 2, space=FREE, epochs=1, storage=study).trials) == 2 and refused
+    assert len(tune(bunch(), "als_explicit", 3, space=FREE, epochs=1, storage=study).trials) == 3
+
+
+def squared(pred, target):
+    return ((pred - target) ** 2).mean()
+
+
+def test_a_study_with_a_function_among_its_options_goes_on_in_another_process(tmp_path, monkeypatch):
+    options = {"space": {"n_factors": (2, 4)}, "epochs": 1, "storage": tmp_path / "study.db"}
+    tune(bunch(bs=256), "dot_bias", 1, loss_func=squared, **options)
+    again = types.FunctionType(squared.__code__, squared.__globals__, "squared")      # at another address
+    assert len(tune(bunch(bs=256), "dot_bias", 2, loss_func=again, **options).trials) == 2
+    with pytest.raises(DataError, match="a study of other options"):
+        tune(bunch(bs=256), "dot_bias", 2, loss_func=torch.nn.functional.mse_loss, **options)
+
+
+def test_a_study_tries_both_of_two_functions_of_one_name(tmp_path):
+    def absolute(pred, target):
+        return (pred - target).abs().mean()
+    absolute.__name__ = "squared"
+    given = [squared, absolute]
+    found = tune(bunch(bs=256), "dot_bias", 8, space={"loss_func": given}, epochs=1, storage=tmp_path / "study.db")
+    assert {*found.trials["loss_func"]} == {*given} and found.trials["value"].nunique() == 2
+    assert all(found.trials["value"][found.trials["loss_func"] == f].nunique() == 1 for f in given)
 
 
 def test_ctrl_c_in_the_first_trial_ends_everything(monkeypatch):
