@@ -33,20 +33,24 @@ Results = pd.DataFrame | RankingResult
 FEW = 5             # training ratings of an item, below which little is known of it
 NOT_SETTINGS = ("model", "n_train", "n_valid", "n_users", "n_items", "implicit", "threshold", "source", "split",
                 "valid_pct", "device", "batches_per_epoch")
+PARTS = {"valid": "validation", "test": "test"}
 TRACE = re.compile(r"<!-- Written by collab, [^>]*; sha256 ([0-9a-f]{64}) -->\n\Z")
 
 
 def card(self: CollabLearner, results: Results | None = None, *, notes: Mapping[str, Any] | None = None,
-         file: str | Path = "model.safetensors") -> Text:
+         part: str | None = None, file: str | Path = "model.safetensors") -> Text:
     """The card of this learner, as Markdown: data, split, settings, results beside baselines, how to load it, limits.
 
     `results` are figures that were measured already: the table that `interp.errors()` gives, or the result of
     `evaluate(learn)`. Without any, the card has what the last epoch of training recorded on the validation part, if
-    anything. `notes` are added to the learner's own (source, split, ...), and `file` is the name of its file. The same
-    learner with the same results gives the same text."""
+    anything. `part` is the part that `results` are of, "valid" or "test". `notes` are added to the learner's own
+    (source, split, ...), and `file` is the name of its file. The same learner with the same results gives the same
+    text. Raises ValueError for another part."""
+    if part not in (None, *PARTS):
+        raise ValueError(f"part {part!r} is neither 'valid' nor 'test'")
     notes, file = {**self.notes, **(notes or {})}, Path(file).name
     source = _source(notes)
-    task, figures, table = _results(self, results)
+    task, figures, table = _results(self, results, part)
     model = self.collab_model.kind
     index: dict[str, Any] = {"library_name": "collab", "tags": [
         "recommender-system", "collaborative-filtering", "ranking" if self.ranks else "rating-prediction", model]}
@@ -56,7 +60,7 @@ def card(self: CollabLearner, results: Results | None = None, *, notes: Mapping[
             "dataset": {"type": source or "unknown", "name": source or "not recorded"},
             "metrics": [{"type": name, "name": _metric(name), "value": value} for name, value in figures.items()]}]}]
     sections = {"Data": _data(self, source), "Split": _split(self, notes), "Settings": _settings(self),
-                "Results": table, "How to load": _loading(self, file), "Limits": _limits(self)}
+                "Results": table, "How to load": _loading(self, file), "Limits": _limits(self, notes)}
     body = "".join(f"\n## {name}\n\n{text}\n" for name, text in sections.items())
     title = _plain(model) + (f" on {_plain(source)}" if source else "")
     text = f"{front_matter(index)}\n# {title}\n\n{_what(self)}\n{body}\n"
@@ -133,17 +137,35 @@ def _data(learn: CollabLearner, source: str | None) -> str:
 
 
 def _split(learn: CollabLearner, notes: Mapping[str, Any]) -> str:
-    n = learn.data.valid.n if learn.data.valid is not None else \
-        len(learn.data.aside.joined()[2]) if learn.data.aside.is_of_file else 0
-    split, pct, seed = (notes.get(name) for name in ("split", "valid_pct", "seed"))
+    data, test = learn.data, notes.get("test")
+    name = "choices" if data.implicit else "ratings"
+    loaded = len(data.aside.joined()[2]) if data.aside.is_of_file else 0        # whose parts are not told apart
+    n, n_test = (0 if part is None else part.n for part in (data.valid, data.test))
+    has_test = bool(n_test) or test is not None
+    split, pct, seed = (notes.get(key) for key in ("split", "valid_pct", "seed"))
+    if loaded and has_test and not n and pct == 0:
+        loaded, n_test = 0, loaded
     how = "" if split is None else f" by {_code(split)}"
     if how and not re.fullmatch(r"last|u[1-5]", str(split)):
-        how += "" if pct is None else f", {float(pct):.4g} of all"
+        first = has_test and not isinstance(test, str)
+        how += "" if pct is None else f", {float(pct):.4g} of {'what the test part left' if first else 'all'}"
         how += "" if seed is None or split == "time" else f", seed {seed}"
+    unknown = " How they were chosen is not recorded." if split is None else ""
+    share = (f", those of {_code(_last(test))}," if isinstance(test, str) else
+             f", {test:.4g} of all," if isinstance(test, float) else "")
+    if not n and loaded:
+        parts = ", in a validation part and a test part" if has_test else ""
+        return f"{loaded:,} {name} were held out{parts}{how}.{unknown}"
+    if not n and n_test:
+        return f"{n_test:,} {name}{share} were held out as a test part, and none for validation."
     if not n:
         return "Nothing was held out."
-    return (f"{n:,} {'choices' if learn.data.implicit else 'ratings'} were held out{how}." +
-            (" How they were chosen is not recorded." if split is None else ""))
+    own = f"{n:,} {name} were held out{how}.{unknown}"
+    if not n_test:
+        return own
+    chosen = (" are a test part." if isinstance(test, str) else " were held out before as a test part." if share else
+              " are a test part; how they were chosen is not recorded.")
+    return f"{own} {n_test:,} further {name}{share}{chosen}"
 
 
 def _settings(learn: CollabLearner) -> str:
@@ -154,8 +176,9 @@ def _settings(learn: CollabLearner) -> str:
     return (f"{_plain(learn.recipe)}\n\n" if learn.recipe else "") + _table(["setting", "value"], rows.items())
 
 
-def _results(learn: CollabLearner, results: Results | None) -> tuple[str, dict[str, float], str]:
+def _results(learn: CollabLearner, results: Results | None, part: str | None) -> tuple[str, dict[str, float], str]:
     """The task, the model's figures by metric, as they are printed, and the section."""
+    of = "" if part is None else PARTS[part]
     if isinstance(results, RankingResult):
         columns = [r for r in (results, results.baseline) if r is not None]
         at = f"@{results.k}" if not isinstance(results.k, tuple) else ""
@@ -166,8 +189,8 @@ def _results(learn: CollabLearner, results: Results | None) -> tuple[str, dict[s
         own = {names[m]: results.summary[m] for m in names}
         beside = ", beside the most popular items" if results.baseline is not None else ""
         return "Recommendation", _finite(own), (
-            f"Ranking of all items for each of {len(results.per_user):,} users by what was held out{beside}.\n\n{table}"
-            f"\n\nLeft out: {said(results.left_out)}.")
+            f"Ranking of all items for each of {len(results.per_user):,} users by what was held out"
+            f"{of and f' in the {of} part'}{beside}.\n\n{table}\n\nLeft out: {said(results.left_out)}.")
     if isinstance(results, pd.DataFrame):
         metrics = [str(name) for name in results if name != "model"]
         table = _table(["model", *map(_metric, metrics)],
@@ -175,18 +198,23 @@ def _results(learn: CollabLearner, results: Results | None) -> tuple[str, dict[s
                         for row in results.to_dict("records")], right=True)
         n = results.attrs.get("n")
         return "Rating prediction", _finite({m: results.iloc[-1][m] for m in metrics}), (
-            f"Error on {f'{n:,} ' if n else ''}held-out ratings, in units of the rating, beside two baselines.\n\n"
-            + table)
-    row = learn.recorder.rows[-1] if learn.recorder.rows else {}
+            f"Error on {of and 'the '}{f'{n:,} ' if n else ''}held-out ratings{of and f' of the {of} part'}, in units "
+            f"of the rating, beside two baselines.\n\n{table}")
+    rows, k = learn.recorder.rows, learn.recorder.epoch_of_weights
+    if rows and k is None:
+        return "", {}, "None were measured: the weights changed after the last epoch that was recorded."
+    row = {} if k is None else rows[k]
     left_out = {"epoch", "train_loss", "seconds", *learn.recorder.parts}
     own = {name: value for name, value in row.items() if name not in left_out}
     if not own:
         return "", {}, "None were measured."
     table = _table(["metric", "value"], [[_code(name), _figure(value)] for name, value in own.items()], right=True)
+    unit = "sweep" if learn.collab_model.solved else "epoch"
+    when = (f"the last {unit}" if row is rows[-1] else
+            f"{unit} {row['epoch'] + 1:.0f} of {len(rows)}, whose weights were put back")
     return ("Recommendation" if learn.ranks else "Rating prediction",
             _finite({name: value for name, value in own.items() if name != "valid_loss"}),
-            f"On the validation part after the last {'sweep' if learn.collab_model.solved else 'epoch'}; baselines "
-            f"were not measured.\n\n{table}")
+            f"On the validation part after {when}; baselines were not measured.\n\n{table}")
 
 
 def _loading(learn: CollabLearner, file: str) -> str:
@@ -199,7 +227,7 @@ def _loading(learn: CollabLearner, file: str) -> str:
             f"user = next(iter(learn.data.users))      # or any other user's id\nlearn.recommend(user, n=10)\n```{own}")
 
 
-def _limits(learn: CollabLearner) -> str:
+def _limits(learn: CollabLearner, notes: Mapping[str, Any]) -> str:
     data = learn.data
     counts = data.counts()[1:]
     few = int((counts < FEW).sum())
@@ -208,8 +236,7 @@ def _limits(learn: CollabLearner) -> str:
         f"It knows {data.n_users - 1:,} users and {data.n_items - 1:,} items; any other is scored as the average one.",
         f"{few:,} of the items have fewer than {FEW} training {'choices' if data.implicit else 'ratings'}: little is "
         "known of them.",
-        "What was held out comes from the same table as the training part; whether settings were chosen by it is not "
-        "recorded, nor how results differ from seed to seed.",
+        f"{_held_out(notes)}.", "How results differ from seed to seed is not recorded.",
         "The file holds the ratings that it was trained on, and those held out: share it as you would share these. "
         "Under which terms they may be used is not recorded."]
     if lost:
@@ -217,12 +244,29 @@ def _limits(learn: CollabLearner) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def _held_out(notes: Mapping[str, Any]) -> str:
+    """Of what was held out: where it comes from, and what was chosen by it."""
+    test, tuned = notes.get("test"), notes.get("tuned")
+    origin = ("The validation part comes from the same table as the training part, the test part from another"
+              if isinstance(test, str) else "What was held out comes from the same table as the training part")
+    if not isinstance(tuned, Mapping):
+        return f"{origin}; whether settings were chosen by it is not recorded"
+    part = PARTS["valid" if test is None else "test"]
+    return (f"{origin}. {tuned.get('trials')} trials of other settings were compared by {_code(tuned.get('metric'))} "
+            f"on a part of the training ratings; whether the best of them replace the model's own was decided on the "
+            f"{part} part")
+
+
 # Markdown ---------------------------------------------------------------------------------------------------------
 
 def _source(notes: Mapping[str, Any]) -> str | None:
     """The name of the data; of a path the last part, since folders are of nobody's concern."""
     source = notes.get("source")
-    return re.split(r"[/\\]", str(source).rstrip("/\\"))[-1] if source else None
+    return _last(source) if source else None
+
+
+def _last(path: object) -> str:
+    return re.split(r"[/\\]", str(path).rstrip("/\\"))[-1]
 
 
 def _table(header: list[str], rows: Any, right: bool = False) -> str:

@@ -51,7 +51,8 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
               "implicit": data.implicit, "threshold": data.threshold,
               "beyond": {side: wide.more and wide.more.to_state()       # ids that only held-out ratings have
                          for side, wide in (("users", data.aside.users), ("items", data.aside.items))},
-              "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0}}
+              "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0,
+                          **{key: history[key] for key in ("put_back",) if key in history}}}
     tensors = {f"model.{key}": t for key, t in model.state_dict().items()}
     tensors |= {f"train.{key}": t for key, t in zip(TRAIN, data.train.tensors)}
     tensors |= {f"aside.{key}": t for key, t in zip(TRAIN, data.aside.joined())}
