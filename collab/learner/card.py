@@ -64,16 +64,20 @@ def card(self: CollabLearner, results: Results | None = None, *, notes: Mapping[
     body = "".join(f"\n## {name}\n\n{text}\n" for name, text in sections.items())
     title = _plain(model) + (f" on {_plain(source)}" if source else "")
     text = f"{front_matter(index)}\n# {title}\n\n{_what(self)}\n{body}\n"
+    text = text.encode(errors="replace").decode()       # names of files may be no text
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Text(f"{text}<!-- Written by collab, which replaces this file unless it was changed; sha256 {digest} -->\n")
 
 
 def export(learn: CollabLearner, path: str | Path, card: bool | str, notes: Mapping[str, Any]) -> Path:
     """See `CollabLearner.export`."""
+    text = learn.card(notes=notes, file=path) if card is True else card     # before: what fails has written nothing
     written = save_parts(path, learn.model, learn.data, settings_of(learn), {**learn.notes, **notes},
                          learn.recorder.state_dict())
-    if card is not False:
-        write_card(card_path(path), learn.card(notes=notes, file=path) if card is True else card)
+    if isinstance(text, str):
+        write_card(card_path(path), text)
+    elif _is_ours(card_path(path)):
+        card_path(path).unlink(missing_ok=True)         # it tells of the model before
     return written
 
 
@@ -90,7 +94,7 @@ def write_card(path: Path, text: str) -> Path | None:
         warn(f"{path} was not written by collab, or was changed since, and is left as it is, so that this model has no "
              "card; move that file away, or leave the card out with card=False")
         return None
-    return write_bytes(path, text.encode())
+    return write_bytes(path, text.encode(errors="replace"))
 
 
 def _is_ours(path: Path) -> bool:

@@ -23,6 +23,7 @@ from collab import (
     load_learner,
     synthetic,
 )
+from collab.cli.figures import finish
 from collab.evaluate.advice import errors_and_advice
 from collab.learner.card import card_path
 from collab.learner.front_matter import front_matter
@@ -153,6 +154,40 @@ def test_a_card_is_replaced_and_a_page_of_ones_own_is_not(rater, tmp_path):
     rater.export(path, card="# As I like it\n")
     assert page.read_text() == "# As I like it\n"
     assert card_path("model.v2") .name == "model.v2.md" and card_path("a.md").name == "a.md.md"
+
+
+def test_no_card_of_the_model_before_stays_beside_a_new_one(rater, tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    rater.export(path)
+    rater.export(path, card=False)
+    assert path.exists() and not card_path(path).exists()
+    card_path(path).write_text("# Mine\n")
+    rater.export(path, card=False)
+    assert card_path(path).read_text() == "# Mine\n"
+    card_path(path).unlink()
+    rater.export(path)
+
+    def fails(*_):
+        raise ZeroDivisionError
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("collab.cli.figures.measure", fails)
+        finish(rater, rater.data, path, {}, say=len)
+    assert path.exists() and not card_path(path).exists()
+    rater.export(path)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("collab.learner.card._data", fails)
+        rater.export(path, source="new")
+    assert path.read_bytes() == before and card_path(path).exists()
+
+
+def test_the_name_of_a_file_that_is_no_text_is_written_as_far_as_it_is(rater, tmp_path):
+    rater.export(tmp_path / "m.safetensors", source="caf\udce9.csv", split="u\udce9")
+    assert "| source | `caf?.csv` |" in (tmp_path / "m.md").read_text()
+    rater.export(tmp_path / "m.safetensors")
+    assert "not recorded" in (tmp_path / "m.md").read_text()        # the card was known for ours
+    rater.export(tmp_path / "own", card="# caf\udce9")
+    assert (tmp_path / "own.md").read_text() == "# caf?"
 
 
 def test_the_card_of_an_ensemble_names_its_members_and_invents_no_training():
