@@ -94,9 +94,21 @@ def test_a_fit_that_goes_on_after_another_has_logged_there_still_writes_all_of_i
         assert [line["epoch"] for line in lines if line["event"] == "epoch" and line["run"] == run] == [*range(n)]
 
 
-def test_a_log_of_the_version_before_is_continued_too(tmp_path):
+def test_a_fit_that_had_no_log_writes_all_that_it_trains(tmp_path):
     log, state = tmp_path / "r.jsonl", tmp_path / "c"
-    fit_quietly(line_learner([JSONLines(log), Checkpoint(state), cut_at(7)]), 4)
+    fit_quietly(line_learner([Checkpoint(state), cut_at(4)]), 4)
+    fit_quietly(line_learner(JSONLines(log)), 5)
+    fit_quietly(line_learner(JSONLines(log)), 4, resume=state)
+    resumed = lines_of(log)[7:]
+    assert [line["event"] for line in resumed][0] == "begin" and {line["run"] for line in resumed} == {resumed[0]["run"]}
+    assert [line["epoch"] for line in resumed if line["event"] == "epoch"] == [0, 1, 2, 3]
+
+
+def test_without_a_run_in_the_checkpoint_the_last_fit_of_the_file_is_continued(tmp_path, monkeypatch):
+    log, state = tmp_path / "r.jsonl", tmp_path / "c"
+    with monkeypatch.context() as patch:
+        patch.setattr(JSONLines, "state_dict", lambda self: {})         # as in the version before
+        fit_quietly(line_learner([JSONLines(log), Checkpoint(state), cut_at(7)]), 4)
     log.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "run"}) + "\n" for line in lines_of(log)))
     fit_quietly(line_learner(JSONLines(log)), 4, resume=state)
     assert [line["epoch"] for line in lines_of(log) if line["event"] == "epoch"] == [0, 1, 2, 3]
