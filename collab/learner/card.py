@@ -9,7 +9,6 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from ..evaluate.result import RankingResult, said
 from ..files import write_bytes
 from ..models.ensemble import Ensemble
 from ..train.inspection import Text
-from .export import save_parts
+from ..version import __version__
 from .facts import facts
 from .front_matter import front_matter
 from .settings import settings_of
@@ -69,18 +68,6 @@ def card(self: CollabLearner, results: Results | None = None, *, notes: Mapping[
     return Text(f"{text}<!-- Written by collab, which replaces this file unless it was changed; sha256 {digest} -->\n")
 
 
-def export(learn: CollabLearner, path: str | Path, card: bool | str, notes: Mapping[str, Any]) -> Path:
-    """See `CollabLearner.export`."""
-    text = learn.card(notes=notes, file=path) if card is True else card     # before: what fails has written nothing
-    written = save_parts(path, learn.model, learn.data, settings_of(learn), {**learn.notes, **notes},
-                         learn.recorder.state_dict())
-    if isinstance(text, str):
-        write_card(card_path(path), text)
-    elif _is_ours(card_path(path)):
-        card_path(path).unlink(missing_ok=True)         # it tells of the model before
-    return written
-
-
 def card_path(path: str | Path) -> Path:
     """Where the card of an export lies: model.md beside model.safetensors."""
     path = Path(path)
@@ -95,6 +82,12 @@ def write_card(path: Path, text: str) -> Path | None:
              "card; move that file away, or leave the card out with card=False")
         return None
     return write_bytes(path, text.encode(errors="replace"))
+
+
+def remove_card(path: Path) -> None:
+    """Remove a card that was written here and not changed since; any other file is left."""
+    if _is_ours(path):
+        path.unlink(missing_ok=True)
 
 
 def _is_ours(path: Path) -> bool:
@@ -176,7 +169,7 @@ def _settings(learn: CollabLearner) -> str:
     idle = () if learn.recorder.rows else ("optimizer", "lr", "wd", "loss", "bs")       # of training there was none
     known = {name: value for name, value in facts(learn).items() if name not in (*NOT_SETTINGS, *idle)}
     rows: dict[str, object] = {_code(name): _code(_value(value)) for name, value in known.items() if value is not None}
-    rows["versions"] = f"collab {import_module('collab').__version__}, torch {torch.__version__.partition('+')[0]}"
+    rows["versions"] = f"collab {__version__}, torch {torch.__version__.partition('+')[0]}"
     return (f"{_plain(learn.recipe)}\n\n" if learn.recipe else "") + _table(["setting", "value"], rows.items())
 
 

@@ -36,7 +36,8 @@ from ..train.optim import Hyper, OptFunc, adamw, check_hyper
 from ..train.row_adagrad import RowAdagrad
 from ..train.untouched import turn
 from .batch_output import recommend_all
-from .card import card, export
+from .card import card
+from .export import export
 from .facts import facts
 from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
 from .objectives import Objective

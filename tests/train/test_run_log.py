@@ -100,7 +100,7 @@ def test_a_fit_that_had_no_log_writes_all_that_it_trains(tmp_path):
     fit_quietly(line_learner(JSONLines(log)), 5)
     fit_quietly(line_learner(JSONLines(log)), 4, resume=state)
     resumed = lines_of(log)[7:]
-    assert [line["event"] for line in resumed][0] == "begin" and {line["run"] for line in resumed} == {resumed[0]["run"]}
+    assert resumed[0]["event"] == "begin" and {line["run"] for line in resumed} == {resumed[0]["run"]}
     assert [line["epoch"] for line in resumed if line["event"] == "epoch"] == [0, 1, 2, 3]
 
 
