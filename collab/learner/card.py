@@ -53,10 +53,12 @@ def card(self: CollabLearner, results: Results | None = None, *, notes: Mapping[
     model = self.collab_model.kind
     index: dict[str, Any] = {"library_name": "collab", "tags": [
         "recommender-system", "collaborative-filtering", "ranking" if self.ranks else "rating-prediction", model]}
+    of = "valid" if results is None else part
+    split = {} if of is None else {"split": PARTS[of]}
     if figures:
         index["model-index"] = [{"name": Path(file).stem, "results": [{
             "task": {"type": "other", "name": task},
-            "dataset": {"type": source or "unknown", "name": source or "not recorded"},
+            "dataset": {"type": source or "unknown", "name": source or "not recorded", **split},
             "metrics": [{"type": name, "name": _metric(name), "value": value} for name, value in figures.items()]}]}]
     sections = {"Data": _data(self, source), "Split": _split(self, notes), "Settings": _settings(self),
                 "Results": table, "How to load": _loading(self, file), "Limits": _limits(self, notes)}

@@ -226,7 +226,9 @@ def test_the_split_tells_of_the_test_part_and_results_say_which_part_is_theirs(t
     learn = fitted(test=0.1)                    # 60 of 600, then a fifth of the 540 that are left
     notes = {"split": "random", "valid_pct": 0.2, "seed": 7, "test": test}
     errors = errors_and_advice(learn, learn.data.test)[0]
-    page = settled(learn.card(errors, notes=notes, part="test"))
+    text = learn.card(errors, notes=notes, part="test")
+    assert parts_of(text)[0]["model-index"][0]["results"][0]["dataset"]["split"] == "test"
+    page = settled(text)
     rest = "all" if isinstance(test, str) else "what the test part left"
     assert page["Split"].strip() == f"108 ratings were held out by `random`, 0.2 of {rest}, seed 7. {said}"
     assert "Error on the 60 held-out ratings of the test part," in page["Results"]
