@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import interrupt as interrupt  # before torch loads
 from . import moved as moved  # finds modules under their old names
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .public import *  # noqa: F403  type checkers alone read it: a list of names here would be a second one
     from .public import __all__ as __all__
-
-__version__ = "0.1.0"
 
 
 def _public() -> ModuleType:

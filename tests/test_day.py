@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,6 +52,18 @@ def run(day):
 def trained(run):
     """What training prints; its model.safetensors holds a tenth of the ratings out for the end."""
     return json.loads(run("train", "ratings.csv", "--items", "films.csv", "--test", 0.1, "--bs", 1024, "--as", "json"))
+
+
+@pytest.fixture(scope="module")
+def ranker(run):
+    """The same of a model that ranks tracks, in plays.safetensors."""
+    return json.loads(run("train", "plays.csv", "--implicit", "--model", "als", "--test", 0.1, "--out",
+                          "plays.safetensors", "--as", "json"))
+
+
+def style(track):
+    """Of a track's name."""
+    return int(track.removeprefix("track ")) % 4
 
 
 def rows(text):
@@ -124,15 +137,48 @@ def test_the_nightly_job_writes_a_list_for_everybody(run, day, trained):
     assert lists.merge(ratings, on=["user", "item"]).empty          # nobody gets what they have rated
 
 
-def test_plays_are_ranked_and_the_better_model_is_taken(run, day):
+def test_plays_are_ranked_and_the_better_model_is_taken(run, day, ranker):
     found = rows(run("compare", "plays.csv", "--implicit", "--models", "als", "ease", "--as", "csv"))
     assert found[-1]["model"] == "popularity" and found[-1]["vs best"] == "worse"
-    said = json.loads(run("train", "plays.csv", "--implicit", "--model", "als", "--out", "plays.safetensors", "--as",
-                          "json"))
-    popular, als = (row["ndcg"] for row in said["ranking"])
-    assert als > 1.5 * popular and said["remark"] is None
+    popular, als = (row["ndcg"] for row in ranker["ranking"])
+    assert als > 1.5 * popular and ranker["remark"] is None
     listed = rows(run("recommend", "plays.safetensors", "--user", "listener 2", "-n", 5, "--why", "--as", "csv"))
-    assert all(int(row["item"].removeprefix("track ")) % 4 == 2 for row in listed)      # of the style of listener 2
-    assert all(int(row["why"].removeprefix("track ")) % 4 == 2 for row in listed)
+    assert all(style(row["item"]) == 2 and style(row["why"]) == 2 for row in listed)
     run("report", "plays.safetensors", "-o", "plays.html")
     assert "NDCG" in (day / "plays.html").read_text()
+
+
+def test_a_ranker_is_tuned_and_its_card_says_by_what(run, day):
+    said = run("tune", "plays.csv", "--implicit", "--model", "als", "--trials", 10, "--factors", 4, "--out",
+               "tuned_plays.safetensors")
+    assert "10 trials of als" in said and "ndcg@10" in said
+    page = (day / "tuned_plays.md").read_text()
+    assert "10 trials of other settings were compared by `ndcg@10`" in page and "in the validation part" in page
+
+
+def test_the_plays_held_out_for_the_end_are_measured_again_by_evaluate(run, day, ranker):
+    test = ranker["test"]
+    again = json.loads(run("evaluate", "plays.safetensors", "--as", "json"))
+    assert again["ranking"] == test["ranking"] and again["held_out"] == test["held_out"] != ranker["held_out"]
+    popular, als = (row["ndcg"] for row in test["ranking"])
+    page = (day / "plays.md").read_text()
+    assert als > popular and f"| ndcg@10 | {als:.4f} | {popular:.4f} |" in page
+    assert "by what was held out in the test part" in page
+
+
+def test_a_listener_who_is_new_names_three_tracks(day, ranker):
+    liked = ["track 2", "track 6", "track 10"]
+    with served(day / "plays.safetensors") as (_, address):
+        answer = httpx.post(f"{address.rstrip('/')}/recommend", json={"ratings": liked, "n": 5}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        listed = [row["item"] for row in answer.json()["items"]]
+        assert len({*listed} - {*liked}) == 5 and all(style(track) == 2 for track in listed)
+
+
+def test_every_listener_gets_tracks_that_are_new_to_them(run, day, ranker):
+    run("recommend", "plays.safetensors", "--all", "-n", 5, "-o", "all_plays.csv")
+    lists, plays = pd.read_csv(day / "all_plays.csv"), pd.read_csv(day / "plays.csv")
+    assert lists.groupby("user").size().eq(5).all() and {*lists["user"]} == {*plays["listener"]}
+    assert lists.merge(plays, left_on=["user", "item"], right_on=["listener", "track"]).empty
+    own = lists["item"].map(style) == lists["user"].str.removeprefix("listener ").astype(int) % 4
+    assert own.mean() > 0.9

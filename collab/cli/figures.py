@@ -99,7 +99,8 @@ def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config
     say(f"Wrote {out}.")
     valid, test = measure(learn, data.valid), None if data.test is None else measure(learn, data.test)
     print_figures(valid, as_, {"model": str(out), "trained_on": data.train.n}, test)
-    text = learn.card((test or valid).results, notes=notes, file=out) if card else None
+    part = "valid" if test is None else "test"
+    text = learn.card((test or valid).results, notes=notes, part=part, file=out) if card else None
     if text is not None and (written := write_card(card_path(out), text)):
         say(f"\nWrote {written}, the model's card.")
     say(f"\nNext: collab recommend {out} --user {next(iter(data.users))}")

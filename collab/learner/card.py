@@ -9,7 +9,6 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from ..evaluate.result import RankingResult, said
 from ..files import write_bytes
 from ..models.ensemble import Ensemble
 from ..train.inspection import Text
-from .export import save_parts
+from ..version import __version__
 from .facts import facts
 from .front_matter import front_matter
 from .settings import settings_of
@@ -33,44 +32,42 @@ Results = pd.DataFrame | RankingResult
 FEW = 5             # training ratings of an item, below which little is known of it
 NOT_SETTINGS = ("model", "n_train", "n_valid", "n_users", "n_items", "implicit", "threshold", "source", "split",
                 "valid_pct", "device", "batches_per_epoch")
+PARTS = {"valid": "validation", "test": "test"}
 TRACE = re.compile(r"<!-- Written by collab, [^>]*; sha256 ([0-9a-f]{64}) -->\n\Z")
 
 
 def card(self: CollabLearner, results: Results | None = None, *, notes: Mapping[str, Any] | None = None,
-         file: str | Path = "model.safetensors") -> Text:
+         part: str | None = None, file: str | Path = "model.safetensors") -> Text:
     """The card of this learner, as Markdown: data, split, settings, results beside baselines, how to load it, limits.
 
     `results` are figures that were measured already: the table that `interp.errors()` gives, or the result of
     `evaluate(learn)`. Without any, the card has what the last epoch of training recorded on the validation part, if
-    anything. `notes` are added to the learner's own (source, split, ...), and `file` is the name of its file. The same
-    learner with the same results gives the same text."""
+    anything. `part` is the part that `results` are of, "valid" or "test". `notes` are added to the learner's own
+    (source, split, ...), and `file` is the name of its file. The same learner with the same results gives the same
+    text. Raises ValueError for another part."""
+    if part not in (None, *PARTS):
+        raise ValueError(f"part {part!r} is neither 'valid' nor 'test'")
     notes, file = {**self.notes, **(notes or {})}, Path(file).name
     source = _source(notes)
-    task, figures, table = _results(self, results)
+    task, figures, table = _results(self, results, part)
     model = self.collab_model.kind
     index: dict[str, Any] = {"library_name": "collab", "tags": [
         "recommender-system", "collaborative-filtering", "ranking" if self.ranks else "rating-prediction", model]}
+    of = "valid" if results is None else part
+    split = {} if of is None else {"split": PARTS[of]}
     if figures:
         index["model-index"] = [{"name": Path(file).stem, "results": [{
             "task": {"type": "other", "name": task},
-            "dataset": {"type": source or "unknown", "name": source or "not recorded"},
+            "dataset": {"type": source or "unknown", "name": source or "not recorded", **split},
             "metrics": [{"type": name, "name": _metric(name), "value": value} for name, value in figures.items()]}]}]
     sections = {"Data": _data(self, source), "Split": _split(self, notes), "Settings": _settings(self),
-                "Results": table, "How to load": _loading(self, file), "Limits": _limits(self)}
+                "Results": table, "How to load": _loading(self, file), "Limits": _limits(self, notes)}
     body = "".join(f"\n## {name}\n\n{text}\n" for name, text in sections.items())
     title = _plain(model) + (f" on {_plain(source)}" if source else "")
     text = f"{front_matter(index)}\n# {title}\n\n{_what(self)}\n{body}\n"
+    text = text.encode(errors="replace").decode()       # names of files may be no text
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Text(f"{text}<!-- Written by collab, which replaces this file unless it was changed; sha256 {digest} -->\n")
-
-
-def export(learn: CollabLearner, path: str | Path, card: bool | str, notes: Mapping[str, Any]) -> Path:
-    """See `CollabLearner.export`."""
-    written = save_parts(path, learn.model, learn.data, settings_of(learn), {**learn.notes, **notes},
-                         learn.recorder.state_dict())
-    if card is not False:
-        write_card(card_path(path), learn.card(notes=notes, file=path) if card is True else card)
-    return written
 
 
 def card_path(path: str | Path) -> Path:
@@ -86,7 +83,13 @@ def write_card(path: Path, text: str) -> Path | None:
         warn(f"{path} was not written by collab, or was changed since, and is left as it is, so that this model has no "
              "card; move that file away, or leave the card out with card=False")
         return None
-    return write_bytes(path, text.encode())
+    return write_bytes(path, text.encode(errors="replace"))
+
+
+def remove_card(path: Path) -> None:
+    """Remove a card that was written here and not changed since; any other file is left."""
+    if _is_ours(path):
+        path.unlink(missing_ok=True)
 
 
 def _is_ours(path: Path) -> bool:
@@ -133,29 +136,48 @@ def _data(learn: CollabLearner, source: str | None) -> str:
 
 
 def _split(learn: CollabLearner, notes: Mapping[str, Any]) -> str:
-    n = learn.data.valid.n if learn.data.valid is not None else \
-        len(learn.data.aside.joined()[2]) if learn.data.aside.is_of_file else 0
-    split, pct, seed = (notes.get(name) for name in ("split", "valid_pct", "seed"))
+    data, test = learn.data, notes.get("test")
+    name = "choices" if data.implicit else "ratings"
+    loaded = len(data.aside.joined()[2]) if data.aside.is_of_file else 0        # whose parts are not told apart
+    n, n_test = (0 if part is None else part.n for part in (data.valid, data.test))
+    has_test = bool(n_test) or test is not None
+    split, pct, seed = (notes.get(key) for key in ("split", "valid_pct", "seed"))
+    if loaded and has_test and not n and pct == 0:
+        loaded, n_test = 0, loaded
     how = "" if split is None else f" by {_code(split)}"
     if how and not re.fullmatch(r"last|u[1-5]", str(split)):
-        how += "" if pct is None else f", {float(pct):.4g} of all"
+        first = has_test and not isinstance(test, str)
+        how += "" if pct is None else f", {float(pct):.4g} of {'what the test part left' if first else 'all'}"
         how += "" if seed is None or split == "time" else f", seed {seed}"
+    unknown = " How they were chosen is not recorded." if split is None else ""
+    share = (f", those of {_code(_last(test))}," if isinstance(test, str) else
+             f", {test:.4g} of all," if isinstance(test, float) else "")
+    if not n and loaded:
+        parts = ", in a validation part and a test part" if has_test else ""
+        return f"{loaded:,} {name} were held out{parts}{how}.{unknown}"
+    if not n and n_test:
+        return f"{n_test:,} {name}{share} were held out as a test part, and none for validation."
     if not n:
         return "Nothing was held out."
-    return (f"{n:,} {'choices' if learn.data.implicit else 'ratings'} were held out{how}." +
-            (" How they were chosen is not recorded." if split is None else ""))
+    own = f"{n:,} {name} were held out{how}.{unknown}"
+    if not n_test:
+        return own
+    chosen = (" are a test part." if isinstance(test, str) else " were held out before as a test part." if share else
+              " are a test part; how they were chosen is not recorded.")
+    return f"{own} {n_test:,} further {name}{share}{chosen}"
 
 
 def _settings(learn: CollabLearner) -> str:
     idle = () if learn.recorder.rows else ("optimizer", "lr", "wd", "loss", "bs")       # of training there was none
     known = {name: value for name, value in facts(learn).items() if name not in (*NOT_SETTINGS, *idle)}
     rows: dict[str, object] = {_code(name): _code(_value(value)) for name, value in known.items() if value is not None}
-    rows["versions"] = f"collab {import_module('collab').__version__}, torch {torch.__version__.partition('+')[0]}"
+    rows["versions"] = f"collab {__version__}, torch {torch.__version__.partition('+')[0]}"
     return (f"{_plain(learn.recipe)}\n\n" if learn.recipe else "") + _table(["setting", "value"], rows.items())
 
 
-def _results(learn: CollabLearner, results: Results | None) -> tuple[str, dict[str, float], str]:
+def _results(learn: CollabLearner, results: Results | None, part: str | None) -> tuple[str, dict[str, float], str]:
     """The task, the model's figures by metric, as they are printed, and the section."""
+    of = "" if part is None else PARTS[part]
     if isinstance(results, RankingResult):
         columns = [r for r in (results, results.baseline) if r is not None]
         at = f"@{results.k}" if not isinstance(results.k, tuple) else ""
@@ -166,8 +188,8 @@ def _results(learn: CollabLearner, results: Results | None) -> tuple[str, dict[s
         own = {names[m]: results.summary[m] for m in names}
         beside = ", beside the most popular items" if results.baseline is not None else ""
         return "Recommendation", _finite(own), (
-            f"Ranking of all items for each of {len(results.per_user):,} users by what was held out{beside}.\n\n{table}"
-            f"\n\nLeft out: {said(results.left_out)}.")
+            f"Ranking of all items for each of {len(results.per_user):,} users by what was held out"
+            f"{of and f' in the {of} part'}{beside}.\n\n{table}\n\nLeft out: {said(results.left_out)}.")
     if isinstance(results, pd.DataFrame):
         metrics = [str(name) for name in results if name != "model"]
         table = _table(["model", *map(_metric, metrics)],
@@ -175,18 +197,23 @@ def _results(learn: CollabLearner, results: Results | None) -> tuple[str, dict[s
                         for row in results.to_dict("records")], right=True)
         n = results.attrs.get("n")
         return "Rating prediction", _finite({m: results.iloc[-1][m] for m in metrics}), (
-            f"Error on {f'{n:,} ' if n else ''}held-out ratings, in units of the rating, beside two baselines.\n\n"
-            + table)
-    row = learn.recorder.rows[-1] if learn.recorder.rows else {}
+            f"Error on {of and 'the '}{f'{n:,} ' if n else ''}held-out ratings{of and f' of the {of} part'}, in units "
+            f"of the rating, beside two baselines.\n\n{table}")
+    rows, k = learn.recorder.rows, learn.recorder.epoch_of_weights
+    if rows and k is None:
+        return "", {}, "None were measured: the weights changed after the last epoch that was recorded."
+    row = {} if k is None else rows[k]
     left_out = {"epoch", "train_loss", "seconds", *learn.recorder.parts}
     own = {name: value for name, value in row.items() if name not in left_out}
     if not own:
         return "", {}, "None were measured."
     table = _table(["metric", "value"], [[_code(name), _figure(value)] for name, value in own.items()], right=True)
+    unit = "sweep" if learn.collab_model.solved else "epoch"
+    when = (f"the last {unit}" if row is rows[-1] else
+            f"{unit} {row['epoch'] + 1:.0f} of {len(rows)}, whose weights were put back")
     return ("Recommendation" if learn.ranks else "Rating prediction",
             _finite({name: value for name, value in own.items() if name != "valid_loss"}),
-            f"On the validation part after the last {'sweep' if learn.collab_model.solved else 'epoch'}; baselines "
-            f"were not measured.\n\n{table}")
+            f"On the validation part after {when}; baselines were not measured.\n\n{table}")
 
 
 def _loading(learn: CollabLearner, file: str) -> str:
@@ -199,7 +226,7 @@ def _loading(learn: CollabLearner, file: str) -> str:
             f"user = next(iter(learn.data.users))      # or any other user's id\nlearn.recommend(user, n=10)\n```{own}")
 
 
-def _limits(learn: CollabLearner) -> str:
+def _limits(learn: CollabLearner, notes: Mapping[str, Any]) -> str:
     data = learn.data
     counts = data.counts()[1:]
     few = int((counts < FEW).sum())
@@ -208,8 +235,7 @@ def _limits(learn: CollabLearner) -> str:
         f"It knows {data.n_users - 1:,} users and {data.n_items - 1:,} items; any other is scored as the average one.",
         f"{few:,} of the items have fewer than {FEW} training {'choices' if data.implicit else 'ratings'}: little is "
         "known of them.",
-        "What was held out comes from the same table as the training part; whether settings were chosen by it is not "
-        "recorded, nor how results differ from seed to seed.",
+        f"{_held_out(notes)}.", "How results differ from seed to seed is not recorded.",
         "The file holds the ratings that it was trained on, and those held out: share it as you would share these. "
         "Under which terms they may be used is not recorded."]
     if lost:
@@ -217,12 +243,29 @@ def _limits(learn: CollabLearner) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def _held_out(notes: Mapping[str, Any]) -> str:
+    """Of what was held out: where it comes from, and what was chosen by it."""
+    test, tuned = notes.get("test"), notes.get("tuned")
+    origin = ("The validation part comes from the same table as the training part, the test part from another"
+              if isinstance(test, str) else "What was held out comes from the same table as the training part")
+    if not isinstance(tuned, Mapping):
+        return f"{origin}; whether settings were chosen by it is not recorded"
+    part = PARTS["valid" if test is None else "test"]
+    return (f"{origin}. {tuned.get('trials')} trials of other settings were compared by {_code(tuned.get('metric'))} "
+            f"on a part of the training ratings; whether the best of them replace the model's own was decided on the "
+            f"{part} part")
+
+
 # Markdown ---------------------------------------------------------------------------------------------------------
 
 def _source(notes: Mapping[str, Any]) -> str | None:
     """The name of the data; of a path the last part, since folders are private."""
     source = notes.get("source")
-    return re.split(r"[/\\]", str(source).rstrip("/\\"))[-1] if source else None
+    return _last(source) if source else None
+
+
+def _last(path: object) -> str:
+    return re.split(r"[/\\]", str(path).rstrip("/\\"))[-1]
 
 
 def _table(header: list[str], rows: Any, right: bool = False) -> str:

@@ -36,7 +36,8 @@ from ..train.optim import Hyper, OptFunc, adamw, check_hyper
 from ..train.row_adagrad import RowAdagrad
 from ..train.untouched import turn
 from .batch_output import recommend_all
-from .card import card, export
+from .card import card
+from .export import export
 from .facts import facts
 from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
 from .objectives import Objective
@@ -307,7 +308,8 @@ class CollabLearner(Learner):
     def export(self, path: str | Path, *, card: bool | str = True, **notes: object) -> Path:
         """Write one safetensors file with weights, configuration, settings, vocabs, item metadata, training history,
         and training and held-out ratings (`recommend` leaves out both). `notes` are JSON values to keep. A model `card`
-        is written beside it, model.md: that of `card`, or a text of yours, such as `card(evaluate(learn))`.
+        is written beside it, model.md: that of `card`, or a text of yours, such as `card(evaluate(learn))`. Without
+        any, a card that tells of the model before is removed.
 
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
         return export(self, path, card, notes)

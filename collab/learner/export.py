@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -22,6 +23,11 @@ from ..models.base import CollabModel, as_collab
 from ..models.ensemble import Ensemble
 from ..models.rank_ensemble import RankEnsemble
 from ..train.misfit import misfit
+from .card import card_path, remove_card, write_card
+from .settings import settings_of
+
+if TYPE_CHECKING:
+    from .collab_learner import CollabLearner
 
 ENSEMBLES: dict[str, type[Ensemble]] = {cls.__name__: cls for cls in (Ensemble, RankEnsemble)}
 TRAIN, HISTORY = ("users", "items", "ratings"), ("losses", "sizes", "lrs", "moms")
@@ -38,6 +44,18 @@ class Parts(NamedTuple):
     history: Config     # the recorder's state
 
 
+def export(learn: CollabLearner, path: str | Path, card: bool | str, notes: Mapping[str, Any]) -> Path:
+    """See `CollabLearner.export`."""
+    text = learn.card(notes=notes, file=path) if card is True else card     # before: what fails has written nothing
+    written = save_parts(path, learn.model, learn.data, settings_of(learn), {**learn.notes, **notes},
+                         learn.recorder.state_dict())
+    if isinstance(text, str):
+        write_card(card_path(path), text)
+    else:
+        remove_card(card_path(path))        # it tells of the model before
+    return written
+
+
 def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe: Config,
                notes: Config, history: Config) -> Path:
     """Write the model's state and configuration, settings, vocabs, item metadata, training and held-out ratings, and
@@ -51,7 +69,8 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
               "implicit": data.implicit, "threshold": data.threshold,
               "beyond": {side: wide.more and wide.more.to_state()       # ids that only held-out ratings have
                          for side, wide in (("users", data.aside.users), ("items", data.aside.items))},
-              "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0}}
+              "history": {"rows": rows, "ends": history["ends"], "start": history["start"], "seconds": 0.0,
+                          **{key: history[key] for key in ("put_back",) if key in history}}}
     tensors = {f"model.{key}": t for key, t in model.state_dict().items()}
     tensors |= {f"train.{key}": t for key, t in zip(TRAIN, data.train.tensors)}
     tensors |= {f"aside.{key}": t for key, t in zip(TRAIN, data.aside.joined())}

@@ -7,19 +7,24 @@ import re
 
 import pandas as pd
 import pytest
-from helpers import small_data
+from helpers import cut_at, small_data
 from torch import nn
 
 from collab import (
+    Callback,
     CollabDataBunch,
     CollabInterpretation,
     CollabWarning,
+    SaveBest,
+    SnapshotEnsemble,
     average_learners,
     collab_learner,
     evaluate,
     load_learner,
     synthetic,
 )
+from collab.cli.figures import finish
+from collab.evaluate.advice import errors_and_advice
 from collab.learner.card import card_path
 from collab.learner.front_matter import front_matter
 
@@ -39,6 +44,18 @@ def fitted(model="dot_bias", epochs=1, **options):
     with learn.no_logging():
         learn.fit(epochs)
     return learn
+
+
+class Scripted(Callback):
+    """Makes the recorded error what a script says."""
+
+    order = 66
+
+    def __init__(self, values):
+        self.values = values
+
+    def after_epoch(self):
+        self.learn.recorder.rows[-1]["mae"] = self.values[self.learn.epoch]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +92,7 @@ def test_the_card_of_ratings_has_the_figures_that_were_measured(rater):
     for row in errors.to_dict("records"):
         assert f"| `{row['model']}` | {row['rmse']:.4f} | {row['mae']:.4f} |" in page
     assert "Error on 120 held-out ratings" in page
-    assert "120 ratings were held out by `random`, 0.2 of all, seed 7." in page
+    assert "120 ratings were held out by `random`, 0.2 of all, seed 7." in page and "test part" not in page
     assert "| training ratings | 480 |" in page and "| users | 40 |" in page and "| ratings | 1 to 5, mean" in page
     assert r"\<b\>" in page and "C:" not in text and "| `n_factors` | `50` |" in page
 
@@ -139,6 +156,40 @@ def test_a_card_is_replaced_and_a_page_of_ones_own_is_not(rater, tmp_path):
     assert card_path("model.v2") .name == "model.v2.md" and card_path("a.md").name == "a.md.md"
 
 
+def test_no_card_of_the_model_before_stays_beside_a_new_one(rater, tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    rater.export(path)
+    rater.export(path, card=False)
+    assert path.exists() and not card_path(path).exists()
+    card_path(path).write_text("# Mine\n")
+    rater.export(path, card=False)
+    assert card_path(path).read_text() == "# Mine\n"
+    card_path(path).unlink()
+    rater.export(path)
+
+    def fails(*_):
+        raise ZeroDivisionError
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("collab.cli.figures.measure", fails)
+        finish(rater, rater.data, path, {}, say=len)
+    assert path.exists() and not card_path(path).exists()
+    rater.export(path)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("collab.learner.card._data", fails)
+        rater.export(path, source="new")
+    assert path.read_bytes() == before and card_path(path).exists()
+
+
+def test_the_name_of_a_file_that_is_no_text_is_written_as_far_as_it_is(rater, tmp_path):
+    rater.export(tmp_path / "m.safetensors", source="caf\udce9.csv", split="u\udce9")
+    assert "| source | `caf?.csv` |" in (tmp_path / "m.md").read_text()
+    rater.export(tmp_path / "m.safetensors")
+    assert "not recorded" in (tmp_path / "m.md").read_text()        # the card was known for ours
+    rater.export(tmp_path / "own", card="# caf\udce9")
+    assert (tmp_path / "own.md").read_text() == "# caf?"
+
+
 def test_the_card_of_an_ensemble_names_its_members_and_invents_no_training():
     both = average_learners([fitted("als", implicit=True, threshold=3), fitted("ease", implicit=True, threshold=3)])
     _, page = parts_of(both.card())
@@ -159,6 +210,79 @@ def test_a_model_that_the_file_cannot_name_says_so(tmp_path):
     _, page = parts_of(learn.card(file=tmp_path / "deep" / "m.safetensors"))
     assert "load_learner('m.safetensors', model=...)" in page and "build the model with the same arguments" in page
     assert "The file does not hold the loss" in page
+
+
+def settled(text):
+    """The sections of a page by their names."""
+    return dict(zip(*[iter(re.split(r"^## (.*)\n", text, flags=re.M)[1:])] * 2))
+
+
+@pytest.mark.parametrize(("test", "said"), [
+    (0.1, "60 further ratings, 0.1 of all, were held out before as a test part."),
+    ("C:\\mine\\later.csv", "60 further ratings, those of `later.csv`, are a test part."),
+    (None, "60 further ratings are a test part; how they were chosen is not recorded."),
+])
+def test_the_split_tells_of_the_test_part_and_results_say_which_part_is_theirs(test, said, tmp_path):
+    learn = fitted(test=0.1)                    # 60 of 600, then a fifth of the 540 that are left
+    notes = {"split": "random", "valid_pct": 0.2, "seed": 7, "test": test}
+    errors = errors_and_advice(learn, learn.data.test)[0]
+    text = learn.card(errors, notes=notes, part="test")
+    assert parts_of(text)[0]["model-index"][0]["results"][0]["dataset"]["split"] == "test"
+    page = settled(text)
+    rest = "all" if isinstance(test, str) else "what the test part left"
+    assert page["Split"].strip() == f"108 ratings were held out by `random`, 0.2 of {rest}, seed 7. {said}"
+    assert "Error on the 60 held-out ratings of the test part," in page["Results"]
+    assert ("What was held out comes from the same table" in page["Limits"]) == (not isinstance(test, str))
+    assert "Error on the 108 held-out ratings of the validation part," in learn.card(
+        CollabInterpretation(learn).errors(), part="valid")
+    learn.export(tmp_path / "m", card=False, **notes)
+    assert "168 ratings were held out, in a validation part" in load_learner(tmp_path / "m").card() or test is None
+    with pytest.raises(ValueError, match="'tests' is neither 'valid' nor 'test'"):
+        learn.card(errors, part="tests")
+
+
+def test_a_test_part_alone_is_no_nothing():
+    learn = fitted(valid_pct=0, test=0.1)
+    page = settled(learn.card(notes={"split": "random", "valid_pct": 0, "test": 0.1}))
+    assert page["Split"].strip() == "60 ratings, 0.1 of all, were held out as a test part, and none for validation."
+    ranker = fitted("als", implicit=True, threshold=3, test=0.1)
+    page = settled(ranker.card(evaluate(ranker, ranker.data.test), part="test"))
+    assert "by what was held out in the test part, beside" in page["Results"]
+
+
+@pytest.mark.parametrize(("test", "part"), [(None, "validation"), (0.1, "test")])
+def test_a_tuned_model_says_what_chose_its_settings(rater, test, part):
+    notes = {"tuned": {"settings": {"n_factors": 8}, "trials": 12, "metric": "rmse"}, "test": test}
+    limits = settled(rater.card(notes=notes))["Limits"]
+    assert "12 trials of other settings were compared by `rmse` on a part of the training ratings" in limits
+    assert f"was decided on the {part} part" in limits and "chosen by it is not recorded" not in limits
+
+
+def test_weights_that_were_restored_have_the_figures_of_their_epoch_and_of_no_other(tmp_path):
+    learn = fitted(epochs=0)
+    with learn.no_logging():
+        learn.fit(3, cbs=[Scripted([0.5, 0.3, 0.7]), SaveBest("mae")])
+    index, page = parts_of(learn.card())
+    assert {m["type"]: m["value"] for m in index["model-index"][0]["results"][0]["metrics"]}["mae"] == 0.3
+    assert "On the validation part after epoch 2 of 3, whose weights were put back" in page
+    learn.export(tmp_path / "m.safetensors")
+    again = load_learner(tmp_path / "m.safetensors")
+    assert "| `mae` | 0.3000 |" in again.card()
+    with learn.no_logging():
+        learn.fit(1, cbs=Scripted([0.4]))
+    assert "| `mae` | 0.4000 |" in learn.card() and "after the last epoch" in learn.card()
+
+
+def test_weights_that_changed_after_the_last_epoch_have_no_figure():
+    several = fitted(epochs=0)
+    with several.no_logging():
+        several.fit(2, cbs=SnapshotEnsemble(every=1))
+    assert "model-index" not in parts_of(several.card())[0]
+    learn = fitted(bs=64)
+    with learn.no_logging():
+        learn.fit(1, cbs=cut_at(learn.recorder.n_batches + 3))
+    index, page = parts_of(learn.card())
+    assert "model-index" not in index and "None were measured: the weights changed after the last epoch" in page
 
 
 def test_train_writes_the_card_with_the_figures_that_it_prints(collab, trained, tmp_path):

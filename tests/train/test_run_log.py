@@ -82,6 +82,38 @@ def test_a_resumed_fit_goes_on_in_the_same_file_and_repeats_no_epoch(cut, tmp_pa
         [row["train_loss"] for row in resumed.recorder.rows]
 
 
+def test_a_fit_that_goes_on_after_another_has_logged_there_still_writes_all_of_its_epochs(tmp_path):
+    log, state = tmp_path / "r.jsonl", tmp_path / "c"
+    fit_quietly(line_learner([JSONLines(log), Checkpoint(state), cut_at(4)]), 4)
+    fit_quietly(line_learner(JSONLines(log)), 5)
+    fit_quietly(line_learner(JSONLines(log)), 4, resume=state)
+    lines = lines_of(log)
+    runs = [line["run"] for line in lines if line["event"] == "begin"]
+    assert runs[0] == runs[2] != runs[1]
+    for run, n in ((runs[0], 4), (runs[1], 5)):
+        assert [line["epoch"] for line in lines if line["event"] == "epoch" and line["run"] == run] == [*range(n)]
+
+
+def test_a_fit_that_had_no_log_writes_all_that_it_trains(tmp_path):
+    log, state = tmp_path / "r.jsonl", tmp_path / "c"
+    fit_quietly(line_learner([Checkpoint(state), cut_at(4)]), 4)
+    fit_quietly(line_learner(JSONLines(log)), 5)
+    fit_quietly(line_learner(JSONLines(log)), 4, resume=state)
+    resumed = lines_of(log)[7:]
+    assert resumed[0]["event"] == "begin" and {line["run"] for line in resumed} == {resumed[0]["run"]}
+    assert [line["epoch"] for line in resumed if line["event"] == "epoch"] == [0, 1, 2, 3]
+
+
+def test_without_a_run_in_the_checkpoint_the_last_fit_of_the_file_is_continued(tmp_path, monkeypatch):
+    log, state = tmp_path / "r.jsonl", tmp_path / "c"
+    with monkeypatch.context() as patch:
+        patch.setattr(JSONLines, "state_dict", lambda self: {})         # as in the version before
+        fit_quietly(line_learner([JSONLines(log), Checkpoint(state), cut_at(7)]), 4)
+    log.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "run"}) + "\n" for line in lines_of(log)))
+    fit_quietly(line_learner(JSONLines(log)), 4, resume=state)
+    assert [line["epoch"] for line in lines_of(log) if line["event"] == "epoch"] == [0, 1, 2, 3]
+
+
 def test_numbers_that_json_lacks_are_null_and_a_line_that_was_cut_off_stays_apart(tmp_path):
     (tmp_path / "r.jsonl").write_text('{"event": "begin"}\n{"event": "epo')
     bad = some_cb(order=5, after_epoch=lambda self: self.learn.recorder.rows[-1].update(metric=float("nan")))

@@ -67,6 +67,7 @@ class Recorder(Callback):
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self.ends: list[int] = []               # batches done by the end of each epoch
+        self.put_back: int | None = None        # the row whose weights the model was given back; -1 for an unknown one
         self._pieces: list[Columns] = []        # appended to whole, so that Ctrl-C leaves their columns equally long
         self._waiting: list[tuple[Tensor, dict[str, Tensor], int, float | None, float | None]] = []  # on the device
         self._noted: dict[str, Tensor] = {}     # of the current batch
@@ -79,6 +80,14 @@ class Recorder(Callback):
     def n_batches(self) -> int:
         """The number of training batches so far, the current one included; asking does not wait for the device."""
         return sum(len(piece.losses) for piece in self._pieces) + len(self._waiting)
+
+    @property
+    def epoch_of_weights(self) -> int | None:
+        """The row of the epoch after which the model had the weights that it has now: the last one, or that of which
+        SaveBest put them back; None where it is not known, as after an epoch that was cut off."""
+        if self.put_back is not None:
+            return self.put_back if 0 <= self.put_back < len(self.rows) else None
+        return len(self.rows) - 1 if self.rows and self.ends[-1] == self.n_batches else None
 
     @property
     def losses(self) -> np.ndarray:
@@ -119,7 +128,7 @@ class Recorder(Callback):
         self._said = False
 
     def before_epoch(self) -> None:
-        self.started = time.perf_counter()
+        self.started, self.put_back = time.perf_counter(), None
 
     def before_train(self) -> None:
         self.learn.scores.values = {}
@@ -161,12 +170,14 @@ class Recorder(Callback):
     def state_dict(self) -> State:
         batches = self._batches()
         columns = {name: torch.tensor(getattr(batches, name)) for name in NUMBERS}
-        return {"rows": self.rows, "ends": self.ends, **columns, "start": self._start,
+        back = {} if self.put_back is None else {"put_back": self.put_back}
+        return {"rows": self.rows, "ends": self.ends, **back, **columns, "start": self._start,
                 "parts": {name: torch.tensor(part.to_numpy()) for name, part in self.parts.items()},
                 "seconds": time.perf_counter() - self.started}
 
     def load_state_dict(self, state: State) -> None:
         self.rows, self.ends, self._waiting = list(state["rows"]), list(state["ends"]), []
+        self.put_back = state.get("put_back")
         parts: list[dict[str, float]] = [{} for _ in state["sizes"]]
         for name, values in state.get("parts", {}).items():
             for k in torch.nonzero(~values.isnan()).flatten().tolist():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from ...errors import DataError
 from ...files import not_a_folder, plain_value
-from ..callback import Callback
+from ..callback import Callback, State
 from .order import Order
 from .resume import Resume
 from .trackers import needs_recorder
@@ -79,28 +80,42 @@ class RunLog(Callback):
 class JSONLines(RunLog):
     """Appends the state of the run to the file `path`, one JSON object a line, which can be read while it runs:
 
-        {"event": "begin", "time": ..., "resumed": false, "epochs": 5, "model": "EmbeddingDotBias", ...}
-        {"event": "epoch", "time": ..., "epoch": 0, "train_loss": 0.94, "valid_loss": 0.92, "rmse": 0.96, ...}
-        {"event": "end", "time": ..., "status": "finished" or "interrupted" or "failed", "error": null}
+        {"event": "begin", "run": "1f0c", "time": ..., "resumed": false, "epochs": 5, "model": ..., ...}
+        {"event": "epoch", "run": "1f0c", "time": ..., "epoch": 0, "train_loss": 0.94, "valid_loss": 0.92, ...}
+        {"event": "end", "run": "1f0c", "time": ..., "status": "finished" or "interrupted" or "failed", "error": null}
 
     Times are ISO 8601, UTC. Numbers that are not finite are null. Each line is written whole, by one call, and flushed;
-    later fits, also of other learners, follow in the same file. A resumed fit does not repeat epochs that the file has.
+    later fits, also of other learners, follow in the same file, each with a `run` of its own. A resumed fit keeps that
+    which the checkpoint has, and does not repeat epochs that the file has of it.
     Raises DataError, before training, for a file that holds something else."""
 
     def __init__(self, path: str | Path = "run.jsonl"):
         self.path = Path(path)
+        self.run: str | None = None         # by which lines of a fit are known, other fits between them
 
     def before_fit(self) -> None:
         super().before_fit()
+        self.run = None
         not_a_folder(self.path)
         self._lines()
 
     def begin(self, facts: Mapping[str, Any], resumed: bool) -> int:
         before = self._lines() if resumed else []
+        if self.run is not None:
+            before = [line for line in before if line.get("run") == self.run]
+        else:                               # of the version before, which wrote no run
+            before = [line for line in before if "run" not in line]
+            before = before[next((k for k in range(len(before) - 1, -1, -1) if before[k].get("event") == "begin"
+                                  and not before[k].get("resumed")), len(before)):]
+            self.run = uuid.uuid4().hex
         self._write("begin", resumed=resumed, **facts)
-        own = next((k for k in range(len(before) - 1, -1, -1)
-                    if before[k].get("event") == "begin" and not before[k].get("resumed")), len(before))
-        return max((int(line["epoch"]) for line in before[own:] if line.get("event") == "epoch"), default=-1)
+        return max((int(line["epoch"]) for line in before if line.get("event") == "epoch"), default=-1)
+
+    def state_dict(self) -> State:
+        return {"run": self.run}
+
+    def load_state_dict(self, state: State) -> None:
+        self.run = state.get("run")
 
     def log(self, row: Mapping[str, float]) -> None:
         self._write("epoch", **row)
@@ -109,7 +124,7 @@ class JSONLines(RunLog):
         self._write("end", status=status, error=None if error is None else f"{type(error).__name__}: {error}")
 
     def _write(self, event: str, **values: Any) -> None:
-        line = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **values}
+        line = {"event": event, "run": self.run, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **values}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(_finite(line), ensure_ascii=False, allow_nan=False, default=plain_value) + "\n"
         with open(self.path, "ab", buffering=0) as file:

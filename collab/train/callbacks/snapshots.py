@@ -71,6 +71,7 @@ class Snapshots(Callback):
     def cleanup_fit(self) -> None:
         if self.whole and self.snapshots:
             self.learn.set_model(self.combined())
+            self.learn.recorder.put_back = -1       # no epoch was measured with it
         self.whole = False
 
     def combined(self) -> nn.Module:

@@ -141,6 +141,7 @@ class SaveBest(Tracker):
         super().__init__(monitor, mode, min_delta=min_delta)
         self.path, self.restore = path, restore
         self.weights: dict[str, Tensor] | None = None
+        self.row = -1                           # of the history, that has these weights; -1 where it is not known
         self.written: float | None = None       # the value of the weights in the file
         self.of: tuple[object, nn.Module] | None = None         # the data and the model that this is of
 
@@ -165,6 +166,7 @@ class SaveBest(Tracker):
     def after_epoch(self) -> None:
         if self.improved():
             self.weights = self._copy() if self.validated is None else self.validated
+            self.row = len(self.learn.recorder.rows) - 1
             if self.path is not None and self._betters(Path(self.path)):
                 write_tree(self.path, {**learner_state(self.learn, without=self), "model": self.weights})
                 self.written = self.best
@@ -180,14 +182,15 @@ class SaveBest(Tracker):
     def cleanup_fit(self) -> None:
         if self.begun and self.restore and self.weights is not None:
             self.learn.model.load_state_dict(self.weights)
+            self.learn.recorder.put_back = self.row
         super().cleanup_fit()
 
     def state_dict(self) -> State:
-        return {**super().state_dict(), "weights": self.weights, "written": self.written}
+        return {**super().state_dict(), "weights": self.weights, "row": self.row, "written": self.written}
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        self.weights, self.written = state["weights"], state["written"]
+        self.weights, self.row, self.written = state["weights"], state.get("row", -1), state["written"]
 
 
 class ReduceLROnPlateau(Tracker):
