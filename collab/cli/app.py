@@ -99,7 +99,6 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, t
     a model that ranks, how well it does beside the most popular items."""
     import pandas as pd
 
-    from ..data.databunch import CollabDataBunch
     from ..data.split import random_split
     from ..learner.factory import collab_learner
     from ..train.callbacks.run_log import JSONLines
@@ -126,8 +125,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, t
     how, (for_the_end, test_note) = (split_of(split, valid_pct=valid_pct, seed=seed),
                                      test_of(test, split, seed=seed, **prepared.reading))
     ratings = prepared.ratings
-    bunch = CollabDataBunch.from_df(ratings, split=how if valid_pct else random_split(0.0, seed), bs=bs or bs_of(model),
-                                    seed=seed, test=for_the_end, **prepared.options)
+    bunch = prepared.bunch(split=how if valid_pct else random_split(0.0, seed), bs=bs or bs_of(model), seed=seed,
+                           test=for_the_end)
     if threshold is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > threshold:
         warn(f"--threshold {threshold:g} leaves out none of the {len(ratings):,} ratings: the lowest is {lowest:g}; "
              "take a higher one, or say --implicit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +13,15 @@ import pandas as pd
 from ..data.databunch import CollabDataBunch
 from ..data.features import telling
 from ..data.implicit import schema_of
+from ..data.lines import line_numbers
 from ..data.roles import ARGUMENTS, guess, misnamed, refused
 from ..errors import DataError, warn
 from ..files import Config
 from ..learner.recipes import RECIPES
 from .inputs import Reading, fingerprint, is_set, read_all, takes
 from .model_options import needs_metadata, uses
+
+ROW = re.compile(r"\bat row (\d[\d,]*)\b")
 
 
 class Prepared(NamedTuple):
@@ -27,6 +31,32 @@ class Prepared(NamedTuple):
     ratings: pd.DataFrame
     reading: Reading
     options: dict[str, Any]
+
+    def bunch(self, **more: Any) -> CollabDataBunch:
+        """The databunch of them; `more` is for `from_df`. Where a message names a row of the table, it is the line of
+        the file instead."""
+        of_file = not is_set(self.source) and not isinstance(more.get("test"), pd.DataFrame)
+        if not of_file or {"date_format", "bad_lines"} <= {*self.reading}:     # with which lines may be gone
+            return CollabDataBunch.from_df(self.ratings, **more, **self.options)
+        said = list[warnings.WarningMessage]()
+        try:
+            with warnings.catch_warnings(record=True) as said:
+                return CollabDataBunch.from_df(self.ratings, **more, **self.options)
+        except DataError as error:
+            raise DataError(self._in_lines(str(error))) from None
+        finally:
+            for one in said:
+                told = one.category(self._in_lines(str(one.message)))
+                warnings.warn_explicit(told, one.category, one.filename, one.lineno)
+
+    def _in_lines(self, message: str) -> str:
+        rows = sorted({int(row.replace(",", "")) for row in ROW.findall(message)})
+        if not rows or f" of {len(self.ratings):,} " not in message:
+            return message
+        reading: dict[str, Any] = {name: value for name, value in self.reading.items() if name != "date_format"}
+        lines = line_numbers(self.source, rows, **reading)
+        return ROW.sub(lambda at: f"at line {lines[n]:,}" if (n := int(at[1].replace(",", ""))) in lines else at[0],
+                       message)
 
     def notes(self, bunch: CollabDataBunch, **more: Any) -> Config:
         """What a model file keeps, so that `evaluate` can hold out the same ratings again."""

@@ -64,7 +64,6 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
          threshold: Threshold = None, no_card: NoCard = False) -> None:
     """Look for better settings of a model on a part of the training ratings, say on ratings that no trial saw whether
     they beat its own, and write the model as collab train does, with the better ones."""
-    from ..data.databunch import CollabDataBunch
     from ..select.study_file import optuna
     from ..select.tuning import tune as search
     from .figures import finish
@@ -91,8 +90,8 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
     prepared = prepare(data, [model], reading, columns, items=items, users=users, table_sep=table_sep,
                        duplicates=duplicates, bad_rows=bad_rows, implicit=implicit, threshold=threshold)
     for_the_end, test_note = test_of(test, split, seed=seed, **prepared.reading)
-    bunch = CollabDataBunch.from_df(prepared.ratings, split=split_of(split, valid_pct=valid_pct, seed=seed),
-                                    bs=bs or bs_of(model), seed=seed, test=for_the_end, **prepared.options)
+    bunch = prepared.bunch(split=split_of(split, valid_pct=valid_pct, seed=seed), bs=bs or bs_of(model), seed=seed,
+                           test=for_the_end)
     print(f"{bunch}\n", flush=True)
     fixed: dict[str, Any] = given(n_factors=factors, epochs=epochs)
     try:

@@ -96,7 +96,7 @@ def test_a_file_of_several_people_is_refused_and_one_of_a_single_person_is_read(
     model, file = trained / "model.safetensors", tmp_path / "rated.csv"
     file.write_text("user,item,rating\n1,3,5\n2,8,2\n")
     code, _, err = collab("recommend", model, "--ratings", file)
-    assert code == 2 and "column 'user' holds 2 users (such as 1 and 2)" in err and "one person's rows" in err
+    assert code == 2 and "column 'user' holds 2 users (such as 1 and 2)" in err and "a file of their own" in err
     expected = load_learner(model).recommend(ratings={3: 5.0, 8: 2.0}, n=4)["item"].tolist()
     for text in ("user,item,rating\n1,3,5\n1,8,2\n", "3,5\n8,2\n", "user,film,liked\n1,3,5\n1,8,2\n",
                  "film,liked\n3,5\n8,2\n"):

@@ -34,3 +34,14 @@ def test_remedies_for_other_files_than_ratings_are_options_too(collab, trained, 
     assert said == "--where needs more: train with a table of them (--items)"
     told = "correct or drop these rows, or parse the column first, with pd.to_datetime(df[column]); a file"
     assert as_options(told) == "correct or drop these rows; a file"
+
+
+@pytest.mark.filterwarnings("default:.*left out")
+def test_rows_of_a_file_are_named_by_their_lines(collab, tmp_path):
+    rows = [f"{k % 7},{k % 11},{k % 5}" for k in range(60)]
+    rows[4], rows[9] = "", "2,9,many"               # the row of a blank line is none
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,rating", *rows]) + "\n")
+    code, _, err = collab("train", tmp_path / "r.csv")
+    assert code == 2 and "(such as 'many' at line 11)" in err
+    code, _, err = collab("train", tmp_path / "r.csv", "--bad-rows", "drop", "--epochs", 1, "--out", tmp_path / "m")
+    assert code == 0 and "1 of 59 rows are left out" in err and "(such as 'many' at line 11)" in err
