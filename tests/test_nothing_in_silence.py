@@ -554,7 +554,7 @@ def users_whom_no_compared_model_reads(tmp_path):
     ml.ratings.to_csv(tmp_path / "r.csv", index=False)
     ml.users.to_csv(tmp_path / "u.csv", index=False)
     with redirect_stdout(StringIO()):
-        compare(str(tmp_path / "r.csv"), models=["als_explicit"], users=tmp_path / "u.csv")
+        compare(None, str(tmp_path / "r.csv"), models=["als_explicit"], users=tmp_path / "u.csv")
 
 
 @says("evaluate/held_out.py:HeldOut.of", "^1 further held-out ratings are of unknown items whose ids these batches")

@@ -68,8 +68,8 @@ def measure(learn: CollabLearner, part: TensorBatches | None, *, k: int | None =
 
 
 def print_figures(figures: Figures, as_: Output | None = None, about: Mapping[str, object] | None = None,
-                  test: Figures | None = None, where: str = "") -> None:
-    """Print figures, which are of a part that `where` tells, and those of the `test` part below. CSV is a table with a
+                  test: Figures | None = None, where: str = WHERE["valid"]) -> None:
+    """Print figures, of the ratings that `where` names, and those of the `test` part below. CSV is a table with a
     row for each model, and the column part where there are two; JSON is one object: `about`, held_out (a number of
     ratings), "errors" or "ranking" (that table; for a ranking also k, users and left_out), remark (a sentence, or
     null), and test, an object of the same kind."""
@@ -88,7 +88,7 @@ def print_figures(figures: Figures, as_: Output | None = None, about: Mapping[st
             _print(figures, where)
         if test is not None:
             print("\nOn the ratings held out for the end:")
-            _print(test)
+            _print(test, WHERE["test"])
 
 
 def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config, *, say: Callable[[str], None] = print,

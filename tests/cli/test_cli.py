@@ -295,7 +295,7 @@ def test_models_that_rank_report_how_well_beside_popularity(collab, trained, tmp
     code, out, err = collab("train", trained / "ratings.csv", "--model", model, *options,
                             "--items", trained / "films.csv", "--out", tmp_path / "m")
     assert code == 0, err
-    report = out[out.index("Ranking of 180 held-out ratings"):]
+    report = out[out.index("Ranking of 180 ratings held out of training (valid)"):]
     assert all(re.search(rf"^{name} +0\.\d{{4}} +0\.\d{{4}}$", report, re.MULTILINE) for name in
                ("ndcg", "precision", "recall")) and "MostPopular" in report
     code, again, _ = collab("evaluate", tmp_path / "m", "--k", 10)
@@ -340,7 +340,7 @@ def test_a_part_of_each_users_ratings_can_be_held_out(collab, trained, tmp_path)
     code, out, err = collab("train", trained / "ratings.csv", *words)
     frame = pd.read_csv(trained / "ratings.csv")
     train, valid = per_user_split(0.25, seed=3)(frame)
-    assert code == 0 and f"Ranking of {len(valid)} held-out ratings" in out, err
+    assert code == 0 and f"Ranking of {len(valid)} ratings held out of training (valid)" in out, err
     assert load_learner(tmp_path / "m").data.train.n == len(train)
     assert collab("evaluate", tmp_path / "m")[1].strip() in out
 
