@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,10 +11,9 @@ import torch
 from torch import Tensor
 
 from ..metrics import MeanOf, Metric
+from .paired import PerUser, compared, intervals
 
-RESAMPLES = 2000        # of metrics that are a mean over ratings
-FEWER = 300             # of others, each of which is computed anew
-WEIGHTS = 1 << 22       # numbers that are held at a time
+FEWER = 300             # resamples of metrics that are no mean over ratings, each of which is computed anew
 
 
 def margin(metric: Metric, a: Tensor, b: Tensor, targets: Tensor, users: Tensor, *, level: float = 0.95,
@@ -24,8 +24,9 @@ def margin(metric: Metric, a: Tensor, b: Tensor, targets: Tensor, users: Tensor,
     Resampled are users, not ratings, since the errors of one user's ratings go together. The p-value is two-sided, of a
     paired permutation test that swaps the two predictions of all ratings of a user (see `compare`)."""
     codes, n = np.unique(users.cpu().numpy(), return_inverse=True)[1], len(np.unique(users.cpu().numpy()))
-    of = _means if isinstance(metric, MeanOf) else _anew
-    (whole,), drawn, swapped = (np.concatenate(list(part)) for part in of(metric, (a, b), targets, codes, n, seed))
+    if isinstance(metric, MeanOf) and metric.finish in (float, math.sqrt):
+        return _of_sums(metric, (a, b), targets, codes, n, level, seed)
+    (whole,), drawn, swapped = (np.concatenate(list(part)) for part in _anew(metric, (a, b), targets, codes, n, seed))
     values = np.array([whole[1], whole[0], whole[0] - whole[1]])
     several = np.column_stack([drawn[:, 1], drawn[:, 0], drawn[:, 0] - drawn[:, 1]])
     low, high = np.quantile(several, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -35,32 +36,23 @@ def margin(metric: Metric, a: Tensor, b: Tensor, targets: Tensor, users: Tensor,
                         index=["default recipe", "tuned", "difference"])
 
 
+def _of_sums(metric: MeanOf, both: tuple[Tensor, Tensor], targets: Tensor, codes: np.ndarray, n: int, level: float,
+             seed: int) -> pd.DataFrame:
+    """By sums of each user's errors, as models are compared (`paired`). Swapping a user's predictions leaves the sum of
+    both models' errors as it is, so that the test of their difference is that of the difference of the roots."""
+    totals = [np.bincount(codes, weights=metric.f(pred.double() - targets.double()).cpu().numpy(), minlength=n)
+              for pred in both]
+    names = ["tuned", "default recipe"]
+    per_user = PerUser(np.column_stack(totals), np.bincount(codes, minlength=n).astype(float),
+                       metric.finish is math.sqrt)
+    row = compared(per_user, names, level, seed).iloc[0]
+    frame = intervals(per_user, names, level, seed).loc[names[::-1]].assign(p_value=np.nan)
+    frame.loc["difference"] = [row["difference"], row["low"], row["high"], row["p_value"]]
+    return frame.rename_axis(None).assign(users=n)
+
+
 Parts = tuple[Iterator[np.ndarray], Iterator[np.ndarray], Iterator[np.ndarray]]
 """The metric of both, (1, 2); of resamples, (m, 2) at a time; and with predictions swapped, (m, 2) at a time."""
-
-
-def _means(metric: Metric, both: tuple[Tensor, Tensor], targets: Tensor, codes: np.ndarray, n: int, seed: int) -> Parts:
-    """By sums of each user's errors."""
-    assert isinstance(metric, MeanOf)
-    a, b = (np.bincount(codes, weights=metric.f(pred.double() - targets.double()).numpy(), minlength=n)
-            for pred in both)
-    counts = np.bincount(codes, minlength=n).astype(float)
-    finish = np.vectorize(metric.finish, otypes=[float])
-    rng, step = np.random.default_rng(seed), max(1, WEIGHTS // n)
-    sizes = [min(step, RESAMPLES - start) for start in range(0, RESAMPLES, step)]
-
-    def drawn() -> Iterator[np.ndarray]:
-        for size in sizes:
-            weights = rng.multinomial(n, np.full(n, 1 / n), size=size)
-            yield np.column_stack([finish(weights @ sums / (weights @ counts)) for sums in (a, b)])
-
-    def swapped() -> Iterator[np.ndarray]:
-        for size in sizes:
-            moved = rng.integers(2, size=(size, n)) @ (b - a)
-            yield np.column_stack([finish((sums.sum() + sign * moved) / counts.sum())
-                                   for sums, sign in ((a, 1), (b, -1))])
-    whole = np.array([[metric.finish(sums.sum() / counts.sum()) for sums in (a, b)]])
-    return iter([whole]), drawn(), swapped()
 
 
 def _anew(metric: Metric, both: tuple[Tensor, Tensor], targets: Tensor, codes: np.ndarray, n: int, seed: int) -> Parts:

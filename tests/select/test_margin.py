@@ -7,6 +7,7 @@ from scipy import stats
 
 from collab import MAE, RMSE, WholeSet
 from collab.select.margin import margin
+from collab.select.paired import PerUser, compared
 
 
 def drawn(n=4000, users=200, gap=0.05, seed=0):
@@ -48,6 +49,19 @@ def test_a_real_difference_is_found_and_none_is_not():
     assert same["low"] < 0 < same["high"] and same["p_value"] > 0.05
     nothing = margin(RMSE(), *(lambda a, _, *rest: (a, a, *rest))(*drawn())).loc["difference"]
     assert nothing["value"] == 0 and nothing["p_value"] == 1
+
+
+def test_a_difference_of_roots_is_tested_as_models_are_compared():
+    """By all 2^8 ways to swap the predictions of users."""
+    a, b, target, users = drawn(200, 8, 0.02, seed=1)
+    squares = [np.bincount(users, (pred - target).square().numpy()) for pred in (a, b)]
+    swaps = np.array([[k >> bit & 1 for bit in range(8)] for k in range(256)])
+    of_a, of_b = (np.where(swaps, *pair).sum(1) for pair in (squares[::-1], squares))
+    found = np.abs(np.sqrt(of_a) - np.sqrt(of_b))
+    p = margin(RMSE(), a, b, target, users)["p_value"]["difference"]
+    assert 0.01 < p < 0.99 and p == pytest.approx((found >= found[0] - 1e-12).mean(), abs=0.02)
+    assert p == compared(PerUser(np.column_stack(squares), np.bincount(users).astype(float), True),
+                         ["a", "b"])["p_value"][0]
 
 
 def test_a_metric_that_is_no_mean_is_computed_anew():
