@@ -138,6 +138,13 @@ def lines_with_too_many_fields(tmp_path):
     read_table(tmp_path / "r.csv", bad_lines="drop")
 
 
+@says("data/tables.py:read_table", "column 'time': 1 .*31.02.2019.* these lines are left out")
+def lines_with_dates_that_there_are_not(tmp_path):
+    known = "".join(f"{user},10,3,28.02.2019\n" for user in range(40))
+    (tmp_path / "r.csv").write_text(f"user,item,rating,time\n{known}1,20,3,31.02.2019\n")
+    read_table(tmp_path / "r.csv", bad_lines="drop", date_format="%d.%m.%Y")
+
+
 @says("data/metadata.py:titles_among", "1 items have another title too .* the first is taken")
 def items_with_two_titles(_):
     made(FEW.assign(title=["A", "B", "C", "C"]).assign(item=[10, 10, 20, 20], user=[1, 2, 1, 2]), title_name="title")
