@@ -92,13 +92,13 @@ def print_figures(figures: Figures, as_: Output | None = None, about: Mapping[st
 
 
 def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config, *, say: Callable[[str], None] = print,
-           as_: Output | None = None, card: bool = True) -> None:
-    """Write a trained model, then measure it on what was held out, print that, and write it on the model's card: a
-    model is not lost where measuring it fails."""
+           as_: Output | None = None, card: bool = True, about: Mapping[str, object] | None = None) -> None:
+    """Write a trained model, then measure it on what was held out, print that (JSON with what else is to be said
+    `about` it), and write it on the model's card: a model is not lost where measuring it fails."""
     learn.export(out, card=False, **notes)
     say(f"Wrote {out}.")
     valid, test = measure(learn, data.valid), None if data.test is None else measure(learn, data.test)
-    print_figures(valid, as_, {"model": str(out), "trained_on": data.train.n}, test)
+    print_figures(valid, as_, {"model": str(out), "trained_on": data.train.n, **(about or {})}, test)
     part = "valid" if test is None else "test"
     text = learn.card((test or valid).results, notes=notes, part=part, file=out) if card else None
     if text is not None and (written := write_card(card_path(out), text)):

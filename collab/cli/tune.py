@@ -13,6 +13,7 @@ from .command import INTERRUPTED
 from .options import (
     DEFAULT,
     OUT,
+    As,
     BadRows,
     BatchSize,
     Data,
@@ -30,6 +31,7 @@ from .options import (
     ModelName,
     NoCard,
     Out,
+    Quiet,
     RatingCol,
     Seed,
     Sep,
@@ -61,16 +63,17 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
          header: Header = None, encoding: Encoding = None, decimal: DecimalMark = None,
          date_format: DateFormat = None, items: Items = None, users: Users = None,
          duplicates: Duplicates = None, bad_rows: BadRows = None, implicit: Implicit = False,
-         threshold: Threshold = None, no_card: NoCard = False) -> None:
+         threshold: Threshold = None, no_card: NoCard = False, as_: As = None, quiet: Quiet = False) -> None:
     """Look for better settings of a model on a part of the training ratings, say on ratings that no trial saw whether
-    they beat its own, and write the model as collab train does, with the better ones."""
+    they beat its own, and write the model as collab train does, with the better ones. JSON has all trials too."""
     from ..select.study_file import optuna
     from ..select.tuning import tune as search
     from .figures import finish
     from .inputs import WITHOUT_FRACTION, check_writable, given, reading_of, split_of, test_of
     from .model_options import bs_of, check_model, check_used
-    from .output import progress
+    from .output import progress, remarks
     from .prepare import prepare
+    say = remarks(as_, quiet)
     optuna()
     check_writable(out, "model", inputs=[data, items, users, test])
     if resume is not None:
@@ -92,20 +95,23 @@ def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: Me
     for_the_end, test_note = test_of(test, split, seed=seed, **prepared.reading)
     bunch = prepared.bunch(split=split_of(split, valid_pct=valid_pct, seed=seed), bs=bs or bs_of(model), seed=seed,
                            test=for_the_end)
-    print(f"{bunch}\n", flush=True)
+    say(f"{bunch}\n")
+    sys.stdout.flush()          # before a search that takes minutes
     fixed: dict[str, Any] = given(n_factors=factors, epochs=epochs)
     try:
-        with progress():
+        with progress(quiet):
             found = search(bunch, model, trials, metric=metric, storage=resume, timeout=timeout, whole=True, **fixed)
     except KeyboardInterrupt:
         kept = ("; --resume FILE keeps the trials of a run, so that another goes on from there." if resume is None else
                 f". The trials so far are in {resume}: go on with --resume {resume}.")
         print(f"Interrupted: nothing was written to {out}{kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    print(found, end="\n\n")
+    say(f"{found}\n")
     data_of = found.learn.data
     if data_of.valid is None:           # its ratings were trained on, and are not to be held out again
         split, valid_pct = split if isinstance(test_note, float) else "random", 0.0
     notes = prepared.notes(data_of, split=split, valid_pct=valid_pct, test=test_note, seed=seed,
                            tuned={"settings": found.best, "trials": len(found.trials), "metric": found.metric})
-    finish(found.learn, data_of, out, notes, card=not no_card)
+    about = {"tuned": {"settings": found.best, "beaten": found.beaten, "metric": found.metric}, "trials": found.trials,
+             "comparison": found.table}
+    finish(found.learn, data_of, out, notes, say=say, as_=as_, card=not no_card, about=about)

@@ -30,6 +30,14 @@ def test_a_tuned_model_is_a_file_like_any_other(run, tmp_path):
     assert run("recommend", "{out}/m.safetensors", "--user", 7)[0] == 0
 
 
+def test_json_is_one_document_with_every_trial(run, tmp_path):
+    code, out, err = run(*TUNE, "--as", "json", "-q")
+    said = json.loads(out)
+    assert code == 0 and not err and said["model"] == str(tmp_path / "m.safetensors")
+    assert len(said["trials"]) == 2 and said["tuned"]["metric"] == "rmse" and len(said["comparison"]) == 2
+    assert said["tuned"]["settings"]["n_factors"] == 4 and said["errors"][-1]["model"] == "ALS"
+
+
 def test_a_study_goes_on_from_its_file_and_not_for_something_else(run):
     study = ["--resume", "{out}/study.db"]
     assert run(*TUNE, *study)[0] == 0
