@@ -140,14 +140,14 @@ def _known_values(column: pd.Series, value: object) -> str:
 
 def _as_number(column: pd.Series, wanted: object) -> float:
     try:
-        return float(wanted)        # type: ignore[arg-type]
+        return float(wanted)        # type: ignore[arg-type]    # of any object: what it refuses is caught
     except (TypeError, ValueError):
         raise DataError(f"where=: column {show(column.name)} holds numbers, and {show(wanted)} is none") from None
 
 
 def _as_time(column: pd.Series, wanted: object) -> pd.Timestamp:
     try:
-        time = pd.Timestamp(wanted)     # type: ignore[arg-type]
+        time = pd.Timestamp(wanted)     # type: ignore[arg-type]    # the same
     except (TypeError, ValueError):
         raise DataError(f"where=: column {show(column.name)} holds times, and {show(wanted)} is none") from None
     zone = getattr(column.dt, "tz", None)

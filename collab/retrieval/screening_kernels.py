@@ -177,7 +177,7 @@ def ordered(best: Any, place: Any, scores: Any, error: float, rows: Any, found: 
         found[j], rows[j] = score, row
     if last == -np.inf:
         return True
-    for i in range(n):      # noqa: SIM110
+    for i in range(n):      # noqa: SIM110  numba compiles no generator inside any()
         if F(scores[i]) < found[k - 1] and best[i] >= last + 2 * error:
             return True
     return False

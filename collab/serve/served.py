@@ -132,7 +132,7 @@ class Served:
         if self.scale is not None:
             low, high = (self.scale[end] for end in ("low", "high"))
             for item, rating in ratings.items():
-                if None not in (low, high, rating) and not low <= rating <= high:   # type: ignore[operator]    # above
+                if low is not None and high is not None and rating is not None and not low <= rating <= high:
                     raise Refused(400, f"{rating:g} for {item} is outside the scale of {low:g} to {high:g}")
         if len(rated) < len(ids):
             raise Refused(400, "an item is rated twice, by its id and by its title")
