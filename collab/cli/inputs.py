@@ -108,14 +108,6 @@ def given(**options: T | None) -> dict[str, T]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def reading_of(*, sep: str | None = None, format: str | None = None, header: bool | None = None,
-               encoding: str | None = None, decimal: str | None = None, date_format: str | None = None,
-               bad_lines: str | None = None) -> Reading:
-    """The options of a file that are not None."""
-    return _only({"sep": sep, "format": format, "header": header, "encoding": encoding, "decimal": decimal,
-                  "date_format": date_format, "bad_lines": bad_lines}, OPTIONS)
-
-
 def _only(options: Mapping[str, object], names: Iterable[str]) -> Reading:
     """Those of the options that have these names and are not None."""
     return cast(Reading, {name: options[name] for name in names if options.get(name) is not None})
@@ -141,6 +133,12 @@ def takes(source: str | Path, format: str | None = None, sep: str | None = None)
     return ("format", "date_format") if kind == "parquet" else OPTIONS
 
 
+def with_bad_lines(source: str, reading: Reading, bad_rows: str | None) -> Reading:
+    """How a source is read, where with --bad-rows drop lines that cannot be read go too."""
+    drop = bad_rows == "drop" and "bad_lines" in takes(source, reading.get("format"), reading.get("sep"))
+    return {**reading, "bad_lines": "drop"} if drop else reading
+
+
 def read(source: str, ids: Iterable[Hashable | None] = (), **reading: Unpack[Reading]) -> Tables:
     """(ratings, items, users) of a MovieLens set, or of a file whose columns `ids` hold ids. Raises DataError for
     options that do not apply to the source."""
@@ -162,8 +160,7 @@ def read_all(source: str, items: Path | None = None, *, users: Path | None = Non
     beside = {"item": items, "user": users}
     if table_sep is not None and items is None and users is None:
         raise DataError("--table-sep is the separator of --items and --users; for the ratings say --sep")
-    shared = reading_of(sep=table_sep or reading.get("sep"), encoding=reading.get("encoding"),
-                        decimal=reading.get("decimal"))
+    shared = _only({**reading, "sep": table_sep or reading.get("sep")}, ("sep", "encoding", "decimal"))
     options = {by: _only(shared, takes(file, sep=shared.get("sep"))) for by, file in beside.items() if file is not None}
     elsewhere = {name for by in options for name in options[by]} - ({"sep"} if table_sep else set())
     own = takes(source, reading.get("format"), reading.get("sep"))
@@ -277,9 +274,7 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     ids = [(columns or {}).get(role, getattr(learn.data.schema, role)) for role in ("user", "item")]
     kept = _only(learn.notes.get("reading", {}), OPTIONS) if same else Reading()
     source = _found(source, model) if same else source
-    if bad_rows == "drop" and "bad_lines" in takes(source, reading.get("format"), reading.get("sep")):
-        reading = {**reading, "bad_lines": "drop"}
-    raw, *_ = read(source, ids, **(kept | reading))
+    raw, *_ = read(source, ids, **(kept | with_bad_lines(source, reading, bad_rows)))
     if columns:
         raw = _renamed(raw, source, learn.data.schema, columns)
     _check_columns(raw, source, learn.data.schema, learn.data.implicit)

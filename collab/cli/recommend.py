@@ -9,7 +9,7 @@ import typer
 
 from ..errors import DataError, warn
 from .command import Output
-from .options import OUT, As, Count, DateFormat, DecimalMark, Encoding, Format, Header, ModelFile, Sep
+from .options import OUT, As, Count, FileOptions, ModelFile, grouped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,18 +36,17 @@ Diversity = Annotated[float, typer.Option(min=0, max=1, help="How unlike each ot
 Why = Annotated[bool, typer.Option("--why", help="Say which liked item raises the score most.")]
 
 
-def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False, ratings: Ratings = None,
+@grouped
+def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = False, ratings: Ratings = None,
               n: Count = 10, out: File = None, include_seen: Seen = False, where: Rules = None, among: Among = None,
-              without: Without = None, diversity: Diversity = 0.0, why: Why = False, as_: As = None, sep: Sep = None,
-              format: Format = None, header: Header = None, encoding: Encoding = None, decimal: DecimalMark = None,
-              date_format: DateFormat = None) -> None:
+              without: Without = None, diversity: Diversity = 0.0, why: Why = False, as_: As = None,
+              file: FileOptions) -> None:
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody. MODEL
     may be an index file too, for --user and --ratings."""
     from ..files import kind_of
-    from .inputs import check_writable, given, load, named, reading_of, training_files
+    from .inputs import check_writable, given, load, named, training_files
     from .output import progress
-    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
-                         date_format=date_format)
+    reading = file.reading
     if bool(user) + everybody + (ratings is not None) != 1:
         raise DataError("for whom? Give one of --user ID, --ratings FILE and --all")
     if everybody != (out is not None):
