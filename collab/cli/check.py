@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import DataError
 from .command import Output, as_options
 from .options import As, Data, RatingsOptions, grouped
 
+if TYPE_CHECKING:
+    from ..data.data_report import DataReport
+
+PICTURES = (".png", ".svg")
 Plot = Annotated[Path | None, typer.Option(help="Also draw the ratings, the long tail and the times, into this PNG or "
                                                 "SVG file.")]
 
@@ -32,14 +39,15 @@ def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot =
     check_bad_rows(table.bad_rows or "error")
     reading = with_bad_lines(data, table.reading, table.bad_rows)
     if plot is not None:
-        check_writable(plot)
+        if plot.suffix.lower() not in PICTURES:
+            raise DataError(f"--plot {plot}: a picture is written as PNG or SVG, by the ending of its name; take one "
+                            f"that ends in {' or '.join(PICTURES)}")
+        check_writable(plot, "picture", option="--plot", inputs=[data])
     if is_set(data):
         ratings, *_ = read(data, **reading)
         report = DataReport.from_df(ratings, **columns, implicit=table.implicit, name=data)
     else:
         report = DataReport.from_csv(data, **reading, **columns, implicit=table.implicit)
-    if plot is not None and report.table is not None:
-        report.plot().savefig(plot, dpi=150)
     if as_ is Output.JSON:
         print(json.dumps(report.to_dict() | {"command": train_command(ctx, data, report.options)}, ensure_ascii=False))
     elif as_ is Output.CSV:
@@ -49,5 +57,21 @@ def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot =
         if report.family:
             print("\nNext: " + (train_command(ctx, data, report.options) if report.mended else
                                "mend what stops training and is about no single row, and check again"))
+    if plot is not None:
+        sys.stdout.flush()
+        _draw(report, plot)
     if report.stops:
         raise typer.Exit(1)
+
+
+def _draw(report: DataReport, plot: Path) -> None:
+    """Write the picture of a report, or say why there is none."""
+    from ..files import write_bytes
+    try:
+        figure = report.plot()
+    except DataError as error:
+        print(f"--plot {plot} is not written: {error}", file=sys.stderr)
+        return
+    drawn = BytesIO()
+    figure.savefig(drawn, format=plot.suffix[1:].lower(), dpi=150)
+    write_bytes(plot, drawn.getvalue())

@@ -32,7 +32,7 @@ WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how
 WITHOUT_CHANCE = ("time", *WITHOUT_FRACTION)
 WRITTEN = {None: "to be overwritten: it is a model, an index or a checkpoint", "model": "a model that collab wrote",
            "page": "a page (HTML)", "lists": "lists that collab wrote", "log": "a log of JSON lines",
-           "study": "the file of a study"}
+           "study": "the file of a study", "picture": "a picture (PNG or SVG)"}
 """What the outputs of commands are: a file that is not must not be overwritten by one."""
 T = TypeVar("T")
 Tables = tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]      # ratings, items, users
@@ -99,7 +99,8 @@ def _is_of(sort: str | None, path: Path) -> bool:
         start = file.read(512)
     if sort == "lists":
         return start.startswith((b"PAR1", b"user,rank,item,"))
-    begins = {"page": b"<!doctype html", "log": b"{", "study": b"sqlite format 3"}
+    begins = {"page": (b"<!doctype html",), "log": (b"{",), "study": (b"sqlite format 3",),
+              "picture": (b"\x89png", b"<?xml", b"<svg")}
     return start.lstrip().lower().startswith(begins[sort])
 
 

@@ -31,7 +31,7 @@ from .schema import (
     show,
 )
 from .tables import COLUMNS, INTEGER, MISSING, NUMBER, Unreadable, converted
-from .times import UnreadDates, date_format, times_of
+from .times import UnreadDates, date_format, impossible, times_of
 
 ROUNDS = 8              # problems that hide others and are solved one after the other, at most
 BY_TIME = "; needed to split by time, and not otherwise"
@@ -269,7 +269,7 @@ def _other_separator(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem |
         return None
     named = [name for name in raw.columns[:1] if name not in COLUMNS]       # else the file has no names
     texts = [str(text) for text in (*named, *raw.iloc[:MANY, 0].dropna())]
-    for sep in (";", "\t", "|"):
+    for sep in (";", "\t", "|") if texts else ():
         if (n := texts[0].count(sep)) and all(text.count(sep) == n for text in texts):
             return Problem("the file", f"all begins of lines hold {sep!r}, such as {texts[0]!r}", _say({"sep": sep}),
                            options={"sep": sep})
@@ -366,11 +366,20 @@ def _repeats(table: pd.DataFrame, how: str, implicit: bool, note: Found) -> bool
 
 
 def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -> np.ndarray | None:
-    """The times of the usable rows, or None. What is wrong with them stops splits by time alone."""
+    """The times of the usable rows that are possible, or None. What is wrong with them stops splits by time alone."""
     if schema.time is not None:
-        return times_of(raw[schema.time][usable], schema.time, lambda problem: note(replace(
-            problem, rows=np.flatnonzero(usable)[problem.rows], stops=False, remedy=f"{problem.remedy}{BY_TIME}",
+        column, rows = raw[schema.time][usable], np.flatnonzero(usable)
+        times = times_of(column, schema.time, lambda problem: note(replace(
+            problem, rows=rows[problem.rows], stops=False, remedy=f"{problem.remedy}{BY_TIME}",
             in_file=problem.in_file and f"{problem.in_file}{BY_TIME}")))
+        if times is None or not (far := impossible(times)).any():
+            return times
+        note(Problem(f"column {schema.time!r}", f"{int(far.sum()):,} of {len(times):,} times are not between 1677 and "
+                     "2262, as the others are read", "a split by time takes them for the earliest or the latest: "
+                     "correct or drop these rows", schema.time, rows[far], show(column.iloc[int(far.argmax())]),
+                     stops=False, in_file="a split by time takes them for the earliest or the latest: correct or "
+                     "remove these lines"))
+        return times[~far]
     for name in raw:
         column = raw[name].dropna()
         if name in schema.roles().values() or not len(column) or str(name).lower() in TIME_NAMES:
