@@ -15,7 +15,7 @@ import typer
 from .. import __version__, interrupt
 from ..errors import DataError, warn
 from .check import check
-from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said
+from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said, warning
 from .compare import Listing, compare
 from .complete import splits_or_none
 from .options import (
@@ -143,7 +143,8 @@ def evaluate(model: ModelFile = OUT, *,
                                                                "by default 10. Makes a model of ratings rank.")] = None,
              relevant_above: Annotated[float | None, typer.Option(help="Measure the ranking, where only held-out "
                                                                        "ratings above this are relevant.")] = None,
-             as_: As = None, table: ColumnOptions, duplicates: Duplicates = None, bad_rows: BadRows = None) -> None:
+             as_: As = None, quiet: Quiet = False, table: ColumnOptions, duplicates: Duplicates = None,
+             bad_rows: BadRows = None) -> None:
     """Measure a model on held-out ratings. Its error is reported beside two baselines; for a model that ranks, or with
     --k or --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
     from .figures import WHERE, measure, print_figures
@@ -155,7 +156,7 @@ def evaluate(model: ModelFile = OUT, *,
                                    time=table.time_col),
                      duplicates=duplicates, bad_rows=bad_rows, **table.reading)
     if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
-        remarks(as_)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.\n")
+        remarks(as_, quiet)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.\n")
     which = part_of(learn, data=data, split=split, part=part)
     print_figures(measure(learn, found, k=k, above=relevant_above), as_, {"model": str(model), "part": which},
                   where=WHERE[which])
@@ -204,7 +205,7 @@ def report(model: ModelFile = OUT, *,
                             ] = None,
            data: Annotated[str | None, typer.Option(help="The ratings that were held out; by default those of "
                                                          "training, split again.")] = None,
-           as_: As = None, file: FileOptions) -> None:
+           as_: As = None, quiet: Quiet = False, file: FileOptions) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
     from .inputs import check_writable, held_out, load, training_files
@@ -218,7 +219,7 @@ def report(model: ModelFile = OUT, *,
     except (DataError, OSError) as error:
         print(f"The report has no error on held-out ratings: {error}", file=sys.stderr)
     users = [learn.data.users.parse(id) for id in user] if user else None
-    with progress():
+    with progress(quiet):
         written = CollabInterpretation(learn).report(out, part, users=users)
     print_written(written, as_)
 
@@ -254,7 +255,7 @@ app.command(cls=Command)(tune)
 def main() -> None:
     """Run the program: an error in the input becomes one line on standard error, and exit code 2."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda text, *_, **__: print(f"Warning: {as_options(str(text))}", file=sys.stderr)
+        warnings.showwarning = lambda text, *_, **__: print(warning(str(text)), file=sys.stderr)
         try:
             raise SystemExit(app(prog_name="collab", standalone_mode=False) or 0)
         except UsageError as error:

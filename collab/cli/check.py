@@ -12,7 +12,7 @@ import typer
 
 from ..errors import DataError
 from .command import Output, as_options
-from .options import As, Data, RatingsOptions, grouped
+from .options import As, Data, Quiet, RatingsOptions, grouped
 
 if TYPE_CHECKING:
     from ..data.data_report import DataReport
@@ -23,7 +23,8 @@ Plot = Annotated[Path | None, typer.Option(help="Also draw the ratings, the long
 
 
 @grouped
-def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot = None, as_: As = None) -> None:
+def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot = None, as_: As = None,
+          quiet: Quiet = False) -> None:
     """Look at a table of ratings before training: its columns, everything that is wrong with it, how large and how
     dense it is, and which models suit it.
 
@@ -53,7 +54,7 @@ def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot =
     elif as_ is Output.CSV:
         print_table(report.problems.drop(columns="options"), as_)
     else:
-        print(report.text(as_options))
+        print(report.text(as_options, chosen=not quiet))
         if report.family:
             print("\nNext: " + (train_command(ctx, data, report.options) if report.mended else
                                "mend what stops training and is about no single row, and check again"))

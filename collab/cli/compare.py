@@ -8,7 +8,7 @@ import typer
 
 from ..errors import DataError
 from .command import INTERRUPTED, Command, Output
-from .options import As, Data, Epochs, Seed, SplitName, TableOptions, ValidPct, grouped
+from .options import As, Data, Epochs, Quiet, Seed, SplitName, TableOptions, ValidPct, grouped
 
 if TYPE_CHECKING:
     from typer._click import Context  # the class that TyperCommand's own signatures name
@@ -57,7 +57,8 @@ def each_named(args: list[str]) -> list[str]:
 @grouped
 def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Folds = None, metrics: Metrics = None,
             k: FirstK = 10, relevant_above: Above = None, epochs: Epochs = None, seed: Seed = None,
-            split: SplitName = "random", valid_pct: ValidPct = None, table: TableOptions, as_: As = None) -> None:
+            split: SplitName = "random", valid_pct: ValidPct = None, table: TableOptions, as_: As = None,
+            quiet: Quiet = False) -> None:
     """Train several models on the same ratings, each by its own recipe, and say which is the best, beside baselines,
     and which differences are chance. Writes no model: train the one you take with collab train."""
     from ..select.comparison import compare_models
@@ -80,13 +81,13 @@ def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Fold
     how: dict[str, Any] = {}
     if folds is None:
         how["split"] = split_of(split, valid_pct=0.2 if valid_pct is None else valid_pct, seed=seed)
-    with progress():
+    with progress(quiet), prepared.in_lines():
         found = compare_models(prepared.ratings, models, metrics=metrics or None, folds=folds, k=k,
                                relevant_above=relevant_above, epochs=epochs, seed=seed, **prepared.options, **how)
     if as_ in (None, Output.TABLE):
         print(found)
         if found.taken is not None and not found.interrupted:
-            idle = [name for name in ("epochs", "users", "seed") if not uses(found.taken, name)]
+            idle = ["quiet", *(name for name in ("epochs", "users", "seed") if not uses(found.taken, name))]
             if table.threshold is not None:
                 idle.append("implicit")
             print(f"\nNext: {next_command(ctx, 'train', '--model', found.taken, without=idle)}")

@@ -30,8 +30,9 @@ ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="The model file
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where to write the model.")]
 Count = Annotated[int, typer.Option("-n", min=1, help="How many.")]
 As = Annotated[Output | None, typer.Option("--as", help="How to print: table (the default), csv or json.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and, with --as csv or json, no remarks; "
-                                                         "warnings are shown.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no warnings of what other options ask for, "
+                                                         "such as --bad-rows drop, and, with --as csv or json, no "
+                                                         "remarks.")]
 
 Log = Annotated[Path | None, typer.Option(help="A file to append the state of the run to while it trains, as JSON "
                                                "lines.")]

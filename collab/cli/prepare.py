@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -17,6 +18,7 @@ from ..data.roles import ARGUMENTS, guess, misnamed, refused
 from ..errors import DataError, warn
 from ..files import Config
 from ..learner.recipes import RECIPES
+from .command import worded
 from .inputs import Reading, fingerprint, is_set, read_all, with_bad_lines
 from .model_options import needs_metadata, uses
 from .options import TableOptions
@@ -33,21 +35,17 @@ class Prepared(NamedTuple):
     options: dict[str, Any]
 
     def bunch(self, **more: Any) -> CollabDataBunch:
-        """The databunch of them; `more` is for `from_df`. Where a message names a row of the table, it is the line of
-        the file instead."""
-        of_file = not is_set(self.source) and not isinstance(more.get("test"), pd.DataFrame)
-        if not of_file or {"date_format", "bad_lines"} <= {*self.reading}:     # with which lines may be gone
+        """The databunch of them; `more` is for `from_df`."""
+        with self.in_lines(more.get("test")):
             return CollabDataBunch.from_df(self.ratings, **more, **self.options)
-        said = list[warnings.WarningMessage]()
-        try:
-            with warnings.catch_warnings(record=True) as said:
-                return CollabDataBunch.from_df(self.ratings, **more, **self.options)
-        except DataError as error:
-            raise DataError(self._in_lines(str(error))) from None
-        finally:
-            for one in said:
-                told = one.category(self._in_lines(str(one.message)))
-                warnings.warn_explicit(told, one.category, one.filename, one.lineno)
+
+    @contextmanager
+    def in_lines(self, test: object = None) -> Iterator[None]:
+        """Name lines of the file where a message from inside a `with` names rows of the table. With a table to `test`,
+        it may be that which is meant, and where dates that cannot be read are left out, rows are not told."""
+        told = not is_set(self.source) and not isinstance(test, pd.DataFrame)
+        with worded(self._in_lines) if told and not {"date_format", "bad_lines"} <= {*self.reading} else nullcontext():
+            yield
 
     def _in_lines(self, message: str) -> str:
         rows = sorted({int(row.replace(",", "")) for row in ROW.findall(message)})

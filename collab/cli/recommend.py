@@ -9,7 +9,7 @@ import typer
 
 from ..errors import DataError, warn
 from .command import Output
-from .options import OUT, As, Count, FileOptions, ModelFile, grouped
+from .options import OUT, As, Count, FileOptions, ModelFile, Quiet, grouped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ Why = Annotated[bool, typer.Option("--why", help="Say which liked item raises th
 def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = False, ratings: Ratings = None,
               n: Count = 10, out: File = None, include_seen: Seen = False, where: Rules = None, among: Among = None,
               without: Without = None, diversity: Diversity = 0.0, why: Why = False, as_: As = None,
-              file: FileOptions) -> None:
+              quiet: Quiet = False, file: FileOptions) -> None:
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody. MODEL
     may be an index file too, for --user and --ratings."""
     from ..files import kind_of
@@ -73,7 +73,7 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
                              "among": None if among is None else [items.typed(text) for text in among],
                              "without": None if without is None else [items.typed(text) for text in without]}
     if out is not None:
-        with progress():
+        with progress(quiet):
             learn.recommend_all(path=out, **rules)
         print(f"Wrote {out}: the {n} best for each of {learn.data.n_users - 1:,} users.")
     elif ratings is not None:
