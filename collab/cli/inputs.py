@@ -261,12 +261,8 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     if same and split not in (None, "none", learn.notes.get("split")):
         raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
                         "ratings which another split holds out are ratings it has seen")
+    _check_part(learn, model, part, split, same=same)
     test = learn.notes.get("test") if same and split != "none" else None
-    if part not in (None, "valid", "test"):
-        raise DataError(f"--part {part} is not one of valid, test")
-    if part == "test" and test is None:
-        raise DataError(f"--part test: {model} was trained without --test" if same else
-                        "--part is of the ratings of training; leave it out with --data")
     if isinstance(test, str) and part != "valid":
         test = _found(test, model)
         late = read(test, **(_only(learn.notes.get("reading", {}), takes(test)) | reading))[0]
@@ -293,6 +289,27 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     ratings = learn.data.table(raw, duplicates=duplicates or learn.notes.get("duplicates", "keep"), split=how,
                                bad_rows=bad_rows)
     return learn.data.batches(ratings) if len(ratings) else None
+
+
+def _check_part(learn: CollabLearner, model: Path, part: str | None, split: str | None, *, same: bool) -> None:
+    """Raise DataError for a part that there is not, with those that there are."""
+    if part is None:
+        return
+    if part not in ("valid", "test"):
+        raise DataError(f"--part {part} is not one of valid, test")
+    if not same:
+        raise DataError("--part is of the ratings of training; leave it out with --data")
+    notes = learn.notes
+    valid = notes.get("split") in WITHOUT_FRACTION or notes.get("valid_pct", 0.2)
+    has = [name for name, there in (("valid", valid), ("test", notes.get("test") is not None)) if there]
+    told = f"training held out {f'the part {has[0]} alone' if len(has) == 1 else ' and '.join(has) or 'nothing'}" + (
+        "" if "test" in has else "; for a part test train with --test, a fraction such as 0.1 or a file")
+    if split == "none":
+        raise DataError(f"--part {part} does not go with --split none, which measures all rows: leave one of the two "
+                        f"out; {told}")
+    if part not in has:
+        how = {"valid": "with --valid-pct 0", "test": "without --test"}[part]
+        raise DataError(f"--part {part}: {model} was trained {how}; {told}")
 
 
 def part_of(learn: CollabLearner, *, data: str | None, split: str | None, part: str | None) -> str | None:
