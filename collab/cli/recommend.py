@@ -56,8 +56,6 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
     if out is not None:
         if as_ is not None:
             raise DataError(f"--as says how to print, and --all writes a file, by the ending of {out}")
-        if why:
-            raise DataError("--why is for --user and --ratings; --all writes lists without reasons")
         check_writable(out, "lists", option="-o", inputs=[model, ratings])
     if kind_of(model) == "index":
         idle = given(all=everybody or None, include_seen=include_seen or None, where=where, among=among,
@@ -69,7 +67,7 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
         check_writable(out, "lists", option="-o", inputs=training_files(learn, model))
     items = learn.data.catalogue
     rules: dict[str, Any] = {"n": n, "exclude": None if include_seen else "known", "where": where,
-                             "diversity": diversity,
+                             "diversity": diversity, "why": why,
                              "among": None if among is None else [items.typed(text) for text in among],
                              "without": None if without is None else [items.typed(text) for text in without]}
     if out is not None:
@@ -79,9 +77,9 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
     elif ratings is not None:
         from ..data.new_user import rated_file
         rated = rated_file(learn.data, ratings, **reading)
-        _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, why=why, **rules), as_)
+        _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, **rules), as_)
     else:
-        _print_known(learn, user or [], {**rules, "why": why}, as_)
+        _print_known(learn, user or [], rules, as_)
 
 
 def _print_new(rated: pd.DataFrame, titles: list[str] | None, recommended: pd.DataFrame, as_: Output | None) -> None:
