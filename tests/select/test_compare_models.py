@@ -197,7 +197,8 @@ def test_folds_hold_out_every_rating_once_and_count_them_all():
         total += float((preds.double() - targets).square().sum())
     rows = found.table.set_index("model")
     assert rows.loc["mean and biases", "rmse"] == pytest.approx((total / len(RATINGS)) ** 0.5)
-    assert rows.loc["mean and biases", "seconds"] == pytest.approx(found.folds.query("model == 'mean and biases'")["seconds"].mean())
+    each = found.folds.query("model == 'mean and biases'")
+    assert rows.loc["mean and biases", "seconds"] == pytest.approx(each["seconds"].mean())
     again = compare_models(data(), ["als_explicit"], folds=3)                   # the parts of the data, joined
     assert again.measured_on == "3 folds" and again.n_users == found.n_users
 
@@ -276,7 +277,8 @@ def test_by_default_models_that_do_not_fit_are_left_out_and_named():
     levels = RATINGS.assign(rating=np.random.default_rng(0).normal(size=len(RATINGS)))
     found = compare_models(levels, metrics="rmse", device="cpu", seed=0, epochs=1)
     assert {*found.left_out} == {"hybrid", "classifier"}
-    assert {*found.table["model"]} == {"mean rating", "mean and biases", "dot_bias", "dot", "net", "svdpp", "als_explicit"}
+    assert {*found.table["model"]} == {"mean rating", "mean and biases", "dot_bias", "dot", "net", "svdpp",
+                                       "als_explicit"}
     assert "Not compared: classifier: the ratings lie on more than 101 levels" in repr(found)
 
 
