@@ -40,10 +40,10 @@ def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot =
     check_bad_rows(table.bad_rows or "error")
     reading = with_bad_lines(data, table.reading, table.bad_rows)
     if plot is not None:
+        check_writable(plot, "picture", option="--plot", inputs=[data])
         if plot.suffix.lower() not in PICTURES:
             raise DataError(f"--plot {plot}: a picture is written as PNG or SVG, by the ending of its name; take one "
                             f"that ends in {' or '.join(PICTURES)}")
-        check_writable(plot, "picture", option="--plot", inputs=[data])
     if is_set(data):
         ratings, *_ = read(data, **reading)
         report = DataReport.from_df(ratings, **columns, implicit=table.implicit, name=data)

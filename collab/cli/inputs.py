@@ -30,9 +30,8 @@ from .output import progress
 OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format", "bad_lines")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
 WITHOUT_CHANCE = ("time", *WITHOUT_FRACTION)
-WRITTEN = {None: "to be overwritten: it is a model, an index or a checkpoint", "model": "a model that collab wrote",
-           "page": "a page (HTML)", "lists": "lists that collab wrote", "log": "a log of JSON lines",
-           "study": "the file of a study", "picture": "a picture (PNG or SVG)"}
+WRITTEN = {"model": "a model that collab wrote", "page": "a page (HTML)", "lists": "lists that collab wrote",
+           "log": "a log of JSON lines", "study": "the file of a study", "picture": "a picture (PNG or SVG)"}
 """What the outputs of commands are: a file that is not must not be overwritten by one."""
 T = TypeVar("T")
 Tables = tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]      # ratings, items, users
@@ -64,7 +63,7 @@ def item_of(learn: CollabLearner, text: str) -> Hashable:
     return found[0]
 
 
-def check_writable(out: Path, sort: str | None = None, *, option: str = "--out",
+def check_writable(out: Path, sort: str, *, option: str = "--out",
                    inputs: Iterable[str | Path | None] = ()) -> None:
     """Raise DataError, before hours of work rather than after them, where `out` cannot be written or should not be:
     where it is one of `inputs` (under any of its names), where it is there and not of its `sort`, a key of WRITTEN, or
@@ -91,9 +90,9 @@ def _is_same(one: Path, other: Path) -> bool:
                                                                 and one.samefile(other))
 
 
-def _is_of(sort: str | None, path: Path) -> bool:
+def _is_of(sort: str, path: Path) -> bool:
     """Whether a file begins as this sort of output does."""
-    if sort in (None, "model"):
+    if sort == "model":
         return kind_of(path) == sort
     with open(path, "rb") as file:
         start = file.read(512)
