@@ -56,6 +56,12 @@ def test_reasons_are_a_column(collab, films):
     assert [row["why"] for row in listed(collab, model, "--ratings", films / "mine.csv", "--why")] == learn.recommend(
         ratings={3: 5.0, 8: 2.0}, why=True)["why"].tolist()
     assert " why\n" in collab("recommend", model, "--user", 7, "--why")[1]
+    code, _, err = collab("recommend", model, "--all", "-o", films / "why.csv", "--why", "-n", 3)
+    lists = pd.read_csv(films / "why.csv", keep_default_na=False)
+    assert code == 0 and not err and [*lists] == ["user", "rank", "item", "title", "score", "why"]
+    for user in (7, 9):
+        assert lists[lists["user"] == user]["why"].tolist() == [
+            word or "" for word in learn.recommend(user, 3, why=True)["why"]]
 
 
 @pytest.mark.filterwarnings("default")
@@ -75,7 +81,6 @@ def test_an_index_answers_as_its_model(collab, films):
 @pytest.mark.parametrize(("words", "says"), [
     (["model", "--user", 7, "--where", "genre=War"], "--where names a column 'genre' that the table of items has not"),
     (["model", "--user", 7, "--where", "genres=Wra"], "--where: no item has 'Wra' in column 'genres'; near it are"),
-    (["model", "--all", "-o", "x.csv", "--why"], "--why is for --user and --ratings"),
     (["index", "--user", 7, "--where", "genres=War"], "is an index: vectors, ids and titles, without ratings and"),
     (["index", "--user", 7, "--include-seen", "--diversity", 0.2], "It takes no --include-seen and no --diversity"),
     (["index", "--all", "-o", "x.csv"], "It takes no --all"),
