@@ -137,7 +137,7 @@ def test_the_ridge_is_the_larger_of_trainings_and_the_priors_along_each_axis():
 def test_new_users_gain_from_their_first_rating_on(name: str):
     """What is most probable by the prior and n ratings has, on average over users, no larger error than the average
     user's scores, which are most probable by the prior alone. Over 300 users of three sets that shows from one rating
-    on; over the 100 of a set, chance is half a percent."""
+    on; from one hundred users to the next the share of the error varies by a percent."""
     errors, counts = [], (1, 2, 4, 8)
     for seed in (1, 2, 3):
         ratings = synthetic(300, 80, 12_000, noise=1.0, seed=seed).ratings
