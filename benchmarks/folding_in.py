@@ -68,13 +68,12 @@ def errors(learn: CollabLearner, new: list[pd.DataFrame], biases: bool = False) 
         if not len(items):
             return form.scores(form.queries(form.average[None].float()))[0]
         return scores_of(learn, items, ratings)
-    rows = []
+    hidden, rows = slice(SHOWN[-1], None), []
     for own in new:
         items = torch.tensor(learn.data.items.encode(own["item"].to_numpy()))
         ratings = torch.tensor(own["rating"].to_numpy(), dtype=torch.float32)
-        hidden = slice(SHOWN[-1], None)
-        rows.append([(learn.clip(scores(items[:n], ratings[:n]))[items[hidden]] - ratings[hidden]).square().mean().item()
-                     for n in SHOWN])
+        found = (learn.clip(scores(items[:n], ratings[:n])) for n in SHOWN)
+        rows.append([(each[items[hidden]] - ratings[hidden]).square().mean().item() for each in found])
     return np.array(rows)
 
 

@@ -134,10 +134,11 @@ def test_few_ratings_are_believed_as_much_as_they_are_worth():
 
 def test_tables_that_say_nothing_give_a_finite_prior():
     one = torch.ones(4, dtype=torch.int64)
-    for users, items, ratings in ((one, torch.arange(1, 5), torch.full((4,), 3.0)),     # one user, without an error
-                                  (one[:1], one[:1], torch.tensor([5.0])),
-                                  (torch.arange(1, 5), torch.arange(1, 5), torch.tensor([1.0, 2, 4, 5]))):
-        form = DotForm(torch.zeros(5, 2), torch.ones(5, 2), torch.zeros(5), torch.zeros(5), 3.0)
+    for users, items, ratings, mu in ((one, torch.arange(1, 5), torch.full((4,), 3.0), 3.0),    # without an error
+                                      (one, torch.arange(1, 5), torch.zeros(4), 0.0),
+                                      (one[:1], one[:1], torch.tensor([5.0]), 3.0),
+                                      (torch.arange(1, 5), torch.arange(1, 5), torch.tensor([1.0, 2, 4, 5]), 3.0)):
+        form = DotForm(torch.zeros(5, 2), torch.ones(5, 2), torch.zeros(5), torch.zeros(5), mu)
         prior = prior_of(form, users, items, ratings, Ridge(1.0, 1.0))
         assert prior.axes.isfinite().all() and prior.least.isfinite().all() and (prior.least >= 0).all()
 
