@@ -40,8 +40,7 @@ class Problem(NamedTuple):
     offset: Tensor      # (B, L): mu + b_j
     ratings: Tensor     # (B, L)
     mask: Tensor        # (B, L)
-    weight: Tensor      # (B, width): the ridge along each axis, axes diag(weight) axes'
-    axes: Tensor        # (width, width): one in each column
+    ridge: Tensor       # (B, width, width): R, of which (w - centre)' R (w - centre) is added
     centre: Tensor      # (width,): the average user
     low: float
     span: float         # of the range; 0 for none
@@ -49,8 +48,8 @@ class Problem(NamedTuple):
 
     def of(self, rows: Tensor) -> Problem:
         """The equations of some of the users."""
-        return Problem(self.design[rows], self.offset[rows], self.ratings[rows], self.mask[rows], self.weight[rows],
-                       self.axes, self.centre, self.low, self.span, self.pull)
+        return Problem(self.design[rows], self.offset[rows], self.ratings[rows], self.mask[rows], self.ridge[rows],
+                       self.centre, self.low, self.span, self.pull)
 
     def scores(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score, first and second derivative with respect to what goes into the range, each (B, L)."""
@@ -60,15 +59,14 @@ class Problem(NamedTuple):
     def loss(self, w: Tensor) -> Tensor:
         """The objective of each user, (B,)."""
         error = (self.scores(w)[0] - self.ratings) * self.mask
-        held = (self.weight * ((w - self.centre) @ self.axes).square()).sum(1)
+        held = (self._held(w) * (w - self.centre)).sum(1)
         return error.square().sum(1) + held + ((w @ self.pull) * w).sum(1)
 
     def gradient(self, w: Tensor) -> Tensor:
         """Half the gradient of `loss`, (B, width)."""
         score, slope, _ = self.scores(w)
         inner = (score - self.ratings) * slope * self.mask
-        held = self.weight * ((w - self.centre) @ self.axes)
-        return (inner[:, None] @ self.design).squeeze(1) + held @ self.axes.T + w @ self.pull
+        return (inner[:, None] @ self.design).squeeze(1) + self._held(w) + w @ self.pull
 
     def step(self, w: Tensor, gradient: Tensor) -> Tensor:
         """The Newton step or, where the curvature is not positive, the Gauss-Newton step, which always descends."""
@@ -96,7 +94,11 @@ class Problem(NamedTuple):
 
     def _hessian(self, weights: Tensor) -> Tensor:
         left = (self.design * weights[..., None]).mT @ self.design
-        return left + (self.axes * self.weight[:, None]) @ self.axes.T + self.pull
+        return left.add_(self.ridge).add_(self.pull)
+
+    def _held(self, w: Tensor) -> Tensor:
+        """R (w - centre), (B, width)."""
+        return ((w - self.centre)[:, None] @ self.ridge).squeeze(1)
 
 
 def ranged(x: Tensor, low: float, span: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -159,7 +161,8 @@ def problem_of(form: DotForm, columns: Tensor, ratings: Tensor, counts: Tensor, 
     else:
         axes = scale[:, None] * ridge.prior.axes.to(centre)
         weight = torch.maximum(weight, ridge.prior.least.to(centre))
-    return Problem(design * mask[..., None], offset, ratings, mask, weight, axes, centre, low, span, pull)
+    held = (axes * weight[:, None]) @ axes.T
+    return Problem(design * mask[..., None], offset, ratings, mask, held, centre, low, span, pull)
 
 
 def newton(problem: Problem, tolerance: float = TOLERANCE) -> Tensor:
