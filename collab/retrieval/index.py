@@ -22,7 +22,7 @@ from ..data.schema import Schema
 from ..data.vocab import ONE, Ids, Vocab, from_json, labels, several, to_json
 from ..errors import DataError
 from ..files import read_tensors, reading, write_tensors
-from ..models.dot_form import DotForm, Pull, Ridge, TableScorer
+from ..models.dot_form import DotForm, Prior, Ridge, TableScorer
 from ..models.embedding import Range, sigmoid_range
 from ..numerics import products
 from .compiled_one import best_of_one
@@ -190,10 +190,13 @@ class Index:
         or not at all."""
         tensors = {"items": self.items, **({} if self.users is None else {"users": self.users})}
         schema, own = self.rules.schema, self.equations
-        fold_in = {"ridge": own and [*own.ridge], "implicit": self.rules.implicit, "threshold": self.rules.threshold,
+        rules, ridge = self.rules, own and [*own.ridge[:4]]
+        fold_in = {"ridge": ridge, "implicit": rules.implicit, "threshold": rules.threshold,
                    "columns": [to_json(name) for name in (schema.user, schema.item, schema.rating)]}
         if own is not None:
             tensors |= {"average": own.form.average, **({} if own.pull is None else {"pull": own.pull})}
+            if own.ridge.prior is not None:
+                tensors |= {f"prior.{name}": t for name, t in own.ridge.prior._asdict().items()}
         config = {"items": self.item_ids.to_state(), "titles": self.titles, "y_range": self.y_range,
                   "users": self.user_ids and self.user_ids.to_state(), "scale": self.scale,
                   "method": self.method, "fold_in": fold_in}
@@ -216,8 +219,9 @@ class Index:
                 rules = RatingRules(Schema(*map(from_json, fold_in["columns"])), fold_in["implicit"],
                                     fold_in["threshold"], scale)
                 if fold_in["ridge"] is not None:
-                    factors, bias, power, alpha, few, least = fold_in["ridge"]
-                    ridge = Ridge(factors, bias, power, alpha, Pull(*few), least)
+                    factors, bias, power, alpha = fold_in["ridge"]
+                    known = {name: t for name in Prior._fields if (t := tensors.get(f"prior.{name}")) is not None}
+                    ridge = Ridge(factors, bias, power, alpha, Prior(**known) if known else None)
                     equations = Equations(_form(vectors, tensors["average"], y_range), ridge, tensors.get("pull"))
         index = cls(vectors, items, titles, queries, users, y_range, scale, method or kind, equations, rules)
         index.older = "fold_in" not in config
