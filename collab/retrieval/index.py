@@ -219,7 +219,7 @@ class Index:
                 rules = RatingRules(Schema(*map(from_json, fold_in["columns"])), fold_in["implicit"],
                                     fold_in["threshold"], scale)
                 if fold_in["ridge"] is not None:
-                    factors, bias, power, alpha = fold_in["ridge"]
+                    factors, bias, power, alpha = fold_in["ridge"][:4]      # older files had a rule of their own behind
                     known = {name: t for name in Prior._fields if (t := tensors.get(f"prior.{name}")) is not None}
                     ridge = Ridge(factors, bias, power, alpha, Prior(**known) if known else None)
                     equations = Equations(_form(vectors, tensors["average"], y_range), ridge, tensors.get("pull"))
