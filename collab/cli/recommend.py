@@ -14,6 +14,8 @@ from .options import OUT, As, Count, DateFormat, DecimalMark, Encoding, Format, 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..data.allowed import Chosen
+    from ..data.catalogue import Catalogue
     from ..data.vocab import Ids
     from ..learner.collab_learner import CollabLearner
     from ..retrieval.index import Index
@@ -29,8 +31,11 @@ Seen = Annotated[bool, typer.Option("--include-seen", help="Include what the use
                                                            "held out or not.")]
 Rules = Annotated[Names, typer.Option("--where", metavar="CONDITION", help=(
     "Only items that meet it, such as genres=War or 'year>=1990'; may be given again: all must be met."))]
-Among = Annotated[Names, typer.Option(metavar="ITEM", help="Choose from these items, by id or title.")]
-Without = Annotated[Names, typer.Option(metavar="ITEM", help="Leave out an item, by id or title.")]
+Among = Annotated[Names, typer.Option(metavar="ITEM", help=(
+    "Choose from these items, by id or title, or from those that meet a condition, such as genres=War; given again: "
+    "these too."))]
+Without = Annotated[Names, typer.Option(metavar="ITEM", help=(
+    "Leave out an item, by id or title, or all that meet a condition, such as genres=Horror; may be given again."))]
 Diversity = Annotated[float, typer.Option(min=0, max=1, help="How unlike each other the items of a list should be, "
                                                              "from 0 (the best ones) to 1.")]
 Why = Annotated[bool, typer.Option("--why", help="Say which liked item raises the score most.")]
@@ -68,11 +73,10 @@ def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False,
     learn = load(model)
     if out is not None:
         check_writable(out, "lists", option="-o", inputs=training_files(learn, model))
-    items = learn.data.catalogue
     rules: dict[str, Any] = {"n": n, "exclude": None if include_seen else "known", "where": where,
                              "diversity": diversity,
-                             "among": None if among is None else [items.typed(text) for text in among],
-                             "without": None if without is None else [items.typed(text) for text in without]}
+                             "among": asked(learn.data.catalogue, learn.data.item_table, among),
+                             "without": asked(learn.data.catalogue, learn.data.item_table, without)}
     if out is not None:
         with progress():
             learn.recommend_all(path=out, **rules)
@@ -83,6 +87,12 @@ def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False,
         _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, why=why, **rules), as_)
     else:
         _print_known(learn, user or [], {**rules, "why": why}, as_)
+
+
+def asked(items: Catalogue, table: pd.DataFrame, texts: Names) -> Chosen | None:
+    """What --among or --without names: ids, titles and conditions."""
+    from ..data.allowed import typed
+    return None if texts is None else [typed(items, table, text) for text in texts]
 
 
 def _print_new(rated: pd.DataFrame, titles: list[str] | None, recommended: pd.DataFrame, as_: Output | None) -> None:

@@ -171,6 +171,10 @@ class Catalogue:
         id = self._typed(text)
         return text if id is None else id
 
+    def has(self, text: str) -> bool:
+        """Whether `text` reads like the id of an item, or is the title of one."""
+        return self._typed(text) is not None or text.casefold() in self._by_title
+
     def find(self, text: str, counts: Tensor) -> list[Hashable]:
         """The ids that a person may mean by `text`: see `CollabDataBunch.find_items`. `counts` (n + 1,) are the numbers
         of ratings by row, the unknown one included."""

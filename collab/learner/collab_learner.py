@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ..data.allowed import Chosen
 from ..data.databunch import CollabDataBunch
 from ..data.frame_kinds import framed
 from ..data.vocab import UNKNOWN, Ids, labels, several
@@ -43,7 +44,7 @@ from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
 from .objectives import Objective
 from .reasons import equations_of
 from .recipes import ROW_RATE, is_dot_product
-from .recommendations import pairs_of, rows_of, similar, titled
+from .recommendations import pairs_of, pool_of, rows_of, similar, titled
 from .recommending import check_one, recommend
 from .ridge import Ridge
 from .settings import Loss, default_loss, training_cbs, without_plan
@@ -252,13 +253,14 @@ class CollabLearner(Learner):
             raise self.collab_model.lacks(otherwise)
         return form
 
-    def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5, *,
-                      where: Where | None = None, as_frame: str = "pandas") -> Any:
+    def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5, *, where: Where | None = None,
+                      among: Chosen | None = None, without: Chosen | None = None, as_frame: str = "pandas") -> Any:
         """The `n` items most similar to one, by default by the cosine of factors: rank, item, title, score.
 
-        Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance. `where` is
-        that of `recommend`: conditions on metadata; so is `as_frame`."""
-        return framed(similar(self, "item", item, n, min_ratings, where), as_frame)
+        Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance. `where`,
+        `among`, `without` and `as_frame` are those of `recommend`."""
+        pool = pool_of(self, among, without, where=where)
+        return framed(similar(self, "item", item, n, min_ratings, pool), as_frame)
 
     def similar_users(self, user: Hashable, n: int = 10, min_ratings: int = 5, *, as_frame: str = "pandas") -> Any:
         """The `n` users most similar to one, by default by the cosine of factors: rank, user, score.

@@ -41,6 +41,10 @@ def test_rules_are_those_of_the_library(collab, films):
     assert [row["item"] for row in listed(collab, model, *words, "--without", first, "--without", title)] == left
     among = [word for item in (first, title) for word in ("--among", item)]
     assert [row["item"] for row in listed(collab, model, "--user", 7, *among)] == found["item"].tolist()[:2]
+    both = listed(collab, model, "--user", 7, "-n", 40, "--among", "genres=War", "--among", first,
+                  "--without", "year>=1990", "--without", title)
+    assert [row["item"] for row in both] == learn.recommend(
+        7, 40, among=[{"genres": "War"}, first], without=[{"year": ">=1990"}, title])["item"].tolist()
     assert [row["item"] for row in listed(collab, model, "--user", 7, "--diversity", 0.5)] == learn.recommend(
         7, diversity=0.5)["item"].tolist()
     code, _, err = collab("recommend", model, "--all", "-o", films / "all.csv", "--where", "genres=War", "-n", 3)
@@ -75,6 +79,8 @@ def test_an_index_answers_as_its_model(collab, films):
 @pytest.mark.parametrize(("words", "says"), [
     (["model", "--user", 7, "--where", "genre=War"], "--where names a column 'genre' that the table of items has not"),
     (["model", "--user", 7, "--where", "genres=Wra"], "--where: no item has 'Wra' in column 'genres'; near it are"),
+    (["model", "--user", 7, "--among", "genre=War"], "--among names a column 'genre' that the table of items has not"),
+    (["model", "--user", 7, "--without", "genres=Wra"], "--without: no item has 'Wra' in column 'genres'"),
     (["model", "--all", "-o", "x.csv", "--why"], "--why is for --user and --ratings"),
     (["index", "--user", 7, "--where", "genres=War"], "is an index: vectors, ids and titles, without ratings and"),
     (["index", "--user", 7, "--include-seen", "--diversity", 0.2], "It takes no --include-seen and no --diversity"),
