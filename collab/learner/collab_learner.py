@@ -42,7 +42,7 @@ from .export import export
 from .facts import facts
 from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
 from .objectives import Objective
-from .reasons import equations_of
+from .reasons import folding_of
 from .recipes import ROW_RATE, is_dot_product
 from .recommendations import pairs_of, pool_of, rows_of, similar, titled
 from .recommending import check_one, recommend
@@ -215,12 +215,14 @@ class CollabLearner(Learner):
     recommend_all = recommend_all
     add_ratings = add_ratings
 
-    def index(self, users: bool = True, method: str = "exact") -> Index:
+    def index(self, users: bool = True, method: str = "exact", *, columns: Iterable[Hashable] | None = None) -> Index:
         """The items as vectors, to search and serve without the ratings (see `Index`); `users=False` leaves out the
-        vectors of users too. It folds in new users where `FoldIn` solves equations: for models of ratings and ALS.
+        vectors of users too. It keeps the table of items, for conditions, or only these `columns` of it. It folds in
+        new users where `FoldIn` does: by equations, or by one of collab's own objectives, whose ridge is then chosen.
         Raises Unsupported where the model's score is not a product of vectors."""
         form = self._dot_form("has no index: its score is not a product of a user and an item")
-        return Index.of(form, self.data, None if self.objective else self.scale, users, method, equations_of(self))
+        return Index.of(form, self.data, None if self.objective else self.scale, users, method, folding_of(self),
+                        columns)
 
     def fold_in(self) -> FoldIn:
         """The `FoldIn` that solves new users' vectors with the current weights, kept until these change. Raises

@@ -15,6 +15,7 @@ from ..errors import DataError
 from ..learner.collab_learner import CollabLearner
 from ..models.base import Unsupported
 from ..retrieval.compiled_one import load_kernels
+from ..retrieval.fold_in_ranking import RankedFolding
 from ..retrieval.index import Index
 from .asked import Refused
 from .item_map import places
@@ -274,11 +275,10 @@ class OfIndex(Served):
     def __init__(self, index: Index):
         self.index, self.model = index, "Index"
         self.users = None if index.user_ids is None else Names(index.user_ids)
-        ends = index.scale or (None if index.rules.implicit else index.y_range)
+        ranks = isinstance(index.equations, RankedFolding)      # by an objective, which reads no ratings
+        ends = None if ranks else index.scale or (None if index.rules.implicit else index.y_range)
         self.scale, self.threshold = ends and scale_of(*ends), index.rules.threshold
-        vectors = index.items[1:].double()
-        if vectors.shape[1] > 2 and bool((vectors[:, -1] == 1).all()):      # [q, b + mu, 1]: likeness is that of q
-            vectors = vectors[:, :-2]
+        vectors = index.items[1:, :index.n_factors].double()        # without biases: likeness is that of factors
         self._directions = torch.nn.functional.normalize(vectors, dim=1)
         super().__init__(index.catalogue, vectors.numpy())
         self.reasons = self.reasons and self.visitors       # it does not hold the ratings of its users
@@ -288,7 +288,10 @@ class OfIndex(Served):
 
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
                 without: list[Hashable]) -> Lists:
-        if self.scale is None and not self.index.rules.implicit and self.index.equations is not None:
+        equations = self.index.equations
+        if isinstance(equations, RankedFolding) and isinstance(ratings, list) and equations.mean is not None:
+            ratings = dict.fromkeys(ratings, equations.mean + 1)        # above the mean: what is chosen is liked
+        elif self.scale is None and not self.index.rules.implicit and equations is not None:
             raise DataError("this index does not say on which scale its items were rated; serve the model's own file")
         return self.index.recommend(ratings=ratings, n=n, exclude=without, why=self.reasons, as_frame="dict")
 

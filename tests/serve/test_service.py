@@ -165,9 +165,20 @@ def test_an_index_without_users_or_equations_says_so(rated_films):
     items = trained(*rated_films).index(users=False)
     client = client_of(items)
     assert "no users" in client.get("/recommend?user=1").json()["error"]
-    bpr = trained(*rated_films, "bpr", implicit=True).index()
-    said = client_of(bpr).get("/health").json()
-    assert not said["visitors"] and "objective" in said["why_not"] and said["users"] == 60
+    network = trained(*rated_films, "softmax", implicit=True).index()
+    said = client_of(network).get("/health").json()
+    assert not said["visitors"] and "in a way of its own" in said["why_not"] and said["users"] == 60
+
+
+def test_an_index_of_a_ranker_takes_visitors_as_its_learner_does(rated_films):
+    for implicit in (True, False):
+        bpr = trained(*rated_films, "bpr", implicit=implicit)
+        client, chosen = client_of(bpr.index()), ["12", "20"]
+        said = client.get("/health").json()
+        assert said["visitors"] and said["reasons"] and said["scale"] is None
+        here = client.post("/recommend", json={"ratings": chosen, "n": 5}).json()["items"]
+        there = client_of(bpr).post("/recommend", json={"ratings": chosen, "n": 5}).json()["items"]
+        assert [(one["item"], one["why"]) for one in here] == [(one["item"], one["why"]) for one in there]
 
 
 def test_only_a_learner_or_an_index_is_served(films):
