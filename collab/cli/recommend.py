@@ -66,9 +66,9 @@ def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False,
             raise DataError("--why is for --user and --ratings; --all writes lists without reasons")
         check_writable(out, "lists", option="-o", inputs=[model, ratings])
     if kind_of(model) == "index":
-        idle = given(all=everybody or None, include_seen=include_seen or None, where=where, among=among,
-                     diversity=diversity or None)
-        _from_index(model, user, ratings, idle, n, without, why, as_, reading)
+        idle = given(all=everybody or None, include_seen=include_seen or None)
+        of_index = {"where": where, "among": among, "without": without, "diversity": diversity}
+        _from_index(model, user, ratings, idle, n, of_index, why, as_, reading)
         return
     learn = load(model)
     if out is not None:
@@ -89,7 +89,7 @@ def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False,
         _print_known(learn, user or [], {**rules, "why": why}, as_)
 
 
-def asked(items: Catalogue, table: pd.DataFrame, texts: Names) -> Chosen | None:
+def asked(items: Catalogue, table: pd.DataFrame | None, texts: Names) -> Chosen | None:
     """What --among or --without names: ids, titles and conditions."""
     from ..data.allowed import typed
     return None if texts is None else [typed(items, table, text) for text in texts]
@@ -121,23 +121,23 @@ def _print_known(learn: CollabLearner, users: list[str], rules: dict[str, Any], 
         print_table(recommended, as_, if_empty="nothing: this user has rated every item")
 
 
-def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str, Any], n: int, without: Names,
-                why: bool, as_: Output | None, reading: Reading) -> None:
-    """What an index answers: it has ids, titles and vectors, but no ratings and no metadata."""
+def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str, Any], n: int,
+                rules: dict[str, Any], why: bool, as_: Output | None, reading: Reading) -> None:
+    """What an index answers: it has vectors, ids and what is known of items, but no ratings."""
     from ..data.new_user import rated_file
     from ..retrieval.index import Index
     from .inputs import named
     from .output import print_table
     if idle:
-        raise DataError(f"{model} is an index: vectors, ids and titles, without ratings and metadata. It takes no "
+        raise DataError(f"{model} is an index: vectors, ids and what is known of items, without ratings. It takes no "
                         f"{named(idle)}; the model file does")
     index: Index = Index.load(model)
-    out = [index.catalogue.typed(text) for text in without or []]
+    rules |= {name: asked(index.catalogue, index.table, rules[name]) for name in ("among", "without")}
     if ratings is not None:
         rated = rated_file(index, ratings, **reading)
         named_items = [*index.catalogue.names(index.item_ids.encode(rated["item"]))]
         titles = None if index.titles is None else named_items
-        _print_new(rated, titles, index.recommend(ratings=rated, n=n, exclude=out, why=why), as_)
+        _print_new(rated, titles, index.recommend(ratings=rated, n=n, why=why, **rules), as_)
         return
     if index.user_ids is None:
         raise DataError(f"{model} is an index without users: it answers --ratings FILE")
@@ -145,5 +145,5 @@ def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str,
         raise DataError(f"{model} is an index: it holds no ratings of known users, and says --why with --ratings")
     warn("an index holds no ratings, so that a list may have what the user has rated; leave items out with --without")
     ids = [index.user_ids.parse(id) for id in dict.fromkeys(users or [])]
-    found = index.recommend(ids if len(ids) > 1 else ids[0], n, out, unknown="error")
+    found = index.recommend(ids if len(ids) > 1 else ids[0], n, unknown="error", **rules)
     print_table(found, as_, if_empty="nothing: no item is left")

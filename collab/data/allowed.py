@@ -51,10 +51,12 @@ def allowed(catalogue: Catalogue, table: Callable[[], pd.DataFrame], *, among: C
     return kept
 
 
-def typed(catalogue: Catalogue, table: pd.DataFrame, text: str) -> Hashable | Mapping[Hashable, object]:
+def typed(catalogue: Catalogue, table: pd.DataFrame | None, text: str) -> Hashable | Mapping[Hashable, object]:
     """What a person means by `text`: an item's id or title or, where there is no such item, a condition on a column,
-    such as "genres=War"; otherwise the text itself."""
-    condition: Mapping[Hashable, object] | None = None if catalogue.has(text) else in_text(table, text)
+    such as "genres=War", of the `table`; otherwise the text itself."""
+    condition: Mapping[Hashable, object] | None = None
+    if table is not None and not catalogue.has(text):
+        condition = in_text(table, text)
     return catalogue.typed(text) if condition is None else condition
 
 

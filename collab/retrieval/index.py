@@ -152,7 +152,8 @@ class Index:
         `why` of a known user, whose ratings it does not hold, and for conditions on items of which it keeps no
         columns."""
         check_kind(as_frame)
-        rules = Rules(self.pool(among, without, where, unknown), diversity)
+        kept = self.allowed(among, without, where, unknown)
+        rules = Rules(None if kept is None else torch.from_numpy(kept).nonzero()[:, 0], diversity)
         if user is not None and ratings is not None:
             raise TypeError("give either a user, or the ratings= of a new one")
         if ratings is not None:
@@ -190,11 +191,10 @@ class Index:
         found.insert(0, "user", pd.Index(asked, tupleize_cols=False).take(query))
         return framed(found, as_frame)
 
-    def pool(self, among: Chosen | None = None, without: Chosen | None = None, where: Where | None = None,
-             unknown: str = "average") -> Tensor | None:
-        """The rows of the items that may be recommended, ascending; None where all may."""
-        kept = allowed(self.catalogue, self._known_of_items, among=among, without=without, where=where, unknown=unknown)
-        return None if kept is None else torch.from_numpy(kept).nonzero()[:, 0]
+    def allowed(self, among: Chosen | None = None, without: Chosen | None = None, where: Where | None = None,
+                unknown: str = "average") -> np.ndarray | None:
+        """Which rows may be recommended, bool (len(item_ids),); None where all items may."""
+        return allowed(self.catalogue, self._known_of_items, among=among, without=without, where=where, unknown=unknown)
 
     def _known_of_items(self) -> pd.DataFrame:
         """The columns for conditions. Raises DataError for an index that keeps none."""
