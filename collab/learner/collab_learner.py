@@ -156,7 +156,12 @@ class CollabLearner(Learner):
 
     def clip(self, scores: Tensor) -> Tensor:
         """Scores clipped to the rating scale, unless the model ranks."""
-        return scores if self.scale is None or self.objective is not None else scores.clamp(*self.scale)
+        return scores if self.shown_range is None else scores.clamp(*self.shown_range)
+
+    @property
+    def shown_range(self) -> Range | None:
+        """The rating scale, or None where the model ranks."""
+        return None if self.objective is not None else self.scale
 
     @property
     def objective(self) -> Objective | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from ..data.frame_kinds import made_of
 from ..data.frames import Table
@@ -30,15 +32,37 @@ def one_list(learn: CollabLearner, user: Any, n: int, exclude: str | None, as_fr
     whose, seen = row, data.known if exclude == "known" else data.histories if exclude == "train" else None
     if exclude == "known" and data.aside.users.vocab is not data.users:
         whose = int(data.aside.users.encode([user])[0])
-    with turn(learn.model), torch.no_grad():
-        scores = learn.collab_model.scorer()
-        if not isinstance(scores, TableScorer):
+    with turn(learn.model):
+        if (scores := _scorer(learn)) is None:
             return None
-        found = best_of_one(scores, row, whose, range(1, data.n_items), n, seen)
+        found = best_of_one(scores, row, whose, range(1, data.n_items), n, seen, clip=learn.shown_range)
     if found is None:
         return None
-    rows, best = found[0], learn.clip(torch.from_numpy(found[1])).numpy()
     if as_frame == "dict":
-        return data.catalogue.lists(rows, best)
-    columns = data.catalogue.columns(rows, best)
+        return data.catalogue.lists(*found)
+    columns = data.catalogue.columns(*found)
     return made_of(columns, as_frame, pd.DataFrame if data.catalogue.titles is None else Table)
+
+
+_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple, list[Tensor], TableScorer]] = WeakKeyDictionary()
+
+
+def _scorer(learn: CollabLearner) -> TableScorer | None:
+    """The `TableScorer` of a model that only reads its tables, or None where it has another. One that reads the very
+    parameters is kept as long as these are the same tensors: to make it takes as long as the list. What it remembers of
+    values is not asked for here."""
+    model = learn.model
+    parts = (part._parameters["weight"] for part in model._modules.values() if part is not None)
+    parameters: list[Tensor] = [p for p in (*model._parameters.values(), *parts) if p is not None]
+    now = (vars(model).get("y_range"), *((id(p), p.data_ptr(), p.numel()) if p.dim() else p.item() for p in parameters))
+    kept = _KEPT.get(model)
+    if kept is not None and kept[0] == now:
+        return kept[2]
+    with torch.no_grad():
+        scores = learn.collab_model.scorer()
+    if not isinstance(scores, TableScorer):
+        return None
+    memory = {p.data_ptr() for p in parameters}
+    if all(table.data_ptr() in memory for table in scores.form[:4] if table is not None):
+        _KEPT[model] = now, parameters, scores
+    return scores

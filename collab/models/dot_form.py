@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from ..numerics import MAX_NUMBERS, products, run_of
 from .layers import Range, sigmoid_range
+
+NONE = torch.zeros(0)
 
 
 class DotForm(NamedTuple):
@@ -119,6 +122,21 @@ class TableScorer:
             own, norm = own + 1, norm + torch.linalg.vector_norm(form.i_bias).item()
         with np.errstate(invalid="ignore"):     # inf times 0
             return rough, 1.1 * n_terms * 2.0 ** -24 * norm * own + n_terms * 2.0 ** -125
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
+        """Users, items, both biases (of length 0 where there are none) and whether there are any, over the memory of
+        the tables, which are on the CPU."""
+        form, biased = self.form, self.form.u_bias is not None and self.form.i_bias is not None
+        tables = form.users, form.items, form.u_bias if biased else NONE, form.i_bias if biased else NONE
+        users, items, u_bias, i_bias = (table.detach().numpy() for table in tables if table is not None)
+        return users, items, u_bias, i_bias, biased
+
+    @cached_property
+    def readable(self) -> bool:
+        """Whether users and items are float32, row by row in the CPU's memory."""
+        return all(table.dtype == torch.float32 and table.is_contiguous() and table.device.type == "cpu"
+                   for table in self.form[:2])
 
     @property
     def has_rough(self) -> bool:

@@ -83,6 +83,8 @@ class Index:
         self._norm = torch.linalg.vector_norm(self.items)
         lost = math.sqrt(self.items.shape[1]) * 2.0 ** -63      # by squares too small for float32
         self._longest = torch.linalg.vector_norm(self.items, dim=1).max().item() + lost
+        self._scores = None if self.users is None else TableScorer(DotForm(self.users, self.items), self._norm,
+                                                                   self._longest)
 
     @classmethod
     def of(cls, form: DotForm, data: CollabDataBunch, scale: Range | None, users: bool = True,
@@ -168,10 +170,9 @@ class Index:
         check_unknown(unknown)
         if rules == (None, 0) and type(user) in ONE and exclude.__class__ is tuple and not exclude and (
                 one := self._one(user, n)) is not None:
-            rows, best = one[0], self._shown(one[1])
             if as_frame == "dict":
-                return self.catalogue.lists(rows, best)
-            return made_of(self.catalogue.columns(rows, best), as_frame)
+                return self.catalogue.lists(*one)
+            return made_of(self.catalogue.columns(*one), as_frame)
         if as_frame == "dict" and not several(user) and not isinstance(exclude, Mapping):
             return self._lists(average_rows(self.user_ids, labels(user), unknown), n, self.item_ids.listed(exclude),
                                rules)
@@ -259,15 +260,14 @@ class Index:
     def _one(self, user: object, n: int) -> tuple[np.ndarray, np.ndarray] | None:
         """The rows and scores of the best items of one known user, by the shortest way; None where there is none."""
         row = 0 if self.user_ids is None else self.user_ids.find(user)
-        if not row or self.users is None or self._graph is not None or type(n) is not int or n < 1:
+        if not row or self._scores is None or self._graph is not None or type(n) is not int or n < 1:
             return None
-        return best_of_one(TableScorer(DotForm(self.users, self.items), self._norm, self._longest), row, 0,
-                           range(1, len(self.items)), n, None)
+        return best_of_one(self._scores, row, 0, range(1, len(self.items)), n, None, self.y_range, self.scale)
 
     def _shown(self, scores: np.ndarray) -> np.ndarray:
         """Scores before the range as they are reported."""
-        best = sigmoid_range(torch.from_numpy(scores), self.y_range)
-        return (best if self.scale is None else best.clamp(*self.scale)).numpy()
+        best = sigmoid_range(torch.from_numpy(scores).double(), self.y_range)
+        return (best if self.scale is None else best.clamp(*self.scale)).float().numpy()
 
     def users_at(self, rows: np.ndarray) -> Tensor:
         """The queries of these user rows, (m, width). Raises DataError for an index without users."""

@@ -181,3 +181,34 @@ def ordered(best: Any, place: Any, scores: Any, error: float, rows: Any, found: 
         if F(scores[i]) < found[k - 1] and best[i] >= last + 2 * error:
             return True
     return False
+
+
+@exactly
+def ranged(score: float, low: float, high: float) -> float:
+    """`sigmoid_range` of one number."""
+    return (high - low) / (1.0 + math.exp(-score)) + low
+
+
+@exactly
+def best_list(users: Any, items: Any, user_bias: Any, item_bias: Any, biased: bool, mean: float, low: float,
+              high: float, rank_ranged: bool, show_ranged: bool, least: float, most: float, user: int, first: int,
+              stop: int, seen: Any, longest: float, rough: Any, best: Any, place: Any, scores: Any, rows: Any,
+              found: Any) -> bool:
+    """Write the best of `candidates` to `rows` and `found` (k,), and return whether it is certain that they are. The
+    range from `low` to `high` is applied before they are ordered (`rank_ranged`), to float32 scores afterwards
+    (`show_ranged`) or not at all, and what is shown is clipped to `least` and `most`."""
+    error = candidates(users, items, user_bias, item_bias, biased, mean, user, first, stop, seen, longest, rough, best,
+                       place, scores)
+    if error == np.inf:
+        return False
+    if rank_ranged:
+        for i in range(len(scores)):
+            scores[i] = ranged(scores[i], low, high)
+    if not ordered(best, place, scores, error, rows, found):
+        return False
+    for i in range(len(found)):
+        score = np.float64(found[i])
+        if show_ranged:
+            score = ranged(score, low, high)
+        found[i] = min(max(score, least), most) if rows[i] >= 0 else found[i]
+    return True

@@ -63,7 +63,10 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor | range, k: i
     if (len(queries) == 1 and isinstance(candidates, range) and isinstance(scores, TableScorer)
             and compiles(scores, len(candidates), k)):
         one = compiled_one(scores, int(queries[0]), int(whose[0]), candidates, k, seen)
-        rows, best = _of_all(scores, queries, whose, candidates, k, seen) if one is None else one
+        if one is None:
+            rows, best = _of_all(scores, queries, whose, candidates, k, seen)
+        else:
+            rows, best = one[0][None], one[1][None]
         return torch.from_numpy(rows), torch.from_numpy(best)
     table = scores if isinstance(scores, TableScorer) and pays(scores, len(candidates), k) else None
     if table is not None and len(queries) == 1 and isinstance(candidates, range):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Batchwise, interrupted_at, same
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -169,7 +169,7 @@ def test_tracks_are_trained_at_the_same_time_to_the_same_bits():
 
 
 class Noise(Callback):
-    """Moves each prediction of the loop by up to 8 units in the last place."""
+    """Moves each prediction of the loop by up to 4 units in the last place."""
 
     def __init__(self, seed):
         self.generator = torch.Generator().manual_seed(seed)
@@ -177,30 +177,34 @@ class Noise(Callback):
     def after_pred(self):
         if self.learn.training:
             preds = self.learn.pred
-            self.learn.pred = preds * (1 + 2 ** -20 * (2 * torch.rand(preds.shape, generator=self.generator) - 1))
+            self.learn.pred = preds * (1 + 2 ** -21 * (2 * torch.rand(preds.shape, generator=self.generator) - 1))
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.data())
-def test_whatever_is_combined(data):
-    """Where a rating is predicted to the last bits, its gradient is rounding, and Adam steps as far for it as for any
-    other: what is allowed beyond 1e-5 and 1 weight of 100 is how far two loops with noise in their last bits go."""
-    ratings = data.draw(st.sampled_from([RATINGS, SPARSE]))[:900]
-    bs, epochs = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 3))
-    lr, wd = data.draw(st.floats(1e-4, 0.05)), data.draw(st.floats(0, 1))
-    name = data.draw(st.sampled_from(["fit", "fit_one_cycle", "fit_flat_cos"]))
+@given(ratings=st.sampled_from(["dense", "sparse"]), bs=st.integers(1, 300), epochs=st.integers(1, 3),
+       lr=st.floats(1e-4, 0.05), wd=st.floats(0, 1), fit=st.sampled_from(["fit", "fit_one_cycle", "fit_flat_cos"]))
+@example(ratings="dense", bs=12, epochs=3, lr=0.05, wd=0, fit="fit")
+@example(ratings="sparse", bs=46, epochs=3, lr=0.05, wd=0.09, fit="fit_flat_cos")
+@example(ratings="sparse", bs=16, epochs=3, lr=0.05, wd=0, fit="fit_flat_cos")      # noise moves the loop by 4e-5
+def test_whatever_is_combined(ratings, bs, epochs, lr, wd, fit):
+    """Each loss differs by at most 1e-6 and as much as any loss so far does between loops with noise in the last bits
+    of their predictions. That is less than 1e-5 wherever such noise moves the loop by less than 9e-6. It moves it by
+    more where a rating is predicted to its last bits: the gradient is rounding then, and Adam steps as far for it as
+    for any other."""
+    table = {"dense": RATINGS, "sparse": SPARSE}[ratings][:900]
 
-    def fit(learn):
-        getattr(learn, name)(epochs, lr, wd=wd)
-    one, other = both(fit, bunch(ratings, bs))
+    def go(learn):
+        getattr(learn, fit)(epochs, lr, wd=wd)
+    one, other = both(go, bunch(table, bs))
     noisy = []
-    for seed in range(2):
-        learn = collab_learner(bunch(ratings, bs), "dot_bias", n_factors=5, lr=5e-3, cbs=[Batchwise(), Noise(seed)])
+    for seed in range(3):
+        learn = collab_learner(bunch(table, bs), "dot_bias", n_factors=5, lr=5e-3, cbs=[Batchwise(), Noise(seed)])
         with learn.no_logging():
-            fit(learn)
+            go(learn)
         noisy.append(learn)
-    apart, *by_noise = [abs(learn.recorder.losses[:100] - other.recorder.losses[:100]) for learn in (one, *noisy)]
-    assert (apart <= 1e-5 * (1 + other.recorder.losses[:100]) + np.maximum(*by_noise).max()).all()
+    losses = other.recorder.losses[:100].astype(float)
+    apart, *by_noise = [abs(learn.recorder.losses[:100] - losses) / (1 + losses) for learn in (one, *noisy)]
+    assert (apart <= 1e-6 + np.maximum.accumulate(np.max(by_noise, axis=0))).all()
     for a, b, *rows in zip(*(learn.recorder.rows for learn in (one, other, *noisy)), strict=True):
         assert abs(a["rmse"] - b["rmse"]) <= 5e-4 + max(abs(row["rmse"] - b["rmse"]) for row in rows)
     for table, *tables in zip(*(numbers(learn) for learn in (other, one, *noisy)), strict=True):
