@@ -167,7 +167,7 @@ def _as_number(column: pd.Series, wanted: object) -> float:
 
 def _as_time(column: pd.Series, wanted: object) -> pd.Timestamp:
     try:
-        time = pd.Timestamp(wanted)     # type: ignore[arg-type]    # the same
+        time = pd.Timestamp(wanted)     # type: ignore[arg-type]    # of any object, likewise
     except (TypeError, ValueError):
         raise DataError(f"column {show(column.name)} holds times, and {show(wanted)} is none") from None
     zone = getattr(column.dt, "tz", None)

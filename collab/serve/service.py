@@ -38,7 +38,7 @@ def service(model: CollabLearner | Index, *, hosts: Iterable[str] | None = None,
     Raises ImportError where Starlette is missing, TypeError for another kind of model, ValueError for `threads` < 1,
     and what `recommend` raises for rules that cannot be kept."""
     try:
-        import starlette  # noqa: F401
+        import starlette  # noqa: F401  to see whether it is there
     except ImportError:
         raise ImportError(REMEDY) from None
     from .guard import Guard
