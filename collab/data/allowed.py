@@ -14,7 +14,8 @@ from .where import Where, in_text, meeting
 
 Chosen = Hashable | Iterable[Hashable | Mapping[Hashable, object]] | Mapping[Hashable, object]
 """Items by id or title, one or several; or by what is known of them, {column: condition} as in `Where`; or both, in a
-list. A list of several means the items that any of its members names."""
+list. A list of several means the items that any of its members names; a mapping whose keys are items, such as a user's
+{item: rating}, these items."""
 
 
 class Allowed(NamedTuple):
@@ -34,13 +35,13 @@ def allowed(catalogue: Catalogue, table: Callable[[], pd.DataFrame], *, among: C
         return None
     kept = among.rows.copy() if isinstance(among, Allowed) else np.full(len(catalogue.vocab), among is None)
     if among is not None and not isinstance(among, Allowed):
-        ids, conditions = _parted(among)
+        ids, conditions = _parted(catalogue, among)
         if ids is not None:
             kept[catalogue.known(ids, "in among=", unknown)] = True
         for condition in conditions:
             kept |= meeting(table(), catalogue.vocab, condition, "among")
     if without is not None:
-        ids, conditions = _parted(without)
+        ids, conditions = _parted(catalogue, without)
         if ids is not None:
             kept[catalogue.excluded(ids)] = False
         for condition in conditions:
@@ -60,10 +61,12 @@ def typed(catalogue: Catalogue, table: pd.DataFrame | None, text: str) -> Hashab
     return catalogue.typed(text) if condition is None else condition
 
 
-def _parted(chosen: Chosen) -> tuple[Hashable | Iterable[Hashable] | None, list[Mapping[Hashable, object]]]:
-    """Ids, None where there are only conditions; and the conditions."""
+def _parted(catalogue: Catalogue,
+            chosen: Chosen) -> tuple[Hashable | Iterable[Hashable] | None, list[Mapping[Hashable, object]]]:
+    """Ids, None where there are only conditions; and the conditions. The keys of {item: anything} are ids."""
     if isinstance(chosen, Mapping):
-        return None, [chosen]
+        of_ids = all(value is None for value in chosen.values()) or not any(isinstance(key, str) for key in chosen)
+        return (chosen, []) if of_ids or any(key in catalogue for key in chosen) else (None, [chosen])
     if not isinstance(chosen, list | tuple) or not any(isinstance(one, Mapping) for one in chosen):
         return chosen, []
     ids = [one for one in chosen if not isinstance(one, Mapping)]

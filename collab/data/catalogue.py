@@ -84,6 +84,10 @@ class Catalogue:
             raise self.unknown(item)
         return row
 
+    def __contains__(self, item: object) -> bool:
+        """Whether this is the id, or the title, of an item."""
+        return item in self.vocab or (isinstance(item, str) and item.casefold() in self._by_title)
+
     def encode(self, items: Iterable[Hashable]) -> np.ndarray:
         """Rows of n items, int64 (n,), 0 for unknown ids. Raises UnknownId for text that is not a title where ids are
         not text, and DataError for a title of several items and for ids of another kind."""

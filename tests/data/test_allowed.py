@@ -29,6 +29,9 @@ def test_ids_and_titles_mean_what_they_did():
     assert kept(without=[6, 1090]) == [1, 1214, 1242, 9999]
     assert kept(among=[]) == [] and kept(without=[]) == [*MOVIES.index]
     assert kept(among="E=mc2 (2005)") == [9999]         # a title, whatever it looks like
+    for some in ({6: 5.0, 1214: 1.0}, {"Heat (1995)": 5.0, "Alien (1979)": None}, dict.fromkeys([6, 1214]), {6, 1214}):
+        assert kept(among=some) == [6, 1214] and kept(without=some) == [1, 1090, 1242, 9999]        # a user's ratings
+    assert kept(among={}) == [] and kept(without={77: 5.0}) == [*MOVIES.index]
     with pytest.warns(UserWarning, match="1 of 2 items in among= were not trained on"):
         assert kept(among=[6, 77]) == [6]
     with pytest.raises(UnknownId):
