@@ -23,7 +23,9 @@ from torch import Tensor
 
 from .errors import DataError
 
-if sys.platform != "win32":
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
 
 CONFIG, CHECKSUM, BLANK = "config.json", "collab.sha256", "0" * 64
@@ -105,28 +107,42 @@ def _lock(file: BinaryIO) -> None:
 
 @contextmanager
 def alone_with(path: Path) -> Iterator[bool]:
-    """Whether no other process, nor another part of this one, is inside a `with` of the same path: an advisory lock on
-    a file beside it, `.NAME.lock`, which the system ends with the process. True on a system without such locks."""
-    if sys.platform == "win32":
-        yield True
-        return
-    lock = path.with_name(f".{path.name}.lock")
-    while True:
-        with open(lock, "ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            except OSError:             # a file system without locks
-                pass
-            with suppress(FileNotFoundError):
-                if os.path.samestat(lock.stat(), os.fstat(file.fileno())):      # not one that was just removed
+    """Whether no other process, nor another part of this one, is inside a `with` of the same path: a lock on a file
+    beside it, `.NAME.lock`, which the system ends with the process. True on a file system without locks."""
+    lock, alone = path.with_name(f".{path.name}.lock"), False
+    try:
+        while not alone:
+            with open(lock, "ab") as file:
+                if not _free(file):
+                    yield False
+                    return
+                with suppress(FileNotFoundError):
+                    alone = os.path.samestat(lock.stat(), os.fstat(file.fileno()))      # not one just removed
+                if alone:
                     try:
                         yield True
                     finally:
-                        lock.unlink(missing_ok=True)
-                    return
+                        if sys.platform != "win32":
+                            lock.unlink(missing_ok=True)
+    finally:
+        if sys.platform == "win32" and alone:
+            with suppress(OSError):             # another process has opened it since it was closed here
+                lock.unlink()
+
+
+def _free(file: BinaryIO) -> bool:
+    """Lock a file, for as long as it is open, unless it is locked already; True too where a file system has no
+    locks."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # the latter on Windows
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _remove_left(path: Path) -> None:

@@ -15,7 +15,7 @@ import typer
 from .. import __version__, interrupt
 from ..errors import DataError, warn
 from .check import check
-from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said
+from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said, warning
 from .compare import Listing, compare
 from .complete import splits_or_none
 from .options import (
@@ -24,20 +24,14 @@ from .options import (
     As,
     BadRows,
     BatchSize,
+    ColumnOptions,
     Count,
     Data,
-    DateFormat,
     Decay,
-    DecimalMark,
     Duplicates,
-    Encoding,
     Epochs,
     Factors,
-    Format,
-    Header,
-    Implicit,
-    ItemCol,
-    Items,
+    FileOptions,
     Log,
     ModelFile,
     ModelName,
@@ -45,18 +39,12 @@ from .options import (
     Out,
     Quiet,
     Rate,
-    RatingCol,
     Seed,
-    Sep,
     SplitName,
-    TableSep,
+    TableOptions,
     Test,
-    Threshold,
-    TimeCol,
-    TitleCol,
-    UserCol,
-    Users,
     ValidPct,
+    grouped,
 )
 from .recommend import Diversity, recommend
 from .serve import serve
@@ -85,16 +73,11 @@ def _program(version: Annotated[bool, typer.Option("--version", "-V", callback=_
 
 
 @app.command(cls=Command)
-def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, test: Test = None,
+@grouped
+def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None, test: Test = None,
           model: ModelName = DEFAULT, factors: Factors = None, epochs: Epochs = None, bs: BatchSize = None,
-          lr: Rate = None, wd: Decay = None, seed: Seed = None, out: Out = OUT,
-          user_col: UserCol = None, item_col: ItemCol = None,
-          rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
-          table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
-          decimal: DecimalMark = None, date_format: DateFormat = None, items: Items = None, users: Users = None,
-          duplicates: Duplicates = None, bad_rows: BadRows = None, implicit: Implicit = False,
-          threshold: Threshold = None, log: Log = None, no_card: NoCard = False, as_: As = None,
-          quiet: Quiet = False) -> None:
+          lr: Rate = None, wd: Decay = None, seed: Seed = None, table: TableOptions, out: Out = OUT, log: Log = None,
+          no_card: NoCard = False, as_: As = None, quiet: Quiet = False) -> None:
     """Train a model and write it into one file, with a card beside it. The error is reported beside two baselines; for
     a model that ranks, how well it does beside the most popular items."""
     import pandas as pd
@@ -103,32 +86,28 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, t
     from ..learner.factory import collab_learner
     from ..train.callbacks.run_log import JSONLines
     from .figures import finish
-    from .inputs import check_writable, given, reading_of, split_of, test_of
+    from .inputs import check_writable, given, split_of, test_of
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved
     from .output import progress, remarks
     from .prepare import prepare
     say = remarks(as_, quiet)
-    check_writable(out, "model", inputs=[data, items, users, test])
+    inputs = [data, table.items, table.users, test]
+    check_writable(out, "model", inputs=inputs)
     if log is not None:
-        check_writable(log, "log", option="--log", inputs=[data, items, users, test, out])
+        check_writable(log, "log", option="--log", inputs=[*inputs, out])
     check_model(model)
-    implicit = implicit or threshold is not None
-    check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, lr=lr, wd=wd,
-                                             seed=seed, users=users, duplicates=duplicates))
+    check_used(model, split, table, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, lr=lr, wd=wd,
+                                          seed=seed))
     valid_pct, seed = 0.2 if valid_pct is None else valid_pct, seed or 0
-    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
-                         date_format=date_format)
-    columns = {"user_name": user_col, "item_name": item_col, "rating_name": rating_col, "time_name": time_col,
-               "title_name": title_col}
-    prepared = prepare(data, [model], reading, columns, items=items, users=users, table_sep=table_sep,
-                       duplicates=duplicates, bad_rows=bad_rows, implicit=implicit, threshold=threshold)
+    prepared = prepare(data, [model], table)
     how, (for_the_end, test_note) = (split_of(split, valid_pct=valid_pct, seed=seed),
                                      test_of(test, split, seed=seed, **prepared.reading))
     ratings = prepared.ratings
     bunch = prepared.bunch(split=how if valid_pct else random_split(0.0, seed), bs=bs or bs_of(model), seed=seed,
                            test=for_the_end)
-    if threshold is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > threshold:
-        warn(f"--threshold {threshold:g} leaves out none of the {len(ratings):,} ratings: the lowest is {lowest:g}; "
+    low = table.threshold
+    if low is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > low:
+        warn(f"--threshold {low:g} leaves out none of the {len(ratings):,} ratings: the lowest is {lowest:g}; "
              "take a higher one, or say --implicit")
     notes = prepared.notes(bunch, split=split, valid_pct=valid_pct, test=test_note, seed=seed)
     roles = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"
@@ -152,7 +131,8 @@ def train(data: Data, split: SplitName = "random", valid_pct: ValidPct = None, t
 
 
 @app.command(cls=Command)
-def evaluate(model: ModelFile = OUT,
+@grouped
+def evaluate(model: ModelFile = OUT, *,
              data: Annotated[str | None, typer.Option(help="Other ratings; by default those of training. Needed for a "
                                                            "model that was exported from Python.")] = None,
              split: Annotated[str | None, typer.Option(autocompletion=splits_or_none,
@@ -163,24 +143,21 @@ def evaluate(model: ModelFile = OUT,
                                                                "by default 10. Makes a model of ratings rank.")] = None,
              relevant_above: Annotated[float | None, typer.Option(help="Measure the ranking, where only held-out "
                                                                        "ratings above this are relevant.")] = None,
-             diversity: Diversity = 0.0, as_: As = None, user_col: UserCol = None, item_col: ItemCol = None,
-             rating_col: RatingCol = None, time_col: TimeCol = None, duplicates: Duplicates = None,
-             bad_rows: BadRows = None, sep: Sep = None, format: Format = None, header: Header = None,
-             encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None) -> None:
+             diversity: Diversity = 0.0, as_: As = None, quiet: Quiet = False, table: ColumnOptions,
+             duplicates: Duplicates = None, bad_rows: BadRows = None) -> None:
     """Measure a model on held-out ratings. Its error is reported beside two baselines; for a model that ranks, or with
     --k or --relevant-above, how much of what was held out is among the first items, beside the most popular ones; with
     --diversity, beside the same model's lists without it: what that costs."""
     from .figures import WHERE, measure, print_figures
-    from .inputs import given, held_out, load, part_of, reading_of, seen
+    from .inputs import given, held_out, load, part_of, seen
     from .output import remarks
     learn = load(model)
     found = held_out(learn, model, data=data, split=split, part=part,
-                     columns=given(user=user_col, item=item_col, rating=rating_col, time=time_col),
-                     duplicates=duplicates, bad_rows=bad_rows,
-                     **reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
-                                  date_format=date_format))
+                     columns=given(user=table.user_col, item=table.item_col, rating=table.rating_col,
+                                   time=table.time_col),
+                     duplicates=duplicates, bad_rows=bad_rows, **table.reading)
     if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
-        remarks(as_)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.\n")
+        remarks(as_, quiet)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.\n")
     which = part_of(learn, data=data, split=split, part=part)
     print_figures(measure(learn, found, k=k, above=relevant_above, diversity=diversity), as_,
                   {"model": str(model), "part": which}, where=WHERE[which])
@@ -221,30 +198,29 @@ def explain(user: Annotated[str, typer.Option(help="The user's id.")],
 
 
 @app.command(cls=Command)
-def report(model: ModelFile = OUT,
+@grouped
+def report(model: ModelFile = OUT, *,
            out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
            user: Annotated[list[str] | None, typer.Option(help="Recommend to this user; may be given again. By "
                                                                "default the busiest, the median, the least busy.")
                             ] = None,
            data: Annotated[str | None, typer.Option(help="The ratings that were held out; by default those of "
                                                          "training, split again.")] = None,
-           as_: As = None, sep: Sep = None, format: Format = None, header: Header = None,
-           encoding: Encoding = None, decimal: DecimalMark = None, date_format: DateFormat = None) -> None:
+           as_: As = None, quiet: Quiet = False, file: FileOptions) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
-    from .inputs import check_writable, held_out, load, reading_of, training_files
+    from .inputs import check_writable, held_out, load, training_files
     from .output import print_written, progress
     check_writable(out, "page", inputs=[model, data])
     learn = load(model)
     check_writable(out, "page", inputs=training_files(learn, model))
-    part, reading = None, reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
-                                     date_format=date_format)
+    part = None
     try:
-        part = held_out(learn, model, data=data, **reading)
+        part = held_out(learn, model, data=data, **file.reading)
     except (DataError, OSError) as error:
         print(f"The report has no error on held-out ratings: {error}", file=sys.stderr)
     users = [learn.data.users.parse(id) for id in user] if user else None
-    with progress():
+    with progress(quiet):
         written = CollabInterpretation(learn).report(out, part, users=users)
     print_written(written, as_)
 
@@ -280,7 +256,7 @@ app.command(cls=Command)(tune)
 def main() -> None:
     """Run the program: an error in the input becomes one line on standard error, and exit code 2."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda text, *_, **__: print(f"Warning: {as_options(str(text))}", file=sys.stderr)
+        warnings.showwarning = lambda text, *_, **__: print(warning(str(text)), file=sys.stderr)
         try:
             raise SystemExit(app(prog_name="collab", standalone_mode=False) or 0)
         except UsageError as error:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from importlib import import_module
@@ -17,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from .. import interrupt
+from ..errors import CollabWarning, DataError
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter  # the classes that TyperCommand's own signatures name
@@ -67,6 +69,33 @@ REMEDIES = {
 """What a person mends in Python (patterns), and in what words on the command line."""
 
 
+CHOSEN = {"bad_rows": (r"[\d,]+ of [\d,]+ rows are left out: ", r".* these lines are left out$",
+                       r".* lines have more fields than the first, and are left out "),
+          "duplicates": (r"[\d,]+ of [\d,]+ rows rate a pair again ",)}
+"""Warnings of what an option has asked for, which need not be said every night (patterns of their beginnings)."""
+WORDS: list[Callable[[str], str]] = []
+"""How what is said is put in other words, for the length of `worded`."""
+
+
+@contextmanager
+def worded(words: Callable[[str], str]) -> Iterator[None]:
+    """Put warnings, and a DataError, that come from inside a `with` in other words."""
+    WORDS.append(words)
+    try:
+        yield
+    except DataError as error:
+        raise DataError(words(str(error))) from None
+    finally:
+        WORDS.remove(words)
+
+
+def warning(text: str) -> str:
+    """A warning in words of the command line."""
+    for words in WORDS:
+        text = words(text)
+    return f"Warning: {as_options(text)}"
+
+
 class Output(StrEnum):
     """How a table is printed."""
 
@@ -92,7 +121,10 @@ class Command(TyperCommand):
         running work can clean up."""
         import_module("collab.public")
         interrupt.loaded()
-        return super().invoke(ctx)
+        with warnings.catch_warnings():
+            for pattern in _chosen(ctx.params) if ctx.params.get("quiet") else ():
+                warnings.filterwarnings("ignore", pattern, CollabWarning)
+            return super().invoke(ctx)
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """The first sentence, whole: the list of commands wraps it."""
@@ -152,6 +184,14 @@ class Program(TyperGroup):
     def invoke(self, ctx: Context) -> Any:
         with _until_closed():
             return super().invoke(ctx)
+
+
+def _chosen(params: Mapping[str, Any]) -> Iterator[str]:
+    """Patterns of the warnings of what these parameters have asked for, or those of the training that was read again:
+    where a command reads ratings of training, it has no such option, or has it for other --data alone."""
+    for option, patterns in CHOSEN.items():
+        if params.get(option) is not None or ("model" in params and params.get("data") is None):
+            yield from patterns
 
 
 def _one_line(item: CompletionItem) -> CompletionItem:

@@ -8,32 +8,7 @@ import typer
 
 from ..errors import DataError
 from .command import INTERRUPTED, Command, Output
-from .options import (
-    As,
-    BadRows,
-    Data,
-    DateFormat,
-    DecimalMark,
-    Duplicates,
-    Encoding,
-    Epochs,
-    Format,
-    Header,
-    Implicit,
-    ItemCol,
-    Items,
-    RatingCol,
-    Seed,
-    Sep,
-    SplitName,
-    TableSep,
-    Threshold,
-    TimeCol,
-    TitleCol,
-    UserCol,
-    Users,
-    ValidPct,
-)
+from .options import As, Data, Epochs, Quiet, Seed, SplitName, TableOptions, ValidPct, grouped
 
 if TYPE_CHECKING:
     from typer._click import Context  # the class that TyperCommand's own signatures name
@@ -79,52 +54,41 @@ def each_named(args: list[str]) -> list[str]:
     return made + ([option] if option is not None and option not in made else [])
 
 
-def compare(ctx: typer.Context, data: Data, models: Names = None, folds: Folds = None, metrics: Metrics = None,
+@grouped
+def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Folds = None, metrics: Metrics = None,
             k: FirstK = 10, relevant_above: Above = None, epochs: Epochs = None, seed: Seed = None,
-            split: SplitName = "random", valid_pct: ValidPct = None, user_col: UserCol = None, item_col: ItemCol = None,
-            rating_col: RatingCol = None, time_col: TimeCol = None, title_col: TitleCol = None, sep: Sep = None,
-            table_sep: TableSep = None, format: Format = None, header: Header = None, encoding: Encoding = None,
-            decimal: DecimalMark = None, date_format: DateFormat = None, items: Items = None, users: Users = None,
-            duplicates: Duplicates = None, bad_rows: BadRows = None, implicit: Implicit = False,
-            threshold: Threshold = None,
-            as_: As = None) -> None:
+            split: SplitName = "random", valid_pct: ValidPct = None, table: TableOptions, as_: As = None,
+            quiet: Quiet = False) -> None:
     """Train several models on the same ratings, each by its own recipe, and say which is the best, beside baselines,
     and which differences are chance. Writes no model: train the one you take with collab train."""
     from ..select.comparison import compare_models
-    from .inputs import WITHOUT_FRACTION, given, reading_of, split_of
+    from .inputs import WITHOUT_FRACTION, given, split_of
     from .model_options import check_model, uses
     from .next_command import next_command
     from .output import print_table, progress
     from .prepare import prepare
     for name in models or []:
         check_model(name, "--models")
-    implicit = implicit or threshold is not None
     if folds is not None and (said := given(split=None if split == "random" else split, valid_pct=valid_pct)):
         raise DataError(f"--folds holds out every rating once, and takes no --{next(iter(said)).replace('_', '-')}")
     if valid_pct is not None and (split in WITHOUT_FRACTION or not valid_pct):
         raise DataError("--valid-pct 0 holds out nothing to measure on" if not valid_pct else
                         f"--split {split} decides by itself what is held out, and takes no --valid-pct")
-    if implicit and duplicates is not None:
+    if table.choices and table.duplicates is not None:
         raise DataError("implicit data are added up where a pair comes again, and take no --duplicates")
     seed = seed or 0
-    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
-                         date_format=date_format)
-    columns = {"user_name": user_col, "item_name": item_col, "rating_name": rating_col, "time_name": time_col,
-               "title_name": title_col}
-    prepared = prepare(data, models or [], reading, columns, items=items, users=users, table_sep=table_sep,
-                       duplicates=duplicates, bad_rows=bad_rows, implicit=implicit, threshold=threshold,
-                       option="--models")
+    prepared = prepare(data, models or [], table, option="--models")
     how: dict[str, Any] = {}
     if folds is None:
         how["split"] = split_of(split, valid_pct=0.2 if valid_pct is None else valid_pct, seed=seed)
-    with progress():
+    with progress(quiet), prepared.in_lines():
         found = compare_models(prepared.ratings, models, metrics=metrics or None, folds=folds, k=k,
                                relevant_above=relevant_above, epochs=epochs, seed=seed, **prepared.options, **how)
     if as_ in (None, Output.TABLE):
         print(found)
         if found.taken is not None and not found.interrupted:
-            idle = [name for name in ("epochs", "users", "seed") if not uses(found.taken, name)]
-            if implicit and threshold is not None:
+            idle = ["quiet", *(name for name in ("epochs", "users", "seed") if not uses(found.taken, name))]
+            if table.threshold is not None:
                 idle.append("implicit")
             print(f"\nNext: {next_command(ctx, 'train', '--model', found.taken, without=idle)}")
     else:

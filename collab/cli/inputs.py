@@ -30,9 +30,8 @@ from .output import progress
 OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format", "bad_lines")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
 WITHOUT_CHANCE = ("time", *WITHOUT_FRACTION)
-WRITTEN = {None: "to be overwritten: it is a model, an index or a checkpoint", "model": "a model that collab wrote",
-           "page": "a page (HTML)", "lists": "lists that collab wrote", "log": "a log of JSON lines",
-           "study": "the file of a study"}
+WRITTEN = {"model": "a model that collab wrote", "page": "a page (HTML)", "lists": "lists that collab wrote",
+           "log": "a log of JSON lines", "study": "the file of a study", "picture": "a picture (PNG or SVG)"}
 """What the outputs of commands are: a file that is not must not be overwritten by one."""
 T = TypeVar("T")
 Tables = tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]      # ratings, items, users
@@ -64,7 +63,7 @@ def item_of(learn: CollabLearner, text: str) -> Hashable:
     return found[0]
 
 
-def check_writable(out: Path, sort: str | None = None, *, option: str = "--out",
+def check_writable(out: Path, sort: str, *, option: str = "--out",
                    inputs: Iterable[str | Path | None] = ()) -> None:
     """Raise DataError, before hours of work rather than after them, where `out` cannot be written or should not be:
     where it is one of `inputs` (under any of its names), where it is there and not of its `sort`, a key of WRITTEN, or
@@ -91,29 +90,22 @@ def _is_same(one: Path, other: Path) -> bool:
                                                                 and one.samefile(other))
 
 
-def _is_of(sort: str | None, path: Path) -> bool:
+def _is_of(sort: str, path: Path) -> bool:
     """Whether a file begins as this sort of output does."""
-    if sort in (None, "model"):
+    if sort == "model":
         return kind_of(path) == sort
     with open(path, "rb") as file:
         start = file.read(512)
     if sort == "lists":
         return start.startswith((b"PAR1", b"user,rank,item,"))
-    begins = {"page": b"<!doctype html", "log": b"{", "study": b"sqlite format 3"}
+    begins = {"page": (b"<!doctype html",), "log": (b"{",), "study": (b"sqlite format 3",),
+              "picture": (b"\x89png", b"<?xml", b"<svg")}
     return start.lstrip().lower().startswith(begins[sort])
 
 
 def given(**options: T | None) -> dict[str, T]:
     """The options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def reading_of(*, sep: str | None = None, format: str | None = None, header: bool | None = None,
-               encoding: str | None = None, decimal: str | None = None, date_format: str | None = None,
-               bad_lines: str | None = None) -> Reading:
-    """The options of a file that are not None."""
-    return _only({"sep": sep, "format": format, "header": header, "encoding": encoding, "decimal": decimal,
-                  "date_format": date_format, "bad_lines": bad_lines}, OPTIONS)
 
 
 def _only(options: Mapping[str, object], names: Iterable[str]) -> Reading:
@@ -141,6 +133,12 @@ def takes(source: str | Path, format: str | None = None, sep: str | None = None)
     return ("format", "date_format") if kind == "parquet" else OPTIONS
 
 
+def with_bad_lines(source: str, reading: Reading, bad_rows: str | None) -> Reading:
+    """How a source is read, where with --bad-rows drop lines that cannot be read go too."""
+    drop = bad_rows == "drop" and "bad_lines" in takes(source, reading.get("format"), reading.get("sep"))
+    return {**reading, "bad_lines": "drop"} if drop else reading
+
+
 def read(source: str, ids: Iterable[Hashable | None] = (), **reading: Unpack[Reading]) -> Tables:
     """(ratings, items, users) of a MovieLens set, or of a file whose columns `ids` hold ids. Raises DataError for
     options that do not apply to the source."""
@@ -162,8 +160,7 @@ def read_all(source: str, items: Path | None = None, *, users: Path | None = Non
     beside = {"item": items, "user": users}
     if table_sep is not None and items is None and users is None:
         raise DataError("--table-sep is the separator of --items and --users; for the ratings say --sep")
-    shared = reading_of(sep=table_sep or reading.get("sep"), encoding=reading.get("encoding"),
-                        decimal=reading.get("decimal"))
+    shared = _only({**reading, "sep": table_sep or reading.get("sep")}, ("sep", "encoding", "decimal"))
     options = {by: _only(shared, takes(file, sep=shared.get("sep"))) for by, file in beside.items() if file is not None}
     elsewhere = {name for by in options for name in options[by]} - ({"sep"} if table_sep else set())
     own = takes(source, reading.get("format"), reading.get("sep"))
@@ -263,12 +260,8 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     if same and split not in (None, "none", learn.notes.get("split")):
         raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
                         "ratings which another split holds out are ratings it has seen")
+    _check_part(learn, model, part, split, same=same)
     test = learn.notes.get("test") if same and split != "none" else None
-    if part not in (None, "valid", "test"):
-        raise DataError(f"--part {part} is not one of valid, test")
-    if part == "test" and test is None:
-        raise DataError(f"--part test: {model} was trained without --test" if same else
-                        "--part is of the ratings of training; leave it out with --data")
     if isinstance(test, str) and part != "valid":
         test = _found(test, model)
         late = read(test, **(_only(learn.notes.get("reading", {}), takes(test)) | reading))[0]
@@ -277,9 +270,7 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     ids = [(columns or {}).get(role, getattr(learn.data.schema, role)) for role in ("user", "item")]
     kept = _only(learn.notes.get("reading", {}), OPTIONS) if same else Reading()
     source = _found(source, model) if same else source
-    if bad_rows == "drop" and "bad_lines" in takes(source, reading.get("format"), reading.get("sep")):
-        reading = {**reading, "bad_lines": "drop"}
-    raw, *_ = read(source, ids, **(kept | reading))
+    raw, *_ = read(source, ids, **(kept | with_bad_lines(source, reading, bad_rows)))
     if columns:
         raw = _renamed(raw, source, learn.data.schema, columns)
     _check_columns(raw, source, learn.data.schema, learn.data.implicit)
@@ -297,6 +288,27 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     ratings = learn.data.table(raw, duplicates=duplicates or learn.notes.get("duplicates", "keep"), split=how,
                                bad_rows=bad_rows)
     return learn.data.batches(ratings) if len(ratings) else None
+
+
+def _check_part(learn: CollabLearner, model: Path, part: str | None, split: str | None, *, same: bool) -> None:
+    """Raise DataError for a part that there is not, with those that there are."""
+    if part is None:
+        return
+    if part not in ("valid", "test"):
+        raise DataError(f"--part {part} is not one of valid, test")
+    if not same:
+        raise DataError("--part is of the ratings of training; leave it out with --data")
+    notes = learn.notes
+    valid = notes.get("split") in WITHOUT_FRACTION or notes.get("valid_pct", 0.2)
+    has = [name for name, there in (("valid", valid), ("test", notes.get("test") is not None)) if there]
+    told = f"training held out {f'the part {has[0]} alone' if len(has) == 1 else ' and '.join(has) or 'nothing'}" + (
+        "" if "test" in has else "; for a part test train with --test, a fraction such as 0.1 or a file")
+    if split == "none":
+        raise DataError(f"--part {part} does not go with --split none, which measures all rows: leave one of the two "
+                        f"out; {told}")
+    if part not in has:
+        how = {"valid": "with --valid-pct 0", "test": "without --test"}[part]
+        raise DataError(f"--part {part}: {model} was trained {how}; {told}")
 
 
 def part_of(learn: CollabLearner, *, data: str | None, split: str | None, part: str | None) -> str | None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from ..errors import DataError
 from ..learner.recipes import RECIPES
-from .inputs import WITHOUT_CHANCE, WITHOUT_FRACTION, named
+from .inputs import WITHOUT_CHANCE, WITHOUT_FRACTION, given, named
+from .options import TableOptions
 
 
 def check_model(name: str, option: str = "--model") -> None:
@@ -50,8 +51,9 @@ def needs_metadata(name: str) -> bool:
     return RECIPES[name].needs_features
 
 
-def check_used(model: str, split: str, implicit: bool, options: Mapping[str, object]) -> None:
-    """Raise DataError for options that would change nothing."""
+def check_used(model: str, split: str, table: TableOptions, options: Mapping[str, object]) -> None:
+    """Raise DataError for options, of those given, that would change nothing."""
+    options = {**options, **given(users=table.users, duplicates=table.duplicates)}
     at_once = [name for name in ("factors", "epochs") if (name, options.get(name)) != ("epochs", 1)]
     idle = {f"--model {model} is solved, not trained step by step, and": ("lr", "wd", "bs") if is_solved(model) else (),
             f"--model {model} is solved at once, without factors, and":
@@ -62,7 +64,7 @@ def check_used(model: str, split: str, implicit: bool, options: Mapping[str, obj
                 () if uses(model, "users") else ("users",),
             f"--model {model} with --split {split} leaves nothing to chance, and":
                 () if uses(model, "seed") or split not in WITHOUT_CHANCE else ("seed",),
-            "implicit data are added up where a pair comes again, and": ("duplicates",) if implicit else ()}
+            "implicit data are added up where a pair comes again, and": ("duplicates",) if table.choices else ()}
     for why, names in idle.items():
         if said := [name for name in names if name in options]:
             raise DataError(f"{why} takes no {named(said)}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,8 +18,10 @@ from ..data.roles import ARGUMENTS, guess, misnamed, refused
 from ..errors import DataError, warn
 from ..files import Config
 from ..learner.recipes import RECIPES
-from .inputs import Reading, fingerprint, is_set, read_all, takes
+from .command import worded
+from .inputs import Reading, fingerprint, is_set, read_all, with_bad_lines
 from .model_options import needs_metadata, uses
+from .options import TableOptions
 
 ROW = re.compile(r"\bat row (\d[\d,]*)\b")
 
@@ -33,21 +35,17 @@ class Prepared(NamedTuple):
     options: dict[str, Any]
 
     def bunch(self, **more: Any) -> CollabDataBunch:
-        """The databunch of them; `more` is for `from_df`. Where a message names a row of the table, it is the line of
-        the file instead."""
-        of_file = not is_set(self.source) and not isinstance(more.get("test"), pd.DataFrame)
-        if not of_file or {"date_format", "bad_lines"} <= {*self.reading}:     # with which lines may be gone
+        """The databunch of them; `more` is for `from_df`."""
+        with self.in_lines(more.get("test")):
             return CollabDataBunch.from_df(self.ratings, **more, **self.options)
-        said = list[warnings.WarningMessage]()
-        try:
-            with warnings.catch_warnings(record=True) as said:
-                return CollabDataBunch.from_df(self.ratings, **more, **self.options)
-        except DataError as error:
-            raise DataError(self._in_lines(str(error))) from None
-        finally:
-            for one in said:
-                told = one.category(self._in_lines(str(one.message)))
-                warnings.warn_explicit(told, one.category, one.filename, one.lineno)
+
+    @contextmanager
+    def in_lines(self, test: object = None) -> Iterator[None]:
+        """Name lines of the file where a message from inside a `with` names rows of the table. With a table to `test`,
+        it may be that which is meant, and where dates that cannot be read are left out, rows are not told."""
+        told = not is_set(self.source) and not isinstance(test, pd.DataFrame)
+        with worded(self._in_lines) if told and not {"date_format", "bad_lines"} <= {*self.reading} else nullcontext():
+            yield
 
     def _in_lines(self, message: str) -> str:
         rows = sorted({int(row.replace(",", "")) for row in ROW.findall(message)})
@@ -79,18 +77,13 @@ def _check_places(ratings: pd.DataFrame, columns: Mapping[str, str | None], *, i
         raise DataError(f"{why}; say " + " ".join(f"{name}={value!r}" for name, value in guessed.items()))
 
 
-def prepare(data: str, models: Sequence[str], reading: Reading, columns: Mapping[str, str | None], *,
-            items: Path | None = None, users: Path | None = None, table_sep: str | None = None,
-            duplicates: str | None = None, bad_rows: str | None = None, implicit: bool = False,
-            threshold: float | None = None, option: str = "--model") -> Prepared:
-    """Read ratings and metadata for `models`, by default all; `columns` are names of columns (user_name and so on).
-    Metadata become features where one of the models reads them. Raises DataError where a named model needs metadata
-    and there are none."""
-    if bad_rows == "drop" and "bad_lines" in takes(data, reading.get("format"), reading.get("sep")):
-        reading = {**reading, "bad_lines": "drop"}
-    ratings, known_items, known_users = read_all(data, items, users=users, table_sep=table_sep,
+def prepare(data: str, models: Sequence[str], table: TableOptions, *, option: str = "--model") -> Prepared:
+    """Read ratings and metadata for `models`, by default all. Metadata become features where one of the models reads
+    them. Raises DataError where a named model needs metadata and there are none."""
+    reading, columns = with_bad_lines(data, table.reading, table.bad_rows), table.columns
+    ratings, known_items, known_users = read_all(data, table.items, users=table.users, table_sep=table.table_sep,
                                                  ids=(columns["user_name"], columns["item_name"]), **reading)
-    _check_places(ratings, columns, implicit=implicit or threshold is not None, threshold=threshold)
+    _check_places(ratings, columns, implicit=table.choices, threshold=table.threshold)
     wanted, features = models or [*RECIPES], dict[str, str | None]()
     for side, known in (("user", known_users), ("item", known_items)):
         reads = known is not None and any(uses(name, f"{side}s") for name in wanted) and telling(known.iloc[:, 1:])
@@ -98,10 +91,10 @@ def prepare(data: str, models: Sequence[str], reading: Reading, columns: Mapping
     if not any(features.values()) and (needy := [name for name in models if needs_metadata(name)]):
         raise DataError(f"{option} {needy[0]} needs to know more than ids and titles: pass --items or --users, a file "
                         "with columns such as genres or age")
-    if users is not None and features["user_features"] is None:
+    if (users := table.users) is not None and features["user_features"] is None:
         warn(f"{users} is not used: it says nothing that several users have in common, such as an age or a group"
              if any(uses(name, "users") for name in wanted) else
              f"{users} is not used: none of the models reads what it says of users")
     return Prepared(data, ratings, reading, {
-        **columns, "items": known_items, "users": known_users, **features, "implicit": implicit, "threshold": threshold,
-        "duplicates": duplicates or "keep", "bad_rows": bad_rows or "error"})
+        **columns, "items": known_items, "users": known_users, **features, "implicit": table.choices,
+        "threshold": table.threshold, "duplicates": table.duplicates or "keep", "bad_rows": table.bad_rows or "error"})

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import DataError, warn
 from .command import Output
-from .options import OUT, As, Count, DateFormat, DecimalMark, Encoding, Format, Header, ModelFile, Sep
+from .options import OUT, As, Count, FileOptions, ModelFile, Quiet, grouped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,18 +41,17 @@ Diversity = Annotated[float, typer.Option(min=0, max=1, help="How unlike each ot
 Why = Annotated[bool, typer.Option("--why", help="Say which liked item raises the score most.")]
 
 
-def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False, ratings: Ratings = None,
+@grouped
+def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = False, ratings: Ratings = None,
               n: Count = 10, out: File = None, include_seen: Seen = False, where: Rules = None, among: Among = None,
-              without: Without = None, diversity: Diversity = 0.0, why: Why = False, as_: As = None, sep: Sep = None,
-              format: Format = None, header: Header = None, encoding: Encoding = None, decimal: DecimalMark = None,
-              date_format: DateFormat = None) -> None:
+              without: Without = None, diversity: Diversity = 0.0, why: Why = False, as_: As = None,
+              quiet: Quiet = False, file: FileOptions) -> None:
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody. MODEL
     may be an index file too, for --user and --ratings."""
     from ..files import kind_of
-    from .inputs import check_writable, given, load, named, reading_of, training_files
+    from .inputs import check_writable, given, load, named, training_files
     from .output import progress
-    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
-                         date_format=date_format)
+    reading = file.reading
     if bool(user) + everybody + (ratings is not None) != 1:
         raise DataError("for whom? Give one of --user ID, --ratings FILE and --all")
     if everybody != (out is not None):
@@ -62,8 +61,6 @@ def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False,
     if out is not None:
         if as_ is not None:
             raise DataError(f"--as says how to print, and --all writes a file, by the ending of {out}")
-        if why:
-            raise DataError("--why is for --user and --ratings; --all writes lists without reasons")
         check_writable(out, "lists", option="-o", inputs=[model, ratings])
     if kind_of(model) == "index":
         idle = given(all=everybody or None, include_seen=include_seen or None)
@@ -74,19 +71,19 @@ def recommend(model: ModelFile = OUT, user: User = None, everybody: All = False,
     if out is not None:
         check_writable(out, "lists", option="-o", inputs=training_files(learn, model))
     rules: dict[str, Any] = {"n": n, "exclude": None if include_seen else "known", "where": where,
-                             "diversity": diversity,
+                             "diversity": diversity, "why": why,
                              "among": asked(learn.data.catalogue, learn.data.item_table, among),
                              "without": asked(learn.data.catalogue, learn.data.item_table, without)}
     if out is not None:
-        with progress():
+        with progress(quiet):
             learn.recommend_all(path=out, **rules)
         print(f"Wrote {out}: the {n} best for each of {learn.data.n_users - 1:,} users.")
     elif ratings is not None:
         from ..data.new_user import rated_file
         rated = rated_file(learn.data, ratings, **reading)
-        _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, why=why, **rules), as_)
+        _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, **rules), as_)
     else:
-        _print_known(learn, user or [], {**rules, "why": why}, as_)
+        _print_known(learn, user or [], rules, as_)
 
 
 def asked(items: Catalogue, table: pd.DataFrame | None, texts: Names) -> Chosen | None:

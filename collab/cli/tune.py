@@ -14,36 +14,20 @@ from .options import (
     DEFAULT,
     OUT,
     As,
-    BadRows,
     BatchSize,
     Data,
-    DateFormat,
-    DecimalMark,
-    Duplicates,
-    Encoding,
     Epochs,
     Factors,
-    Format,
-    Header,
-    Implicit,
-    ItemCol,
-    Items,
     ModelName,
     NoCard,
     Out,
     Quiet,
-    RatingCol,
     Seed,
-    Sep,
     SplitName,
-    TableSep,
+    TableOptions,
     Test,
-    Threshold,
-    TimeCol,
-    TitleCol,
-    UserCol,
-    Users,
     ValidPct,
+    grouped,
 )
 
 Trials = Annotated[int, typer.Option(min=1, help="How many settings to try, the model's own among them.")]
@@ -55,43 +39,33 @@ Resume = Annotated[Path | None, typer.Option(metavar="FILE", help="The file that
 Timeout = Annotated[float | None, typer.Option(min=1, help="Seconds after which no further trial begins.")]
 
 
-def tune(data: Data, model: ModelName = DEFAULT, trials: Trials = 20, metric: MetricName = None, resume: Resume = None,
-         timeout: Timeout = None, split: SplitName = "random", valid_pct: ValidPct = None, test: Test = None,
-         factors: Factors = None, epochs: Epochs = None, bs: BatchSize = None, seed: Seed = None, out: Out = OUT,
-         user_col: UserCol = None, item_col: ItemCol = None, rating_col: RatingCol = None, time_col: TimeCol = None,
-         title_col: TitleCol = None, sep: Sep = None, table_sep: TableSep = None, format: Format = None,
-         header: Header = None, encoding: Encoding = None, decimal: DecimalMark = None,
-         date_format: DateFormat = None, items: Items = None, users: Users = None,
-         duplicates: Duplicates = None, bad_rows: BadRows = None, implicit: Implicit = False,
-         threshold: Threshold = None, no_card: NoCard = False, as_: As = None, quiet: Quiet = False) -> None:
+@grouped
+def tune(data: Data, *, model: ModelName = DEFAULT, trials: Trials = 20, metric: MetricName = None,
+         resume: Resume = None, timeout: Timeout = None, split: SplitName = "random", valid_pct: ValidPct = None,
+         test: Test = None, factors: Factors = None, epochs: Epochs = None, bs: BatchSize = None, seed: Seed = None,
+         out: Out = OUT, table: TableOptions, no_card: NoCard = False, as_: As = None, quiet: Quiet = False) -> None:
     """Look for better settings of a model on a part of the training ratings, say on ratings that no trial saw whether
     they beat its own, and write the model as collab train does, with the better ones. JSON has all trials too."""
     from ..select.study_file import optuna
     from ..select.tuning import tune as search
     from .figures import finish
-    from .inputs import WITHOUT_FRACTION, check_writable, given, reading_of, split_of, test_of
+    from .inputs import WITHOUT_FRACTION, check_writable, given, split_of, test_of
     from .model_options import bs_of, check_model, check_used
     from .output import progress, remarks
     from .prepare import prepare
     say = remarks(as_, quiet)
     optuna()
-    check_writable(out, "model", inputs=[data, items, users, test])
+    inputs = [data, table.items, table.users, test]
+    check_writable(out, "model", inputs=inputs)
     if resume is not None:
-        check_writable(resume, "study", option="--resume", inputs=[data, items, users, test, out])
+        check_writable(resume, "study", option="--resume", inputs=[*inputs, out])
     check_model(model)
-    implicit = implicit or threshold is not None
-    check_used(model, split, implicit, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs, users=users,
-                                             duplicates=duplicates))
+    check_used(model, split, table, given(valid_pct=valid_pct, factors=factors, epochs=epochs, bs=bs))
     if valid_pct == 0 and split not in WITHOUT_FRACTION and test is None:
         raise DataError("--valid-pct 0 leaves nothing to say on whether tuning helped; hold out some ratings, or give "
                         "--test")
     valid_pct, seed = 0.2 if valid_pct is None else valid_pct, seed or 0
-    reading = reading_of(sep=sep, format=format, header=header, encoding=encoding, decimal=decimal,
-                         date_format=date_format)
-    columns = {"user_name": user_col, "item_name": item_col, "rating_name": rating_col, "time_name": time_col,
-               "title_name": title_col}
-    prepared = prepare(data, [model], reading, columns, items=items, users=users, table_sep=table_sep,
-                       duplicates=duplicates, bad_rows=bad_rows, implicit=implicit, threshold=threshold)
+    prepared = prepare(data, [model], table)
     for_the_end, test_note = test_of(test, split, seed=seed, **prepared.reading)
     bunch = prepared.bunch(split=split_of(split, valid_pct=valid_pct, seed=seed), bs=bs or bs_of(model), seed=seed,
                            test=for_the_end)

@@ -31,7 +31,7 @@ from .schema import (
     show,
 )
 from .tables import COLUMNS, INTEGER, MISSING, NUMBER, Unreadable, converted
-from .times import UnreadDates, date_format, times_of
+from .times import UnreadDates, date_format, impossible, times_of
 
 ROUNDS = 8              # problems that hide others and are solved one after the other, at most
 BY_TIME = "; needed to split by time, and not otherwise"
@@ -73,13 +73,15 @@ def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) 
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
                 raw = as_frame(read(**{name: now[name] for name in reading if name in now}))
-            found += [Problem("the file", re.sub(r"^.*?: (?=[\d,]+ lines)", "", str(one.message)), "", stops=False)
+            found += [Problem("the file", re.sub(r"^.*?: (?=[\d,]+ lines)", "", str(one.message)), "", stops=False,
+                              chosen=options.get("bad_lines") == "drop" and "left out" in str(one.message))
                       for one in said if issubclass(one.category, CollabWarning)]
         except UnreadDates as error:
             drop = options.get("bad_lines") == "drop"
             unread = Problem(f"column {error.name!r}", error.what, "with bad_lines='drop' these lines are left out" if
                              drop else "correct these lines, or leave them out with bad_lines='drop'", error.name,
-                             error.rows, show(error.first), {} if drop else {"bad_lines": "drop"}, stops=not drop)
+                             error.rows, show(error.first), {} if drop else {"bad_lines": "drop"}, stops=not drop,
+                             chosen=drop)
             found.append(unread)
             places = np.delete(np.arange(n := len(error.table) + len(error.rows)), error.rows)
             result = replace(_examine(error.table, now, found, assumed, places), n=n)
@@ -185,7 +187,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     far = None if implicit else outliers(values, schema.rating)
     result.family = family_of(values if far is None else values.drop(values.index[far.rows]), given=there)
     chosen = bool(result.family.options)
-    repeated = _repeats(table, options.get("duplicates") or "keep", chosen or implicit, note)
+    repeated = _repeats(table, options.get("duplicates"), chosen or implicit, note)
     if repeated and not (chosen or implicit) and "duplicates" not in options:
         result.needs["duplicates"] = "mean"
     if chosen and there and not implicit and (
@@ -211,7 +213,7 @@ def _left_out(problem: Problem) -> Problem:
     if not problem.stops or problem.options or not len(problem.rows):
         return problem
     gone = "with bad_rows='drop' these rows are left out"
-    return replace(problem, stops=False, remedy=gone, in_file=gone.replace("rows are", "lines are"))
+    return replace(problem, stops=False, chosen=True, remedy=gone, in_file=gone.replace("rows are", "lines are"))
 
 
 # The columns ------------------------------------------------------------------------------------------------------
@@ -269,7 +271,7 @@ def _other_separator(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem |
         return None
     named = [name for name in raw.columns[:1] if name not in COLUMNS]       # else the file has no names
     texts = [str(text) for text in (*named, *raw.iloc[:MANY, 0].dropna())]
-    for sep in (";", "\t", "|"):
+    for sep in (";", "\t", "|") if texts else ():
         if (n := texts[0].count(sep)) and all(text.count(sep) == n for text in texts):
             return Problem("the file", f"all begins of lines hold {sep!r}, such as {texts[0]!r}", _say({"sep": sep}),
                            options={"sep": sep})
@@ -338,8 +340,9 @@ def _odd_ids(ids: pd.Series, name: Hashable, role: str, note: Found) -> None:
                      show(odd), stops=False))
 
 
-def _repeats(table: pd.DataFrame, how: str, implicit: bool, note: Found) -> bool:
+def _repeats(table: pd.DataFrame, given: str | None, implicit: bool, note: Found) -> bool:
     """Note pairs that are rated again, and say whether there are some."""
+    how = given or "keep"
     try:
         check_duplicates(how)
     except DataError as error:
@@ -360,17 +363,26 @@ def _repeats(table: pd.DataFrame, how: str, implicit: bool, note: Found) -> bool
                  "same rating",
                  "duplicates='mean' gives each pair one row with its average rating" if how != "keep" else
                  "all rows are kept, and may be on both sides of a split; duplicates='mean' averages them",
-                 None, rows, f"user {show(first['user'])}, item {show(first['item'])}", stops=how == "error",
-                 options={"duplicates": "mean"} if how == "error" else {}))
+                 None, rows, f"user {show(first['user'])}, item {show(first['item'])}",
+                 {"duplicates": "mean"} if how == "error" else {}, how == "error", chosen=given is not None))
     return True
 
 
 def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -> np.ndarray | None:
-    """The times of the usable rows, or None. What is wrong with them stops splits by time alone."""
+    """The times of the usable rows that are possible, or None. What is wrong with them stops splits by time alone."""
     if schema.time is not None:
-        return times_of(raw[schema.time][usable], schema.time, lambda problem: note(replace(
-            problem, rows=np.flatnonzero(usable)[problem.rows], stops=False, remedy=f"{problem.remedy}{BY_TIME}",
+        column, rows = raw[schema.time][usable], np.flatnonzero(usable)
+        times = times_of(column, schema.time, lambda problem: note(replace(
+            problem, rows=rows[problem.rows], stops=False, remedy=f"{problem.remedy}{BY_TIME}",
             in_file=problem.in_file and f"{problem.in_file}{BY_TIME}")))
+        if times is None or not (far := impossible(times)).any():
+            return times
+        note(Problem(f"column {schema.time!r}", f"{int(far.sum()):,} of {len(times):,} times are not between 1677 and "
+                     "2262, as the others are read", "a split by time takes them for the earliest or the latest: "
+                     "correct or drop these rows", schema.time, rows[far], show(column.iloc[int(far.argmax())]),
+                     stops=False, in_file="a split by time takes them for the earliest or the latest: correct or "
+                     "remove these lines"))
+        return times[~far]
     for name in raw:
         column = raw[name].dropna()
         if name in schema.roles().values() or not len(column) or str(name).lower() in TIME_NAMES:

@@ -51,10 +51,11 @@ class DataReport:
       of its family, and bad_rows="drop" where rows cannot be used. `mended` says whether they are enough."""
 
     def __init__(self, name: str, examined: Examined, given: dict[str, Any], lines: dict[int, int] | None = None):
-        self.name, self._found, self._lines = name, examined, lines or {}
+        self.name, self._lines = name, lines or {}
         family, table, times = examined.family, examined.table, examined.times
         self.n_rows = examined.n
         self.columns = None if examined.columns is None else Table(examined.columns)
+        self._in_order = sorted(examined.problems, key=lambda p: not p.stops)
         self.problems = self._problems(in_file=lines is not None)
         usable = table is not None and len(table)
         self.counts = Table(sizes(table)) if table is not None and usable else None
@@ -139,7 +140,7 @@ class DataReport:
 
     def _problems(self, *, in_file: bool) -> Table:
         rows = []
-        for problem in sorted(self._found.problems, key=lambda p: not p.stops):
+        for problem in self._in_order:
             at = [self._lines.get(row, row) for row in problem.rows[:PLACES].tolist()]
             rows.append({"stops": problem.stops, "where": problem.where, "what": problem.what,
                          "rows": len(problem.rows), "at": at, "example": problem.example,
@@ -154,26 +155,29 @@ class DataReport:
         more = f"{n - len(named):,} more" if n > len(named) else named.pop()
         return f"{what}{'s' if n > 1 else ''} {', '.join(named)}{' and ' if named else ''}{more}"
 
-    def text(self, said: Callable[[str], str] = str) -> str:
-        """The report as text of at most 100 columns; `said` may put what is said about options in other words."""
+    def text(self, said: Callable[[str], str] = str, *, chosen: bool = True) -> str:
+        """The report as text of at most 100 columns; `said` may put what is said about options in other words. Without
+        `chosen` it says nothing of what the options that were given have asked for, such as rows that are left out."""
         parts = [f"{self.name}: {self.n_rows:,} rows" + (f", {len(self.columns):,} columns" if self.columns is not None
                                                           and "why" in self.columns else "")]
         if self.columns is not None:
             parts.append(_aligned(self.columns.astype(object).map(lambda cell: cut(f"{cell:,}" if isinstance(cell, int)
                                                                                   else str(cell), CELL))))
-        parts.append(self._problem_text(said))
+        parts.append(self._problem_text(said, chosen))
         parts += self._measures()
         if self.family:
             parts.append(_wrapped(f"This looks like {self.family}: {self.sign}. {_capital(said(self.advice))}."))
         return "\n\n".join(part for part in parts if part)
 
-    def _problem_text(self, said: Callable[[str], str]) -> str:
+    def _problem_text(self, said: Callable[[str], str], chosen: bool) -> str:
+        rows = [row for row, problem in zip(self.problems.to_dict("records"), self._in_order)
+                if chosen or problem.stops or not problem.chosen]
         stops = int(self.problems["stops"].sum())
-        notes = len(self.problems) - stops
+        notes = len(rows) - stops
         head = (f"{_count(stops, 'problem')} {'stops' if stops == 1 else 'stop'} training" if stops else
                 "Nothing stops training") + (f"; {_count(notes, 'thing')} to know:" if notes else ":" if stops else ".")
         lines = [head]
-        for row in self.problems.to_dict("records"):
+        for row in rows:
             mark = "  STOPS  " if row["stops"] else "  note   "
             sentence = f"{row['where']}: {said(row['what'])}"
             if row["rows"]:

@@ -48,9 +48,13 @@ def metadata(table: TableLike | None, id_name: Hashable, vocab: Vocab) -> pd.Dat
                 again = ids[ids.duplicated()]
                 raise DataError(f"{len(again):,} ids are repeated (such as {again[:1].tolist()[0]!r}); "
                                 f"keep one row an id, with df.drop_duplicates({column!r})")
-            if not (vocab.encode(ids) != UNKNOWN).any():
+            try:
+                found = vocab.encode(ids) != UNKNOWN
+            except DataError as error:          # of another kind
+                raise DataError(f"{error}{_zeros(ids, vocab.ids[1:])}") from None
+            if not found.any():
                 raise DataError(f"it holds none of the rated {vocab.name}s: ids there look like {ids[:1].tolist()}, "
-                                f"in the ratings like {[*vocab][:1]}")
+                                f"in the ratings like {[*vocab][:1]}{_zeros(ids, vocab.ids[1:])}")
     return table.drop(columns=column).set_axis(ids.rename(column), axis=0)
 
 
@@ -72,7 +76,25 @@ def warn_of_lacking(table: pd.DataFrame | None, rated: Vocab, *, features: bool,
     lacking[[UNKNOWN, *rated.encode(table.index)]] = False
     if n := int(lacking.sum()):
         warn(f"the table of {rated.name}s lacks {n:,} of the {len(rated) - 1:,} rated {rated.name}s (such as "
-             f"{show(rated.ids[lacking][0])}): they have no {' and no '.join(lost)}; add a row for each")
+             f"{show(rated.ids[lacking][0])}): they have no {' and no '.join(lost)}; add a row for each"
+             + _zeros(table.index, rated.ids[lacking]))
+
+
+def _zeros(ids: Iterable[Hashable], rated: Iterable[Hashable]) -> str:
+    """How many of some `rated` ids are those of a table but for leading zeros, in words; nothing where none is."""
+    bare = {_bare(id): id for id in rated}
+    pairs = [(id, other) for id in ids if (other := bare.get(_bare(id))) is not None and str(id) != str(other)]
+    if not pairs:
+        return ""
+    ours, theirs = map(show, pairs[0])
+    return (f"; but for leading zeros the table would have {len(pairs):,} of the rated ones ({ours} there, {theirs} in "
+            "the ratings): write them alike in both")
+
+
+def _bare(id: Hashable) -> str:
+    """An id as text, whole numbers without leading zeros."""
+    text = str(id)
+    return text.lstrip("0") or "0" if text.isdigit() else text
 
 
 # Titles -----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ class Problem:
       the first of them as a person would type it, or None where nothing is there.
     - `options`: the arguments of reading or of `from_df` that mend it, by name; empty where only the table can be
       mended.
-    - `stops`: whether a model cannot be trained on the table as it is."""
+    - `stops`: whether a model cannot be trained on the table as it is. `chosen`: whether an option has asked for what
+      is done about it."""
 
     where: str
     what: str
@@ -33,6 +34,7 @@ class Problem:
     example: str | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     stops: bool = True
+    chosen: bool = False
     in_file: str = ""
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .codes import coded, distinct, repeats
-from .times import UNITS, unit_of
+from .times import UNITS, as_numbers, unit_of
 
 RARE = 5            # ratings: with fewer, a user or an item is little more than its bias
 SHOWN = 20          # distinct ratings, above which quantiles stand for them
@@ -61,7 +61,8 @@ def spread(ratings: pd.Series) -> pd.DataFrame:
 
 def when(times: np.ndarray) -> tuple[pd.DataFrame, pd.Series | None]:
     """(a table of one row: the first time, the last, the days between, and how they were read; the times as dates, or
-    None where numbers are in no known unit)."""
+    None where numbers are in no known unit). None of the times may be `impossible`."""
+    times = as_numbers(times)
     unit = "" if times.dtype.kind not in "iuf" else unit_of(times)
     if unit is None:
         low, high = (float(end) for end in (times.min(), times.max()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Hashable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ DAYS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%d.%m.%y", "%d/%m/%y", 
 CLOCKS = ("", " %H:%M", " %H:%M:%S", ", %H:%M", ", %H:%M:%S", " %I:%M %p", "T%H:%M:%S")
 UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 EARLIEST, LATEST = 4e8, 4.2e9       # seconds since 1970 of times that are likely: from 1982 to 2103
+FAR = 2**63 / 1e9                   # seconds from 1970 to 1677 and to 2262, the ends of dates in nanoseconds
 TRIED = 1000                        # values that tell how dates are written, before all are read so
 
 
@@ -55,7 +57,7 @@ def times_of(column: pd.Series, name: object = "time", found: Found = stop) -> n
         column = column[~missing]
     if not len(column):
         return None
-    kind = id_kind(column, where, note)
+    kind = id_kind(column, where, lambda problem: note(replace(problem, what=problem.what.replace(" ids ", " times "))))
     if kind == "string" and not problems[bool(n):]:
         column = _parsed(column, where, name, note, np.flatnonzero(~missing))
     elif kind not in ("number", "date", "string", *DATETIMES):
@@ -139,6 +141,25 @@ def unit_of(times: np.ndarray) -> str | None:
     an unlikely time in each of these."""
     middle = float(np.median(times))
     return next((unit for k, unit in enumerate(UNITS) if EARLIEST <= middle / 1000**k <= LATEST), None)
+
+
+def as_numbers(times: np.ndarray) -> np.ndarray:
+    """Times that are whole numbers too long for 64 bits as floats; any others as they are."""
+    return times.astype(np.float64) if times.dtype.kind == "O" and isinstance(times[0], int) else times
+
+
+def impossible(times: np.ndarray) -> np.ndarray:
+    """Which of n times, at least one, are no dates between 1677 and 2262, a bool (n,): a few in another unit than most,
+    a slip of a digit, or a word for "never". None are where numbers are in no known unit."""
+    times = as_numbers(times)
+    if times.dtype.kind in "iuf":
+        unit = unit_of(times)
+        if unit is None:
+            return np.zeros(len(times), dtype=bool)
+        seconds = times.astype(np.float64) / 1000.0 ** [*UNITS].index(unit)
+    else:
+        seconds = times.astype("datetime64[s]").astype(np.float64)
+    return np.abs(seconds) > FAR
 
 
 def _all_read(texts: pd.Series, format: str) -> bool:

@@ -12,15 +12,18 @@ from torch import Tensor, nn
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
 from ..metrics import rmse
+from ..models.als import ALS
 from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
+from ..models.embedding import EmbeddingDotBias
 
 TOLERANCE = 0.001       # share of the biases' error: a smaller excess does not matter in use
 MIN_ROWS = 100          # ratings of known users and items: with fewer, nothing is said
 CHANCE = 2.0            # standard errors: an excess that is smaller may be chance
 CLOSER = 0.02           # share of the biases' error on training ratings: fitting these closer by less is as good as not
 SAMPLE = 1 << 16        # training ratings, evenly spaced, that are predicted to tell why
-OTHERS = ("dot_bias", "als_explicit")   # the models of ratings that stay behind biases least often (docs/results.md)
+OTHERS = {"dot_bias": EmbeddingDotBias, "als_explicit": ALS}
+"""The models of ratings that stay behind biases least often (docs/results.md)."""
 
 
 class Predictor(Protocol):
@@ -94,10 +97,11 @@ def remark(learn: Predictor, baseline: BiasBaseline, beside: Beside, where: str)
                   "Train for more epochs, with the default learning rate and weight decay")
     else:
         rounds = "sweeps" if model.solved else "epochs"
+        others = [name for name, kind in OTHERS.items() if type(model) is not kind]
         why = f"it fits these too closely, and more {rounds} or factors are unlikely to help"
         remedy = ("Try " + ("a stronger regularisation" if model.solved else
                             "the default learning rate and weight decay, a stronger decay")
-                  + f", fewer factors or another model ({', '.join(OTHERS)})")
+                  + f", fewer factors or another model ({', '.join(others)})")
     return (f"{model.kind} has an RMSE of {beside.rmse:.4g} {where}, and mean and biases alone have "
             f"{beside.of_biases:.4g}. On training ratings the two have {fit:.4g} and {of_biases:.4g}: {why}. {remedy}. "
             "If nothing helps, the ratings are too few or too noisy for more than biases, and these are the better "

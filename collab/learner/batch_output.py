@@ -28,11 +28,12 @@ MAX_ROWS = 1 << 16      # recommendations made at a time
 
 def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *, exclude: str | None = "known",
                   among: Chosen | None = None, path: str | Path | None = None, without: Chosen | None = None,
-                  unknown: str = "average", where: Where | None = None, diversity: float = 0.0,
+                  unknown: str = "average", where: Where | None = None, diversity: float = 0.0, why: bool = False,
                   as_frame: str = "pandas") -> Iterator[Any] | Path:
     """`recommend` for many `users` (one id or several; by default all trained ones): an iterator over tables of some
     65,000 rows (user, rank, item, title, score), in the order of the users. `exclude`, `among`, `without`, `unknown`,
-    `where`, `diversity` and `as_frame` are those of `recommend`; files are written as they are.
+    `where`, `diversity`, `why` and `as_frame` are those of `recommend`; files are written as they are, with `why` as
+    text.
 
     With `path` the rows are written to that .csv or .parquet file (which needs pyarrow) as they come, with a bar in a
     notebook or terminal, and the path is returned. The file takes its name once it is whole: Ctrl-C leaves the old one.
@@ -48,16 +49,16 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
     rows = rows_of(self, vocab, asked, unknown)
     size = max(1, MAX_ROWS // min(n_candidates(n, diversity), max(1, len(pool))))
 
-    def tables() -> Iterator[pd.DataFrame]:
-        for begin in range(0, len(rows), size):
-            some = slice(begin, begin + size)
-            yield ranked_rows(self, rows[some], pool, n=n, exclude=exclude, ids=asked[some], diversity=diversity)
+    def table(begin: int, end: int) -> pd.DataFrame:
+        made: pd.DataFrame = ranked_rows(self, rows[begin:end], pool, n=n, exclude=exclude, ids=asked[begin:end],
+                                         why=why, diversity=diversity)
+        return made.assign(why=made["why"].astype("string")) if why and path is not None else made
+    tables = (table(begin, begin + size) for begin in range(0, len(rows), size))
     if path is None:
-        return (framed(table, as_frame) for table in tables())
+        return (framed(one, as_frame) for one in tables)
     path, total = Path(path), -(-len(rows) // size)
-    first = ranked_rows(self, rows[:0], pool, n=n, exclude=None, ids=asked[:0])     # the columns and their types
     {".parquet": _write_parquet, ".pq": _write_parquet, ".csv": _write_csv}.get(path.suffix.lower(), _no_ending)(
-        path, first, _with_bar(tables(), total))
+        path, table(0, 0), _with_bar(tables, total))        # the first has the columns and their types
     return path
 
 

@@ -65,7 +65,7 @@ def compare_models(data: TableLike | CollabDataBunch, models: Models | None = No
     >>> list(found.table.columns[:7])
     ['model', 'rmse', 'low', 'high', 'difference', 'p_value', 'vs best']
     >>> sorted(found.table["model"])
-    ['als_explicit', 'biases', 'dot_bias', 'mean']
+    ['als_explicit', 'dot_bias', 'mean and biases', 'mean rating']
     """
     if part not in PARTS:
         raise ValueError(f"part={part!r} is neither 'valid' nor 'test'")

@@ -157,9 +157,11 @@ def _biases(**damping: Any) -> Maker:
     return make
 
 
-BASELINES = {"mean": Contender("mean", _biases(damping_u=math.inf, damping_i=math.inf), measures=ERRORS, baseline=True),
-             "biases": Contender("biases", _biases(), measures=ERRORS, baseline=True),
-             "popularity": Contender("popularity", Popularity, measures=RANKING, baseline=True)}
+BASELINES = {one.label: one for one in (
+    Contender("mean rating", _biases(damping_u=math.inf, damping_i=math.inf), measures=ERRORS, baseline=True),
+    Contender("mean and biases", _biases(), measures=ERRORS, baseline=True),
+    Contender("MostPopular", Popularity, measures=RANKING, baseline=True))}
+"""By the names that they have in `errors` and `evaluate`."""
 
 
 def baselines_for(metrics: Iterable[str]) -> list[Contender]:

@@ -20,7 +20,7 @@ from ..learner.collab_learner import CollabLearner
 from ..metrics import MAE, MSE, RMSE, Metric, as_metrics
 from ..train.callback import Callback
 from .known_metrics import RANKING
-from .margin import margin
+from .paired import margin, side_by_side
 from .three_way import ThreeWay
 
 RATING: dict[str, type[Metric]] = {"rmse": RMSE, "mae": MAE, "mse": MSE}
@@ -56,20 +56,15 @@ class Goal:
         return np.inf if self.lower else -np.inf
 
     def margin(self, tuned: CollabLearner, default: CollabLearner, parts: ThreeWay) -> pd.DataFrame:
-        """Both learners on the untouched part: a frame as `margin` makes it, rows "default recipe", "tuned",
-        "difference"."""
+        """Both learners on the untouched part: a frame as `margin` makes it."""
         if self.ranking is None:
             assert self.metric is not None
             (a, targets), (b, _) = (learn.get_preds(parts.untouched) for learn in (tuned, default))
             return margin(copy.deepcopy(self.metric), a, b, targets, parts.users)
         a_result, b_result = (evaluate(learn, parts.untouched, self.k, (self.ranking,), baseline=False)
                               for learn in (tuned, default))
-        found = compare(a_result, b_result).iloc[0]
         rows = [result.interval().iloc[0].tolist() for result in (b_result, a_result)]
-        frame = pd.DataFrame([*rows, [found["difference"], found["low"], found["high"]]],
-                             columns=["mean", "low", "high"], index=["default recipe", "tuned", "difference"])
-        return frame.rename(columns={"mean": "value"}).assign(
-            p_value=[np.nan, np.nan, found["p_value"]], users=int(found["users"]))
+        return side_by_side(rows[0], rows[1], compare(a_result, b_result).iloc[0].to_dict())
 
 
 def goal(metric: MetricName | None, data: CollabDataBunch, ranks: bool) -> Goal:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from ..evaluate.resampling import counts, resampled, signs
+from ..metrics import MeanOf, Metric
 
 N_INTERVAL = 2000       # resamples of an interval
 N_TEST = 10_000         # random choices of signs, at least; and
 PER_PAIR = 200          # per pair, so that the smallest p-value, 1 / (1 + n), is small enough to be corrected
+FEWER = 300             # resamples of metrics that are no mean over ratings, each of which is computed anew
 COLUMNS = ("a", "b", "difference", "low", "high", "p_value", "p_holm", "users")
 MAX_GROUPS = 4096       # more users than these are joined at random into as many groups
 
@@ -93,6 +99,62 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     corrected = np.empty(m)
     corrected[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * np.arange(m, 0, -1)))
     return corrected
+
+
+def margin(metric: Metric, a: Tensor, b: Tensor, targets: Tensor, users: Tensor, *, level: float = 0.95,
+           seed: int = 0) -> pd.DataFrame:
+    """Two predictions of the same ratings: rows "default recipe" (of predictions `b`), "tuned" (of `a`) and
+    "difference" (a - b); columns value, low, high (the percentile bootstrap interval), p_value and users.
+
+    Resampled are users, not ratings, since the errors of one user's ratings go together. The p-value is two-sided, of a
+    paired permutation test that swaps the two predictions of all ratings of a user: that leaves the sum of both models'
+    errors as it is, so that the test of a difference of roots is that of `compared`."""
+    codes, n = np.unique(users.cpu().numpy(), return_inverse=True)[1], len(np.unique(users.cpu().numpy()))
+    if not isinstance(metric, MeanOf) or metric.finish not in (float, math.sqrt):
+        return _anew(metric, (a, b), targets, codes, n, level, seed)
+    totals = [np.bincount(codes, weights=metric.f(pred.double() - targets.double()).cpu().numpy(), minlength=n)
+              for pred in (a, b)]
+    per_user = PerUser(np.column_stack(totals), np.bincount(codes, minlength=n).astype(float),
+                       metric.finish is math.sqrt)
+    tuned, default = intervals(per_user, ["a", "b"], level, seed).to_numpy().tolist()
+    return side_by_side(default, tuned, compared(per_user, ["a", "b"], level, seed).iloc[0].to_dict())
+
+
+def side_by_side(default: Sequence[float], tuned: Sequence[float], difference: Mapping[Any, Any]) -> pd.DataFrame:
+    """The frame of `margin`, of (value, low, high) of both and their difference, as a row of `compared` has it."""
+    rows = [default, tuned, [difference[name] for name in ("difference", "low", "high")]]
+    frame = pd.DataFrame(rows, columns=["value", "low", "high"], index=["default recipe", "tuned", "difference"])
+    return frame.assign(p_value=[np.nan, np.nan, difference["p_value"]], users=int(difference["users"]))
+
+
+def _anew(metric: Metric, both: tuple[Tensor, Tensor], targets: Tensor, codes: np.ndarray, n: int, level: float,
+          seed: int) -> pd.DataFrame:
+    """`margin` by computing the metric of every resample."""
+    rng, order = np.random.default_rng(seed), np.argsort(codes, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(codes, minlength=n))[:-1])
+
+    def values(one: Tensor, other: Tensor, target: Tensor) -> list[float]:
+        found = []
+        for pred in (other, one):
+            metric.reset()
+            metric.update(pred, target)
+            found.append(metric.value())
+        return [*found, found[1] - found[0]]
+
+    def drawn() -> list[float]:
+        chosen = torch.from_numpy(np.concatenate([rows[k] for k in rng.integers(n, size=n)]))
+        return values(both[0][chosen], both[1][chosen], targets[chosen])
+
+    def swapped() -> float:
+        other = torch.from_numpy(rng.integers(2, size=n).astype(bool)[codes])
+        one, rest = (torch.where(other if pred.ndim == 1 else other[:, None], swap, pred)
+                     for pred, swap in (both, both[::-1]))
+        return values(one, rest, targets)[2]
+    whole = values(*both, targets)
+    default, tuned, difference = zip(whole, *_limits(np.array([drawn() for _ in range(FEWER)]), level).tolist())
+    extreme = np.abs([swapped() for _ in range(FEWER)]) >= abs(whole[2]) - 1e-12
+    return side_by_side(default, tuned, {**dict(zip(("difference", "low", "high"), difference)),
+                                         "p_value": (1 + extreme.sum()) / (1 + FEWER), "users": n})
 
 
 def _p_values(differences: np.ndarray, n: int, seed: int) -> np.ndarray:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from collab import DataError
+
 
 @pytest.fixture
 def german(tmp_path):
@@ -90,6 +92,38 @@ def test_a_file_that_is_not_there_exits_with_2(collab, tmp_path):
 def test_the_picture_is_written(collab, trained, tmp_path):
     code, _, _ = collab("check", trained / "ratings.csv", "--plot", tmp_path / "p.svg")
     assert code == 0 and (tmp_path / "p.svg").read_text().startswith("<?xml")
+
+
+def test_the_picture_replaces_a_picture_and_nothing_else(collab, trained, tmp_path):
+    check = "check", trained / "ratings.csv", "--plot"
+    for _ in range(2):
+        assert collab(*check, tmp_path / "p.png")[0] == 0
+    (tmp_path / "notes.svg").write_text("precious")
+    code, out, err = collab(*check, tmp_path / "notes.svg")
+    assert code == 2 and not out and err.startswith(f"Error: --plot {tmp_path / 'notes.svg'} is there already, and is "
+                                                    "not a picture (PNG or SVG)")
+    for name in ("p", "p.txt"):
+        code, out, err = collab(*check, tmp_path / name)
+        assert code == 2 and not out and f"--plot {tmp_path / name}: a picture is written as PNG or SVG" in err
+    (tmp_path / "r.svg").write_text((trained / "ratings.csv").read_text())
+    code, out, err = collab("check", tmp_path / "r.svg", "--plot", tmp_path / "r.svg")
+    assert code == 2 and not out and "would overwrite" in err and (tmp_path / "notes.svg").read_text() == "precious"
+
+
+def test_the_report_is_printed_before_the_picture_is_drawn(collab, trained, tmp_path, monkeypatch):
+    def fails(self):
+        raise DataError("no ink")
+    monkeypatch.setattr("collab.data.data_report.DataReport.plot", fails)
+    code, out, err = collab("check", trained / "ratings.csv", "--plot", tmp_path / "p.png")
+    assert code == 0 and "Nothing stops training." in out
+    assert err == f"--plot {tmp_path / 'p.png'} is not written: no ink\n"
+
+
+def test_a_table_without_a_usable_row_is_reported_and_not_drawn(collab, tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n,,\n")
+    code, out, err = collab("check", tmp_path / "r.csv", "--plot", tmp_path / "p.png")
+    assert code == 1 and "none of 1 rows can be used" in out and "no row of the table can be used" in err
+    assert not (tmp_path / "p.png").exists()
 
 
 def test_problems_as_csv(collab, german):

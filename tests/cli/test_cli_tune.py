@@ -133,6 +133,22 @@ def test_a_part_that_was_not_held_out_is_refused(run):
     assert code == 0 and "Error on 180 ratings held out of training (valid):" in out
 
 
+def test_the_parts_that_there_are_are_named_where_one_is_refused(run):
+    train = "train", "{dir}/ratings.csv", "-q", "--epochs", 1, "--factors", 2, "--out"
+    assert run(*train, "{out}/both", "--test", 0.1)[0] == run(*train, "{out}/none", "--valid-pct", 0)[0] == 0
+    how = "for a part test train with --test, a fraction such as 0.1 or a file"
+    for model, words, said in (
+            ("{dir}/model.safetensors", ["--part", "test"], f"held out the part valid alone; {how}\n"),
+            ("{dir}/model.safetensors", ["--part", "test", "--split", "none"], "--part test does not go with --split "
+             "none, which measures all rows: leave one of the two out; training held out the part valid alone; "
+             f"{how}\n"),
+            ("{out}/both", ["--part", "test", "--split", "none"], "two out; training held out valid and test\n"),
+            ("{out}/none", ["--part", "valid"], f"was trained with --valid-pct 0; training held out nothing; {how}\n"),
+            ("{out}/both", ["--part", "valid", "--data", "{dir}/films.csv"], "leave it out with --data\n")):
+        code, out, err = run("evaluate", model, *words)
+        assert code == 2 and not out and err.endswith(said), err
+
+
 def test_evaluate_says_which_part_it_measured(run):
     part = "ratings held out for the end (test):"
     assert run("train", "{dir}/ratings.csv", "-q", "--epochs", 1, "--factors", 2, "--test", 0.1, "--out",

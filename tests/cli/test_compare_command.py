@@ -67,7 +67,7 @@ def test_the_table_is_that_of_compare_models(table: str):
 def test_choices_are_ranked_beside_popularity_and_the_next_command_is_named(table: str):
     said = compare(table, "--threshold", "2", "--models", "als", "ease", "--split", "per-user", "--valid-pct", "0.25")
     made = compare_models(MADE.ratings, ["als", "ease"], implicit=True, threshold=2, split=per_user_split(0.25, 0))
-    assert said.startswith("NDCG@10 on ") and "popularity" in said
+    assert said.startswith("NDCG@10 on ") and "MostPopular" in said
     assert [line.split()[0] for line in said.splitlines()[3:6]] == made.table["model"].tolist()
     assert ("Next:" in said) == ("Take " in said) == (made.taken is not None)
 

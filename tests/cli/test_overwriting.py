@@ -40,7 +40,7 @@ def files(trained, tmp_path, monkeypatch):
     (["recommend", "--all", "-o", "items.csv"], "-o items.csv is there already"),
     (["report", "-o", "model.safetensors"], "--out model.safetensors would overwrite model.safetensors"),
     (["report", "-o", "ratings.csv"], "--out ratings.csv is there already, and is not a page"),
-    (["check", "ratings.csv", "--plot", "model.safetensors"], "model.safetensors is there already, and is not to be"),
+    (["check", "ratings.csv", "--plot", "model.safetensors"], "model.safetensors is there already, and is not a pict"),
 ])
 def test_what_is_read_or_of_another_kind_is_not_overwritten(collab, files, words, says):
     before = {path.name: path.read_bytes() for path in files.iterdir()}

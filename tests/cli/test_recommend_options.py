@@ -61,6 +61,12 @@ def test_reasons_are_a_column(collab, films):
     assert [row["why"] for row in listed(collab, model, "--ratings", films / "mine.csv", "--why")] == learn.recommend(
         ratings={3: 5.0, 8: 2.0}, why=True)["why"].tolist()
     assert " why\n" in collab("recommend", model, "--user", 7, "--why")[1]
+    code, _, err = collab("recommend", model, "--all", "-o", films / "why.csv", "--why", "-n", 3)
+    lists = pd.read_csv(films / "why.csv", keep_default_na=False)
+    assert code == 0 and not err and [*lists] == ["user", "rank", "item", "title", "score", "why"]
+    for user in (7, 9):
+        assert lists[lists["user"] == user]["why"].tolist() == [
+            word or "" for word in learn.recommend(user, 3, why=True)["why"]]
 
 
 @pytest.mark.filterwarnings("default")
@@ -94,7 +100,6 @@ def test_an_index_keeps_to_the_rules_as_its_model_does(collab, films):
     (["model", "--user", 7, "--where", "genres=Wra"], "--where: no item has 'Wra' in column 'genres'; near it are"),
     (["model", "--user", 7, "--among", "genre=War"], "--among names a column 'genre' that the table of items has not"),
     (["model", "--user", 7, "--without", "genres=Wra"], "--without: no item has 'Wra' in column 'genres'"),
-    (["model", "--all", "-o", "x.csv", "--why"], "--why is for --user and --ratings"),
     (["index", "--user", 7, "--where", "genre=War"], "--where names a column 'genre' that the table of items has not"),
     (["bare", "--user", 7, "--where", "genres=War"], "--where needs to know more of the items than their ids"),
     (["index", "--user", 7, "--include-seen", "--diversity", 0.2], "without ratings. It takes no --include-seen; the"),

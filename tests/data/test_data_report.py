@@ -209,6 +209,34 @@ def test_times_in_no_known_unit_are_only_sorted():
     assert dates is None and table.iloc[0][["first", "last"]].tolist() == ["1", "3"]
 
 
+DAY = pd.Timestamp("2018-10-18")
+
+
+@pytest.mark.parametrize(("usual", "far"), [
+    (1539820800, 946684893000000000000), (1539820800, 9 * 10**18), (1539820800, -9223372036854775807),
+    (1539820800000, 10**18), (DAY, pd.Timestamp("9999-12-31").as_unit("s"))])
+def test_a_time_that_is_no_date_is_told_with_its_row_and_left_out_of_the_range(usual, far):
+    table = pd.concat([FEW] * 4, ignore_index=True).assign(user=np.arange(20))
+    report = DataReport.from_df(table.assign(time=[usual] * 13 + [far] + [usual] * 6), time_name="time")
+    what = "1 of 20 times are not between 1677 and 2262, as the others are read"
+    assert [(row["what"], row["at"]) for row in report.problems.to_dict("records")] == [(what, [13])]
+    assert report.times.iloc[0]["first"] == report.times.iloc[0]["last"] == "2018-10-18 00:00"
+    assert not report.stops and what in " ".join(repr(report).split()) and "1677" in report._repr_html_()
+
+
+def test_numbers_too_long_for_any_unit_are_only_sorted():
+    report = DataReport.from_df(FEW.assign(time=946684893000000000000))
+    assert "only sort" in report.times.iloc[0]["read_as"] and report.dates is None and "only sort" in repr(report)
+
+
+@pytest.mark.parametrize("row", [[None, None, None], [None, 2, 3.0]])
+@pytest.mark.parametrize("options", [{}, {"implicit": True}, {"bad_rows": "drop"}])
+def test_a_table_of_one_row_without_a_user_is_reported(row, options):
+    report = DataReport.from_df(pd.DataFrame([row], columns=["user", "item", "rating"], dtype=object), **options)
+    assert report.stops and "none of 1 rows can be used" in [*report.problems["what"]]
+    assert report.problems["where"].str.contains("'user'").any()
+
+
 # Shown ------------------------------------------------------------------------------------------------------------
 
 def test_the_text_is_at_most_100_columns_and_says_what_stops(german):

@@ -115,6 +115,30 @@ def test_rated_ids_that_the_metadata_lack_are_counted():
     assert bunch(users=people).user_features is None        # nothing is taken from it that could be lacking
 
 
+ZEROS = ("; but for leading zeros the table would have {} of the rated ones \\({} there, {} in the ratings\\): write "
+         "them alike in both")
+
+
+@pytest.mark.parametrize(("rated", "films", "says"), [
+    ([1, 2, 3], ["0001", "0002", "0004"], "of kind number here .*" + ZEROS.format(2, "'0001'", 1)),
+    (["0001", "0002", "a"], [1, 2, 3], "of kind string here .*" + ZEROS.format(2, 1, "'0001'")),
+    (["1", "2", "a"], ["01", "02", "b"], "holds none of the rated .*" + ZEROS.format(2, "'01'", "'1'")),
+    ([1, 2, 3], ["a", "b", "c"], "different ids$")])
+def test_ids_that_differ_in_leading_zeros_are_told(rated, films, says):
+    ratings = pd.DataFrame({"user": [1, 1, 2, 2], "item": [*rated, rated[0]], "rating": [1.0, 2, 3, 4]})
+    table = pd.DataFrame({"item": films, "title": ["A", "B", "C"]})
+    with pytest.raises(DataError, match=says):
+        CollabDataBunch.from_df(ratings, items=table, valid_pct=0, seed=0, device="cpu")
+
+
+def test_a_few_ids_that_differ_in_leading_zeros_are_told_with_those_that_lack():
+    ratings = pd.DataFrame({"user": [1, 1, 2, 2], "item": ["7", "100", "x", "7"], "rating": [1.0, 2, 3, 4]})
+    table = pd.DataFrame({"item": ["007", "100", "y"], "title": ["A", "B", "C"]})
+    says = r"lacks 2 of the 3 rated items \(such as '7'\).*" + ZEROS.format(1, "'007'", "'7'")
+    with pytest.warns(CollabWarning, match=says):
+        CollabDataBunch.from_df(ratings, items=table, valid_pct=0, seed=0, device="cpu")
+
+
 def test_metadata_of_more_items_than_were_rated_are_normal():
     assert bunch(FILMS).n_items == 4 and bunch(FILMS, item_features=["year"]).n_items == 5
 

@@ -93,7 +93,7 @@ def test_a_solved_model_is_to_be_regularised():
         learn.fit(10)
     said = errors_and_remark(learn)[1]
     assert said.startswith("ALS has an RMSE of") and "more sweeps or factors are unlikely to help" in said
-    assert "Try a stronger regularisation, fewer factors or another model" in said
+    assert "Try a stronger regularisation, fewer factors or another model (dot_bias)." in said
     learn.model.load_state_dict({name: torch.zeros_like(t) for name, t in learn.model.state_dict().items()})
     assert "Solve it with more sweeps or less regularisation" in errors_and_remark(learn)[1]
 

@@ -61,7 +61,7 @@ def test_a_score_that_is_no_number_is_found_among_many():
 
 # One user and all of them -----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("options", [{}, {"exclude": None}, {"among": [3, 4, 5, 30], "without": [4]},
+@pytest.mark.parametrize("options", [{}, {"why": True}, {"exclude": None}, {"among": [3, 4, 5, 30], "without": [4]},
                                      {"without": [1, 2, 99]}])
 def test_all_of_them_get_what_each_gets_whatever_the_blocks(learn: CollabLearner, monkeypatch, options: dict[str, Any]):
     monkeypatch.setattr(batch_output, "MAX_ROWS", 70)
@@ -71,6 +71,8 @@ def test_all_of_them_get_what_each_gets_whatever_the_blocks(learn: CollabLearner
     each = pd.concat([learn.recommend(user, n=5, **options).assign(user=user) for user in learn.data.users])
     assert whole["item"].tolist() == each["item"].tolist() and whole["user"].tolist() == each["user"].tolist()
     np.testing.assert_allclose(whole["score"], each["score"], rtol=1e-5)
+    if "why" in options:
+        assert whole["why"].tolist() == each["why"].tolist() and whole["why"].notna().any()
 
 
 def test_some_users_come_in_the_order_they_were_asked_for(learn: CollabLearner):
@@ -150,6 +152,21 @@ def test_a_file_holds_what_the_tables_hold(learn: CollabLearner, monkeypatch, tm
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     empty = learn.recommend_all(users=[], path=tmp_path / f"none.{ending}")
     assert [*(pd.read_parquet if ending == "parquet" else pd.read_csv)(empty)] == [*expected]
+
+
+@pytest.mark.filterwarnings("ignore:.*rate a pair again")
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_reasons_are_text_in_a_file_also_where_the_first_users_have_none(monkeypatch, tmp_path: Path, ending: str):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    learn = named(lambda k: k)
+    reasons = iter([0, 1, 2])
+    monkeypatch.setattr("collab.learner.recommendations.reasons",
+                        lambda _, found, __: torch.full_like(found, next(reasons) if len(found) else 0))
+    monkeypatch.setattr(batch_output, "MAX_ROWS", 12)
+    path = learn.recommend_all(2, exclude=None, path=tmp_path / f"recs.{ending}", why=True)
+    read = pd.read_parquet(path) if ending == "parquet" else pd.read_csv(path, dtype={"why": str})
+    assert read["why"].isna().tolist() == [True] * 12 + [False] * 12 and read["why"].tolist()[12:] == ["0"] * 12
 
 
 @pytest.mark.filterwarnings("ignore:.*rate a pair again")

@@ -139,8 +139,8 @@ def test_figures_are_those_of_the_library_on_the_same_held_out_rows(compared: Co
         assert rows.loc[label, "rmse"] == pytest.approx(learn.validate()["rmse"], abs=1e-6)
         assert rows.loc[label, "mae"] == pytest.approx(learn.validate()["mae"], abs=1e-6)
     table = errors(compared.learners["als_explicit"][0]).set_index("model")
-    for ours, theirs in (("biases", "mean and biases"), ("mean", "mean rating")):
-        assert rows.loc[ours, ["rmse", "mae"]].tolist() == pytest.approx(table.loc[theirs].tolist(), abs=1e-6)
+    for name in ("mean and biases", "mean rating"):
+        assert rows.loc[name, ["rmse", "mae"]].tolist() == pytest.approx(table.loc[name].tolist(), abs=1e-6)
     assert compared.measured_on == "240 ratings of the validation part"
 
 
@@ -150,7 +150,7 @@ def test_models_that_rank_are_measured_as_evaluate_does():
     assert found.metrics == ["ndcg@5", "precision@5", "recall@5"] and found.table["ndcg@5"].is_monotonic_decreasing
     rows = found.table.set_index("model")
     for label, ranker in (("als", found.learners["als"][0]), ("ease", found.learners["ease"][0]),
-                          ("popularity", Popularity(chosen))):
+                          ("MostPopular", Popularity(chosen))):
         summary = evaluate(ranker, chosen.valid, k=5, baseline=False).summary
         assert rows.loc[label, found.metrics].tolist() == pytest.approx(
             summary[["ndcg", "precision", "recall"]].tolist())
@@ -160,8 +160,8 @@ def test_models_of_ratings_are_measured_by_rankings_too_and_rankers_lack_errors(
     found = compare_models(data(), ["als_explicit", "als"], metrics=("rmse", "ndcg"), relevant_above=3)
     rows = found.table.set_index("model")
     assert np.isnan(rows.loc["als", "rmse"]) and rows.loc["als", "vs best"] == "not measured"
-    assert rows["ndcg@10"][["als", "als_explicit", "popularity"]].notna().all()
-    assert found.table["model"].tolist()[-2:] in (["als", "popularity"], ["popularity", "als"])
+    assert rows["ndcg@10"][["als", "als_explicit", "MostPopular"]].notna().all()
+    assert found.table["model"].tolist()[-2:] in (["als", "MostPopular"], ["MostPopular", "als"])
 
 
 def test_every_model_trains_on_the_same_rows_and_sees_nothing_that_is_held_out():
@@ -196,8 +196,9 @@ def test_folds_hold_out_every_rating_once_and_count_them_all():
         preds, targets = learn.get_preds()
         total += float((preds.double() - targets).square().sum())
     rows = found.table.set_index("model")
-    assert rows.loc["biases", "rmse"] == pytest.approx((total / len(RATINGS)) ** 0.5)
-    assert rows.loc["biases", "seconds"] == pytest.approx(found.folds.query("model == 'biases'")["seconds"].mean())
+    assert rows.loc["mean and biases", "rmse"] == pytest.approx((total / len(RATINGS)) ** 0.5)
+    each = found.folds.query("model == 'mean and biases'")
+    assert rows.loc["mean and biases", "seconds"] == pytest.approx(each["seconds"].mean())
     again = compare_models(data(), ["als_explicit"], folds=3)                   # the parts of the data, joined
     assert again.measured_on == "3 folds" and again.n_users == found.n_users
 
@@ -250,7 +251,7 @@ def never(given: CollabDataBunch) -> CollabLearner:
     ([lambda data: never(data)], {}, "a function without a name needs one"),
     ([(never, {"lr": 1})], {}, "lr: beside a function only epochs and bs are options"),
     ([("dot", {"bs": "512"})], {}, "bs must be a whole number from 1 on, or 'full', got '512'"),
-    ({"biases": never}, {}, "biases is the name of a baseline"),
+    ({"mean and biases": never}, {}, "mean and biases is the name of a baseline"),
     ([], {}, "there is nothing to compare"),
     ([never], {"metrics": "rsme"}, "metrics are of rmse, mae, ndcg, .*; got 'rsme'"),
     ([never], {"metrics": "ndcg", "k": 0}, "k must be a whole number"),
@@ -277,7 +278,8 @@ def test_by_default_models_that_do_not_fit_are_left_out_and_named():
     levels = RATINGS.assign(rating=np.random.default_rng(0).normal(size=len(RATINGS)))
     found = compare_models(levels, metrics="rmse", device="cpu", seed=0, epochs=1)
     assert {*found.left_out} == {"hybrid", "classifier"}
-    assert {*found.table["model"]} == {"mean", "biases", "dot_bias", "dot", "net", "svdpp", "als_explicit"}
+    assert {*found.table["model"]} == {"mean rating", "mean and biases", "dot_bias", "dot", "net", "svdpp",
+                                       "als_explicit"}
     assert "Not compared: classifier: the ratings lie on more than 101 levels" in repr(found)
 
 
@@ -331,7 +333,7 @@ def stops_at(nth: int):
 def test_ctrl_c_keeps_the_models_that_are_done():
     with pytest.warns(CollabWarning, match="interrupted after 1 of 3 models: the comparison lacks stops, dot"):
         found = compare_models(data(), {"als_explicit": "als_explicit", "stops": stops_at(1), "dot": "dot"})
-    assert found.interrupted and {*words(found)} == {"als_explicit", "mean", "biases"}
+    assert found.interrupted and {*words(found)} == {"als_explicit", "mean rating", "mean and biases"}
     assert "Interrupted: this is what was done." in repr(found)
     with pytest.raises(KeyboardInterrupt):
         compare_models(data(), {"stops": stops_at(1)})

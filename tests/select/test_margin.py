@@ -6,8 +6,7 @@ import torch
 from scipy import stats
 
 from collab import MAE, RMSE, WholeSet
-from collab.select.margin import margin
-from collab.select.paired import PerUser, compared
+from collab.select.paired import PerUser, compared, margin
 
 
 def drawn(n=4000, users=200, gap=0.05, seed=0):

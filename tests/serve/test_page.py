@@ -143,6 +143,25 @@ def test_items_without_titles_are_chosen_by_their_ids(browser, rated_films, tmp_
         assert page.download(tmp_path).split() == ["item", "12", "25"] and not page.complaints()
 
 
+def test_ids_that_look_like_formulas_stay_as_they_are_and_are_read_back(browser, rated_films, collab, tmp_path):
+    odd = ["=1+1", "-5", "@home", "+7"]
+    ids = {id: odd[k] if k < len(odd) else f"film{k}" for k, id in enumerate(rated_films[0]["item"].unique())}
+    rows = rated_films[0].assign(item=rated_films[0]["item"].map(ids))
+    data = CollabDataBunch.from_df(rows, seed=0, bs=64, device="cpu", implicit=True)
+    learn = collab_learner(data, "als", n_factors=4)
+    with learn.no_logging():
+        learn.fit()
+    with beside(learn) as address:
+        page = PageDriver(browser, address)
+        for id in odd:
+            page.rate(id)
+        lists = until(lambda: page.recommended())
+        assert page.download(tmp_path).split() == ["item", *odd] and not page.complaints()
+    words = "recommend", learn.export(tmp_path / "m.safetensors"), "--ratings", tmp_path / "ratings.csv", "--as", "csv"
+    code, out, error = collab(*words)
+    assert code == 0 and not error and [row["item"] for row in csv.DictReader(io.StringIO(out))] == lists
+
+
 def test_a_model_that_takes_no_visitors_shows_lists_of_known_users(browser, rated_films):
     data = CollabDataBunch.from_df(*rated_films[:1], items=rated_films[1], seed=0, bs=64, device="cpu")
     learn = collab_learner(data, "net", n_factors=4)

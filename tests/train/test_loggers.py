@@ -1,8 +1,7 @@
 """Logs: nothing that was written is lost, nothing is written twice, and a fit that is refused writes nothing."""
 
-
 import pytest
-from helpers import Batchwise, fit_quietly, line_learner, rows_of, small_data
+from helpers import Batchwise, fit_quietly, interrupted_at, line_learner, raise_at, rows_of, small_data
 
 from collab import (
     L2,
@@ -13,6 +12,7 @@ from collab import (
     CollabDataBunch,
     CSVLogger,
     DataError,
+    JSONLines,
     LossTerms,
     ShowGraph,
     TensorBoard,
@@ -22,17 +22,36 @@ from collab import (
 from collab.metrics import WholeSet
 
 
-class Stop(Callback):
-    """Ctrl-C at a batch of training."""
+def cut_off(epoch, i):
+    """Ctrl-C at a batch of training, after its checkpoint; an epoch has three of training and two of validation."""
+    return interrupted_at("after_batch", 5 * epoch + i + 1)
 
-    order = 101
 
-    def __init__(self, epoch, i):
-        self.at = epoch, i
+def appending(path):
+    return CSVLogger(path, append=True)
 
-    def after_batch(self):
-        if self.learn.training and (self.learn.epoch, self.learn.i) == self.at:
-            raise KeyboardInterrupt
+
+# What holds of every logger ---------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("logger", [CSVLogger, JSONLines, TensorBoard])
+def test_a_fit_that_is_refused_writes_nothing(logger, tmp_path):
+    pytest.importorskip("tensorboard")
+    with pytest.raises(ZeroDivisionError):
+        fit_quietly(line_learner([logger(tmp_path / "log"), raise_at("before_fit", ZeroDivisionError(), order=99)]), 1)
+    assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize(("logger", "text", "says"), [
+    (appending, "epoch,a\n1,2,3\n", "a line of 3 cells under 2 columns"),
+    (appending, "a,b,a\n1,2,3\n", "two columns 'a'"),
+    (JSONLines, "epoch,loss\n0,1\n", "is not a log of runs"), (JSONLines, "[1, 2]\n", "is not a log of runs"),
+    (JSONLines, '{"a": 1}\n', "is not a log of runs")])
+def test_a_file_of_another_kind_is_refused_before_training_and_left_alone(logger, text, says, tmp_path):
+    (tmp_path / "h.csv").write_text(text)
+    learn = line_learner(logger(tmp_path / "h.csv"))
+    with pytest.raises(DataError, match=says):
+        fit_quietly(learn, 1)
+    assert not learn.recorder.rows and (tmp_path / "h.csv").read_text() == text
 
 
 # A CSV file -------------------------------------------------------------------------------------------------------
@@ -75,29 +94,14 @@ def test_lines_of_other_columns_are_kept_when_one_is_appended(tmp_path):
     assert rows[0]["train_loss"] == "" and rows[2]["train_loss"] != ""
 
 
-@pytest.mark.parametrize(("text", "says"), [("epoch,a\n1,2,3\n", "a line of 3 cells under 2 columns"),
-                                            ("a,b,a\n1,2,3\n", "two columns 'a'")])
-def test_what_is_no_log_is_refused_before_training_and_left_alone(text, says, tmp_path):
-    (tmp_path / "h.csv").write_text(text)
-    learn = line_learner(CSVLogger(tmp_path / "h.csv", append=True))
-    with pytest.raises(DataError, match=says):
-        fit_quietly(learn, 1)
-    assert not learn.recorder.rows and (tmp_path / "h.csv").read_text() == text
+def test_a_folder_is_refused(tmp_path):
     with pytest.raises(IsADirectoryError, match="give the name of a file in it"):
         fit_quietly(line_learner(CSVLogger(tmp_path)), 1)
 
 
 def test_the_log_is_written_with_its_first_row(tmp_path):
     (tmp_path / "h.csv").write_text("precious\n")
-
-    class Refuses(Callback):
-        order = 99
-
-        def before_fit(self):
-            raise ZeroDivisionError
-    with pytest.raises(ZeroDivisionError):
-        fit_quietly(line_learner([CSVLogger(tmp_path / "h.csv"), Refuses()]), 1)
-    fit_quietly(line_learner([CSVLogger(tmp_path / "h.csv"), Stop(0, 1)]), 1)
+    fit_quietly(line_learner([CSVLogger(tmp_path / "h.csv"), cut_off(0, 1)]), 1)
     assert (tmp_path / "h.csv").read_text() == "precious\n"
     fit_quietly(line_learner(CSVLogger(tmp_path / "h.csv")), 1)
     assert len(rows_of(tmp_path / "h.csv")) == 1
@@ -119,7 +123,7 @@ def test_a_log_of_several_learners_has_the_epochs_of_all(tmp_path):
 def test_a_resumed_log_keeps_what_was_there_before(tmp_path):
     log, state = tmp_path / "h.csv", tmp_path / "c"
     fit_quietly(line_learner(CSVLogger(log), metrics=RMSE()), 1)
-    fit_quietly(line_learner([CSVLogger(log, append=True), Checkpoint(state, every=1), Stop(2, 1)]), 4)
+    fit_quietly(line_learner([CSVLogger(log, append=True), Checkpoint(state, every=1), cut_off(2, 1)]), 4)
     fit_quietly(line_learner(CSVLogger(log, append=True)), 4, resume=state)
     rows = rows_of(log)
     assert [row["epoch"] for row in rows] == ["0", "0", "1", "2", "3"]
@@ -143,24 +147,14 @@ def test_a_second_logger_goes_on_with_the_batches_and_the_epochs(tmp_path):
 
 def test_a_resumed_fit_writes_each_step_once(tmp_path):
     board, state = tmp_path / "board", tmp_path / "c"
-    fit_quietly(line_learner([TensorBoard(board, every=1), Checkpoint(state, every=2), Stop(2, 0)]), 4)
+    fit_quietly(line_learner([TensorBoard(board, every=1), Checkpoint(state, every=2), cut_off(2, 0)]), 4)
     assert steps_of(board, "batch/loss") == list(range(7))          # and the checkpoint is one batch behind
     fit_quietly(resumed := line_learner(TensorBoard(board, every=1)), 4, resume=state)
     assert steps_of(board, "batch/loss") == steps_of(board, "batch/lr") == list(range(12))
     assert steps_of(board, "epoch/train_loss") == [0, 1, 2, 3] and len(resumed.recorder.losses) == 12
 
 
-def test_a_fit_that_is_refused_writes_no_events(tmp_path):
-    pytest.importorskip("tensorboard")
-
-    class Refuses(Callback):
-        order = 99
-
-        def before_fit(self):
-            raise ZeroDivisionError
-    with pytest.raises(ZeroDivisionError):
-        fit_quietly(line_learner([TensorBoard(tmp_path / "board"), Refuses()]), 1)
-    assert not (tmp_path / "board").exists()
+def test_every_0_is_refused():
     with pytest.raises(ValueError, match="every must be at least 1"):
         TensorBoard(every=0)
 
@@ -227,14 +221,8 @@ def test_the_graph_holds_both_losses():
 
 
 def test_the_csv_log_of_a_resumed_fit_has_every_epoch(tmp_path):
-    class Stop(Callback):
-        order = 101
-
-        def after_batch(self):
-            if self.learn.training and (self.learn.epoch, self.learn.i) == (2, 1):
-                raise KeyboardInterrupt
     log, state = tmp_path / "h.csv", tmp_path / "c"
-    fit_quietly(line_learner([CSVLogger(log), Checkpoint(state, every=1)]), 4, cbs=Stop())
+    fit_quietly(line_learner([CSVLogger(log), Checkpoint(state, every=1)]), 4, cbs=cut_off(2, 1))
     fit_quietly(resumed := line_learner(CSVLogger(log)), 4, resume=state)
     assert [int(row["epoch"]) for row in rows_of(log)] == [0, 1, 2, 3] == resumed.recorder.frame()["epoch"].tolist()
 

@@ -177,9 +177,11 @@ function recall() {
   } catch { rated.clear(); hidden.clear(); }
 }
 
+// The file of ratings. It is read back by its ids, which therefore stay as they are: one that begins with = + - or @ is
+// a formula to a spreadsheet. Titles are there for people, and get an apostrophe before such a sign (OWASP, CSV Injection).
 function download() {
   const cell = text => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  const safe = text => /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;     // a spreadsheet would take it for a formula
+  const safe = text => /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
   const titled = about.titles, columns = ["item", ...(kind === "likes" ? [] : ["rating"]), ...(titled ? ["title"] : [])];
   const lines = [...rated.values()].filter(one => one.rating !== null).map(one =>
     columns.map(name => cell(name === "title" ? safe(nameOf(one)) : String(one[name]))).join(","));
