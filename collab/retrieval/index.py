@@ -41,6 +41,7 @@ class Rules(NamedTuple):
     diversity: float = 0.0
 
 
+NONE = Rules()
 METHODS = ("exact", "usearch")
 WIDER = 8       # an approximate search asks for this many times as many, and scores them exactly
 
@@ -133,7 +134,7 @@ class Index:
         lists = [[] for _ in queries] if exclude is None else [self.item_ids.listed(ids) for ids in exclude]
         if len(lists) != len(queries):
             raise ValueError(f"exclude must hold a list for each of {len(queries)} queries, got {len(lists)}")
-        return frame_of(self._best(queries, k, lists, Rules())[0])
+        return frame_of(self._best(queries, k, lists, NONE)[0])
 
     def recommend(self, user: Ids | None = None, n: int = 10,
                   exclude: Hashable | Iterable[Hashable] | Mapping[Hashable, Iterable[Hashable]] = (),
@@ -154,8 +155,10 @@ class Index:
         `why` of a known user, whose ratings it does not hold, and for conditions on items of which it keeps no
         columns."""
         check_kind(as_frame)
-        kept = self.allowed(among, without, where, unknown)
-        rules = Rules(None if kept is None else torch.from_numpy(kept).nonzero()[:, 0], diversity)
+        rules = NONE
+        if among is not None or without is not None or where is not None or diversity:
+            kept = self.allowed(among, without, where, unknown)
+            rules = Rules(None if kept is None else torch.from_numpy(kept).nonzero()[:, 0], diversity)
         if user is not None and ratings is not None:
             raise TypeError("give either a user, or the ratings= of a new one")
         if ratings is not None:
@@ -168,7 +171,7 @@ class Index:
         if self.users is None or self.user_ids is None:
             raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
         check_unknown(unknown)
-        if rules == (None, 0) and type(user) in ONE and exclude.__class__ is tuple and not exclude and (
+        if rules is NONE and type(user) in ONE and exclude.__class__ is tuple and not exclude and (
                 one := self._one(user, n)) is not None:
             if as_frame == "dict":
                 return self.catalogue.lists(*one)
