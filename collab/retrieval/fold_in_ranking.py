@@ -1,12 +1,13 @@
 """Fold new users into a model that was trained to rank: chosen items in, the vector that the objective asks for out.
 
-With the items frozen, the scores q_i . p + b_i of a user who chose n items are linear in p, and the objectives (BPR,
-softmax) are convex in scores: there is one best p, which minimises
+With the items frozen, the scores mu + b_0 + b_i + q_i . p of a user who chose n items are linear in p, and the
+objectives (BPR, logistic, softmax) are convex in scores: there is one best p, which minimises
 
     sqrt(n) (mean of the objective over the n rows) + ridge / 2 |p - p_0|^2
 
-where p_0 is the average user's; loss terms add p' P p / sqrt(n) (see `fold_in_terms`). `fold_in_ratings` explains the
-root of n. The objective is exact: where training draws negatives, it is the mean over all that could be drawn."""
+where p_0 and b_0 are the average user's; loss terms add p' P p / sqrt(n) (see `fold_in_terms`). `fold_in_ratings`
+explains the root of n. The objective is exact: where training draws negatives, it is the mean over all that could be
+drawn."""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ def solve_ranked(form: DotForm, exact_loss: Loss, items: Tensor, ridge: float, t
     """[p, b] (without biases p) of a user who chose the rows `items` (n,), float64; b is the average user's, since a
     user's bias changes no order. Solved by L-BFGS with a line search that never raises the objective."""
     table, centre = form.items.double(), form.users[0].double()
-    offset = table.new_zeros(len(table)) if form.i_bias is None else form.i_bias.double()
+    offset = table.new_full((len(table),), form.mu) if form.i_bias is None else form.i_bias.double() + form.mu
+    offset = offset if form.u_bias is None else offset + form.u_bias[0].double()        # "logistic" asks how high it is
     pieces = items.split(max(1, MAX_SCORES // len(table)))
     solved = centre.clone().requires_grad_(True)
     search = torch.optim.LBFGS([solved], max_iter=STEPS, tolerance_grad=tolerance, tolerance_change=0.0,
