@@ -40,7 +40,7 @@ from .batch_output import recommend_all
 from .card import card
 from .export import export
 from .facts import facts
-from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
+from .new_users import FoldIn, Rated, add_ratings, closed_form_of_ratings, rated_rows, scores_of
 from .objectives import Objective
 from .reasons import folding_of
 from .recipes import ROW_RATE, is_dot_product
@@ -232,7 +232,8 @@ class CollabLearner(Learner):
     def fold_in(self) -> FoldIn:
         """The `FoldIn` that solves new users' vectors with the current weights, kept until these change. Raises
         Unsupported where the score is not a product, DataError for a ranker whose objective its file lacks."""
-        self.check_objective()
+        if not self.collab_model.solved:
+            self.check_objective()
         form = self._dot_form("cannot fold in new users: its score is not a product of vectors")
         pull = pull_of(loss_terms_of(self.cbs), form, self.data.train.n)
         if self.objective is not None:
@@ -240,7 +241,8 @@ class CollabLearner(Learner):
         sums = [t.double().square().sum().item() for t in (form.users, form.items, pull) if t is not None]
         now = *sums, self.data.train.n, repr(self.objective)
         if self._folding is None or self._folding[0] != now:
-            self._folding = now, FoldIn(form, self.data.interactions, self.objective, pull)
+            self._folding = now, FoldIn(form, self.data.interactions, self.objective, pull,
+                                          closed_form_of_ratings(self))
         return self._folding[1]
 
     def lose_objective(self) -> None:

@@ -21,7 +21,7 @@ def equations_of(learn: CollabLearner) -> Equations | None:
     """The equations that a new user's vector solves; None for a model that scores new users in another way, or that
     was trained to rank by an objective."""
     own = learn.looking(learn.collab_model.closed_form)
-    if own is not None:
+    if own is not None and own[1].alpha is not None:        # to ratings `FoldIn` adds a prior
         return Equations(*own)
     if learn.ranks or learn.looking(learn.collab_model.dot_form) is None:
         return None

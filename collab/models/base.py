@@ -178,7 +178,8 @@ class CollabModel(nn.Module):
 
     def closed_form(self) -> tuple[DotForm, Ridge] | None:
         """The equations that `score_new` solves, where it solves a new user's vector in closed form: the tables, of
-        whose users only row 0 counts, to which new ones are pulled; and how strongly. None otherwise."""
+        whose users only row 0 counts, to which new ones are pulled; and how strongly. None otherwise. For ratings, a
+        learner adds what it knows of users beforehand (`retrieval.prior`)."""
         return None
 
     def probabilities(self, users: Tensor, items: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ..data.schema import Schema
 from ..data.vocab import Vocab, from_json, to_json
 from ..errors import DataError
 from ..files import Config, read_tensors, reading, write_tensors
-from ..models.dot_form import DotForm, Pull, Ridge
+from ..models.dot_form import DotForm, Prior, Ridge
 from .equations import Equations
 from .exact_loss import ExactLoss
 from .fold_in_ranking import RankedFolding
@@ -28,11 +28,13 @@ def write_index(index: Index, path: str | Path) -> Path:
     """Write the parts of an index to one safetensors file. Raises DataError for a column that a file cannot hold."""
     tensors = {"items": index.items, **({} if index.users is None else {"users": index.users})}
     schema, own = index.rules.schema, index.equations
-    fold_in: Config = {"ridge": [*own.ridge] if isinstance(own, Equations) else None, "ranked": None,
+    fold_in: Config = {"ridge": [*own.ridge[:4]] if isinstance(own, Equations) else None, "ranked": None,
                        "implicit": index.rules.implicit, "threshold": index.rules.threshold,
                        "columns": [to_json(name) for name in (schema.user, schema.item, schema.rating)]}
     if own is not None:
         tensors |= {"average": own.form.average, **({} if own.pull is None else {"pull": own.pull})}
+    if isinstance(own, Equations) and own.ridge.prior is not None:
+        tensors |= {f"prior.{name}": t for name, t in own.ridge.prior._asdict().items()}
     if isinstance(own, RankedFolding):
         tensors["share"] = own.loss.share
         loss = {name: value for name, value in own.loss._asdict().items() if name != "share"}
@@ -90,8 +92,9 @@ def _folding(tensors: dict[str, Tensor], fold_in: Config,
         return None
     items, average = tensors["items"], tensors["average"]
     if ranked is None:
-        factors, bias, power, alpha, few, least = fold_in["ridge"]
-        ridge = Ridge(factors, bias, power, alpha, Pull(*few), least)
+        factors, bias, power, alpha = fold_in["ridge"]
+        known = {name: t for name in Prior._fields if (t := tensors.get(f"prior.{name}")) is not None}
+        ridge = Ridge(factors, bias, power, alpha, Prior(**known) if known else None)
         return Equations(form_of(items, average, DotForm(average, items, y_range=y_range)), ridge, tensors.get("pull"))
     like = DotForm(average, items, mu=ranked["mu"], y_range=y_range, unit=ranked["unit"])
     loss = ExactLoss(**{**ranked["loss"], "share": tensors["share"]})
