@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ..data.allowed import Chosen
 from ..data.databunch import CollabDataBunch
 from ..data.frame_kinds import framed
 from ..data.vocab import UNKNOWN, Ids, labels, several
@@ -41,9 +42,9 @@ from .export import export
 from .facts import facts
 from .new_users import FoldIn, Rated, add_ratings, closed_form_of_ratings, rated_rows, scores_of
 from .objectives import Objective
-from .reasons import equations_of
+from .reasons import folding_of
 from .recipes import ROW_RATE, is_dot_product
-from .recommendations import pairs_of, rows_of, similar, titled
+from .recommendations import pairs_of, pool_of, rows_of, similar, titled
 from .recommending import check_one, recommend
 from .ridge import Ridge
 from .settings import Loss, default_loss, training_cbs, without_plan
@@ -219,12 +220,14 @@ class CollabLearner(Learner):
     recommend_all = recommend_all
     add_ratings = add_ratings
 
-    def index(self, users: bool = True, method: str = "exact") -> Index:
+    def index(self, users: bool = True, method: str = "exact", *, columns: Iterable[Hashable] | None = None) -> Index:
         """The items as vectors, to search and serve without the ratings (see `Index`); `users=False` leaves out the
-        vectors of users too. It folds in new users where `FoldIn` solves equations: for models of ratings and ALS.
+        vectors of users too. It keeps the table of items, for conditions, or only these `columns` of it. It folds in
+        new users where `FoldIn` does: by equations, or by one of collab's own objectives, whose ridge is then chosen.
         Raises Unsupported where the model's score is not a product of vectors."""
         form = self._dot_form("has no index: its score is not a product of a user and an item")
-        return Index.of(form, self.data, None if self.objective else self.scale, users, method, equations_of(self))
+        return Index.of(form, self.data, None if self.objective else self.scale, users, method, folding_of(self),
+                        columns)
 
     def fold_in(self) -> FoldIn:
         """The `FoldIn` that solves new users' vectors with the current weights, kept until these change. Raises
@@ -259,13 +262,14 @@ class CollabLearner(Learner):
             raise self.collab_model.lacks(otherwise)
         return form
 
-    def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5, *,
-                      where: Where | None = None, as_frame: str = "pandas") -> Any:
+    def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5, *, where: Where | None = None,
+                      among: Chosen | None = None, without: Chosen | None = None, as_frame: str = "pandas") -> Any:
         """The `n` items most similar to one, by default by the cosine of factors: rank, item, title, score.
 
-        Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance. `where` is
-        that of `recommend`: conditions on metadata; so is `as_frame`."""
-        return framed(similar(self, "item", item, n, min_ratings, where), as_frame)
+        Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance. `where`,
+        `among`, `without` and `as_frame` are those of `recommend`."""
+        pool = pool_of(self, among, without, where=where)
+        return framed(similar(self, "item", item, n, min_ratings, pool), as_frame)
 
     def similar_users(self, user: Hashable, n: int = 10, min_ratings: int = 5, *, as_frame: str = "pandas") -> Any:
         """The `n` users most similar to one, by default by the cosine of factors: rank, user, score.

@@ -100,8 +100,7 @@ class CollabModel(nn.Module):
                 if next(k for k, base in enumerate(bases) if name in vars(base)) > first:
                     setattr(cls, name, vars(CollabModel)[name])
         if "__init__" in own:
-            # mypy takes no methods that are replaced; a decorator on every subclass would be forgotten by some.
-            cls.__init__ = recording(own["__init__"])     # type: ignore[method-assign]
+            cls.__init__ = recording(own["__init__"])   # type: ignore[method-assign]   # some would forget a decorator
         if "<locals>" not in cls.__qualname__:
             CollabModel.registry[class_name(cls)] = cls
 
