@@ -38,12 +38,17 @@ def said_to(address, content):
     return b"".join(parts)
 
 
-def test_it_answers_what_it_should_to_everything_at_once_and_stops_with_0(model, films):
-    kinds = kinds_of([*films.data.items], [*films.data.users], ["matrix", "film", "1999"])
-    with served(model) as (process, address):
+@pytest.mark.parametrize("kind", ["ratings", "choices", "index"])
+def test_it_answers_what_it_should_to_everything_at_once_and_stops_with_0(kind, films, liked_films, tmp_path):
+    learn = liked_films if kind == "choices" else films
+    file = learn.index(users=False).save(tmp_path / "index") if kind == "index" else learn.export(tmp_path / "model")
+    users = [] if kind == "index" else [*learn.data.users]
+    with served(file) as (process, address):
         assert address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(f"{address}health") as answer:
-            assert json.load(answer)["status"] == "ok" and answer.headers["server"] is None
+            about = json.load(answer)
+            assert about["status"] == "ok" and answer.headers["server"] is None
+        kinds = kinds_of([*learn.data.items], users, ["matrix", "film", "1999"], about)
         for content in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",        # the last has no Host
                         b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n"):
             assert said_to(address, content).startswith(b"HTTP/1.1 400"), content
