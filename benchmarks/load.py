@@ -255,8 +255,8 @@ def three(folder: str) -> dict[str, str]:
     from collab import load_learner
     files = {name: f"{folder}/{name}.safetensors" for name in ("dot_bias", "als")}
     for name, options in (("dot_bias", []), ("als", ["--model", "als", "--threshold", "3"])):
-        subprocess.run([sys.executable, "-m", "collab", "train", "ml-latest-small", *options, "--out", files[name]],
-                       check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-m", "collab", "train", "ml-latest-small", *options, "--quiet", "--out",
+                        files[name]], check=True, stdout=subprocess.DEVNULL)
     index = load_learner(files["dot_bias"]).index().save(f"{folder}/index")
     return {"ratings: dot_bias": files["dot_bias"], "choices: als above 3": files["als"],
             "an index of dot_bias": str(index)}
