@@ -8,7 +8,7 @@ many of the most rated items rated, and then `--keys` digits change ratings of t
 one, with `--pause` seconds between the list of one and the next. Times are taken in the page, in milliseconds from
 the timestamp of the keydown event: to the list in the document (a MutationObserver), to the frame after it, and of that
 the request alone (from `fetch` to the last byte, as the browser measures it). The first three keys warm up and do not
-count. Needs chromium and chromedriver on the path, and selenium."""
+count. Needs chromium and chromedriver on the path, without which nothing is measured, and selenium."""
 
 from __future__ import annotations
 
@@ -57,14 +57,11 @@ def browser(folder: str) -> Iterator[Any]:
     """Headless Chromium with a new profile in a folder."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
-    programs = shutil.which("chromium"), shutil.which("chromedriver")
-    if None in programs:
-        raise SystemExit("this needs chromium and chromedriver on the path")
     options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
+    options.binary_location = shutil.which("chromium")
     for flag in (*FLAGS, f"user-data-dir={folder}/profile"):
         options.add_argument(f"--{flag}")
-    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
         yield driver
     finally:
@@ -121,6 +118,9 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=40)
     parser.add_argument("--pause", type=float, default=0.3, help="seconds between a list and the next key")
     args = parser.parse_args()
+    if missing := [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]:
+        print(f"left out: {' and '.join(missing)} cannot be found")
+        return
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         model = args.model or f"{folder}/model.safetensors"
