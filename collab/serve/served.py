@@ -125,15 +125,18 @@ class Served:
 
     def for_visitor(self, ratings: Mapping[Hashable, float | None], n: int, without: list[Hashable]) -> Lists:
         """The list of a visitor. Without ratings (None), items are chosen; those with ratings that are not above the
-        `threshold` of the data are not, and are left out. Raises DataError where nothing is chosen."""
+        `threshold` of the data are not, and are left out: the library's own list, without its warning. Raises DataError
+        where nothing is chosen."""
         given = {item: rating for item, rating in ratings.items() if rating is not None}
-        if given and self.threshold is None:
+        if not given:
+            return self.for_new([*ratings], n, without)
+        if self.threshold is None:
             return self.for_new(given, n, without)
-        low = [item for item, rating in given.items() if self.threshold is not None and rating <= self.threshold]
-        chosen = [item for item in ratings if item not in low]
+        chosen = {item: rating for item, rating in given.items() if rating > self.threshold}
         if not chosen:
-            raise DataError(f"none of the ratings is above {self.threshold:g}, above which an item counts as chosen")
-        return self.for_new(chosen, n, [*without, *low])
+            raise DataError(f"none of the ratings is above {self.threshold:g}, above which an item counts as chosen; "
+                            "send a list of the items that were")
+        return self.for_new(chosen, n, [*without, *(given.keys() - chosen.keys())])
 
     # What the routes ask -----------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from serving import Client
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from collab import CollabDataBunch, DataError, Index, Unsupported, Vocab, collab_learner, service
+from collab import CollabDataBunch, CollabWarning, DataError, Index, Unsupported, Vocab, collab_learner, service
 from collab.serve.item_map import places
 from collab.serve.served import Names, scale_of
 from collab.serve.title_search import TitleSearch
@@ -138,16 +138,20 @@ def test_a_model_that_cannot_fold_in_says_so_and_serves_known_users(rated_films)
     assert agrees(client.get(f"/recommend?user={user}&n=3"), learn.recommend(user, n=3, why=True))
 
 
-def test_choices_are_a_list_and_ratings_below_the_threshold_are_left_out(rated_films):
-    learn = trained(*rated_films, "als", implicit=True, threshold=3)
-    client = client_of(learn)
-    assert client.get("/health").json()["scale"] is None
-    table = learn.recommend(ratings=[12, 20], n=5, why=True)
-    assert agrees(client.post("/recommend", json={"ratings": [12, 20], "n": 5}), table)
-    low = int(table["item"].iloc[0])
-    assert agrees(client.post("/recommend", json={"ratings": {"12": 5, "20": 4, str(low): 2}, "n": 5}),
-                  learn.recommend(ratings=[12, 20], without=[low], n=5, why=True))
-    assert "above 3" in client.post("/recommend", json={"ratings": {"12": 1}}).json()["error"]
+def test_choices_are_a_list_and_ratings_below_the_threshold_are_left_out(liked_films):
+    learn = liked_films
+    for client in (client_of(learn), client_of(learn.index())):
+        assert client.get("/health").json()["scale"] is None
+        table = learn.recommend(ratings=[12, 20], n=5, why=True)
+        assert agrees(client.post("/recommend", json={"ratings": [12, 20], "n": 5}), table)
+        low = int(table["item"].iloc[0])
+        weighed = learn.recommend(ratings={12: 5, 20: 4}, without=[low], n=5, why=True)
+        assert agrees(client.post("/recommend", json={"ratings": {"12": 5, "20": 4, str(low): 2}, "n": 5}), weighed)
+        with pytest.warns(CollabWarning, match="1 of 3 ratings are not above"):
+            assert learn.recommend(ratings={12: 5, 20: 4, low: 2}, n=5)["item"].tolist() == weighed["item"].tolist()
+        assert "above 3" in client.post("/recommend", json={"ratings": {"12": 1}}).json()["error"]
+        document = client.get("/openapi.json").text
+        assert "items with ratings, of which those above 3 count." in document
 
 
 def test_an_index_file_serves_as_its_model_does(films, tmp_path):
