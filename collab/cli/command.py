@@ -65,6 +65,8 @@ REMEDIES = {
     r"make the data with items=\.\.\. and item_features='auto', or the same for users": "pass --items or --users",
     r"add_ratings takes several, or pass one person's rows": "give each user's rows in a file of their own",
     r", or train without a range, with y_range=None": "",
+    r"Take the [\w ]+ \(BiasBaseline[\w ]*\), or gather more ratings": "Gather more ratings",
+    r" \(BiasBaseline\)": "",
 }
 """What a person mends in Python (patterns), and in what words on the command line."""
 
