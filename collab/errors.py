@@ -21,6 +21,15 @@ class CollabWarning(UserWarning):
     that wants none of them stops at the first with `warnings.simplefilter("error", CollabWarning)`."""
 
 
+def counted(n: int, what: str, plural: str | None = None) -> str:
+    """A number and what it counts, as a message says it.
+
+    >>> counted(1, "line"), counted(3000, "user"), counted(2, "person", "people")
+    ('1 line', '3,000 users', '2 people')
+    """
+    return f"{n:,} {what if n == 1 else plural or what + 's'}"
+
+
 def warn(message: str) -> None:
     """Warn with a `CollabWarning` at the line outside this package that led here, however deep the calls between."""
     _at_the_caller(message, CollabWarning)

@@ -423,6 +423,12 @@ def what_a_new_user_did_not_like_was_not_chosen(tmp_path):
     learn.recommend(ratings={3: 5, 4: 1})
 
 
+@says("learner/batch_output.py:recommend_all.made", "1 of 1 user has no list: all that may be recommended has been r")
+def a_user_for_whom_no_item_is_left_is_in_no_file(tmp_path):
+    learn = taught()
+    learn.recommend_all(users=[7], among=learn.rated(7, part="known")["item"].tolist(), path=tmp_path / "l.csv")
+
+
 @says("learner/recommendations.py:similar",
       "no item has 1000 training ratings; min_ratings=0 compares all of them")
 def nothing_has_so_many_ratings_to_be_similar(tmp_path):

@@ -18,6 +18,7 @@ from .check import check
 from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said, warning
 from .compare import Listing, compare
 from .complete import splits_or_none
+from .make_index import index
 from .options import (
     DEFAULT,
     OUT,
@@ -225,6 +226,7 @@ def report(model: ModelFile = OUT, *,
     print_written(written, as_)
 
 
+app.command(cls=Listing)(index)
 app.command(cls=Command)(serve)
 
 

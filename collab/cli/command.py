@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 USAGE, INTERRUPTED, CLOSED = 2, 130, 141    # exit codes; those of signals are 128 and the number of the signal
 UsageError: type[Any] = typer.BadParameter.__mro__[1]       # typer exports no name for what the parser raises
-ORDER = ("check", "compare", "tune", "train", "evaluate", "recommend", "similar", "explain", "report", "serve", "demo")
+ORDER = ("check", "compare", "tune", "train", "evaluate", "recommend", "similar", "explain", "report", "index", "serve",
+         "demo")
 """Commands in the order of a day's work, in which help lists them."""
 FILES, COLUMNS, MODEL, SPLIT = "Reading files", "Columns and rows", "Model", "What is held out"
 PANELS = ("Arguments", "Options", MODEL, SPLIT, COLUMNS, FILES)
@@ -42,7 +43,8 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "min_ratings=": "--min-ratings ", "duplicates=": "--duplicates ", "threshold=": "--threshold ",
            "valid_pct=": "--valid-pct ", "implicit=True": "--implicit", "metrics=": "--metrics ", "folds=": "--folds ",
            "compare_models(data)": "collab compare DATA",
-           "where=": "--where ", "among=": "--among ", "without=": "--without ",
+           "where=": "--where ", "among=": "--among ", "without=": "--without ", "exclude=None": "--include-seen",
+           "columns=": "--columns ",
            "decimal=": "--decimal ", "date_format=": "--date-format ", "bad_rows=": "--bad-rows ",
            "bad_lines=": "--bad-rows ", "card=False": "--no-card", "items=...": "--items", "users=...": "--users",
            "(items=)": "(--items)", "item_features='auto'": "--items", "user_features='auto'": "--users"}
@@ -67,6 +69,7 @@ REMEDIES = {
     r", or train without a range, with y_range=None": "",
     r"Take the [\w ]+ \(BiasBaseline[\w ]*\), or gather more ratings": "Gather more ratings",
     r" \(BiasBaseline\)": "",
+    r"learn\.index\(columns=\[\.\.\.\]\)": "--columns NAMES",
 }
 """What a person mends in Python (patterns), and in what words on the command line."""
 

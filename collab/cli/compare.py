@@ -13,7 +13,7 @@ from .options import As, Data, Epochs, Quiet, Seed, SplitName, TableOptions, Val
 if TYPE_CHECKING:
     from typer._click import Context  # the class that TyperCommand's own signatures name
 
-LISTS = ("--models", "-m", "--metrics")
+LISTS = ("--models", "-m", "--metrics", "--columns")
 Names = Annotated[list[str] | None, typer.Option("--models", "-m", metavar="NAMES",
                                                  help="The models to compare; names may follow each other. By default "
                                                       "all that fit the data.")]

@@ -82,6 +82,9 @@ def column_of(table: pd.DataFrame, name: Hashable, option: str) -> Hashable:
     """The name of a column that is there. Raises DataError for another, with the nearest and all there are."""
     if name in table:
         return name
+    if not len(table.columns):
+        raise DataError(f"{option}= names a column {show(name)}, and nothing is known of the items but ids and titles; "
+                        "train with a table of them (items=)")
     near = _near(table, name)
     raise DataError(f"{option}= names a column {show(name)} that the table of items has not"
                     + (f"; did you mean {show(near[0])}?" if near else ".")

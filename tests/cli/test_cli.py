@@ -71,7 +71,7 @@ def test_recommend_agrees_with_the_loaded_learner(collab, trained):
 def test_recommendations_for_everybody_are_written_to_a_file(collab, trained, tmp_path):
     model, out = trained / "model.safetensors", tmp_path / "recs.parquet"
     code, said, _ = collab("recommend", model, "--all", "-o", out, "-n", 3)
-    assert code == 0 and f"Wrote {out}: the 3 best for each of 60 users." in said
+    assert code == 0 and f"Wrote {out}: up to 3 items for each of 60 users." in said
     written = pd.read_parquet(out)
     assert len(written) == 180 and [*written] == ["user", "rank", "item", "title", "score"]
     expected = load_learner(model).recommend(7, n=3)["item"].tolist()
