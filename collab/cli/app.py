@@ -210,9 +210,11 @@ def report(model: ModelFile = OUT, *,
            as_: As = None, quiet: Quiet = False, file: FileOptions) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
+    from ..interpret.report import check_ending
     from .inputs import check_writable, held_out, load, training_files
     from .output import print_written, progress
     check_writable(out, "page", inputs=[model, data])
+    check_ending(out)
     learn = load(model)
     check_writable(out, "page", inputs=training_files(learn, model))
     part = None
@@ -257,8 +259,15 @@ app.command(cls=Command)(tune)
 
 def main() -> None:
     """Run the program: an error in the input becomes one line on standard error, and exit code 2."""
+    told = set[str]()
+
+    def tell(text: Warning | str, *_: object, **__: object) -> None:
+        """Print a warning, once: what is read, split and measured in turn says of the same rows the same."""
+        if (line := warning(str(text))) not in told:
+            told.add(line)
+            print(line, file=sys.stderr)
     with warnings.catch_warnings():
-        warnings.showwarning = lambda text, *_, **__: print(warning(str(text)), file=sys.stderr)
+        warnings.showwarning = tell
         try:
             raise SystemExit(app(prog_name="collab", standalone_mode=False) or 0)
         except UsageError as error:

@@ -40,6 +40,8 @@ def files(trained, tmp_path, monkeypatch):
     (["recommend", "--all", "-o", "items.csv"], "-o items.csv is there already"),
     (["report", "-o", "model.safetensors"], "--out model.safetensors would overwrite model.safetensors"),
     (["report", "-o", "ratings.csv"], "--out ratings.csv is there already, and is not a page"),
+    (["report", "-o", "new.pdf"], "new.pdf: a report is a page of HTML, and ends in .pdf here; take a name that ends"),
+    (["report", "-o", "new"], "new: a report is a page of HTML, and has no ending here"),
     (["index", "-o", "model.safetensors"], "--out model.safetensors would overwrite model.safetensors"),
     (["index", "-o", "ratings.csv"], "--out ratings.csv"),
     (["index", "-o", "notes.txt"], "--out notes.txt is there already, and is not an index that collab wrote"),

@@ -402,3 +402,15 @@ def test_a_terminal_shows_what_is_trained_and_a_pipe_nothing(monkeypatch: pytest
 def test_a_split_holds_out_the_same_rows_for_a_table():
     found = compare_models(RATINGS, ["als_explicit"], split=rows_split(range(100)), device="cpu")
     assert found.measured_on == "100 ratings of the validation part"
+
+
+def test_models_of_ratings_with_few_batches_an_epoch_are_named():
+    rated, ranked = synthetic(60, 40, 900, seed=1).ratings, synthetic(30, 20, 300, seed=1).ratings
+    found = compare_models(rated, ["svdpp", "dot_bias", ("svdpp", {"bs": 64}), "als_explicit"], metrics="rmse",
+                           epochs=1, device="cpu", seed=0)
+    said = "Trained in fewer than 10 batches an epoch: svdpp. On so few ratings smaller ones may do better: try bs=64."
+    assert found.large_batches == ["svdpp"] and said in found.notes() and said in repr(found)
+    found = compare_models(rated, [("svdpp", {"bs": 79})], metrics="rmse", epochs=1, device="cpu", seed=0)
+    assert not found.large_batches and "batches" not in repr(found)            # 720 ratings in 10 batches
+    found = compare_models(ranked, ["bpr"], metrics="ndcg", implicit=True, epochs=1, device="cpu", seed=0)
+    assert not found.large_batches                                             # of which nothing was measured
