@@ -30,6 +30,16 @@ def counted(n: int, what: str, plural: str | None = None) -> str:
     return f"{n:,} {what if n == 1 else plural or what + 's'}"
 
 
+def with_point(value: object) -> str:
+    """How to write a number with a decimal comma, for the end of a message; nothing of anything else.
+
+    >>> with_point("0,3"), with_point("many")
+    ('; write 0.3', '')
+    """
+    comma = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d*,\d+\s*", value)
+    return f"; write {str(value).strip().replace(',', '.')}" if comma else ""
+
+
 def warn(message: str) -> None:
     """Warn with a `CollabWarning` at the line outside this package that led here, however deep the calls between."""
     _at_the_caller(message, CollabWarning)

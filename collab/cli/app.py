@@ -261,13 +261,13 @@ def main() -> None:
     """Run the program: an error in the input becomes one line on standard error, and exit code 2."""
     told = set[str]()
 
-    def tell(text: Warning | str, *_: object, **__: object) -> None:
+    def tell(text: str) -> None:
         """Print a warning, once: what is read, split and measured in turn says of the same rows the same."""
-        if (line := warning(str(text))) not in told:
+        if (line := warning(text)) not in told:
             told.add(line)
             print(line, file=sys.stderr)
     with warnings.catch_warnings():
-        warnings.showwarning = tell
+        warnings.showwarning = lambda text, *_, **__: tell(str(text))
         try:
             raise SystemExit(app(prog_name="collab", standalone_mode=False) or 0)
         except UsageError as error:

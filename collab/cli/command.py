@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from .. import interrupt
-from ..errors import CollabWarning, DataError
+from ..errors import CollabWarning, DataError, with_point
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter  # the classes that TyperCommand's own signatures name
@@ -41,8 +41,8 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "time_name=": "--time-col ", "title_name=": "--title-col ", "sep=": "--sep ", "format=": "--format ",
            "header=False": "--no-header", "header=True": "--header", "encoding=": "--encoding ",
            "min_ratings=": "--min-ratings ", "duplicates=": "--duplicates ", "threshold=": "--threshold ",
-           "valid_pct=": "--valid-pct ", "implicit=True": "--implicit", "metrics=": "--metrics ", "folds=": "--folds ",
-           "compare_models(data)": "collab compare DATA",
+           "valid_pct=": "--valid-pct ", "implicit=True": "--implicit", "metrics=": "--metrics ",
+           "metric=": "--metric ", "folds=": "--folds ", "compare_models(data)": "collab compare DATA",
            "where=": "--where ", "among=": "--among ", "without=": "--without ", "exclude=None": "--include-seen",
            "columns=": "--columns ", "try bs=": "try collab train with --bs ",
            "decimal=": "--decimal ", "date_format=": "--date-format ", "bad_rows=": "--bad-rows ",
@@ -50,7 +50,7 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "(items=)": "(--items)", "item_features='auto'": "--items", "user_features='auto'": "--users"}
 DROP = "correct these lines, or leave them out with bad_rows='drop'"
 REMEDIES = {
-    r"drop (?:these rows|them) with df\.dropna(?:\(subset=\[.*?\]\))?": DROP,
+    r"correct or drop these rows, or leave them out with bad_rows='drop'": DROP,
     r"(?<=beyond float32)(.*?; )correct or drop them": rf"\1{DROP}",
     r"correct or drop them(?=, or say which column holds the ratings)": DROP,
     r"convert them with pd\.to_numeric\(df\[.*?\]\)":
@@ -114,12 +114,18 @@ class Command(TyperCommand):
     shows its options by panels."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        *_, given = self.make_parser(ctx).parse_args(args=list(args))
+        values, _, given = self.make_parser(ctx).parse_args(args=list(args))
         for option in dict.fromkeys(given):
             if (n := given.count(option)) > 1 and isinstance(option, TyperOption) and not (
                     option.multiple or option.is_eager):
                 ctx.fail(f"{option.opts[0]} is given {n} times; it takes one value")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as error:
+            value = values.get(getattr(getattr(error, "param", None), "name", ""))
+            if isinstance(value, str):
+                error.message = _with_value(error.message, value)
+            raise
 
     def invoke(self, ctx: Context) -> Any:
         """Load the library, which takes more than a second, and run the command. From then on Ctrl-C is raised, so that
@@ -197,6 +203,15 @@ def _chosen(params: Mapping[str, Any]) -> Iterator[str]:
     for option, patterns in CHOSEN.items():
         if params.get(option) is not None or ("model" in params and params.get("data") is None):
             yield from patterns
+
+
+def _with_value(message: str, value: str) -> str:
+    """What the parser says of a number, with the value that was given and, of a decimal comma, how to write it."""
+    kind = re.match(r"Input should be a valid (number|integer)", message)
+    if kind is None:
+        return message.replace("Input should be", f"got {value!r}; it should be")
+    whole = kind[1] == "integer"
+    return f"got {value!r}, which is not a {'whole ' * whole}number{'' if whole else with_point(value)}"
 
 
 def _one_line(item: CompletionItem) -> CompletionItem:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, with_point
 from .metadata import about, split_groups
 from .schema import show
 from .vocab import Vocab
@@ -165,7 +165,8 @@ def _as_number(column: pd.Series, wanted: object) -> float:
     try:
         return float(wanted)        # type: ignore[arg-type]    # of any object: what it refuses is caught
     except (TypeError, ValueError):
-        raise DataError(f"column {show(column.name)} holds numbers, and {show(wanted)} is none") from None
+        raise DataError(f"column {show(column.name)} holds numbers, and {show(wanted)} is none"
+                        f"{with_point(wanted)}") from None
 
 
 def _as_time(column: pd.Series, wanted: object) -> pd.Timestamp:

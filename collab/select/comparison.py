@@ -19,7 +19,7 @@ from ..evaluate.evaluation import Popularity, check_request, evaluate
 from ..evaluate.validation import to_split
 from ..learner.recipes import RECIPES
 from .contenders import Contender, Models, baselines_for, contenders_of, training_part
-from .known_metrics import ERRORS, RANKING
+from .known_metrics import ERRORS, RANKING, not_one_of
 from .standings import FEW_BATCHES, SMALL, Comparison, Measured, Run
 from .usage import measured_usage, quick_collection
 from .warm_up import warm_up
@@ -191,9 +191,12 @@ class _Measure:
 def _metrics(given: Sequence[str] | str | None, implicit: bool, k: int) -> list[str]:
     if given is None:
         given = ("ndcg", "precision", "recall") if implicit else ERRORS
-    names = [given] if isinstance(given, str) else list(dict.fromkeys(given))
-    if not names or (unknown := [name for name in names if name not in (*ERRORS, *RANKING)]):
-        raise ValueError(f"metrics are of {', '.join((*ERRORS, *RANKING))}; got {unknown[0] if names else given!r}")
+    names = [given] if isinstance(given, str) else list(given)
+    if not names:
+        raise DataError(f"metrics={given!r} names none; take some of {', '.join((*ERRORS, *RANKING))}")
+    names = list(dict.fromkeys(name.lower() if isinstance(name, str) else name for name in names))
+    if unknown := [name for name in names if name not in (*ERRORS, *RANKING)]:
+        raise not_one_of((*ERRORS, *RANKING), "metrics", unknown[0])
     if not isinstance(k, int):
         raise ValueError(f"models are compared by their first k items, one whole number, got k={k!r}")
     check_request(k, ("ndcg",))

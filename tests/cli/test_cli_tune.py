@@ -49,7 +49,7 @@ def test_a_study_goes_on_from_its_file_and_not_for_something_else(run):
 
 
 @pytest.mark.parametrize("words, says", [
-    (["--metric", "accuracy"], "metric 'accuracy' is not one of rmse, mae"),
+    (["--metric", "accuracy"], "--metric 'accuracy' is not one of rmse, mae"),
     (["--valid-pct", 0], "leaves nothing to say on whether tuning helped"),
     (["--bs", 64], "is solved, not trained step by step, and takes no --bs"),
     (["--test", "none.csv"], "--test none.csv is neither a fraction, such as 0.1, nor a file"),

@@ -104,7 +104,7 @@ def test_folds_stand_for_a_split(table: str):
     (["--valid-pct", "0"], "Error: --valid-pct 0 holds out nothing to measure on"),
     (["--split", "last", "--valid-pct", "0.1"], "Error: --split last decides by itself what is held out"),
     (["--implicit", "--duplicates", "mean"], "Error: implicit data .* take no --duplicates"),
-    (["--metrics", "rsme"], "Error: metrics are of rmse, mae"),
+    (["--metrics", "rsme"], "Error: --metrics 'rsme' is not one of rmse, mae, .*; did you mean 'rmse'?"),
 ])
 def test_what_cannot_be_compared_is_refused_in_a_line(args, message, table: str, monkeypatch, capsys):
     said = refused([table, *args], monkeypatch, capsys)

@@ -269,7 +269,9 @@ def test_a_tuned_learner_is_exported_with_its_settings(tmp_path):
 
 @pytest.mark.parametrize("arguments, says", [
     ({"n_trials": 0}, "n_trials must be a whole number, at least 1, got 0"),
-    ({"metric": "rmsee"}, "metric 'rmsee' is not one of rmse, mae, mse, ndcg"),
+    ({"metric": "rmsee"}, "metric='rmsee' is not one of rmse, mae, mse, ndcg, precision"),
+    ({"metric": "rmsee"}, "such as ndcg@10; did you mean 'rmse'?"),
+    ({"metric": "NDGC@5"}, "such as ndcg@10; did you mean 'ndcg@5'?"),
     ({"timeout": 0}, "timeout must be a number of seconds above 0"),
     ({"metric": lambda a, b: 0.0}, "does not say whether less or more of it is better"),
     ({"model": "ease", "metric": "rmse"}, "'rmse' compares predicted ratings, and this model only ranks")])
