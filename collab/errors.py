@@ -30,6 +30,11 @@ def counted(n: int, what: str, plural: str | None = None) -> str:
     return f"{n:,} {what if n == 1 else plural or what + 's'}"
 
 
+def they(n: int, one: str = "is", several: str = "are") -> str:
+    """The verb for `n` things: "is" of one, "are" of several."""
+    return one if n == 1 else several
+
+
 def with_point(value: object) -> str:
     """How to write a number with a decimal comma, for the end of a message; nothing of anything else.
 

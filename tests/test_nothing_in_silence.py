@@ -137,7 +137,7 @@ def rated_items_that_the_metadata_lack(_):
     made(items=FILMS.iloc[:1])
 
 
-@says("data/tables.py:_read_text", "1 lines have more fields than the first, and are left out .first: line 3")
+@says("data/tables.py:_read_text", "1 line has more fields than the first, and is left out .first: line 3")
 def lines_with_too_many_fields(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n1,10,3\n1,10,3,5\n")
     read_table(tmp_path / "r.csv", bad_lines="drop")

@@ -158,7 +158,7 @@ def evaluate(model: ModelFile = OUT, *,
                                    time=table.time_col),
                      duplicates=duplicates, bad_rows=bad_rows, **table.reading)
     if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
-        remarks(as_, quiet)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.\n")
+        remarks(as_, quiet)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.")
     which = part_of(learn, data=data, split=split, part=part)
     print_figures(measure(learn, found, k=k, above=relevant_above, diversity=diversity), as_,
                   {"model": str(model), "part": which}, where=WHERE[which])

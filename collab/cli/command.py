@@ -74,8 +74,8 @@ REMEDIES = {
 """What a person mends in Python (patterns), and in what words on the command line."""
 
 
-CHOSEN = {"bad_rows": (r"[\d,]+ of [\d,]+ rows are left out: ", r".* these lines are left out$",
-                       r".* lines have more fields than the first, and are left out "),
+CHOSEN = {"bad_rows": (r"[\d,]+ of [\d,]+ rows (is|are) left out: ", r".* these lines are left out$",
+                       r".* lines? (has|have) more fields than the first, and (is|are) left out "),
           "duplicates": (r"[\d,]+ of [\d,]+ rows rate a pair again ",)}
 """Warnings of what an option has asked for, which need not be said every night (patterns of their beginnings)."""
 WORDS: list[Callable[[str], str]] = []

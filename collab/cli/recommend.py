@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import DataError, counted, warn
+from ..errors import DataError, counted, they, warn
 from .command import Output
 from .options import OUT, As, Count, FileOptions, ModelFile, Quiet, grouped
 
@@ -68,7 +68,7 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
     if kind_of(model) == "index":
         idle = given(all=everybody or None, include_seen=include_seen or None)
         of_index = {"where": where, "among": among, "without": without, "diversity": diversity}
-        _from_index(model, user, ratings, idle, n, of_index, why, as_, reading)
+        _from_index(model, user, ratings, idle, n, of_index, why, as_, reading, quiet)
         return
     learn = load(model)
     if out is not None:
@@ -84,7 +84,7 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
     elif ratings is not None:
         from ..data.new_user import rated_file
         rated = rated_file(learn.data, ratings, **reading)
-        _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, **rules), as_, rules)
+        _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, **rules), as_, rules, quiet)
     else:
         _print_known(learn, user or [], rules, as_)
 
@@ -102,8 +102,11 @@ def _left(rules: dict[str, Any]) -> str:
 
 
 def _print_new(rated: pd.DataFrame, titles: list[str] | None, recommended: pd.DataFrame, as_: Output | None,
-               rules: dict[str, Any]) -> None:
-    from .output import print_table
+               rules: dict[str, Any], quiet: bool) -> None:
+    from .output import print_table, remarks
+    if blank := rated.attrs.get("blank", 0):       # a sheet to fill in has many: no warning
+        say = remarks(as_, quiet)
+        say(f"{counted(blank, 'row')} without a rating {they(blank, 'counts', 'count')} as not rated.\n")
     if as_ in (None, Output.TABLE):
         what = "rating" if "rating" in rated else "item"
         print(f"From {f'this {what}' if len(rated) == 1 else f'these {len(rated):,} {what}s'}:\n")
@@ -138,7 +141,7 @@ def _why_nothing(learn: CollabLearner, id: Hashable, rules: dict[str, Any]) -> s
 
 
 def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str, Any], n: int,
-                rules: dict[str, Any], why: bool, as_: Output | None, reading: Reading) -> None:
+                rules: dict[str, Any], why: bool, as_: Output | None, reading: Reading, quiet: bool) -> None:
     """What an index answers: it has vectors, ids and what is known of items, but no ratings."""
     from ..data.new_user import rated_file
     from ..retrieval.index import Index
@@ -153,7 +156,8 @@ def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str,
         rated = rated_file(index, ratings, **reading)
         named_items = [*index.catalogue.names(index.item_ids.encode(rated["item"]))]
         titles = None if index.titles is None else named_items
-        _print_new(rated, titles, index.recommend(ratings=rated, n=n, why=why, **rules), as_, rules)
+        _print_new(rated, titles, index.recommend(ratings=rated, n=n, why=why, **rules), as_, rules,
+                   quiet)
         return
     if index.user_ids is None:
         raise DataError(f"{model} is an index without users: it answers --ratings FILE")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.batches import TensorBatches
-from ..errors import DataError
+from ..errors import DataError, counted
 from ..evaluate import compare, evaluate
 from ..evaluate.accuracy import errors_and_remark
 from ..evaluate.evaluation import ACCURACY
@@ -177,7 +177,7 @@ class Sections:
         for user in self.users:
             rated, found = self.learn.rated(user), self.learn.recommend(user, n=8, unknown="error")
             name = f"user {user}"
-            text += (f"<h3>User {escape(str(user))}, {len(rated):,} known ratings</h3>"
+            text += (f"<h3>User {escape(str(user))}, {counted(len(rated), 'known rating')}</h3>"
                      + row([table(self.learn.rated(user, n=8, part=part), f"{liked} by {name}"),
                             table(found, f"Recommended to {name}, of what is not among them")]))
         return text

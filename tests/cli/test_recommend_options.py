@@ -175,3 +175,17 @@ def test_an_empty_list_says_why_and_what_to_do(collab, gaps, tmp_path, words, sa
     (tmp_path / "mine.csv").write_text("item,rating\n3,4\n5,2\n")
     code, out, _ = collab("recommend", gaps, *(str(word).format(mine=tmp_path / "mine.csv") for word in words))
     assert code == 0 and says in out, out
+
+
+@pytest.mark.parametrize("file", ["model", "items"])
+def test_rows_without_a_rating_are_counted(collab, films, tmp_path, file):
+    (tmp_path / "mine.csv").write_text("item,rating\n3,5\n8,\n9,2\n4,\n")
+    ask = ["recommend", films / f"{file}.safetensors", "--ratings", tmp_path / "mine.csv"]
+    code, out, err = collab(*ask)
+    assert code == 0 and not err
+    assert out.startswith("2 rows without a rating count as not rated.\n\nFrom these 2 ratings")
+    code, out, err = collab(*ask, "--as", "json")
+    assert len(json.loads(out)) == 10 and err == "2 rows without a rating count as not rated.\n\n"
+    assert collab(*ask, "--as", "json", "-q")[2] == ""
+    (tmp_path / "mine.csv").write_text("item,rating\n3,5\n9,2\n")
+    assert "without a rating" not in collab(*ask)[1]

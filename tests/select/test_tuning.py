@@ -137,6 +137,7 @@ def test_a_trial_that_diverges_is_the_worst_and_the_others_go_on():
     assert np.isinf(found.trials["value"]).eq(worst).all() and 0 < worst.sum() < 6
     assert found.candidate == {"lr": 1e-3}
     none = tune(bunch(bs=64), "dot_bias", 1, space={"lr": [1e20]}, epochs=1, n_factors=2)
+    assert repr(none).startswith("1 trial of dot_bias in ")
     assert none.same and none.best == {"epochs": 1, "n_factors": 2} and np.isfinite(none.table["value"]).all()
 
 
