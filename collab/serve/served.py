@@ -316,8 +316,9 @@ class OfIndex(Served):
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
                 without: list[Hashable]) -> Lists:
         equations = self.index.equations
-        if isinstance(equations, RankedFolding) and isinstance(ratings, list) and equations.mean is not None:
-            ratings = dict.fromkeys(ratings, equations.mean + 1)        # above the mean: what is chosen is liked
+        if isinstance(equations, RankedFolding):
+            if isinstance(ratings, list) and equations.mean is not None:
+                ratings = dict.fromkeys(ratings, equations.mean + 1)    # above the mean: what is chosen is liked
         elif self.scale is None and not self.index.rules.implicit and equations is not None:
             raise DataError("this index does not say on which scale its items were rated; serve the model's own file")
         return self.index.recommend(ratings=ratings, n=n, exclude=without, why=self.reasons, as_frame="dict",
