@@ -58,7 +58,12 @@ def in_text(table: pd.DataFrame, text: str) -> dict[Hashable, object] | None:
     if (found := TEXT.fullmatch(text)) is None or not found[3].strip():
         return None
     name = found[1].strip()
-    return {name: f"{found[2]}{found[3]}"} if name in table or _near(table, name) else None
+    return {name: f"{found[2]}{found[3]}"} if names_column(table, name) else None
+
+
+def names_column(table: pd.DataFrame, name: Hashable) -> bool:
+    """Whether a column has this name, or nearly."""
+    return name in table or bool(_near(table, name))
 
 
 def _conditions(where: Where, option: str) -> Iterable[tuple[Hashable, str, object]]:
