@@ -56,8 +56,8 @@ def allowed(catalogue: Catalogue, table: Callable[[], pd.DataFrame], *, among: C
 
 
 def typed(catalogue: Catalogue, table: pd.DataFrame | None, text: str) -> Hashable | Mapping[Hashable, object]:
-    """What a person means by `text`: an item's id or title or, where there is no such item, a condition on a column,
-    such as "genres=War", of the `table`; otherwise the text itself."""
+    """Turn what a person typed into an item's id or title or, where no item has these, into a condition on a column of
+    the `table`, such as "genres=War"; leave other text as it is."""
     condition: Mapping[Hashable, object] | None = None
     if table is not None and not catalogue.has(text):
         condition = in_text(table, text)

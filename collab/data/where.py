@@ -78,8 +78,8 @@ def _conditions(where: Where, option: str) -> Iterable[tuple[Hashable, str, obje
     for text in [where] if isinstance(where, str) else where:
         found = TEXT.fullmatch(text) if isinstance(text, str) else None
         if found is None or not found[3].strip():
-            raise DataError(f"{option}={text!r} is no condition: it is a column, one of = != >= <= > <, and a value, "
-                            "such as 'year>=1990'")
+            raise DataError(f"{option}={text!r} is not a condition: that is a column, one of = != >= <= > <, and a "
+                            "value, such as 'year>=1990'")
         yield found[1].strip(), found[2].replace("==", "="), found[3].strip()
 
 
