@@ -239,6 +239,14 @@ def test_new_users_are_folded_into_the_model_as_it_is_now(change):
     pd.testing.assert_frame_equal(found, learn.recommend(ratings={3: 5.0, 4: 1.0}))
 
 
+@pytest.mark.parametrize("ask", [lambda learn: learn.recommend(ratings={3: 5.0}), lambda learn: learn.index()])
+def test_a_broken_model_says_so(ask):
+    learn = fitted("dot_bias", epochs=1)
+    learn.model.i_weight.weight.data[3, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"not numbers \(NaN\) or infinite.*nobody can be folded in"):
+        ask(learn)
+
+
 def test_the_ridge_of_als_is_that_of_the_model_as_it_is_now():
     learn = fitted("als_explicit", epochs=1)
     before = learn.recommend(ratings={3: 5.0})
