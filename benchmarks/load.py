@@ -1,12 +1,14 @@
 """`collab serve` under load: clients on this machine send valid, malformed and oversized requests, side by side.
 
-    python benchmarks/load.py                       # 50 clients for 30 seconds, MovieLens latest-small
-    python benchmarks/load.py --clients 8 --seconds 5 --model model.safetensors
+    python benchmarks/load.py                       # 50 clients, 30 seconds, three models of MovieLens latest-small
+    python benchmarks/load.py --clients 8 --seconds 5 --model model.safetensors index.safetensors
 
 The server is a process of its own, started by the command line; clients speak HTTP over raw sockets, so that they can
-also say what no HTTP library would. Each client sends its next request when the last one is answered. Printed are
-requests a second, quantiles of the time that valid requests took, what was answered to which kind of request, and the
-memory of the server (RSS) from five seconds after the start on."""
+also say what no HTTP library would. Each client sends its next request when the last one is answered. What they send,
+and which answer is right, follows from what the server says at /health of its model: visitors rate where it has a
+scale, and choose where it has none. Printed are, for each model, requests a second, quantiles of the time that valid
+requests took, what was answered to which kind of request, and the memory of the server (RSS) from five seconds after
+the start on; then the rows of the table in docs/results.md."""
 
 from __future__ import annotations
 
@@ -20,16 +22,19 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 WARM = 5.0              # seconds until memory is measured
 TIMEOUT = 60.0          # of one answer
 HUGE = "y" * 1_000_000
 JSON = "Content-Type: application/json\r\n"
+WORDS = ["matrix", "star", "am%C3%A9lie", "the", "zzz", "1999"]         # that are searched for in titles of MovieLens
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,11 @@ class Outcome:
     lasted: float = 0.0
 
     @property
+    def settled(self) -> list[float]:
+        """The memory from WARM seconds on, or from the middle where it did not last that long twice over."""
+        return [mib for at, mib in self.memory if at >= min(WARM, self.lasted / 2)] or [0.0]
+
+    @property
     def requests(self) -> int:
         """The number of answers."""
         return sum(self.answers.values())
@@ -78,22 +88,34 @@ def post(value: object, more: str = JSON) -> bytes:
     return request("POST", "/recommend", body, more)
 
 
-def asks(items: list[int], users: list[int], words: list[str], high: float = 5.0) -> list[Ask]:
-    """The kinds of requests, for a model that knows these items, users and words of titles."""
+def asks(items: list[Any], users: list[Any], words: list[str], about: dict[str, Any]) -> list[Ask]:
+    """The kinds of requests, for a server that knows these items, users and words of titles and says this `about` its
+    model (at /health). What a model cannot do is asked too: 400 is right."""
+    scale = about["scale"]
+
     def visitor(rng: random.Random) -> bytes:
-        rated = rng.sample(items, rng.randint(1, min(20, len(items))))
-        return post({"ratings": {str(item): float(rng.randint(1, int(high))) for item in rated}, "n": 10})
+        some = rng.sample(items, rng.randint(1, min(20, len(items))))
+        if scale is None:
+            return post({"ratings": some, "n": 10})
+        step = scale["step"] or (scale["high"] - scale["low"]) / 4
+        levels = round((scale["high"] - scale["low"]) / step)
+        return post({"ratings": {str(item): scale["low"] + step * rng.randint(0, levels) for item in some}, "n": 10})
+
+    def able(name: str, share: int, content: Callable[[random.Random], bytes], can: bool) -> Ask:
+        return Ask(name, share, content, (200,) if can else (400,), can)
+    first = str(items[0])
+    wrong = [[], 5, None, {"ratings": 5}, {"ratings": []}, {"ratings": [1.5]}, {"ratings": {"1": "a"}}, {"other": 1},
+             {"ratings": {first: 1e300}}, {"ratings": {first: 3}, "n": -1}]
     return [
-        Ask("visitor", 40, visitor, (200,), True),
+        able("visitor", 40, visitor, about["visitors"]),
         Ask("search", 14, lambda rng: request("GET", f"/search?q={rng.choice(words)}"), (200,), True),
-        Ask("known user", 10, lambda rng: request("GET", f"/recommend?user={rng.choice(users)}"), (200,), True),
-        Ask("similar", 6, lambda rng: request("GET", f"/similar?item={rng.choice(items)}"), (200,), True),
+        able("known user", 10, lambda rng: request("GET", f"/recommend?user={rng.choice(users or [1])}"), bool(users)),
+        able("similar", 6, lambda rng: request("GET", f"/similar?item={rng.choice(items)}"), about["similar"]),
         Ask("health", 2, lambda rng: request("GET", "/health"), (200,), True),
         Ask("page", 2, lambda rng: request("GET", rng.choice(["/", "/page.js", "/map", "/docs"])), (200,), True),
         Ask("closed after", 4, lambda rng: request("GET", "/health", more="Connection: close\r\n"), (200,), True),
         Ask("no JSON", 3, lambda rng: post(rng.randbytes(rng.randint(1, 300))), (400,)),
-        Ask("wrong fields", 3, lambda rng: post(rng.choice([[], 5, None, {"ratings": 5}, {"ratings": {"1": "a"}}, {
-            "ratings": {str(items[0]): 1e300}}, {"ratings": {str(items[0]): 3}, "n": -1}, {"other": 1}])), (400,)),
+        Ask("wrong fields", 3, lambda rng: post(rng.choice(wrong)), (400,)),
         Ask("unknown item", 2, lambda rng: post({"ratings": {f"none {rng.random()}": 3}}), (404,)),
         Ask("nested", 1, lambda rng: post(b"[" * 60_000), (400,)),
         Ask("wrong method", 2, lambda rng: request(rng.choice(["PUT", "DELETE", "PATCH"]), "/recommend"), (405,)),
@@ -203,7 +225,7 @@ def server(model: str | Path, *options: str) -> Iterator[tuple[subprocess.Popen[
 
 def report(outcome: Outcome, clients: int) -> str:
     """The outcome as text."""
-    later = [mib for at, mib in outcome.memory if at >= min(WARM, outcome.lasted / 2)] or [0.0]
+    later = outcome.settled
     kinds: dict[str, list[str]] = {}
     for (name, status), n in sorted(outcome.answers.items()):
         kinds.setdefault(name, []).append(f"{n:,} x {status or 'closed'}")
@@ -219,26 +241,58 @@ def report(outcome: Outcome, clients: int) -> str:
         *(f"  {name}: {', '.join(found)}" for name, found in kinds.items())])
 
 
+def row(name: str, outcome: Outcome, before: float) -> str:
+    """The outcome as a row of the table in docs/results.md. `before` is the load average at the start."""
+    broken = sum(n for (_, status), n in outcome.answers.items() if status == 500)
+    first, last = outcome.settled[0], outcome.settled[-1]
+    return (f"| {name} | {outcome.requests:,} | {outcome.quantile(0.5):.0f} | {outcome.quantile(0.99):.0f} | "
+            f"{outcome.quantile(1):.0f} | {broken}, {len(outcome.wrong)} | {first:.0f}, {last:.0f}, "
+            f"{max(outcome.settled):.0f} | {before:.1f} |")
+
+
+def three(folder: str) -> dict[str, str]:
+    """{name: file} of a model of ratings, one of choices and an index, of MovieLens latest-small."""
+    from collab import load_learner
+    files = {name: f"{folder}/{name}.safetensors" for name in ("dot_bias", "als")}
+    for name, options in (("dot_bias", []), ("als", ["--model", "als", "--threshold", "3"])):
+        subprocess.run([sys.executable, "-m", "collab", "train", "ml-latest-small", *options, "--quiet", "--out",
+                        files[name]], check=True, stdout=subprocess.DEVNULL)
+    index = load_learner(files["dot_bias"]).index().save(f"{folder}/index")
+    return {"ratings: dot_bias": files["dot_bias"], "choices: als above 3": files["als"],
+            "an index of dot_bias": str(index)}
+
+
 def main() -> int:
-    """Train a model unless one is given, load it and print the outcome; 1 where an answer was not the right one."""
+    """Load the servers of the models and print the outcomes; 1 where an answer was not the right one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a model file of MovieLens; by default dot_bias of ml-latest-small")
+    parser.add_argument("--model", nargs="+", help="files of models or indexes of MovieLens; by default dot_bias, als "
+                        "of ratings above 3 as choices, and an index of dot_bias, of ml-latest-small")
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=30.0)
     args = parser.parse_args()
+    from collab import Index
+    from collab.cli.serve import load_any
+    rows, wrong = [], False
     with tempfile.TemporaryDirectory() as folder:
-        model = args.model or f"{folder}/model.safetensors"
-        if args.model is None:
-            subprocess.run([sys.executable, "-m", "collab", "train", "ml-latest-small", "--out", model], check=True,
-                           stdout=subprocess.DEVNULL)
-        from collab import load_learner
-        learn = load_learner(model)
-        kinds = asks([*learn.data.items], [*learn.data.users], ["matrix", "star", "am%C3%A9lie", "the", "zzz", "1999"])
-        with server(model) as (process, address):
-            outcome = asyncio.run(load(int(address.rsplit(":", 1)[1].strip("/")), process.pid, kinds,
-                                       clients=args.clients, seconds=args.seconds))
-    print(f"{os.cpu_count()} processors, load average {os.getloadavg()[1]:.1f}\n{report(outcome, args.clients)}")
-    return int(bool(outcome.wrong))
+        models = three(folder) if args.model is None else {Path(path).name: path for path in args.model}
+        for name, path in models.items():
+            model = load_any(Path(path))
+            items, users = (model.catalogue.vocab, model.user_ids) if isinstance(model, Index) else (
+                model.data.items, model.data.users)
+            with server(path) as (process, address):
+                with urllib.request.urlopen(f"{address}health") as answer:
+                    kinds = asks([*items], [*(users or ())], WORDS, json.load(answer))
+                before = os.getloadavg()[0]
+                outcome = asyncio.run(load(int(address.rsplit(":", 1)[1].strip("/")), process.pid, kinds,
+                                           clients=args.clients, seconds=args.seconds))
+            print(f"{name}; {os.cpu_count()} processors, load average {before:.1f} before, {os.getloadavg()[0]:.1f} "
+                  f"after\n{report(outcome, args.clients)}\n", flush=True)
+            rows.append(row(name, outcome, before))
+            wrong = wrong or bool(outcome.wrong)
+    print("| model | requests | p50, ms | p99, ms | longest, ms | status 500, other wrong answers | "
+          "memory after 5 s, at the end, at most, MiB | load average before |\n|---|---|---|---|---|---|---|---|")
+    print("\n".join(rows))
+    return int(wrong)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ from pathlib import Path
 for name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):       # before anything that reads them; children inherit them
     os.environ[f"{name}_NUM_THREADS"] = "1"
 
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import pandas as pd
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.suite.children import Failed, peer  # noqa: E402
-from collab import CollabDataBunch, CollabLearner, collab_learner  # noqa: E402
+from benchmarks.suite.children import Failed, peer
+from collab import CollabDataBunch, CollabLearner, collab_learner
 
 USERS, KNOWN, FACTORS, IN_A_ROW, ONES, K, BARE = 1000, 100, 50, 20, 100, 10, "bare product and top-k"
 

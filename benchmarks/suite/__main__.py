@@ -21,17 +21,17 @@ from types import ModuleType
 for name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):       # before anything that reads them; children inherit them
     os.environ[f"{name}_NUM_THREADS"] = "1"
 
-import torch  # noqa: E402
+import torch
 
-from collab import CollabDataBunch, collab_learner, evaluate, synthetic  # noqa: E402
-from collab.datasets.download import cache_folder  # noqa: E402
+from collab import CollabDataBunch, collab_learner, evaluate, synthetic
+from collab.datasets.download import cache_folder
 
-from . import memory, page, rankers, serving, startup, training  # noqa: E402
-from .contest import Choices  # noqa: E402
-from .machine import ROOT  # noqa: E402
-from .record import Record  # noqa: E402
-from .row import Row, fallen  # noqa: E402
-from .sets import NAMES, SEED, Sets  # noqa: E402
+from . import memory, page, rankers, serving, startup, training
+from .contest import Choices
+from .machine import ROOT
+from .record import Record
+from .row import Row, fallen
+from .sets import NAMES, SEED, Sets
 
 SUBJECTS: dict[str, ModuleType] = {"training": training, "ranking": rankers, "serving": serving, "memory": memory,
                                    "startup": startup}

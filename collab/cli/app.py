@@ -46,7 +46,7 @@ from .options import (
     ValidPct,
     grouped,
 )
-from .recommend import recommend
+from .recommend import Diversity, recommend
 from .serve import serve
 from .tune import tune
 
@@ -143,10 +143,11 @@ def evaluate(model: ModelFile = OUT, *,
                                                                "by default 10. Makes a model of ratings rank.")] = None,
              relevant_above: Annotated[float | None, typer.Option(help="Measure the ranking, where only held-out "
                                                                        "ratings above this are relevant.")] = None,
-             as_: As = None, quiet: Quiet = False, table: ColumnOptions, duplicates: Duplicates = None,
-             bad_rows: BadRows = None) -> None:
+             diversity: Diversity = 0.0, as_: As = None, quiet: Quiet = False, table: ColumnOptions,
+             duplicates: Duplicates = None, bad_rows: BadRows = None) -> None:
     """Measure a model on held-out ratings. Its error is reported beside two baselines; for a model that ranks, or with
-    --k or --relevant-above, how much of what was held out is among the first items, beside the most popular ones."""
+    --k or --relevant-above, how much of what was held out is among the first items, beside the most popular ones; with
+    --diversity, beside the same model's lists without it: what that costs."""
     from .figures import WHERE, measure, print_figures
     from .inputs import given, held_out, load, part_of, seen
     from .output import remarks
@@ -158,8 +159,8 @@ def evaluate(model: ModelFile = OUT, *,
     if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
         remarks(as_, quiet)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.\n")
     which = part_of(learn, data=data, split=split, part=part)
-    print_figures(measure(learn, found, k=k, above=relevant_above), as_, {"model": str(model), "part": which},
-                  where=WHERE[which])
+    print_figures(measure(learn, found, k=k, above=relevant_above, diversity=diversity), as_,
+                  {"model": str(model), "part": which}, where=WHERE[which])
 
 
 app.command(cls=Command)(recommend)

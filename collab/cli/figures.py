@@ -50,20 +50,21 @@ class Figures(NamedTuple):
 
 
 def measure(learn: CollabLearner, part: TensorBatches | None, *, k: int | None = None,
-            above: float | None = None) -> Figures:
-    """The error on a part beside two baselines or, for a model that ranks or where `k` or `above` is given, how much of
-    it is among the first `k`."""
-    ranking = learn.ranks or k is not None or above is not None
+            above: float | None = None, diversity: float = 0.0) -> Figures:
+    """The error on a part beside two baselines or, for a model that ranks or where `k`, `above` or `diversity` is
+    given, how much of it is among the first `k`; with `diversity` beside the model's lists without it."""
+    ranking = learn.ranks or k is not None or above is not None or diversity > 0
     if part is None:
         return Figures(0, ranking, None, NOTHING)
     if not ranking:
         table, remark = advice.errors_and_advice(learn, part)
         return Figures(part.n, False, table, remark and as_options(remark))
     try:
-        result = evaluation.evaluate(learn, part, k=k or 10, metrics=("ndcg", "precision", "recall"), threshold=above)
+        result = evaluation.evaluate(learn, part, k=k or 10, metrics=("ndcg", "precision", "recall"), threshold=above,
+                                     diversity=diversity)
     except NobodyToRank as nobody:
         return Figures(part.n, True, None, f"there is no ranking to report: {nobody.why}")
-    remark = advice.of_ranking(learn.model, result)
+    remark = None if diversity else advice.of_ranking(learn.model, result)
     return Figures(part.n, True, result, remark and as_options(remark))
 
 

@@ -14,6 +14,8 @@ from .options import OUT, As, Count, FileOptions, ModelFile, Quiet, grouped
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..data.allowed import Chosen
+    from ..data.catalogue import Catalogue
     from ..data.vocab import Ids
     from ..learner.collab_learner import CollabLearner
     from ..retrieval.index import Index
@@ -29,8 +31,11 @@ Seen = Annotated[bool, typer.Option("--include-seen", help="Include what the use
                                                            "held out or not.")]
 Rules = Annotated[Names, typer.Option("--where", metavar="CONDITION", help=(
     "Only items that meet it, such as genres=War or 'year>=1990'; may be given again: all must be met."))]
-Among = Annotated[Names, typer.Option(metavar="ITEM", help="Choose from these items, by id or title.")]
-Without = Annotated[Names, typer.Option(metavar="ITEM", help="Leave out an item, by id or title.")]
+Among = Annotated[Names, typer.Option(metavar="ITEM", help=(
+    "Choose from these items, by id or title, or from those that meet a condition, such as genres=War; given again: "
+    "these too."))]
+Without = Annotated[Names, typer.Option(metavar="ITEM", help=(
+    "Leave out an item, by id or title, or all that meet a condition, such as genres=Horror; may be given again."))]
 Diversity = Annotated[float, typer.Option(min=0, max=1, help="How unlike each other the items of a list should be, "
                                                              "from 0 (the best ones) to 1.")]
 Why = Annotated[bool, typer.Option("--why", help="Say which liked item raises the score most.")]
@@ -58,18 +63,17 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
             raise DataError(f"--as says how to print, and --all writes a file, by the ending of {out}")
         check_writable(out, "lists", option="-o", inputs=[model, ratings])
     if kind_of(model) == "index":
-        idle = given(all=everybody or None, include_seen=include_seen or None, where=where, among=among,
-                     diversity=diversity or None)
-        _from_index(model, user, ratings, idle, n, without, why, as_, reading)
+        idle = given(all=everybody or None, include_seen=include_seen or None)
+        of_index = {"where": where, "among": among, "without": without, "diversity": diversity}
+        _from_index(model, user, ratings, idle, n, of_index, why, as_, reading)
         return
     learn = load(model)
     if out is not None:
         check_writable(out, "lists", option="-o", inputs=training_files(learn, model))
-    items = learn.data.catalogue
     rules: dict[str, Any] = {"n": n, "exclude": None if include_seen else "known", "where": where,
                              "diversity": diversity, "why": why,
-                             "among": None if among is None else [items.typed(text) for text in among],
-                             "without": None if without is None else [items.typed(text) for text in without]}
+                             "among": asked(learn.data.catalogue, learn.data.item_table, among),
+                             "without": asked(learn.data.catalogue, learn.data.item_table, without)}
     if out is not None:
         with progress(quiet):
             learn.recommend_all(path=out, **rules)
@@ -80,6 +84,12 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
         _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, **rules), as_)
     else:
         _print_known(learn, user or [], rules, as_)
+
+
+def asked(items: Catalogue, table: pd.DataFrame | None, texts: Names) -> Chosen | None:
+    """What --among or --without names: ids, titles and conditions."""
+    from ..data.allowed import typed
+    return None if texts is None else [typed(items, table, text) for text in texts]
 
 
 def _print_new(rated: pd.DataFrame, titles: list[str] | None, recommended: pd.DataFrame, as_: Output | None) -> None:
@@ -108,23 +118,23 @@ def _print_known(learn: CollabLearner, users: list[str], rules: dict[str, Any], 
         print_table(recommended, as_, if_empty="nothing: this user has rated every item")
 
 
-def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str, Any], n: int, without: Names,
-                why: bool, as_: Output | None, reading: Reading) -> None:
-    """What an index answers: it has ids, titles and vectors, but no ratings and no metadata."""
+def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str, Any], n: int,
+                rules: dict[str, Any], why: bool, as_: Output | None, reading: Reading) -> None:
+    """What an index answers: it has vectors, ids and what is known of items, but no ratings."""
     from ..data.new_user import rated_file
     from ..retrieval.index import Index
     from .inputs import named
     from .output import print_table
     if idle:
-        raise DataError(f"{model} is an index: vectors, ids and titles, without ratings and metadata. It takes no "
+        raise DataError(f"{model} is an index: vectors, ids and what is known of items, without ratings. It takes no "
                         f"{named(idle)}; the model file does")
     index: Index = Index.load(model)
-    out = [index.catalogue.typed(text) for text in without or []]
+    rules |= {name: asked(index.catalogue, index.table, rules[name]) for name in ("among", "without")}
     if ratings is not None:
         rated = rated_file(index, ratings, **reading)
         named_items = [*index.catalogue.names(index.item_ids.encode(rated["item"]))]
         titles = None if index.titles is None else named_items
-        _print_new(rated, titles, index.recommend(ratings=rated, n=n, exclude=out, why=why), as_)
+        _print_new(rated, titles, index.recommend(ratings=rated, n=n, why=why, **rules), as_)
         return
     if index.user_ids is None:
         raise DataError(f"{model} is an index without users: it answers --ratings FILE")
@@ -132,5 +142,5 @@ def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str,
         raise DataError(f"{model} is an index: it holds no ratings of known users, and says --why with --ratings")
     warn("an index holds no ratings, so that a list may have what the user has rated; leave items out with --without")
     ids = [index.user_ids.parse(id) for id in dict.fromkeys(users or [])]
-    found = index.recommend(ids if len(ids) > 1 else ids[0], n, out, unknown="error")
+    found = index.recommend(ids if len(ids) > 1 else ids[0], n, unknown="error", **rules)
     print_table(found, as_, if_empty="nothing: no item is left")

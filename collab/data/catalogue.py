@@ -84,6 +84,10 @@ class Catalogue:
             raise self.unknown(item)
         return row
 
+    def __contains__(self, item: object) -> bool:
+        """Whether this is the id, or the title, of an item."""
+        return item in self.vocab or (isinstance(item, str) and item.casefold() in self._by_title)
+
     def encode(self, items: Iterable[Hashable]) -> np.ndarray:
         """Rows of n items, int64 (n,), 0 for unknown ids. Raises UnknownId for text that is not a title where ids are
         not text, and DataError for a title of several items and for ids of another kind."""
@@ -170,6 +174,10 @@ class Catalogue:
         """The id that reads like `text`, or the text itself, which may be a title."""
         id = self._typed(text)
         return text if id is None else id
+
+    def has(self, text: str) -> bool:
+        """Whether `text` reads like the id of an item, or is the title of one."""
+        return self._typed(text) is not None or text.casefold() in self._by_title
 
     def find(self, text: str, counts: Tensor) -> list[Hashable]:
         """The ids that a person may mean by `text`: see `CollabDataBunch.find_items`. `counts` (n + 1,) are the numbers

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .metadata import split_groups
+from .metadata import about, split_groups
 from .schema import show
 from .vocab import Vocab
 
@@ -26,28 +26,42 @@ case. An item without a value in the column meets no condition of it."""
 ORDERED: dict[str, Callable[[Any, Any], Any]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt,
                                                   "<": operator.lt}
 SIGN = re.compile(r"\s*(>=|<=|!=|==|=|>|<)\s*(.*)", re.DOTALL)
+TEXT = re.compile(rf"([^<>=!]+){SIGN.pattern}", re.DOTALL)
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def meeting(table: pd.DataFrame, items: Vocab, where: Where) -> np.ndarray:
+def meeting(table: pd.DataFrame, items: Vocab, where: Where, option: str = "where", *,
+            some: bool = True) -> np.ndarray:
     """Which rows of `items` meet all conditions on the columns of `table` (indexed by id), bool (len(items),); row 0
-    does not. Raises DataError for a column that is not there, a value that no item has, and where no item is left."""
-    conditions = list(_conditions(where))
+    does not. Raises DataError, which names the `option`, for a column that is not there, a value that no item has and,
+    with `some`, where no item is left."""
+    conditions = list(_conditions(where, option))
     if not len(table.columns):
-        raise DataError("where= needs to know more of the items than their ids: train with a table of them (items=)")
+        raise DataError(f"{option}= needs to know more of the items than their ids: train with a table of them "
+                        "(items=)")
     kept = np.full(len(items), True)
     kept[0] = False
     rows = table.reindex(pd.Index(items.ids[1:], tupleize_cols=False)) if conditions else table
     for name, sign, wanted in conditions:
-        kept[1:] &= _met(rows[_column(table, name)], sign, wanted)
-    if not kept.any():
+        column = rows[column_of(table, name, option)]
+        with about(f"{option}="):
+            kept[1:] &= _met(column, sign, wanted)
+    if some and not kept.any():
         said = f"{where!r}" if isinstance(where, str | Mapping) else " and ".join(f"{text!r}" for text in where)
-        raise DataError(f"where={said}: no item that was trained on meets " +
+        raise DataError(f"{option}={said}: no item that was trained on meets " +
                         ("this condition" if len(conditions) == 1 else "all of these conditions"))
     return kept
 
 
-def _conditions(where: Where) -> Iterable[tuple[Hashable, str, object]]:
+def in_text(table: pd.DataFrame, text: str) -> dict[Hashable, object] | None:
+    """Text such as "genres=War" as a condition, where a column of the table has that name or nearly; None otherwise."""
+    if (found := TEXT.fullmatch(text)) is None or not found[3].strip():
+        return None
+    name = found[1].strip()
+    return {name: f"{found[2]}{found[3]}"} if name in table or _near(table, name) else None
+
+
+def _conditions(where: Where, option: str) -> Iterable[tuple[Hashable, str, object]]:
     """(column, sign, value) of each condition."""
     if isinstance(where, Mapping):
         for name, wanted in where.items():
@@ -55,23 +69,29 @@ def _conditions(where: Where) -> Iterable[tuple[Hashable, str, object]]:
             yield (name, "=", wanted) if found is None else (name, found[1].replace("==", "="), found[2].strip())
         return
     if not isinstance(where, Iterable):
-        raise DataError(f"where= is {{column: condition}} or text such as 'year>=1990', got {where!r}")
+        raise DataError(f"{option}= is {{column: condition}} or text such as 'year>=1990', got {where!r}")
     for text in [where] if isinstance(where, str) else where:
-        found = re.fullmatch(rf"([^<>=!]+){SIGN.pattern}", text, re.DOTALL) if isinstance(text, str) else None
+        found = TEXT.fullmatch(text) if isinstance(text, str) else None
         if found is None or not found[3].strip():
-            raise DataError(f"where={text!r} is no condition: it is a column, one of = != >= <= > <, and a value, such "
-                            "as 'year>=1990'")
+            raise DataError(f"{option}={text!r} is no condition: it is a column, one of = != >= <= > <, and a value, "
+                            "such as 'year>=1990'")
         yield found[1].strip(), found[2].replace("==", "="), found[3].strip()
 
 
-def _column(table: pd.DataFrame, name: Hashable) -> Hashable:
+def column_of(table: pd.DataFrame, name: Hashable, option: str) -> Hashable:
+    """The name of a column that is there. Raises DataError for another, with the nearest and all there are."""
     if name in table:
         return name
-    spelled = {str(column).casefold(): column for column in table}
-    near = difflib.get_close_matches(str(name).casefold(), spelled, n=1)
-    raise DataError(f"where= names a column {show(name)} that the table of items has not"
-                    + (f"; did you mean {show(spelled[near[0]])}?" if near else ".")
+    near = _near(table, name)
+    raise DataError(f"{option}= names a column {show(name)} that the table of items has not"
+                    + (f"; did you mean {show(near[0])}?" if near else ".")
                     + f" The columns are {', '.join(show(column) for column in table)}")
+
+
+def _near(table: pd.DataFrame, name: Hashable) -> list[Hashable]:
+    """The column with the nearest name, if any is near."""
+    spelled = {str(column).casefold(): column for column in table}
+    return [spelled[near] for near in difflib.get_close_matches(str(name).casefold(), spelled, n=1)]
 
 
 def _met(column: pd.Series, sign: str, wanted: object) -> np.ndarray:
@@ -86,7 +106,7 @@ def _met(column: pd.Series, sign: str, wanted: object) -> np.ndarray:
     equal = _equal_numbers if _is_number(column) or pd.api.types.is_datetime64_any_dtype(column) else _equal_words
     for value, own in zip(listed, equal(column, listed)):
         if not own.any():
-            raise DataError(f"where=: no item has {show(value)} in column {show(column.name)}"
+            raise DataError(f"no item has {show(value)} in column {show(column.name)}"
                             f"{_known_values(column, value)}")
         has |= own
     return (~has if sign == "!=" else has) & known
@@ -98,7 +118,7 @@ def _ordered(column: pd.Series, sign: str, wanted: object) -> tuple[Any, Any]:
         return column, _as_time(column, wanted)
     numbers = column if _is_number(column) else pd.to_numeric(column, errors="coerce")
     if not numbers.notna().any():
-        raise DataError(f"where=: column {show(column.name)} holds text (such as {show(_example(column))}), which "
+        raise DataError(f"column {show(column.name)} holds text (such as {show(_example(column))}), which "
                         f"{sign} cannot compare; take = or !=")
     return numbers.to_numpy(np.float64, na_value=np.nan), _as_number(column, wanted)
 
@@ -142,14 +162,14 @@ def _as_number(column: pd.Series, wanted: object) -> float:
     try:
         return float(wanted)        # type: ignore[arg-type]    # of any object: what it refuses is caught
     except (TypeError, ValueError):
-        raise DataError(f"where=: column {show(column.name)} holds numbers, and {show(wanted)} is none") from None
+        raise DataError(f"column {show(column.name)} holds numbers, and {show(wanted)} is none") from None
 
 
 def _as_time(column: pd.Series, wanted: object) -> pd.Timestamp:
     try:
-        time = pd.Timestamp(wanted)     # type: ignore[arg-type]    # the same
+        time = pd.Timestamp(wanted)     # type: ignore[arg-type]    # of any object, likewise
     except (TypeError, ValueError):
-        raise DataError(f"where=: column {show(column.name)} holds times, and {show(wanted)} is none") from None
+        raise DataError(f"column {show(column.name)} holds times, and {show(wanted)} is none") from None
     zone = getattr(column.dt, "tz", None)
     return time.tz_localize(zone) if zone is not None and time.tzinfo is None else time
 

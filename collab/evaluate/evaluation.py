@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ..data.allowed import Chosen
 from ..data.databunch import CollabDataBunch
 from ..data.vocab import Ids
 from ..models.base import as_collab
@@ -53,7 +54,7 @@ class Popularity:
 def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, metrics: Sequence[str] = ACCURACY,
              threshold: float | None = None, *, exclude: str | None = "train", users: Ids | None = None,
              unknown_items: str = "drop", baseline: bool = True,
-             among: Hashable | Iterable[Hashable] | None = None, diversity: float = 0.0) -> RankingResult:
+             among: Chosen | None = None, diversity: float = 0.0) -> RankingResult:
     """Rank all items for each user with held-out ratings, and measure the top `k`. With several, such as [1, 5, 10],
     the metrics are called "ndcg@1", "ndcg@5" and so on, and `at(5)` of the result is that for one.
 
@@ -73,8 +74,9 @@ def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, me
     - `users`: only these: a raw id, or several.
     - `unknown_items`: held-out items that were not trained on cannot be recommended. "drop" leaves them out; "miss"
       keeps them as relevant ones that are never found, each once, so that models with other vocabs are measured alike.
-    - `among`: raw item ids: only these are ranked, and only these are relevant, in "auc" and "coverage" too; None is
-      all items. With items that have no training ratings it tells how well cold ones are ranked among themselves.
+    - `among`: that of `recommend`, such as {"genres": "War"}: only these items are ranked, and only these are relevant,
+      in "auc" and "coverage" too; None is all items. With items that have no training ratings it tells how well cold
+      ones are ranked among themselves.
     - `diversity`: that of `recommend`. The metric "diversity" is then measured too, and the `baseline` is the same
       model's lists without it: what is lost in accuracy beside what is gained.
     - `baseline`: measure `Popularity` too, as the result's `baseline`, unless it is evaluated itself.

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..data.allowed import Chosen, allowed
 from ..data.databunch import CollabDataBunch, encode
 from ..data.frames import as_frame, is_table
 from ..data.histories import Histories
@@ -61,7 +62,7 @@ class HeldOut:
     @classmethod
     def of(cls, data: CollabDataBunch, batches: Any = None, threshold: float | None = None,
            exclude: str | None = "train", users: Ids | None = None, unknown_items: str = "drop",
-           among: Hashable | Iterable[Hashable] | None = None) -> HeldOut:
+           among: Chosen | None = None) -> HeldOut:
         """The held-out part for the arguments of `evaluate`."""
         if unknown_items not in ("drop", "miss"):
             raise ValueError(f"unknown_items={unknown_items!r} is neither 'drop' nor 'miss'")
@@ -71,8 +72,8 @@ class HeldOut:
         check_threshold(threshold)
         user, item, rating, key = _columns(data, batches)
         asked = torch.unique(user[user != UNKNOWN]) if users is None else _known(data.users, users)
-        chosen = np.arange(1, data.n_items) if among is None else data.catalogue.known(among, "in among=")
-        pool = torch.from_numpy(np.unique(chosen[chosen != UNKNOWN]))
+        kept = allowed(data.catalogue, lambda: data.item_table, among=among)
+        pool = torch.arange(1, data.n_items) if kept is None else torch.from_numpy(kept).nonzero()[:, 0]
         rest = torch.ones_like(user, dtype=torch.bool) if users is None else torch.isin(user, asked)
         seen, left_out, never = data.histories if exclude else None, {}, torch.zeros_like(user, dtype=torch.bool)
         for name, out in (("ratings_of_unknown_users", user == UNKNOWN),

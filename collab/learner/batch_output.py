@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from ..data.allowed import Chosen
 from ..data.frame_kinds import check_kind, framed
 from ..data.vocab import Ids
 from ..data.where import Where
@@ -26,9 +27,8 @@ MAX_ROWS = 1 << 16      # recommendations made at a time
 
 
 def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *, exclude: str | None = "known",
-                  among: Hashable | Iterable[Hashable] | None = None, path: str | Path | None = None,
-                  without: Hashable | Iterable[Hashable] | None = None, unknown: str = "average",
-                  where: Where | None = None, diversity: float = 0.0, why: bool = False,
+                  among: Chosen | None = None, path: str | Path | None = None, without: Chosen | None = None,
+                  unknown: str = "average", where: Where | None = None, diversity: float = 0.0, why: bool = False,
                   as_frame: str = "pandas") -> Iterator[Any] | Path:
     """`recommend` for many `users` (one id or several; by default all trained ones): an iterator over tables of some
     65,000 rows (user, rank, item, title, score), in the order of the users. `exclude`, `among`, `without`, `unknown`,

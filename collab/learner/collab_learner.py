@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ..data.allowed import Chosen
 from ..data.databunch import CollabDataBunch
 from ..data.frame_kinds import framed
 from ..data.vocab import UNKNOWN, Ids, labels, several
@@ -39,11 +40,11 @@ from .batch_output import recommend_all
 from .card import card
 from .export import export
 from .facts import facts
-from .new_users import FoldIn, Rated, add_ratings, rated_rows, scores_of
+from .new_users import FoldIn, Rated, add_ratings, closed_form_of_ratings, rated_rows, scores_of
 from .objectives import Objective
-from .reasons import equations_of
+from .reasons import folding_of
 from .recipes import ROW_RATE, is_dot_product
-from .recommendations import pairs_of, rows_of, similar, titled
+from .recommendations import pairs_of, pool_of, rows_of, similar, titled
 from .recommending import check_one, recommend
 from .ridge import Ridge
 from .settings import Loss, default_loss, training_cbs, without_plan
@@ -219,17 +220,20 @@ class CollabLearner(Learner):
     recommend_all = recommend_all
     add_ratings = add_ratings
 
-    def index(self, users: bool = True, method: str = "exact") -> Index:
+    def index(self, users: bool = True, method: str = "exact", *, columns: Iterable[Hashable] | None = None) -> Index:
         """The items as vectors, to search and serve without the ratings (see `Index`); `users=False` leaves out the
-        vectors of users too. It folds in new users where `FoldIn` solves equations: for models of ratings and ALS.
+        vectors of users too. It keeps the table of items, for conditions, or only these `columns` of it. It folds in
+        new users where `FoldIn` does: by equations, or by one of collab's own objectives, whose ridge is then chosen.
         Raises Unsupported where the model's score is not a product of vectors."""
         form = self._dot_form("has no index: its score is not a product of a user and an item")
-        return Index.of(form, self.data, None if self.objective else self.scale, users, method, equations_of(self))
+        return Index.of(form, self.data, None if self.objective else self.scale, users, method, folding_of(self),
+                        columns)
 
     def fold_in(self) -> FoldIn:
         """The `FoldIn` that solves new users' vectors with the current weights, kept until these change. Raises
         Unsupported where the score is not a product, DataError for a ranker whose objective its file lacks."""
-        self.check_objective()
+        if not self.collab_model.solved:
+            self.check_objective()
         form = self._dot_form("cannot fold in new users: its score is not a product of vectors")
         pull = pull_of(loss_terms_of(self.cbs), form, self.data.train.n)
         if self.objective is not None:
@@ -237,7 +241,8 @@ class CollabLearner(Learner):
         sums = [t.double().square().sum().item() for t in (form.users, form.items, pull) if t is not None]
         now = *sums, self.data.train.n, repr(self.objective)
         if self._folding is None or self._folding[0] != now:
-            self._folding = now, FoldIn(form, self.data.interactions, self.objective, pull)
+            self._folding = now, FoldIn(form, self.data.interactions, self.objective, pull,
+                                          closed_form_of_ratings(self))
         return self._folding[1]
 
     def lose_objective(self) -> None:
@@ -257,13 +262,14 @@ class CollabLearner(Learner):
             raise self.collab_model.lacks(otherwise)
         return form
 
-    def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5, *,
-                      where: Where | None = None, as_frame: str = "pandas") -> Any:
+    def similar_items(self, item: Hashable, n: int = 10, min_ratings: int = 5, *, where: Where | None = None,
+                      among: Chosen | None = None, without: Chosen | None = None, as_frame: str = "pandas") -> Any:
         """The `n` items most similar to one, by default by the cosine of factors: rank, item, title, score.
 
-        Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance. `where` is
-        that of `recommend`: conditions on metadata; so is `as_frame`."""
-        return framed(similar(self, "item", item, n, min_ratings, where), as_frame)
+        Items with fewer than `min_ratings` training ratings are left out: their direction is mostly chance. `where`,
+        `among`, `without` and `as_frame` are those of `recommend`."""
+        pool = pool_of(self, among, without, where=where)
+        return framed(similar(self, "item", item, n, min_ratings, pool), as_frame)
 
     def similar_users(self, user: Hashable, n: int = 10, min_ratings: int = 5, *, as_frame: str = "pandas") -> Any:
         """The `n` users most similar to one, by default by the cosine of factors: rank, user, score.

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from ..data.aside import Aside, WiderVocab
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch, default_device
-from ..data.frames import plain
+from ..data.packed import pack, unpack
 from ..data.schema import Schema
-from ..data.vocab import Vocab, dtype_name, from_json, to_json
+from ..data.vocab import Vocab, from_json, to_json
 from ..errors import DataError
 from ..files import Config, read_tensors, reading, write_tensors
 from ..models.arguments import class_name
@@ -63,7 +62,7 @@ def save_parts(path: str | Path, model: nn.Module, data: CollabDataBunch, recipe
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in history["rows"]]
     config = {"model": class_name(type(model)), "recipe": recipe, "notes": notes, "bs": data.train.bs,
               "shuffle": data.train.shuffle, "model_config": as_collab(model).stored_config(), "seed": data.seed,
-              "users": data.users.to_state(), "items": data.items.to_state(), "item_table": _pack(data.item_table),
+              "users": data.users.to_state(), "items": data.items.to_state(), "item_table": pack(data.item_table),
               "title_name": to_json(data.title_name),
               "schema": {role: to_json(name) for role, name in data.schema.roles().items()},
               "implicit": data.implicit, "threshold": data.threshold,
@@ -103,7 +102,7 @@ def _parts(path: str | Path, tensors: dict[str, Tensor], config: Config, model: 
     known: Any = tuple(tensors[f"aside.{name}"] for name in TRAIN)
     _check_rows(path, known, {"n_users": len(wide[0]), "n_items": len(wide[1])}, {})
     data = CollabDataBunch(train, None, None, users, items,
-                           item_table=_unpack(config["item_table"]), seed=config["seed"], device=device,
+                           item_table=unpack(config["item_table"]), seed=config["seed"], device=device,
                            title_name=from_json(config["title_name"]),
                            implicit=config["implicit"], threshold=config["threshold"],
                            schema=Schema(**{role: from_json(name) for role, name in config["schema"].items()}),
@@ -171,49 +170,3 @@ def _made(path: str | Path, name: str, config: Config, n_users: int) -> nn.Modul
     except TypeError as error:
         raise ValueError(f"{name} cannot be built from its configuration in {path} ({error}); build it and pass it: "
                          f"load_learner(path, model={name.rpartition('.')[2]}(...))") from None
-
-
-# Tables as JSON: each column with its dtype, categories too. ------------------------------------------------------
-
-def _pack(table: pd.DataFrame) -> Config:
-    return {"index": _pack_column(table.index.to_series(), "the ids"), "index_name": to_json(table.index.name),
-            "columns": [[to_json(name), _pack_column(column, f"column {name!r}")] for name, column in table.items()]}
-
-
-def _pack_column(column: pd.Series, where: str) -> Config:
-    """A column as JSON values. Raises DataError for one that could not be read back."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return {"categories": _pack_column(column.cat.categories.to_series(), where),
-                "ordered": bool(column.cat.ordered), "values": column.cat.codes.tolist()}
-    if isinstance(column.dtype, pd.ArrowDtype):     # a file is read without pyarrow too
-        column = plain(column)
-    try:
-        values = [None if missing else to_json(value) for value, missing in zip(column, column.isna())]
-    except DataError:
-        odd = next(value for value in column.dropna() if not _storable(value))
-        raise DataError(f"{where} of the table of items: values of type {type(odd).__name__} (such as {odd!r}) cannot "
-                        "be written to a file; drop the column, or make it text, numbers or dates") from None
-    return {"dtype": dtype_name(column.dtype, f"{where} of the table of items"), "values": values}
-
-
-def _storable(value: Any) -> bool:
-    try:
-        to_json(value)
-    except DataError:
-        return False
-    return True
-
-
-def _unpack(packed: Config) -> pd.DataFrame:
-    index = pd.Index(_unpack_column(packed["index"]), tupleize_cols=False, name=from_json(packed["index_name"]))
-    columns = [_unpack_column(column).set_axis(index) for _, column in packed["columns"]]
-    table = pd.DataFrame(dict(enumerate(columns)), index=index)
-    table.columns = pd.Index([from_json(name) for name, _ in packed["columns"]], tupleize_cols=False)
-    return table
-
-
-def _unpack_column(packed: Config) -> pd.Series:
-    if "categories" in packed:
-        categories = pd.Index(_unpack_column(packed["categories"]), tupleize_cols=False)
-        return pd.Series(pd.Categorical.from_codes(packed["values"], categories, ordered=packed["ordered"]))
-    return pd.Series([from_json(value) for value in packed["values"]], dtype=object).astype(packed["dtype"])

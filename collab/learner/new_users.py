@@ -20,6 +20,7 @@ from ..models.dot_form import DotForm, Ridge
 from ..moved import keeps_old_names
 from ..retrieval.fold_in_ranking import choose_ranked_ridge, solve_ranked
 from ..retrieval.fold_in_ratings import choose_ridge, solve
+from ..retrieval.prior import prior_of
 from .objectives import Objective
 
 if TYPE_CHECKING:
@@ -31,16 +32,21 @@ class FoldIn:
     `form` holds the model's tables, `train` its training rows. A vector solves a ridge regression on the ratings
     (`retrieval.fold_in_ratings`) or, with a ranking `objective`, minimises that over the chosen items
     (`retrieval.fold_in_ranking`). `pull` is the part of the loss terms (`retrieval.fold_in_terms`). The ridge is chosen
-    when it is first needed, and kept."""
+    when it is first needed, and kept; `solved` is that of a model that is solved in closed form, and to whom it pulls
+    (`CollabModel.closed_form`), which is then `form`."""
 
     def __init__(self, form: DotForm, train: Interactions, objective: Objective | None = None,
-                 pull: Tensor | None = None):
-        self.form, self.train, self.objective, self.pull = form, train, objective, pull
+                 pull: Tensor | None = None, solved: tuple[DotForm, Ridge] | None = None):
+        self.trained, self.train, self.objective, self.pull = form, train, objective, pull
+        self.form = form if solved is None else solved[0]
+        self._ridge = None if solved is None else solved[1]
 
     @cached_property
     def ridge(self) -> Ridge:
-        """The ridge with which trained users, folded in again, come nearest to their trained vectors."""
-        return choose_ridge(self.form, *self.train[:3], self.pull)
+        """The ridge with which trained users, folded in again, come nearest to their trained vectors; with few ratings
+        not less than that of the `prior_of` users."""
+        ridge = self._ridge or choose_ridge(self.form, *self.train[:3], self.pull)
+        return ridge._replace(prior=prior_of(self.trained, *self.train[:3], ridge, self.form.average))
 
     @cached_property
     def ranked_ridge(self) -> float:
@@ -60,7 +66,7 @@ class FoldIn:
         """The scores of all items, (n_items,), for a new user who gave the rows `items` (n,) these ratings (n,)."""
         solved = self.solve(torch.zeros_like(items), items, ratings, 1)
         with torch.no_grad():
-            return self.form.scores(self.form.queries(solved.float()))[0].float()
+            return self.form.scores(self.form.queries(solved.to(self.form.items)))[0].float()
 
 
 def rated_rows(learn: CollabLearner, ratings: Rated, unknown: str = "average") -> tuple[Tensor, Tensor, Tensor]:
@@ -69,10 +75,19 @@ def rated_rows(learn: CollabLearner, ratings: Rated, unknown: str = "average") -
     return rules.rows(ratings, learn.data.catalogue, unknown)
 
 
+def closed_form_of_ratings(learn: CollabLearner) -> tuple[DotForm, Ridge] | None:
+    """The equations of the model's users (`CollabModel.closed_form`) where these are of ratings, not of choices."""
+    found = learn.looking(learn.collab_model.closed_form)
+    return None if found is None or found[1].alpha is not None else found
+
+
 def scores_of(learn: CollabLearner, items: Tensor, ratings: Tensor) -> Tensor:
     """The scores of all items, (n_items,), for a new user: those of the model's own `score_new`, or else of the vector
-    that `FoldIn` solves. Raises Unsupported for a model with neither."""
+    that `FoldIn` solves, which knows more of users than a model of ratings that is solved in closed form. Raises
+    Unsupported for a model with neither."""
     items, ratings = items.to(learn.device), ratings.to(learn.device)
+    if closed_form_of_ratings(learn) is not None:
+        return learn.fold_in().scores(items, ratings)
     try:
         return learn.looking(lambda: learn.collab_model.score_new(items, ratings)).float()
     except Unsupported:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -23,6 +22,7 @@ from ..linear_softmax import linear_softmax
 from ..losses import bpr, log_drawn, logistic, positive, sampled_softmax, softmax_in_batch
 from ..models.base import CollabModel, as_collab
 from ..numerics import entries_at, rows_at
+from ..retrieval.exact_loss import ExactLoss
 from ..train.callback import Callback
 from ..train.callbacks.steps import whole
 
@@ -68,6 +68,10 @@ class Objective(Callback):
         """The exact objective that training samples: the mean over rows `items` (m,) of one user's `history` (n,),
         given the scores of all items (n_items,). New users are folded in by it, after `setup`; without it, an objective
         of your own raises DataError then."""
+        return self.exact().mean(scores, items, history)
+
+    def exact(self) -> ExactLoss:
+        """`exact_loss` as numbers, which an index can keep; after `setup`. Raises DataError where there is none."""
         raise DataError(f"{self} has no exact_loss(scores, items, history), which folding in new users needs; take "
                         "one of collab's own, or train again with them")
 
@@ -119,11 +123,6 @@ class Sampled(Objective):
         items = self.negatives.draw(users, n, self.generator)
         return items, self.learn.model(users.repeat_interleave(n), items.flatten()).view(len(users), n)
 
-    def _share(self, scores: Tensor, history: Tensor) -> Tensor:
-        """How often each item is drawn, before it is scaled to a sum of 1."""
-        share = self.negatives.q.to(scores)
-        return share.index_fill(0, history, 0.0) if self.exclude_seen else share
-
     def _draws(self) -> Callable[[np.ndarray], np.ndarray]:
         """The `draw` of a `RankingLoss`, of as many negatives as there are now."""
         return partial(self.negatives.draw_many, n=self.n_negatives, generator=self.generator)
@@ -145,10 +144,8 @@ class BPR(Sampled):
     def kernel_loss(self) -> RankingLoss:
         return RankingLoss("bpr", self.n_negatives, self._draws())
 
-    def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
-        share = self._share(scores, history)
-        lost = F.softplus(scores - scores[items, None])
-        return (lost @ share).mean() / share.sum().clamp(min=1e-12)
+    def exact(self) -> ExactLoss:
+        return ExactLoss("bpr", self.negatives.q, self.exclude_seen)
 
 
 class Logistic(Sampled):
@@ -166,10 +163,8 @@ class Logistic(Sampled):
     def kernel_loss(self) -> RankingLoss:
         return RankingLoss("logistic", self.n_negatives, self._draws())
 
-    def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
-        share = self._share(scores, history)
-        drawn = F.softplus(scores) @ share / share.sum().clamp(min=1e-12)
-        return (F.softplus(-scores[items]).mean() + self.n_negatives * drawn) / (1 + self.n_negatives)
+    def exact(self) -> ExactLoss:
+        return ExactLoss("logistic", self.negatives.q, self.exclude_seen, self.n_negatives)
 
 
 class SampledSoftmax(Sampled):
@@ -214,13 +209,9 @@ class SampledSoftmax(Sampled):
         rest = 1 - self.negatives.seen_share        # the others are drawn more often; the own item never, so it is once
         return none, drawn, -rest.clamp(min=1e-12).log().to(drawn)
 
-    def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
-        return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None,
-                        None if self.corrected else self.n_negatives / self._rest(history))
-
-    def _rest(self, history: Tensor) -> float:
-        """The share of draws that are not in the history."""
-        return max(1e-12, 1 - self.negatives.q[history].sum().item()) if self.exclude_seen else 1.0
+    def exact(self) -> ExactLoss:
+        return ExactLoss("softmax", self.negatives.q, self.exclude_seen, None if self.corrected else self.n_negatives,
+                         self.temperature, drawn_again=self.exclude_seen)
 
 
 class InBatchSoftmax(Objective):
@@ -261,10 +252,10 @@ class InBatchSoftmax(Objective):
     def get_loss(self) -> None:
         self.learn.loss = self.loss
 
-    def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
+    def exact(self) -> ExactLoss:
         assert self.data is not None        # `setup` has been called
-        return _softmax(self, scores / self.temperature, items, history if self.exclude_seen else None,
-                        None if self.corrected else max(1, min(self.data.train.bs, self.data.train.n) - 1))
+        draws = None if self.corrected else max(1, min(self.data.train.bs, self.data.train.n) - 1)
+        return ExactLoss("softmax", self.negatives.q, self.exclude_seen, draws, self.temperature)
 
 
 class FullSoftmax(Objective):
@@ -326,27 +317,14 @@ class FullSoftmax(Objective):
     def get_loss(self) -> None:
         self.learn.loss = self.loss
 
-    def exact_loss(self, scores: Tensor, items: Tensor, history: Tensor) -> Tensor:
-        return _softmax(self, scores / self.temperature, items, None, None)
+    def exact(self) -> ExactLoss:
+        return ExactLoss("softmax", self.negatives.q, temperature=self.temperature)
 
 
 def _check_crosses(of: Objective, model: nn.Module) -> None:
     """Raise Unsupported for a model that cannot score all pairs of a batch at once."""
     if not (asked := as_collab(model)).crosses:
         raise asked.lacks(f"has no cross(users, items), which {of} needs; take loss_func='sampled_softmax'")
-
-
-def _softmax(of: Objective, scores: Tensor, items: Tensor, hidden: Tensor | None, draws: float | None) -> Tensor:
-    """Mean over `items` of -log softmax over the items that can be drawn, without the `hidden` rest of a history. The
-    item itself counts once; so do the others or, where `draws` are not corrected for, as often as they are drawn."""
-    q, own = of.negatives.q, scores[items]
-    logits = scores.masked_fill(q == 0, -math.inf) if draws is None else scores + (draws * q).log().to(scores)
-    if hidden is None:
-        total = logits.logsumexp(0)
-        rest = total + torch.log1p(-(logits[items] - total).exp().clamp(max=1 - 1e-12))
-    else:
-        rest = logits.index_fill(0, hidden, -math.inf).logsumexp(0).expand(len(items))
-    return (torch.logaddexp(rest, own) - own).mean()
 
 
 OBJECTIVES: dict[str, type[Objective]] = {o.name: o for o in (BPR, Logistic, InBatchSoftmax, SampledSoftmax,

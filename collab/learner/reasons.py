@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..models.base import Unsupported
 from ..retrieval.equations import Equations, strongest
+from ..retrieval.fold_in_ranking import RankedFolding, liked
+from .objectives import objective_name
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -18,12 +21,32 @@ def equations_of(learn: CollabLearner) -> Equations | None:
     """The equations that a new user's vector solves; None for a model that scores new users in another way, or that
     was trained to rank by an objective."""
     own = learn.looking(learn.collab_model.closed_form)
-    if own is not None:
+    if own is not None and own[1].alpha is not None:        # to ratings `FoldIn` adds a prior
         return Equations(*own)
     if learn.ranks or learn.looking(learn.collab_model.dot_form) is None:
         return None
     folding = learn.fold_in()
     return Equations(folding.form, folding.ridge, folding.pull)
+
+
+def folding_of(learn: CollabLearner) -> Equations | RankedFolding | None:
+    """All that folding in a new user takes, for an index: equations, or an objective; None for a model that scores new
+    users in a way of its own, and where the objective is not collab's own."""
+    own = equations_of(learn)
+    if own is not None or learn.objective is None or objective_name(learn.objective) is None:
+        return own
+    try:
+        first = torch.ones(1, dtype=torch.int64, device=learn.device)
+        learn.looking(lambda: learn.collab_model.score_new(first, first.float()))
+        return None
+    except Unsupported:
+        folding = learn.fold_in()
+    return RankedFolding(folding.form, learn.objective.exact(), folding.ranked_ridge, folding.pull, mean_of(learn))
+
+
+def mean_of(learn: CollabLearner) -> float | None:
+    """The mean of the training ratings; None where items were chosen."""
+    return None if learn.data.implicit else learn.data.interactions.ratings.mean().item()
 
 
 def reasons(learn: CollabLearner, found: Tensor, rated: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
@@ -53,19 +76,11 @@ def _by_parts(equations: Equations) -> Callable[[Tensor, Tensor, Tensor], Tensor
 
 def _by_likeness(learn: CollabLearner) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The same by the model's similarity."""
-    likeness = learn.collab_model.similarity("item")
+    likeness, mean = learn.collab_model.similarity("item"), mean_of(learn)
 
     def answer(items: Tensor, ratings: Tensor, chosen: Tensor) -> Tensor:
-        liked = torch.unique(items[_liked(learn, ratings)]).to(learn.device)
-        if not len(liked) or not len(chosen):
+        rows = torch.unique(items[liked(ratings, mean)]).to(learn.device)
+        if not len(rows) or not len(chosen):
             return torch.zeros_like(chosen)
-        return strongest(learn.looking(lambda: likeness(liked, chosen.to(learn.device))).T, liked, chosen)
+        return strongest(learn.looking(lambda: likeness(rows, chosen.to(learn.device))).T, rows, chosen)
     return answer
-
-
-def _liked(learn: CollabLearner, ratings: Tensor) -> Tensor:
-    """Which of a user's ratings speak for an item, bool (n,)."""
-    if learn.data.implicit or not len(ratings):
-        return torch.ones_like(ratings, dtype=torch.bool)
-    same = ratings.min() == ratings.max()
-    return ratings > (learn.data.interactions.ratings.mean() if same else ratings.mean())

@@ -10,11 +10,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..data.allowed import Chosen, allowed
 from ..data.catalogue import Catalogue, average_rows
 from ..data.frame_kinds import framed, made_of
 from ..data.frames import Table
-from ..data.vocab import UNKNOWN, Ids, Vocab, labels
-from ..data.where import Where, meeting
+from ..data.vocab import Ids, Vocab, labels
+from ..data.where import Where
 from ..errors import warn
 from ..models.base import Scorer, Side
 from ..ragged import Ragged
@@ -49,21 +50,12 @@ def names_of(learn: CollabLearner, vocab: Vocab) -> Vocab | Catalogue:
     return learn.data.catalogue if vocab is learn.data.items else vocab
 
 
-def pool_of(learn: CollabLearner, among: Hashable | Iterable[Hashable], without: Hashable | Iterable[Hashable],
-            unknown: str = "average", where: Where | None = None) -> Tensor | range:
+def pool_of(learn: CollabLearner, among: Chosen | None, without: Chosen | None, unknown: str = "average",
+            where: Where | None = None) -> Tensor | range:
     """The rows of the items to choose from, ascending; a range where these are all."""
-    items, n = learn.data.catalogue, learn.data.n_items
-    if among is None and without is None and where is None:
-        return range(1, n)
-    kept = torch.full((n,), among is None)
-    if among is not None:
-        kept[torch.from_numpy(items.known(among, "in among=", unknown))] = True
-    if without is not None:
-        kept[torch.from_numpy(items.excluded(without))] = False
-    if where is not None:
-        kept &= torch.from_numpy(meeting(learn.data.item_table, learn.data.items, where))
-    kept[UNKNOWN] = False
-    return kept.nonzero()[:, 0]
+    kept = allowed(learn.data.catalogue, lambda: learn.data.item_table, among=among, without=without, where=where,
+                   unknown=unknown)
+    return range(1, learn.data.n_items) if kept is None else torch.from_numpy(kept).nonzero()[:, 0]
 
 
 def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, pool: Tensor | range, *, n: int,
@@ -99,15 +91,15 @@ def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: 
 
 
 def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings: int,
-            where: Where | None = None) -> pd.DataFrame:
-    """The `n` rows of a side most like one of them, as a table; items only those that meet `where`."""
+            pool: Tensor | range | None = None) -> pd.DataFrame:
+    """The `n` rows of a side most like one of them, as a table; with a `pool`, the rows in it."""
     vocab = learn.data.items if side == "item" else learn.data.users
     row = names_of(learn, vocab)[id]
     likeness = learn.looking(lambda: learn.collab_model.similarity(side))
     enough = learn.data.counts(vocab.name)[1:] >= min_ratings
     others = torch.arange(1, len(vocab))[enough]
-    if where is not None:
-        others = others[torch.from_numpy(meeting(learn.data.item_table, vocab, where))[others]]
+    if isinstance(pool, Tensor):
+        others = others[torch.isin(others, pool)]
     if not enough.any():
         warn(f"no {vocab.name} has {min_ratings} training ratings; min_ratings=0 compares all of them")
     found, scores = best_rows(learn, lambda: likeness, torch.tensor([row], device=learn.device), others[others != row],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..data.allowed import Chosen
 from ..data.catalogue import check_unknown
 from ..data.frame_kinds import check_kind
 from ..data.vocab import Ids, labels, several
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 
 def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, exclude: str | None = "known",
-              among: Hashable | Iterable[Hashable] | None = None, unknown: str = "average",
-              without: Hashable | Iterable[Hashable] | None = None, ratings: Rated | None = None,
-              where: Where | None = None, diversity: float = 0.0, why: bool = False,
+              among: Chosen | None = None, unknown: str = "average", without: Chosen | None = None,
+              ratings: Rated | None = None, where: Where | None = None, diversity: float = 0.0, why: bool = False,
               as_frame: str = "pandas") -> Any:
     """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
 
@@ -35,8 +34,8 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
 
     - `exclude`: "known" leaves out what the user is known to have rated, held out or not, "train" the training
       ratings alone, None nothing. The items in `ratings` are left out too, except with None.
-    - `among`: items to choose from, by default all. `without`: items not to recommend. Both take a single id or
-      title too.
+    - `among`: items to choose from, by default all. `without`: items not to recommend. Both take ids or titles, one or
+      several, and conditions on metadata, alone or among them: without=[50, {"genres": "Horror"}] (see `Chosen`).
     - `where`: only items whose metadata meet all conditions: {"genres": "War", "year": ">=1990"}, or the same as text,
       ["genres=War", "year>=1990"] (see `Where`).
     - `diversity`: from 0, the best items, to 1: how much each further item should be unlike those before it, by the

@@ -25,7 +25,6 @@ from .row_by_row import RowByRow
 from .solved import SolvedModel, check_rows
 
 MEAN_WEIGHT = 7.0       # alpha times the mean rating
-LEAST_NEW = 30          # ratings, whose ridge a new user with fewer gets
 
 
 @dataclass(frozen=True)
@@ -162,9 +161,8 @@ class ALS(SolvedModel):
         return self.solve_users(torch.ones_like(items), items, ratings, 2)[1]
 
     @torch.no_grad()
-    def solve_users(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int, least: int = 0) -> Tensor:
-        """`solve_user` for rows 1 to n_users - 1 of new users: (n_users, width), zeros for users without ratings. One
-        with fewer than `least` ratings gets the ridge of as many."""
+    def solve_users(self, users: Tensor, items: Tensor, ratings: Tensor, n_users: int) -> Tensor:
+        """`solve_user` for rows 1 to n_users - 1 of new users: (n_users, width), zeros for users without ratings."""
         weight = self.i_weight.weight
         users, items, ratings = users.to(weight.device), items.to(weight.device), ratings.to(weight)
         check_rows(users, items, ratings, n_users, len(weight))
@@ -175,7 +173,7 @@ class ALS(SolvedModel):
         else:
             ratings = self._standard(ratings, self.mu)
         blocks = Blocks(users, items, ratings, n_users, self._width)
-        return self._in_ratings(self._solved(blocks, self._table("i"), least=least))
+        return self._in_ratings(self._solved(blocks, self._table("i")))
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
         return named_tables(self, "weight") if self.implicit else named_tables(self, "weight", "bias")
@@ -194,22 +192,21 @@ class ALS(SolvedModel):
         form, spread = self.dot_form(), 1.0 if self.implicit else self.spread.item()
         nobody = form._replace(users=torch.zeros_like(form.users[:1]),
                                u_bias=None if form.u_bias is None else torch.zeros_like(form.u_bias[:1]))
-        return nobody, Ridge(self.reg * spread, self.reg, self.reg_power, self.alpha if self.implicit else None,
-                            least=self._least_new)
+        return nobody, Ridge(self.reg * spread, self.reg, self.reg_power, self.alpha if self.implicit else None)
 
     def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
                    solved: Callable[[], Tensor]) -> CollabModel:
+        if not self.implicit:
+            return with_user_rows(self, interactions.n_users, kept, fresh, solved())
         users = interactions.users.to(fresh.device)
         mine = torch.isin(users, fresh)
         place = torch.searchsorted(fresh, users[mine]) + 1
-        solution = self.solve_users(place, interactions.items[mine], interactions.ratings[mine], len(fresh) + 1,
-                                    self._least_new)[1:]
+        solution = self.solve_users(place, interactions.items[mine], interactions.ratings[mine], len(fresh) + 1)[1:]
         return with_user_rows(self, interactions.n_users, kept, fresh, solution)
 
     @torch.no_grad()
     def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
-        solved = self.solve_users(torch.ones_like(items), items, ratings, 2, self._least_new)[1]
-        factors = self.i_weight.weight
+        solved, factors = self.solve_user(items, ratings), self.i_weight.weight
         if self.implicit:
             return products(solved[None], factors)[0]
         return products(solved[None, :-1], factors)[0] + solved[-1] + self.i_bias.weight[:, 0] + self.mu
@@ -228,11 +225,6 @@ class ALS(SolvedModel):
             return total + ((users.T @ users).double() * (items.T @ items)).sum().item()
 
     # Inside ------------------------------------------------------------------------------------------------------
-
-    @property
-    def _least_new(self) -> int:
-        """How many ratings' ridge a new user gets at least: one of n_u^nu believes too much from the first few."""
-        return 0 if self.implicit else LEAST_NEW
 
     @property
     def _width(self) -> int:
@@ -270,27 +262,26 @@ class ALS(SolvedModel):
             return RowByRow(rows, columns, ratings, n_rows)
         return Blocks(rows, columns, ratings, n_rows, self._width)
 
-    def _ridge(self, histories: Histories, least: int = 0) -> Tensor:
-        """The ridge of each row, as if it had at `least` so many ratings; 0 where it has none."""
+    def _ridge(self, histories: Histories) -> Tensor:
+        """The ridge of each row, 0 where it has no ratings."""
         counts = histories.counts.to(self.u_weight.weight.dtype)
-        return torch.where(counts > 0, self.reg * counts.clamp(min=least) ** self.reg_power, 0.0)
+        return torch.where(counts > 0, self.reg * counts ** self.reg_power, 0.0)
 
-    def _problem(self, histories: Histories, known: Tensor, shift: Tensor | float = 0.0,
-                 least: int = 0) -> LeastSquares:
+    def _problem(self, histories: Histories, known: Tensor, shift: Tensor | float = 0.0) -> LeastSquares:
         """The equations of one side, the other being `known`: its vectors are the design, and without `implicit` their
         biases, with a `shift`, the offsets of the ratings, in whose place there are ones."""
-        ridge = self._ridge(histories, least)
+        ridge = self._ridge(histories)
         if self.implicit:
             return LeastSquares(known, ridge, alpha=self.alpha, gram=known.T @ known)
         ones = torch.ones_like(known[:, :1])
         ones[0] = 0.0           # row 0 pads short histories, and must add nothing
         return LeastSquares(torch.cat([known[:, :-1], ones], 1), ridge, offset=known[:, -1] + shift)
 
-    def _solved(self, histories: Histories, other: Tensor, before: Tensor | None = None, least: int = 0) -> Tensor:
+    def _solved(self, histories: Histories, other: Tensor, before: Tensor | None = None) -> Tensor:
         """Solve one side with the `other` fixed: exactly, or by steps that begin at `before`; zeros where there are no
         ratings, and the average in row 0."""
         try:
-            solved = histories.solve(self._problem(histories, _known(other), least=least), before, self.cg_steps)
+            solved = histories.solve(self._problem(histories, _known(other)), before, self.cg_steps)
         except ArithmeticError as error:
             raise ValueError(f"{error}; raise reg={self.reg}, or build the model with dtype='float64'") from None
         solved[0] = solved[1:].mean(0)

@@ -100,8 +100,7 @@ class CollabModel(nn.Module):
                 if next(k for k, base in enumerate(bases) if name in vars(base)) > first:
                     setattr(cls, name, vars(CollabModel)[name])
         if "__init__" in own:
-            # mypy takes no methods that are replaced; a decorator on every subclass would be forgotten by some.
-            cls.__init__ = recording(own["__init__"])     # type: ignore[method-assign]
+            cls.__init__ = recording(own["__init__"])   # type: ignore[method-assign]   # some would forget a decorator
         if "<locals>" not in cls.__qualname__:
             CollabModel.registry[class_name(cls)] = cls
 
@@ -179,7 +178,8 @@ class CollabModel(nn.Module):
 
     def closed_form(self) -> tuple[DotForm, Ridge] | None:
         """The equations that `score_new` solves, where it solves a new user's vector in closed form: the tables, of
-        whose users only row 0 counts, to which new ones are pulled; and how strongly. None otherwise."""
+        whose users only row 0 counts, to which new ones are pulled; and how strongly. None otherwise. For ratings, a
+        learner adds what it knows of users beforehand (`retrieval.prior`)."""
         return None
 
     def probabilities(self, users: Tensor, items: Tensor) -> Tensor:

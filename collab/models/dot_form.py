@@ -53,17 +53,17 @@ class DotForm(NamedTuple):
         return sigmoid_range(products(queries, self.item_vectors()), self.y_range)
 
 
-class Pull(NamedTuple):
-    """A ridge of the factors and one of the bias."""
+class Prior(NamedTuple):
+    """What is known of a user before any rating (`retrieval.prior`). In coordinates x in which a `Ridge` is n^power
+    |x|^2, n^power is at least `least` (width,) along `axes`, the columns of an orthogonal matrix (width, width)."""
 
-    factors: float
-    bias: float
+    axes: Tensor
+    least: Tensor
 
 
 class Ridge(NamedTuple):
     """How the vector [p, b] of a new user with n ratings is pulled to the average one, [p_0, b_0]: n^power times
-    (factors |p - p_0|^2 + bias (b - b_0)^2) is added to the sum of squared errors, where n is at `least` so many. With
-    few ratings there is more of it (`few`, see `retrieval.fold_in_ratings`).
+    (factors |p - p_0|^2 + bias (b - b_0)^2) is added to the sum of squared errors; with few ratings more, by `prior`.
 
     With `alpha`, of implicit ALS, the sum is over all items (Hu, Koren and Volinsky 2008, eq. 3): a choice of strength
     r is a 1 that weighs 1 + alpha r, everything else a 0 that weighs 1."""
@@ -72,8 +72,15 @@ class Ridge(NamedTuple):
     bias: float
     power: float = 0.5
     alpha: float | None = None
-    few: Pull = Pull(0.0, 0.0)
-    least: int = 0
+    prior: Prior | None = None
+
+    def scale(self, average: Tensor, biased: bool) -> Tensor:
+        """sqrt(factors), and sqrt(bias) where vectors end in one, as long as `average`, float64 (width,): what [p, b]
+        times these is pulled by is n^power |x|^2."""
+        held = torch.full_like(average, self.factors, dtype=torch.float64)
+        if biased:
+            held[-1] = self.bias
+        return held.sqrt()
 
 
 class TableScorer:

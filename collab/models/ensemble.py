@@ -41,11 +41,9 @@ class Ensemble(CollabModel):
         return [as_collab(member) for member in self.members]
 
     @property
-    def config(self) -> Config:         # type: ignore[override]
-        """The members' classes and configurations, and their common sizes.
-
-        A property in place of the attribute, which mypy does not allow: training may change the members' (`ALS`
-        measures its alpha), and a copy would be out of date."""
+    def config(self) -> Config:         # type: ignore[override]    # a property: a copy would be out of date
+        """The members' classes and configurations, and their common sizes, as training has left them: `ALS` measures
+        its alpha."""
         sizes = {key: value for part in self.parts for key, value in part.config.items()
                  if key in ("n_users", "n_items")}
         members = [{"name": class_name(type(m)), "config": as_collab(m).config} for m in self.members]

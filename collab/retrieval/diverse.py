@@ -25,6 +25,13 @@ def n_candidates(n: int, diversity: float) -> int:
 
 @torch.no_grad()
 def diverse(found: Tensor, scores: Tensor, vectors: Tensor, n: int, diversity: float) -> tuple[Tensor, Tensor]:
+    """The rows and scores, (m, min(n, c)), at the `diverse_places`; -1 and -inf where there are no more."""
+    places = diverse_places(found, scores, vectors, n, diversity)
+    return found.gather(1, places), scores.gather(1, places)
+
+
+@torch.no_grad()
+def diverse_places(found: Tensor, scores: Tensor, vectors: Tensor, n: int, diversity: float) -> Tensor:
     """The first n by maximal marginal relevance (Carbonell and Goldstein 1998): one after another, the candidate with
     the largest
 
@@ -32,16 +39,12 @@ def diverse(found: Tensor, scores: Tensor, vectors: Tensor, n: int, diversity: f
 
     where relevance is the score, scaled to 0 for the lowest and 1 for the highest of a user's candidates; the first is
     the best item, and of equal ones the better. `found`, `scores` (m, c) are the result of `top_k`, `vectors` (rows,
-    width) those of all items. Rows and scores, (m, min(n, c)); -1 and -inf where there are no more."""
+    width) those of all items. Their places among the candidates, int64 (m, min(n, c)); what is gone comes last."""
     n = min(n, found.shape[1])
-    step, parts = max(1, MAX_NUMBERS // max(1, found.shape[1] * vectors.shape[1])), []
-    for some, own in zip(found.split(step), scores.split(step)):
-        places = _places(some, own, vectors, n, diversity)
-        parts.append((some.gather(1, places), own.gather(1, places)))
-    if not parts:
-        return found[:, :n], scores[:, :n]
-    rows, best = (torch.cat(column) for column in zip(*parts))
-    return rows, best
+    step = max(1, MAX_NUMBERS // max(1, found.shape[1] * vectors.shape[1]))
+    return torch.cat([torch.zeros(0, n, dtype=torch.int64), *(
+        _places(some, own, vectors, n, diversity) for some, own in zip(found.split(step), scores.split(step))
+        if len(some))])
 
 
 def _places(found: Tensor, scores: Tensor, vectors: Tensor, n: int, diversity: float) -> Tensor:

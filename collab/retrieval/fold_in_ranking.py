@@ -1,12 +1,13 @@
 """Fold new users into a model that was trained to rank: chosen items in, the vector that the objective asks for out.
 
-With the items frozen, the scores q_i . p + b_i of a user who chose n items are linear in p, and the objectives (BPR,
-softmax) are convex in scores: there is one best p, which minimises
+With the items frozen, the scores mu + b_0 + b_i + q_i . p of a user who chose n items are linear in p, and the
+objectives (BPR, logistic, softmax) are convex in scores: there is one best p, which minimises
 
     sqrt(n) (mean of the objective over the n rows) + ridge / 2 |p - p_0|^2
 
-where p_0 is the average user's; loss terms add p' P p / sqrt(n) (see `fold_in_terms`). `fold_in_ratings` explains the
-root of n. The objective is exact: where training draws negatives, it is the mean over all that could be drawn."""
+where p_0 and b_0 are the average user's; loss terms add p' P p / sqrt(n) (see `fold_in_terms`). `fold_in_ratings`
+explains the root of n. The objective is exact: where training draws negatives, it is the mean over all that could be
+drawn."""
 
 from __future__ import annotations
 
@@ -16,8 +17,11 @@ import torch
 from torch import Tensor
 
 from ..models.dot_form import DotForm
+from ..numerics import cosines
+from .equations import strongest
+from .exact_loss import ExactLoss
 
-ExactLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(scores of all items (n_items,), some of the items chosen (m,), all of them (n,)) -> the mean of the objective over
 the m rows; see `Objective.exact_loss`."""
 
@@ -27,12 +31,43 @@ SAMPLE, MAX_HISTORY = 16, 64        # users whose histories choose the ridge, an
 FINEST, WIDEST = 10 ** 0.5, 1e5     # the ridge is found to this factor, between 1 / WIDEST and WIDEST
 
 
-def solve_ranked(form: DotForm, exact_loss: ExactLoss, items: Tensor, ridge: float, tolerance: float = TOLERANCE,
+class RankedFolding:
+    """All that solving a new user's vector by an objective takes, as `Equations` do by ratings: `form` holds the items
+    and, in row 0 of its users, to whom new ones are pulled, `ridge` says how strongly; `loss` is the objective, and
+    `pull` the part of the loss terms. `mean` is that of the training ratings, None where items were chosen."""
+
+    def __init__(self, form: DotForm, loss: ExactLoss, ridge: float, pull: Tensor | None = None,
+                 mean: float | None = None):
+        self.form, self.loss, self.ridge, self.pull, self.mean = form, loss, ridge, pull, mean
+
+    def solve(self, items: Tensor, ratings: Tensor) -> Tensor:
+        """[p, b] (without biases p), float64 (width,), of a user who chose the rows `items` (n,)."""
+        return solve_ranked(self.form, self.loss.mean, items, self.ridge, pull=self.pull)
+
+    def reasons(self, items: Tensor, ratings: Tensor, chosen: Tensor) -> Tensor:
+        """For each of the rows `chosen` (k,), the liked item that is most similar to it by the cosine of factors, int64
+        (k,), or 0 where none is."""
+        rows = torch.unique(items[liked(ratings, self.mean)])
+        if not len(rows) or not len(chosen):
+            return torch.zeros_like(chosen)
+        return strongest(cosines(self.form.items)(rows, chosen).T, rows, chosen)
+
+
+def liked(ratings: Tensor, mean: float | None) -> Tensor:
+    """Which of a user's ratings (n,) speak for an item, bool (n,): those above the user's own mean or, where all are
+    the same, above the `mean` of the training ratings; all of them where there is none."""
+    if mean is None or not len(ratings):
+        return torch.ones_like(ratings, dtype=torch.bool)
+    return ratings > (mean if ratings.min() == ratings.max() else ratings.mean())
+
+
+def solve_ranked(form: DotForm, exact_loss: Loss, items: Tensor, ridge: float, tolerance: float = TOLERANCE,
                  pull: Tensor | None = None) -> Tensor:
     """[p, b] (without biases p) of a user who chose the rows `items` (n,), float64; b is the average user's, since a
     user's bias changes no order. Solved by L-BFGS with a line search that never raises the objective."""
     table, centre = form.items.double(), form.users[0].double()
-    offset = table.new_zeros(len(table)) if form.i_bias is None else form.i_bias.double()
+    offset = table.new_full((len(table),), form.mu) if form.i_bias is None else form.i_bias.double() + form.mu
+    offset = offset if form.u_bias is None else offset + form.u_bias[0].double()        # "logistic" asks how high it is
     pieces = items.split(max(1, MAX_SCORES // len(table)))
     solved = centre.clone().requires_grad_(True)
     search = torch.optim.LBFGS([solved], max_iter=STEPS, tolerance_grad=tolerance, tolerance_change=0.0,
@@ -58,7 +93,7 @@ def solve_ranked(form: DotForm, exact_loss: ExactLoss, items: Tensor, ridge: flo
     return found if form.u_bias is None else torch.cat([found, form.u_bias[:1].double()])
 
 
-def choose_ranked_ridge(form: DotForm, exact_loss: ExactLoss, users: Tensor, items: Tensor,
+def choose_ranked_ridge(form: DotForm, exact_loss: Loss, users: Tensor, items: Tensor,
                         pull: Tensor | None = None) -> float:
     """The ridge with which trained users, folded in from their own training rows, come nearest to their trained
     vectors: the least mean squared difference of their scores, apart from each user's mean difference. `users`, `items`

@@ -2,25 +2,27 @@
 
 With d_j = [q_j, 1] and w = [p, b], a user with n ratings r_j gets the w that minimises
 
-    sum_j (r_j - range(mu + b_j + w . d_j))^2 + f_n |p - p_0|^2 + g_n (b - b_0)^2
+    sum_j (r_j - range(mu + b_j + w . d_j))^2 + sqrt(n) (factor_ridge |p - p_0|^2 + bias_ridge (b - b_0)^2)
 
-where p_0, b_0 are the average user, f_n = sqrt(n) factors + (1 - n / SOON)+ few.factors, and g_n the same of the bias;
-loss terms add w' P w (see `fold_in_terms`). Without a range this is linear: (Q'Q + lambda I) p = Q'r. With a sigmoid it
-is solved by damped Newton steps; ratings and range are then scaled to RANGE, so that a ridge means the same for stars
-and for percentages. The ridge grows with sqrt(n) because Adam divides gradients by their root mean square, which for a
-row in n of N batches grows as sqrt(n / N), so that weight decay pulls as if it were wd sqrt(n) in the sum of squares.
-Training has long histories; what it makes of one or two ratings is mostly their noise. `few` is what is missing."""
+where p_0, b_0 are the average user; loss terms add w' P w (see `fold_in_terms`). Without a range this is linear:
+(Q'Q + lambda I) p = Q'r. With a sigmoid it is solved by damped Newton steps; ratings and range are then scaled to
+RANGE, so that a ridge means the same for stars and for percentages. The ridge grows with sqrt(n) because Adam divides
+gradients by their root mean square, which for a row in n of N batches grows as sqrt(n / N), so that weight decay pulls
+as if it were wd sqrt(n) in the sum of squares.
+
+Training has long histories, and its ridge for a user with few ratings believes too much from these. Where that is less
+than what is known of a user before any rating (`prior`), the ridge is the latter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..models.blocks import make_blocks
-from ..models.dot_form import DotForm, Pull, Ridge
+from ..models.dot_form import DotForm, Ridge
 from ..moved import keeps_old_names
 from ..ragged import Ragged
 
@@ -29,8 +31,6 @@ TOLERANCE, ROUNDING = 1e-9, 1e-13   # of the gradient, relative to that at the a
 SAMPLE, MAX_HISTORY = 32, 128       # users whose ratings choose the ridge, and ratings of each
 RANGE = 5.0                         # the automatic range of 1 to 5 stars, half a star wider at either end
 FINEST, WIDEST = 10 ** 0.5, 1e4    # the ridge is found to this factor, between 1 / WIDEST and WIDEST
-SOON = 10                           # ratings from which on a user is folded in as training would
-FEW = 1, 2, 4                      # ratings of each sampled user, which choose what is missing from the ridge of fewer
 
 
 class Problem(NamedTuple):
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
     offset: Tensor      # (B, L): mu + b_j
     ratings: Tensor     # (B, L)
     mask: Tensor        # (B, L)
-    weight: Tensor      # (B, width): the ridge of each coordinate
+    ridge: Tensor       # (B, width, width): R, of which (w - centre)' R (w - centre) is added
     centre: Tensor      # (width,): the average user
     low: float
     span: float         # of the range; 0 for none
@@ -48,29 +48,25 @@ class Problem(NamedTuple):
 
     def of(self, rows: Tensor) -> Problem:
         """The equations of some of the users."""
-        return Problem(self.design[rows], self.offset[rows], self.ratings[rows], self.mask[rows], self.weight[rows],
+        return Problem(self.design[rows], self.offset[rows], self.ratings[rows], self.mask[rows], self.ridge[rows],
                        self.centre, self.low, self.span, self.pull)
 
     def scores(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score, first and second derivative with respect to what goes into the range, each (B, L)."""
         x = self.offset + (self.design @ w[..., None]).squeeze(-1)
-        if not self.span:
-            return x, torch.ones_like(x), torch.zeros_like(x)
-        s = torch.sigmoid(x)
-        slope = self.span * s * (1 - s)
-        return self.low + self.span * s, slope, slope * (1 - 2 * s)
+        return ranged(x, self.low, self.span)
 
     def loss(self, w: Tensor) -> Tensor:
         """The objective of each user, (B,)."""
         error = (self.scores(w)[0] - self.ratings) * self.mask
-        held = (self.weight * (w - self.centre).square()).sum(1)
+        held = (self._held(w) * (w - self.centre)).sum(1)
         return error.square().sum(1) + held + ((w @ self.pull) * w).sum(1)
 
     def gradient(self, w: Tensor) -> Tensor:
         """Half the gradient of `loss`, (B, width)."""
         score, slope, _ = self.scores(w)
         inner = (score - self.ratings) * slope * self.mask
-        return (inner[:, None] @ self.design).squeeze(1) + self.weight * (w - self.centre) + w @ self.pull
+        return (inner[:, None] @ self.design).squeeze(1) + self._held(w) + w @ self.pull
 
     def step(self, w: Tensor, gradient: Tensor) -> Tensor:
         """The Newton step or, where the curvature is not positive, the Gauss-Newton step, which always descends."""
@@ -98,8 +94,27 @@ class Problem(NamedTuple):
 
     def _hessian(self, weights: Tensor) -> Tensor:
         left = (self.design * weights[..., None]).mT @ self.design
-        left.diagonal(dim1=1, dim2=2).add_(self.weight)
-        return left + self.pull
+        return left.add_(self.ridge).add_(self.pull)
+
+    def _held(self, w: Tensor) -> Tensor:
+        """R (w - centre), (B, width)."""
+        return ((w - self.centre)[:, None] @ self.ridge).squeeze(1)
+
+
+def ranged(x: Tensor, low: float, span: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores from what goes into a range of this `span` from `low` up, 0 for none, with first and second derivative."""
+    if not span:
+        return x, torch.ones_like(x), torch.zeros_like(x)
+    s = torch.sigmoid(x)
+    slope = span * s * (1 - s)
+    return low + span * s, slope, slope * (1 - 2 * s)
+
+
+def units(form: DotForm) -> tuple[float, float, float]:
+    """(low, span, unit): the range in units of which it spans RANGE, span 0 for none; and that unit, in ratings."""
+    low, high = form.y_range or (0.0, 0.0)
+    unit = (high - low) / RANGE or 1.0
+    return low / unit, (high - low) / unit, unit
 
 
 @torch.no_grad()
@@ -127,13 +142,8 @@ def problems(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, n_use
 def problem_of(form: DotForm, columns: Tensor, ratings: Tensor, counts: Tensor, ridge: Ridge,
                pull: Tensor | None = None) -> Problem:
     """The equations of B users: rows of items and ratings, (B, L), of which the first `counts` (B,) are theirs."""
-    centre = form.average.double()
-    held, few = torch.full_like(centre, ridge.factors), torch.full_like(centre, ridge.few.factors)
-    biased = form.u_bias is not None
-    if biased:
-        held[-1], few[-1] = ridge.bias, ridge.few.bias
-    low, high = form.y_range or (0.0, 0.0)
-    unit = (high - low) / RANGE or 1.0
+    centre, biased = form.average.double(), form.u_bias is not None
+    low, span, unit = units(form)
     pull = centre.new_zeros(len(centre), len(centre)) if pull is None else pull / unit ** 2
     design, ratings = form.items[columns].double(), ratings.double() / unit
     offset = torch.full(columns.shape, form.mu, dtype=torch.float64, device=columns.device)
@@ -145,10 +155,14 @@ def problem_of(form: DotForm, columns: Tensor, ratings: Tensor, counts: Tensor, 
         root = (ridge.alpha * ratings).sqrt()
         design, ratings = design * root[..., None], root + 1 / root
     mask = (torch.arange(columns.shape[1], device=columns.device) < counts[:, None]).double()
-    n = counts[:, None].double()
-    weight = n.clamp(min=ridge.least) ** ridge.power * held + (1 - n / SOON).clamp(min=0) * few
-    return Problem(design * mask[..., None], offset, ratings, mask, weight, centre, low / unit, (high - low) / unit,
-                   pull)
+    scale, weight = ridge.scale(centre, biased), (counts[:, None].double() ** ridge.power).expand(-1, len(centre))
+    if ridge.prior is None:
+        axes = torch.diag(scale)
+    else:
+        axes = scale[:, None] * ridge.prior.axes.to(centre)
+        weight = torch.maximum(weight, ridge.prior.least.to(centre))
+    held = (axes * weight[:, None]) @ axes.T
+    return Problem(design * mask[..., None], offset, ratings, mask, held, centre, low, span, pull)
 
 
 def newton(problem: Problem, tolerance: float = TOLERANCE) -> Tensor:
@@ -179,8 +193,7 @@ def newton(problem: Problem, tolerance: float = TOLERANCE) -> Tensor:
 def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, pull: Tensor | None = None) -> Ridge:
     """The ridge with which trained users, folded in from their own training ratings, come nearest to their trained
     vectors: the least mean squared difference of their scores of all items before the range, by steps up and down of
-    the factors' ridge and the bias' in turn. What grows with sqrt(n) is chosen by all of their ratings, `few` by FEW of
-    them, which are evenly spaced.
+    the factors' ridge and the bias' in turn.
 
     This measures the pull of training itself (its decay, its early end). The error on hidden ratings would choose too
     weak a ridge, because the items have seen those ratings. `users`, `items`, `ratings` are the training rows; the
@@ -189,8 +202,9 @@ def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, p
     known = torch.unique(users)
     sample = known[torch.linspace(0, len(known) - 1, min(SAMPLE, len(known))).long()]
     mine = torch.isin(users, sample)
-    place = torch.searchsorted(sample, users[mine])
-    some = Ragged.of(place, items[mine], ratings[mine], len(sample)).first(MAX_HISTORY)
+    users, items, ratings = torch.searchsorted(sample, users[mine]), items[mine], ratings[mine]
+    some = Ragged.of(users, items, ratings, len(sample)).first(MAX_HISTORY)
+    users, items, ratings = some.rows, some.columns, some.values
     every = form.items.double()
     gram, mean = every.T @ every / len(every), every.mean(0)
     rows = sample.to(form.users.device)
@@ -199,25 +213,13 @@ def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, p
         gram = torch.cat([torch.cat([gram, mean[:, None]], 1), torch.cat([mean, mean.new_ones(1)])[None]])
         wanted = torch.cat([wanted, form.u_bias[rows, None].double()], 1)
 
-    def distance(histories: list[Ragged], ridge: Ridge) -> float:
-        total = 0.0
-        for h in histories:
-            off = solve(form, h.rows, h.columns, h.values, len(sample), ridge, 1e-3, pull) - wanted
-            total += ((off @ gram) * off).sum().item()
-        return total
-    kinds = Pull._fields[:1 if form.u_bias is None else 2]
-    grows = _least(lambda x: distance([some], Ridge(*x)), kinds)
-    few = _least(lambda x: distance([_spread(some, n) for n in FEW], Ridge(*grows, few=x)), kinds)
-    return Ridge(*grows, few=few)
-
-
-def _least(distance: Callable[[Pull], float], kinds: Iterable[str]) -> Pull:
-    """The pull with the least distance, by steps of one `kind` of it after the other."""
-    best, factor = Pull(1.0, 1.0), 10.0
-    least = distance(best)
+    def distance(ridge: Ridge) -> float:
+        off = solve(form, users, items, ratings, len(sample), ridge, 1e-3, pull) - wanted
+        return ((off @ gram) * off).sum().item()
+    best, least, factor = Ridge(1.0, 1.0), distance(Ridge(1.0, 1.0)), 10.0
     while factor >= FINEST * 0.99:
         before = best
-        for kind in kinds:
+        for kind in ("factors", "bias")[:1 if form.u_bias is None else 2]:
             for times in (factor, 1 / factor):
                 while 1 / WIDEST < (x := getattr(best, kind) * times) < WIDEST:
                     if (found := distance(next := best._replace(**{kind: x}))) >= least:
@@ -225,15 +227,6 @@ def _least(distance: Callable[[Pull], float], kinds: Iterable[str]) -> Pull:
                     best, least = next, found
         factor = factor ** 0.5 if best == before else factor
     return best
-
-
-def _spread(histories: Ragged, n: int) -> Ragged:
-    """`n` ratings of each user, evenly spaced over a history; all where it is shorter."""
-    lengths = histories.starts.diff()
-    place = torch.arange(len(histories.rows)) - histories.starts[histories.rows]
-    size = lengths[histories.rows]
-    taken = place * n // size != (place - 1) * n // size
-    return Ragged.of(histories.rows[taken], histories.columns[taken], histories.values[taken], len(lengths))
 
 
 keeps_old_names(__name__)

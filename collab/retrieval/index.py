@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from ..data.allowed import Chosen, allowed
 from ..data.catalogue import Catalogue, average_rows, check_unknown
 from ..data.databunch import CollabDataBunch
 from ..data.frame_kinds import check_kind, framed, made_of
@@ -19,16 +20,28 @@ from ..data.frames import Column, frame_of
 from ..data.histories import Histories
 from ..data.rating_rules import Rated, RatingRules
 from ..data.schema import Schema
-from ..data.vocab import ONE, Ids, Vocab, from_json, labels, several, to_json
+from ..data.vocab import ONE, UNKNOWN, Ids, Vocab, labels, several
+from ..data.where import Where, column_of
 from ..errors import DataError
-from ..files import read_tensors, reading, write_tensors
-from ..models.dot_form import DotForm, Pull, Ridge, TableScorer
+from ..models.dot_form import DotForm, TableScorer
 from ..models.embedding import Range, sigmoid_range
 from ..numerics import products
 from .compiled_one import best_of_one
+from .diverse import check_diversity, diverse_places, n_candidates
 from .equations import Equations
+from .fold_in_ranking import RankedFolding
+from .index_file import form_of, read_index, write_index
 from .topk import check_k, top_k
 
+
+class Rules(NamedTuple):
+    """The rows to choose from, None for all, and how unlike each other the chosen ones should be."""
+
+    pool: Tensor | None = None
+    diversity: float = 0.0
+
+
+NONE = Rules()
 METHODS = ("exact", "usearch")
 WIDER = 8       # an approximate search asks for this many times as many, and scores them exactly
 
@@ -45,13 +58,16 @@ class Index:
     more dimension makes equally long (Bachrach et al. 2014), and scores what it finds exactly; items far down a list
     may be missing. It needs the package usearch. An index holds no ratings: it does not know who has seen what.
 
-    `equations` solve the vectors of new users, whose ratings are read by `rules`; without them it knows no new users.
+    `equations`, or an objective (`RankedFolding`), solve the vectors of new users, whose ratings are read by `rules`;
+    without them it knows no new users. `table` is what is known of the items, indexed by id; the first `n_factors`
+    dimensions of `items` are factors, by which items are alike.
 
     Raises DataError for another method, ImportError without usearch."""
 
     def __init__(self, items: Tensor, item_ids: Vocab, titles: list[str] | None = None, users: Tensor | None = None,
                  user_ids: Vocab | None = None, y_range: Range | None = None, scale: Range | None = None,
-                 method: str = "exact", equations: Equations | None = None, rules: RatingRules | None = None):
+                 method: str = "exact", equations: Equations | RankedFolding | None = None,
+                 rules: RatingRules | None = None, table: pd.DataFrame | None = None, n_factors: int | None = None):
         if method not in METHODS:
             raise DataError(f"method={method!r} is not one of {', '.join(METHODS)}")
         if len(items) != len(item_ids) or (users is not None and (user_ids is None or len(users) != len(user_ids))):
@@ -61,9 +77,9 @@ class Index:
         self.user_ids, self.y_range, self.scale, self.method = user_ids, y_range, scale, method
         self.catalogue = Catalogue(item_ids, titles)
         self.rules = rules or RatingRules(Schema("user", "item", "rating"), scale=scale)
-        self.equations = equations and Equations(_form(self.items, equations.form.average, y_range),
-                                                 equations.ridge, equations.pull)
-        self.older = False      # whether its file is of a version that kept no equations
+        self.equations = equations and _over(self.items, equations)
+        self.table, self.n_factors = table, n_factors or _n_factors(self.items)
+        self.older: set[str] = set()        # what the version that wrote its file did not keep
         self._graph = _graph(self.items) if method == "usearch" else None
         self._norm = torch.linalg.vector_norm(self.items)
         lost = math.sqrt(self.items.shape[1]) * 2.0 ** -63      # by squares too small for float32
@@ -73,11 +89,16 @@ class Index:
 
     @classmethod
     def of(cls, form: DotForm, data: CollabDataBunch, scale: Range | None, users: bool = True,
-           method: str = "exact", equations: Equations | None = None) -> Index:
-        """The index of a model's tables over its data's ids; without `users`, of the items alone."""
+           method: str = "exact", equations: Equations | RankedFolding | None = None,
+           columns: Iterable[Hashable] | None = None) -> Index:
+        """The index of a model's tables over its data's ids; without `users`, of the items alone. It keeps these
+        `columns` of what is known of the items, by default all. Raises DataError for one that is not there."""
+        table = data.item_table[data.items.encode(data.item_table.index) != UNKNOWN]
+        if columns is not None:
+            table = table[[column_of(table, name, "columns") for name in columns]]
         return cls(form.item_vectors(), data.items, data.titles([*data.items]), form.user_vectors() if users else None,
                    data.users if users else None, form.y_range, scale, method, equations,
-                   RatingRules(data.schema, data.implicit, data.threshold, scale))
+                   RatingRules(data.schema, data.implicit, data.threshold, scale), table, form.items.shape[1])
 
     @property
     def schema(self) -> Schema:
@@ -113,27 +134,35 @@ class Index:
         lists = [[] for _ in queries] if exclude is None else [self.item_ids.listed(ids) for ids in exclude]
         if len(lists) != len(queries):
             raise ValueError(f"exclude must hold a list for each of {len(queries)} queries, got {len(lists)}")
-        return frame_of(self._best(queries, k, lists)[0])
+        return frame_of(self._best(queries, k, lists, NONE)[0])
 
     def recommend(self, user: Ids | None = None, n: int = 10,
                   exclude: Hashable | Iterable[Hashable] | Mapping[Hashable, Iterable[Hashable]] = (),
                   unknown: str = "average", *, ratings: Rated | None = None, why: bool = False,
-                  as_frame: str = "pandas") -> Any:
+                  among: Chosen | None = None, without: Chosen | None = None, where: Where | None = None,
+                  diversity: float = 0.0, as_frame: str = "pandas") -> Any:
         """The `n` best items for a user: rank, item, title, score. For several users (a list, array or Series), one
         table below another with the column user in front. In place of a user, pass the `ratings` of a new one, as to
         `CollabLearner.recommend`: these items are left out, and with `why` a column says which of them raises the score
         most, None where none does.
 
         `exclude` are items (ids or titles) to leave out for all users or, as {user: items}, for each; unknown ids
-        exclude nothing. An unknown user stands for the average one, with a warning, or raises UnknownId with
-        unknown="error". `as_frame` is "pandas", "polars", "pyarrow" or "dict", {column: list}: the kind of table.
-        Raises DataError for an index without users, for `ratings` where it holds no equations for new ones, and for
-        `why` of a known user, whose ratings it does not hold."""
+        exclude nothing. `among`, `without`, `where` and `diversity` are those of `CollabLearner.recommend`; a search by
+        "usearch" compares all items where one of the first three is given. An unknown user stands for the average one,
+        with a warning, or raises UnknownId with unknown="error". `as_frame` is "pandas", "polars", "pyarrow" or "dict",
+        {column: list}: the kind of table.
+        Raises DataError for an index without users, for `ratings` where it holds nothing to fold in new ones by, for
+        `why` of a known user, whose ratings it does not hold, and for conditions on items of which it keeps no
+        columns."""
         check_kind(as_frame)
+        rules = NONE
+        if among is not None or without is not None or where is not None or diversity:
+            kept = self.allowed(among, without, where, unknown)
+            rules = Rules(None if kept is None else torch.from_numpy(kept).nonzero()[:, 0], diversity)
         if user is not None and ratings is not None:
             raise TypeError("give either a user, or the ratings= of a new one")
         if ratings is not None:
-            return self._recommend_new(ratings, n, exclude, unknown, why, as_frame)
+            return self._recommend_new(ratings, n, exclude, unknown, why, rules, as_frame)
         if user is None:
             raise DataError("give a user, or the ratings= of a new one")
         if why:
@@ -142,13 +171,14 @@ class Index:
         if self.users is None or self.user_ids is None:
             raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
         check_unknown(unknown)
-        if type(user) in ONE and exclude.__class__ is tuple and not exclude and (
+        if rules is NONE and type(user) in ONE and exclude.__class__ is tuple and not exclude and (
                 one := self._one(user, n)) is not None:
             if as_frame == "dict":
                 return self.catalogue.lists(*one)
             return made_of(self.catalogue.columns(*one), as_frame)
         if as_frame == "dict" and not several(user) and not isinstance(exclude, Mapping):
-            return self._lists(average_rows(self.user_ids, labels(user), unknown), n, self.item_ids.listed(exclude))
+            return self._lists(average_rows(self.user_ids, labels(user), unknown), n, self.item_ids.listed(exclude),
+                               rules)
         asked = labels(user)
         if isinstance(exclude, Mapping):
             self.user_ids.encode(list(exclude)[:1])         # refuses '5' where 5 is a user
@@ -157,7 +187,7 @@ class Index:
             lists = [self.item_ids.listed(exclude.get(one, ())) for one in asked]
         else:
             lists = [self.item_ids.listed(exclude)] * len(asked)
-        columns, _ = self._best(self.users[average_rows(self.user_ids, asked, unknown)], n, lists)
+        columns, _ = self._best(self.users[average_rows(self.user_ids, asked, unknown)], n, lists, rules)
         query = np.asarray(columns.pop("query"))
         if not several(user):
             return made_of(columns, as_frame)
@@ -165,20 +195,34 @@ class Index:
         found.insert(0, "user", pd.Index(asked, tupleize_cols=False).take(query))
         return framed(found, as_frame)
 
-    def _recommend_new(self, ratings: Rated, n: int, exclude: object, unknown: str, why: bool,
+    def allowed(self, among: Chosen | None = None, without: Chosen | None = None, where: Where | None = None,
+                unknown: str = "average") -> np.ndarray | None:
+        """Which rows may be recommended, bool (len(item_ids),); None where all items may."""
+        return allowed(self.catalogue, self._known_of_items, among=among, without=without, where=where, unknown=unknown)
+
+    def _known_of_items(self) -> pd.DataFrame:
+        """The columns for conditions. Raises DataError for an index that keeps none."""
+        if self.table is None:
+            raise DataError("this index knows nothing of its items but ids and titles" +
+                            (": its file is of an earlier version" if "table" in self.older else "") +
+                            "; make it again with learn.index(), which keeps the columns of the table of items")
+        return self.table
+
+    def _recommend_new(self, ratings: Rated, n: int, exclude: object, unknown: str, why: bool, rules: Rules,
                        as_frame: str) -> Any:
         if self.equations is None:
             raise DataError("this index cannot fold in new users: " + (
-                "its file is of an earlier version, which kept no ridge; make it again with learn.index()" if self.older
-                else "its model is trained to rank by an objective, which takes more than vectors; ask the learner: "
-                "learn.recommend(ratings=...)"))
+                "its file is of an earlier version, which kept no ridge; make it again with learn.index()"
+                if "fold_in" in self.older else
+                "its model scores them in a way of its own, or by an objective that is not collab's own, which takes "
+                "more than vectors; ask the learner: learn.recommend(ratings=...)"))
         if isinstance(exclude, Mapping):
             raise DataError("exclude={user: items} is for known users; for a new one pass a list of items")
         items, values, chosen = self.rules.rows(ratings, self.catalogue, unknown)
         rated, values = items[chosen], values[chosen]
         solved = self.equations.solve(rated, values)[None].float()
         lists = [[*self.item_ids.listed(exclude), *self.item_ids.decode(items.numpy())]]
-        columns, rows = self._best(self.equations.form.queries(solved), n, lists)
+        columns, rows = self._best(self.equations.form.queries(solved), n, lists, rules)
         del columns["query"]
         if why:
             causes = self.equations.reasons(rated, values, torch.from_numpy(rows))
@@ -186,55 +230,33 @@ class Index:
         return made_of(columns, as_frame)
 
     def save(self, path: str | Path) -> Path:
-        """Write one safetensors file with vectors, ids and titles, and what folds in new users, without ratings; whole,
-        or not at all."""
-        tensors = {"items": self.items, **({} if self.users is None else {"users": self.users})}
-        schema, own = self.rules.schema, self.equations
-        fold_in = {"ridge": own and [*own.ridge], "implicit": self.rules.implicit, "threshold": self.rules.threshold,
-                   "columns": [to_json(name) for name in (schema.user, schema.item, schema.rating)]}
-        if own is not None:
-            tensors |= {"average": own.form.average, **({} if own.pull is None else {"pull": own.pull})}
-        config = {"items": self.item_ids.to_state(), "titles": self.titles, "y_range": self.y_range,
-                  "users": self.user_ids and self.user_ids.to_state(), "scale": self.scale,
-                  "method": self.method, "fold_in": fold_in}
-        return write_tensors(path, tensors, config, kind="index")
+        """Write one safetensors file with vectors, ids, titles and columns of the items, and what folds in new users,
+        without ratings; whole, or not at all. Raises DataError for a column that a file cannot hold."""
+        return write_index(self, path)
 
     @classmethod
     def load(cls, path: str | Path, method: str | None = None) -> Index:
         """Load what `save` wrote: the same answers, to the bit, with the file's `method` unless another is given.
         Raises FileNotFoundError, or DataError for another file or a damaged one."""
-        tensors, config = read_tensors(path, kind="index")
-        with reading(path):
-            users, items = config["users"] and Vocab.from_state(config["users"]), Vocab.from_state(config["items"])
-            y_range, scale = (r and (float(r[0]), float(r[1])) for r in (config["y_range"], config["scale"]))
-            titles, vectors, queries = config["titles"], tensors["items"], tensors.get("users")
-            if len(vectors) != len(items) or (titles is not None and len(titles) != len(items) - 1) or (
-                    (None if users is None else len(users)) != (None if queries is None else len(queries))):
-                raise DataError(f"{path} is damaged: it has other numbers of vectors or titles than of ids")
-            kind, rules, equations = config["method"], None, None
-            if (fold_in := config.get("fold_in")) is not None:
-                rules = RatingRules(Schema(*map(from_json, fold_in["columns"])), fold_in["implicit"],
-                                    fold_in["threshold"], scale)
-                if fold_in["ridge"] is not None:
-                    factors, bias, power, alpha, few, least = fold_in["ridge"]
-                    ridge = Ridge(factors, bias, power, alpha, Pull(*few), least)
-                    equations = Equations(_form(vectors, tensors["average"], y_range), ridge, tensors.get("pull"))
-        index = cls(vectors, items, titles, queries, users, y_range, scale, method or kind, equations, rules)
-        index.older = "fold_in" not in config
+        parts = read_index(path)
+        older = parts.pop("older")
+        index = cls(**{**parts, "method": method or parts["method"]})
+        index.older = older
         return index
 
-    def _best(self, queries: Tensor, k: int, exclude: list[list[Hashable]]) -> tuple[dict[str, Column], np.ndarray]:
+    def _best(self, queries: Tensor, k: int, exclude: list[list[Hashable]],
+              rules: Rules) -> tuple[dict[str, Column], np.ndarray]:
         """The columns of `search`, without the items that each query excludes; and the rows of the items."""
-        found, scores = self._find(queries, k, self._excluded(exclude))
+        found, scores = self._find(queries, k, self._excluded(exclude), rules)
         there = found.numpy() >= 0
         query, place = there.nonzero()
         rows = found.numpy()[there]
         return {"query": query, "rank": place + 1, "item": self.item_ids.decode(rows),
                 **self.catalogue.title_column(rows), "score": self._shown(scores.numpy()[there])}, rows
 
-    def _lists(self, row: np.ndarray, n: int, exclude: list[Hashable]) -> dict[str, list]:
+    def _lists(self, row: np.ndarray, n: int, exclude: list[Hashable], rules: Rules) -> dict[str, list]:
         """The recommendations of one user row (1,), as lists."""
-        found, scores = self._find(self.users_at(row), n, self._excluded([exclude]))
+        found, scores = self._find(self.users_at(row), n, self._excluded([exclude]), rules)
         there = found.numpy() >= 0
         return self.catalogue.lists(found.numpy()[there], self._shown(scores.numpy()[there]))
 
@@ -265,12 +287,24 @@ class Index:
         out = torch.from_numpy(self.catalogue.excluded([id for ids in lists for id in ids]))
         return Histories.of(position, out, torch.ones(len(out)), len(lists))
 
-    def _find(self, queries: Tensor, k: int, seen: Histories | None) -> tuple[Tensor, Tensor]:
-        check_k(k)
-        k = min(k, len(self))
-        if self._graph is None:
+    def _find(self, queries: Tensor, n: int, seen: Histories | None, rules: Rules) -> tuple[Tensor, Tensor]:
+        """Rows and scores before the range, both (m, k), of the `n` best, made `diverse`."""
+        check_k(n)
+        check_diversity(rules.diversity)
+        k = min(n_candidates(n, rules.diversity), max(1, len(self) if rules.pool is None else len(rules.pool)))
+        found, scores = self._top(queries, k, seen, rules.pool)
+        if not rules.diversity:
+            return found, scores
+        ranged = sigmoid_range(scores, self.y_range)        # as a learner's are when its lists are made diverse
+        places = diverse_places(found, ranged, self.items[:, :self.n_factors], n, rules.diversity)
+        return found.gather(1, places), scores.gather(1, places)
+
+    def _top(self, queries: Tensor, k: int, seen: Histories | None, pool: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The `k` best of the pool; by the graph, if any, where these are all items."""
+        if self._graph is None or pool is not None:
             scores = TableScorer(DotForm(queries, self.items), self._norm, self._longest)
-            return top_k(scores, torch.arange(len(queries)), range(1, len(self.items)), k, seen)
+            return top_k(scores, torch.arange(len(queries)), range(1, len(self.items)) if pool is None else pool, k,
+                         seen)
         most = int(seen.starts.diff().max()) if seen is not None and len(queries) else 0
         found = [_nearest(self._graph, query, min(WIDER * k + most, len(self))) for query in queries]
         parts = []
@@ -287,12 +321,19 @@ def _copy(vectors: Tensor) -> Tensor:
     return vectors.detach().to("cpu", torch.float32, copy=True).contiguous()
 
 
-def _form(items: Tensor, average: Tensor, y_range: Range | None) -> DotForm:
-    """The tables that items' vectors were made of, with the average user alone: see `DotForm.item_vectors`."""
-    average = average.detach().to("cpu")
-    if items.shape[1] == len(average):
-        return DotForm(average[None], items, y_range=y_range)
-    return DotForm(average[None, :-1], items[:, :-2], average[-1:], items[:, -2], y_range=y_range)
+def _over(items: Tensor, of: Equations | RankedFolding) -> Equations | RankedFolding:
+    """What folds in new users, over an index's own copies of the vectors."""
+    pull = None if of.pull is None else of.pull.detach().cpu()
+    if isinstance(of, Equations):       # whose mu stands in the vectors
+        return Equations(form_of(items, of.form.average, of.form._replace(mu=0.0)), of.ridge, pull)
+    loss = of.loss._replace(share=of.loss.share.detach().cpu())
+    return RankedFolding(form_of(items, of.form.average, of.form), loss, of.ridge, pull, of.mean)
+
+
+def _n_factors(items: Tensor) -> int:
+    """How many of the dimensions of items' vectors are factors: all but the two of biases, [q, b + mu, 1], if any."""
+    width = items.shape[1]
+    return width - 2 if width > 2 and bool((items[1:, -1] == 1).all()) else width
 
 
 def _graph(items: Tensor) -> Any:

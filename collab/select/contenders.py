@@ -68,10 +68,14 @@ class Contender:
 
 def training_part(data: CollabDataBunch, bs: int | str | None) -> CollabDataBunch:
     """The data without their held-out parts, in batches of `bs`, drawn from the start of their seed: what is measured
-    later cannot choose any setting, and costs no time in training."""
+    later cannot choose any setting, and costs no time in training. Raises DataError for other text than "full"."""
     part = copy.copy(data)              # what is cached in it stays true
-    full = bs == "full" or (bs is None and not data.train.shuffle)
-    part.train = data.train.with_(data.train.n if full else bs, shuffle=not full)    # type: ignore[arg-type]
+    if isinstance(bs, str) and bs != "full":
+        raise DataError(f"the batch size bs must be a whole number from 1 on, or 'full', got {bs!r}")
+    if isinstance(bs, str) or (bs is None and not data.train.shuffle):
+        part.train = data.train.with_(data.train.n, shuffle=False)
+    else:
+        part.train = data.train.with_(bs, shuffle=True)
     part.valid = part.test = None
     return part
 

@@ -4,13 +4,13 @@ is wrong."""
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
 MAX_BODY = 64 << 10         # bytes of a request
 MAX_N, MAX_RATINGS, MAX_TEXT = 100, 500, 200    # items of a list; ratings, and items left out; characters of a search
+MAX_RATING = 1e30           # on any scale; models hold numbers in float32
 DEFAULT_N = 10
 BODY = ("ratings", "n", "without")
 
@@ -82,7 +82,7 @@ def json_of(body: bytes) -> dict[str, Any]:
 def ratings_of(asked: dict[str, Any], likes: bool) -> dict[str, float | None]:
     """{item as text: rating} of the field `ratings`: an object or, where `likes` are enough, a list of items, whose
     ratings are None. Raises Refused for anything else, for no ratings, more than MAX_RATINGS, and ratings that are not
-    finite numbers."""
+    numbers, or are larger than MAX_RATING."""
     ratings = asked.get("ratings")
     if not isinstance(ratings, dict) and not (likes and isinstance(ratings, list)):
         wanted = "a list of items, or an object of items and numbers" if likes else "an object of items and numbers"
@@ -95,8 +95,11 @@ def ratings_of(asked: dict[str, Any], likes: bool) -> dict[str, float | None]:
             raise Refused(400, "an item is in ratings more than once")
         return dict.fromkeys(items)
     for item, rating in ratings.items():
-        if isinstance(rating, bool) or not isinstance(rating, (int, float)) or not _finite(rating):
+        if isinstance(rating, bool) or not isinstance(rating, (int, float)):
             raise Refused(400, f"the rating of item {_shown(item)} must be a number, got {_shown(rating)}")
+        if not abs(rating) <= MAX_RATING:
+            raise Refused(400, f"the rating of item {_shown(item)} must be a number from -{MAX_RATING:g} to "
+                               f"{MAX_RATING:g}, got {_shown(rating)}")
     return {item: float(rating) for item, rating in ratings.items()}
 
 
@@ -112,13 +115,6 @@ def items_of(value: object, name: str) -> list[str]:
         if isinstance(item, bool) or not isinstance(item, (str, int)):
             raise Refused(400, f"{name} must hold items, text or whole numbers, got {_shown(item)}")
     return [str(item) for item in value]
-
-
-def _finite(number: float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:           # a whole number beyond what a float holds
-        return False
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

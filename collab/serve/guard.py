@@ -37,15 +37,24 @@ class Guard:
             await send(message)
         named = [value for name, value in scope["headers"] if name == b"host"]
         if self.hosts is not None and (len(named) != 1 or _without_port(named[0]) not in self.hosts):
-            said = {"error": "this service answers to " + " and ".join(sorted(h.decode() for h in self.hosts)) +
-                             " alone; start it with --host to serve under another name"}
-            await _answer(send_guarded, 403, json.dumps(said).encode())
+            names = " and ".join(sorted(host.decode() for host in self.hosts))
+            said = f"this service answers to {names} alone; start it with --host to serve under another name"
+            await refuse(send, 403, said)
             return
         await self.app(scope, receive, send_guarded)
 
 
-async def _answer(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+def refusal(message: str, close: bool = False) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """(headers, body) of an answer that says why there is no other, and that the connection ends where it is to."""
+    body = json.dumps({"error": message}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
+               (b"cache-control", b"no-store"), *ENCODED]
+    return [*headers, (b"connection", b"close")] if close else headers, body
+
+
+async def refuse(send: Send, status: int, message: str, close: bool = False) -> None:
+    """Answer with a refusal."""
+    headers, body = refusal(message, close)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -14,14 +14,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .guard import refusal, refuse
 from .service import REMEDY
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 STOPPING = 10               # seconds that running requests have to finish
 HEAD_SECONDS = 10           # that a connection has for the head of its first request
 CONNECTIONS = 1024          # at a time; more get status 503
+MAX_HEAD = 16 << 10         # bytes of a request before its body
+NO_HTTP = f"this is not a request in HTTP/1.1, or its head has more than {MAX_HEAD >> 10} KiB"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -59,10 +62,26 @@ def url_of(sock: socket.socket, host: str) -> str:
 
 def prompt() -> type[asyncio.Protocol]:
     """uvicorn's HTTP, which ends connections whose first request has no whole head after HEAD_SECONDS: they would count
-    as connections for as long as their clients like."""
+    as connections for as long as their clients like. What it answers by itself, without the application, is JSON with
+    the headers of every other answer: 400 to what is not HTTP, 503 to more than CONNECTIONS at a time (uvicorn's own
+    answers to these have no headers that a configuration could add without doubling those of the application)."""
+    import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Prompt(H11Protocol):
+        def handle_events(self) -> None:
+            self.app = crowded if len(self.connections) > CONNECTIONS else self.config.loaded_app
+            super().handle_events()
+
+        def send_400_response(self, msg: str) -> None:
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):        # not in the middle of an answer
+                headers, body = refusal(NO_HTTP, close=True)
+                for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+                    self.transport.write(self.conn.send(event))
+            if self.cycle is not None:
+                self.cycle.disconnected = True      # what the application may still send has nowhere to go
+            self.transport.close()
+
         def connection_made(self, transport: asyncio.Transport) -> None:    # type: ignore[override]    # as uvicorn's
             super().connection_made(transport)
             self.loop.call_later(HEAD_SECONDS, self._head_is_due)
@@ -71,6 +90,11 @@ def prompt() -> type[asyncio.Protocol]:
             if self.cycle is None and not self.transport.is_closing():
                 self.transport.close()
     return Prompt
+
+
+async def crowded(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application for more than CONNECTIONS: status 503."""
+    await refuse(send, 503, f"more than {CONNECTIONS:,} connections are open; ask again in a moment", close=True)
 
 
 def run(app: ASGIApp, sock: socket.socket, *, log: bool = False) -> None:
@@ -103,6 +127,5 @@ def run(app: ASGIApp, sock: socket.socket, *, log: bool = False) -> None:
         logger.propagate = False
     config = uvicorn.Config(app, log_config=None, log_level="info" if log else "error", access_log=log, http=prompt(),
                             ws="none", loop="asyncio", lifespan="off", server_header=False, proxy_headers=False,
-                            limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=STOPPING,
-                            h11_max_incomplete_event_size=16 << 10)
+                            timeout_graceful_shutdown=STOPPING, h11_max_incomplete_event_size=MAX_HEAD)
     Server(config).run(sockets=[sock])

@@ -22,11 +22,13 @@ def document(served: Served) -> Json:
     if served.scale is not None:
         rating |= {"minimum": served.scale["low"], "maximum": served.scale["high"]}
     ratings: Json = {"type": "object", "additionalProperties": rating, "minProperties": 1, "maxProperties": MAX_RATINGS}
+    what = "rated: items, by id or title, and their ratings."
     if likes:
+        what = "chose: items, or items with " + (
+            "strengths." if served.threshold is None else f"ratings, of which those above {served.threshold:g} count.")
         ratings = {"oneOf": [{"type": "array", "items": ID, "minItems": 1, "maxItems": MAX_RATINGS}, ratings]}
     body = {"type": "object", "required": ["ratings"], "additionalProperties": False, "properties": {
-        "ratings": {**ratings, "description": "What the visitor " + (
-            "chose: items, or items with strengths." if likes else "rated: items, by id or title, and their ratings.")},
+        "ratings": {**ratings, "description": f"What the visitor {what}"},
         "n": {**N["schema"], "description": N["description"]},
         "without": {"type": "array", "items": ID, "maxItems": MAX_RATINGS, "description": "Items to leave out."}}}
     chosen = served.popular(2)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ..data.allowed import Allowed, Chosen, allowed
 from ..data.catalogue import Catalogue
 from ..data.vocab import UNKNOWN, Vocab
+from ..data.where import Where
 from ..errors import DataError
 from ..learner.collab_learner import CollabLearner
 from ..models.base import Unsupported
 from ..retrieval.compiled_one import load_kernels
+from ..retrieval.diverse import check_diversity
+from ..retrieval.fold_in_ranking import RankedFolding
 from ..retrieval.index import Index
 from .asked import Refused
 from .item_map import places
@@ -27,14 +31,32 @@ Scale = dict[str, float | None]
 Lists = dict[str, list[Any]]       # the columns of a table
 
 
-def served(model: CollabLearner | Index) -> Served:
-    """The service's view of a learner or an index. Raises TypeError for anything else."""
-    if isinstance(model, CollabLearner):
-        return OfLearner(model)
-    if isinstance(model, Index):
-        return OfIndex(model)
+def served(model: CollabLearner | Index, *, among: Chosen | None = None, without: Chosen | None = None,
+           where: Where | None = None, diversity: float = 0.0) -> Served:
+    """The service's view of a learner or an index, whose lists keep to these rules. Raises TypeError for anything else,
+    and DataError or ValueError for rules that cannot be kept."""
+    if isinstance(model, CollabLearner | Index):
+        check_diversity(diversity)
+        if isinstance(model, Index):
+            return OfIndex(model, Rules.of(model.allowed(among, without, where), diversity))
+        if diversity:
+            model.looking(lambda: model.collab_model.factors("item"))       # which Unsupported names, where it has none
+        data = model.data
+        kept = allowed(data.catalogue, lambda: data.item_table, among=among, without=without, where=where)
+        return OfLearner(model, Rules.of(kept, diversity))
     raise TypeError(f"service(model) takes a learner or an Index, got {type(model).__name__}; read a file with "
                     "load_learner(path) or Index.load(path)")
+
+
+class Rules(NamedTuple):
+    """What every list keeps to."""
+
+    among: Allowed | None = None
+    diversity: float = 0.0
+
+    @classmethod
+    def of(cls, rows: np.ndarray | None, diversity: float) -> Rules:
+        return cls(None if rows is None else Allowed(rows), diversity)
 
 
 class Names:
@@ -103,15 +125,18 @@ class Served:
 
     def for_visitor(self, ratings: Mapping[Hashable, float | None], n: int, without: list[Hashable]) -> Lists:
         """The list of a visitor. Without ratings (None), items are chosen; those with ratings that are not above the
-        `threshold` of the data are not, and are left out. Raises DataError where nothing is chosen."""
+        `threshold` of the data are not, and are left out: the library's own list, without its warning. Raises DataError
+        where nothing is chosen."""
         given = {item: rating for item, rating in ratings.items() if rating is not None}
-        if given and self.threshold is None:
+        if not given:
+            return self.for_new([*ratings], n, without)
+        if self.threshold is None:
             return self.for_new(given, n, without)
-        low = [item for item, rating in given.items() if self.threshold is not None and rating <= self.threshold]
-        chosen = [item for item in ratings if item not in low]
+        chosen = {item: rating for item, rating in given.items() if rating > self.threshold}
         if not chosen:
-            raise DataError(f"none of the ratings is above {self.threshold:g}, above which an item counts as chosen")
-        return self.for_new(chosen, n, [*without, *low])
+            raise DataError(f"none of the ratings is above {self.threshold:g}, above which an item counts as chosen; "
+                            "send a list of the items that were")
+        return self.for_new(chosen, n, [*without, *(given.keys() - chosen.keys())])
 
     # What the routes ask -----------------------------------------------------------------------------------------
 
@@ -238,8 +263,8 @@ def _whether(ask: Callable[[], object]) -> tuple[bool, str]:
 class OfLearner(Served):
     """A learner that is served."""
 
-    def __init__(self, learn: CollabLearner):
-        self.learn, self.model, self.users = learn, learn.collab_model.kind, Names(learn.data.users)
+    def __init__(self, learn: CollabLearner, rules: Rules):
+        self.rules, self.learn, self.model, self.users = rules, learn, learn.collab_model.kind, Names(learn.data.users)
         self.counts = learn.data.counts().numpy()
         self.threshold = learn.data.threshold
         if not learn.ranks and not learn.data.implicit:
@@ -254,48 +279,56 @@ class OfLearner(Served):
         super().__init__(learn.data.catalogue, vectors)
 
     def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> Lists:
-        return self.learn.recommend(user, n=n, without=without or None, why=self.reasons, as_frame="dict")
+        return self.learn.recommend(user, n=n, without=without or None, why=self.reasons, as_frame="dict",
+                                    **self.rules._asdict())
 
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
                 without: list[Hashable]) -> Lists:
         if isinstance(ratings, list) and not self.learn.data.implicit:
             scale = self.learn.data.scale               # of a model that ranks, whose objective reads no ratings
             ratings = dict.fromkeys(ratings, 1.0 if scale is None else scale[1])
-        return self.learn.recommend(ratings=ratings, n=n, without=without or None, why=self.reasons, as_frame="dict")
+        return self.learn.recommend(ratings=ratings, n=n, without=without or None, why=self.reasons, as_frame="dict",
+                                    **self.rules._asdict())
 
     def like(self, row: int, n: int) -> Lists:
         return self.learn.similar_items(self.catalogue.vocab.ids[row], n=n, min_ratings=self._least,
-                                        as_frame="dict")
+                                        among=self.rules.among, as_frame="dict")
 
 
 class OfIndex(Served):
     """An index that is served: it knows neither what its users have seen nor how often items were rated."""
 
-    def __init__(self, index: Index):
-        self.index, self.model = index, "Index"
+    def __init__(self, index: Index, rules: Rules):
+        self.rules, self.index, self.model = rules, index, "Index"
         self.users = None if index.user_ids is None else Names(index.user_ids)
-        ends = index.scale or (None if index.rules.implicit else index.y_range)
+        ranks = isinstance(index.equations, RankedFolding)      # by an objective, which reads no ratings
+        ends = None if ranks else index.scale or (None if index.rules.implicit else index.y_range)
         self.scale, self.threshold = ends and scale_of(*ends), index.rules.threshold
-        vectors = index.items[1:].double()
-        if vectors.shape[1] > 2 and bool((vectors[:, -1] == 1).all()):      # [q, b + mu, 1]: likeness is that of q
-            vectors = vectors[:, :-2]
+        vectors = index.items[1:, :index.n_factors].double()        # without biases: likeness is that of factors
         self._directions = torch.nn.functional.normalize(vectors, dim=1)
         super().__init__(index.catalogue, vectors.numpy())
         self.reasons = self.reasons and self.visitors       # it does not hold the ratings of its users
 
     def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> Lists:
-        return self.index.recommend(user, n=n, exclude=without, unknown="error", as_frame="dict")
+        return self.index.recommend(user, n=n, exclude=without, unknown="error", as_frame="dict",
+                                    **self.rules._asdict())
 
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
                 without: list[Hashable]) -> Lists:
-        if self.scale is None and not self.index.rules.implicit and self.index.equations is not None:
+        equations = self.index.equations
+        if isinstance(equations, RankedFolding) and isinstance(ratings, list) and equations.mean is not None:
+            ratings = dict.fromkeys(ratings, equations.mean + 1)        # above the mean: what is chosen is liked
+        elif self.scale is None and not self.index.rules.implicit and equations is not None:
             raise DataError("this index does not say on which scale its items were rated; serve the model's own file")
-        return self.index.recommend(ratings=ratings, n=n, exclude=without, why=self.reasons, as_frame="dict")
+        return self.index.recommend(ratings=ratings, n=n, exclude=without, why=self.reasons, as_frame="dict",
+                                    **self.rules._asdict())
 
     def like(self, row: int, n: int) -> Lists:
         cosine = self._directions @ self._directions[row - 1]
         cosine[row - 1] = -torch.inf
-        best = torch.argsort(cosine, descending=True, stable=True)[:min(n, len(cosine) - 1)]
+        if self.rules.among is not None:
+            cosine[~torch.from_numpy(self.rules.among.rows[1:])] = -torch.inf
+        best = torch.argsort(cosine, descending=True, stable=True)[:min(n, int(cosine.isfinite().sum()))]
         return {"rank": [*range(1, len(best) + 1)], "item": self.catalogue.vocab.decode(best.numpy() + 1).tolist(),
                 "score": cosine[best].tolist()}
 

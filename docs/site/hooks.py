@@ -22,8 +22,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
-from notebooks import page_of  # noqa: E402
-from reference import page_of_module, pages  # noqa: E402
+from notebooks import page_of
+from reference import page_of_module, pages
 
 SOURCE = re.compile(r"\]\((?:\.\./)+(collab|nbs)/([\w/]+)\.(?:py|ipynb)\)")
 

@@ -43,3 +43,14 @@ def test_messy_data_are_measured_as_clean_ones(collab, trained, messy):
 def test_what_messy_data_need_is_said(collab, trained, messy, words, says):
     code, _, err = collab("evaluate", trained / "model.safetensors", *(word.format(dir=messy) for word in words))
     assert code == 2 and says in err and err.count("Error") == 1
+
+
+def test_what_diversity_costs_is_shown_beside_the_lists_without_it(collab, trained):
+    code, out, err = collab("evaluate", trained / "model.safetensors", "--k", 5, "--diversity", 0.7, "--as", "json")
+    assert code == 0, err
+    plain, made = json.loads(out)["ranking"]
+    without = json.loads(collab("evaluate", trained / "model.safetensors", "--k", 5, "--as", "json")[1])["ranking"][1]
+    assert plain["model"] == "EmbeddingDotBias" and made["model"] == "EmbeddingDotBias, diversity 0.7"
+    assert plain["ndcg"] == without["ndcg"] and made["diversity"] > plain["diversity"] and made["ndcg"] != plain["ndcg"]
+    assert json.loads(out)["k"] == 5 and json.loads(out)["remark"] is None
+    assert "diversity 0.7" in collab("evaluate", trained / "model.safetensors", "--diversity", 0.7)[1]

@@ -21,6 +21,7 @@ def films(trained, tmp_path_factory):
     learn.export(folder / "model.safetensors")
     learn.index().save(folder / "index.safetensors")
     learn.index(users=False).save(folder / "items.safetensors")
+    learn.index(columns=[]).save(folder / "bare.safetensors")
     (folder / "mine.csv").write_text("item,rating\n3,5\n8,2\n")
     return folder
 
@@ -41,6 +42,10 @@ def test_rules_are_those_of_the_library(collab, films):
     assert [row["item"] for row in listed(collab, model, *words, "--without", first, "--without", title)] == left
     among = [word for item in (first, title) for word in ("--among", item)]
     assert [row["item"] for row in listed(collab, model, "--user", 7, *among)] == found["item"].tolist()[:2]
+    both = listed(collab, model, "--user", 7, "-n", 40, "--among", "genres=War", "--among", first,
+                  "--without", "year>=1990", "--without", title)
+    assert [row["item"] for row in both] == learn.recommend(
+        7, 40, among=[{"genres": "War"}, first], without=[{"year": ">=1990"}, title])["item"].tolist()
     assert [row["item"] for row in listed(collab, model, "--user", 7, "--diversity", 0.5)] == learn.recommend(
         7, diversity=0.5)["item"].tolist()
     code, _, err = collab("recommend", model, "--all", "-o", films / "all.csv", "--where", "genres=War", "-n", 3)
@@ -78,11 +83,26 @@ def test_an_index_answers_as_its_model(collab, films):
     assert [row["item"] for row in json.loads(out)] == index.recommend([7, 9])["item"].tolist()
 
 
+@pytest.mark.filterwarnings("default")
+def test_an_index_keeps_to_the_rules_as_its_model_does(collab, films):
+    learn = load_learner(films / "model.safetensors")
+    rules = {"where": {"genres": "War"}, "without": [{"year": ">=1990"}, 9], "diversity": 0.4}
+    words = "-n", 5, "--where", "genres=War", "--without", "year>=1990", "--without", 9, "--diversity", 0.4
+    rows = listed(collab, films / "items.safetensors", "--ratings", films / "mine.csv", *words)
+    assert [row["item"] for row in rows] == learn.recommend(ratings={3: 5.0, 8: 2.0}, n=5, **rules)["item"].tolist()
+    rows = listed(collab, films / "index.safetensors", "--user", 7, *words, "--among", "genres=Drama", "--among", 4)
+    assert [row["item"] for row in rows] == learn.recommend(
+        7, 5, exclude=None, among=[{"genres": "Drama"}, 4], **rules)["item"].tolist() and len(rows) == 5
+
+
 @pytest.mark.parametrize(("words", "says"), [
     (["model", "--user", 7, "--where", "genre=War"], "--where names a column 'genre' that the table of items has not"),
     (["model", "--user", 7, "--where", "genres=Wra"], "--where: no item has 'Wra' in column 'genres'; near it are"),
-    (["index", "--user", 7, "--where", "genres=War"], "is an index: vectors, ids and titles, without ratings and"),
-    (["index", "--user", 7, "--include-seen", "--diversity", 0.2], "It takes no --include-seen and no --diversity"),
+    (["model", "--user", 7, "--among", "genre=War"], "--among names a column 'genre' that the table of items has not"),
+    (["model", "--user", 7, "--without", "genres=Wra"], "--without: no item has 'Wra' in column 'genres'"),
+    (["index", "--user", 7, "--where", "genre=War"], "--where names a column 'genre' that the table of items has not"),
+    (["bare", "--user", 7, "--where", "genres=War"], "--where needs to know more of the items than their ids"),
+    (["index", "--user", 7, "--include-seen", "--diversity", 0.2], "without ratings. It takes no --include-seen; the"),
     (["index", "--all", "-o", "x.csv"], "It takes no --all"),
     (["index", "--user", 7, "--why"], "holds no ratings of known users, and says --why with --ratings"),
     (["index", "--user", 99999], "user 99999 is not among"),

@@ -10,6 +10,7 @@ import torch
 from collab import CollabDataBunch, CollabLearner, DataError, Index, collab_learner, synthetic
 from collab.files import read_tensors, write_tensors
 from collab.models.base import Unsupported
+from collab.models.dot_form import Ridge
 
 ML = synthetic(60, 40, 900, seed=1)
 SOLVED = "als", "als_explicit", "ease", "infinite_ae"
@@ -50,10 +51,16 @@ def parts_by_hand(learn: CollabLearner, items: torch.Tensor, ratings: np.ndarray
     line = logit + (ratings - 0.5 - 5 * sigmoid) / slope            # the logit that would give the rating
     base = offset + q[items] @ form.average.double().numpy()
     a = (q[items].T * slope ** 2) @ q[items]
-    for share, of in ((len(items) ** 0.5, ridge[:2]), (max(1 - len(items) / 10, 0), ridge.few)):
-        a += share * np.diag([of[0]] * (q.shape[1] - 1) + [of[1]])
+    a += held(ridge, len(items))
     parts = np.c_[q[:, :-1], np.zeros(len(q))] @ np.linalg.inv(a) @ (q[items].T * slope ** 2) * (line - base)
     return parts * (ratings > 0.5 + 5 / (1 + np.exp(-base)))        # of liked items alone
+
+
+def held(ridge: Ridge, n: int) -> np.ndarray:
+    """The ridge of [p, b] with n ratings, (width, width)."""
+    scale = np.sqrt([ridge.factors] * (len(ridge.prior.least) - 1) + [ridge.bias])
+    axes = scale[:, None] * ridge.prior.axes.numpy()
+    return axes * np.maximum(n ** 0.5, ridge.prior.least.numpy()) @ axes.T
 
 
 def test_the_reason_is_the_rating_with_the_largest_part_in_the_folded_in_score(learn):
@@ -84,7 +91,8 @@ def test_what_was_rated_low_is_no_reason_and_an_item_is_none_for_itself(learn):
     low, high = (learn.recommend(ratings={item: rating}, n=40, why=True, exclude=None) for rating in (1.0, 5.0))
     assert low["why"].isna().all()
     named, title = high.set_index("item")["why"], learn.data.titles([item])[0]
-    towards = q @ q[row] / (q[row] @ q[row])
+    moved = np.linalg.inv(held(learn.fold_in().ridge, 1))[:-1] @ [*q[row], 1]      # p, by a rating above the average's
+    towards = q @ moved / (q[row] @ moved)
     for other in range(1, len(q)):
         if abs(towards[other]) > 1e-3:
             expected = title if towards[other] > 0 and other != row else None
@@ -170,11 +178,10 @@ def test_an_index_refuses_the_ratings_that_its_model_refuses(learn):
 
 
 def test_an_index_that_cannot_fold_in_says_why(learn, tmp_path):
-    ranker = fitted("bpr").index()
-    with pytest.raises(DataError, match="trained to rank by an objective"):
-        ranker.recommend(ratings=[ML.items["item"].iloc[0]])
-    with pytest.raises(DataError, match="trained to rank by an objective"):
-        Index.load(ranker.save(tmp_path / "ranker")).recommend(ratings=[ML.items["item"].iloc[0]])
+    network = fitted("softmax").index()
+    for index in (network, Index.load(network.save(tmp_path / "network"))):
+        with pytest.raises(DataError, match="its model scores them in a way of its own, .* ask the learner"):
+            index.recommend(ratings=[ML.items["item"].iloc[0]])
     tensors, config = read_tensors(learn.index().save(tmp_path / "now"), kind="index")
     del config["fold_in"], tensors["average"]
     older = Index.load(write_tensors(tmp_path / "older", tensors, config, kind="index"))

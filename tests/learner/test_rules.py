@@ -117,3 +117,21 @@ def test_evaluate_says_what_diversity_costs_and_gains(learn):
     assert result.per_user["diversity"].iloc[0] == pytest.approx(np.mean(pairs))
     assert evaluate(learn, k=[3, 5], diversity=0.8).at(5).summary["diversity"] == pytest.approx(
         result.summary["diversity"])
+
+
+def test_among_and_without_take_conditions_wherever_they_are_taken(learn):
+    user, war = learn.data.users.ids[4], {*FILMS[FILMS["genres"].str.contains("War")]["item"]}
+    late = {*FILMS[FILMS["year"] >= 1990]["item"]}
+    every = learn.recommend(user, 40)["item"].tolist()
+    rules = {"among": {"genres": "War"}, "without": [{"year": ">=1990"}, every[0]]}
+    expected = [item for item in every if item in war - late - {every[0]}]
+    assert learn.recommend(user, 40, **rules)["item"].tolist() == expected and 2 < len(expected) < 20
+    everybody = pd.concat(learn.recommend_all(40, **rules))
+    assert everybody[everybody["user"] == user]["item"].tolist() == expected
+    new = learn.recommend(ratings={every[0]: 5.0}, n=40)["item"]
+    assert learn.recommend(ratings={every[0]: 5.0}, n=40, **rules)["item"].tolist() == [
+        item for item in new if item in war - late]
+    alike = learn.similar_items(every[0], 40, 0)["item"]
+    assert learn.similar_items(every[0], 40, 0, **rules)["item"].tolist() == [i for i in alike if i in war - late]
+    result = evaluate(learn, k=5, among={"genres": "War"})
+    pd.testing.assert_frame_equal(result.per_user, evaluate(learn, k=5, among=sorted(war)).per_user)

@@ -66,11 +66,13 @@ def test_a_search_is_a_sort_with_ties_by_id():
 def test_the_file_holds_vectors_and_ids_and_no_rating(tmp_path):
     learn = fitted("dot_bias")
     tensors, config = read_tensors(learn.index().save(tmp_path / "index"), kind="index")
-    assert {n: tuple(t.shape) for n, t in tensors.items()} == {"items": (41, 6), "users": (61, 6), "average": (5,)}
-    assert {*config} == {"items", "titles", "users", "y_range", "scale", "method", "fold_in"}
-    assert {*config["fold_in"]} == {"ridge", "implicit", "threshold", "columns"}
+    assert {n: tuple(t.shape) for n, t in tensors.items()} == {"items": (41, 6), "users": (61, 6), "average": (5,),
+                                                               "prior.axes": (5, 5), "prior.least": (5,)}
+    assert {*config} == {"items", "titles", "users", "y_range", "scale", "method", "fold_in", "known_of_items"}
+    assert {*config["fold_in"]} == {"ridge", "ranked", "implicit", "threshold", "columns"}
+    assert {*config["known_of_items"]} == {"table", "n_factors"}
     alone = Index.load(learn.index(users=False).save(tmp_path / "items"))
-    assert {*read_tensors(tmp_path / "items", kind="index")[0]} == {"items", "average"}
+    assert {*read_tensors(tmp_path / "items", kind="index")[0]} == {"items", "average", "prior.axes", "prior.least"}
     assert alone.users is None and alone.user_ids is None
     with pytest.raises(DataError, match="holds no users"):
         alone.recommend(7)

@@ -250,6 +250,7 @@ def never(given: CollabDataBunch) -> CollabLearner:
     ([never, 3], {}, "a model is the name of a recipe"),
     ([lambda data: never(data)], {}, "a function without a name needs one"),
     ([(never, {"lr": 1})], {}, "lr: beside a function only epochs and bs are options"),
+    ([("dot", {"bs": "512"})], {}, "bs must be a whole number from 1 on, or 'full', got '512'"),
     ({"mean and biases": never}, {}, "mean and biases is the name of a baseline"),
     ([], {}, "there is nothing to compare"),
     ([never], {"metrics": "rsme"}, "metrics are of rmse, mae, ndcg, .*; got 'rsme'"),

@@ -33,6 +33,17 @@ def films(rated_films):
 
 
 @pytest.fixture(scope="session")
+def liked_films(rated_films):
+    """A learner of choices: films rated above 3."""
+    ratings, items = rated_films
+    data = CollabDataBunch.from_df(ratings, items=items, seed=0, bs=64, device="cpu", implicit=True, threshold=3)
+    learn = collab_learner(data, "als", n_factors=4)
+    with learn.no_logging():
+        learn.fit()
+    return learn
+
+
+@pytest.fixture(scope="session")
 def asks(films):
     """A client of its service."""
     return Client(service(films, threads=2))

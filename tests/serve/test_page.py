@@ -2,12 +2,14 @@
 
 import csv
 import io
+import time
 
 import pytest
 from helpers import requests_of
 from selenium.webdriver.common.keys import Keys
 from serving import NARROW, PageDriver, beside, until
 
+from benchmarks.page import measured
 from collab import CollabDataBunch, collab_learner
 
 
@@ -93,6 +95,70 @@ def test_a_film_of_the_list_is_rated_with_the_mouse_and_leaves_it(page):
     page.all("#recommended [role=slider]")[0].click()                           # its middle
     until(lambda: page.rated().get(first) == "3 of 5" and first not in page.recommended())
     assert page.script("return document.activeElement.getAttribute('aria-label')") == f"Your rating of {first}"
+
+
+DRAWN = """window.drawn = 0;
+const clear = CanvasRenderingContext2D.prototype.clearRect;
+CanvasRenderingContext2D.prototype.clearRect = function (...box) { window.drawn++; clear.apply(this, box); };"""
+
+
+def drawn(page):
+    """How often the map has been drawn since the last time this was asked."""
+    return page.script("const n = window.drawn; window.drawn = 0; return n")
+
+
+@pytest.fixture
+def network(browser):
+    """Sets the delay of answers in milliseconds; None for no network."""
+    def conditions(latency):
+        browser.execute_cdp_cmd("Network.emulateNetworkConditions", {
+            "offline": latency is None, "latency": latency or 0, "downloadThroughput": -1, "uploadThroughput": -1})
+    browser.execute_cdp_cmd("Network.enable", {})
+    yield conditions
+    conditions(0)
+
+
+def test_the_map_waits_for_the_list_and_moves_only_where_it_has_to(page, network):
+    page.rate("amelie", "5")
+    page.rate("matrix", "2")
+    time.sleep(0.6)                                     # until it has arrived where it moves to
+    page.script(DRAWN)
+    network(2000)
+    lists = len(page.script("return performance.getEntriesByName('rating to list')"))
+    page.keys("2")                                      # the same rating, so that nothing moves
+    time.sleep(0.25)
+    assert drawn(page) == 0
+    until(lambda: len(page.script("return performance.getEntriesByName('rating to list')")) > lists)
+    until(lambda: page.script("return window.drawn"))
+    time.sleep(0.6)
+    assert drawn(page) == 1
+    network(0)
+    assert "2 of yours and 10 recommended" in page.script("return document.getElementById('map').ariaLabel")
+    page.script("document.getElementById('clear').focus()")
+    page.keys(Keys.ENTER)
+    until(lambda: page.script("return window.drawn") > 2)           # it glides to the whole map
+    assert "0 of yours and 0 recommended" in page.script("return document.getElementById('map').ariaLabel")
+
+
+def test_without_an_answer_the_map_still_shows_what_was_rated(page, network):
+    page.rate("amelie", "5")
+    page.find("matrix")
+    network(None)
+    page.keys(Keys.ENTER, "4")
+    assert "does not answer" in until(lambda: page.text("#error"))
+    page.script(DRAWN)
+    page.keys("5")
+    until(lambda: drawn(page))
+    assert "2 of yours and 10 recommended" in page.script("return document.getElementById('map').ariaLabel")
+    network(0)
+    page.keys("4")
+    until(lambda: not page.text("#error"))
+
+
+def test_the_benchmark_of_the_page_times_every_key(page, address):
+    times = measured(page.browser, address, 5, 4, 0)
+    assert len(times) == 4 and all(0 < one["request"] < one["list"] < one["frame"] for one in times), times
+    assert {*page.rated().values()} <= {f"{k} of 5" for k in range(1, 6)} and len(page.rated()) == 5
 
 
 def test_everything_has_a_name_and_is_reached_by_the_tabulator(page):

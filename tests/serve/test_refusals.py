@@ -48,10 +48,25 @@ def test_an_address_that_cannot_be_used(path, status, message, asks):
     (b'{"ratings": {"12": 5}, "without": 13}', 400, "without must be a list"),
     (b'{"ratings": {"12": 5}, "without": [1.5]}', 400, "whole numbers"),
     (b'{"ratings": {"12": 5}, "without": [999]}', 404, "no item '999'"),
+    (b'{"ratings": {"12": 1e300}}', 400, "from -1e+30 to 1e+30, got 1e+300"),
     (b"[" * 60_000, 400, "nested too deeply")])
 def test_a_body_that_cannot_be_used(body, status, message, asks):
     answer = asks.post("/recommend", content=body, headers=JSON)
     assert answer.status_code == status and message in answer.text, answer.text
+
+
+@pytest.mark.parametrize("kind", ["ratings", "ratings, index", "choices", "choices, index"])
+def test_wrong_fields_are_refused_whatever_the_model(kind, films, liked_films):
+    learn = films if kind.startswith("ratings") else liked_films
+    client = Client(service(learn.index() if kind.endswith("index") else learn, threads=1))
+    item = learn.data.items.ids[1]
+    for body in ([], 5, None, {}, {"other": 1}, {"ratings": 5}, {"ratings": []}, {"ratings": {}}, {"ratings": [1.5]},
+                 *({"ratings": {item: rating}} for rating in ("a", None, True, [5], 1e300, -1e300, 1e7, -1)),
+                 {"ratings": {item: 5, "12": -1e300}}, {"ratings": {item: 5}, "n": -1},
+                 {"ratings": {item: 5}, "without": item}, {"ratings": [item, item]}):
+        answer = client.post("/recommend", content=json.dumps(body).encode(), headers=JSON)
+        assert answer.status_code == 400 and answer.json()["error"], (body, answer.text)
+    assert client.post("/recommend", json={"ratings": {item: 5}}).status_code == 200
 
 
 def test_more_ratings_than_are_taken(asks):

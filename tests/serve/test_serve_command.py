@@ -18,6 +18,7 @@ from benchmarks.load import asks as kinds_of
 from benchmarks.load import load
 from collab import service
 from collab.serve import listening
+from collab.serve.guard import HEADERS
 from collab.serve.listening import hosts_of, listen, url_of
 
 
@@ -38,15 +39,31 @@ def said_to(address, content):
     return b"".join(parts)
 
 
-def test_it_answers_what_it_should_to_everything_at_once_and_stops_with_0(model, films):
-    kinds = kinds_of([*films.data.items], [*films.data.users], ["matrix", "film", "1999"])
-    with served(model) as (process, address):
+def refused(answer, status):
+    """Whether an answer that no application gave is JSON, and has the headers of those that one gave."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = [line.partition(": ")[::2] for line in lines]
+    assert first.startswith(f"HTTP/1.1 {status} ") and json.loads(body)["error"], answer
+    assert {*headers} >= {(name.lower(), value) for name, value in HEADERS.items()} | {("connection", "close")}, answer
+    assert len({name for name, _ in headers}) == len(headers)
+    return True
+
+
+@pytest.mark.parametrize("kind", ["ratings", "choices", "index"])
+def test_it_answers_what_it_should_to_everything_at_once_and_stops_with_0(kind, films, liked_films, tmp_path):
+    learn = liked_films if kind == "choices" else films
+    file = learn.index(users=False).save(tmp_path / "index") if kind == "index" else learn.export(tmp_path / "model")
+    users = [] if kind == "index" else [*learn.data.users]
+    with served(file) as (process, address):
         assert address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(f"{address}health") as answer:
-            assert json.load(answer)["status"] == "ok" and answer.headers["server"] is None
+            about = json.load(answer)
+            assert about["status"] == "ok" and answer.headers["server"] is None
+        kinds = kinds_of([*learn.data.items], users, ["matrix", "film", "1999"], about)
         for content in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",        # the last has no Host
                         b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n"):
-            assert said_to(address, content).startswith(b"HTTP/1.1 400"), content
+            refused(said_to(address, content), 400)
         evil = said_to(address, b"GET /health HTTP/1.1\r\nHost: evil.org\r\nConnection: close\r\n\r\n")
         assert evil.startswith(b"HTTP/1.1 403")
         two = said_to(address, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -77,6 +94,16 @@ def test_a_running_request_is_answered_and_logged_before_it_stops(model):
             answer = connection.recv(1 << 16)
         assert answer.startswith(b"HTTP/1.1 200") and process.wait(20) == 0
         assert '"POST /recommend HTTP/1.1" 200' in process.communicate()[1]
+
+
+def test_its_lists_keep_to_the_rules_that_it_is_given(collab, model, films):
+    user, out = next(iter(films.data.users)), films.data.items.ids[1]
+    rules = "--without", "title=Amélie (2001)", "--without", str(out), "--diversity", "0.5"
+    with served(model, *rules) as (_, at), urllib.request.urlopen(f"{at}recommend?user={user}&n=8") as answer:
+        found = [one["item"] for one in json.load(answer)["items"]]
+    assert found == films.recommend(user, 8, without=[{"title": "Amélie (2001)"}, out], diversity=0.5)["item"].tolist()
+    code, shown, error = collab("serve", model, "--port", 0, "--where", "titel=x")
+    assert (code, shown) == (2, "") and "--where names a column 'titel' that the table of items has not" in error
 
 
 def test_a_port_in_use_is_one_line_and_exit_code_2(collab, model):
@@ -118,8 +145,9 @@ def test_a_free_port_is_chosen_and_named():
         assert url_of(sock, "::1") == f"http://[::1]:{sock.getsockname()[1]}/"
 
 
-def test_a_connection_without_a_whole_request_is_ended(films, monkeypatch):
-    monkeypatch.setattr(listening, "HEAD_SECONDS", 0.2)
+@pytest.fixture
+def within(films):
+    """The address of a server in a thread of this process, on the protocol of `collab serve`."""
     config = uvicorn.Config(service(films, threads=1), log_config=None, log_level="error", lifespan="off", ws="none",
                             http=listening.prompt())
     server = uvicorn.Server(config)
@@ -127,16 +155,57 @@ def test_a_connection_without_a_whole_request_is_ended(films, monkeypatch):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         until(lambda: server.started, "the server")
-        with socket.create_connection(sock.getsockname(), timeout=15) as slow:
-            slow.sendall(b"GET /health HT")
-            assert slow.recv(10) == b""
-        with socket.create_connection(sock.getsockname(), timeout=15) as whole:
-            for _ in range(2):
-                whole.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                answer = b""
-                while b"\r\n\r\n{" not in answer or not answer.endswith(b"}"):
-                    answer += whole.recv(1 << 16)
-                assert answer.startswith(b"HTTP/1.1 200")
-                time.sleep(0.3)
+        yield sock.getsockname()
         server.should_exit = True
         thread.join(15)
+
+
+def whole(connection):
+    """The next answer on a connection, which is JSON."""
+    answer = b""
+    while b"\r\n\r\n{" not in answer or not answer.endswith(b"}"):
+        part = connection.recv(1 << 16)
+        assert part, answer
+        answer += part
+    return answer
+
+
+def test_a_connection_without_a_whole_request_is_ended(within, monkeypatch):
+    monkeypatch.setattr(listening, "HEAD_SECONDS", 0.2)
+    with socket.create_connection(within, timeout=15) as slow:
+        slow.sendall(b"GET /health HT")
+        assert slow.recv(10) == b""
+    with socket.create_connection(within, timeout=15) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert whole(connection).startswith(b"HTTP/1.1 200")
+            time.sleep(0.3)
+
+
+def test_more_connections_than_are_taken_get_503_until_there_is_room(within, monkeypatch):
+    monkeypatch.setattr(listening, "CONNECTIONS", 2)
+
+    def asked(connection):
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return whole(connection)
+    with socket.create_connection(within, timeout=15) as first:
+        with socket.create_connection(within, timeout=15) as second:
+            assert asked(first).startswith(b"HTTP/1.1 200") and asked(second).startswith(b"HTTP/1.1 200")
+            with socket.create_connection(within, timeout=15) as third:
+                assert refused(asked(third), 503) and third.recv(10) == b""
+            assert asked(second).startswith(b"HTTP/1.1 200")
+        assert asked(first).startswith(b"HTTP/1.1 200")
+
+
+def test_what_is_no_http_after_a_request_ends_the_connection_without_a_word_in_the_log(within, caplog):
+    with socket.create_connection(within, timeout=15) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert whole(connection).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"\x00\xff\r\n\r\n")
+        assert refused(whole(connection), 400) and connection.recv(10) == b""
+    with socket.create_connection(within, timeout=15) as connection:
+        connection.sendall(b"POST /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert whole(connection).startswith(b"HTTP/1.1 405")        # before its body has come
+        connection.sendall(b"no length\r\n")
+        assert connection.recv(10) == b""
+    assert not caplog.records

@@ -12,7 +12,7 @@ from serving import Client
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from collab import CollabDataBunch, Index, Vocab, collab_learner, service
+from collab import CollabDataBunch, CollabWarning, DataError, Index, Unsupported, Vocab, collab_learner, service
 from collab.serve.item_map import places
 from collab.serve.served import Names, scale_of
 from collab.serve.title_search import TitleSearch
@@ -138,16 +138,20 @@ def test_a_model_that_cannot_fold_in_says_so_and_serves_known_users(rated_films)
     assert agrees(client.get(f"/recommend?user={user}&n=3"), learn.recommend(user, n=3, why=True))
 
 
-def test_choices_are_a_list_and_ratings_below_the_threshold_are_left_out(rated_films):
-    learn = trained(*rated_films, "als", implicit=True, threshold=3)
-    client = client_of(learn)
-    assert client.get("/health").json()["scale"] is None
-    table = learn.recommend(ratings=[12, 20], n=5, why=True)
-    assert agrees(client.post("/recommend", json={"ratings": [12, 20], "n": 5}), table)
-    low = int(table["item"].iloc[0])
-    assert agrees(client.post("/recommend", json={"ratings": {"12": 5, "20": 4, str(low): 2}, "n": 5}),
-                  learn.recommend(ratings=[12, 20], without=[low], n=5, why=True))
-    assert "above 3" in client.post("/recommend", json={"ratings": {"12": 1}}).json()["error"]
+def test_choices_are_a_list_and_ratings_below_the_threshold_are_left_out(liked_films):
+    learn = liked_films
+    for client in (client_of(learn), client_of(learn.index())):
+        assert client.get("/health").json()["scale"] is None
+        table = learn.recommend(ratings=[12, 20], n=5, why=True)
+        assert agrees(client.post("/recommend", json={"ratings": [12, 20], "n": 5}), table)
+        low = int(table["item"].iloc[0])
+        weighed = learn.recommend(ratings={12: 5, 20: 4}, without=[low], n=5, why=True)
+        assert agrees(client.post("/recommend", json={"ratings": {"12": 5, "20": 4, str(low): 2}, "n": 5}), weighed)
+        with pytest.warns(CollabWarning, match="1 of 3 ratings are not above"):
+            assert learn.recommend(ratings={12: 5, 20: 4, low: 2}, n=5)["item"].tolist() == weighed["item"].tolist()
+        assert "above 3" in client.post("/recommend", json={"ratings": {"12": 1}}).json()["error"]
+        document = client.get("/openapi.json").text
+        assert "items with ratings, of which those above 3 count." in document
 
 
 def test_an_index_file_serves_as_its_model_does(films, tmp_path):
@@ -165,9 +169,49 @@ def test_an_index_without_users_or_equations_says_so(rated_films):
     items = trained(*rated_films).index(users=False)
     client = client_of(items)
     assert "no users" in client.get("/recommend?user=1").json()["error"]
-    bpr = trained(*rated_films, "bpr", implicit=True).index()
-    said = client_of(bpr).get("/health").json()
-    assert not said["visitors"] and "objective" in said["why_not"] and said["users"] == 60
+    network = trained(*rated_films, "softmax", implicit=True).index()
+    said = client_of(network).get("/health").json()
+    assert not said["visitors"] and "in a way of its own" in said["why_not"] and said["users"] == 60
+
+
+def test_an_index_of_a_ranker_takes_visitors_as_its_learner_does(rated_films):
+    for implicit in (True, False):
+        bpr = trained(*rated_films, "bpr", implicit=implicit)
+        client, chosen = client_of(bpr.index()), ["12", "20"]
+        said = client.get("/health").json()
+        assert said["visitors"] and said["reasons"] and said["scale"] is None
+        here = client.post("/recommend", json={"ratings": chosen, "n": 5}).json()["items"]
+        there = client_of(bpr).post("/recommend", json={"ratings": chosen, "n": 5}).json()["items"]
+        assert [(one["item"], one["why"]) for one in here] == [(one["item"], one["why"]) for one in there]
+
+
+def test_every_list_keeps_to_the_rules_of_the_service(rated_films):
+    ratings, table = rated_films
+    learn = trained(ratings, table.assign(genres=["Drama|War", "Comedy", "War", "Drama"] * 10, year=range(1950, 1990)))
+    rules = {"where": {"genres": ["War", "Comedy"]}, "without": [{"year": ">=1985"}, 11], "diversity": 0.5}
+    user, less = next(iter(learn.data.users)), {**rules, "without": [*rules["without"], 13]}
+    kept = {"where": rules["where"], "without": rules["without"]}
+    client = client_of(learn, **rules)
+    assert agrees(client.get(f"/recommend?user={user}&n=6"), learn.recommend(user, n=6, why=True, **rules))
+    assert agrees(client.get(f"/recommend?user={user}&n=6&without=13"), learn.recommend(user, n=6, why=True, **less))
+    expected = learn.recommend(ratings={12: 5, 20: 1}, n=6, why=True, **rules)
+    visitor = {"ratings": {"12": 5, "20": 1}, "n": 6}
+    assert agrees(client.post("/recommend", json=visitor), expected)
+    assert agrees(client.get("/similar?item=12&n=40"), learn.similar_items(12, n=40, **kept))
+    assert len(client.get("/items?n=40").json()["items"]) == 40 and client.get("/search?q=Film 36").json()["items"]
+    index = client_of(learn.index(), **rules)
+    assert agrees(index.get(f"/recommend?user={user}&n=6"), learn.recommend(user, n=6, exclude=None, **rules))
+    assert agrees(index.post("/recommend", json=visitor), expected)
+    assert agrees(index.get("/similar?item=12&n=40"), learn.similar_items(12, n=40, min_ratings=0, **kept))
+
+
+def test_rules_that_cannot_be_kept_are_refused_before_anything_is_served(films, rated_films):
+    with pytest.raises(DataError, match="where= names a column 'genres'"):
+        service(films, where="genres=War")
+    with pytest.raises(ValueError, match="diversity must be a number"):
+        service(films.index(), diversity=2)
+    with pytest.raises(Unsupported, match="EASE learns no factors of items"):
+        service(trained(*rated_films, "ease", implicit=True), diversity=0.2)
 
 
 def test_only_a_learner_or_an_index_is_served(films):

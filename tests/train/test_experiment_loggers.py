@@ -100,11 +100,12 @@ def test_a_package_that_is_missing_is_named_when_the_logger_is_made(make, packag
 # Weights & Biases: the package is not among what tests need, so that a module with its signatures stands in ----------
 
 class Run:
-    """What `wandb.Run` is asked for, with the signatures of wandb 0.19 to 0.22."""
+    """What `wandb.Run` is asked for, with the signatures of wandb 0.19 to 0.31."""
 
     def __init__(self, of, id, given):
         self.of, self.id, self.given = of, id, given
         self.summary, self.defined, self.logged, self.exit_code = {}, {}, [], None
+        self.step, self.steps = 0, []
         self.config = types.SimpleNamespace(values={}, update=self._update)
 
     def _update(self, d, allow_val_change=None):
@@ -116,8 +117,11 @@ class Run:
         self.defined[name] = step_metric
 
     def log(self, data, step=None, commit=None):
+        assert step is None or (step >= self.step and commit)       # wandb drops what comes for a step before
         self.logged.append(data)
         self.summary |= data
+        self.steps.append(self.step if step is None else step)
+        self.step = self.steps[-1] + 1
 
     def finish(self, exit_code=None, quiet=None):
         self.exit_code, self.of.run = exit_code, None
@@ -133,6 +137,8 @@ def wandb(monkeypatch):
              group=None, job_type=None, resume=None, reinit=None, settings=None):
         id = id or f"run{len(made.runs)}"
         assert resume == ("allow" if id in made.runs else None)
+        if resume and mode == "offline":        # what was logged before lies in another folder, which it does not read
+            made.runs[f"{id}, first part"] = made.runs.pop(id)
         made.run = made.runs.setdefault(id, Run(made, id, {"project": project, "name": name, "mode": mode}))
         return made.run
     made.init = init
@@ -171,3 +177,12 @@ def test_wandb_goes_on_with_the_run_of_a_resumed_fit_and_leaves_an_active_one_op
     fit_quietly(line_learner(WandB("p")), 1)
     assert wandb.run is mine and mine.exit_code is None and [row["epoch"] for row in mine.logged] == [0]
     assert len(wandb.runs) == 2
+
+
+def test_a_step_of_wandb_stands_for_one_epoch_where_a_fit_is_resumed_offline(wandb, tmp_path):
+    fit_quietly(line_learner([WandB(mode="offline"), Checkpoint(tmp_path / "c"), cut_at(7)]), 4)
+    fit_quietly(line_learner([WandB(mode="offline"), Checkpoint(tmp_path / "c")]), 4, resume=tmp_path / "c")
+    first, second = wandb.runs["run0, first part"], wandb.runs["run0"]
+    assert [row["epoch"] for row in first.logged] == first.steps == [0, 1]
+    assert [row["epoch"] for row in second.logged] == second.steps == [1, 2, 3] and second.exit_code == 0
+    assert second.logged[0]["train_loss"] == first.logged[1]["train_loss"]     # the state is that before its row

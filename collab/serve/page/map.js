@@ -35,11 +35,14 @@ export class ItemMap {
     return { x: (left + right) / 2, y: (low + high) / 2, half: Math.max(CLOSEST, 0.62 * Math.max(right - left, high - low)) };
   }
 
+  rest() { cancelAnimationFrame(this.frame); }
+
   glide(to) {
-    cancelAnimationFrame(this.frame);
+    this.rest();
     const from = { ...this.view }, start = performance.now();
+    const there = this.still.matches || Object.keys(to).every(key => from[key] === to[key]);
     const step = now => {
-      const done = this.still.matches ? 1 : Math.min(1, Math.max(0, (now - start) / GLIDE)), ease = 1 - (1 - done) ** 3;
+      const done = there ? 1 : Math.min(1, Math.max(0, (now - start) / GLIDE)), ease = 1 - (1 - done) ** 3;
       for (const key of ["x", "y", "half"]) this.view[key] = from[key] + (to[key] - from[key]) * ease;
       this.draw();
       if (done < 1) this.frame = requestAnimationFrame(step);

@@ -32,6 +32,7 @@ async function refresh() {
   asking = new AbortController();
   const mine = [...rated.values()].filter(one => one.rating !== null);
   if (!mine.length) return showNext([]);
+  map?.rest();                          // nothing is drawn that the answer would have to wait for
   const ratings = kind === "likes" ? mine.map(one => one.item)
     : Object.fromEntries(mine.map(one => [keyOf(one), one.rating]));
   const without = [...hidden.values(), ...rated.values()].filter(one => !mine.includes(one)).map(one => one.item);
@@ -41,7 +42,10 @@ async function refresh() {
     showNext(answer.items);
     performance.measure("rating to list", "rating");
     requestAnimationFrame(() => requestAnimationFrame(() => performance.measure("rating to picture", "rating")));
-  } catch (error) { failed(error); }
+  } catch (error) {
+    failed(error);
+    if (error.name !== "AbortError") showMap();
+  }
 }
 
 // What is shown ----------------------------------------------------------------------------------------------------
@@ -87,8 +91,9 @@ function showRated() {
   const left = known.filter(one => !rated.has(keyOf(one))).slice(0, N_KNOWN);
   $("start").hidden = rated.size >= ENOUGH || !left.length;
   if (!$("start").hidden) $("known").replaceChildren(...left.map(one => row(one, {}).element));
-  map?.show([...rated.values()], next);
 }
+
+function showMap() { map?.show([...rated.values()], next); }
 
 function reason(why) {
   const own = kind === "likes" ? "because you chose " : "because you rated ";
@@ -107,7 +112,7 @@ function showNext(items) {
   }));
   $("nothing").hidden = items.length > 0;
   if (items.length) say(`Recommended now: ${items.slice(0, 3).map(nameOf).join("; ")}`);
-  map?.show([...rated.values()], next);
+  showMap();
 }
 
 function say(text) { $("live").textContent = text; }
@@ -135,6 +140,7 @@ function add(one) {
   if (!rated.has(keyOf(one))) {
     rated.set(keyOf(one), { item: one.item, title: one.title, x: one.x, y: one.y, rating: null });
     showRated();
+    showMap();
   }
   rows.get(keyOf(one)).focus();
 }
@@ -270,7 +276,7 @@ async function openMap() {
   map = new ItemMap($("map"), one => { if (kind) add(one); });
   $("map-room").hidden = false;
   map.items = (await ask("map")).items;
-  map.show([...rated.values()], next);
+  showMap();
 }
 
 async function showUser(event) {

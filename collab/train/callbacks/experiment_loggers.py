@@ -92,8 +92,9 @@ class WandB(RunLog):
     over "epoch". `options` are those of `wandb.init`, such as entity=..., name=..., mode="offline".
 
     Every fit is a run of its own, which ends with exit code 0, with 255 after Ctrl-C, or with 1 after an error; a fit
-    that is resumed from a checkpoint of a fit with this logger continues that run, by its id. If a run is active as the
-    fit begins, the fit is logged into that run, which is left open. The run's summary has "status".
+    that is resumed from a checkpoint of a fit with this logger continues that run, by its id. Offline, wandb writes the
+    rest to another folder and does not read the first: its steps are then the epochs, so that none stands for two. If a
+    run is active as the fit begins, the fit is logged into that run, which is left open. Its summary has "status".
 
     Raises ImportError, when it is made, if the package is missing."""
 
@@ -107,6 +108,7 @@ class WandB(RunLog):
         self.run_id: str | None = None
         self.own = False
         self.continued: str | None = None
+        self.apart = False                  # whether wandb has not read the first part of a run that is resumed
         self.defined: set[str] = set()      # metrics of this run that are drawn over the epoch
 
     def begin(self, facts: Mapping[str, Any], resumed: bool) -> int:
@@ -121,6 +123,7 @@ class WandB(RunLog):
         self.run.config.update(dict(facts), allow_val_change=True)
         self.run.define_metric("epoch", hidden=True)
         last = self.run.summary.get("epoch") if kept == self.run_id else None
+        self.apart = kept == self.run_id and last is None
         return -1 if last is None else int(last)
 
     def log(self, row: Mapping[str, float]) -> None:
@@ -128,7 +131,10 @@ class WandB(RunLog):
             if name != "epoch" and name not in self.defined:
                 self.run.define_metric(name, step_metric="epoch")
                 self.defined.add(name)
-        self.run.log(dict(row))
+        if self.apart:
+            self.run.log(dict(row), step=max(self.run.step, int(row["epoch"])), commit=True)
+        else:
+            self.run.log(dict(row))
 
     def end(self, status: str, error: BaseException | None) -> None:
         self.run.summary["status"] = status
