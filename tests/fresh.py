@@ -21,11 +21,15 @@ import threading
 import types
 from pathlib import Path
 
+LIMIT = 300     # seconds, for what takes a few
+
 
 class FreshProcesses:
-    """The interpreter that waits for programs, from when it is needed until `close`."""
+    """The interpreter that waits for programs, until `close`. Where there is no fork, each program gets its own."""
 
     def __init__(self):
+        if not hasattr(os, "fork"):
+            return
         self.folder = tempfile.TemporaryDirectory(prefix="fresh")
         self.address = str(Path(self.folder.name) / "socket")
         self.process = subprocess.Popen([sys.executable, __file__, "serve", self.address], stdout=subprocess.PIPE,
@@ -34,12 +38,15 @@ class FreshProcesses:
 
     def run(self, *words, cwd=None):
         """What `python WORDS` gives, with WORDS either -m MODULE ARGUMENTS or -c CODE ARGUMENTS: like the result of
-        `subprocess.run` with its output captured as text."""
+        `subprocess.run` with its output captured as text. A signal ends it after LIMIT seconds."""
+        if not hasattr(os, "fork"):
+            return subprocess.run([sys.executable, *map(str, words)], cwd=cwd, capture_output=True, text=True,
+                                  timeout=LIMIT, env={**os.environ, "OMP_NUM_THREADS": "1"})
         (out, to_out), (err, to_err) = os.pipe(), os.pipe()
         said = {}
         reader = threading.Thread(target=lambda: said.update(err=read(err)))    # a full pipe would hold the program up
         with open(os.devnull) as nothing, asked(self.address, [*map(str, words)], str(cwd or os.getcwd()),
-                                                [nothing.fileno(), to_out, to_err]) as sock:
+                                                [nothing.fileno(), to_out, to_err], LIMIT) as sock:
             os.close(to_out)
             os.close(to_err)
             reader.start()
@@ -49,6 +56,8 @@ class FreshProcesses:
 
     def kernel(self, folder):
         """Write a kernel of Jupyter into a folder, which JUPYTER_PATH may name; return its name."""
+        if not hasattr(os, "fork"):
+            return "python3"
         spec = {"argv": [sys.executable, __file__, "ask", self.address, "-m", "ipykernel_launcher", "-f",
                          "{connection_file}"], "display_name": "Fresh", "language": "python"}
         (path := folder / "kernels" / "fresh").mkdir(parents=True)
@@ -57,17 +66,20 @@ class FreshProcesses:
 
     def close(self):
         """End the interpreter."""
+        if not hasattr(os, "fork"):
+            return
         self.process.terminate()
         self.process.communicate()
         self.folder.cleanup()
 
 
-def asked(address, words, cwd, streams):
+def asked(address, words, cwd, streams, limit=0):
     """A connection on which a program was asked for, with these standard streams."""
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(address)
     env = {name: value for name, value in os.environ.items() if name != "JPY_PARENT_PID"}      # which is not its parent
-    content = json.dumps({"words": words, "cwd": cwd, "env": env | {"OMP_NUM_THREADS": "1"}}).encode()
+    content = json.dumps({"words": words, "cwd": cwd, "limit": limit,
+                          "env": env | {"OMP_NUM_THREADS": "1"}}).encode()
     socket.send_fds(sock, [len(content).to_bytes(4, "big")], streams)
     sock.sendall(content)
     return sock
@@ -118,8 +130,10 @@ def next_program(address):
     return program
 
 
-def run_program(words, cwd, env):
-    """Run a program as the interpreter would that is started with these words."""
+def run_program(words, cwd, limit, env):
+    """Run a program as the interpreter would that is started with these words; a signal ends it after `limit` seconds,
+    if that is not 0."""
+    signal.alarm(limit)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
