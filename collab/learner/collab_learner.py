@@ -26,6 +26,7 @@ from ..models.base import MAX_PAIRS, CollabModel, Side, as_collab
 from ..models.dot_form import DotForm
 from ..models.embedding import only_reads
 from ..models.layers import Range
+from ..numerics import checksum
 from ..retrieval.fold_in_terms import pull_of
 from ..retrieval.index import Index
 from ..train.callback import Callback, Cbs
@@ -238,11 +239,11 @@ class CollabLearner(Learner):
         pull = pull_of(loss_terms_of(self.cbs), form, self.data.train.n)
         if self.objective is not None:
             self.objective.setup(self.data)
-        sums = [t.double().square().sum().item() for t in (form.users, form.items, pull) if t is not None]
-        now = *sums, self.data.train.n, repr(self.objective)
+        solved = closed_form_of_ratings(self)
+        tables = [*self.model.parameters(), *self.model.buffers(), *([] if pull is None else [pull])]
+        now = (*map(checksum, tables), form.y_range, solved and solved[1], self.data.train.n, repr(self.objective))
         if self._folding is None or self._folding[0] != now:
-            self._folding = now, FoldIn(form, self.data.interactions, self.objective, pull,
-                                          closed_form_of_ratings(self))
+            self._folding = now, FoldIn(form, self.data.interactions, self.objective, pull, solved)
         return self._folding[1]
 
     def lose_objective(self) -> None:
