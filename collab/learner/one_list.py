@@ -48,21 +48,24 @@ _KEPT: WeakKeyDictionary[nn.Module, tuple[tuple, list[Tensor], TableScorer]] = W
 
 
 def _scorer(learn: CollabLearner) -> TableScorer | None:
-    """The `TableScorer` of a model that only reads its tables, or None where it has another. One that reads the very
-    parameters is kept as long as these are the same tensors: to make it takes as long as the list. What it remembers of
-    values is not asked for here."""
+    """The `TableScorer` of a model that only reads its tables, or None where it has another. That of a model of collab
+    which reads its very parameters is kept as long as these are the same memory: to make it takes as long as the list.
+    What it remembers of values is not asked for here."""
     model = learn.model
-    parts = (part._parameters["weight"] for part in model._modules.values() if part is not None)
+    parts = (part._parameters.get("weight") for part in model._modules.values() if part is not None)
     parameters: list[Tensor] = [p for p in (*model._parameters.values(), *parts) if p is not None]
-    now = (vars(model).get("y_range"), *((id(p), p.data_ptr(), p.numel()) if p.dim() else p.item() for p in parameters))
+    now = (vars(model).get("y_range"), *((id(p), p.data_ptr(), p.numel(), len(p), p.is_contiguous()) if p.dim()
+                                         else p.item() for p in parameters))
     kept = _KEPT.get(model)
     if kept is not None and kept[0] == now:
         return kept[2]
+    _KEPT.pop(model, None)
     with torch.no_grad():
         scores = learn.collab_model.scorer()
     if not isinstance(scores, TableScorer):
         return None
     memory = {p.data_ptr() for p in parameters}
-    if all(table.data_ptr() in memory for table in scores.form[:4] if table is not None):
+    if type(model).__module__.startswith("collab.models.") and all(
+            table.data_ptr() in memory for table in scores.form[:4] if table is not None):
         _KEPT[model] = now, parameters, scores
     return scores

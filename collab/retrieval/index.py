@@ -206,8 +206,9 @@ class Index:
             raise DataError("this index cannot fold in new users: " + (
                 "its file is of an earlier version, which kept no ridge; make it again with learn.index()"
                 if "fold_in" in self.older else
-                "its model scores them in a way of its own, or by an objective that is not collab's own, which takes "
-                "more than vectors; ask the learner: learn.recommend(ratings=...)"))
+                "it was made without (new_users=False), or its model scores them in a way of its own, or by an "
+                "objective that is not collab's own, which takes more than vectors; ask the learner: "
+                "learn.recommend(ratings=...)"))
         if isinstance(exclude, Mapping):
             raise DataError("exclude={user: items} is for known users; for a new one pass a list of items")
         items, values, chosen = self.rules.rows(ratings, self.catalogue, unknown)

@@ -68,11 +68,12 @@ def read_index(path: str | Path) -> Parts:
         if fold_in is not None:
             rules = RatingRules(Schema(*map(from_json, fold_in["columns"])), fold_in["implicit"],
                                 fold_in["threshold"], scale)
-        lacks = {"fold_in": fold_in is None or (fold_in["ridge"] is None and "ranked" not in fold_in),
+        ridge = fold_in and fold_in["ridge"]        # of before there was a prior: other numbers, by another rule
+        lacks = {"fold_in": fold_in is None or "ranked" not in fold_in if ridge is None else len(ridge) != 4,
                  "table": known is None}
         return {"items": vectors, "item_ids": items, "titles": titles, "users": queries, "user_ids": users,
                 "y_range": y_range, "scale": scale, "method": config["method"], "rules": rules,
-                "equations": fold_in and _folding(path, tensors, fold_in, y_range),
+                "equations": None if fold_in is None or lacks["fold_in"] else _folding(path, tensors, fold_in, y_range),
                 "n_factors": known and known["n_factors"], "table": known and known["table"] and unpack(known["table"]),
                 "older": {name for name, lacking in lacks.items() if lacking}}
 
@@ -112,7 +113,7 @@ def _folding(path: str | Path, tensors: dict[str, Tensor], fold_in: Config,
     _check_folding(path, tensors, ranked)
     items, average = tensors["items"], tensors["average"]
     if ranked is None:
-        factors, bias, power, alpha = fold_in["ridge"][:4]      # files of before the prior had two more
+        factors, bias, power, alpha = fold_in["ridge"]
         known = {name: t for name in Prior._fields if (t := tensors.get(f"prior.{name}")) is not None}
         ridge = Ridge(factors, bias, power, alpha, Prior(**known) if known else None)
         return Equations(form_of(items, average, DotForm(average, items, y_range=y_range)), ridge, tensors.get("pull"))
