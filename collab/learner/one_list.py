@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .collab_learner import CollabLearner
 
 
-def one_list(learn: CollabLearner, user: Any, n: int, exclude: str | None, as_frame: str) -> Any:
+def one_list(learn: CollabLearner, user: Any, pool: range, n: int, exclude: str | None, as_frame: str) -> Any:
     """The table of `recommend(user, n, exclude=exclude, as_frame=as_frame)`, of checked arguments; None where it takes
     the general way: for several users, an unknown one, another model, and where `best_of_one` finds none."""
     if type(user) not in ONE or type(n) is not int or n < 1 or not only_reads(learn.model):
@@ -35,7 +35,7 @@ def one_list(learn: CollabLearner, user: Any, n: int, exclude: str | None, as_fr
     with turn(learn.model):
         if (scores := _scorer(learn)) is None:
             return None
-        found = best_of_one(scores, row, whose, range(1, data.n_items), n, seen, clip=learn.shown_range)
+        found = best_of_one(scores, row, whose, pool, n, seen, clip=learn.shown_range)
     if found is None:
         return None
     if as_frame == "dict":
@@ -44,7 +44,7 @@ def one_list(learn: CollabLearner, user: Any, n: int, exclude: str | None, as_fr
     return made_of(columns, as_frame, pd.DataFrame if data.catalogue.titles is None else Table)
 
 
-_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple, list[Tensor], TableScorer]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[nn.Module, tuple[list, list[Tensor], TableScorer]] = WeakKeyDictionary()
 
 
 def _scorer(learn: CollabLearner) -> TableScorer | None:
@@ -54,8 +54,8 @@ def _scorer(learn: CollabLearner) -> TableScorer | None:
     model = learn.model
     parts = (part._parameters.get("weight") for part in model._modules.values() if part is not None)
     parameters: list[Tensor] = [p for p in (*model._parameters.values(), *parts) if p is not None]
-    now = (vars(model).get("y_range"), *((id(p), p.data_ptr(), p.numel(), len(p), p.is_contiguous()) if p.dim()
-                                         else p.item() for p in parameters))
+    now = [vars(model).get("y_range"), *[(id(p), p.data_ptr(), p.shape, p.stride()) if p.dim() else p.item()
+                                         for p in parameters]]
     kept = _KEPT.get(model)
     if kept is not None and kept[0] == now:
         return kept[2]
