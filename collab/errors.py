@@ -21,6 +21,30 @@ class CollabWarning(UserWarning):
     that wants none of them stops at the first with `warnings.simplefilter("error", CollabWarning)`."""
 
 
+def counted(n: int, what: str, plural: str | None = None) -> str:
+    """A number and what it counts, as a message says it.
+
+    >>> counted(1, "line"), counted(3000, "user"), counted(2, "person", "people")
+    ('1 line', '3,000 users', '2 people')
+    """
+    return f"{n:,} {what if n == 1 else plural or what + 's'}"
+
+
+def they(n: int, one: str = "is", several: str = "are") -> str:
+    """The verb for `n` things: "is" of one, "are" of several."""
+    return one if n == 1 else several
+
+
+def with_point(value: object) -> str:
+    """How to write a number with a decimal comma, for the end of a message; nothing of anything else.
+
+    >>> with_point("0,3"), with_point("many")
+    ('; write 0.3', '')
+    """
+    comma = isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d*,\d+\s*", value)
+    return f"; write {str(value).strip().replace(',', '.')}" if comma else ""
+
+
 def warn(message: str) -> None:
     """Warn with a `CollabWarning` at the line outside this package that led here, however deep the calls between."""
     _at_the_caller(message, CollabWarning)

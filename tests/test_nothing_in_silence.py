@@ -137,7 +137,7 @@ def rated_items_that_the_metadata_lack(_):
     made(items=FILMS.iloc[:1])
 
 
-@says("data/tables.py:_read_text", "1 lines have more fields than the first, and are left out .first: line 3")
+@says("data/tables.py:_read_text", "1 line has more fields than the first, and is left out .first: line 3")
 def lines_with_too_many_fields(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n1,10,3\n1,10,3,5\n")
     read_table(tmp_path / "r.csv", bad_lines="drop")
@@ -421,6 +421,12 @@ def what_a_new_user_did_not_like_was_not_chosen(tmp_path):
     learn = collab_learner(chosen, "als", n_factors=4)
     learn.fit(1)
     learn.recommend(ratings={3: 5, 4: 1})
+
+
+@says("learner/batch_output.py:recommend_all.made", "1 of 1 user has no list: all that may be recommended has been r")
+def a_user_for_whom_no_item_is_left_is_in_no_file(tmp_path):
+    learn = taught()
+    learn.recommend_all(users=[7], among=learn.rated(7, part="known")["item"].tolist(), path=tmp_path / "l.csv")
 
 
 @says("learner/recommendations.py:similar",

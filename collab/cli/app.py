@@ -18,6 +18,7 @@ from .check import check
 from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said, warning
 from .compare import Listing, compare
 from .complete import splits_or_none
+from .make_index import index
 from .options import (
     DEFAULT,
     OUT,
@@ -157,7 +158,7 @@ def evaluate(model: ModelFile = OUT, *,
                                    time=table.time_col),
                      duplicates=duplicates, bad_rows=bad_rows, **table.reading)
     if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
-        remarks(as_, quiet)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.\n")
+        remarks(as_, quiet)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.")
     which = part_of(learn, data=data, split=split, part=part)
     print_figures(measure(learn, found, k=k, above=relevant_above, diversity=diversity), as_,
                   {"model": str(model), "part": which}, where=WHERE[which])
@@ -209,9 +210,11 @@ def report(model: ModelFile = OUT, *,
            as_: As = None, quiet: Quiet = False, file: FileOptions) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
+    from ..interpret.report import check_ending
     from .inputs import check_writable, held_out, load, training_files
     from .output import print_written, progress
     check_writable(out, "page", inputs=[model, data])
+    check_ending(out)
     learn = load(model)
     check_writable(out, "page", inputs=training_files(learn, model))
     part = None
@@ -225,6 +228,7 @@ def report(model: ModelFile = OUT, *,
     print_written(written, as_)
 
 
+app.command(cls=Listing)(index)
 app.command(cls=Command)(serve)
 
 
@@ -255,8 +259,15 @@ app.command(cls=Command)(tune)
 
 def main() -> None:
     """Run the program: an error in the input becomes one line on standard error, and exit code 2."""
+    told = set[str]()
+
+    def tell(text: str) -> None:
+        """Print a warning, once: what is read, split and measured in turn says of the same rows the same."""
+        if (line := warning(text)) not in told:
+            told.add(line)
+            print(line, file=sys.stderr)
     with warnings.catch_warnings():
-        warnings.showwarning = lambda text, *_, **__: print(warning(str(text)), file=sys.stderr)
+        warnings.showwarning = lambda text, *_, **__: tell(str(text))
         try:
             raise SystemExit(app(prog_name="collab", standalone_mode=False) or 0)
         except UsageError as error:

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from .. import interrupt
-from ..errors import CollabWarning, DataError
+from ..errors import CollabWarning, DataError, with_point
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter  # the classes that TyperCommand's own signatures name
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 USAGE, INTERRUPTED, CLOSED = 2, 130, 141    # exit codes; those of signals are 128 and the number of the signal
 UsageError: type[Any] = typer.BadParameter.__mro__[1]       # typer exports no name for what the parser raises
-ORDER = ("check", "compare", "tune", "train", "evaluate", "recommend", "similar", "explain", "report", "serve", "demo")
+ORDER = ("check", "compare", "tune", "train", "evaluate", "recommend", "similar", "explain", "report", "index", "serve",
+         "demo")
 """Commands in the order of a day's work, in which help lists them."""
 FILES, COLUMNS, MODEL, SPLIT = "Reading files", "Columns and rows", "Model", "What is held out"
 PANELS = ("Arguments", "Options", MODEL, SPLIT, COLUMNS, FILES)
@@ -40,15 +41,16 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "time_name=": "--time-col ", "title_name=": "--title-col ", "sep=": "--sep ", "format=": "--format ",
            "header=False": "--no-header", "header=True": "--header", "encoding=": "--encoding ",
            "min_ratings=": "--min-ratings ", "duplicates=": "--duplicates ", "threshold=": "--threshold ",
-           "valid_pct=": "--valid-pct ", "implicit=True": "--implicit", "metrics=": "--metrics ", "folds=": "--folds ",
-           "compare_models(data)": "collab compare DATA",
-           "where=": "--where ", "among=": "--among ", "without=": "--without ",
+           "valid_pct=": "--valid-pct ", "implicit=True": "--implicit", "metrics=": "--metrics ",
+           "metric=": "--metric ", "folds=": "--folds ", "compare_models(data)": "collab compare DATA",
+           "where=": "--where ", "among=": "--among ", "without=": "--without ", "exclude=None": "--include-seen",
+           "columns=": "--columns ", "try bs=": "try collab train with --bs ",
            "decimal=": "--decimal ", "date_format=": "--date-format ", "bad_rows=": "--bad-rows ",
            "bad_lines=": "--bad-rows ", "card=False": "--no-card", "items=...": "--items", "users=...": "--users",
            "(items=)": "(--items)", "item_features='auto'": "--items", "user_features='auto'": "--users"}
 DROP = "correct these lines, or leave them out with bad_rows='drop'"
 REMEDIES = {
-    r"drop (?:these rows|them) with df\.dropna(?:\(subset=\[.*?\]\))?": DROP,
+    r"correct or drop these rows, or leave them out with bad_rows='drop'": DROP,
     r"(?<=beyond float32)(.*?; )correct or drop them": rf"\1{DROP}",
     r"correct or drop them(?=, or say which column holds the ratings)": DROP,
     r"convert them with pd\.to_numeric\(df\[.*?\]\)":
@@ -65,12 +67,15 @@ REMEDIES = {
     r"make the data with items=\.\.\. and item_features='auto', or the same for users": "pass --items or --users",
     r"add_ratings takes several, or pass one person's rows": "give each user's rows in a file of their own",
     r", or train without a range, with y_range=None": "",
+    r"Take the [\w ]+ \(BiasBaseline[\w ]*\), or gather more ratings": "Gather more ratings",
+    r" \(BiasBaseline\)": "",
+    r"learn\.index\(columns=\[\.\.\.\]\)": "--columns NAMES",
 }
 """What a person mends in Python (patterns), and in what words on the command line."""
 
 
-CHOSEN = {"bad_rows": (r"[\d,]+ of [\d,]+ rows are left out: ", r".* these lines are left out$",
-                       r".* lines have more fields than the first, and are left out "),
+CHOSEN = {"bad_rows": (r"[\d,]+ of [\d,]+ rows (is|are) left out: ", r".* these lines are left out$",
+                       r".* lines? (has|have) more fields than the first, and (is|are) left out "),
           "duplicates": (r"[\d,]+ of [\d,]+ rows rate a pair again ",)}
 """Warnings of what an option has asked for, which need not be said every night (patterns of their beginnings)."""
 WORDS: list[Callable[[str], str]] = []
@@ -109,12 +114,18 @@ class Command(TyperCommand):
     shows its options by panels."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        *_, given = self.make_parser(ctx).parse_args(args=list(args))
+        values, _, given = self.make_parser(ctx).parse_args(args=list(args))
         for option in dict.fromkeys(given):
             if (n := given.count(option)) > 1 and isinstance(option, TyperOption) and not (
                     option.multiple or option.is_eager):
                 ctx.fail(f"{option.opts[0]} is given {n} times; it takes one value")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as error:
+            value = values.get(getattr(getattr(error, "param", None), "name", ""))
+            if isinstance(value, str):
+                error.message = _with_value(error.message, value)
+            raise
 
     def invoke(self, ctx: Context) -> Any:
         """Load the library, which takes more than a second, and run the command. From then on Ctrl-C is raised, so that
@@ -192,6 +203,15 @@ def _chosen(params: Mapping[str, Any]) -> Iterator[str]:
     for option, patterns in CHOSEN.items():
         if params.get(option) is not None or ("model" in params and params.get("data") is None):
             yield from patterns
+
+
+def _with_value(message: str, value: str) -> str:
+    """What the parser says of a number, with the value that was given and, of a decimal comma, how to write it."""
+    kind = re.match(r"Input should be a valid (number|integer)", message)
+    if kind is None:
+        return message.replace("Input should be", f"got {value!r}; it should be")
+    whole = kind[1] == "integer"
+    return f"got {value!r}, which is not a {'whole ' * whole}number{'' if whole else with_point(value)}"
 
 
 def _one_line(item: CompletionItem) -> CompletionItem:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DataError
-from .command import INTERRUPTED, Command, Output
+from .command import INTERRUPTED, Command, Output, as_options
 from .options import As, Data, Epochs, Quiet, Seed, SplitName, TableOptions, ValidPct, grouped
 
 if TYPE_CHECKING:
     from typer._click import Context  # the class that TyperCommand's own signatures name
 
-LISTS = ("--models", "-m", "--metrics")
+LISTS = ("--models", "-m", "--metrics", "--columns")
 Names = Annotated[list[str] | None, typer.Option("--models", "-m", metavar="NAMES",
                                                  help="The models to compare; names may follow each other. By default "
                                                       "all that fit the data.")]
@@ -85,7 +85,7 @@ def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Fold
         found = compare_models(prepared.ratings, models, metrics=metrics or None, folds=folds, k=k,
                                relevant_above=relevant_above, epochs=epochs, seed=seed, **prepared.options, **how)
     if as_ in (None, Output.TABLE):
-        print(found)
+        print(as_options(str(found)))
         if found.taken is not None and not found.interrupted:
             idle = ["quiet", *(name for name in ("epochs", "users", "seed") if not uses(found.taken, name))]
             if table.threshold is not None:

@@ -88,7 +88,8 @@ def print_figures(figures: Figures, as_: Output | None = None, about: Mapping[st
         if test is None or figures.n:
             _print(figures, where)
         if test is not None:
-            print("\nOn the ratings held out for the end:")
+            if test.results is None:            # its remark does not name it
+                print("\nOf the ratings held out for the end:")
             _print(test, WHERE["test"])
 
 

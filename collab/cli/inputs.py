@@ -31,7 +31,8 @@ OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format", "bad
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
 WITHOUT_CHANCE = ("time", *WITHOUT_FRACTION)
 WRITTEN = {"model": "a model that collab wrote", "page": "a page (HTML)", "lists": "lists that collab wrote",
-           "log": "a log of JSON lines", "study": "the file of a study", "picture": "a picture (PNG or SVG)"}
+           "log": "a log of JSON lines", "study": "the file of a study", "index": "an index that collab wrote",
+           "picture": "a picture (PNG or SVG)"}
 """What the outputs of commands are: a file that is not must not be overwritten by one."""
 T = TypeVar("T")
 Tables = tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]      # ratings, items, users
@@ -92,7 +93,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 def _is_of(sort: str, path: Path) -> bool:
     """Whether a file begins as this sort of output does."""
-    if sort == "model":
+    if sort in ("model", "index"):
         return kind_of(path) == sort
     with open(path, "rb") as file:
         start = file.read(512)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import DataError, warn
+from ..errors import DataError, counted, they, warn
 from .command import Output
 from .options import OUT, As, Count, FileOptions, ModelFile, Quiet, grouped
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     import pandas as pd
 
     from ..data.allowed import Chosen
@@ -65,7 +68,7 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
     if kind_of(model) == "index":
         idle = given(all=everybody or None, include_seen=include_seen or None)
         of_index = {"where": where, "among": among, "without": without, "diversity": diversity}
-        _from_index(model, user, ratings, idle, n, of_index, why, as_, reading)
+        _from_index(model, user, ratings, idle, n, of_index, why, as_, reading, quiet)
         return
     learn = load(model)
     if out is not None:
@@ -77,11 +80,11 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
     if out is not None:
         with progress(quiet):
             learn.recommend_all(path=out, **rules)
-        print(f"Wrote {out}: the {n} best for each of {learn.data.n_users - 1:,} users.")
+        print(f"Wrote {out}: up to {counted(n, 'item')} for each of {counted(learn.data.n_users - 1, 'user')}.")
     elif ratings is not None:
         from ..data.new_user import rated_file
         rated = rated_file(learn.data, ratings, **reading)
-        _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, **rules), as_)
+        _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, **rules), as_, rules, quiet)
     else:
         _print_known(learn, user or [], rules, as_)
 
@@ -92,14 +95,24 @@ def asked(items: Catalogue, table: pd.DataFrame | None, texts: Names) -> Chosen 
     return None if texts is None else [typed(items, table, text) for text in texts]
 
 
-def _print_new(rated: pd.DataFrame, titles: list[str] | None, recommended: pd.DataFrame, as_: Output | None) -> None:
-    from .output import print_table
+def _left(rules: dict[str, Any]) -> str:
+    """What --among, --where and --without leave, in words: "every item", or "all that is left by --among"."""
+    said = [f"--{name}" for name in ("among", "where", "without") if rules.get(name)]
+    return f"all that is left by {' and '.join(said)}" if said else "every item"
+
+
+def _print_new(rated: pd.DataFrame, titles: list[str] | None, recommended: pd.DataFrame, as_: Output | None,
+               rules: dict[str, Any], quiet: bool) -> None:
+    from .output import print_table, remarks
+    if blank := rated.attrs.get("blank", 0):       # a sheet to fill in has many: no warning
+        say = remarks(as_, quiet)
+        say(f"{counted(blank, 'row')} without a rating {they(blank, 'counts', 'count')} as not rated.\n")
     if as_ in (None, Output.TABLE):
         what = "rating" if "rating" in rated else "item"
         print(f"From {f'this {what}' if len(rated) == 1 else f'these {len(rated):,} {what}s'}:\n")
         print_table(rated if titles is None else rated.assign(title=titles))
         print("\nRecommended:\n")
-    print_table(recommended, as_, if_empty="nothing: every item is rated")
+    print_table(recommended, as_, if_empty=f"nothing: {_left(rules)} is rated")
 
 
 def _print_known(learn: CollabLearner, users: list[str], rules: dict[str, Any], as_: Output | None) -> None:
@@ -115,11 +128,20 @@ def _print_known(learn: CollabLearner, users: list[str], rules: dict[str, Any], 
         print("\n" * (k > 0) + f"{liked} user {id}:\n")
         print_table(learn.rated(id, n=5, part=part))
         print("\nRecommended:\n")
-        print_table(recommended, as_, if_empty="nothing: this user has rated every item")
+        print_table(recommended, as_, if_empty="" if len(recommended) else _why_nothing(learn, id, rules))
+
+
+def _why_nothing(learn: CollabLearner, id: Hashable, rules: dict[str, Any]) -> str:
+    """Why a user's list is empty."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")             # said before
+        if rules["exclude"] is None or not len(learn.recommend(id, **rules | {"exclude": None, "n": 1})):
+            return f"nothing: no item is left by {_left(rules).partition(' by ')[2] or 'the model'}"
+    return f"nothing: this user has rated {_left(rules)}; --include-seen lists what was rated too"
 
 
 def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str, Any], n: int,
-                rules: dict[str, Any], why: bool, as_: Output | None, reading: Reading) -> None:
+                rules: dict[str, Any], why: bool, as_: Output | None, reading: Reading, quiet: bool) -> None:
     """Answer from an index, which has vectors, ids and what is known of items, but no ratings."""
     from ..data.new_user import rated_file
     from ..retrieval.index import Index
@@ -134,7 +156,8 @@ def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str,
         rated = rated_file(index, ratings, **reading)
         named_items = [*index.catalogue.names(index.item_ids.encode(rated["item"]))]
         titles = None if index.titles is None else named_items
-        _print_new(rated, titles, index.recommend(ratings=rated, n=n, why=why, **rules), as_)
+        _print_new(rated, titles, index.recommend(ratings=rated, n=n, why=why, **rules), as_, rules,
+                   quiet)
         return
     if index.user_ids is None:
         raise DataError(f"{model} is an index without users: it answers --ratings FILE")

@@ -123,9 +123,10 @@ class Catalogue:
         given = id_index(self.vocab.listed(items))
         rows = self._rows(given)
         if n := int((lost := (rows == UNKNOWN) & _texts(given)).sum() if self.titles is not None else 0):
-            warn(f"{n:,} of {len(rows):,} items that are not to be recommended (such as "
-                 f"{show(given[int(np.argmax(lost))])}) are neither the id nor the title of an item that was trained "
-                 "on, and leave out nothing")
+            first = given[int(np.argmax(lost))]
+            warn(f"{n:,} of {len(rows):,} items that are not to be recommended (such as {show(first)}) are neither the "
+                 "id nor the title of an item that was trained on, and leave out nothing"
+                 f"{self.vocab.but_for_zeros(first)}")
         return rows
 
     def unknown(self, item: Hashable) -> UnknownId:

@@ -191,7 +191,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     if repeated and not (chosen or implicit) and "duplicates" not in options:
         result.needs["duplicates"] = "mean"
     if chosen and there and not implicit and (
-            wrong := negative_strengths(table, schema, "counts are negative")) is not None:
+            wrong := negative_strengths(table, schema, counts=True)) is not None:
         note(replace(wrong, stops=False))
         result.needs["bad_rows"] = "drop"
     if chosen and there and not implicit and taken(raw, given, result.family.options) != schema.rating:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from ..errors import they
 from .implicit import names_strength
 from .schema import NAMES
 
@@ -37,7 +38,7 @@ def family_of(ratings: pd.Series, *, given: bool = True) -> Family:
     values = ratings.to_numpy()
     below = values < 0
     if 0 < below.mean() < FEW_NEGATIVE and (family := family_of(ratings[~below])).name in ("counts", "amounts"):
-        return replace(family, sign=f"{family.sign}, but for {int(below.sum()):,} that are negative")
+        return replace(family, sign=f"{family.sign}, but for {(n := int(below.sum())):,} that {they(n)} negative")
     levels, counts = np.unique(values, return_counts=True)
     whole, low, high = bool((levels % 1 == 0).all()), levels[0], levels[-1]
     if len(levels) == 1:

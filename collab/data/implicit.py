@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 
 import pandas as pd
 
-from ..errors import DataError, warn
+from ..errors import DataError, they, warn
 from .codes import merged, repeats
 from .problems import Found, Problem, stop
 from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times
@@ -101,7 +101,8 @@ def with_weights(df: pd.DataFrame, rating: Hashable, threshold: float | None = N
     if rating != WEIGHT or WEIGHT in df:
         return df
     if threshold is not None:
-        raise DataError(f"threshold={threshold!r} is for a table with ratings, but by their names none of the columns "
+        shown = f"{threshold:g}" if isinstance(threshold, numbers.Real) else repr(threshold)
+        raise DataError(f"threshold={shown} is for a table with ratings, but by their names none of the columns "
                         f"{list(df.columns)} holds ratings, weights or counts; say which one does with "
                         "rating_name=..., or leave the threshold out")
     made = df.copy(deep=False)
@@ -135,13 +136,15 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
     return table
 
 
-def negative_strengths(table: pd.DataFrame, schema: Schema,
-                       what: str = "interactions have a negative strength") -> Problem | None:
-    """The rows of a checked table with a negative strength, by its index; None where there are none."""
+def negative_strengths(table: pd.DataFrame, schema: Schema, *, counts: bool = False) -> Problem | None:
+    """The rows of a checked table with a negative strength, by its index; None where there are none. `counts` says that
+    they are counts which nobody has said to be strengths."""
     if not (negative := table["rating"] < 0).any():
         return None
     why = "with implicit=True a row says that something was chosen: leave the others out with"
-    return Problem(f"column {schema.rating!r}", f"{int(negative.sum()):,} of {len(table):,} {what}",
+    n = int(negative.sum())
+    what = f"counts {they(n)} negative" if counts else f"interactions {they(n, 'has', 'have')} a negative strength"
+    return Problem(f"column {schema.rating!r}", f"{n:,} of {len(table):,} {what}",
                    f"{why} bad_rows='drop' or threshold=0", schema.rating,
                    table.index[negative].to_numpy(), f"{table['rating'][negative].iloc[0]:g}")
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, warn
+from ..errors import DataError, counted, they, warn
 from .frames import TableLike, as_frame
 from .schema import NAMES, Schema, check_column_names, check_text, show
 from .vocab import UNKNOWN, Vocab, id_index
@@ -46,7 +46,8 @@ def metadata(table: TableLike | None, id_name: Hashable, vocab: Vocab) -> pd.Dat
             ids = id_index(table[column])
             if ids.has_duplicates:
                 again = ids[ids.duplicated()]
-                raise DataError(f"{len(again):,} ids are repeated (such as {again[:1].tolist()[0]!r}); "
+                raise DataError(f"{counted(n := len(again), 'id')} {they(n)} repeated (such as "
+                                f"{again[:1].tolist()[0]!r}); "
                                 f"keep one row an id, with df.drop_duplicates({column!r})")
             try:
                 found = vocab.encode(ids) != UNKNOWN

@@ -79,7 +79,8 @@ def one_person(ratings: object, schema: Schema, *, implicit: bool,
 def rated_file(data: KnownItems, file: Path, unknown: str = "average", **reading: Any) -> pd.DataFrame:
     """The columns item (ids) and rating of a file with one person's ratings: those called so here or in the training
     ratings, or else the first two. Items are ids or titles. Those without a rating are left out; in implicit data all
-    ratings may be missing, and then there is no column of them. `reading` are options of `read_table`.
+    ratings may be missing, and then there is no column of them. `attrs["blank"]` is the number of rows without a
+    rating. `reading` are options of `read_table`.
 
     Unknown items are left out, with a warning that counts them; with unknown="error", or where no item is known, they
     raise UnknownId. Raises DataError where there are several users, or too few columns."""
@@ -107,6 +108,7 @@ def rated_file(data: KnownItems, file: Path, unknown: str = "average", **reading
                                 f"in {file}", unknown)
     kept = rows != UNKNOWN
     found = pd.DataFrame({"item": data.catalogue.vocab.decode(rows[kept]), "rating": ratings[kept].to_numpy()})
+    found.attrs["blank"] = len(raw) - len(items)
     return found if rated or not data.implicit else found[["item"]]
 
 

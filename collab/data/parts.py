@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, warn
+from ..errors import DataError, they, warn
 from ..given import is_real
 from .codes import coded
 from .frames import COPIES, TableLike, as_frame
@@ -142,7 +142,7 @@ def without_bad(table: pd.DataFrame, schema: Schema, *, choices: bool = False) -
         stop(found[0])
     if not bad.any():
         return checked
-    warn(f"{int(bad.sum()):,} of {len(bad):,} rows are left out: "
+    warn(f"{(n := int(bad.sum())):,} of {len(bad):,} rows {they(n)} left out: "
          + "; ".join(f"{problem.where}: {problem.found()}" for problem in found))
     return checked[~bad].reset_index(drop=True)
 

@@ -27,6 +27,7 @@ DECIMAL_COMMA = re.compile(r"\s*[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+\s*")
 MAX_EXACT = 2**53                               # from here on, floats do not tell whole numbers apart
 DATETIMES = ("datetime", "datetime with a zone")    # two kinds: one without a zone equals none with a zone
 MEND = "correct these lines, or leave them out with bad_rows='drop'"
+LEAVE_OUT = "correct or drop these rows, or leave them out with bad_rows='drop'"
 TRUTH = {"true": 1.0, "false": 0.0}
 
 NAMES = {
@@ -230,7 +231,7 @@ def id_kind(ids: pd.Series | pd.Index, where: str, found: Found = stop) -> str:
     every, missing = ids, np.asarray(ids.isna())
     if n := int(missing.sum()):
         found(_problem(where, every, missing, f"{n:,} of {len(ids):,} ids are missing",
-                       "drop these rows with df.dropna", in_file=MEND))
+                       LEAVE_OUT, in_file=MEND))
         ids = ids[~missing]
     places = np.flatnonzero(~missing)
     inferred = pd.api.types.infer_dtype(ids, skipna=False)
@@ -313,7 +314,7 @@ def check_ratings(ratings: pd.Series, found: Found = stop) -> pd.Series:
     values = ratings.to_numpy(dtype=np.float64, na_value=np.nan)
     if (missing := np.isnan(values) & ~odd).any():
         found(Problem(where, f"{missing.sum():,} of {n:,} ratings are missing",
-                      f"drop them with df.dropna(subset=[{name!r}])", name, np.flatnonzero(missing), in_file=MEND))
+                      LEAVE_OUT, name, np.flatnonzero(missing), in_file=MEND))
     if n and not odd.all() and max(np.nanmax(values, initial=-1), -np.nanmin(values, initial=1)) > MAX_RATING:
         infinite = np.flatnonzero(np.abs(values) > MAX_RATING)
         found(Problem(where, f"{len(infinite):,} of {n:,} ratings are infinite, or beyond float32",

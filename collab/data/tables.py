@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import pandas as pd
 
-from ..errors import DataError, warn
+from ..errors import DataError, counted, they, warn
 from .schema import NAMES, TIME_NAMES
 from .spelling import is_unusual, unusual_columns
 from .times import UnreadDates, with_dates_of
@@ -230,8 +230,8 @@ def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | Non
                          "UTF-16, which encoding='utf-16' (or 'utf-16-le') reads", encoding="utf-16-le") from None
     f.seek(0)
     if drop and (lines := _bad_lines(f, **options)):
-        warn(f"{path}: {len(lines):,} lines have more fields than the first, and are left out (first: line "
-             f"{lines[0]}); put fields that hold the separator in quotation marks")
+        warn(f"{path}: {counted(n := len(lines), 'line')} {they(n, 'has', 'have')} more fields than the first, and "
+             f"{they(n)} left out (first: line {lines[0]}); put fields that hold the separator in quotation marks")
         options["skiprows"] = [line - 1 for line in lines]
     f.seek(0)
     table = _parse(f, path, **options)

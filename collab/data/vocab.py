@@ -136,6 +136,15 @@ class Vocab:
         return UnknownId(f"{self.name} {show(id)} is not among the {len(self) - 1:,} {self.name}s "
                          f"that were trained on{hint}")
 
+    def but_for_zeros(self, id: object) -> str:
+        """The id that is a number or text but for zeros in front, as the end of a message: "; did you mean '00108'?"
+        for 108; nothing without one."""
+        text = str(id)
+        if self.kind != "string" or not text.isdecimal() or len(self) > MAX_COMPARED:
+            return ""
+        near = next((known for known in self if str(known).lstrip("0") == text.lstrip("0")), None)
+        return "" if near is None else f"; did you mean {show(near)}?"
+
     def encode(self, ids: Iterable[Hashable]) -> np.ndarray:
         """Rows of n ids, int64 (n,); unknown ids get row 0.
 
@@ -150,8 +159,8 @@ class Vocab:
         kind = id_kind(index, f"the {self.name} ids")
         if kind != self.kind:
             raise DataError(f"{self.name} ids are of kind {self.kind} here (such as {self._example()!r}), but "
-                            f"{index[:1].tolist()[0]!r} is of kind {kind}; convert it, since 5 and '5' are "
-                            "different ids")
+                            f"{(first := index[:1].tolist()[0])!r} is of kind {kind}; convert it, since 5 and '5' are "
+                            f"different ids{self.but_for_zeros(first)}")
         if len(index) > MANY:       # look each up once: text that comes again and again is hashed once
             codes, each = distinct(index)
             return (self._index.get_indexer(each).astype(np.int64) + 1)[codes]

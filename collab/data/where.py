@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, with_point
 from .metadata import about, split_groups
 from .schema import show
 from .vocab import Vocab
@@ -87,6 +87,9 @@ def column_of(table: pd.DataFrame, name: Hashable, option: str) -> Hashable:
     """The name of a column that is there. Raises DataError for another, with the nearest and all there are."""
     if name in table:
         return name
+    if not len(table.columns):
+        raise DataError(f"{option}= names a column {show(name)}, and nothing is known of the items but ids and titles; "
+                        "train with a table of them (items=)")
     near = _near(table, name)
     raise DataError(f"{option}= names a column {show(name)} that the table of items has not"
                     + (f"; did you mean {show(near[0])}?" if near else ".")
@@ -167,7 +170,8 @@ def _as_number(column: pd.Series, wanted: object) -> float:
     try:
         return float(wanted)        # type: ignore[arg-type]    # of any object: what it refuses is caught
     except (TypeError, ValueError):
-        raise DataError(f"column {show(column.name)} holds numbers, and {show(wanted)} is none") from None
+        raise DataError(f"column {show(column.name)} holds numbers, and {show(wanted)} is none"
+                        f"{with_point(wanted)}") from None
 
 
 def _as_time(column: pd.Series, wanted: object) -> pd.Timestamp:

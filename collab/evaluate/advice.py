@@ -6,9 +6,13 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..data.batches import TensorBatches
+from ..data.databunch import CollabDataBunch
+from ..data.family import family_of
+from ..data.outliers import outliers
 from ..models.als import ALS
 from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
@@ -24,16 +28,38 @@ COMPARE = "compare_models(data) shows what each model reaches, and which differe
 
 def errors_and_advice(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None,
                       ) -> tuple[pd.DataFrame, str | None]:
-    """`accuracy.errors`, and in place of its warning what to say of a model that is not better than biases."""
+    """`accuracy.errors`, and in place of its warning what to say of a model that is not better than biases: first what
+    the ratings look like, where that explains it."""
     table, biases, beside = measured(learn, part)
+    mean = float(table["rmse"].iloc[0])
     said = remark(learn, biases, beside, f"on these {beside.n:,} ratings")
-    return table, said or of_errors(learn.model, beside)
+    if said is None:
+        said = of_errors(learn.model, beside, mean)
+    elif mean < beside.of_biases:
+        said += f"; the mean rating alone, with {mean:.4g}, is better still"
+    why = None if said is None else of_ratings(learn.data, learn.data.rows_of(part).tensors[2])
+    return table, said if why is None else f"{why}. {said}"
 
 
-def of_errors(model: nn.Module, beside: Beside) -> str | None:
+def of_ratings(data: CollabDataBunch, held_out: Tensor) -> str | None:
+    """A sign that ratings, those of training and those `held_out` (n,), are not ratings on a scale, as `DataReport`
+    finds it: a few far from all others, counts, amounts, or nothing to tell them apart by; None without one."""
+    if data.implicit:
+        return None
+    values = pd.Series(torch.cat([data.train.tensors[2].cpu(), held_out.cpu()]).double().numpy(),
+                       name=data.schema.rating)
+    if (far := outliers(values, data.schema.rating)) is not None:
+        return f"{far.where}: {far.what}; correct or drop them, unless they are meant"
+    family = family_of(values)
+    return (f"This looks like {family.name} ({family.sign}): say implicit=True and {family.advice}"
+            if family.options.get("implicit") else None)
+
+
+def of_errors(model: nn.Module, beside: Beside, mean: float = math.inf) -> str | None:
     """What to say of a model of ratings whose errors are not lower than those of mean and biases by more than two
     standard errors over users, on at least 100 ratings of known users and items; None where they are. Where they
-    are higher, `shortfall.remark` says more."""
+    are higher, `shortfall.remark` says more. `mean` is the RMSE of the mean rating alone: the lower of the two
+    baselines is what to take."""
     better = beside.excess < -CHANCE * math.sqrt(beside.squares)
     kind = as_collab(model)
     if better or beside.n_known < MIN_ROWS or isinstance(kind, BiasBaseline):
@@ -41,8 +67,11 @@ def of_errors(model: nn.Module, beside: Beside) -> str | None:
     said = (f"{kind.kind} is not better than mean and biases by more than chance: their RMSE is {beside.rmse:.4g} and "
             f"{beside.of_biases:.4g}.")
     if isinstance(kind, EmbeddingDotBias):
-        return (f"{said} Where dot_bias was not, no other model was either, on all data that were measured: ratings "
-                f"are too few or too noisy for more. Take the biases (BiasBaseline), or gather more ratings. {COMPARE}")
+        take = ("the biases (BiasBaseline)" if mean >= beside.of_biases else
+                "the mean rating (BiasBaseline with infinite damping)")
+        lower = "" if mean >= beside.of_biases else f" The mean rating alone has {mean:.4g}."
+        return (f"{said}{lower} Where dot_bias was not, no other model was either, on all data that were measured: "
+                f"ratings are too few or too noisy for more. Take {take}, or gather more ratings. {COMPARE}")
     return (f"{said} Try dot_bias with its default settings, which was at least as good on small, sparse and noisy "
             f"data. {COMPARE}")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.batches import TensorBatches
-from ..errors import DataError
+from ..errors import DataError, counted
 from ..evaluate import compare, evaluate
 from ..evaluate.accuracy import errors_and_remark
 from ..evaluate.evaluation import ACCURACY
@@ -36,6 +36,7 @@ K = 10              # recommendations that a ranking is measured by
 DRAWS = 2000        # resamples of the users
 CHANCE = 0.05       # p-value from which on a difference may be chance
 MIN_RATINGS = 5     # ids with fewer are left out of the components, whose ends they would fill by chance
+PAGES = (".html", ".htm")
 ALIKE, NEAREST = 4, 6       # items whose nearest are listed, and how many
 
 
@@ -48,8 +49,9 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | p
 
     `part` are held-out ratings, batches or a table, by default the validation part; without any, and where the model
     has no such part, a sentence says so. `users` are by default those with most, median and fewest ratings.
-    Raises ImportError without the charts extra, UnknownId for a user who is not known, OSError where `path` cannot be
-    written; the old file, if any, is then left as it was."""
+    Raises DataError for another ending than .html or .htm, ImportError without the charts extra, UnknownId for a user
+    who is not known, OSError where `path` cannot be written; the old file, if any, is then left as it was."""
+    check_ending(path)
     vl_convert, version = need("vl_convert"), ".".join(need("altair").SCHEMA_VERSION.split(".")[:2])
     held_out = self.data.valid if part is None else self.data.part(part)
     users = _three_users(self) if users is None else list(users)
@@ -59,6 +61,13 @@ def report(self: CollabInterpretation, path: str | Path, part: TensorBatches | p
     sections = made.all()
     bundle = vl_convert.javascript_bundle(vl_version=version) if made.has_map else None
     return write_bytes(Path(path), page(title, _facts(self), made.tiles, sections, bundle).encode())
+
+
+def check_ending(path: str | Path) -> None:
+    """Raise DataError for a file that by its name is no page: a PDF with HTML in it opens nowhere."""
+    if (ending := Path(path).suffix).lower() not in PAGES:
+        raise DataError(f"{path}: a report is a page of HTML, and {f'ends in {ending}' if ending else 'has no ending'} "
+                        "here; take a name that ends in .html")
 
 
 class Sections:
@@ -168,7 +177,7 @@ class Sections:
         for user in self.users:
             rated, found = self.learn.rated(user), self.learn.recommend(user, n=8, unknown="error")
             name = f"user {user}"
-            text += (f"<h3>User {escape(str(user))}, {len(rated):,} known ratings</h3>"
+            text += (f"<h3>User {escape(str(user))}, {counted(len(rated), 'known rating')}</h3>"
                      + row([table(self.learn.rated(user, n=8, part=part), f"{liked} by {name}"),
                             table(found, f"Recommended to {name}, of what is not among them")]))
         return text

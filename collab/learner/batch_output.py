@@ -14,7 +14,7 @@ from ..data.frame_kinds import check_kind, framed
 from ..data.vocab import Ids
 from ..data.where import Where
 from ..environment import bars_wanted, in_notebook
-from ..errors import DataError
+from ..errors import DataError, counted, warn
 from ..files import whole_file
 from ..retrieval.diverse import check_diversity, n_candidates
 from ..retrieval.topk import check_exclude, check_k
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .collab_learner import CollabLearner
 
 MAX_ROWS = 1 << 16      # recommendations made at a time
+NONE_LEFT = "all that may be recommended has been rated; exclude=None recommends that too"
 
 
 def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *, exclude: str | None = "known",
@@ -37,6 +38,8 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
 
     With `path` the rows are written to that .csv or .parquet file (which needs pyarrow) as they come, with a bar in a
     notebook or terminal, and the path is returned. The file takes its name once it is whole: Ctrl-C leaves the old one.
+    A warning counts users whom the file lacks, since no item is left for them.
+
     Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
     check_k(n)
     check_exclude(exclude)
@@ -53,7 +56,17 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
         made: pd.DataFrame = ranked_rows(self, rows[begin:end], pool, n=n, exclude=exclude, ids=asked[begin:end],
                                          why=why, diversity=diversity)
         return made.assign(why=made["why"].astype("string")) if why and path is not None else made
-    tables = (table(begin, begin + size) for begin in range(0, len(rows), size))
+
+    def made() -> Iterator[pd.DataFrame]:
+        n_lists = 0
+        for begin in range(0, len(rows), size):
+            one = table(begin, begin + size)
+            n_lists += int((one["rank"] == 1).sum())
+            yield one
+        if path is not None and (lacking := len(rows) - n_lists):
+            warn(f"{lacking:,} of {counted(len(rows), 'user')} {'has' if lacking == 1 else 'have'} no list: "
+                 f"{'no item is left to recommend' if exclude is None else NONE_LEFT}")
+    tables = made()
     if path is None:
         return (framed(one, as_frame) for one in tables)
     path, total = Path(path), -(-len(rows) // size)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 
-from ..errors import warn
+from ..errors import counted, they, warn
 from ..evaluate.result import RankingResult, said
 from ..files import write_bytes
 from ..models.ensemble import Ensemble
@@ -251,9 +251,10 @@ def _held_out(notes: Mapping[str, Any]) -> str:
     if not isinstance(tuned, Mapping):
         return f"{origin}; whether settings were chosen by it is not recorded"
     part = PARTS["valid" if test is None else "test"]
-    return (f"{origin}. {tuned.get('trials')} trials of other settings were compared by {_code(tuned.get('metric'))} "
-            f"on a part of the training ratings; whether the best of them replace the model's own was decided on the "
-            f"{part} part")
+    n = tuned.get("trials", 0)
+    return (f"{origin}. {counted(n, 'trial')} of other settings {they(n, 'was', 'were')} compared by "
+            f"{_code(tuned.get('metric'))} on a part of the training ratings; whether the best of them replace the "
+            f"model's own was decided on the {part} part")
 
 
 # Markdown ---------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 from collections.abc import Callable
@@ -151,7 +152,9 @@ def recipe(name: str, model: type[CollabModel], about: str, **settings: Any,
 def recipe_named(name: str) -> Recipe:
     """The recipe of that name. Raises ValueError for an unknown one."""
     if name not in RECIPES:
-        raise ValueError(f"model {name!r} is not one of {', '.join(RECIPES)}; instead of a name, you can pass a module")
+        near = difflib.get_close_matches(str(name).lower(), RECIPES, n=1)
+        hint = f"; did you mean {near[0]!r}? Instead" if near else "; instead"
+        raise ValueError(f"model {name!r} is not one of {', '.join(RECIPES)}{hint} of a name, you can pass a module")
     return RECIPES[name]
 
 

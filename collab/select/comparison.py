@@ -19,8 +19,8 @@ from ..evaluate.evaluation import Popularity, check_request, evaluate
 from ..evaluate.validation import to_split
 from ..learner.recipes import RECIPES
 from .contenders import Contender, Models, baselines_for, contenders_of, training_part
-from .known_metrics import ERRORS, RANKING
-from .standings import Comparison, Measured, Run
+from .known_metrics import ERRORS, RANKING, not_one_of
+from .standings import FEW_BATCHES, SMALL, Comparison, Measured, Run
 from .usage import measured_usage, quick_collection
 from .warm_up import warm_up
 from .watching import Watch
@@ -125,7 +125,7 @@ def compare_models(data: TableLike | CollabDataBunch, models: Models | None = No
     where = f"{0 if asked is None else asked.n:,} ratings of the {PARTS[part]} part"
     return Comparison.of(runs, wanted, k=k, n_users=len(users), level=level, seed=first.seed, left_out=left_out,
                          part=where if folds is None else f"{max(n_whole, 1)} folds", learners=learners,
-                         interrupted=bool(cut))
+                         interrupted=bool(cut), large_batches=[one.label for one in racing if _is_large(one, first)])
 
 
 class _Measure:
@@ -191,9 +191,12 @@ class _Measure:
 def _metrics(given: Sequence[str] | str | None, implicit: bool, k: int) -> list[str]:
     if given is None:
         given = ("ndcg", "precision", "recall") if implicit else ERRORS
-    names = [given] if isinstance(given, str) else list(dict.fromkeys(given))
-    if not names or (unknown := [name for name in names if name not in (*ERRORS, *RANKING)]):
-        raise ValueError(f"metrics are of {', '.join((*ERRORS, *RANKING))}; got {unknown[0] if names else given!r}")
+    names = [given] if isinstance(given, str) else list(given)
+    if not names:
+        raise DataError(f"metrics={given!r} names none; take some of {', '.join((*ERRORS, *RANKING))}")
+    names = list(dict.fromkeys(name.lower() if isinstance(name, str) else name for name in names))
+    if unknown := [name for name in names if name not in (*ERRORS, *RANKING)]:
+        raise not_one_of((*ERRORS, *RANKING), "metrics", unknown[0])
     if not isinstance(k, int):
         raise ValueError(f"models are compared by their first k items, one whole number, got k={k!r}")
     check_request(k, ("ndcg",))
@@ -266,6 +269,12 @@ def _can(contender: Contender, data: CollabDataBunch) -> tuple[str, ...]:
         warnings.simplefilter("ignore", CollabWarning)      # they come again when it is trained
         learn = contender.make(training_part(data, contender.bs))
     return RANKING if learn.ranks else (*ERRORS, *RANKING)
+
+
+def _is_large(contender: Contender, data: CollabDataBunch) -> bool:
+    """Whether a model of ratings is trained in few batches an epoch, by its recipe or as it was said."""
+    return (isinstance(contender.bs, int) and contender.bs > SMALL and ERRORS[0] in (contender.measures or ())
+            and data.train.n <= contender.bs * (FEW_BATCHES - 1))
 
 
 def _cut(runs: list[Run], n_whole: int, n_folds: int, labels: list[str]) -> str:

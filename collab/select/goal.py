@@ -19,7 +19,7 @@ from ..evaluate.result import compare
 from ..learner.collab_learner import CollabLearner
 from ..metrics import MAE, MSE, RMSE, Metric, as_metrics
 from ..train.callback import Callback
-from .known_metrics import RANKING
+from .known_metrics import RANKING, not_one_of
 from .paired import margin, side_by_side
 from .three_way import ThreeWay
 
@@ -73,13 +73,14 @@ def goal(metric: MetricName | None, data: CollabDataBunch, ranks: bool) -> Goal:
     otherwise "rmse". Raises DataError for another name, and errors of a model that ranks."""
     metric = ("ndcg@10" if ranks else "rmse") if metric is None else metric
     if isinstance(metric, str):
+        metric = metric.lower()
         found = re.fullmatch(r"([a-z]+)(?:@(\d+))?", metric)
         name = found[1] if found else metric
         if name in RANKING and found and (k := int(found[2] or 10)) > 0:
             return Goal(name if name == "auc" else f"{name}@{k}", False, name, k)
         if metric not in RATING:
-            raise DataError(f"metric {metric!r} is not one of {', '.join((*RATING, *RANKING))}, the latter with a "
-                            "number of items, such as ndcg@10")
+            raise not_one_of((*RATING, *RANKING), "metric", metric,
+                             ", the latter with a number of items, such as ndcg@10")
         metric = RATING[metric]()
     made = as_metrics(metric)[0]
     if ranks:

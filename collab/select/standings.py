@@ -23,6 +23,8 @@ NOTHING = {"value": math.nan, "low": math.nan, "high": math.nan}
 BEST, TIED, WORSE, NONE = "best", "tied with best", "worse", "not measured"
 LEFT = ("model", "vs best")         # columns of words
 FAR = 10                            # times faster, for a model that is worse to be named
+FEW_BATCHES = 10                    # an epoch: with fewer, a model of ratings may have taken too few steps
+SMALL = 64                          # the batch size to try then
 
 
 class Measured(NamedTuple):
@@ -52,7 +54,8 @@ class Comparison:
       one fold, and the megabytes that took at most beyond the data (NaN where the system does not say).
     - `pairs`: every pair of models, for every metric: metric, a, b, difference, low, high, p_value, p_holm, users.
     - `folds`: one row per model and fold: fold, model, metrics, seconds, mb.
-    - `left_out`: models that are not in it, and why. `interrupted`: whether Ctrl-C ended it early.
+    - `left_out`: models that are not in it, and why. `large_batches`: models of ratings that had fewer than 10 batches
+      in an epoch, and may do better with smaller ones. `interrupted`: whether Ctrl-C ended it early.
     - `taken`: the model to take, or None; `advice()` says why.
     - `learners`: with `keep=True`, {model: one learner per fold}.
 
@@ -69,6 +72,7 @@ class Comparison:
     baselines: list[str]
     level: float = 0.95
     left_out: dict[str, str] = field(default_factory=dict)
+    large_batches: list[str] = field(default_factory=list)
     interrupted: bool = False
     learners: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -162,6 +166,9 @@ class Comparison:
         said = [f"low, high: {self.level:.0%} of the bootstrap over users. p_value: paired by user, corrected for all "
                 "pairs (Holm)."]
         said += [f"Not compared: {label}: {why}" for label, why in self.left_out.items()]
+        if few := [label for label in self.large_batches if label not in self.left_out]:
+            said.append(f"Trained in fewer than {FEW_BATCHES} batches an epoch: {_listed(few)}. On so few ratings "
+                        f"smaller ones may do better: try bs={SMALL}.")
         return said + ["Interrupted: this is what was done."] * self.interrupted
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..errors import counted
 from ..learner.collab_learner import CollabLearner
 from ..learner.ranges import OneOf, Space
 from ..plotting import BLUE, GREY, axes, head, whole_ticks
@@ -81,8 +82,8 @@ class Tuned:
         early = int((self.trials["state"] != "finished").sum())
         whole = self.trials[self.trials["state"] == "finished"]["value"]
         first = f" (the default recipe {self.trials['value'].iloc[0]:.4f})" if self.has_default else ""
-        return (f"{len(self.trials)} trials of {self.model} in {self.seconds:.0f} s, {early} of them ended early: "
-                f"trained on {self.n_train:,} ratings, measured on {self.n_valid:,} others.\n"
+        return (f"{counted(len(self.trials), 'trial')} of {self.model} in {self.seconds:.0f} s, {early} of them ended "
+                f"early: trained on {self.n_train:,} ratings, measured on {self.n_valid:,} others.\n"
                 f"The best trial has {self.metric} {whole.min() if self.lower else whole.max():.4f}{first}: "
                 f"{written(self.candidate)}.\n{self.said}\n"
                 f"The learner has {written(self.best) if self.best else 'the settings of the recipe'}. It was trained "

@@ -48,9 +48,10 @@ def document(served: Served) -> Json:
     search = _operation("Search titles", _listed("Item"), description="Parts of words are enough; case and accents do "
                         "not matter. Without titles, ids are searched.", parameters=[
                             _text("q", "What is looked for."), N])
+    first = "most rated items" if served.counts is not None else "first items of the index, which holds no counts"
     paths = {"/recommend": recommend, "/similar": {"get": similar}, "/search": {"get": search},
-             "/items": {"get": _operation("The most rated items", _listed("Item"), parameters=[N])},
-             "/map": {"get": _operation("The map of the page: the most rated items and their places", _listed("Item"))},
+             "/items": {"get": _operation(f"The {first}", _listed("Item"), parameters=[N])},
+             "/map": {"get": _operation(f"The map of the page: the {first}, and their places", _listed("Item"))},
              "/health": {"get": _operation("What the service knows and can do", {"type": "object"})}}
     return {"openapi": "3.1.0", "paths": paths, "components": {"schemas": _schemas()},
             "info": {"title": "collab", "version": VERSION,

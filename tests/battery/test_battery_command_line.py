@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from collab import evaluate, load_learner
+from collab import Index, evaluate, load_learner
 
 from .cases import CASES, FOREIGN, RECIPES
 from .ratings import COLD_USERS, ITEMS, NEW, USER, films, ratings, valid_table
@@ -81,6 +81,13 @@ def test_similar_items(it, command):
     out = command("similar", it.titles[ITEMS[4]], "-n", 6, "--as", "json", ability="similar_items")
     if out is not None:
         same(out, it.learn.similar_items(ITEMS[4], n=6))
+
+
+def test_an_index_is_written(it, command, tmp_path):
+    if command("index", "-o", tmp_path / "i.safetensors", ability="index") is not None:
+        found, expected = (index.recommend([USER, *COLD_USERS[:1]], n=9) for index in (
+            Index.load(tmp_path / "i.safetensors"), it.learn.index()))
+        pd.testing.assert_frame_equal(found, expected)
 
 
 def test_explain(it, command):

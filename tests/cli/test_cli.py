@@ -71,7 +71,7 @@ def test_recommend_agrees_with_the_loaded_learner(collab, trained):
 def test_recommendations_for_everybody_are_written_to_a_file(collab, trained, tmp_path):
     model, out = trained / "model.safetensors", tmp_path / "recs.parquet"
     code, said, _ = collab("recommend", model, "--all", "-o", out, "-n", 3)
-    assert code == 0 and f"Wrote {out}: the 3 best for each of 60 users." in said
+    assert code == 0 and f"Wrote {out}: up to 3 items for each of 60 users." in said
     written = pd.read_parquet(out)
     assert len(written) == 180 and [*written] == ["user", "rank", "item", "title", "score"]
     expected = load_learner(model).recommend(7, n=3)["item"].tolist()
@@ -373,3 +373,14 @@ def test_training_on_choices_without_ratings(collab, trained, tmp_path):
     assert code == 0 and "Ranking of" in out, err
     code, again, err = collab("evaluate", tmp_path / "m")
     assert code == 0 and again.strip() in out, err
+
+
+@pytest.mark.filterwarnings("default:.*rate a pair again")
+def test_what_is_wrong_with_the_same_rows_is_said_once(collab, trained, tmp_path):
+    rows = pd.read_csv(trained / "ratings.csv")
+    pd.concat([rows, rows.iloc[:7]]).to_csv(tmp_path / "again.csv", index=False)
+    train = ["train", tmp_path / "again.csv", "--epochs", 1, "--factors", 2, "--out", tmp_path / "m"]
+    for words in ([*train], [*train, "--test", 0.1], ["evaluate", tmp_path / "m"],
+                  ["evaluate", trained / "model.safetensors", "--data", tmp_path / "again.csv"]):
+        code, _, err = collab(*words)
+        assert code == 0 and err.count("7 of 907 rows rate a pair again") == 1, err

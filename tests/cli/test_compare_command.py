@@ -104,7 +104,7 @@ def test_folds_stand_for_a_split(table: str):
     (["--valid-pct", "0"], "Error: --valid-pct 0 holds out nothing to measure on"),
     (["--split", "last", "--valid-pct", "0.1"], "Error: --split last decides by itself what is held out"),
     (["--implicit", "--duplicates", "mean"], "Error: implicit data .* take no --duplicates"),
-    (["--metrics", "rsme"], "Error: metrics are of rmse, mae"),
+    (["--metrics", "rsme"], "Error: --metrics 'rsme' is not one of rmse, mae, .*; did you mean 'rmse'?"),
 ])
 def test_what_cannot_be_compared_is_refused_in_a_line(args, message, table: str, monkeypatch, capsys):
     said = refused([table, *args], monkeypatch, capsys)
@@ -131,3 +131,8 @@ def test_after_training_a_ranker_that_loses_to_popularity_is_told_of(table: str,
     assert done.exit_code == 0, done.output
     assert re.search(r"\nTwoTower does not rank better than the most popular items.*: its ndcg@10 is 0\.\d{4}, theirs "
                      r"0\.\d{4}\. Try als or ease, .* collab compare DATA shows", done.stdout)
+
+
+def test_large_batches_are_told_with_the_option_that_train_has(table):
+    out = compare(table, "--models", "svdpp", "als_explicit", "--metrics", "rmse", "--epochs", "1", "-q")
+    assert "an epoch: svdpp. On so few ratings smaller ones may do better: try collab train with --bs 64." in out

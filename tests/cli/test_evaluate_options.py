@@ -54,3 +54,9 @@ def test_what_diversity_costs_is_shown_beside_the_lists_without_it(collab, train
     assert plain["ndcg"] == without["ndcg"] and made["diversity"] > plain["diversity"] and made["ndcg"] != plain["ndcg"]
     assert json.loads(out)["k"] == 5 and json.loads(out)["remark"] is None
     assert "diversity 0.7" in collab("evaluate", trained / "model.safetensors", "--diversity", 0.7)[1]
+
+
+def test_what_was_trained_on_and_the_error_are_one_line_apart(collab, trained):
+    code, out, _ = collab("evaluate", trained / "model.safetensors", "--data", trained / "ratings.csv", "--split",
+                          "none")
+    assert code == 0 and "says little.\n\nError on 900 ratings" in out

@@ -40,6 +40,11 @@ def files(trained, tmp_path, monkeypatch):
     (["recommend", "--all", "-o", "items.csv"], "-o items.csv is there already"),
     (["report", "-o", "model.safetensors"], "--out model.safetensors would overwrite model.safetensors"),
     (["report", "-o", "ratings.csv"], "--out ratings.csv is there already, and is not a page"),
+    (["report", "-o", "new.pdf"], "new.pdf: a report is a page of HTML, and ends in .pdf here; take a name that ends"),
+    (["report", "-o", "new"], "new: a report is a page of HTML, and has no ending here"),
+    (["index", "-o", "model.safetensors"], "--out model.safetensors would overwrite model.safetensors"),
+    (["index", "-o", "ratings.csv"], "--out ratings.csv"),
+    (["index", "-o", "notes.txt"], "--out notes.txt is there already, and is not an index that collab wrote"),
     (["check", "ratings.csv", "--plot", "model.safetensors"], "model.safetensors is there already, and is not a pict"),
 ])
 def test_what_is_read_or_of_another_kind_is_not_overwritten(collab, files, words, says):
@@ -64,7 +69,8 @@ def test_what_a_command_has_written_it_may_write_again(collab, files):
         for words in (["train", "ratings.csv", *TRAIN, "--out", "new.safetensors", "--log", "run.jsonl"],
                       ["train", "ratings.csv", *TRAIN, "--out", "empty.safetensors"],
                       ["recommend", "--all", "-o", "lists.csv"], ["recommend", "--all", "-o", "lists.parquet"],
-                      ["report", "-o", "report.html"], ["check", "ratings.csv", "--plot", "plot.svg"]):
+                      ["report", "-o", "report.html"], ["index", "-o", "i.safetensors"],
+                      ["check", "ratings.csv", "--plot", "plot.svg"]):
             code, _, err = collab(*words)
             assert code == 0, err
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pandas as pd
 import pytest
 
-from collab import Index, load_learner
+from collab import CollabWarning, Index, load_learner
+from collab.cli import main
 from collab.files import kind_of
 
 
@@ -118,3 +120,72 @@ def test_the_kind_of_a_file_is_read_from_its_head(films, trained, tmp_path):
     (tmp_path / "cut").write_bytes((films / "index.safetensors").read_bytes()[:40])
     others = tmp_path / "cut", tmp_path / "none", tmp_path, trained / "films.csv"
     assert [kind_of(path) for path in others] == [None] * 4
+
+
+# Lists that are short, or empty ------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def gaps(trained):
+    """A model of a table where user 1 has rated items 1 to 4, user 2 items 3 and 4, and user 3 items 1 and 5."""
+    rows = [(1, i, 3 + i % 3) for i in (1, 2, 3, 4)] + [(2, 3, 4), (2, 4, 5), (3, 5, 2), (3, 1, 4)]
+    pd.DataFrame(rows, columns=["user", "item", "rating"]).to_csv(trained / "gaps.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["collab", "train", f"{trained}/gaps.csv", "--valid-pct", "0", "--model",
+                                   "als_explicit", "--epochs", "1", "--factors", "1", "--no-card", "--out",
+                                   f"{trained}/gaps.safetensors"])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert not stop.value.code
+    return trained / "gaps.safetensors"
+
+
+@pytest.mark.filterwarnings("default:.*no list")
+def test_all_says_up_to_how_many_and_who_has_none(collab, gaps, tmp_path):
+    out = tmp_path / "l.csv"
+    code, said, err = collab("recommend", gaps, "--all", "-n", 3, "--among", 1, "--among", 3, "-o", out)
+    assert code == 0 and f"Wrote {out}: up to 3 items for each of 3 users." in said
+    assert "Warning: 1 of 3 users has no list: all that may be recommended has been rated; --include-seen rec" in err
+    assert [*pd.read_csv(out)["user"]] == [2, 3]
+    code, said, err = collab("recommend", gaps, "--all", "-n", 1, "--among", 1, "--among", 3, "-o", out,
+                             "--include-seen")
+    assert code == 0 and "up to 1 item for each of 3 users" in said and "no list" not in err
+
+
+@pytest.mark.filterwarnings("default:.*no list")
+def test_python_is_told_of_users_that_a_file_lacks_too(gaps, tmp_path):
+    learn = load_learner(gaps)
+    with pytest.warns(CollabWarning, match="^2 of 3 users have no list: all that may be rec.* exclude=None recommends"):
+        learn.recommend_all(n=2, among=[3, 4], path=tmp_path / "l.csv")
+    assert [*pd.read_csv(tmp_path / "l.csv")["user"]] == [3, 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learn.recommend_all(n=2, users=[3], among=[3, 4], path=tmp_path / "l.csv")
+        assert len(pd.concat(learn.recommend_all(n=2, among=[3, 4]))) == 2      # these tables show it themselves
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--user", 1, "--among", 3], "nothing: this user has rated all that is left by --among; --include-seen lists"),
+    (["--user", 1, "--among", 3, "--without", 4], "has rated all that is left by --among and --without; --incl"),
+    (["--user", 1, "--without", 5], "nothing: this user has rated all that is left by --without; --include-seen"),
+    (["--user", 1, "--among", 5, "--without", 5], "nothing: no item is left by --among and --without"),
+    (["--user", 1, "--include-seen", "--among", 5, "--without", 5], "nothing: no item is left by --among and"),
+    (["--ratings", "{mine}", "--among", 3], "nothing: all that is left by --among is rated"),
+])
+def test_an_empty_list_says_why_and_what_to_do(collab, gaps, tmp_path, words, says):
+    (tmp_path / "mine.csv").write_text("item,rating\n3,4\n5,2\n")
+    code, out, _ = collab("recommend", gaps, *(str(word).format(mine=tmp_path / "mine.csv") for word in words))
+    assert code == 0 and says in out, out
+
+
+@pytest.mark.parametrize("file", ["model", "items"])
+def test_rows_without_a_rating_are_counted(collab, films, tmp_path, file):
+    (tmp_path / "mine.csv").write_text("item,rating\n3,5\n8,\n9,2\n4,\n")
+    ask = ["recommend", films / f"{file}.safetensors", "--ratings", tmp_path / "mine.csv"]
+    code, out, err = collab(*ask)
+    assert code == 0 and not err
+    assert out.startswith("2 rows without a rating count as not rated.\n\nFrom these 2 ratings")
+    code, out, err = collab(*ask, "--as", "json")
+    assert len(json.loads(out)) == 10 and err == "2 rows without a rating count as not rated.\n\n"
+    assert collab(*ask, "--as", "json", "-q")[2] == ""
+    (tmp_path / "mine.csv").write_text("item,rating\n3,5\n9,2\n")
+    assert "without a rating" not in collab(*ask)[1]

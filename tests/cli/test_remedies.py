@@ -44,12 +44,12 @@ def test_rows_of_a_file_are_named_by_their_lines(collab, tmp_path):
     code, _, err = collab("train", tmp_path / "r.csv")
     assert code == 2 and "(such as 'many' at line 11)" in err
     code, _, err = collab("train", tmp_path / "r.csv", "--bad-rows", "drop", "--epochs", 1, "--out", tmp_path / "m")
-    assert code == 0 and "1 of 59 rows are left out" in err and "(such as 'many' at line 11)" in err
+    assert code == 0 and "1 of 59 rows is left out" in err and "(such as 'many' at line 11)" in err
     code, _, err = collab("compare", tmp_path / "r.csv", "--models", "als_explicit")
     assert code == 2 and "(such as 'many' at line 11)" in err
     for split in (["--folds", 2], ["--split", "random"]):
         code, _, err = collab("compare", tmp_path / "r.csv", "--models", "als_explicit", "--bad-rows", "drop", *split)
-        assert code == 0 and "1 of 59 rows are left out" in err and "(such as 'many' at line 11)" in err
+        assert code == 0 and "1 of 59 rows is left out" in err and "(such as 'many' at line 11)" in err
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def nightly(tmp_path):
 
 
 DROP = ["--bad-rows", "drop"]
-LOST = ["1 of 72 rows are left out", "1 lines have more fields than the first"]
+LOST = ["1 of 72 rows is left out", "1 line has more fields than the first"]
 
 
 @pytest.mark.filterwarnings("default::collab.CollabWarning")

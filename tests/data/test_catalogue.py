@@ -386,3 +386,11 @@ def test_titles_that_hold_what_was_typed_are_named_before_those_that_look_like_i
     catalogue = Catalogue(Vocab([1, 2, 3, 4], "item"), titles)
     said = str(catalogue.unknown("Star Wars"))
     assert "Star Wars (1977)" in said and "Return to Star Wars (1999)" in said and "Star Maps" not in said
+
+
+def test_what_is_left_out_by_an_id_without_its_zeros_is_said_with_them():
+    catalogue = Catalogue(Vocab(["0035", "0351"], "item"), ["Der Baum", "Die Welle"])
+    with pytest.warns(CollabWarning, match=r"and leave out nothing; did you mean '0035'\?$"):
+        assert catalogue.excluded(["35"]).tolist() == [0]
+    with pytest.warns(CollabWarning, match="and leave out nothing$"):
+        catalogue.excluded(["36"])

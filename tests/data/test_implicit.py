@@ -18,6 +18,7 @@ from collab import (
     synthetic,
     time_split,
 )
+from collab.data.implicit import WEIGHT, with_weights
 from collab.data.new_user import rated_file
 
 RATINGS = pd.DataFrame({"user": [1, 1, 2, 2, 3, 3, 3], "item": list("abacbcb"), "rating": [5, 3, 4, 1, 2, 5, 4]})
@@ -243,3 +244,9 @@ def test_a_new_users_ratings_count_as_choices_above_the_threshold_alone(tmp_path
     chosen = rated_file(data, tmp_path / "chosen.csv")
     assert chosen.to_dict("list") == {"item": [5, 6]}
     pd.testing.assert_frame_equal(learn.recommend(ratings=chosen), listed)
+
+
+@pytest.mark.parametrize("threshold, shown", [(3.0, "3"), (0.5, "0.5")])
+def test_a_threshold_without_ratings_is_shown_as_it_was_given(threshold, shown):
+    with pytest.raises(DataError, match=rf"^threshold={shown} is for a table with ratings"):
+        with_weights(pd.DataFrame({"user": [1], "item": [2]}), WEIGHT, threshold)

@@ -167,7 +167,7 @@ def test_ids_of_any_one_kind_go_in_and_come_out_as_they_were(ids):
                                  pd.to_datetime(["2020", None, "2021", None])])
 @pytest.mark.parametrize("column", ["u", "i"])
 def test_missing_ids_are_counted(ids, column):
-    refused(frame(**{column: ids}), f"column {column!r}", "2 of 4 ids are missing", "row 1", "dropna")
+    refused(frame(**{column: ids}), f"column {column!r}", "2 of 4 ids are missing", "row 1", "bad_rows='drop'")
 
 
 def test_ids_of_mixed_kinds_are_refused():
@@ -222,7 +222,7 @@ def test_ratings_may_be_numbers_of_any_type(ratings):
                                      pd.Series([1, None, 3, pd.NA], dtype=object),
                                      pd.Categorical([1, None, 3, None])])
 def test_missing_ratings_are_counted(ratings):
-    refused(frame(r=ratings), "column 'r'", "2 of 4 ratings are missing", "row 1", "dropna(subset=['r'])")
+    refused(frame(r=ratings), "column 'r'", "2 of 4 ratings are missing", "row 1", "bad_rows='drop'")
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])

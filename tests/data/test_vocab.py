@@ -277,3 +277,10 @@ def test_a_million_ids_are_encoded_right(as_list):
     vocab, asked = Vocab(ids), ids.tolist() if as_list else ids
     rows = vocab.encode(asked)
     np.testing.assert_array_equal(rows, np.unique(ids, return_inverse=True)[1] + 1)
+
+
+@pytest.mark.parametrize("given, hint", [(108, "; did you mean '00108'?"), (7, "; did you mean '7'?"), (8, "")])
+def test_a_number_for_text_names_the_id_with_zeros_in_front(given, hint):
+    with pytest.raises(DataError) as error:
+        Vocab(["00108", "7", "x"], "user").encode([given])
+    assert str(error.value).endswith(f"5 and '5' are different ids{hint}")

@@ -54,6 +54,7 @@ def test_all_conditions_must_be_met():
     ({"genres": "Wra"}, "no item has 'Wra' in column 'genres'; near it are 'War'"),
     ({"year": 2020}, "no item has 2020 in column 'year': they go from 1960 to 1995"),
     ({"year": "new"}, "column 'year' holds numbers, and 'new' is none"),
+    ("year<1990,5", "column 'year' holds numbers, and '1990,5' is none; write 1990.5"),
     ({"out": ">soon"}, "column 'out' holds times, and 'soon' is none"),
     ({"genres": ">War"}, r"column 'genres' holds text \(such as 'Drama\|War'\), which > cannot compare; take = or !="),
     (["year>2100"], "where='year>2100': no item that was trained on meets this condition"),

@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from collab import ALS, EASE, BiasBaseline, EmbeddingDotBias, EmbeddingNet, RankingResult
+from collab import (
+    ALS,
+    EASE,
+    BiasBaseline,
+    CollabDataBunch,
+    EmbeddingDotBias,
+    EmbeddingNet,
+    RankingResult,
+    collab_learner,
+    load_learner,
+)
 from collab.cli.command import as_options
 from collab.evaluate import advice
 from collab.evaluate.shortfall import Beside
@@ -61,3 +71,47 @@ def test_where_als_was_tried_it_is_ease_and_then_the_most_popular_items(model, o
     same = [0.5, 0.25, 0.75, 0.5]
     said = advice.of_ranking(model, ranked(same, same))
     assert other in said and ("show the most popular items until" in said) is (other != "Try als or ease,")
+
+
+def noise(ratings: np.ndarray) -> pd.DataFrame:
+    """Ratings that have nothing to do with their users and items, of 40 by 30."""
+    rng = np.random.default_rng(1)
+    pairs = rng.permutation(1200)[:len(ratings)]
+    return pd.DataFrame({"user": pairs // 30, "item": pairs % 30, "stars": ratings})
+
+
+def test_counts_are_named_before_the_advice_on_the_command_line_and_in_python(collab, tmp_path):
+    table = noise(np.random.default_rng(0).geometric(0.2, 900)).rename(columns={"stars": "plays"})
+    table.to_csv(tmp_path / "r.csv", index=False)
+    code, out, _ = collab("train", tmp_path / "r.csv", "--epochs", 1, "--out", tmp_path / "m.safetensors")
+    said = next(line for line in out.splitlines() if line.startswith("This looks like counts (all are whole numbers"))
+    assert code == 0 and "): say --implicit and train a model that ranks, such as als: a count" in said
+    assert "EmbeddingDotBias" in said and "BiasBaseline" not in said and said in collab(
+        "evaluate", tmp_path / "m.safetensors")[1]
+    learn = load_learner(tmp_path / "m.safetensors")
+    assert "say implicit=True and" in advice.errors_and_advice(learn, table)[1]
+
+
+def test_ratings_far_from_the_others_are_named_before_the_advice(recwarn):
+    ratings = np.random.default_rng(0).integers(1, 6, 900)
+    ratings[[5, 80]] = 45
+    learn = collab_learner(CollabDataBunch.from_df(noise(ratings), seed=0), n_factors=2)
+    said = advice.errors_and_advice(learn)[1]
+    assert said.startswith("column 'stars': 2 of 900 ratings, such as 45, are far from the others, which go from 1 to "
+                           "5; correct or drop them, unless they are meant. EmbeddingDotBias ")
+
+
+def test_ratings_on_a_scale_and_choices_have_no_such_sign():
+    table = noise(np.random.default_rng(0).integers(1, 6, 900))
+    data = CollabDataBunch.from_df(table, seed=0)
+    assert advice.of_ratings(data, data.valid.tensors[2]) is None
+    data = CollabDataBunch.from_df(table.assign(stars=table["stars"] * 20 - 19), implicit=True, seed=0)
+    assert advice.of_ratings(data, data.valid.tensors[2]) is None
+
+
+def test_the_better_of_mean_and_biases_is_what_to_take():
+    said = advice.of_errors(FACTORS, beside(0.0), 0.89)
+    assert "The mean rating alone has 0.89." in said and "Take the mean rating (BiasBaseline with infinite d" in said
+    assert "Take the biases" in advice.of_errors(FACTORS, beside(0.0), 0.92)
+    shown = as_options(said)
+    assert "noisy for more. Gather more ratings. collab compare DATA" in shown and "BiasBaseline" not in shown

@@ -649,3 +649,11 @@ def test_a_learner_prints_what_it_is():
     learn = collab_learner(CollabDataBunch.from_df(synthetic(n_ratings=3000).ratings, seed=0, device="cpu"))
     assert repr(learn).startswith("CollabLearner(EmbeddingDotBias on CollabDataBunch(train 2,400") and \
         repr(learn).endswith("0 epochs trained)")
+
+
+def test_a_model_that_is_misspelt_is_refused_with_the_nearest_name():
+    data = CollabDataBunch.from_df(synthetic(20, 10, 100, seed=0).ratings, seed=0, device="cpu")
+    with pytest.raises(ValueError, match=r"model 'dotbias' is not one of .*; did you mean 'dot_bias'\? Instead of"):
+        collab_learner(data, "dotbias")
+    with pytest.raises(ValueError, match=r"'zzz' is not one of .*; instead of a name, you can pass a module"):
+        collab_learner(data, "zzz")

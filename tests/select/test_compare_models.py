@@ -29,6 +29,7 @@ from collab import (
 )
 from collab.data.batches import TensorBatches
 from collab.evaluate.accuracy import errors
+from collab.select.goal import goal
 
 MADE = synthetic(60, 40, 1200, seed=3)
 RATINGS = MADE.ratings
@@ -253,7 +254,7 @@ def never(given: CollabDataBunch) -> CollabLearner:
     ([("dot", {"bs": "512"})], {}, "bs must be a whole number from 1 on, or 'full', got '512'"),
     ({"mean and biases": never}, {}, "mean and biases is the name of a baseline"),
     ([], {}, "there is nothing to compare"),
-    ([never], {"metrics": "rsme"}, "metrics are of rmse, mae, ndcg, .*; got 'rsme'"),
+    ([never], {"metrics": "rsme"}, "metrics='rsme' is not one of rmse, mae, ndcg, .*; did you mean 'rmse'?"),
     ([never], {"metrics": "ndcg", "k": 0}, "k must be a whole number"),
     ([never], {"folds": 2, "part": "test"}, "folds are made of the training and validation ratings"),
     ([never], {"folds": 2, "valid_pct": 0.3}, "folds say what is held out, and leave nothing to valid_pct"),
@@ -402,3 +403,23 @@ def test_a_terminal_shows_what_is_trained_and_a_pipe_nothing(monkeypatch: pytest
 def test_a_split_holds_out_the_same_rows_for_a_table():
     found = compare_models(RATINGS, ["als_explicit"], split=rows_split(range(100)), device="cpu")
     assert found.measured_on == "100 ratings of the validation part"
+
+
+def test_models_of_ratings_with_few_batches_an_epoch_are_named():
+    rated, ranked = synthetic(60, 40, 900, seed=1).ratings, synthetic(30, 20, 300, seed=1).ratings
+    found = compare_models(rated, ["svdpp", "dot_bias", ("svdpp", {"bs": 64}), "als_explicit"], metrics="rmse",
+                           epochs=1, device="cpu", seed=0)
+    said = "Trained in fewer than 10 batches an epoch: svdpp. On so few ratings smaller ones may do better: try bs=64."
+    assert found.large_batches == ["svdpp"] and said in found.notes() and said in repr(found)
+    found = compare_models(rated, [("svdpp", {"bs": 79})], metrics="rmse", epochs=1, device="cpu", seed=0)
+    assert not found.large_batches and "batches" not in repr(found)            # 720 ratings in 10 batches
+    found = compare_models(ranked, ["bpr"], metrics="ndcg", implicit=True, epochs=1, device="cpu", seed=0)
+    assert not found.large_batches                                             # of which nothing was measured
+
+
+def test_the_case_of_a_metric_does_not_matter():
+    found = compare_models(synthetic(30, 20, 300, seed=1).ratings, ["als_explicit"], metrics=["RMSE", "Ndcg", "rmse"],
+                           epochs=1, device="cpu", seed=0)
+    assert found.metrics == ["rmse", "ndcg@10"]
+    data = CollabDataBunch.from_df(synthetic(30, 20, 300, seed=1).ratings, seed=0)
+    assert goal("RMSE", data, False).name == "rmse" and goal("NDCG@7", data, True).name == "ndcg@7"

@@ -106,5 +106,5 @@ def test_the_options_of_an_objective_are_settings_of_models_that_rank():
 @pytest.mark.parametrize("metric", ["diversity", "diversity@5", "novelty@10", "popularity", "coverage@3"])
 def test_what_a_list_is_like_is_no_goal(metric, data):
     for ranks in (True, False):
-        with pytest.raises(DataError, match=f"metric '{metric}' is not one of rmse, mae, mse, "):
+        with pytest.raises(DataError, match=f"metric='{metric}' is not one of rmse, mae, mse, "):
             goal(metric, data[ranks], ranks)

@@ -137,6 +137,7 @@ def test_a_trial_that_diverges_is_the_worst_and_the_others_go_on():
     assert np.isinf(found.trials["value"]).eq(worst).all() and 0 < worst.sum() < 6
     assert found.candidate == {"lr": 1e-3}
     none = tune(bunch(bs=64), "dot_bias", 1, space={"lr": [1e20]}, epochs=1, n_factors=2)
+    assert repr(none).startswith("1 trial of dot_bias in ")
     assert none.same and none.best == {"epochs": 1, "n_factors": 2} and np.isfinite(none.table["value"]).all()
 
 
@@ -269,7 +270,9 @@ def test_a_tuned_learner_is_exported_with_its_settings(tmp_path):
 
 @pytest.mark.parametrize("arguments, says", [
     ({"n_trials": 0}, "n_trials must be a whole number, at least 1, got 0"),
-    ({"metric": "rmsee"}, "metric 'rmsee' is not one of rmse, mae, mse, ndcg"),
+    ({"metric": "rmsee"}, "metric='rmsee' is not one of rmse, mae, mse, ndcg, precision"),
+    ({"metric": "rmsee"}, "such as ndcg@10; did you mean 'rmse'?"),
+    ({"metric": "NDGC@5"}, "such as ndcg@10; did you mean 'ndcg@5'?"),
     ({"timeout": 0}, "timeout must be a number of seconds above 0"),
     ({"metric": lambda a, b: 0.0}, "does not say whether less or more of it is better"),
     ({"model": "ease", "metric": "rmse"}, "'rmse' compares predicted ratings, and this model only ranks")])

@@ -342,3 +342,10 @@ def test_ratings_outside_a_scale_without_steps_are_refused(rated_films):
 def test_a_search_looks_for_eight_different_words_at_most():
     found = TitleSearch(["a b c d e f g h", "a b c d e f g h i"], np.zeros(3, dtype=np.int64))
     assert found.find("h h g f e d c b a i", 5) == [1, 2] and found.find("i", 5) == [2]
+
+
+def test_the_description_of_an_index_promises_no_counts(films):
+    said = {kind: Client(service(served)).get("/openapi.json").json()["paths"]["/items"]["get"]["summary"]
+            for kind, served in (("model", films), ("index", films.index()))}
+    assert said == {"model": "The most rated items",
+                    "index": "The first items of the index, which holds no counts"}
