@@ -153,6 +153,9 @@ class TableOptions(RatingsOptions):
     users: Annotated[Path | None, _file(help=USERS_HELP)] = None
     table_sep: Annotated[str | None, _file(help="The separator of --items and --users, if it is not that of "
                                                 "--sep.")] = None
+    table_encoding: Annotated[str | None, _file(autocompletion=encodings, help="The encoding of --items and --users; "
+                                                "by default UTF-8 where they are written so, else that of "
+                                                "--encoding.")] = None
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

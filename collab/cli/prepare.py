@@ -82,6 +82,7 @@ def prepare(data: str, models: Sequence[str], table: TableOptions, *, option: st
     them. Raises DataError where a named model needs metadata and there are none."""
     reading, columns = with_bad_lines(data, table.reading, table.bad_rows), table.columns
     ratings, known_items, known_users = read_all(data, table.items, users=table.users, table_sep=table.table_sep,
+                                                 table_encoding=table.table_encoding,
                                                  ids=(columns["user_name"], columns["item_name"]), **reading)
     _check_places(ratings, columns, implicit=table.choices, threshold=table.threshold)
     wanted, features = models or [*RECIPES], dict[str, str | None]()

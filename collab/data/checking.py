@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import CollabWarning, DataError
+from ..errors import CollabWarning, DataError, quoted
 from .codes import coded, repeats
 from .family import Family, family_of
 from .frames import as_frame
@@ -78,8 +78,9 @@ def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) 
                       for one in said if issubclass(one.category, CollabWarning)]
         except UnreadDates as error:
             drop = options.get("bad_lines") == "drop"
-            unread = Problem(f"column {error.name!r}", error.what, "with bad_lines='drop' these lines are left out" if
-                             drop else "correct these lines, or leave them out with bad_lines='drop'", error.name,
+            gone = ("with bad_lines='drop' these lines are left out" if drop else
+                    "correct these lines, or leave them out with bad_lines='drop'")
+            unread = Problem(f"column {quoted(error.name)}", error.what, gone, error.name,
                              error.rows, show(error.first), {} if drop else {"bad_lines": "drop"}, stops=not drop,
                              chosen=drop)
             found.append(unread)
@@ -126,7 +127,8 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     for name in raw.columns:
         base = re.sub(r"\.\d+$", "", str(name))
         if base != str(name) and base in raw.columns:
-            note(Problem("the columns", f"the name {base!r} occurs several times; the later one is called {name!r}",
+            note(Problem("the columns", f"the name {quoted(base)} occurs several times; the later one is called "
+                                        f"{quoted(name)}",
                          "make sure that each column is the one you mean", name, stops=False))
     again = _header_again(raw)
     if len(again):
@@ -173,8 +175,8 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
                 warnings.simplefilter("always")
                 table = interactions_of(table, schema, threshold, note)
             for warning in said:
-                note(Problem(f"column {schema.rating!r}", str(warning.message).partition(": ")[2], "", schema.rating,
-                             stops=False))
+                what = str(warning.message).partition(": ")[2]
+                note(Problem(f"column {quoted(schema.rating)}", what, "", schema.rating, stops=False))
         except DataError as error:
             note(Problem("the ratings", str(error), ""))
     if options.get("bad_rows") == "drop":
@@ -201,8 +203,8 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     result.times = _times(raw, schema, note, usable)
     others = raw.drop(columns=[name for name in schema.roles().values() if name in raw])
     if options.get("title_name") is None and (title := guess_title(others)) is not None:
-        note(Problem(f"column {title!r}", "by its name it holds titles, and it is not used",
-                     f"say title_name={title!r}, unless a table of items has them", title,
+        note(Problem(f"column {quoted(title)}", "by its name it holds titles, and it is not used",
+                     f"say title_name={quoted(title)}, unless a table of items has them", title,
                      options={"title_name": title}, stops=False))
     result.table = table[["user", "item", "rating"]].reset_index(drop=True)
     return result
@@ -256,9 +258,9 @@ def _no_ratings(raw: pd.DataFrame, schema: Schema) -> Problem | None:
     if dated:
         options["time_name"] = schema.rating
     two = "write its two values as 1 and 0, or True and False; else " if known.nunique() == 2 < len(known) else ""
-    return Problem(f"column {schema.rating!r}", f"it is taken for the ratings, and none of its {len(raw):,} "
+    return Problem(f"column {quoted(schema.rating)}", f"it is taken for the ratings, and none of its {len(raw):,} "
                    f"values is a number (such as {show(known.iloc[0])})", f"{two}say " + (
-                       f"rating_name={options['rating_name']!r}" if "rating_name" in options else
+                       f"rating_name={quoted(options['rating_name'])}" if "rating_name" in options else
                        "which column holds the ratings with rating_name=... or, where none does, "
                        + " and ".join(f"{k}={v!r}" for k, v in ({"implicit": True} | options).items()
                                       if k in ("implicit", "time_name"))),
@@ -273,7 +275,8 @@ def _other_separator(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem |
     texts = [str(text) for text in (*named, *raw.iloc[:MANY, 0].dropna())]
     for sep in (";", "\t", "|") if texts else ():
         if (n := texts[0].count(sep)) and all(text.count(sep) == n for text in texts):
-            return Problem("the file", f"all begins of lines hold {sep!r}, such as {texts[0]!r}", _say({"sep": sep}),
+            return Problem("the file", f"all begins of lines hold {sep!r}, such as "
+                                       f"{quoted(texts[0])}", _say({"sep": sep}),
                            options={"sep": sep})
     return None
 
@@ -289,7 +292,7 @@ def _no_header(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem | None:
              or NUMBER.fullmatch(name.replace(",", ".")) is not None]
     if len(_header_again(raw)) or not (among or dated):
         return None
-    why = (f"{among[0]!r} is also a value of its column" if among else f"{dated[0]!r} is no name")
+    why = (f"{quoted(among[0])} is also a value of its column" if among else f"{quoted(dated[0])} is no name")
     return Problem("the file", f"its first line is taken for the names of columns, and looks like data: {why}",
                    "say header=False", options={"header": False})
 
@@ -312,7 +315,7 @@ def _odd_ids(ids: pd.Series, name: Hashable, role: str, note: Found) -> None:
     that differ in capitals or spaces alone."""
     if not pd.api.types.is_string_dtype(ids.dropna()):
         return
-    where, every = f"column {name!r}", ids.dropna().drop_duplicates()
+    where, every = f"column {quoted(name)}", ids.dropna().drop_duplicates()
     bare = every.str.strip()
     if len(words := every[bare.isin(BLANK)]):
         rows = np.flatnonzero(ids.isin(words))
@@ -377,7 +380,8 @@ def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -
             in_file=problem.in_file and f"{problem.in_file}{BY_TIME}")))
         if times is None or not (far := impossible(times)).any():
             return times
-        note(Problem(f"column {schema.time!r}", f"{int(far.sum()):,} of {len(times):,} times are not between 1677 and "
+        note(Problem(f"column {quoted(schema.time)}", f"{int(far.sum()):,} of {len(times):,} times are not between "
+                                                      "1677 and "
                      "2262, as the others are read", "a split by time takes them for the earliest or the latest: "
                      "correct or drop these rows", schema.time, rows[far], show(column.iloc[int(far.argmax())]),
                      stops=False, in_file="a split by time takes them for the earliest or the latest: correct or "
@@ -391,7 +395,8 @@ def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -
         way = date_format(column) if text else None
         if way is not None or column.dtype.kind == "M" or (text and times_of(column, name, lambda _: None) is not None):
             how = {"time_name": name} | ({"date_format": way} if way else {})
-            note(Problem(f"column {name!r}", f"it looks like times, such as {show(column.iloc[0])}, and is not used",
+            note(Problem(f"column {quoted(name)}", f"it looks like times, such as {show(column.iloc[0])}, and is not "
+                                                   "used",
                          "to split by time, " + " and ".join(_say(how).split(", ")), name, options=how, stops=False))
             return None
     return None

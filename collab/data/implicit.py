@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 
 import pandas as pd
 
-from ..errors import DataError, warn
+from ..errors import DataError, listed, quoted, warn
 from .codes import merged, repeats
 from .problems import Found, Problem, stop
 from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times
@@ -38,7 +38,7 @@ def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Has
     check_column_names(df)
     if len(df.columns) < 2:
         raise DataError(f"a table of what was chosen needs two columns (user, item), this one has {len(df.columns)}: "
-                        f"{[*df.columns]}")
+                        f"{listed(df.columns)}")
     placed = [name for name, given in zip(df.columns, (user, item)) if given is None]
     further = [name for name in df.columns if name not in (user, item, time, *placed) and not like_times(df[name])]
     third = [*df.columns, None][2]
@@ -49,8 +49,9 @@ def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Has
     unused = [name for name in further if name != schema.time and
               (is_truth(df[name]) or _yes_or_no(df[name]) or (name == third and _amounts(df[name])))]
     if rating == WEIGHT and WEIGHT not in df and unused:
-        what = f"column {unused[0]!r} is" if len(unused) == 1 else f"columns {', '.join(map(repr, unused))} are"
-        warn(f"{what} not used, and every row counts as chosen; if it is a strength, say rating_name={unused[0]!r}")
+        what = f"column {quoted(unused[0])} is" if len(unused) == 1 else f"columns {', '.join(map(quoted, unused))} are"
+        warn(f"{what} not used, and every row counts as chosen; if it is a strength, say "
+             f"rating_name={quoted(unused[0])}")
     return schema
 
 
@@ -102,7 +103,7 @@ def with_weights(df: pd.DataFrame, rating: Hashable, threshold: float | None = N
         return df
     if threshold is not None:
         raise DataError(f"threshold={threshold!r} is for a table with ratings, but by their names none of the columns "
-                        f"{list(df.columns)} holds ratings, weights or counts; say which one does with "
+                        f"{listed(df.columns)} holds ratings, weights or counts; say which one does with "
                         "rating_name=..., or leave the threshold out")
     made = df.copy(deep=False)
     made.insert(min(2, len(df.columns)), WEIGHT, 1.0)
@@ -119,7 +120,7 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
     if threshold is not None:
         kept = table[table["rating"] > threshold]
         if not len(kept):
-            raise DataError(f"column {schema.rating!r}: none of {len(table):,} ratings is above threshold="
+            raise DataError(f"column {quoted(schema.rating)}: none of {len(table):,} ratings is above threshold="
                             f"{threshold:g}; the highest is {table['rating'].max():g}")
         table = kept
     if (problem := negative_strengths(table, schema)) is not None:
@@ -127,9 +128,10 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
         table = table[~(table["rating"] < 0)]
     if n := int((none := table["rating"] == 0).sum()):
         if n == len(table):
-            raise DataError(f"column {schema.rating!r}: all {n:,} interactions have a strength of 0; nothing is "
+            raise DataError(f"column {quoted(schema.rating)}: all {n:,} interactions have a strength of 0; nothing is "
                             "left to train on")
-        warn(f"column {schema.rating!r}: {n:,} of {len(table):,} interactions have a strength of 0 and are left out: "
+        warn(f"column {quoted(schema.rating)}: {n:,} of {len(table):,} interactions have a strength of 0 and are "
+             "left out: "
              "with implicit=True a row says that something was chosen")
         table = table[~none]
     return table
@@ -141,7 +143,7 @@ def negative_strengths(table: pd.DataFrame, schema: Schema,
     if not (negative := table["rating"] < 0).any():
         return None
     why = "with implicit=True a row says that something was chosen: leave the others out with"
-    return Problem(f"column {schema.rating!r}", f"{int(negative.sum()):,} of {len(table):,} {what}",
+    return Problem(f"column {quoted(schema.rating)}", f"{int(negative.sum()):,} of {len(table):,} {what}",
                    f"{why} bad_rows='drop' or threshold=0", schema.rating,
                    table.index[negative].to_numpy(), f"{table['rating'][negative].iloc[0]:g}")
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, listed, quoted
 from .problems import Found, Problem, stop
 from .schema import DATETIMES, id_kind, show
 
@@ -36,7 +36,7 @@ class UnreadDates(DataError):
         keep = np.ones(len(table), dtype=bool)
         keep[self.rows] = False
         self.table = table.assign(**{str(name): times})[keep].reset_index(drop=True)
-        super().__init__(f"{path}: column {name!r}: {self.what} (such as {self.first!r} at row {self.rows[0]}); "
+        super().__init__(f"{path}: column {quoted(name)}: {self.what} (such as {self.first!r} at row {self.rows[0]}); "
                          "correct these lines, or leave them out with bad_lines='drop'")
 
 
@@ -45,7 +45,7 @@ def times_of(column: pd.Series, name: object = "time", found: Found = stop) -> n
 
     Raises DataError for missing times, for values that are neither numbers nor dates, and for text that is not by
     ISO 8601. With another `found`, each such `Problem` goes there, and None is returned."""
-    where, problems = f"column {name!r}", list[Problem]()
+    where, problems = f"column {quoted(name)}", list[Problem]()
 
     def note(problem: Problem) -> None:
         problems.append(problem)
@@ -61,7 +61,8 @@ def times_of(column: pd.Series, name: object = "time", found: Found = stop) -> n
     if kind == "string" and not problems[bool(n):]:
         column = _parsed(column, where, name, note, np.flatnonzero(~missing))
     elif kind not in ("number", "date", "string", *DATETIMES):
-        note(Problem(where, f"it must hold numbers or dates to be sorted by, but {column.iloc[0]!r} is of kind {kind}",
+        note(Problem(where, f"it must hold numbers or dates to be sorted by, but {quoted(column.iloc[0])} is of kind "
+                            f"{kind}",
                      "convert it with pd.to_datetime(df[column]) or pd.to_numeric(df[column])", name))
     if problems:
         return None
@@ -122,7 +123,7 @@ def with_dates_of(table: pd.DataFrame, format: str, path: str | os.PathLike) -> 
     for name, column in table.items():
         if (times := _mostly_dates(column, format)) is not None:
             raise UnreadDates(path, table, name, times, format)
-    raise DataError(f"{path}: in none of the columns {[*table.columns]} is all text written as "
+    raise DataError(f"{path}: in none of the columns {listed(table.columns)} is all text written as "
                     f"date_format={format!r} says")
 
 

@@ -32,6 +32,7 @@ IDLE = [
     (["--model", "ease", "--split", "time", "--seed", 1], "leaves nothing to chance, and takes no --seed"),
     (["--title-col", "titel"], "--title-col 'titel' names neither a column of a table of items, which"),
     (["--table-sep", "|"], "--table-sep is the separator of --items and --users; for the ratings say --sep"),
+    (["--table-encoding", "latin-1"], "--table-encoding is the encoding of --items and --users; for the ratings say"),
     (["--seed", 1, "--seed", 2], "--seed is given 2 times; it takes one value"),
     (["--header", "--no-header"], "--header is given 2 times"),
 ]
@@ -181,7 +182,7 @@ def test_where_the_films_cannot_be_read_the_remedy_is_an_option_that_is_there(co
     code, _, err = collab(*words, odd / "bar.txt", "--encoding", "latin-1")
     assert code == 2 and "say --table-sep '|'" in err
     code, _, err = collab(*words, odd / "f.txt")
-    assert code == 2 and "say what it is written in, for example --encoding 'latin-1'" in err
+    assert code == 2 and "say what it is written in, for example --table-encoding 'latin-1'" in err
     (odd / "films.odd").write_bytes((odd / "f.txt").read_bytes())
     code, _, err = collab("train", trained_csv(odd), "--items", odd / "films.odd", "--out", odd / "m")
     assert code == 2 and "Say what it is with --table-sep" in err and "--format" not in err
