@@ -162,7 +162,13 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     if there and not implicit and (missing := _no_ratings(raw, schema)) is not None:
         note(missing)
         return result
-    table = rating_table(with_weights(raw, schema.rating) if implicit else raw, schema, note)
+    try:
+        weighed = with_weights(raw, schema.rating, threshold) if implicit else raw
+    except DataError as error:
+        what, _, remedy = str(error).partition("; ")
+        note(Problem("the ratings", what, remedy))
+        return result
+    table = rating_table(weighed, schema, note)
     for role in ("user", "item"):
         _odd_ids(table[role], schema.roles()[role], role, note)
     usable = table[["user", "item", "rating"]].notna().all(axis=1).to_numpy(copy=True)

@@ -14,6 +14,8 @@ from .codes import merged, repeats
 from .problems import Found, Problem, stop
 from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times
 
+DECIMAL = r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?"   # as a number prints: 007 is none
+FIRST = 1000            # values that tell text from numbers with a few words among them
 WEIGHT = "weight"       # the column of ones that a table without ratings gets
 STRENGTHS = (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
 WORDS = {"rating", "ratings", "score", "scores", "star", "stars", "weight", "weights", "count", "counts", "play",
@@ -32,7 +34,8 @@ def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Has
     whose name is that of ratings or weights, or has a word for them ("n_clicks"; for booleans also "liked"); with a
     `threshold`, which is for ratings, else numbers or booleans in third place, as for ratings. Where there is none,
     the schema names a column "weight" that need not exist, and a warning tells of columns that may hold strengths:
-    numbers in third place that are not times, booleans, and text of two values such as yes and no."""
+    numbers in third place that are not times, booleans, and text of two values such as yes and no. A few words among
+    its numbers do not change what a column is."""
     if rating is not None:
         return Schema.of(df, user, item, rating, time)
     check_column_names(df)
@@ -40,14 +43,16 @@ def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Has
         raise DataError(f"a table of what was chosen needs two columns (user, item), this one has {len(df.columns)}: "
                         f"{listed(df.columns)}")
     placed = [name for name, given in zip(df.columns, (user, item)) if given is None]
-    further = [name for name in df.columns if name not in (user, item, time, *placed) and not like_times(df[name])]
+    columns = {name: nearly_numbers(df[name]) for name in df.columns if name not in (user, item, time, *placed)}
+    further = [name for name, column in columns.items() if not like_times(column)]
     third = [*df.columns, None][2]
-    compared = [third] * (threshold is not None and third in further and (is_truth(df[third]) or _amounts(df[third])))
+    numeric = third in further and (is_truth(df[third]) or _amounts(columns[third]))
+    compared = [third] * (threshold is not None and numeric)
     rating = next((name for name in further if _is_strength(name)),
-                  next((name for name in further if _counts(df[name])), [*compared, WEIGHT][0]))
+                  next((name for name in further if _counts(columns[name])), [*compared, WEIGHT][0]))
     schema = Schema.of(with_weights(df, rating), user, item, rating, time)
     unused = [name for name in further if name != schema.time and
-              (is_truth(df[name]) or _yes_or_no(df[name]) or (name == third and _amounts(df[name])))]
+              (is_truth(df[name]) or _yes_or_no(df[name]) or (name == third and _amounts(columns[name])))]
     if rating == WEIGHT and WEIGHT not in df and unused:
         what = f"column {quoted(unused[0])} is" if len(unused) == 1 else f"columns {', '.join(map(quoted, unused))} are"
         warn(f"{what} not used, and every row counts as chosen; if it is a strength, say "
@@ -77,6 +82,19 @@ def _counts(column: pd.Series) -> bool:
     if is_truth(column) or (_amounts(column) and column.isin([0, 1]).all()):
         return not (WORDS | DEEDS).isdisjoint(words)
     return _amounts(column) and (not WORDS.isdisjoint(words) or (len(words) > 1 and words[0] in ("n", "num")))
+
+
+def nearly_numbers(column: pd.Series) -> pd.Series:
+    """The numbers of a column of text in which more than half of the values, and not all, are written as plain numbers,
+    the others missing, float64; any other column itself."""
+    known = column.dropna()
+    if not len(known) or not pd.api.types.is_string_dtype(known):
+        return column
+    if 2 * known.iloc[:FIRST].str.fullmatch(DECIMAL).sum() <= len(known.iloc[:FIRST]):
+        return column
+    plain = column.str.fullmatch(DECIMAL).fillna(False).astype(bool)
+    mixed = len(known) / 2 < plain.sum() < len(known)
+    return pd.to_numeric(column.where(plain)).astype("float64") if mixed else column
 
 
 def _yes_or_no(column: pd.Series) -> bool:

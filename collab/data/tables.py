@@ -20,6 +20,7 @@ import pandas as pd
 
 from ..errors import DataError, quoted, warn
 from .encodings import COMPRESSED, as_lines, check_encoding, garbled, likely
+from .implicit import DECIMAL
 from .schema import NAMES, TIME_NAMES
 from .spelling import is_unusual, unusual_columns
 from .times import UnreadDates, with_dates_of
@@ -36,7 +37,6 @@ INTEGER = r"0|-?[1-9]\d{0,17}"  # as int64 prints it: converting loses nothing, 
 SPACE = " \t"           # around a number it is layout, as in "1, 2", and not part of it
 HEAD = 1000             # values that tell text from numbers written as text, mostly
 COMMA = r"-?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)(?:,\d+)?"       # 4,5 and 1.234,5
-DECIMAL = r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?"
 MISSING = ("NaN", "nan", "NA", "N/A", "null", "NULL", "None")
 WORDS = (*MISSING, "inf", "-inf", "Inf", "-Inf")
 # First bytes of files that are not text, so that an error can name the remedy.
