@@ -42,17 +42,19 @@ class Prepared(NamedTuple):
     @contextmanager
     def in_lines(self, test: object = None) -> Iterator[None]:
         """Name lines of the file where a message from inside a `with` names rows of the table. With a table to `test`,
-        it may be that which is meant, and where dates that cannot be read are left out, rows are not told."""
+        it may be that which is meant."""
         told = not is_set(self.source) and not isinstance(test, pd.DataFrame)
-        with worded(self._in_lines) if told and not {"date_format", "bad_lines"} <= {*self.reading} else nullcontext():
+        with worded(self._in_lines) if told else nullcontext():
             yield
 
     def _in_lines(self, message: str) -> str:
         rows = sorted({int(row.replace(",", "")) for row in ROW.findall(message)})
         if not rows or f" of {len(self.ratings):,} " not in message:
             return message
+        read = self.ratings.index.to_numpy()[rows]      # the index keeps places where lines of bad dates are left out
         reading: dict[str, Any] = {name: value for name, value in self.reading.items() if name != "date_format"}
-        lines = line_numbers(self.source, rows, **reading)
+        found = line_numbers(self.source, read.tolist(), **reading)
+        lines = {row: found[place] for row, place in zip(rows, read.tolist()) if place in found}
         return ROW.sub(lambda at: f"at line {lines[n]:,}" if (n := int(at[1].replace(",", ""))) in lines else at[0],
                        message)
 

@@ -31,7 +31,7 @@ from .schema import (
     show,
 )
 from .tables import COLUMNS, INTEGER, MISSING, NUMBER, Unreadable, converted
-from .times import UnreadDates, date_format, impossible, times_of
+from .times import NEARLY, UnreadDates, date_format, impossible, times_of
 
 ROUNDS = 8              # problems that hide others and are solved one after the other, at most
 BY_TIME = "; needed to split by time, and not otherwise"
@@ -80,9 +80,10 @@ def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) 
             drop = options.get("bad_lines") == "drop"
             gone = ("with bad_lines='drop' these lines are left out" if drop else
                     "correct these lines, or leave them out with bad_lines='drop'")
-            unread = Problem(f"column {quoted(error.name)}", error.what, gone, error.name,
-                             error.rows, show(error.first), {} if drop else {"bad_lines": "drop"}, stops=not drop,
-                             chosen=drop)
+            guessed = "date_format" not in options          # only a split by time needs these dates
+            unread = Problem(f"column {quoted(error.name)}", error.what, gone + BY_TIME * guessed, error.name,
+                             error.rows, show(error.first), {} if drop else {"bad_lines": "drop"},
+                             stops=not (drop or guessed), chosen=drop)
             found.append(unread)
             places = np.delete(np.arange(n := len(error.table) + len(error.rows)), error.rows)
             result = replace(_examine(error.table, now, found, assumed, places), n=n)
@@ -109,6 +110,7 @@ def _say(options: Mapping[str, object]) -> str:
 def _without(message: str) -> str:
     """The message of an Unreadable file without its path, which the reader knows, and its remedy."""
     begin = re.sub(r"; (say|if that line|correct that line).*", "", message)
+    begin = re.sub(r"^.*?: (?=column )", "", begin)
     begin = re.sub(r"^.*?, line (?=\d+: \d+ fields)", "line ", begin)
     return re.sub(r"^.*? (?=has a single|is not written|holds bytes)", "it ", begin)
 
@@ -377,6 +379,13 @@ def _repeats(table: pd.DataFrame, given: str | None, implicit: bool, note: Found
     return True
 
 
+def _nearly_times(column: pd.Series) -> bool:
+    """Whether at least 99% of a column of text, none missing, is written as times are."""
+    found: list[Problem] = []
+    return times_of(column, found=found.append) is not None or all(
+        0 < len(problem.rows) <= (1 - NEARLY) * len(column) for problem in found)
+
+
 def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -> np.ndarray | None:
     """The times of the usable rows that are possible, or None. What is wrong with them stops splits by time alone."""
     if schema.time is not None:
@@ -399,7 +408,7 @@ def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -
             continue
         text = pd.api.types.is_string_dtype(column)
         way = date_format(column) if text else None
-        if way is not None or column.dtype.kind == "M" or (text and times_of(column, name, lambda _: None) is not None):
+        if way is not None or column.dtype.kind == "M" or (text and _nearly_times(column)):
             how = {"time_name": name} | ({"date_format": way} if way else {})
             note(Problem(f"column {quoted(name)}", f"it looks like times, such as {show(column.iloc[0])}, and is not "
                                                    "used",

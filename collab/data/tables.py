@@ -21,6 +21,7 @@ import pandas as pd
 from ..errors import DataError, quoted, warn
 from .encodings import COMPRESSED, as_lines, check_encoding, garbled, likely
 from .implicit import DECIMAL
+from .problems import Unreadable
 from .schema import NAMES, TIME_NAMES
 from .spelling import is_unusual, unusual_columns
 from .times import UnreadDates, with_dates_of
@@ -46,14 +47,6 @@ MAGIC = {b"PK\x03\x04": "a zip archive, as Excel's .xlsx is: save the sheet as C
          b"ARROW1\0": "an Arrow file: save it as Parquet", b"\x89HDF": "HDF5: save the table as Parquet or CSV",
          b"SQLite format 3\0": "a database: save the table as CSV", b"%PDF-": "a PDF: find the table it was made of"}
 WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
-
-
-class Unreadable(DataError):
-    """A file cannot be read so; with the `options` of `read_table`, by name, it may."""
-
-    def __init__(self, message: str, **options: object):
-        super().__init__(message)
-        self.options = options
 
 
 def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str | None = None,
@@ -90,11 +83,12 @@ def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str |
     try:
         return with_dates_of(table, date_format, path)
     except UnreadDates as error:
+        from .lines import line_numbers  # which reads as this module does
+        lines = line_numbers(Path(path), error.rows[:1].tolist(), format=format, sep=sep, header=header,
+                             encoding=encoding, decimal=decimal, bad_lines=bad_lines)
         if bad_lines != "drop":
-            raise
-        warn(f"{path}: column {quoted(error.name)}: {error.what} (such as {quoted(error.first)} at row "
-             f"{error.rows[0]}); these "
-             "lines are left out")
+            raise error.in_lines(lines) from None
+        warn(f"{error.in_lines(lines).found}; these lines are left out")
         return error.table
 
 
