@@ -160,28 +160,37 @@ def read_all(source: str, items: Path | None = None, *, users: Path | None = Non
              **reading: Unpack[Reading]) -> Tables:
     """As `read`, with files of items and of users: --decimal applies to all of them, --sep without --table-sep, and
     --encoding without --table-encoding, but for those that are written in UTF-8, with a warning."""
-    beside = {"item": items, "user": users}
-    if table_sep is not None and items is None and users is None:
+    beside = {by: file for by, file in (("item", items), ("user", users)) if file is not None}
+    if table_sep is not None and not beside:
         raise DataError("--table-sep is the separator of --items and --users; for the ratings say --sep")
-    if table_encoding is not None and items is None and users is None:
+    if table_encoding is not None and not beside:
         raise DataError("--table-encoding is the encoding of --items and --users; for the ratings say --encoding")
-    shared = _only({**reading, "sep": table_sep or reading.get("sep"),
-                    "encoding": table_encoding or reading.get("encoding")}, ("sep", "encoding", "decimal"))
-    options = {by: _only(shared, takes(file, sep=shared.get("sep"))) for by, file in beside.items() if file is not None}
+    options = reading_beside(beside, reading, table_sep=table_sep, table_encoding=table_encoding)
     elsewhere = {name for by in options for name in options[by]} - {
         name for name, own in (("sep", table_sep), ("encoding", table_encoding)) if own}
     own = takes(source, reading.get("format"), reading.get("sep"))
-    used = _only(reading, (name for name in reading if name in own or name not in elsewhere))
-    ratings, *known = read(source, ids, **used)
-    if table_encoding is None:
-        for by, file in beside.items():
-            if file is not None and _in_utf8(file, options[by]):
-                warn(f"{file} is read as UTF-8, as it is written, and not as --encoding {options[by]['encoding']}; say "
-                     "--table-encoding if it is another")
-                options[by] = {**options[by], "encoding": "utf-8-sig"}
-    of_items, of_users = (before if file is None else _known(file, by, **options[by])
-                          for before, (by, file) in zip(known, beside.items()))
+    ratings, *known = read(source, ids, **_only(reading, (name for name in reading
+                                                          if name in own or name not in elsewhere)))
+    said = table_encoding or reading.get("encoding")
+    for by, file in beside.items():
+        if options[by].get("encoding", said) != said:
+            warn(f"{file} is read as UTF-8, as it is written, and not as --encoding {said}; say --table-encoding if it "
+                 "is another")
+    of_items, of_users = (_known(beside[by], by, **options[by]) if by in beside else before
+                          for before, by in zip(known, ("item", "user")))
     return ratings, of_items, of_users
+
+
+def reading_beside(beside: Mapping[str, Path], reading: Reading, *, table_sep: str | None = None,
+                   table_encoding: str | None = None) -> dict[str, Reading]:
+    """How the files of items and users, by "item" and "user", are read beside ratings that are read so."""
+    shared = _only({**reading, "sep": table_sep or reading.get("sep"),
+                    "encoding": table_encoding or reading.get("encoding")}, ("sep", "encoding", "decimal"))
+    options = {by: _only(shared, takes(file, sep=shared.get("sep"))) for by, file in beside.items()}
+    for by, file in beside.items():
+        if table_encoding is None and _in_utf8(file, options[by]):
+            options[by] = {**options[by], "encoding": "utf-8-sig"}
+    return options
 
 
 def _in_utf8(file: Path, reading: Reading) -> bool:

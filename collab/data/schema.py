@@ -340,12 +340,15 @@ def _not_numbers(where: str, ratings: pd.Series, odd: np.ndarray) -> Problem:
         remedy = (f"{'they' if n == count else f'{n:,} of them'} have a decimal comma: read the file with decimal=',', "
                   f"or convert all with pd.to_numeric(df[{quoted(name)}].astype(str).str.replace(',', '.'), "
                   "errors='coerce'), and drop what is missing then")
+    elif count == int(ratings.notna().sum()):
+        remedy = "say which column holds the ratings with rating_name=..."
     else:
         remedy = "correct or drop them, or say which column holds the ratings with rating_name=..."
     some = bool(commas.any())
     return _problem(where, ratings, odd, f"ratings must be numbers, but {count:,} of {len(ratings):,} are not", remedy,
                     options={"decimal": ","} if some else {},
-                    in_file="read decimal commas with decimal=','" if some else
+                    in_file="read decimal commas with decimal=','" if some else remedy if not digits.all() and
+                    count == int(ratings.notna().sum()) else
                     f"{MEND}, or say which column holds the ratings with rating_name=...")
 
 
