@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
-WORKERS ?= -n 2 --dist loadfile
+WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder
 NUMERIC := retrieval/test_routes retrieval/test_index evaluate/test_ranking models/test_rank_ensemble learner/test_ensembles \
            retrieval/test_recommend learner/test_saved train/test_resume
 
@@ -13,8 +13,9 @@ NUMERIC := retrieval/test_routes retrieval/test_index evaluate/test_ranking mode
 demo: .venv/core
 	$(BIN)/collab demo --out demo $(ARGS)
 
-# Workers that compute side by side get one thread each.
+# Workers that compute side by side get one thread each, and the processes that tests start read what others compiled.
 test numeric: export OMP_NUM_THREADS ?= 1
+test numeric: export PYTHONDONTWRITEBYTECODE =
 
 test: lint
 	$(BIN)/python -m pytest $(WORKERS) --durations=10

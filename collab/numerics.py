@@ -81,3 +81,13 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
         return None, None, ctx.transposed @ grad
+
+
+def checksum(table: Tensor) -> int:
+    """A sum over the bits of a tensor: it changes with any one number, and takes a fortieth of a sum in float64."""
+    flat = table.detach().reshape(-1)
+    n = len(flat) * flat.element_size() // 8 * 8 // flat.element_size()        # what fills words of 8 bytes
+    if flat.storage_offset() * flat.element_size() % 8:
+        flat = flat.clone()
+    rest = int.from_bytes(flat[n:].cpu().contiguous().view(torch.uint8).numpy().tobytes(), "little")
+    return int(flat[:n].view(torch.int64).sum()) + rest

@@ -12,6 +12,8 @@ Solutions of exercises are code cells with the tag "solution", which a notebook 
 import argparse
 import base64
 import io
+import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -34,16 +36,17 @@ else:
 """     # run before the first cell: a chart is kept as its specification and as a picture
 
 
-def executed(path: Path, fast: bool = False, folder: Path = HERE) -> nbformat.NotebookNode:
+def executed(path: Path, fast: bool = False, folder: Path = HERE, kernel: str = "python3") -> nbformat.NotebookNode:
     """The notebook with the outputs of a run in `folder`. Raises CellExecutionError where a cell fails."""
     book = nbformat.read(path, as_version=4)
     sources = [cell.source for cell in book.cells]
     for cell in book.cells:
         cell.source = cell.metadata.get("fast", cell.source) if fast else cell.source
-    client = NotebookClient(book, timeout=600, record_timing=False, coalesce_streams=True,
-                            resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(book, timeout=600, kernel_name=kernel, record_timing=False, coalesce_streams=True,
+                            shutdown_kernel="immediate", resources={"metadata": {"path": str(folder)}})
     client.on_notebook_start = lambda notebook: client.kc.execute(BOTH, store_history=False)
-    client.execute()
+    with tempfile.TemporaryDirectory() as place:        # a kernel that is ended at once, not in seconds, leaves files
+        client.execute(env={**os.environ, "TMPDIR": place})
     for cell, source in zip(book.cells, sources):
         cell.source = source
     return book

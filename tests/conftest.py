@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fresh import FreshProcesses
 
 from collab import CollabInterpretation, CollabLearner, cli
 from collab.datasets.download import RECBOLE, RECBOLE_WHEEL, cache_folder, fetch_recbole
@@ -30,6 +31,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for compiled in package.rglob("*.nb[ci]") if not hasattr(config, "workerinput") else ():
         if compiled.stat().st_mtime < newest:
             compiled.unlink()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that workers that are given whole files in this order end together."""
+    long = ["test_notebooks.py", "test_day.py", "test_startup.py", "test_site.py", "test_pages.py"]
+    place = {name: k for k, name in enumerate(long)}
+    items.sort(key=lambda item: place.get(item.path.name, len(long)))
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +84,14 @@ def few_threads() -> Iterator[None]:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def fresh() -> Iterator[FreshProcesses]:
+    """Runs programs in processes that are as good as just started."""
+    processes = FreshProcesses()
+    yield processes
+    processes.close()
 
 
 @pytest.fixture(scope="session")

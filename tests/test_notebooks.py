@@ -22,14 +22,22 @@ each = pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 
 
+@pytest.fixture(scope="module")
+def kernels(fresh, tmp_path_factory):
+    """(a folder for JUPYTER_PATH, the name of the kernel in it that takes no time to import torch)."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    return folder, fresh.kernel(folder)
+
+
 @each
-def test_a_notebook_runs_clean_and_shows_what_is_committed_with_it(path, ml100k_home, monkeypatch, tmp_path):
+def test_a_notebook_runs_clean_and_shows_what_is_committed_with_it(path, kernels, ml100k_home, monkeypatch, tmp_path):
+    monkeypatch.setenv("JUPYTER_PATH", str(kernels[0]))
     monkeypatch.setenv("COLLAB_HOME", str(ml100k_home))
     monkeypatch.syspath_prepend(NBS)
     monkeypatch.delitem(sys.modules, "run", raising=False)
     from run import executed
     committed = nbformat.read(path, as_version=4)
-    book = executed(path, fast=True, folder=tmp_path)
+    book = executed(path, fast=True, folder=tmp_path, kernel="python3" if path == BOOKS[0] else kernels[1])
     assert [shape_of(cell) for cell in book.cells] == [shape_of(cell) for cell in committed.cells]
     training = next((k for k, cell in enumerate(book.cells) if TRAINING.search(cell.source)), len(book.cells))
     for cell, kept in zip(book.cells[:training], committed.cells):

@@ -29,7 +29,7 @@ Ratings = Annotated[Path | None, typer.Option(help="A file with the ratings of a
 File = Annotated[Path | None, typer.Option("--out", "-o", help="With --all: the .parquet or .csv file to write.")]
 Seen = Annotated[bool, typer.Option("--include-seen", help="Include what the user rated, which is left out otherwise, "
                                                            "held out or not.")]
-Rules = Annotated[Names, typer.Option("--where", metavar="CONDITION", help=(
+Where = Annotated[Names, typer.Option("--where", metavar="CONDITION", help=(
     "Only items that meet it, such as genres=War or 'year>=1990'; may be given again: all must be met."))]
 Among = Annotated[Names, typer.Option(metavar="ITEM", help=(
     "Choose from these items, by id or title, or from those that meet a condition, such as genres=War; given again: "
@@ -43,7 +43,7 @@ Why = Annotated[bool, typer.Option("--why", help="Say which liked item raises th
 
 @grouped
 def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = False, ratings: Ratings = None,
-              n: Count = 10, out: File = None, include_seen: Seen = False, where: Rules = None, among: Among = None,
+              n: Count = 10, out: File = None, include_seen: Seen = False, where: Where = None, among: Among = None,
               without: Without = None, diversity: Diversity = 0.0, why: Why = False, as_: As = None,
               quiet: Quiet = False, file: FileOptions) -> None:
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody. MODEL
@@ -122,7 +122,7 @@ def _print_known(learn: CollabLearner, users: list[str], rules: dict[str, Any], 
 
 def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str, Any], n: int,
                 rules: dict[str, Any], why: bool, as_: Output | None, reading: Reading) -> None:
-    """What an index answers: it has vectors, ids and what is known of items, but no ratings."""
+    """Answer from an index, which has vectors, ids and what is known of items, but no ratings."""
     from ..data.new_user import rated_file
     from ..retrieval.index import Index
     from .inputs import named

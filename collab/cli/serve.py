@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import OUT, ModelFile
-from .recommend import Among, Diversity, Rules, Without, asked
+from .recommend import Among, Diversity, Where, Without, asked
 
 if TYPE_CHECKING:
     from ..learner.collab_learner import CollabLearner
@@ -25,7 +25,7 @@ def serve(model: ModelFile = OUT,
           threads: Annotated[int | None, typer.Option(min=1, help="Requests answered at a time; by default as many as "
                                                                   "there are processors, at most 4.")] = None,
           log: Annotated[bool, typer.Option("--log", help="Log every request on standard error.")] = False,
-          where: Rules = None, among: Among = None, without: Without = None, diversity: Diversity = 0.0) -> None:
+          where: Where = None, among: Among = None, without: Without = None, diversity: Diversity = 0.0) -> None:
     """Serve recommendations as JSON, and a page on which a visitor rates and sees them change.
 
     MODEL is a model file or an index. All lists keep to --where, --among, --without and --diversity. Ctrl-C or SIGTERM

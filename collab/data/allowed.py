@@ -8,14 +8,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..errors import DataError
+from ..given import is_real
 from .catalogue import Catalogue
 from .vocab import UNKNOWN
-from .where import Where, in_text, meeting
+from .where import Where, in_text, meeting, names_column
 
 Chosen = Hashable | Iterable[Hashable | Mapping[Hashable, object]] | Mapping[Hashable, object]
 """Items by id or title, one or several; or by what is known of them, {column: condition} as in `Where`; or both, in a
-list. A list of several means the items that any of its members names; a mapping whose keys are items, such as a user's
-{item: rating}, these items."""
+list. A list of several means the items that any of its members names. A mapping whose keys are items, such as a user's
+{item: rating}, means these items; so does one of numbers, or None, under names that no column has."""
 
 
 class Allowed(NamedTuple):
@@ -30,18 +32,19 @@ def allowed(catalogue: Catalogue, table: Callable[[], pd.DataFrame], *, among: C
     items, by id, and is asked for conditions alone.
 
     Ids in `among` that are not known are left out, with a warning, or raise UnknownId with `unknown` "error" or where
-    there are no others; in `without` they leave out nothing. Raises DataError for conditions that `meeting` refuses."""
+    there are no others; in `without` they leave out nothing. Raises DataError for conditions that `meeting` refuses,
+    and for text such as "genres=War", which is a condition in `where` alone."""
     if among is None and without is None and where is None:
         return None
     kept = among.rows.copy() if isinstance(among, Allowed) else np.full(len(catalogue.vocab), among is None)
     if among is not None and not isinstance(among, Allowed):
-        ids, conditions = _parted(catalogue, among)
+        ids, conditions = _parted(catalogue, table, among, "among")
         if ids is not None:
             kept[catalogue.known(ids, "in among=", unknown)] = True
         for condition in conditions:
             kept |= meeting(table(), catalogue.vocab, condition, "among")
     if without is not None:
-        ids, conditions = _parted(catalogue, without)
+        ids, conditions = _parted(catalogue, table, without, "without")
         if ids is not None:
             kept[catalogue.excluded(ids)] = False
         for condition in conditions:
@@ -53,21 +56,46 @@ def allowed(catalogue: Catalogue, table: Callable[[], pd.DataFrame], *, among: C
 
 
 def typed(catalogue: Catalogue, table: pd.DataFrame | None, text: str) -> Hashable | Mapping[Hashable, object]:
-    """What a person means by `text`: an item's id or title or, where there is no such item, a condition on a column,
-    such as "genres=War", of the `table`; otherwise the text itself."""
+    """Turn what a person typed into an item's id or title or, where no item has these, into a condition on a column of
+    the `table`, such as "genres=War"; leave other text as it is."""
     condition: Mapping[Hashable, object] | None = None
     if table is not None and not catalogue.has(text):
         condition = in_text(table, text)
     return catalogue.typed(text) if condition is None else condition
 
 
-def _parted(catalogue: Catalogue,
-            chosen: Chosen) -> tuple[Hashable | Iterable[Hashable] | None, list[Mapping[Hashable, object]]]:
-    """Ids, None where there are only conditions; and the conditions. The keys of {item: anything} are ids."""
+def _parted(catalogue: Catalogue, table: Callable[[], pd.DataFrame], chosen: Chosen,
+            option: str) -> tuple[Hashable | Iterable[Hashable] | None, list[Mapping[Hashable, object]]]:
+    """Ids, None where there are only conditions; and the conditions."""
     if isinstance(chosen, Mapping):
-        of_ids = all(value is None for value in chosen.values()) or not any(isinstance(key, str) for key in chosen)
-        return (chosen, []) if of_ids or any(key in catalogue for key in chosen) else (None, [chosen])
-    if not isinstance(chosen, list | tuple) or not any(isinstance(one, Mapping) for one in chosen):
+        return (chosen, []) if _of_ids(catalogue, table, chosen) else (None, [chosen])
+    if not isinstance(chosen, str | list | tuple):
         return chosen, []
-    ids = [one for one in chosen if not isinstance(one, Mapping)]
-    return ids or None, [one for one in chosen if isinstance(one, Mapping)]
+    listed = [chosen] if isinstance(chosen, str) else chosen
+    for text in listed:
+        if isinstance(text, str) and any(sign in text for sign in "=<>") and text not in catalogue and (
+                condition := in_text(_columns(table), text)):
+            form = {name: str(wanted).lstrip("=") for name, wanted in condition.items()}
+            raise DataError(f"{option}={text!r} is not an item; for the items that meet this condition, pass {form}")
+    if not any(isinstance(one, Mapping) for one in listed):
+        return chosen, []
+    ids = [one for one in listed if not isinstance(one, Mapping)]
+    return ids or None, [one for one in listed if isinstance(one, Mapping)]
+
+
+def _of_ids(catalogue: Catalogue, table: Callable[[], pd.DataFrame], chosen: Mapping[Hashable, object]) -> bool:
+    """Whether the keys of a mapping are items, and not columns."""
+    if all(value is None for value in chosen.values()) or not any(isinstance(key, str) for key in chosen):
+        return True
+    if any(key in catalogue for key in chosen):
+        return True
+    return all(value is None or is_real(value) for value in chosen.values()) and not any(
+        names_column(_columns(table), key) for key in chosen)
+
+
+def _columns(table: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The columns for conditions; none where there is no table, as in the index files of earlier versions."""
+    try:
+        return table()
+    except DataError:
+        return pd.DataFrame()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +172,12 @@ class Catalogue:
     # A search for people -----------------------------------------------------------------------------------------
 
     def typed(self, text: str) -> Hashable:
-        """The id that reads like `text`, or the text itself, which may be a title."""
+        """The id that reads like `text`, or the text itself, which may be a title. Where no item has a title, an
+        unknown id is of the kind of the ids too: 77 where these are numbers."""
+        if self.titles is None and self.vocab.kind != "string":
+            with suppress(DataError):
+                id = self.vocab.parse(text)
+                return id if id == id else text         # "nan" is not a number
         id = self._typed(text)
         return text if id is None else id
 

@@ -35,7 +35,7 @@ class UnreadDates(DataError):
         self.name, self.rows = name, np.flatnonzero((times.isna() & table[name].notna()).to_numpy())
         self.first = str(table[name].iloc[int(self.rows[0])])
         self.what = (f"{len(self.rows):,} of {len(table):,} dates are not written as date_format={format!r} says, or "
-                     "are no dates")
+                     "are not dates")
         keep = np.ones(len(table), dtype=bool)
         keep[self.rows] = False
         self.table = table.assign(**{str(name): times})[keep]
@@ -176,8 +176,8 @@ def as_numbers(times: np.ndarray) -> np.ndarray:
 
 
 def impossible(times: np.ndarray) -> np.ndarray:
-    """Which of n times, at least one, are no dates between 1677 and 2262, a bool (n,): a few in another unit than most,
-    a slip of a digit, or a word for "never". None are where numbers are in no known unit."""
+    """Which of n times, at least one, are not dates between 1677 and 2262, a bool (n,): a few in another unit than
+    most, a slip of a digit, or a word for "never". None are where numbers are in no known unit."""
     times = as_numbers(times)
     if times.dtype.kind in "iuf":
         unit = unit_of(times)

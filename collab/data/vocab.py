@@ -160,10 +160,12 @@ class Vocab:
     def find(self, id: object) -> int:
         """The row of an id that is a whole number or text, as all ids of this vocab are; 0 for any other. It makes no
         column of the id, as `encode` does to check it, which takes a hundred times as long."""
-        if type(id) in self._own:
-            with suppress(KeyError, OverflowError, ValueError):     # ValueError: half a character
-                return cast(int, self._index.get_loc(id)) + 1
-        return UNKNOWN
+        if type(id) not in self._own:
+            return UNKNOWN
+        try:
+            return cast(int, self._index.get_loc(id)) + 1
+        except (KeyError, OverflowError, ValueError):       # ValueError: half a character
+            return UNKNOWN
 
     def decode(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Raw ids of n rows, (n,), in the type they came in; if any row is 0, an object array with None there.

@@ -58,7 +58,12 @@ def in_text(table: pd.DataFrame, text: str) -> dict[Hashable, object] | None:
     if (found := TEXT.fullmatch(text)) is None or not found[3].strip():
         return None
     name = found[1].strip()
-    return {name: f"{found[2]}{found[3]}"} if name in table or _near(table, name) else None
+    return {name: f"{found[2]}{found[3]}"} if names_column(table, name) else None
+
+
+def names_column(table: pd.DataFrame, name: Hashable) -> bool:
+    """Whether a column has this name, or nearly."""
+    return name in table or bool(_near(table, name))
 
 
 def _conditions(where: Where, option: str) -> Iterable[tuple[Hashable, str, object]]:
@@ -73,8 +78,8 @@ def _conditions(where: Where, option: str) -> Iterable[tuple[Hashable, str, obje
     for text in [where] if isinstance(where, str) else where:
         found = TEXT.fullmatch(text) if isinstance(text, str) else None
         if found is None or not found[3].strip():
-            raise DataError(f"{option}={text!r} is no condition: it is a column, one of = != >= <= > <, and a value, "
-                            "such as 'year>=1990'")
+            raise DataError(f"{option}={text!r} is not a condition: that is a column, one of = != >= <= > <, and a "
+                            "value, such as 'year>=1990'")
         yield found[1].strip(), found[2].replace("==", "="), found[3].strip()
 
 

@@ -57,7 +57,7 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
     check_unknown(unknown)
     if ratings is None:
         if (pool.__class__ is range and not why and not diversity
-                and (table := one_list(self, user, n, exclude, as_frame)) is not None):
+                and (table := one_list(self, user, pool, n, exclude, as_frame)) is not None):
             return table
         rows = rows_of(self, self.data.users, user, unknown)
         return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user), why=why,

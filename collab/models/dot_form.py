@@ -12,7 +12,7 @@ from torch import Tensor
 from ..numerics import MAX_NUMBERS, products, run_of
 from .layers import Range, sigmoid_range
 
-NONE = torch.zeros(0)
+NO_BIASES = torch.zeros(0)
 
 
 class DotForm(NamedTuple):
@@ -54,7 +54,7 @@ class DotForm(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """What is known of a user before any rating (`retrieval.prior`). In coordinates x in which a `Ridge` is n^power
+    """The prior of a user before any rating (`retrieval.prior`). In coordinates x in which a `Ridge` is n^power
     |x|^2, n^power is at least `least` (width,) along `axes`, the columns of an orthogonal matrix (width, width)."""
 
     axes: Tensor
@@ -135,7 +135,7 @@ class TableScorer:
         """Users, items, both biases (of length 0 where there are none) and whether there are any, over the memory of
         the tables, which are on the CPU."""
         form, biased = self.form, self.form.u_bias is not None and self.form.i_bias is not None
-        tables = form.users, form.items, form.u_bias if biased else NONE, form.i_bias if biased else NONE
+        tables = form.users, form.items, form.u_bias if biased else NO_BIASES, form.i_bias if biased else NO_BIASES
         users, items, u_bias, i_bias = (table.detach().numpy() for table in tables if table is not None)
         return users, items, u_bias, i_bias, biased
 

@@ -123,7 +123,7 @@ def are_plain(model: nn.Module) -> bool:
 def only_reads(model: nn.Module) -> bool:
     """Whether the scorer reads weights and does nothing else, so that neither modes nor random states can change: of a
     class that says so itself (`reads_tables`, not inherited), on which nothing was set, with embeddings alone."""
-    return ("reads_tables" in vars(type(model)) and not model.training and SET.isdisjoint(vars(model))
+    return ("reads_tables" in vars(type(model)) and not model.training and vars(model).keys().isdisjoint(SET)
             and all(type(part) is nn.Embedding for part in model._modules.values()))
 
 

@@ -15,9 +15,13 @@ from ..models.dot_form import DotForm, TableScorer
 from ..models.layers import Range
 from ..ragged import Ragged
 
-WIDER = 10          # items beyond the k best that are scored exactly
+FURTHER = 10        # items beyond the k best that are scored exactly
 PATIENCE = 16       # lists from which on numba is imported for them, which takes as long as a thousand lists
 MOST = 1 << 23      # numbers in a table (32 MiB), from which on several threads of torch are faster than one kernel
+
+# FURTHER is below that of `screening`, so that fewer items are scored exactly: the errors of float32 are far smaller
+# than the gap to the 11th further item. Where scores saturate, at an end of a sigmoid, more lists are not certain to be
+# the best, and `top_k` makes them.
 
 _lists = count()
 _NONE = np.zeros(0, dtype=np.int64)
@@ -26,7 +30,7 @@ _NONE = np.zeros(0, dtype=np.int64)
 def compiles(scores: TableScorer, n: int, k: int) -> bool:
     """Whether the best k of n candidates are found by the kernels: where numba is there, which a process of a few
     lists does not wait for, and tables of float32 are on the CPU."""
-    if 8 * (k + WIDER) > n or not scores.readable or (
+    if 8 * (k + FURTHER) > n or not scores.readable or (
             scores.form.items.numel() > MOST and torch.get_num_threads() > 1):
         return False
     return ("numba" in sys.modules or next(_lists) >= PATIENCE) and not_compiled() is None
@@ -57,7 +61,7 @@ def compiled_one(scores: TableScorer, user: int, whose: int, candidates: range, 
                  show: Range | None = None, clip: Range | None = None) -> tuple[np.ndarray, np.ndarray] | None:
     """The k best candidates of one user row: rows and scores (k,) as `top_k` gives them, or None where it is not
     certain that these are the best. `whose` is the row of `seen`; `show` and `clip` as for `best_of_one`."""
-    form, wide = scores.form, k + WIDER
+    form, wide = scores.form, k + FURTHER
     rows, found = np.empty(k, np.int64), np.empty(k, np.float32)
     low, high = form.y_range or show or (0.0, 0.0)
     least, most = clip or (-np.inf, np.inf)

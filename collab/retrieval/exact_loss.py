@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+KINDS = ("bpr", "logistic", "softmax")
+
 
 class ExactLoss(NamedTuple):
     """The mean of an objective over some of the items that a user chose.

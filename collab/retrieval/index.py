@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,19 +31,11 @@ from .diverse import check_diversity, diverse_places, n_candidates
 from .equations import Equations
 from .fold_in_ranking import RankedFolding
 from .index_file import form_of, read_index, write_index
+from .list_rules import NO_RULES, ListRules
 from .topk import check_k, top_k
 
-
-class Rules(NamedTuple):
-    """The rows to choose from, None for all, and how unlike each other the chosen ones should be."""
-
-    pool: Tensor | None = None
-    diversity: float = 0.0
-
-
-NONE = Rules()
 METHODS = ("exact", "usearch")
-WIDER = 8       # an approximate search asks for this many times as many, and scores them exactly
+TIMES_MORE = 8      # an approximate search asks for this many times as many, and scores them exactly
 
 
 class Index:
@@ -134,7 +126,7 @@ class Index:
         lists = [[] for _ in queries] if exclude is None else [self.item_ids.listed(ids) for ids in exclude]
         if len(lists) != len(queries):
             raise ValueError(f"exclude must hold a list for each of {len(queries)} queries, got {len(lists)}")
-        return frame_of(self._best(queries, k, lists, NONE)[0])
+        return frame_of(self._best(queries, k, lists, NO_RULES)[0])
 
     def recommend(self, user: Ids | None = None, n: int = 10,
                   exclude: Hashable | Iterable[Hashable] | Mapping[Hashable, Iterable[Hashable]] = (),
@@ -155,10 +147,10 @@ class Index:
         `why` of a known user, whose ratings it does not hold, and for conditions on items of which it keeps no
         columns."""
         check_kind(as_frame)
-        rules = NONE
+        rules = NO_RULES
         if among is not None or without is not None or where is not None or diversity:
             kept = self.allowed(among, without, where, unknown)
-            rules = Rules(None if kept is None else torch.from_numpy(kept).nonzero()[:, 0], diversity)
+            rules = ListRules.of(kept, diversity)
         if user is not None and ratings is not None:
             raise TypeError("give either a user, or the ratings= of a new one")
         if ratings is not None:
@@ -171,7 +163,7 @@ class Index:
         if self.users is None or self.user_ids is None:
             raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
         check_unknown(unknown)
-        if rules is NONE and type(user) in ONE and exclude.__class__ is tuple and not exclude and (
+        if rules is NO_RULES and type(user) in ONE and exclude.__class__ is tuple and not exclude and (
                 one := self._one(user, n)) is not None:
             if as_frame == "dict":
                 return self.catalogue.lists(*one)
@@ -208,14 +200,15 @@ class Index:
                             "; make it again with learn.index(), which keeps the columns of the table of items")
         return self.table
 
-    def _recommend_new(self, ratings: Rated, n: int, exclude: object, unknown: str, why: bool, rules: Rules,
+    def _recommend_new(self, ratings: Rated, n: int, exclude: object, unknown: str, why: bool, rules: ListRules,
                        as_frame: str) -> Any:
         if self.equations is None:
             raise DataError("this index cannot fold in new users: " + (
                 "its file is of an earlier version, which kept no ridge; make it again with learn.index()"
                 if "fold_in" in self.older else
-                "its model scores them in a way of its own, or by an objective that is not collab's own, which takes "
-                "more than vectors; ask the learner: learn.recommend(ratings=...)"))
+                "it was made without (new_users=False), or its model scores them in a way of its own, or by an "
+                "objective that is not collab's own, which takes more than vectors; ask the learner: "
+                "learn.recommend(ratings=...)"))
         if isinstance(exclude, Mapping):
             raise DataError("exclude={user: items} is for known users; for a new one pass a list of items")
         items, values, chosen = self.rules.rows(ratings, self.catalogue, unknown)
@@ -245,7 +238,7 @@ class Index:
         return index
 
     def _best(self, queries: Tensor, k: int, exclude: list[list[Hashable]],
-              rules: Rules) -> tuple[dict[str, Column], np.ndarray]:
+              rules: ListRules) -> tuple[dict[str, Column], np.ndarray]:
         """The columns of `search`, without the items that each query excludes; and the rows of the items."""
         found, scores = self._find(queries, k, self._excluded(exclude), rules)
         there = found.numpy() >= 0
@@ -254,7 +247,7 @@ class Index:
         return {"query": query, "rank": place + 1, "item": self.item_ids.decode(rows),
                 **self.catalogue.title_column(rows), "score": self._shown(scores.numpy()[there])}, rows
 
-    def _lists(self, row: np.ndarray, n: int, exclude: list[Hashable], rules: Rules) -> dict[str, list]:
+    def _lists(self, row: np.ndarray, n: int, exclude: list[Hashable], rules: ListRules) -> dict[str, list]:
         """The recommendations of one user row (1,), as lists."""
         found, scores = self._find(self.users_at(row), n, self._excluded([exclude]), rules)
         there = found.numpy() >= 0
@@ -287,12 +280,13 @@ class Index:
         out = torch.from_numpy(self.catalogue.excluded([id for ids in lists for id in ids]))
         return Histories.of(position, out, torch.ones(len(out)), len(lists))
 
-    def _find(self, queries: Tensor, n: int, seen: Histories | None, rules: Rules) -> tuple[Tensor, Tensor]:
+    def _find(self, queries: Tensor, n: int, seen: Histories | None, rules: ListRules) -> tuple[Tensor, Tensor]:
         """Rows and scores before the range, both (m, k), of the `n` best, made `diverse`."""
         check_k(n)
         check_diversity(rules.diversity)
-        k = min(n_candidates(n, rules.diversity), max(1, len(self) if rules.pool is None else len(rules.pool)))
-        found, scores = self._top(queries, k, seen, rules.pool)
+        pool = rules.pool
+        k = min(n_candidates(n, rules.diversity), max(1, len(self) if pool is None else len(pool)))
+        found, scores = self._top(queries, k, seen, pool)
         if not rules.diversity:
             return found, scores
         ranged = sigmoid_range(scores, self.y_range)        # as a learner's are when its lists are made diverse
@@ -306,7 +300,7 @@ class Index:
             return top_k(scores, torch.arange(len(queries)), range(1, len(self.items)) if pool is None else pool, k,
                          seen)
         most = int(seen.starts.diff().max()) if seen is not None and len(queries) else 0
-        found = [_nearest(self._graph, query, min(WIDER * k + most, len(self))) for query in queries]
+        found = [_nearest(self._graph, query, min(TIMES_MORE * k + most, len(self))) for query in queries]
         parts = []
         for row, near in enumerate(found):
             def scored(rows: Tensor, items: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from ..errors import DataError
 from ..files import Config, read_tensors, reading, write_tensors
 from ..models.dot_form import DotForm, Prior, Ridge
 from .equations import Equations
-from .exact_loss import ExactLoss
+from .exact_loss import KINDS, ExactLoss
 from .fold_in_ranking import RankedFolding
 
 if TYPE_CHECKING:
@@ -62,15 +62,18 @@ def read_index(path: str | Path) -> Parts:
         if len(vectors) != len(items) or (titles is not None and len(titles) != len(items) - 1) or (
                 (None if users is None else len(users)) != (None if queries is None else len(queries))):
             raise DataError(f"{path} is damaged: it has other numbers of vectors or titles than of ids")
+        if vectors.dim() != 2 or (queries is not None and queries.shape[1:] != vectors.shape[1:]):
+            raise DataError(f"{path} is damaged: its vectors of users and items are not of one width")
         rules, fold_in, known = None, config.get("fold_in"), config.get("known_of_items")
         if fold_in is not None:
             rules = RatingRules(Schema(*map(from_json, fold_in["columns"])), fold_in["implicit"],
                                 fold_in["threshold"], scale)
-        lacks = {"fold_in": fold_in is None or (fold_in["ridge"] is None and "ranked" not in fold_in),
+        ridge = fold_in and fold_in["ridge"]        # of before there was a prior: other numbers, by another rule
+        lacks = {"fold_in": fold_in is None or "ranked" not in fold_in if ridge is None else len(ridge) != 4,
                  "table": known is None}
         return {"items": vectors, "item_ids": items, "titles": titles, "users": queries, "user_ids": users,
                 "y_range": y_range, "scale": scale, "method": config["method"], "rules": rules,
-                "equations": fold_in and _folding(tensors, fold_in, y_range),
+                "equations": None if fold_in is None or lacks["fold_in"] else _folding(path, tensors, fold_in, y_range),
                 "n_factors": known and known["n_factors"], "table": known and known["table"] and unpack(known["table"]),
                 "older": {name for name, lacking in lacks.items() if lacking}}
 
@@ -85,14 +88,32 @@ def form_of(items: Tensor, average: Tensor, like: DotForm) -> DotForm:
                          i_bias=items[:, -2] - like.mu)
 
 
-def _folding(tensors: dict[str, Tensor], fold_in: Config,
+def _check_folding(path: str | Path, tensors: dict[str, Tensor], ranked: Config | None) -> None:
+    """Raise DataError for tensors of other shapes than the vectors' width and number ask for, and for an unknown
+    objective."""
+    items, n = tensors["items"], len(tensors["average"])
+    n_items, width = items.shape
+    biased = n == width - 1 and bool((items[:, -1] == 1).all())         # see `DotForm.item_vectors`
+    shapes = {"average": (width - biased,), "pull": (n, n), "prior.axes": (n, n), "prior.least": (n,),
+              "share": (n_items,)}
+    for name, shape in shapes.items():
+        if name in tensors and tensors[name].shape != shape:
+            raise DataError(f"{path} is damaged: {name!r} has the shape {(*tensors[name].shape,)}, not {shape}")
+    if ranked is not None:
+        kind, draws = ranked["loss"]["kind"], ranked["loss"]["draws"]
+        if kind not in KINDS or (kind == "logistic" and draws is None):
+            raise DataError(f"{path} is damaged: there is no objective {kind!r} with draws {draws!r}")
+
+
+def _folding(path: str | Path, tensors: dict[str, Tensor], fold_in: Config,
              y_range: tuple[float, float] | None) -> Equations | RankedFolding | None:
     ranked = fold_in.get("ranked")
     if fold_in["ridge"] is None and ranked is None:
         return None
+    _check_folding(path, tensors, ranked)
     items, average = tensors["items"], tensors["average"]
     if ranked is None:
-        factors, bias, power, alpha = fold_in["ridge"][:4]      # files of before the prior had two more
+        factors, bias, power, alpha = fold_in["ridge"]
         known = {name: t for name in Prior._fields if (t := tensors.get(f"prior.{name}")) is not None}
         ridge = Ridge(factors, bias, power, alpha, Prior(**known) if known else None)
         return Equations(form_of(items, average, DotForm(average, items, y_range=y_range)), ridge, tensors.get("pull"))

@@ -44,7 +44,7 @@ def prior_of(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, ridge
     offset = form.mu + (0.0 if form.i_bias is None else form.i_bias[i].double())
     r = r.double() / unit
     scores, slopes, _ = ranged(offset + (vectors * designs).sum(1), low, span)
-    tiny = ROUNDING * r.square().mean() + torch.finfo(torch.float64).tiny
+    tiny = ROUNDING * (r.square().mean() + designs.square().mean()) + torch.finfo(torch.float64).tiny
     error = (scores - r).square().mean() + tiny
     nobody = (ranged(offset + designs @ centre, low, span)[0] - r).square().mean()
 

@@ -11,12 +11,12 @@ from ..ragged import Ragged
 from .largest import check_numbers, in_order, largest, rows_in
 
 MANY = 1 << 13      # candidates from which on it pays
-WIDER = 22          # items beyond the k best that are scored exactly
+BEYOND = 22         # items beyond the k best that are scored exactly
 
 
 def pays(scores: TableScorer, n: int, k: int) -> bool:
     """Whether to screen n candidates for the best k."""
-    return n >= MANY and 8 * (k + WIDER) <= n and 2 * n >= len(scores.form.items) and scores.has_rough
+    return n >= MANY and 8 * (k + BEYOND) <= n and 2 * n >= len(scores.form.items) and scores.has_rough
 
 
 def screened(scores: TableScorer, users: Tensor, whose: Tensor, candidates: Tensor | range, k: int,
@@ -31,7 +31,7 @@ def screened(scores: TableScorer, users: Tensor, whose: Tensor, candidates: Tens
     if seen is not None:
         rough.view(-1).index_fill_(0, seen.cells(whose, range(rough.shape[1])), -torch.inf)
     run = slice(candidates.start, candidates.stop) if isinstance(candidates, range) else candidates
-    best, place = (t.numpy() for t in largest(rough[:, run], k + WIDER))
+    best, place = (t.numpy() for t in largest(rough[:, run], k + BEYOND))
     chosen = rows_in(candidates, place)
     exact = scores.of_each(users, torch.from_numpy(chosen)).float().numpy()
     check_numbers(exact)
@@ -56,7 +56,7 @@ def screened_one(scores: TableScorer, user: Tensor, whose: int, candidates: rang
         begin, end = seen.starts[whose:whose + 2].tolist()
         mine = seen.columns[begin:end]
         row[mine[mine < len(row)]] = -torch.inf
-    best, place = largest(rough, k + WIDER)
+    best, place = largest(rough, k + BEYOND)
     exact, rows = scores.of_each(user, place)[0].float().numpy(), place[0].numpy()
     found = best[0].numpy()
     if np.isnan(exact).any():

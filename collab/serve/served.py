@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..data.allowed import Allowed, Chosen, allowed
+from ..data.allowed import Chosen, allowed
 from ..data.catalogue import Catalogue
 from ..data.vocab import UNKNOWN, Vocab
 from ..data.where import Where
@@ -20,6 +20,7 @@ from ..retrieval.compiled_one import load_kernels
 from ..retrieval.diverse import check_diversity
 from ..retrieval.fold_in_ranking import RankedFolding
 from ..retrieval.index import Index
+from ..retrieval.list_rules import ListRules
 from .asked import Refused
 from .item_map import places
 from .title_search import TitleSearch
@@ -38,25 +39,14 @@ def served(model: CollabLearner | Index, *, among: Chosen | None = None, without
     if isinstance(model, CollabLearner | Index):
         check_diversity(diversity)
         if isinstance(model, Index):
-            return OfIndex(model, Rules.of(model.allowed(among, without, where), diversity))
+            return OfIndex(model, ListRules.of(model.allowed(among, without, where), diversity))
         if diversity:
             model.looking(lambda: model.collab_model.factors("item"))       # which Unsupported names, where it has none
         data = model.data
         kept = allowed(data.catalogue, lambda: data.item_table, among=among, without=without, where=where)
-        return OfLearner(model, Rules.of(kept, diversity))
+        return OfLearner(model, ListRules.of(kept, diversity))
     raise TypeError(f"service(model) takes a learner or an Index, got {type(model).__name__}; read a file with "
                     "load_learner(path) or Index.load(path)")
-
-
-class Rules(NamedTuple):
-    """What every list keeps to."""
-
-    among: Allowed | None = None
-    diversity: float = 0.0
-
-    @classmethod
-    def of(cls, rows: np.ndarray | None, diversity: float) -> Rules:
-        return cls(None if rows is None else Allowed(rows), diversity)
 
 
 class Names:
@@ -263,7 +253,7 @@ def _whether(ask: Callable[[], object]) -> tuple[bool, str]:
 class OfLearner(Served):
     """A learner that is served."""
 
-    def __init__(self, learn: CollabLearner, rules: Rules):
+    def __init__(self, learn: CollabLearner, rules: ListRules):
         self.rules, self.learn, self.model, self.users = rules, learn, learn.collab_model.kind, Names(learn.data.users)
         self.counts = learn.data.counts().numpy()
         self.threshold = learn.data.threshold
@@ -298,7 +288,7 @@ class OfLearner(Served):
 class OfIndex(Served):
     """An index that is served: it knows neither what its users have seen nor how often items were rated."""
 
-    def __init__(self, index: Index, rules: Rules):
+    def __init__(self, index: Index, rules: ListRules):
         self.rules, self.index, self.model = rules, index, "Index"
         self.users = None if index.user_ids is None else Names(index.user_ids)
         ranks = isinstance(index.equations, RankedFolding)      # by an objective, which reads no ratings
@@ -316,8 +306,9 @@ class OfIndex(Served):
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
                 without: list[Hashable]) -> Lists:
         equations = self.index.equations
-        if isinstance(equations, RankedFolding) and isinstance(ratings, list) and equations.mean is not None:
-            ratings = dict.fromkeys(ratings, equations.mean + 1)        # above the mean: what is chosen is liked
+        if isinstance(equations, RankedFolding):
+            if isinstance(ratings, list) and equations.mean is not None:
+                ratings = dict.fromkeys(ratings, equations.mean + 1)    # above the mean: what is chosen is liked
         elif self.scale is None and not self.index.rules.implicit and equations is not None:
             raise DataError("this index does not say on which scale its items were rated; serve the model's own file")
         return self.index.recommend(ratings=ratings, n=n, exclude=without, why=self.reasons, as_frame="dict",

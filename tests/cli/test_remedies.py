@@ -55,7 +55,7 @@ def test_rows_of_a_file_are_named_by_their_lines(collab, tmp_path):
 
 @pytest.fixture
 def nightly(tmp_path):
-    """A file with a rating that is none, a line of too many cells, and a pair that is rated again."""
+    """A file with a rating that is not a number, a line of too many cells, and a pair that is rated again."""
     rows = [f"{k % 7},{k % 11},{k % 5 + 1}" for k in range(70)]
     (tmp_path / "r.csv").write_text("\n".join(["user,item,rating", *rows, "2,9,many", "3,1,2,5", "0,0,4"]) + "\n")
     return tmp_path / "r.csv"

@@ -50,10 +50,28 @@ def test_a_condition_stands_for_the_items_that_meet_it():
     assert kept(among=before, without=1090) == [1242] and ITEMS.vocab.ids[before.rows].tolist() == [1090, 1242]
 
 
+def test_ratings_of_titles_that_nobody_knows_leave_out_nothing():
+    for rated in ({"Film 333": 5.0}, {"Film 333": 5, "Film 4": None}, {"Film 333": np.float32(5)}):
+        with pytest.warns(UserWarning, match="are neither the id nor the title"):
+            assert kept(without=rated) == [*MOVIES.index]
+        with pytest.raises(UnknownId, match="'Film 333'"):
+            kept(among=rated)
+    assert kept(without={"year": 1995}) == [1090, 1214, 1242, 9999]         # a column: a condition
+
+
+@pytest.mark.parametrize(("text", "form"), [
+    ("genres=War", "{'genres': 'War'}"), ("genre = War", "{'genre': 'War'}"), ("year>=1990", "{'year': '>=1990'}")])
+def test_a_condition_in_text_is_told_the_form_it_has_in_python(text: str, form: str):
+    for rules in ({"among": text}, {"without": [6, text]}, {"among": (text,)}):
+        with pytest.raises(DataError, match=f"={text!r} is not an item; .* pass {form}"):
+            kept(**rules)
+
+
 @pytest.mark.parametrize(("rules", "says"), [
     ({"among": {"genre": "War"}}, r"among= names a column 'genre' that .*; did you mean 'genres'\? The columns are"),
     ({"without": [6, {"gender": "War"}]}, "without= names a column 'gender' that the table of items has not"),
     ({"among": {"genres": "Wra"}}, "among=: no item has 'Wra' in column 'genres'; near it are 'War'"),
+    ({"without": {"yaer": 1986}}, r"without= names a column 'yaer' .*; did you mean 'year'"),
     ({"without": {"genres": "Horor"}}, "without=: no item has 'Horor' in column 'genres'; near it are 'Horror'"),
     ({"among": {"year": ">2010"}}, "among={'year': '>2010'}: no item that was trained on meets this condition"),
     ({"without": {"year": "new"}}, "without=: column 'year' holds numbers, and 'new' is none")])
@@ -80,3 +98,18 @@ def test_what_a_person_types_is_an_item_first_and_then_a_condition():
     assert meant("genre=War") == {"genre": "=War"}      # nearly a column: the error says which
     assert meant("x=y") == "x=y" and meant("genres=") == "genres="
     assert kept(among=[meant("genres=War"), meant("6")]) == [6, 1090, 1242]
+
+
+def test_an_unknown_id_that_is_typed_is_of_the_kind_of_the_ids():
+    bare = Catalogue(ITEMS.vocab, None)
+    for ids in (["6", "77777"], ["77777", "6"]):
+        given = [typed(bare, None, text) for text in ids]
+        assert sorted(given) == [6, 77777] and np.flatnonzero(~bare.vocab.encode(given).astype(bool)).size == 1
+        without = allowed(bare, lambda: MOVIES, without=given)
+        assert ITEMS.vocab.ids[without].tolist() == [1, 1090, 1214, 1242, 9999]
+        with pytest.warns(UserWarning, match=r"1 of 2 items in among= were not trained on \(such as 77777\)"):
+            assert np.flatnonzero(allowed(bare, lambda: MOVIES, among=given)).tolist() == [2]
+    assert typed(bare, None, "7.5") == "7.5" and typed(bare, None, "Heat") == "Heat"
+    assert typed(ITEMS, None, "77777") == "77777"       # which may be a part of a title: the message says of which
+    floats = Catalogue(Vocab([0.5, 1.5], "item"), None)
+    assert typed(floats, None, "7.5") == 7.5 and typed(floats, None, "nan") == "nan"

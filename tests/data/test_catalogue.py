@@ -302,6 +302,16 @@ def test_unknown_items_of_a_file_are_left_out_and_counted_and_no_title_is_guesse
             rated_file(learn.data, file)
 
 
+def test_an_unknown_number_in_a_file_is_left_out_where_items_have_no_titles(tmp_path: Path):
+    data = CollabDataBunch.from_df(synthetic(12, 10, 80, seed=1).ratings, seed=0)
+    file, known = tmp_path / "rated.csv", next(iter(data.items))
+    for unknown in (77777, 10 ** 30):
+        for rows in (f"{known},5\n{unknown},3\n", f"{unknown},3\n{known},5\n"):
+            file.write_text(f"item,rating\n{rows}")
+            says = rf"1 of 2 items in .*rated.csv were not trained on \(such as {unknown}\)"
+            assert asked(lambda: rated_file(data, file), says)["item"].tolist() == [known]
+
+
 # What many rated --------------------------------------------------------------------------------------------------
 
 NEW = pd.DataFrame({"user": [900, 900, 900, 901, 7], "item": [3, 8, 5, 10, 4], "rating": [5.0, 2, 4, 3, 1]})

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from collab import CollabDataBunch, DataError, Index, collab_learner, load_learner, synthetic
+from collab import L2, CollabDataBunch, DataError, Index, collab_learner, load_learner, synthetic
 from collab.files import read_tensors, write_tensors
 
 KINDS = ("model", "index", "checkpoint")
@@ -126,6 +126,29 @@ def test_titles_or_vectors_that_are_not_those_of_the_ids_are_refused(written, tm
                   (tensors, {**config, "users": None})):
         with pytest.raises(DataError, match=r"i\.file is damaged"):
             Index.load(write_tensors(tmp_path / "i.file", *parts, kind="index"))
+
+
+@pytest.mark.parametrize("options", [{"model": "dot_bias"}, {"model": "dot"}, {"model": "als", "implicit": True},
+                                     {"loss_func": "bpr"}, {"loss_func": "logistic", "implicit": True}],
+                         ids=["dot_bias", "dot", "als", "bpr", "logistic"])
+def test_what_folds_new_users_in_is_of_the_size_of_the_vectors(options, tmp_path):
+    data = CollabDataBunch.from_df(synthetic(12, 10, 80, seed=1).ratings, seed=0, implicit=options.pop("implicit", 0))
+    terms = {} if options.get("model") == "als" else {"loss_terms": [L2(0.01)]}
+    learn = collab_learner(data, n_factors=2, **options, **terms)
+    with learn.no_logging():
+        learn.fit(1)
+    tensors, config = read_tensors(learn.index().save(tmp_path / "whole"), kind="index")
+    damaged = [(tensors | {name: short}, config) for name, tensor in tensors.items()
+               for short in [tensor[:-1], *([tensor[:, :-1]] if tensor.dim() == 2 else [])]]
+    assert len(damaged) > 4
+    if (ranked := config["fold_in"]["ranked"]) is not None:
+        for loss in ({"kind": "hinge"}, *([{"draws": None}] if ranked["loss"]["kind"] == "logistic" else [])):
+            changed = {**config["fold_in"], "ranked": {**ranked, "loss": ranked["loss"] | loss}}
+            damaged.append((tensors, config | {"fold_in": changed}))
+    for parts in damaged:
+        with pytest.raises(DataError, match=r"i\.file is damaged"):
+            Index.load(write_tensors(tmp_path / "i.file", *parts, kind="index"))
+            pytest.fail(f"{ {name: [*t.shape] for name, t in parts[0].items()} } {parts[1]['fold_in']} was accepted")
 
 
 # What was read stays what it was ----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.utils import prune
 
 from collab import CollabDataBunch, Index, collab_learner
 from collab.compiled import not_compiled
@@ -39,7 +40,7 @@ def without_kernels(ask):
 def questions(draw):
     """Tables of small whole numbers times one power of two each, whose sums are exact in float64, with many ties."""
     k, width = draw(st.integers(1, 40)), draw(st.integers(1, 37))
-    n = draw(st.integers(8 * (k + compiled_one.WIDER) + 1, 900))
+    n = draw(st.integers(8 * (k + compiled_one.FURTHER) + 1, 900))
     seed, most = draw(st.integers(0, 1 << 30)), draw(st.sampled_from([1, 2, 100]))
     generator = torch.Generator().manual_seed(seed)
 
@@ -147,6 +148,9 @@ CHANGES = {
     "other memory": lambda m: setattr(m.i_bias.weight, "data", m.i_bias.weight.detach().flip(0)),
     "the mean": lambda m: m.mu.data.add_(0.5),
     "the range": lambda m: setattr(m, "y_range", (0.0, 4.0)),
+    "another order of the numbers": lambda m: setattr(m.i_weight.weight, "data", m.i_weight.weight.detach().as_strided(
+        m.i_weight.weight.shape, (1, len(m.i_weight.weight)))),
+    "pruning": lambda m: prune.l1_unstructured(m.u_weight, "weight", 0.9),
     "double precision": lambda m: m.double(),
 }
 
@@ -162,6 +166,21 @@ def test_a_changed_model_is_noticed(change):
     after = learn.recommend(1, as_frame="dict")
     assert after == without_kernels(lambda: learn.recommend(1, as_frame="dict"))
     assert change == "double precision" or after != before
+
+
+def test_a_model_of_ones_own_may_read_more_than_its_tables():
+    class Shifted(EmbeddingDotBias):
+        reads_tables, shift = True, 0.0
+
+        def dot_form(self):
+            form = super().dot_form()
+            return form._replace(mu=form.mu + self.shift)
+    data = learner().data
+    model = Shifted(4, data.n_users, data.n_items, y_range=(0.5, 5.5)).eval()
+    learn = collab_learner(data, model)
+    before = learn.recommend(1, as_frame="dict")["score"]
+    model.shift = 0.5
+    assert min(np.subtract(learn.recommend(1, as_frame="dict")["score"], before)) > 0.1
 
 
 def test_modes_and_random_states_stay_as_they_were():

@@ -220,6 +220,40 @@ def test_the_ridge_is_chosen_once_and_again_when_the_weights_are_others():
     assert learn.fold_in().ridge is not first
 
 
+CHANGES = {
+    "one factor": lambda m: m.i_weight.weight.data[3].add_(1e-3),
+    "factors, by numpy": lambda m: m.u_weight.weight.detach().numpy().__setitem__((5, 0), 0.1),
+    "a bias": lambda m: m.i_bias.weight.data[3].add_(0.5),
+    "the mean": lambda m: m.mu.data.add_(0.7),
+    "the range": lambda m: setattr(m, "y_range", (0.0, 7.0)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_new_users_are_folded_into_the_model_as_it_is_now(change):
+    learn = fitted("dot_bias", epochs=1)
+    learn.recommend(ratings={3: 5.0, 4: 1.0})
+    CHANGES[change](learn.model)
+    found = learn.recommend(ratings={3: 5.0, 4: 1.0})
+    learn._folding = None
+    pd.testing.assert_frame_equal(found, learn.recommend(ratings={3: 5.0, 4: 1.0}))
+
+
+@pytest.mark.parametrize("ask", [lambda learn: learn.recommend(ratings={3: 5.0}), lambda learn: learn.index()])
+def test_a_broken_model_says_so(ask):
+    learn = fitted("dot_bias", epochs=1)
+    learn.model.i_weight.weight.data[3, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"not numbers \(NaN\) or infinite.*nobody can be folded in"):
+        ask(learn)
+
+
+def test_the_ridge_of_als_is_that_of_the_model_as_it_is_now():
+    learn = fitted("als_explicit", epochs=1)
+    before = learn.recommend(ratings={3: 5.0})
+    learn.model.reg *= 100
+    assert not learn.recommend(ratings={3: 5.0}).equals(before)
+
+
 @pytest.mark.parametrize(("ratings", "says"), [
     ({99: 5.0}, "99 is not among"), ({"3": 5.0}, "of kind number"), ({3: 7.0}, "scale of 1 to 5, such as 7"),
     ({}, "no ratings to fold in"), ({3: "good"}, "must be numbers"), ([3, 4], "got list"),

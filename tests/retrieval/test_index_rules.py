@@ -25,6 +25,7 @@ from collab import (
     synthetic,
 )
 from collab.files import read_tensors, write_tensors
+from collab.learner import new_users
 from collab.learner.objectives import Objective
 
 ML = synthetic(60, 40, 900, seed=1)
@@ -141,12 +142,30 @@ def test_an_older_file_says_how_to_get_conditions(tmp_path):
     with pytest.raises(DataError, match=r"its file is of an earlier version; make it again with learn\.index\(\)"):
         older.recommend(user, without={"genres": "War"})
     assert same(older.recommend(user, 6, diversity=0.5), learn.recommend(user, 6, exclude=None, diversity=0.5))
-    ranker = fitted("bpr", implicit=True)
-    tensors, config = read_tensors(ranker.index().save(tmp_path / "now"), kind="index")
+
+
+def test_an_index_without_new_users_chooses_no_ridge(tmp_path, monkeypatch):
+    learn = fitted("bpr", implicit=True)
+    whole = learn.index()
+    monkeypatch.setattr(new_users, "choose_ranked_ridge", None)
+    learn._folding = None
+    bare = Index.load(learn.index(new_users=False).save(tmp_path / "bare"))
+    user = learn.data.users.ids[3]
+    assert same(bare.recommend(user), whole.recommend(user))
+    with pytest.raises(DataError, match=r"was made without \(new_users=False\)"):
+        bare.recommend(ratings=[4])
+
+
+def test_an_older_file_without_todays_ridge_folds_in_nobody(tmp_path):
+    tensors, config = read_tensors(fitted("bpr", implicit=True).index().save(tmp_path / "now"), kind="index")
     del config["fold_in"]["ranked"], tensors["share"]
-    older = Index.load(write_tensors(tmp_path / "older", tensors, config, kind="index"))
-    with pytest.raises(DataError, match=r"earlier version, which kept no ridge; make it again with learn\.index\(\)"):
-        older.recommend(ratings=[4])
+    ranker = write_tensors(tmp_path / "ranker", tensors, config, kind="index")
+    tensors, config = read_tensors(fitted("dot_bias", n_factors=3).index().save(tmp_path / "now"), kind="index")
+    config["fold_in"]["ridge"] += [[0.5, 0.5], 0]       # as before there was a prior
+    tensors = {name: table for name, table in tensors.items() if "prior" not in name}
+    for file, ratings in ((ranker, [4]), (write_tensors(tmp_path / "two", tensors, config, kind="index"), {4: 5.0})):
+        with pytest.raises(DataError, match=r"earlier version, which kept no ridge; make it again with learn\.index"):
+            Index.load(file).recommend(ratings=ratings)
 
 
 def test_a_column_that_no_file_holds_is_named_with_the_way_around_it(tmp_path):

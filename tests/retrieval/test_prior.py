@@ -143,6 +143,14 @@ def test_tables_that_say_nothing_give_a_finite_prior():
         assert prior.axes.isfinite().all() and prior.least.isfinite().all() and (prior.least >= 0).all()
 
 
+def test_ratings_of_0_that_are_met_exactly_give_a_finite_prior():
+    draw = torch.Generator().manual_seed(0)
+    form = DotForm(torch.zeros(20, 4), 10 * torch.randn(30, 4, generator=draw))
+    users, items = (torch.randint(1, n, (200,), generator=draw) for n in (20, 30))
+    prior = prior_of(form, users, items, torch.zeros(200), Ridge(1.0, 1.0))
+    assert prior.axes.isfinite().all() and prior.least.isfinite().all()
+
+
 def test_of_many_ratings_a_sample_is_looked_at(monkeypatch):
     model = trained(Ridge(0.25, 0.25, 0.0))
     whole = held(prior_of(*model), model[-1], True)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import time
 
 import pytest
 from helpers import requests_of
@@ -97,14 +96,34 @@ def test_a_film_of_the_list_is_rated_with_the_mouse_and_leaves_it(page):
     assert page.script("return document.activeElement.getAttribute('aria-label')") == f"Your rating of {first}"
 
 
-DRAWN = """window.drawn = 0;
-const clear = CanvasRenderingContext2D.prototype.clearRect;
-CanvasRenderingContext2D.prototype.clearRect = function (...box) { window.drawn++; clear.apply(this, box); };"""
+DRAWN = """window.drawn = window.early = 0;
+const clear = CanvasRenderingContext2D.prototype.clearRect, measure = performance.measure.bind(performance);
+CanvasRenderingContext2D.prototype.clearRect = function (...box) { window.drawn++; clear.apply(this, box); };
+performance.measure = (...words) => {
+  if (words[0] === "rating to list") window.early = window.drawn;
+  return measure(...words);
+};"""
+LISTED = """const last = name => performance.getEntriesByName(name).at(-1)?.startTime;
+return last("rating") === last("rating to list")"""
+RESTING = """const done = arguments[0];
+let seen = window.drawn, quiet = 0;
+function step() {
+  quiet = window.drawn === seen ? quiet + 1 : 0;
+  seen = window.drawn;
+  if (quiet < 3) requestAnimationFrame(step); else done();
+}
+requestAnimationFrame(step);"""
 
 
 def drawn(page):
     """How often the map has been drawn since the last time this was asked."""
     return page.script("const n = window.drawn; window.drawn = 0; return n")
+
+
+def at_rest(page):
+    """Wait until the list is that of the last rating and the map, which moves with every frame, has arrived."""
+    until(lambda: page.script(LISTED), "the list")
+    page.browser.execute_async_script(RESTING)
 
 
 @pytest.fixture
@@ -119,19 +138,17 @@ def network(browser):
 
 
 def test_the_map_waits_for_the_list_and_moves_only_where_it_has_to(page, network):
+    page.script(DRAWN)
     page.rate("amelie", "5")
     page.rate("matrix", "2")
-    time.sleep(0.6)                                     # until it has arrived where it moves to
-    page.script(DRAWN)
-    network(2000)
+    at_rest(page)
+    drawn(page)
+    network(300)                                        # many frames, in which it is not drawn
     lists = len(page.script("return performance.getEntriesByName('rating to list')"))
     page.keys("2")                                      # the same rating, so that nothing moves
-    time.sleep(0.25)
-    assert drawn(page) == 0
-    until(lambda: len(page.script("return performance.getEntriesByName('rating to list')")) > lists)
-    until(lambda: page.script("return window.drawn"))
-    time.sleep(0.6)
-    assert drawn(page) == 1
+    until(lambda: len(page.script("return performance.getEntriesByName('rating to list')")) > lists, "a list")
+    at_rest(page)
+    assert page.script("return window.early") == 0 and drawn(page) == 1
     network(0)
     assert "2 of yours and 10 recommended" in page.script("return document.getElementById('map').ariaLabel")
     page.script("document.getElementById('clear').focus()")

@@ -177,12 +177,14 @@ def test_an_index_without_users_or_equations_says_so(rated_films):
 def test_an_index_of_a_ranker_takes_visitors_as_its_learner_does(rated_films):
     for implicit in (True, False):
         bpr = trained(*rated_films, "bpr", implicit=implicit)
-        client, chosen = client_of(bpr.index()), ["12", "20"]
+        client, of_learner = client_of(bpr.index()), client_of(bpr)
         said = client.get("/health").json()
         assert said["visitors"] and said["reasons"] and said["scale"] is None
-        here = client.post("/recommend", json={"ratings": chosen, "n": 5}).json()["items"]
-        there = client_of(bpr).post("/recommend", json={"ratings": chosen, "n": 5}).json()["items"]
-        assert [(one["item"], one["why"]) for one in here] == [(one["item"], one["why"]) for one in there]
+        for ratings in (["12", "20"], {"12": 5, "20": 2}):
+            here, there = (one.post("/recommend", json={"ratings": ratings, "n": 5}) for one in (client, of_learner))
+            assert here.status_code == there.status_code == 200
+            lists = [[(one["item"], one["why"]) for one in answer.json()["items"]] for answer in (here, there)]
+            assert lists[0] == lists[1]
 
 
 def test_every_list_keeps_to_the_rules_of_the_service(rated_films):

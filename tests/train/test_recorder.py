@@ -1,7 +1,6 @@
 """What is recorded, printed and drawn."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -148,12 +147,17 @@ learn = Learner(DataBunch([(x, x)] * 3, [(x, x)], device="cpu"), nn.Linear(1, 1)
 """
 
 
-def run_fit(fit):
-    done = subprocess.run([sys.executable, "-c", SCRIPT.format(fit=fit)], capture_output=True, text=True, check=True)
-    return done.stdout
+@pytest.fixture
+def run_fit(fresh):
+    """What a fit prints into a pipe."""
+    def run_fit(fit):
+        done = fresh.run("-c", SCRIPT.format(fit=fit))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    return run_fit
 
 
-def test_in_a_pipe_there_is_a_table_and_no_bar():
+def test_in_a_pipe_there_is_a_table_and_no_bar(run_fit):
     lines = run_fit("learn.fit(2)").splitlines()
     assert lines[0].split() == ["epoch", "train_loss", "valid_loss", "seconds"]
     assert [line.split()[0] for line in lines[1:]] == ["0", "1"]
@@ -170,7 +174,7 @@ def test_no_bar_in_a_terminal_leaves_the_table(monkeypatch, capsys):
     assert "Epoch 1/1" in capsys.readouterr().out
 
 
-def test_no_logging_prints_nothing():
+def test_no_logging_prints_nothing(run_fit):
     assert run_fit("with learn.no_logging(): learn.fit(1)") == ""
 
 

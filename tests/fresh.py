@@ -1,0 +1,158 @@
+"""Fresh processes at the price of a fork: one interpreter has imported torch, which takes seconds, and nothing of
+`collab`; each program runs in a child of it, as in an interpreter that was just started.
+
+Whether a program imports torch cannot be asked here, nor what depends on the hash seed of strings, which all children
+share: that takes a process of its own. Pandas is not imported: as it is, it looks whether it is in a notebook.
+
+Run: python fresh.py serve ADDRESS                      the interpreter that waits for programs
+     python fresh.py ask ADDRESS -m MODULE ARGUMENTS    as `python -m MODULE ARGUMENTS`"""
+
+import contextlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import types
+from pathlib import Path
+
+LIMIT = 300     # seconds, for what takes a few
+
+
+class FreshProcesses:
+    """The interpreter that waits for programs, until `close`. Where there is no fork, each program gets its own."""
+
+    def __init__(self):
+        if not hasattr(os, "fork"):
+            return
+        self.folder = tempfile.TemporaryDirectory(prefix="fresh")
+        self.address = str(Path(self.folder.name) / "socket")
+        self.process = subprocess.Popen([sys.executable, __file__, "serve", self.address], stdout=subprocess.PIPE,
+                                        start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        assert self.process.stdout.readline() == b"ready\n"
+
+    def run(self, *words, cwd=None):
+        """What `python WORDS` gives, with WORDS either -m MODULE ARGUMENTS or -c CODE ARGUMENTS: like the result of
+        `subprocess.run` with its output captured as text. A signal ends it after LIMIT seconds."""
+        if not hasattr(os, "fork"):
+            return subprocess.run([sys.executable, *map(str, words)], cwd=cwd, capture_output=True, text=True,
+                                  timeout=LIMIT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        (out, to_out), (err, to_err) = os.pipe(), os.pipe()
+        said = {}
+        reader = threading.Thread(target=lambda: said.update(err=read(err)))    # a full pipe would hold the program up
+        with open(os.devnull) as nothing, asked(self.address, [*map(str, words)], str(cwd or os.getcwd()),
+                                                [nothing.fileno(), to_out, to_err], LIMIT) as sock:
+            os.close(to_out)
+            os.close(to_err)
+            reader.start()
+            said["out"] = read(out)
+            reader.join()
+            return subprocess.CompletedProcess(words, exit_code(sock), said["out"], said["err"])
+
+    def kernel(self, folder):
+        """Write a kernel of Jupyter into a folder, which JUPYTER_PATH may name; return its name."""
+        if not hasattr(os, "fork"):
+            return "python3"
+        spec = {"argv": [sys.executable, __file__, "ask", self.address, "-m", "ipykernel_launcher", "-f",
+                         "{connection_file}"], "display_name": "Fresh", "language": "python"}
+        (path := folder / "kernels" / "fresh").mkdir(parents=True)
+        (path / "kernel.json").write_text(json.dumps(spec))
+        return "fresh"
+
+    def close(self):
+        """End the interpreter."""
+        if not hasattr(os, "fork"):
+            return
+        self.process.terminate()
+        self.process.communicate()
+        self.folder.cleanup()
+
+
+def asked(address, words, cwd, streams, limit=0):
+    """A connection on which a program was asked for, with these standard streams."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(address)
+    env = {name: value for name, value in os.environ.items() if name != "JPY_PARENT_PID"}      # which is not its parent
+    content = json.dumps({"words": words, "cwd": cwd, "limit": limit,
+                          "env": env | {"OMP_NUM_THREADS": "1"}}).encode()
+    socket.send_fds(sock, [len(content).to_bytes(4, "big")], streams)
+    sock.sendall(content)
+    return sock
+
+
+def exit_code(sock):
+    """Of the program that was asked for, once it has ended."""
+    return int.from_bytes(sock.recv(4, socket.MSG_WAITALL), "big", signed=True)
+
+
+def read(pipe):
+    """The text of a pipe, to its end."""
+    with open(pipe, encoding="utf-8") as file:
+        return file.read()
+
+
+def next_program(address):
+    """In a grandchild, what it is to run, with its standard streams in place. Its parent waits for it and says how it
+    ended, or ends it when nobody listens any more; the process that calls this goes on with the next."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(address)
+        server.listen()
+        os.write(1, b"ready\n")
+        while True:
+            sock, _ = server.accept()
+            if not os.fork():
+                break
+            sock.close()
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+    size, streams, _, _ = socket.recv_fds(sock, 4, 3)
+    program = json.loads(sock.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
+    if child := os.fork():
+        for stream in [1, *streams]:
+            os.close(stream)
+        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+            if select.select([sock], [], [], 0.01)[0]:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                os._exit(0)
+        sock.sendall(os.waitstatus_to_exitcode(ended[1]).to_bytes(4, "big", signed=True))
+        os._exit(0)
+    sock.close()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    return program
+
+
+def run_program(words, cwd, limit, env):
+    """Run a program as the interpreter would that is started with these words; a signal ends it after `limit` seconds,
+    if that is not 0."""
+    signal.alarm(limit)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.path.insert(0, "")
+    kind, what, *arguments = words
+    sys.argv[:] = [kind, *arguments]
+    if kind == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(what, "<string>", "exec"), vars(main))
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)         # the folder of this file
+    role, where, *rest = sys.argv[1:]
+    if role == "ask":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)        # Jupyter interrupts a kernel before it tells it to stop
+        sys.exit(exit_code(asked(where, rest, os.getcwd(), [0, 1, 2])))
+    import torch  # noqa: F401
+    assert not {"collab", "numba", "pandas"} & {*sys.modules}
+    run_program(**next_program(where))
