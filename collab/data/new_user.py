@@ -103,7 +103,7 @@ def rated_file(data: KnownItems, file: Path, unknown: str = "average", **reading
     rating = others[0] if rating is None else rating
     lost = (raw[item].isna() & ~_blank(raw[rating])).to_numpy()
     if lost.any() and not lost.all():
-        raise DataError(f"{file}: column {quoted(item)}: {lost.sum():,} of {len(lost):,} items are missing (first at "
+        raise DataError(f"{file}: column {quoted(item)}: {lost.sum():,} of {len(lost):,} ids are missing (first at "
                         f"row {lost.argmax()}); correct these lines")
     items, ratings = _without_blanks(raw[item], raw[rating])
     if not len(items):

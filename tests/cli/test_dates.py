@@ -24,7 +24,7 @@ def train(collab, dated, *words):
 def test_rows_are_named_by_lines_where_lines_of_bad_dates_are_left_out(collab, dated):
     code, _, err = train(collab, dated, *DATED, "--date-format", "%d.%m.%Y", "--bad-rows", "drop")
     assert code == 0, err
-    assert "or are no dates (such as '31.02.2019' at line 22); these lines are left out" in err
+    assert "or are not dates (such as '31.02.2019' at line 22); these lines are left out" in err
     assert "3 of 299 rows are left out: column 'Kunde': 1 of 299 ids are missing (first at line 12)" in err
     assert "(such as 'gut' at line 42)" in err
     assert "column 'Datum': 1 of 299 times are missing (first at line 32)" in err and " row " not in err

@@ -124,7 +124,7 @@ def test_rows_of_other_files_are_named_by_file_and_line_with_what_can_be_done(co
     assert "first at line 15); correct these lines" in err and "--bad-rows" not in err.splitlines()[-1]
     assert collab(*train)[0] == 0
     code, _, err = collab("recommend", untidy / "m", "--ratings", untidy / "new.csv")
-    assert code == 2 and "new.csv: column 'item': 1 of 4 items are missing (first at line 4); correct these l" in err
+    assert code == 2 and "new.csv: column 'item': 1 of 4 ids are missing (first at line 4); correct these l" in err
 
 
 def test_a_remedy_is_an_option_that_is_there_and_has_another_value():
