@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from collections.abc import Collection, Hashable
 
 OURS = re.compile(rf"{__name__.partition('.')[0]}(\.|$)|(functools|contextlib|abc)$|torch(\.|$)")
 """Modules whose frames are not the caller's: ours, and those that call our functions for us."""
+
+
+WIDTH, MOST = 60, 20
+"""How much of a name or a value, and of how many names, a message quotes."""
 
 
 class DataError(ValueError):
@@ -68,3 +73,19 @@ def _at_the_caller(message: str, category: type[Warning]) -> None:
     while frame.f_back is not None and OURS.match(frame.f_globals.get("__name__", "")):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def quoted(value: object) -> str:
+    """A name or a value as Python writes it, cut to about 60 characters: a file that is read in a wrong way may be one
+    single name."""
+    text = repr(value[:WIDTH + 1] if isinstance(value, (str, bytes)) else value)
+    if len(text) <= WIDTH + 2:
+        return text
+    quote = text[-1] if isinstance(value, (str, bytes)) else ""
+    return f"{text[:WIDTH].rstrip()}…{quote}"
+
+
+def listed(names: Collection[Hashable]) -> str:
+    """Names, of columns for example, as a list; of many the first ones and how many more there are."""
+    more = f", and {len(names) - MOST:,} more" if len(names) > MOST else ""
+    return f"[{', '.join(quoted(name) for name, _ in zip(names, range(MOST)))}{more}]"

@@ -456,6 +456,13 @@ def films_without_names_of_columns(tmp_path):
     read_all(str(tmp_path / "r.csv"), tmp_path / "f.csv")
 
 
+@says("cli/inputs.py:read_all", "f.csv is read as UTF-8, as it is written, and not as --encoding latin-1; say --table-")
+def films_in_another_encoding_than_the_ratings(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n1,1,5\n2,2,3\n", encoding="latin-1")
+    (tmp_path / "f.csv").write_text("item,title\n1,Amélie\n2,Up\n", encoding="utf-8")
+    read_all(str(tmp_path / "r.csv"), tmp_path / "f.csv", encoding="latin-1")
+
+
 @says("cli/recommend.py:_from_index", "an index holds no ratings, so that a list may have what the user has rated; ")
 def an_index_in_place_of_a_model(tmp_path):
     path = collab_learner(made(items=FILMS), "dot", n_factors=2).index().save(tmp_path / "index")

@@ -38,6 +38,8 @@ def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot =
     columns: dict[str, Any] = given(**table.columns, duplicates=table.duplicates, bad_rows=table.bad_rows,
                                     threshold=table.threshold)
     check_bad_rows(table.bad_rows or "error")
+    if table.choices and table.duplicates is not None:
+        raise DataError("implicit data are added up where a pair comes again, and take no --duplicates")
     reading = with_bad_lines(data, table.reading, table.bad_rows)
     if plot is not None:
         check_writable(plot, "picture", option="--plot", inputs=[data])
@@ -49,15 +51,19 @@ def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot =
         report = DataReport.from_df(ratings, **columns, implicit=table.implicit, name=data)
     else:
         report = DataReport.from_csv(data, **reading, **columns, implicit=table.implicit)
+    command = train_command(ctx, data, report.options)
+    ranking = None if report.ranking is None else train_command(ctx, data, report.ranking)
     if as_ is Output.JSON:
-        print(json.dumps(report.to_dict() | {"command": train_command(ctx, data, report.options)}, ensure_ascii=False))
+        print(json.dumps(report.to_dict() | {"command": command, "ranking_command": ranking}, ensure_ascii=False))
     elif as_ is Output.CSV:
         print_table(report.problems.drop(columns="options"), as_)
     else:
         print(report.text(as_options, chosen=not quiet))
         if report.family:
-            print("\nNext: " + (train_command(ctx, data, report.options) if report.mended else
+            print("\nNext: " + (command if report.mended else
                                "mend what stops training and is about no single row, and check again"))
+            if ranking is not None and report.mended:
+                print(f"Or, to rank: {ranking}")
     if plot is not None:
         sys.stdout.flush()
         _draw(report, plot)

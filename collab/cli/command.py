@@ -132,7 +132,9 @@ class Command(TyperCommand):
         running work can clean up."""
         import_module("collab.public")
         interrupt.loaded()
-        with warnings.catch_warnings():
+        fitting = import_module(".remedies", __package__).fitting       # which loads what reads tables
+        own = {name: ctx.params.get(param.name) for param in self.params if param.name for name in param.opts}
+        with warnings.catch_warnings(), worded(fitting(own)):
             for pattern in _chosen(ctx.params) if ctx.params.get("quiet") else ():
                 warnings.filterwarnings("ignore", pattern, CollabWarning)
             return super().invoke(ctx)

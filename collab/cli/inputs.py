@@ -3,6 +3,7 @@ none of it is overwritten by what they write."""
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import re
@@ -15,11 +16,12 @@ import pandas as pd
 import torch
 
 from ..data.batches import TensorBatches
+from ..data.encodings import is_utf8
 from ..data.schema import Schema
 from ..data.split import CANONICAL, Split, after, leave_last, per_user_split, random_split, time_split, user_split
 from ..data.tables import ENDINGS, read_table
 from ..datasets.movielens import movielens
-from ..errors import DataError, warn
+from ..errors import DataError, listed, warn
 from ..files import kind_of
 from ..interpret.labels import whom
 from ..learner.collab_learner import CollabLearner
@@ -155,21 +157,50 @@ def read(source: str, ids: Iterable[Hashable | None] = (), **reading: Unpack[Rea
 
 
 def read_all(source: str, items: Path | None = None, *, users: Path | None = None, table_sep: str | None = None,
-             ids: Iterable[Hashable | None] = (), **reading: Unpack[Reading]) -> Tables:
-    """As `read`, with files of items and of users: --encoding and --decimal apply to all of them, and so does --sep
-    without --table-sep."""
-    beside = {"item": items, "user": users}
-    if table_sep is not None and items is None and users is None:
+             table_encoding: str | None = None, ids: Iterable[Hashable | None] = (),
+             **reading: Unpack[Reading]) -> Tables:
+    """As `read`, with files of items and of users: --decimal applies to all of them, --sep without --table-sep, and
+    --encoding without --table-encoding, but for those that are written in UTF-8, with a warning."""
+    beside = {by: file for by, file in (("item", items), ("user", users)) if file is not None}
+    if table_sep is not None and not beside:
         raise DataError("--table-sep is the separator of --items and --users; for the ratings say --sep")
-    shared = _only({**reading, "sep": table_sep or reading.get("sep")}, ("sep", "encoding", "decimal"))
-    options = {by: _only(shared, takes(file, sep=shared.get("sep"))) for by, file in beside.items() if file is not None}
-    elsewhere = {name for by in options for name in options[by]} - ({"sep"} if table_sep else set())
+    if table_encoding is not None and not beside:
+        raise DataError("--table-encoding is the encoding of --items and --users; for the ratings say --encoding")
+    options = reading_beside(beside, reading, table_sep=table_sep, table_encoding=table_encoding)
+    elsewhere = {name for by in options for name in options[by]} - {
+        name for name, own in (("sep", table_sep), ("encoding", table_encoding)) if own}
     own = takes(source, reading.get("format"), reading.get("sep"))
-    used = _only(reading, (name for name in reading if name in own or name not in elsewhere))
-    ratings, *known = read(source, ids, **used)
-    of_items, of_users = (before if file is None else _known(file, by, **options[by])
-                          for before, (by, file) in zip(known, beside.items()))
+    ratings, *known = read(source, ids, **_only(reading, (name for name in reading
+                                                          if name in own or name not in elsewhere)))
+    said = table_encoding or reading.get("encoding")
+    for by, file in beside.items():
+        if options[by].get("encoding", said) != said:
+            warn(f"{file} is read as UTF-8, as it is written, and not as --encoding {said}; say --table-encoding if it "
+                 "is another")
+    of_items, of_users = (_known(beside[by], by, **options[by]) if by in beside else before
+                          for before, by in zip(known, ("item", "user")))
     return ratings, of_items, of_users
+
+
+def reading_beside(beside: Mapping[str, Path], reading: Reading, *, table_sep: str | None = None,
+                   table_encoding: str | None = None) -> dict[str, Reading]:
+    """How the files of items and users, by "item" and "user", are read beside ratings that are read so."""
+    shared = _only({**reading, "sep": table_sep or reading.get("sep"),
+                    "encoding": table_encoding or reading.get("encoding")}, ("sep", "encoding", "decimal"))
+    options = {by: _only(shared, takes(file, sep=shared.get("sep"))) for by, file in beside.items()}
+    for by, file in beside.items():
+        if table_encoding is None and _in_utf8(file, options[by]):
+            options[by] = {**options[by], "encoding": "utf-8-sig"}
+    return options
+
+
+def _in_utf8(file: Path, reading: Reading) -> bool:
+    """Whether a file that is to be read in another encoding is written in UTF-8."""
+    encoding = reading.get("encoding")
+    try:
+        return encoding is not None and not codecs.lookup(encoding).name.startswith("utf") and is_utf8(file)
+    except LookupError:
+        return False                # which reading says
 
 
 def _known(file: Path, by: str, **reading: Unpack[Reading]) -> pd.DataFrame:
@@ -181,7 +212,7 @@ def _known(file: Path, by: str, **reading: Unpack[Reading]) -> pd.DataFrame:
     except DataError as error:
         said = re.sub(r"with format=.* or with sep=", "with --table-sep", str(error))
         said = said.replace("if that line is data, say header=False; ", "")
-        raise DataError(as_options(said, {"sep=": "--table-sep "})) from error
+        raise DataError(as_options(said, {"sep=": "--table-sep ", "encoding=": "--table-encoding "})) from error
     if not unnamed:
         return table
     names = [by, *(["title"] if by == "item" else []), *(f"column_{k}" for k in range(1, len(table.columns)))]
@@ -326,7 +357,7 @@ def _renamed(ratings: pd.DataFrame, source: str, schema: Schema, columns: Mappin
     for role in ("user", "item", "rating", "time"):
         wanted, name = getattr(schema, role), columns.get(role, role)
         if role in columns and name not in ratings:
-            raise DataError(f"--{role}-col {name}: {source} has no such column; it has {[*ratings.columns]}")
+            raise DataError(f"--{role}-col {name}: {source} has no such column; it has {listed(ratings.columns)}")
         if role in columns and wanted is None:
             raise DataError(f"--{role}-col {name}: the model was trained without times")
         if name in ratings and (role in columns or wanted not in ratings):
@@ -352,5 +383,5 @@ def _check_columns(ratings: pd.DataFrame, source: str, schema: Schema, implicit:
     """Raise DataError where the columns have neither the names that they had in training nor the usual ones."""
     wanted = [str(name) for name in (schema.user, schema.item, *(() if implicit else (schema.rating,)))]
     if not ({*wanted} <= {*ratings.columns} or {"user", "item", "rating"} <= {*ratings.columns}):
-        raise DataError(f"{source} has the columns {[*ratings.columns]}, and the model was trained on "
+        raise DataError(f"{source} has the columns {listed(ratings.columns)}, and the model was trained on "
                         f"{', '.join(wanted)}: give them these names, or user, item and rating")

@@ -55,16 +55,17 @@ def check_used(model: str, split: str, table: TableOptions, options: Mapping[str
     """Raise DataError for options, of those given, that would change nothing."""
     options = {**options, **given(users=table.users, duplicates=table.duplicates)}
     at_once = [name for name in ("factors", "epochs") if (name, options.get(name)) != ("epochs", 1)]
-    idle = {f"--model {model} is solved, not trained step by step, and": ("lr", "wd", "bs") if is_solved(model) else (),
-            f"--model {model} is solved at once, without factors, and":
+    idle = {f"--model {model} is solved, not trained step by step, and takes":
+                ("lr", "wd", "bs") if is_solved(model) else (),
+            f"--model {model} is solved at once, without factors, and takes":
                 [name for name in at_once if not uses(model, name)],
-            f"--split {split} decides by itself what is held out, and":
+            f"--split {split} decides by itself what is held out, and takes":
                 ("valid_pct",) if split in WITHOUT_FRACTION else (),
-            f"--model {model} knows users by their ids and what they rated, and":
+            f"--model {model} knows users by their ids and what they rated, and takes":
                 () if uses(model, "users") else ("users",),
-            f"--model {model} with --split {split} leaves nothing to chance, and":
+            f"--model {model} with --split {split} leaves nothing to chance, and takes":
                 () if uses(model, "seed") or split not in WITHOUT_CHANCE else ("seed",),
-            "implicit data are added up where a pair comes again, and": ("duplicates",) if table.choices else ()}
+            "implicit data are added up where a pair comes again, and take": ("duplicates",) if table.choices else ()}
     for why, names in idle.items():
         if said := [name for name in names if name in options]:
-            raise DataError(f"{why} takes no {named(said)}")
+            raise DataError(f"{why} no {named(said)}")

@@ -23,6 +23,8 @@ def train_command(ctx: Any, source: str, options: Mapping[str, Any]) -> str:
     if "bad_lines" in renamed:
         renamed.setdefault("bad_rows", renamed.pop("bad_lines"))
     choices = "threshold" in renamed or renamed.get("implicit")
+    if choices:
+        renamed.pop("duplicates", None)             # which are added up
     if "threshold" in renamed:
         renamed.pop("implicit", None)               # which it implies
     return _written(ctx, "train", {"data": source, **renamed, "model": "als" if choices else None})

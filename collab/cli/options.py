@@ -71,8 +71,9 @@ Duplicates = Annotated[str | None, typer.Option(rich_help_panel=COLUMNS, autocom
                                                 help="What to do with pairs that are rated again: keep (the default), "
                                                      "mean or error; with --implicit they are added up.")]
 BadRows = Annotated[str | None, typer.Option(rich_help_panel=COLUMNS,
-                                             help="What to do with rows whose user, item or rating is missing or "
-                                                  "cannot be used: error (the default) or drop.")]
+                                             help="What to do with rows whose user, item or rating (with --split "
+                                                  "time, time) is missing or cannot be used: error (the "
+                                                  "default) or drop.")]
 
 
 def _file(*names: str, **more: Any) -> Any:
@@ -153,6 +154,8 @@ class TableOptions(RatingsOptions):
     users: Annotated[Path | None, _file(help=USERS_HELP)] = None
     table_sep: Annotated[str | None, _file(help="The separator of --items and --users, if it is not that of "
                                                 "--sep.")] = None
+    table_encoding: Annotated[str | None, _file(autocompletion=encodings, help="The encoding of --items and --users; "
+                                                "by default UTF-8 if they are in it, else --encoding.")] = None
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

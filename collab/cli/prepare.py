@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,26 +14,28 @@ import pandas as pd
 from ..data.databunch import CollabDataBunch
 from ..data.features import telling
 from ..data.implicit import schema_of
-from ..data.lines import line_numbers
 from ..data.roles import ARGUMENTS, guess, misnamed, refused
 from ..errors import DataError, warn
 from ..files import Config
 from ..learner.recipes import RECIPES
 from .command import worded
-from .inputs import Reading, fingerprint, is_set, read_all, with_bad_lines
+from .inputs import Reading, fingerprint, is_set, read_all, reading_beside, with_bad_lines
 from .model_options import needs_metadata, uses
 from .options import TableOptions
+from .remedies import in_lines
 
-ROW = re.compile(r"\bat row (\d[\d,]*)\b")
+BESIDE = re.compile(r"the table of (item|user)s: ")
 
 
 class Prepared(NamedTuple):
-    """A table of ratings, how it was read, and what `CollabDataBunch.from_df` is told beside it."""
+    """A table of ratings, how it was read, what `CollabDataBunch.from_df` is told beside it, and the files of items and
+    users, with how they were read."""
 
     source: str
     ratings: pd.DataFrame
     reading: Reading
     options: dict[str, Any]
+    beside: dict[str, tuple[Path, Reading]]
 
     def bunch(self, **more: Any) -> CollabDataBunch:
         """The databunch of them; `more` is for `from_df`."""
@@ -42,19 +45,20 @@ class Prepared(NamedTuple):
     @contextmanager
     def in_lines(self, test: object = None) -> Iterator[None]:
         """Name lines of the file where a message from inside a `with` names rows of the table. With a table to `test`,
-        it may be that which is meant, and where dates that cannot be read are left out, rows are not told."""
+        it may be that which is meant."""
         told = not is_set(self.source) and not isinstance(test, pd.DataFrame)
-        with worded(self._in_lines) if told and not {"date_format", "bad_lines"} <= {*self.reading} else nullcontext():
+        with worded(self._in_lines) if told else nullcontext():
             yield
 
     def _in_lines(self, message: str) -> str:
-        rows = sorted({int(row.replace(",", "")) for row in ROW.findall(message)})
-        if not rows or f" of {len(self.ratings):,} " not in message:
+        if (about := BESIDE.match(message)) is None:
+            places = self.ratings.index.to_numpy()      # which are kept where lines of bad dates are left out
+            return in_lines(message, self.source, len(self.ratings), self.reading, places)
+        if about[1] not in self.beside:
             return message
-        reading: dict[str, Any] = {name: value for name, value in self.reading.items() if name != "date_format"}
-        lines = line_numbers(self.source, rows, **reading)
-        return ROW.sub(lambda at: f"at line {lines[n]:,}" if (n := int(at[1].replace(",", ""))) in lines else at[0],
-                       message)
+        file, reading = self.beside[about[1]]
+        said = in_lines(message, file, len(self.options[f"{about[1]}s"]), reading)
+        return said.replace(": ", f" ({file}): ", 1).replace("drop these rows with df.dropna", "correct these lines")
 
     def notes(self, bunch: CollabDataBunch, **more: Any) -> Config:
         """What a model file keeps, so that `evaluate` can hold out the same ratings again."""
@@ -80,8 +84,10 @@ def _check_places(ratings: pd.DataFrame, columns: Mapping[str, str | None], *, i
 def prepare(data: str, models: Sequence[str], table: TableOptions, *, option: str = "--model") -> Prepared:
     """Read ratings and metadata for `models`, by default all. Metadata become features where one of the models reads
     them. Raises DataError where a named model needs metadata and there are none."""
+    beside = {by: file for by, file in (("item", table.items), ("user", table.users)) if file is not None}
     reading, columns = with_bad_lines(data, table.reading, table.bad_rows), table.columns
     ratings, known_items, known_users = read_all(data, table.items, users=table.users, table_sep=table.table_sep,
+                                                 table_encoding=table.table_encoding,
                                                  ids=(columns["user_name"], columns["item_name"]), **reading)
     _check_places(ratings, columns, implicit=table.choices, threshold=table.threshold)
     wanted, features = models or [*RECIPES], dict[str, str | None]()
@@ -97,4 +103,6 @@ def prepare(data: str, models: Sequence[str], table: TableOptions, *, option: st
              f"{users} is not used: none of the models reads what it says of users")
     return Prepared(data, ratings, reading, {
         **columns, "items": known_items, "users": known_users, **features, "implicit": table.choices,
-        "threshold": table.threshold, "duplicates": table.duplicates or "keep", "bad_rows": table.bad_rows or "error"})
+        "threshold": table.threshold, "duplicates": table.duplicates or "keep", "bad_rows": table.bad_rows or "error"},
+        {by: (file, how) for (by, file), how in zip(beside.items(), reading_beside(
+            beside, reading, table_sep=table.table_sep, table_encoding=table.table_encoding).values())})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DataError, counted, they, warn
-from .command import Output
+from .command import Output, worded
 from .options import OUT, As, Count, FileOptions, ModelFile, Quiet, grouped
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
         print(f"Wrote {out}: up to {counted(n, 'item')} for each of {counted(learn.data.n_users - 1, 'user')}.")
     elif ratings is not None:
         from ..data.new_user import rated_file
-        rated = rated_file(learn.data, ratings, **reading)
+        from .remedies import of_file
+        with worded(of_file(ratings, reading)):
+            rated = rated_file(learn.data, ratings, **reading)
         _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, **rules), as_, rules, quiet)
     else:
         _print_known(learn, user or [], rules, as_)
@@ -147,13 +149,15 @@ def _from_index(model: Path, users: Names, ratings: Path | None, idle: dict[str,
     from ..retrieval.index import Index
     from .inputs import named
     from .output import print_table
+    from .remedies import of_file
     if idle:
         raise DataError(f"{model} is an index: vectors, ids and what is known of items, without ratings. It takes no "
                         f"{named(idle)}; the model file does")
     index: Index = Index.load(model)
     rules |= {name: asked(index.catalogue, index.table, rules[name]) for name in ("among", "without")}
     if ratings is not None:
-        rated = rated_file(index, ratings, **reading)
+        with worded(of_file(ratings, reading)):
+            rated = rated_file(index, ratings, **reading)
         named_items = [*index.catalogue.names(index.item_ids.encode(rated["item"]))]
         titles = None if index.titles is None else named_items
         _print_new(rated, titles, index.recommend(ratings=rated, n=n, why=why, **rules), as_, rules,

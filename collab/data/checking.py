@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import CollabWarning, DataError
+from ..errors import CollabWarning, DataError, quoted
 from .codes import coded, repeats
 from .family import Family, family_of
 from .frames import as_frame
@@ -31,7 +31,7 @@ from .schema import (
     show,
 )
 from .tables import COLUMNS, INTEGER, MISSING, NUMBER, Unreadable, converted
-from .times import UnreadDates, date_format, impossible, times_of
+from .times import NEARLY, UnreadDates, date_format, impossible, times_of
 
 ROUNDS = 8              # problems that hide others and are solved one after the other, at most
 BY_TIME = "; needed to split by time, and not otherwise"
@@ -78,10 +78,12 @@ def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) 
                       for one in said if issubclass(one.category, CollabWarning)]
         except UnreadDates as error:
             drop = options.get("bad_lines") == "drop"
-            unread = Problem(f"column {error.name!r}", error.what, "with bad_lines='drop' these lines are left out" if
-                             drop else "correct these lines, or leave them out with bad_lines='drop'", error.name,
-                             error.rows, show(error.first), {} if drop else {"bad_lines": "drop"}, stops=not drop,
-                             chosen=drop)
+            gone = ("with bad_lines='drop' these lines are left out" if drop else
+                    "correct these lines, or leave them out with bad_lines='drop'")
+            guessed = "date_format" not in options          # only a split by time needs these dates
+            unread = Problem(f"column {quoted(error.name)}", error.what, gone + BY_TIME * guessed, error.name,
+                             error.rows, show(error.first), {} if drop else {"bad_lines": "drop"},
+                             stops=not (drop or guessed), chosen=drop)
             found.append(unread)
             places = np.delete(np.arange(n := len(error.table) + len(error.rows)), error.rows)
             result = replace(_examine(error.table, now, found, assumed, places), n=n)
@@ -108,6 +110,7 @@ def _say(options: Mapping[str, object]) -> str:
 def _without(message: str) -> str:
     """The message of an Unreadable file without its path, which the reader knows, and its remedy."""
     begin = re.sub(r"; (say|if that line|correct that line).*", "", message)
+    begin = re.sub(r"^.*?: (?=column )", "", begin)
     begin = re.sub(r"^.*?, line (?=\d+: \d+ fields)", "line ", begin)
     return re.sub(r"^.*? (?=has a single|is not written|holds bytes)", "it ", begin)
 
@@ -126,7 +129,8 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     for name in raw.columns:
         base = re.sub(r"\.\d+$", "", str(name))
         if base != str(name) and base in raw.columns:
-            note(Problem("the columns", f"the name {base!r} occurs several times; the later one is called {name!r}",
+            note(Problem("the columns", f"the name {quoted(base)} occurs several times; the later one is called "
+                                        f"{quoted(name)}",
                          "make sure that each column is the one you mean", name, stops=False))
     again = _header_again(raw)
     if len(again):
@@ -160,7 +164,13 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     if there and not implicit and (missing := _no_ratings(raw, schema)) is not None:
         note(missing)
         return result
-    table = rating_table(with_weights(raw, schema.rating) if implicit else raw, schema, note)
+    try:
+        weighed = with_weights(raw, schema.rating, threshold) if implicit else raw
+    except DataError as error:
+        what, _, remedy = str(error).partition("; ")
+        note(Problem("the ratings", what, remedy))
+        return result
+    table = rating_table(weighed, schema, note)
     for role in ("user", "item"):
         _odd_ids(table[role], schema.roles()[role], role, note)
     usable = table[["user", "item", "rating"]].notna().all(axis=1).to_numpy(copy=True)
@@ -173,8 +183,8 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
                 warnings.simplefilter("always")
                 table = interactions_of(table, schema, threshold, note)
             for warning in said:
-                note(Problem(f"column {schema.rating!r}", str(warning.message).partition(": ")[2], "", schema.rating,
-                             stops=False))
+                what = str(warning.message).partition(": ")[2]
+                note(Problem(f"column {quoted(schema.rating)}", what, "", schema.rating, stops=False))
         except DataError as error:
             note(Problem("the ratings", str(error), ""))
     if options.get("bad_rows") == "drop":
@@ -201,8 +211,8 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     result.times = _times(raw, schema, note, usable)
     others = raw.drop(columns=[name for name in schema.roles().values() if name in raw])
     if options.get("title_name") is None and (title := guess_title(others)) is not None:
-        note(Problem(f"column {title!r}", "by its name it holds titles, and it is not used",
-                     f"say title_name={title!r}, unless a table of items has them", title,
+        note(Problem(f"column {quoted(title)}", "by its name it holds titles, and it is not used",
+                     f"say title_name={quoted(title)}, unless a table of items has them", title,
                      options={"title_name": title}, stops=False))
     result.table = table[["user", "item", "rating"]].reset_index(drop=True)
     return result
@@ -256,9 +266,9 @@ def _no_ratings(raw: pd.DataFrame, schema: Schema) -> Problem | None:
     if dated:
         options["time_name"] = schema.rating
     two = "write its two values as 1 and 0, or True and False; else " if known.nunique() == 2 < len(known) else ""
-    return Problem(f"column {schema.rating!r}", f"it is taken for the ratings, and none of its {len(raw):,} "
+    return Problem(f"column {quoted(schema.rating)}", f"it is taken for the ratings, and none of its {len(raw):,} "
                    f"values is a number (such as {show(known.iloc[0])})", f"{two}say " + (
-                       f"rating_name={options['rating_name']!r}" if "rating_name" in options else
+                       f"rating_name={quoted(options['rating_name'])}" if "rating_name" in options else
                        "which column holds the ratings with rating_name=... or, where none does, "
                        + " and ".join(f"{k}={v!r}" for k, v in ({"implicit": True} | options).items()
                                       if k in ("implicit", "time_name"))),
@@ -273,7 +283,8 @@ def _other_separator(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem |
     texts = [str(text) for text in (*named, *raw.iloc[:MANY, 0].dropna())]
     for sep in (";", "\t", "|") if texts else ():
         if (n := texts[0].count(sep)) and all(text.count(sep) == n for text in texts):
-            return Problem("the file", f"all begins of lines hold {sep!r}, such as {texts[0]!r}", _say({"sep": sep}),
+            return Problem("the file", f"all begins of lines hold {sep!r}, such as "
+                                       f"{quoted(texts[0])}", _say({"sep": sep}),
                            options={"sep": sep})
     return None
 
@@ -289,7 +300,7 @@ def _no_header(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem | None:
              or NUMBER.fullmatch(name.replace(",", ".")) is not None]
     if len(_header_again(raw)) or not (among or dated):
         return None
-    why = (f"{among[0]!r} is also a value of its column" if among else f"{dated[0]!r} is no name")
+    why = (f"{quoted(among[0])} is also a value of its column" if among else f"{quoted(dated[0])} is no name")
     return Problem("the file", f"its first line is taken for the names of columns, and looks like data: {why}",
                    "say header=False", options={"header": False})
 
@@ -312,7 +323,7 @@ def _odd_ids(ids: pd.Series, name: Hashable, role: str, note: Found) -> None:
     that differ in capitals or spaces alone."""
     if not pd.api.types.is_string_dtype(ids.dropna()):
         return
-    where, every = f"column {name!r}", ids.dropna().drop_duplicates()
+    where, every = f"column {quoted(name)}", ids.dropna().drop_duplicates()
     bare = every.str.strip()
     if len(words := every[bare.isin(BLANK)]):
         rows = np.flatnonzero(ids.isin(words))
@@ -368,6 +379,13 @@ def _repeats(table: pd.DataFrame, given: str | None, implicit: bool, note: Found
     return True
 
 
+def _nearly_times(column: pd.Series) -> bool:
+    """Whether at least 99% of a column of text, none missing, is written as times are."""
+    found: list[Problem] = []
+    return times_of(column, found=found.append) is not None or all(
+        0 < len(problem.rows) <= (1 - NEARLY) * len(column) for problem in found)
+
+
 def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -> np.ndarray | None:
     """The times of the usable rows that are possible, or None. What is wrong with them stops splits by time alone."""
     if schema.time is not None:
@@ -377,7 +395,8 @@ def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -
             in_file=problem.in_file and f"{problem.in_file}{BY_TIME}")))
         if times is None or not (far := impossible(times)).any():
             return times
-        note(Problem(f"column {schema.time!r}", f"{int(far.sum()):,} of {len(times):,} times are not between 1677 and "
+        note(Problem(f"column {quoted(schema.time)}", f"{int(far.sum()):,} of {len(times):,} times are not between "
+                                                      "1677 and "
                      "2262, as the others are read", "a split by time takes them for the earliest or the latest: "
                      "correct or drop these rows", schema.time, rows[far], show(column.iloc[int(far.argmax())]),
                      stops=False, in_file="a split by time takes them for the earliest or the latest: correct or "
@@ -389,9 +408,10 @@ def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -
             continue
         text = pd.api.types.is_string_dtype(column)
         way = date_format(column) if text else None
-        if way is not None or column.dtype.kind == "M" or (text and times_of(column, name, lambda _: None) is not None):
+        if way is not None or column.dtype.kind == "M" or (text and _nearly_times(column)):
             how = {"time_name": name} | ({"date_format": way} if way else {})
-            note(Problem(f"column {name!r}", f"it looks like times, such as {show(column.iloc[0])}, and is not used",
+            note(Problem(f"column {quoted(name)}", f"it looks like times, such as {show(column.iloc[0])}, and is not "
+                                                   "used",
                          "to split by time, " + " and ".join(_say(how).split(", ")), name, options=how, stops=False))
             return None
     return None

@@ -48,7 +48,8 @@ class DataReport:
     - `family`: "ratings", "likes", "likes and dislikes", "counts", "amounts" or "choices", told by the `sign`; `advice`
       says what to train.
     - `options`: the arguments with which the table can be trained on: those given, those that mend what is wrong, those
-      of its family, and bad_rows="drop" where rows cannot be used. `mended` says whether they are enough."""
+      of its family, and bad_rows="drop" where rows cannot be used. `mended` says whether they are enough.
+    - `ranking`: the same to rank what was liked, of ratings on a scale; else None."""
 
     def __init__(self, name: str, examined: Examined, given: dict[str, Any], lines: dict[int, int] | None = None):
         self.name, self._lines = name, lines or {}
@@ -74,6 +75,11 @@ class DataReport:
         self.mended = table is not None and all(len(p.rows) for p in left)
         if left and self.mended:
             self.options["bad_rows"] = "drop"
+        self.ranking: dict[str, Any] | None = None
+        if family is not None and family.threshold is not None and not {"implicit", "threshold"} & {*given}:
+            assert examined.schema is not None
+            self.ranking = {name: value for name, value in self.options.items() if name != "duplicates"} | {
+                "threshold": family.threshold, "implicit": True, "rating_name": examined.schema.rating}
 
     # Made of -----------------------------------------------------------------------------------------------------
 

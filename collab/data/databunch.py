@@ -28,7 +28,7 @@ from .metadata import about, guess_title, metadata, title_column, titles_among, 
 from .outliers import warn_of_outliers
 from .parts import Cut, Rules, with_codes
 from .schema import Schema, check_both_sides
-from .split import Split, random_split
+from .split import Split, by_time, random_split
 from .sql import read_sql
 from .summary import count_unseen, first_ratings, summary, warn_of_unseen
 from .tables import read_table
@@ -116,8 +116,9 @@ class CollabDataBunch(DataBunch):
           only what was chosen. A repeated pair becomes one with the sum of its strengths (`duplicates` does not apply),
           before or after the split as above. There is no scale.
         - `threshold`: with `implicit`, only rows with a rating above it count: 3 is "rating > 3".
-        - `bad_rows`: what to do with rows whose user, item or rating is missing or cannot be used: "error", or "drop",
-          which leaves them out before the split, with a warning that counts them (see `report` for all of them).
+        - `bad_rows`: what to do with rows whose user, item or rating (where the split needs it, time) is missing or
+          cannot be used: "error", or "drop", which leaves them out before the split, with a warning that counts them
+          (see `report` for all of them).
 
         Warns of what is left out, merged or guessed, and of ratings far from all others. Raises DataError, before
         any work starts, for what cannot be trained on."""
@@ -133,7 +134,7 @@ class CollabDataBunch(DataBunch):
         ratings, names = as_frame(ratings), (user_name, item_name, rating_name, time_name)
         schema = schema_of(ratings, names, implicit=implicit, threshold=threshold)
         rules = Rules(schema, duplicates, implicit, threshold, bad_rows)
-        table = rules.checked(ratings)
+        table = rules.checked(ratings, timed=by_time(split) or by_time(test))
         if items is None and title_name is not None:
             items = titles_among(table, ratings, schema, title_name)
         seed = int(torch.randint(2**31, ())) if seed is None else int(seed)

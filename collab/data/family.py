@@ -21,12 +21,14 @@ LEVELS = 101        # a scale has no more distinct ratings: 0 to 100 is one
 
 @dataclass(frozen=True)
 class Family:
-    """The `name` of a kind of ratings, the `sign` by which it was told, and the `options` of `from_df` that suit it."""
+    """The `name` of a kind of ratings, the `sign` by which it was told, the `options` of `from_df` that suit it, the
+    `advice`, and for ratings on a scale the `threshold` above which they are liked more than most."""
 
     name: str
     sign: str
     options: dict[str, object]
     advice: str
+    threshold: float | None = None
 
 
 def family_of(ratings: pd.Series, *, given: bool = True) -> Family:
@@ -64,9 +66,10 @@ def family_of(ratings: pd.Series, *, given: bool = True) -> Family:
     if len(levels) > LEVELS:
         return Family("ratings", f"numbers from {low:g} to {high:g}, without a scale: {len(levels):,} different values",
                       {}, "train a model of ratings, such as dot_bias")
+    middle = _middle(levels, values)
     return Family("ratings", f"a scale of {len(levels)} values from {low:g} to {high:g}", {},
                   "train a model of ratings, such as dot_bias; to rank what was liked instead, say "
-                  f"threshold={_middle(levels, values):g}")
+                  f"threshold={middle:g}", middle)
 
 
 def _middle(levels: np.ndarray, values: np.ndarray) -> float:

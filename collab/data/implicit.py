@@ -9,11 +9,13 @@ from collections.abc import Hashable, Sequence
 
 import pandas as pd
 
-from ..errors import DataError, they, warn
+from ..errors import DataError, listed, quoted, they, warn
 from .codes import merged, repeats
 from .problems import Found, Problem, stop
 from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times
 
+DECIMAL = r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?"   # as a number prints: 007 is none
+FIRST = 1000            # values that tell text from numbers with a few words among them
 WEIGHT = "weight"       # the column of ones that a table without ratings gets
 STRENGTHS = (*NAMES["rating"], WEIGHT, "weights", "count", "counts", "plays", "clicks", "strength")
 WORDS = {"rating", "ratings", "score", "scores", "star", "stars", "weight", "weights", "count", "counts", "play",
@@ -32,25 +34,29 @@ def interaction_schema(df: pd.DataFrame, user: Hashable | None = None, item: Has
     whose name is that of ratings or weights, or has a word for them ("n_clicks"; for booleans also "liked"); with a
     `threshold`, which is for ratings, else numbers or booleans in third place, as for ratings. Where there is none,
     the schema names a column "weight" that need not exist, and a warning tells of columns that may hold strengths:
-    numbers in third place that are not times, booleans, and text of two values such as yes and no."""
+    numbers in third place that are not times, booleans, and text of two values such as yes and no. A few words among
+    its numbers do not change what a column is."""
     if rating is not None:
         return Schema.of(df, user, item, rating, time)
     check_column_names(df)
     if len(df.columns) < 2:
         raise DataError(f"a table of what was chosen needs two columns (user, item), this one has {len(df.columns)}: "
-                        f"{[*df.columns]}")
+                        f"{listed(df.columns)}")
     placed = [name for name, given in zip(df.columns, (user, item)) if given is None]
-    further = [name for name in df.columns if name not in (user, item, time, *placed) and not like_times(df[name])]
+    columns = {name: nearly_numbers(df[name]) for name in df.columns if name not in (user, item, time, *placed)}
+    further = [name for name, column in columns.items() if not like_times(column)]
     third = [*df.columns, None][2]
-    compared = [third] * (threshold is not None and third in further and (is_truth(df[third]) or _amounts(df[third])))
+    numeric = third in further and (is_truth(df[third]) or _amounts(columns[third]))
+    compared = [third] * (threshold is not None and numeric)
     rating = next((name for name in further if _is_strength(name)),
-                  next((name for name in further if _counts(df[name])), [*compared, WEIGHT][0]))
+                  next((name for name in further if _counts(columns[name])), [*compared, WEIGHT][0]))
     schema = Schema.of(with_weights(df, rating), user, item, rating, time)
     unused = [name for name in further if name != schema.time and
-              (is_truth(df[name]) or _yes_or_no(df[name]) or (name == third and _amounts(df[name])))]
+              (is_truth(df[name]) or _yes_or_no(df[name]) or (name == third and _amounts(columns[name])))]
     if rating == WEIGHT and WEIGHT not in df and unused:
-        what = f"column {unused[0]!r} is" if len(unused) == 1 else f"columns {', '.join(map(repr, unused))} are"
-        warn(f"{what} not used, and every row counts as chosen; if it is a strength, say rating_name={unused[0]!r}")
+        what = f"column {quoted(unused[0])} is" if len(unused) == 1 else f"columns {', '.join(map(quoted, unused))} are"
+        warn(f"{what} not used, and every row counts as chosen; if it is a strength, say "
+             f"rating_name={quoted(unused[0])}")
     return schema
 
 
@@ -78,6 +84,19 @@ def _counts(column: pd.Series) -> bool:
     return _amounts(column) and (not WORDS.isdisjoint(words) or (len(words) > 1 and words[0] in ("n", "num")))
 
 
+def nearly_numbers(column: pd.Series) -> pd.Series:
+    """The numbers of a column of text in which more than half of the values, and not all, are written as plain numbers,
+    the others missing, float64; any other column itself."""
+    known = column.dropna()
+    if not len(known) or not pd.api.types.is_string_dtype(known):
+        return column
+    if 2 * known.iloc[:FIRST].str.fullmatch(DECIMAL).sum() <= len(known.iloc[:FIRST]):
+        return column
+    plain = column.str.fullmatch(DECIMAL).fillna(False).astype(bool)
+    mixed = len(known) / 2 < plain.sum() < len(known)
+    return pd.to_numeric(column.where(plain)).astype("float64") if mixed else column
+
+
 def _yes_or_no(column: pd.Series) -> bool:
     """Whether it holds text of two values, at least one of them repeated."""
     known = column.dropna()
@@ -103,7 +122,7 @@ def with_weights(df: pd.DataFrame, rating: Hashable, threshold: float | None = N
     if threshold is not None:
         shown = f"{threshold:g}" if isinstance(threshold, numbers.Real) else repr(threshold)
         raise DataError(f"threshold={shown} is for a table with ratings, but by their names none of the columns "
-                        f"{list(df.columns)} holds ratings, weights or counts; say which one does with "
+                        f"{listed(df.columns)} holds ratings, weights or counts; say which one does with "
                         "rating_name=..., or leave the threshold out")
     made = df.copy(deep=False)
     made.insert(min(2, len(df.columns)), WEIGHT, 1.0)
@@ -120,7 +139,7 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
     if threshold is not None:
         kept = table[table["rating"] > threshold]
         if not len(kept):
-            raise DataError(f"column {schema.rating!r}: none of {len(table):,} ratings is above threshold="
+            raise DataError(f"column {quoted(schema.rating)}: none of {len(table):,} ratings is above threshold="
                             f"{threshold:g}; the highest is {table['rating'].max():g}")
         table = kept
     if (problem := negative_strengths(table, schema)) is not None:
@@ -128,9 +147,10 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
         table = table[~(table["rating"] < 0)]
     if n := int((none := table["rating"] == 0).sum()):
         if n == len(table):
-            raise DataError(f"column {schema.rating!r}: all {n:,} interactions have a strength of 0; nothing is "
+            raise DataError(f"column {quoted(schema.rating)}: all {n:,} interactions have a strength of 0; nothing is "
                             "left to train on")
-        warn(f"column {schema.rating!r}: {n:,} of {len(table):,} interactions have a strength of 0 and are left out: "
+        warn(f"column {quoted(schema.rating)}: {n:,} of {len(table):,} interactions have a strength of 0 and are "
+             "left out: "
              "with implicit=True a row says that something was chosen")
         table = table[~none]
     return table
@@ -144,7 +164,7 @@ def negative_strengths(table: pd.DataFrame, schema: Schema, *, counts: bool = Fa
     why = "with implicit=True a row says that something was chosen: leave the others out with"
     n = int(negative.sum())
     what = f"counts {they(n)} negative" if counts else f"interactions {they(n, 'has', 'have')} a negative strength"
-    return Problem(f"column {schema.rating!r}", f"{n:,} of {len(table):,} {what}",
+    return Problem(f"column {quoted(schema.rating)}", f"{n:,} of {len(table):,} {what}",
                    f"{why} bad_rows='drop' or threshold=0", schema.rating,
                    table.index[negative].to_numpy(), f"{table['rating'][negative].iloc[0]:g}")
 

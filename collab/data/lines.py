@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from .tables import COMPRESSED, SEPARATORS, as_lines, format_of, has_header
+from .encodings import COMPRESSED, as_lines
+from .tables import SEPARATORS, format_of, has_header
 
 
 def line_numbers(path: str | Path, rows: Sequence[int], *, format: str | None = None, sep: str | None = None,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, counted, they, warn
+from ..errors import DataError, counted, listed, quoted, they, warn
 from .frames import TableLike, as_frame
 from .schema import NAMES, Schema, check_column_names, check_text, show
 from .vocab import UNKNOWN, Vocab, id_index
@@ -41,14 +41,14 @@ def metadata(table: TableLike | None, id_name: Hashable, vocab: Vocab) -> pd.Dat
         column = next(c for c in (id_name, vocab.name, table.columns[0]) if c in table)
         for name in table:
             if pd.api.types.is_string_dtype(table[name].dropna()):
-                check_text(table[name].dropna(), f"column {name!r}")
-        with about(f"column {column!r}"):
+                check_text(table[name].dropna(), f"column {quoted(name)}")
+        with about(f"column {quoted(column)}"):
             ids = id_index(table[column])
             if ids.has_duplicates:
                 again = ids[ids.duplicated()]
                 raise DataError(f"{counted(n := len(again), 'id')} {they(n)} repeated (such as "
-                                f"{again[:1].tolist()[0]!r}); "
-                                f"keep one row an id, with df.drop_duplicates({column!r})")
+                                f"{quoted(again[:1].tolist()[0])}); "
+                                f"keep one row an id, with df.drop_duplicates({quoted(column)})")
             try:
                 found = vocab.encode(ids) != UNKNOWN
             except DataError as error:          # of another kind
@@ -123,8 +123,9 @@ def title_column(table: pd.DataFrame | None, given: Hashable | None,
     if given is not None:
         if given not in table:
             near = difflib.get_close_matches(str(given).lower(), names := {str(c).lower(): c for c in table}, n=1)
-            raise DataError(f"the table of items has no column {given!r} for the title"
-                            + (f"; did you mean {names[near[0]]!r}?" if near else ".") + f" The columns are {[*table]}")
+            raise DataError(f"the table of items has no column {quoted(given)} for the title"
+                            + (f"; did you mean {quoted(names[near[0]])}?" if near else ".") + " The columns are "
+                                                                                               f"{listed(table.columns)}")
         return given
     name = guess_title(table)
     taken = [] if features is None or isinstance(features, str) else features
@@ -133,9 +134,10 @@ def title_column(table: pd.DataFrame | None, given: Hashable | None,
     if name is not None and table[name].notna().any():
         return name
     if len(table.columns) and (features is None or text):
-        what = "no column that is called as titles are" if name is None else f"no title in the column {name!r}"
-        warn(f"the table of items has {what}, so no titles are shown; its columns are {[*table]}: say which holds them "
-             f"with title_name=...{f', such as {text[0]!r}' if text else ''}")
+        what = "no column that is called as titles are" if name is None else f"no title in the column {quoted(name)}"
+        warn(f"the table of items has {what}, so no titles are shown; its columns are {listed(table.columns)}: say "
+             "which holds them "
+             f"with title_name=...{f', such as {quoted(text[0])}' if text else ''}")
     return name
 
 
@@ -145,9 +147,10 @@ def titles_among(checked: pd.DataFrame, ratings: pd.DataFrame, schema: Schema, n
     raises DataError where there is no such column."""
     if name not in ratings:
         near = difflib.get_close_matches(str(name).lower(), names := {str(c).lower(): c for c in ratings}, n=1)
-        raise DataError(f"title_name={name!r} names neither a column of a table of items, which is passed as "
-                        "items=..., nor one of the ratings" + (f"; did you mean {names[near[0]]!r}?" if near else ".")
-                        + f" The columns of the ratings are {[*ratings.columns]}")
+        raise DataError(f"title_name={quoted(name)} names neither a column of a table of items, which is passed as "
+                        "items=..., nor one of the ratings" + ("; did you mean "
+                                                               f"{quoted(names[near[0]])}?" if near else ".")
+                        + f" The columns of the ratings are {listed(ratings.columns)}")
     if name in schema.roles().values():
         role = next(role for role, column in schema.roles().items() if column == name)
         titles = checked[role]
@@ -157,8 +160,9 @@ def titles_among(checked: pd.DataFrame, ratings: pd.DataFrame, schema: Schema, n
     if n := int((again := table[schema.item].duplicated()).sum()):
         first = table[schema.item][again].iloc[0]
         two = table["title"][table[schema.item] == first].iloc[:2].tolist()
-        warn(f"column {name!r}: {n:,} items have another title too (such as {show(first)}, which is {two[0]!r} and "
-             f"{two[1]!r}): the first is taken")
+        warn(f"column {quoted(name)}: {n:,} items have another title too (such as {show(first)}, which is "
+             f"{quoted(two[0])} and "
+             f"{quoted(two[1])}): the first is taken")
     return table[~again].reset_index(drop=True).rename(columns={"title": name})
 
 
@@ -166,6 +170,7 @@ def split_groups(column: pd.Series) -> list[list[str]]:
     """Split every cell of a column at "|"; an empty or missing cell has no groups. Raises DataError for lists."""
     for cell in column:
         if not pd.api.types.is_scalar(cell):
-            raise DataError(f"column {column.name!r} holds {type(cell).__name__}s (such as {cell!r}) where text is "
-                            f"expected, groups joined by '|'; join them with df[{column.name!r}].map('|'.join)")
+            raise DataError(f"column {quoted(column.name)} holds {type(cell).__name__}s (such as {quoted(cell)}) "
+                            "where text is "
+                            f"expected, groups joined by '|'; join them with df[{quoted(column.name)}].map('|'.join)")
     return [str(cell).split("|") if pd.notna(cell) and str(cell) else [] for cell in column]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, warn
+from ..errors import DataError, quoted, warn
 from .catalogue import Catalogue
 from .databunch import CollabDataBunch
 from .frames import TableLike, as_frame, is_table
@@ -101,7 +101,12 @@ def rated_file(data: KnownItems, file: Path, unknown: str = "average", **reading
     if len(others) < (item is None) + (rating is None):
         raise DataError(f"{file} needs two columns, item and rating; it has {[*raw.columns]}")
     item = others.pop(0) if item is None else item
-    items, ratings = _without_blanks(raw[item], raw[others[0] if rating is None else rating])
+    rating = others[0] if rating is None else rating
+    lost = (raw[item].isna() & ~_blank(raw[rating])).to_numpy()
+    if lost.any() and not lost.all():
+        raise DataError(f"{file}: column {quoted(item)}: {lost.sum():,} of {len(lost):,} ids are missing (first at "
+                        f"row {lost.argmax()}); correct these lines")
+    items, ratings = _without_blanks(raw[item], raw[rating])
     if not len(items):
         raise DataError(f"{file} holds no ratings: all {len(raw):,} are blank")
     rows = data.catalogue.known([id if pd.isna(id) else data.catalogue.typed(str(id)) for id in items],

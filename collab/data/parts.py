@@ -15,7 +15,8 @@ from .frames import COPIES, TableLike, as_frame
 from .implicit import add_up, interactions_of, negative_strengths, too_weak, with_weights
 from .problems import Problem, stop
 from .schema import Schema, check_duplicates, merge_duplicates, rating_table
-from .split import Split, after, apply_split, named_split, random_split
+from .split import Split, after, apply_split, by_time, named_split, random_split
+from .times import times_of
 
 
 class Cut(NamedTuple):
@@ -46,8 +47,9 @@ class Rules:
     threshold: float | None = None
     bad_rows: str = "error"
 
-    def checked(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The table as `rating_table` gives it. Raises DataError for what cannot be trained on."""
+    def checked(self, table: pd.DataFrame, *, timed: bool = False) -> pd.DataFrame:
+        """The table as `rating_table` gives it. Raises DataError for what cannot be trained on and, where the table is
+        `timed`, to be split by time, for times that do not sort."""
         check_duplicates(self.duplicates)
         if self.implicit and self.duplicates != "keep":
             raise DataError(f"duplicates={self.duplicates!r} is for ratings; with implicit=True a pair that comes "
@@ -55,16 +57,19 @@ class Rules:
         if self.implicit:
             table = with_weights(table, self.schema.rating, self.threshold)
         check_bad_rows(self.bad_rows)
-        if self.bad_rows == "error":
-            return rating_table(table, self.schema)
-        return without_bad(table, self.schema, choices=self.implicit and self.threshold is None)
+        if self.bad_rows == "drop":
+            return without_bad(table, self.schema, choices=self.implicit and self.threshold is None, timed=timed)
+        found = rating_table(table, self.schema)
+        if timed and self.schema.time is not None:
+            times_of(found["time"], self.schema.time)
+        return found
 
-    def further(self, table: TableLike) -> tuple[pd.DataFrame, Rules]:
+    def further(self, table: TableLike, *, timed: bool = False) -> tuple[pd.DataFrame, Rules]:
         """(a further table, checked, the rules with its columns): those of `schema`, or else user, item and rating."""
         table = as_frame(table)
         table = with_weights(table, self.schema.rating, self.threshold) if self.implicit else table
         found = replace(self, schema=self.schema.of_further(table))
-        return found.checked(table), found
+        return found.checked(table, timed=timed), found
 
     def parts(self, table: pd.DataFrame, split: Split | str | None = None) -> list[pd.DataFrame]:
         """[train, valid] of a checked table, or without a split [all of it]: only interactions where it is `implicit`,
@@ -106,7 +111,7 @@ class Rules:
 
     def further_part(self, table: TableLike, split: Split | str | None = None) -> pd.DataFrame:
         """The rows of a further table that would be trained on or, with `split`, held out."""
-        checked, found = self.further(table)
+        checked, found = self.further(table, timed=by_time(split))
         part = found.parts(checked, split)[-1]
         return checked.loc[part.index].assign(rating=part["rating"]).reset_index(drop=True)
 
@@ -124,22 +129,24 @@ def check_bad_rows(how: str) -> None:
         raise DataError(f"bad_rows={how!r} is not one of {BAD_ROWS}")
 
 
-def without_bad(table: pd.DataFrame, schema: Schema, *, choices: bool = False) -> pd.DataFrame:
+def without_bad(table: pd.DataFrame, schema: Schema, *, choices: bool = False, timed: bool = False) -> pd.DataFrame:
     """The table as `rating_table` gives it, without the rows that it refuses and, where rows are `choices`, those of
-    negative strength, with a warning that counts them.
+    negative strength, and where it is `timed` those whose times do not sort, with a warning that counts them.
 
     Raises DataError where something is wrong that is not about some rows, or where an option of reading mends it."""
     found: list[Problem] = []
     checked = rating_table(table, schema, found.append)
     if choices and (negative := negative_strengths(checked, schema)) is not None:
         found.append(negative)
+    if timed and schema.time is not None:
+        times_of(checked["time"], schema.time, found.append)
     bad = np.zeros(len(checked), dtype=bool)
     for problem in found:
         if problem.options or not len(problem.rows):
             stop(problem)
         bad[problem.rows] = True
     if bad.all():
-        stop(found[0])
+        stop(max(found, key=lambda problem: len(problem.rows)))
     if not bad.any():
         return checked
     warn(f"{(n := int(bad.sum())):,} of {len(bad):,} rows {they(n)} left out: "

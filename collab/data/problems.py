@@ -49,6 +49,14 @@ class Problem:
         return f"{self.what} ({first} at {at})"
 
 
+class Unreadable(DataError):
+    """A file cannot be read so; with the `options` of `read_table`, by name, it may."""
+
+    def __init__(self, message: str, **options: object):
+        super().__init__(message)
+        self.options = options
+
+
 Found = Callable[[Problem], None]
 """What a check calls with each problem: `stop`, or the `append` of a list, after which it goes on with the rest."""
 

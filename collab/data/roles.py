@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, quoted
 from .implicit import names_strength, schema_of, with_weights
 from .problems import Problem
 from .schema import NAMES, TIME_NAMES, Schema, is_truth, like_times, rating_table
@@ -115,11 +115,12 @@ def misnamed(df: pd.DataFrame, schema: Schema, given: Mapping[str, Hashable | No
         if given.get(role) is not None or name not in df or plain(name) in {*NAMES[role], *OTHERS[role]}:
             continue
         known = {*NAMES[role], *OTHERS[role]}
+        taken_for = f"column {quoted(name)} is taken for the {role}s, being the {PLACES[role]}, and "
         better = next((other for other in df if plain(other) in known and other not in roles.values()), None)
         if better is not None:
-            return f"column {name!r} is taken for the {role}s, being the {PLACES[role]}, and {better!r} has their name"
+            return f"{taken_for}{quoted(better)} has their name"
         if role != "rating" and like_times(df[name]):
-            return f"column {name!r} is taken for the {role}s, being the {PLACES[role]}, and its values look like times"
+            return f"{taken_for}its values look like times"
     return ""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, warn
+from ..errors import DataError, listed, quoted, warn
 from .codes import merged, repeats
 from .frames import COPIES, without_categories
 from .problems import Found, Problem, stop
@@ -62,13 +62,15 @@ class Schema:
                 _check_there(name, role, columns)
         if len(columns) < 3:
             raise DataError(f"a table of ratings needs three columns (user, item, rating), this one has "
-                            f"{len(columns)}: {columns}; a table of what was chosen, without ratings, is read with "
+                            f"{len(columns)}: {listed(columns)}; a table of what was chosen, without ratings, is "
+                            "read with "
                             "implicit=True")
         user, item, rating = (columns[i] if name is None else name for i, name in enumerate(given))
         for role, name, chosen_by_hand in zip(NAMES, (user, item, rating), given):
             if chosen_by_hand is None and (looks_like := _other_role(name, role)):
-                raise DataError(f"column {name!r} would be the {role}, because of its place, but it looks like "
-                                f"{looks_like}. The columns are {columns}; say which is which with user_name=..., "
+                raise DataError(f"column {quoted(name)} would be the {role}, because of its place, but it looks like "
+                                f"{looks_like}. The columns are {listed(columns)}; say which is which with "
+                                "user_name=..., "
                                 "item_name=..., rating_name=...")
         if time is None:
             time = next((c for c in columns if str(c).lower() in TIME_NAMES and c not in (user, item, rating)), None)
@@ -108,19 +110,20 @@ def check_column_names(df: pd.DataFrame) -> None:
     """Raises DataError where two columns have one name."""
     if df.columns.has_duplicates:
         name = df.columns[df.columns.duplicated()][0]
-        raise DataError(f"the column name {name!r} occurs {list(df.columns).count(name)} times; rename all but one")
+        raise DataError(f"the column name {quoted(name)} occurs {list(df.columns).count(name)} times; rename all but "
+                        "one")
 
 
 def _check_there(name: Hashable, role: str, columns: list) -> None:
     if name not in columns:
-        raise DataError(f"there is no column {name!r} for the {role}{_did_you_mean(name, columns)} "
-                        f"The columns are {columns}; say which it is with {role}_name=...")
+        raise DataError(f"there is no column {quoted(name)} for the {role}{_did_you_mean(name, columns)} "
+                        f"The columns are {listed(columns)}; say which it is with {role}_name=...")
 
 
 def _did_you_mean(name: Hashable, columns: list) -> str:
     known = {str(c).lower(): c for c in columns}
     near = difflib.get_close_matches(str(name).lower(), known, n=1)
-    return f"; did you mean {known[near[0]]!r}?" if near else "."
+    return f"; did you mean {quoted(known[near[0]])}?" if near else "."
 
 
 # The table --------------------------------------------------------------------------------------------------------
@@ -132,7 +135,7 @@ def rating_table(df: pd.DataFrame, schema: Schema, found: Found = stop) -> pd.Da
     Raises DataError for anything that would make training meaningless. With another `found`, each such `Problem` goes
     there, ids that cannot be used are as they were, and ratings are missing."""
     if not len(df):
-        raise DataError(f"the table is empty: it has the columns {list(df.columns)} and no row")
+        raise DataError(f"the table is empty: it has the columns {listed(df.columns)} and no row")
     df, names = df.reset_index(drop=True), schema.roles().values()
     columns = {"user": check_ids(df[schema.user], found), "item": check_ids(df[schema.item], found),
                "rating": _check_no_times(check_ratings(df[schema.rating], found), found)}
@@ -186,7 +189,7 @@ def check_both_sides(table: pd.DataFrame, schema: Schema, found: Found = stop) -
         ids = table[role]
         if ids.iloc[0] == ids.iloc[-1] and ids.nunique() == 1:
             name = schema.roles()[role]
-            found(Problem(f"column {name!r}", f"all {len(table):,} ratings to train on have the same {role}, "
+            found(Problem(f"column {quoted(name)}", f"all {len(table):,} ratings to train on have the same {role}, "
                           f"{show(ids.iloc[0])}", "collaborative filtering needs at least two. If the columns are in "
                           f"another order, say so with {role}_name=...", name))
 
@@ -197,8 +200,8 @@ def check_ids(ids: pd.Series, found: Found = stop) -> pd.Series:
     """The ids, all of one kind (see `id_kind`), with their dtype. Raises DataError for missing, mixed or unhashable
     ids, and for text that cannot be written to a file."""
     ids = without_categories(ids)
-    if id_kind(ids, f"column {ids.name!r}", found) == "string":
-        check_text(ids, f"column {ids.name!r}", found)
+    if id_kind(ids, f"column {quoted(ids.name)}", found) == "string":
+        check_text(ids, f"column {quoted(ids.name)}", found)
     return ids
 
 
@@ -300,7 +303,7 @@ def check_ratings(ratings: pd.Series, found: Found = stop) -> pd.Series:
     Raises DataError for values that are not numbers (text, even of digits; times; complex numbers), and for missing and
     infinite ones. With another `found`, such ratings are missing in what is returned."""
     ratings = without_categories(ratings)
-    name, n, where = ratings.name, len(ratings), f"column {ratings.name!r}"
+    name, n, where = ratings.name, len(ratings), f"column {quoted(ratings.name)}"
     if ratings.dtype.kind not in "iufb" and is_truth(ratings):
         ratings = ratings.map(lambda value: TRUTH.get(str(value).casefold(), np.nan)).astype("float64")
     odd = np.zeros(n, dtype=bool)
@@ -332,17 +335,20 @@ def _not_numbers(where: str, ratings: pd.Series, odd: np.ndarray) -> Problem:
     name, count = ratings.name, int(odd.sum())
     commas = np.array([DECIMAL_COMMA.fullmatch(str(rating)) is not None for rating in ratings]) & odd
     if digits.all():
-        remedy = f"they are written as text: convert them with pd.to_numeric(df[{name!r}])"
+        remedy = f"they are written as text: convert them with pd.to_numeric(df[{quoted(name)}])"
     elif n := int(commas.sum()):
         remedy = (f"{'they' if n == count else f'{n:,} of them'} have a decimal comma: read the file with decimal=',', "
-                  f"or convert all with pd.to_numeric(df[{name!r}].astype(str).str.replace(',', '.'), "
+                  f"or convert all with pd.to_numeric(df[{quoted(name)}].astype(str).str.replace(',', '.'), "
                   "errors='coerce'), and drop what is missing then")
+    elif count == int(ratings.notna().sum()):
+        remedy = "say which column holds the ratings with rating_name=..."
     else:
         remedy = "correct or drop them, or say which column holds the ratings with rating_name=..."
     some = bool(commas.any())
     return _problem(where, ratings, odd, f"ratings must be numbers, but {count:,} of {len(ratings):,} are not", remedy,
                     options={"decimal": ","} if some else {},
-                    in_file="read decimal commas with decimal=','" if some else
+                    in_file="read decimal commas with decimal=','" if some else remedy if not digits.all() and
+                    count == int(ratings.notna().sum()) else
                     f"{MEND}, or say which column holds the ratings with rating_name=...")
 
 
@@ -370,7 +376,8 @@ def _reads_as_number(text: str) -> bool:
 
 def _check_no_times(ratings: pd.Series, found: Found) -> pd.Series:
     if like_times(ratings):
-        found(Problem(f"column {ratings.name!r}", f"its ratings, such as {ratings.dropna().iloc[0]:.16g}, look like "
+        found(Problem(f"column {quoted(ratings.name)}", f"its ratings, such as {ratings.dropna().iloc[0]:.16g}, look "
+                                                        "like "
                       "times (seconds since 1970)", "say which column holds the times with time_name=... and which the "
                       "ratings with rating_name=...; a table without ratings is read with implicit=True",
                       ratings.name))
@@ -390,8 +397,8 @@ def _is_number(value: object) -> bool:
 # Small things -----------------------------------------------------------------------------------------------------
 
 def show(value: object) -> str:
-    """A value as a person would type it; numpy's values as Python's."""
-    return repr(value.item() if isinstance(value, np.generic) else value)
+    """A value as a person would type it, cut where it is long; numpy's values as Python's."""
+    return quoted(value.item() if isinstance(value, np.generic) else value)
 
 
 def _first(mask: np.ndarray) -> int:

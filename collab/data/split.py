@@ -191,6 +191,11 @@ def apply_split(split: Split | str, table: pd.DataFrame) -> tuple[Rows, Rows]:
     return train, valid
 
 
+def by_time(split: object) -> bool:
+    """Whether a split, if it is one, goes by the times of the ratings."""
+    return callable(split) and bool(getattr(split, "by_time", False))
+
+
 def named_split(split: Split | str) -> Split:
     """The split itself, or the canonical one of this name. Raises DataError for something that is not a split."""
     split = movielens_split(split) if isinstance(split, str) else split

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, quoted
 from .schema import MAX_EXACT
 
 STEP = 50_000           # rows at a time: Python's objects of these are all that is held beside the columns
@@ -47,7 +47,8 @@ def read_sql(query: str, con: Connection, params: Any = None) -> pd.DataFrame:
             if not names:
                 raise DataError(f"the query gives no table: {_short(query)}; it must be a SELECT")
             if (again := next((name for name in names if names.count(name) > 1), None)) is not None:
-                raise DataError(f"the query gives the column name {again!r} {names.count(again)} times; name them "
+                raise DataError(f"the query gives the column name {quoted(again)} {names.count(again)} times; name "
+                                "them "
                                 f"apart with AS: {_short(query)}")
             parts: list[list[pd.Series]] = [[] for _ in names]
             while rows := cursor.fetchmany(STEP):

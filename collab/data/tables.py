@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import csv
 import difflib
@@ -13,13 +12,16 @@ import os
 import re
 import warnings
 import zlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
 
-from ..errors import DataError, counted, they, warn
+from ..errors import DataError, counted, quoted, they, warn
+from .encodings import COMPRESSED, as_lines, check_encoding, garbled, likely
+from .implicit import DECIMAL
+from .problems import Unreadable
 from .schema import NAMES, TIME_NAMES
 from .spelling import is_unusual, unusual_columns
 from .times import UnreadDates, with_dates_of
@@ -28,7 +30,6 @@ ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".data": "tsv", ".dat": 
            ".pq": "parquet", ".inter": "recbole", ".user": "recbole", ".item": "recbole"}
 SEPARATORS = {"csv": ",", "tsv": "\t", "::": "::", "recbole": "\t"}
 FORMATS = (*SEPARATORS, "parquet")
-COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 COLUMNS = ("user", "item", "rating", "time")  # the names for a file without a header
 ID_NAMES = {name for side in ("user", "item") for name in NAMES[side]} | {"isbn", "asin", "sku", "ean", "code", "key"}
 NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
@@ -37,7 +38,6 @@ INTEGER = r"0|-?[1-9]\d{0,17}"  # as int64 prints it: converting loses nothing, 
 SPACE = " \t"           # around a number it is layout, as in "1, 2", and not part of it
 HEAD = 1000             # values that tell text from numbers written as text, mostly
 COMMA = r"-?(?:\d+|[1-9]\d{0,2}(?:\.\d{3})+)(?:,\d+)?"       # 4,5 and 1.234,5
-DECIMAL = r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]\d+)?"
 MISSING = ("NaN", "nan", "NA", "N/A", "null", "NULL", "None")
 WORDS = (*MISSING, "inf", "-inf", "Inf", "-Inf")
 # First bytes of files that are not text, so that an error can name the remedy.
@@ -47,14 +47,6 @@ MAGIC = {b"PK\x03\x04": "a zip archive, as Excel's .xlsx is: save the sheet as C
          b"ARROW1\0": "an Arrow file: save it as Parquet", b"\x89HDF": "HDF5: save the table as Parquet or CSV",
          b"SQLite format 3\0": "a database: save the table as CSV", b"%PDF-": "a PDF: find the table it was made of"}
 WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE)
-
-
-class Unreadable(DataError):
-    """A file cannot be read so; with the `options` of `read_table`, by name, it may."""
-
-    def __init__(self, message: str, **options: object):
-        super().__init__(message)
-        self.options = options
 
 
 def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str | None = None,
@@ -91,10 +83,12 @@ def read_table(path: str | os.PathLike, format: str | None = None, *, sep: str |
     try:
         return with_dates_of(table, date_format, path)
     except UnreadDates as error:
+        from .lines import line_numbers  # which reads as this module does
+        lines = line_numbers(Path(path), error.rows[:1].tolist(), format=format, sep=sep, header=header,
+                             encoding=encoding, decimal=decimal, bad_lines=bad_lines)
         if bad_lines != "drop":
-            raise
-        warn(f"{path}: column {error.name!r}: {error.what} (such as {error.first!r} at row {error.rows[0]}); these "
-             "lines are left out")
+            raise error.in_lines(lines) from None
+        warn(f"{error.in_lines(lines).found}; these lines are left out")
         return error.table
 
 
@@ -105,17 +99,17 @@ def _read(path: str | os.PathLike, format: str | None, sep: str | None, header: 
     kind = format_of(path, format, sep, header)
     if kind == "parquet":
         return _read_parquet(path)
-    _check_encoding(encoding)
+    check_encoding(encoding)
     try:
         with COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as f:
             _check_no_other(f, path)
             f, read_as = as_lines(f, encoding)
             return _read_text(f, path, kind, sep or SEPARATORS[kind], header, read_as, ids, decimal, drop)
     except UnicodeDecodeError as error:
-        likely = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
+        other = likely(path, error.object[:2])
         said = "UTF-8" if codecs.lookup(encoding).name == "utf-8-sig" else encoding
         raise Unreadable(f"{path} is not written in {said} ({error.reason}, byte {error.object[error.start]:#04x}); "
-                         f"say what it is written in, for example encoding={likely!r}", encoding=likely) from error
+                         f"say what it is written in, for example encoding={other!r}", encoding=other) from error
     except csv.Error as error:
         raise DataError(f"{path} cannot be parsed: {error}") from error
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
@@ -131,17 +125,9 @@ def _check_exists(path: Path) -> None:
         if not path.parent.is_dir():
             raise DataError(f"there is no file {path}: not even the folder {path.parent} is there")
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
-        raise DataError(f"there is no file {path}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise DataError(f"there is no file {path}" + (f"; did you mean {quoted(near[0])}?" if near else ""))
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
-
-
-def _check_encoding(encoding: str) -> None:
-    try:
-        "a".encode(encoding)
-    except (LookupError, ValueError, TypeError):
-        raise DataError(f"encoding={encoding!r} is not one that Python knows; usual ones are 'utf-8', 'latin-1', "
-                        "'cp1252' and 'utf-16'") from None
 
 
 def _check_no_other(f: IO[bytes], path: Path) -> None:
@@ -153,19 +139,6 @@ def _check_no_other(f: IO[bytes], path: Path) -> None:
         what = "a web page: download the file that it leads to"
     if what:
         raise DataError(f"{path} is not the text that its name says, but {what}")
-
-
-def as_lines(f: IO[bytes], encoding: str) -> tuple[IO[bytes], str]:
-    """(the file, its encoding) with lines that end in a line feed of one byte: UTF-16 and UTF-32 become UTF-8, and
-    carriage returns become line feeds."""
-    if "\n,".encode(encoding) != b"\n," and codecs.lookup(encoding).name != "utf-8-sig":
-        text = f.read().decode(encoding).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-        return io.BytesIO(text.encode()), "utf-8"
-    first = f.readline()
-    f.seek(0)
-    if b"\r" in first.rstrip(b"\r\n"):
-        return io.BytesIO(f.read().replace(b"\r\n", b"\n").replace(b"\r", b"\n")), encoding
-    return f, encoding
 
 
 def format_of(path: Path, format: str | None, sep: str | None, header: bool | None) -> str:
@@ -211,13 +184,20 @@ def _read_text(f: IO[bytes], path: Path, kind: str, sep: str, header: bool | Non
         line, sep = line.replace(sep, "\x1f"), "\x1f"
     if sep == "\x1f" or kind == "recbole":
         options["quoting"] = csv.QUOTE_NONE  # there, a quotation mark is part of a title
-    fields = line.split() if sep == r"\s+" else next(csv.reader([line], delimiter=sep, **options))
+    try:
+        fields = line.split() if sep == r"\s+" else next(csv.reader([line], delimiter=sep, **options))
+    except csv.Error:
+        fields = line.split(sep)        # one is too long for the parser; `garbled` says it
     if kind == "recbole":
         return _read_recbole(f, path, sep, fields, encoding, options)
     if header is None:
         header = has_header(fields, decimal)
+    if header and (odd := garbled(fields)):
+        own = likely(path, first)
+        raise Unreadable(f"{path} is not written in this encoding: its first line has {odd}; say what it is written "
+                         f"in, for example encoding={own!r}", encoding=own)
     if len(fields) == 1 and (other := next((s for s in (",", ";", "\t", "::", "|") if s in line), None)):
-        raise Unreadable(f"{path} has a single column {fields[0]!r} when split at {sep!r}; say sep={other!r}",
+        raise Unreadable(f"{path} has a single column {quoted(fields[0])} when split at {sep!r}; say sep={other!r}",
                          sep=other)
     if not header:
         options["names"] = [COLUMNS[i] if i < len(COLUMNS) else f"column_{i}" for i in range(len(fields))]

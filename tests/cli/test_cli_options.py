@@ -25,13 +25,14 @@ IDLE = [
     (["--model", "als", "--lr", 0.1, "--bs", 64], "and takes no --lr and no --bs"),
     (["--split", "last", "--valid-pct", 0.3], "--split last decides by itself what is held out, and takes no"),
     (["--split", "u1", "--valid-pct", 0.2], "takes no --valid-pct"),
-    (["--implicit", "--duplicates", "mean"], "implicit data are added up where a pair comes again, and takes no"),
-    (["--threshold", 3, "--duplicates", "keep"], "takes no --duplicates"),
+    (["--implicit", "--duplicates", "mean"], "implicit data are added up where a pair comes again, and take no"),
+    (["--threshold", 3, "--duplicates", "keep"], "take no --duplicates"),
     (["--users", "{dir}/films.csv"], "--model dot_bias knows users by their ids and what they rated, and takes no"),
     (["--model", "softmax", "--users", "{dir}/films.csv"], "takes no --users"),
     (["--model", "ease", "--split", "time", "--seed", 1], "leaves nothing to chance, and takes no --seed"),
     (["--title-col", "titel"], "--title-col 'titel' names neither a column of a table of items, which"),
     (["--table-sep", "|"], "--table-sep is the separator of --items and --users; for the ratings say --sep"),
+    (["--table-encoding", "latin-1"], "--table-encoding is the encoding of --items and --users; for the ratings say"),
     (["--seed", 1, "--seed", 2], "--seed is given 2 times; it takes one value"),
     (["--header", "--no-header"], "--header is given 2 times"),
 ]
@@ -181,7 +182,7 @@ def test_where_the_films_cannot_be_read_the_remedy_is_an_option_that_is_there(co
     code, _, err = collab(*words, odd / "bar.txt", "--encoding", "latin-1")
     assert code == 2 and "say --table-sep '|'" in err
     code, _, err = collab(*words, odd / "f.txt")
-    assert code == 2 and "say what it is written in, for example --encoding 'latin-1'" in err
+    assert code == 2 and "say what it is written in, for example --table-encoding 'latin-1'" in err
     (odd / "films.odd").write_bytes((odd / "f.txt").read_bytes())
     code, _, err = collab("train", trained_csv(odd), "--items", odd / "films.odd", "--out", odd / "m")
     assert code == 2 and "Say what it is with --table-sep" in err and "--format" not in err

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from collab.cli.command import as_options
+from collab.cli.remedies import possible
 
 PYTHON = re.compile(r"df\.|pd\.|dropna|astype|Index\.load|load_learner|add_ratings|items=|_features=|bad_\w+=")
 
@@ -93,3 +94,48 @@ def test_a_quiet_check_says_nothing_of_what_options_ask_for(collab, nightly):
     assert code == 0 and "Nothing stops training; 1 thing to know:" in out and "rate a pair again" in out
     code, out, _ = collab("check", nightly, "-q")
     assert code == 1 and "stop training" in out.replace("stops", "stop")
+
+
+@pytest.fixture
+def untidy(tmp_path):
+    """Ratings of which one has no user, films of which one has no id, and a new user's file with a gap."""
+    rows = [f"k{k % 17},b{k % 13},{k % 5 + 1},Ort {k % 3}" for k in range(200)]
+    rows[10] = ",b1,3,Ort 0"
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,rating,shop", *rows]) + "\n")
+    (tmp_path / "films.csv").write_text("item,title\n" + "".join(f"b{k},Film {k}\n" for k in range(13)) + ",Film\n")
+    (tmp_path / "new.csv").write_text("item,rating\nb1,4\nb3,\n,3\nb2,2\n")
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_column_that_is_wrong_in_all_rows_is_blamed_and_what_is_given_is_no_remedy(collab, untidy):
+    code, _, err = collab("train", untidy / "r.csv", "--rating-col", "shop", *DROP, "--out", untidy / "m")
+    assert code == 2 and "'shop': ratings must be numbers, but 200 of 200 are not (such as 'Ort 0' at line 2)" in err
+    assert err.rstrip().endswith("; say which column holds the ratings with --rating-col ...")
+    code, _, err = collab("train", untidy / "r.csv", "--out", untidy / "m")
+    assert code == 2 and "at line 12); correct these lines, or leave them out with --bad-rows 'drop'" in err
+
+
+@pytest.mark.filterwarnings("default")
+def test_rows_of_other_files_are_named_by_file_and_line_with_what_can_be_done(collab, untidy):
+    train = ["train", untidy / "r.csv", *DROP, "--epochs", 1, "--no-card", "--out", untidy / "m"]
+    code, _, err = collab(*train, "--items", untidy / "films.csv")
+    assert code == 2 and f"the table of items ({untidy / 'films.csv'}): column 'item': the item ids: 1 of 14" in err
+    assert "first at line 15); correct these lines" in err and "--bad-rows" not in err.splitlines()[-1]
+    assert collab(*train)[0] == 0
+    code, _, err = collab("recommend", untidy / "m", "--ratings", untidy / "new.csv")
+    assert code == 2 and "new.csv: column 'item': 1 of 4 ids are missing (first at line 4); correct these l" in err
+
+
+def test_a_remedy_is_an_option_that_is_there_and_has_another_value():
+    said = ("column 'a': 2 of 9 ratings are missing; correct these lines, or leave them out with --bad-rows 'drop', or "
+            "say which column holds the ratings with --rating-col ...")
+    short = said.replace(", or leave them out with --bad-rows 'drop'", "")
+    every = {"--bad-rows": None, "--rating-col": None, "--sep": ";"}
+    assert possible(said, every) == said and possible(said, every | {"--bad-rows": "drop"}) == short
+    assert possible(said, {}) == "column 'a': 2 of 9 ratings are missing; correct these lines"
+    assert possible("a single column; say --sep ','", every) == "a single column; say --sep ','"
+    other = "no times; train again with --time-col ..., or name them"
+    assert possible(other, {}) == other         # of another command
+    commas = "b; they have a comma: read the file with --decimal ',', and leave out the rest with --bad-rows 'drop'"
+    assert possible(commas, {"--decimal": None}) == "b; they have a comma: read the file with --decimal ','"

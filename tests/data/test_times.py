@@ -15,6 +15,8 @@ from collab.data.times import date_format, times_of, unit_of
     (["10/18/2018", "11/01/2018"], "%m/%d/%Y"),          # no month is 18
     (["10/11/2018", "11/10/2018"], "%d/%m/%Y"),          # may be either: the day first
     (["2018-10-18", "nothing"], None),
+    (["18.10.2018"] * 99 + ["31.02.2018"], "%d.%m.%Y"),
+    (["18.10.2018"] * 98 + ["31.02.2018"], None),       # below 99%
     (["Drama", "War"], None),
 ])
 def test_how_dates_are_written(texts, format):
