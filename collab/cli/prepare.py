@@ -15,6 +15,7 @@ from ..data.databunch import CollabDataBunch
 from ..data.features import telling
 from ..data.implicit import schema_of
 from ..data.roles import ARGUMENTS, guess, misnamed, refused
+from ..data.schema import LEAVE_OUT
 from ..errors import DataError, warn
 from ..files import Config
 from ..learner.recipes import RECIPES
@@ -58,7 +59,7 @@ class Prepared(NamedTuple):
             return message
         file, reading = self.beside[about[1]]
         said = in_lines(message, file, len(self.options[f"{about[1]}s"]), reading)
-        return said.replace(": ", f" ({file}): ", 1).replace("drop these rows with df.dropna", "correct these lines")
+        return said.replace(": ", f" ({file}): ", 1).replace(LEAVE_OUT, "correct these lines")
 
     def notes(self, bunch: CollabDataBunch, **more: Any) -> Config:
         """What a model file keeps, so that `evaluate` can hold out the same ratings again."""

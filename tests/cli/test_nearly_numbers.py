@@ -27,7 +27,7 @@ def words(german, name):
 def test_a_word_among_the_ratings_does_not_change_what_threshold_and_implicit_do(collab, german):
     model = ["--model", "als", "--epochs", 1, "--no-card", "--out", german / "m"]
     code, _, err = collab("train", *words(german, "onebad.csv"), *DROP, "--threshold", 3, *model)
-    assert code == 0 and "1 of 142 rows are left out" in err and "holds ratings" not in err
+    assert code == 0 and "1 of 142 rows is left out" in err and "holds ratings" not in err
     code, _, err = collab("train", *words(german, "onebad.csv"), "--threshold", 3, *model)
     assert code == 2 and "column 'Note': ratings must be numbers, but 1 of 142 are not (such as 'gut'" in err
     for name in ("clean.csv", "onebad.csv"):
