@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import DataError, listed, quoted
 from .problems import Found, Problem, Unreadable, stop
-from .schema import DATETIMES, MEND, id_kind, show
+from .schema import DATETIMES, LEAVE_OUT, MEND, id_kind, show
 
 ZONE = re.compile(r"[T ]\d\d.*(?:[Zz]|[-+]\d\d(?::?\d\d)?)\s*$")
 DAYS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%Y/%m/%d", "%d %b %Y",
@@ -62,7 +62,7 @@ def times_of(column: pd.Series, name: object = "time", found: Found = stop) -> n
         found(problem)
     missing = column.isna().to_numpy()
     if n := int(missing.sum()):
-        note(Problem(where, f"{n:,} of {len(column):,} times are missing", "drop these rows with df.dropna", name,
+        note(Problem(where, f"{n:,} of {len(column):,} times are missing", LEAVE_OUT, name,
                      np.flatnonzero(missing), in_file=MEND))
         column = column[~missing]
     if not len(column):
