@@ -50,7 +50,7 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "(items=)": "(--items)", "item_features='auto'": "--items", "user_features='auto'": "--users"}
 DROP = "correct these lines, or leave them out with bad_rows='drop'"
 REMEDIES = {
-    r"correct or drop these rows, or leave them out with bad_rows='drop'|drop these rows with df\.dropna": DROP,
+    r"correct or drop these rows, or leave them out with bad_rows='drop'": DROP,
     r"(?<=beyond float32)(.*?; )correct or drop them": rf"\1{DROP}",
     r"correct or drop them(?=, or say which column holds the ratings)": DROP,
     r"convert them with pd\.to_numeric\(df\[.*?\]\)":
