@@ -67,17 +67,18 @@ def made(table=FEW, **options):
     return CollabDataBunch.from_df(table, **{"valid_pct": 0, "seed": 0, "device": "cpu", **options})
 
 
-@says("data/schema.py:merge_duplicates", "1 of 5 rows rate a pair again .* all rows are kept")
+@says("data/duplicates.py:merge_duplicates", "1 of 5 rows rate a pair again .* all rows are kept")
 def repeated_pairs_that_are_kept(_):
     made(AGAIN)
 
 
-@says("data/schema.py:merge_duplicates", "1 of 5 rows rate a pair again .* its average rating")
+@says("data/duplicates.py:merge_duplicates", "1 of 5 rows rate a pair again .* its average rating")
 def repeated_pairs_that_are_averaged(_):
     made(AGAIN, duplicates="mean")
 
 
-@says("data/schema.py:merge_duplicates", "1 of 5 rows rate a pair again .* beyond the split: it stays on both sides")
+@says("data/duplicates.py:merge_duplicates",
+      "1 of 5 rows rate a pair again .* beyond the split: it stays on both sides")
 def a_pair_that_is_rated_again_beyond_the_split(_):
     made(AGAIN.assign(time=[1, 2, 3, 4, 5]), split=leave_last(), duplicates="mean")
 

@@ -179,6 +179,6 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         made = {name: kind(**{field.name: options.pop(field.name) for field in fields(kind) if field.name in options})
                 for name, kind in groups.items()}
         command(*args, **options, **made)
-    run.__signature__ = inspect.Signature(params)       # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature(params)       # type: ignore[attr-defined]  # PEP 362's; mypy lacks it
     run.__annotations__ = {param.name: param.annotation for param in params}
     return run

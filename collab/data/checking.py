@@ -13,30 +13,29 @@ import pandas as pd
 
 from ..errors import CollabWarning, DataError, quoted
 from .codes import coded, repeats
+from .duplicates import check_duplicates
 from .family import Family, family_of
+from .first_line import header_again, no_header, other_separator
 from .frames import as_frame
 from .implicit import interactions_of, negative_strengths, schema_of, with_weights
 from .metadata import guess_title
 from .outliers import outliers
 from .problems import Found, Problem
-from .roles import ARGUMENTS, guess, is_known, misnamed, reasons, refused, taken
+from .roles import ARGUMENTS, guess, misnamed, reasons, refused, taken
 from .schema import (
     TIME_NAMES,
     Schema,
     check_both_sides,
     check_column_names,
-    check_duplicates,
     is_truth,
     rating_table,
     show,
 )
-from .tables import COLUMNS, INTEGER, MISSING, NUMBER, Unreadable, converted
+from .tables import INTEGER, MISSING, Unreadable, converted
 from .times import NEARLY, UnreadDates, date_format, impossible, times_of
 
 ROUNDS = 8              # problems that hide others and are solved one after the other, at most
 BY_TIME = "; needed to split by time, and not otherwise"
-MANY = 100              # rows that tell how all are written
-LIKELY = 10_000         # rows among which a value of the first line occurs again, if it is one
 HALF = 0.5              # above this share, the others are the exceptions
 BLANK = {"", "-", "?", *MISSING}
 Reader = Callable[..., pd.DataFrame]
@@ -123,7 +122,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
 
     def note(problem: Problem) -> None:
         found.append(replace(problem, rows=at[problem.rows]))
-    if (layout := _other_separator(raw, options) or _no_header(raw, options)) is not None:
+    if (layout := other_separator(raw, options) or no_header(raw, options)) is not None:
         note(layout)
         return result
     for name in raw.columns:
@@ -132,7 +131,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
             note(Problem("the columns", f"the name {quoted(base)} occurs several times; the later one is called "
                                         f"{quoted(name)}",
                          "make sure that each column is the one you mean", name, stops=False))
-    again = _header_again(raw)
+    again = header_again(raw)
     if len(again):
         note(Problem("the table", f"{len(again):,} of {n:,} rows are the column names again",
                      "drop these rows", None, again, show(str(raw.iloc[again[0], 0])), in_file="remove these lines"))
@@ -273,47 +272,6 @@ def _no_ratings(raw: pd.DataFrame, schema: Schema) -> Problem | None:
                        + " and ".join(f"{k}={v!r}" for k, v in ({"implicit": True} | options).items()
                                       if k in ("implicit", "time_name"))),
                    schema.rating, options={k: v for k, v in options.items() if k not in ("user_name", "item_name")})
-
-
-def _other_separator(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem | None:
-    """The first column holds several fields, cut apart at the same other separator in each row."""
-    if options.get("sep") is not None or not len(raw) or not pd.api.types.is_string_dtype(raw.iloc[:, 0].dropna()):
-        return None
-    named = [name for name in raw.columns[:1] if name not in COLUMNS]       # else the file has no names
-    texts = [str(text) for text in (*named, *raw.iloc[:MANY, 0].dropna())]
-    for sep in (";", "\t", "|") if texts else ():
-        if (n := texts[0].count(sep)) and all(text.count(sep) == n for text in texts):
-            return Problem("the file", f"all begins of lines hold {sep!r}, such as "
-                                       f"{quoted(texts[0])}", _say({"sep": sep}),
-                           options={"sep": sep})
-    return None
-
-
-def _no_header(raw: pd.DataFrame, options: Mapping[str, Any]) -> Problem | None:
-    """The names of columns look like values: the first line is data."""
-    names = [str(name) for name in raw.columns]
-    if options.get("header") is not None or not len(raw) or any(map(is_known, names)):
-        return None
-    columns = [column.astype(str) for _, column in raw.iloc[:LIKELY].items()]
-    among = [name for name, column in zip(names, columns) if (column == name).any()]
-    dated = [name for name in names if date_format(pd.Series([name])) is not None
-             or NUMBER.fullmatch(name.replace(",", ".")) is not None]
-    if len(_header_again(raw)) or not (among or dated):
-        return None
-    why = (f"{quoted(among[0])} is also a value of its column" if among else f"{quoted(dated[0])} is no name")
-    return Problem("the file", f"its first line is taken for the names of columns, and looks like data: {why}",
-                   "say header=False", options={"header": False})
-
-
-def _header_again(raw: pd.DataFrame) -> np.ndarray:
-    """Rows in which every value is the name of its column."""
-    same = np.ones(len(raw), dtype=bool)
-    for place, name in enumerate(raw.columns):
-        column = raw.iloc[:, place]
-        if not same.any() or not pd.api.types.is_string_dtype(column.dropna()):
-            return np.zeros(0, dtype=np.int64)
-        same &= (column.astype(object) == str(name)).to_numpy()
-    return np.flatnonzero(same)
 
 
 # Values -----------------------------------------------------------------------------------------------------------

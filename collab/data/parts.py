@@ -11,10 +11,11 @@ import pandas as pd
 from ..errors import DataError, they, warn
 from ..given import is_real
 from .codes import coded
+from .duplicates import check_duplicates, merge_duplicates
 from .frames import COPIES, TableLike, as_frame
 from .implicit import add_up, interactions_of, negative_strengths, too_weak, with_weights
 from .problems import Problem, stop
-from .schema import Schema, check_duplicates, merge_duplicates, rating_table
+from .schema import Schema, rating_table
 from .split import Split, after, apply_split, by_time, named_split, random_split
 from .times import times_of
 

@@ -82,7 +82,7 @@ def prompt() -> type[asyncio.Protocol]:
                 self.cycle.disconnected = True      # what the application may still send has nowhere to go
             self.transport.close()
 
-        def connection_made(self, transport: asyncio.Transport) -> None:    # type: ignore[override]    # as uvicorn's
+        def connection_made(self, transport: asyncio.Transport) -> None:    # type: ignore[override]  # uvicorn's own narrows
             super().connection_made(transport)
             self.loop.call_later(HEAD_SECONDS, self._head_is_due)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -76,7 +77,7 @@ class Names:
         return id if whole else str(id)
 
 
-class Served:
+class Served(ABC):
     """What the routes ask of a model. `counts` (n_items,) are the training ratings by row, or None; `scale` is None
     where items are chosen and not rated; `visitors`, `similars` and `reasons` say whether it can do these, and
     `why_not` why it takes no visitors."""
@@ -100,18 +101,18 @@ class Served:
 
     # What a model answers ----------------------------------------------------------------------------------------
 
+    @abstractmethod
     def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> Lists:
         """The list of a known user."""
-        raise NotImplementedError
 
+    @abstractmethod
     def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
                 without: list[Hashable]) -> Lists:
         """The list of a new user who rated, or chose, these items."""
-        raise NotImplementedError
 
+    @abstractmethod
     def like(self, row: int, n: int) -> Lists:
         """The items most like one."""
-        raise NotImplementedError
 
     def for_visitor(self, ratings: Mapping[Hashable, float | None], n: int, without: list[Hashable]) -> Lists:
         """The list of a visitor. Without ratings (None), items are chosen; those with ratings that are not above the

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from collab import CollabDataBunch, DataError
-from collab.data.schema import Schema, check_ratings, merge_duplicates, rating_table
+from collab.data.duplicates import merge_duplicates
+from collab.data.schema import Schema, check_ratings, rating_table
 
 
 def frame(**columns: object) -> pd.DataFrame:
