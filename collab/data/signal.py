@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ..compiled import not_compiled
 
+LEAST = 0.005       # signal that is assumed where there is none
+STRONG = 1.0        # signal that stands out without further question
 DENSE = 3e9         # multiplications of the Gram matrix of the smaller side up to which it is made
 CELLS = 1 << 24     # numbers of the table for it
 WORK = 5e7          # ratings times random vectors otherwise
@@ -28,6 +30,11 @@ class Signal(NamedTuple):
     excess: float
     deviation: float
 
+    @property
+    def beyond_chance(self) -> float:
+        """The excess over two deviations; LEAST where there is none."""
+        return max(self.excess - 2 * self.deviation, LEAST)
+
 
 def signal(users: Tensor, items: Tensor, residuals: Tensor, n_users: int, n_items: int) -> Signal:
     """The `Signal` in residuals (n,) of rows of users and items (n,): exact for small tables, otherwise from random
@@ -42,6 +49,19 @@ def signal(users: Tensor, items: Tensor, residuals: Tensor, n_users: int, n_item
         return Signal(0.0, 0.0)
     spread = 4 * (off(users, items, square, n_users, n_items) - _of_all(square.square(), users, n_users))
     return Signal(off(users, items, e, n_users, n_items) / chance - 1, math.sqrt(max(spread, 0.0)) / chance)
+
+
+def contrast(found: Signal, users: Tensor, items: Tensor, n_users: int, n_items: int) -> float:
+    """How far factors with the `Signal` in residuals of these rows (n,) stand out from noise: (s n^2 / (c U I))^(1/4),
+    where s is the signal beyond chance, U users and I items have the n ratings, and c = sum c_ij^2 / sum c_ij of the
+    numbers c_ij of partners that two rows share. Of one factor whose products have f times the deviation of the noise,
+    s is c f^4; below a contrast of 1 its singular value cannot be told from those of noise (Baik, Ben Arous, Peche
+    2005). Infinite for a signal of at least STRONG, for which c is not counted."""
+    if found.beyond_chance >= STRONG:
+        return math.inf
+    shared = signal(users, items, torch.ones(len(users)), n_users, n_items).excess + 1
+    known = math.prod(int((torch.bincount(rows) > 0).sum()) for rows in (users, items))
+    return (found.beyond_chance * len(users) ** 2 / (shared * known)) ** 0.25
 
 
 def _of_all(values: Tensor, users: Tensor, n_users: int) -> float:

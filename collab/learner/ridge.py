@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..compiled import DotTables
 from ..data.databunch import CollabDataBunch
-from ..data.signal import Signal, signal
+from ..data.signal import Signal, contrast, signal
 from ..errors import DataError
 from ..given import is_real
 from ..loaders import columns_of
@@ -27,20 +27,25 @@ if TYPE_CHECKING:
     from .collab_learner import CollabLearner
 
 POWER = 0.4                 # of a row's number of ratings, with which its ridge in the sum over them grows
-LEAST = 0.005               # signal that is assumed where there is none
 ITEM_START = 20.0           # an item with as many ratings starts at half of its bias in closed form
 BIAS_RIDGE = (5.0, 3.0)     # of a user's and an item's bias in the sum over its ratings: the baseline's damping
+CLEAR = 1.7                 # contrast from which on factors are found together with the biases
+FAINT = 1.15                # contrast below which factors are held more than the signal says
+ROUNDS = 5                  # of expectation maximisation
+SURE = 300                  # rows of which half a damping is their own
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What the training ratings say of a dot model with this range, before any training: the biases of users and items
-    in closed form (float32, by row), the deviation of what they leave (`sigma`), its `Signal`, the slope of the range
-    at the mean rating, and the number of ratings of each row."""
+    in closed form (float32, by row) and their damping, the deviation of what biases leave (`sigma`), its `Signal`, the
+    `contrast` of its factors, the slope of the range at the mean rating, and the number of ratings of each row."""
 
     biases: tuple[Tensor, Tensor]
+    damping: tuple[float, float]
     sigma: float
     signal: Signal
+    contrast: float
     slope: float
     counts: tuple[Tensor, Tensor]
 
@@ -62,42 +67,75 @@ class Evidence:
         users, items, ratings = (t.cpu() for t in columns)
         baseline = BiasBaseline(data.n_users, data.n_items).fit(users, items, ratings, *BIAS_RIDGE)
         residuals = ratings - baseline(users, items)
+        found = signal(users, items, residuals, data.n_users, data.n_items)
+        stands_out, damping = contrast(found, users, items, data.n_users, data.n_items), BIAS_RIDGE
+        if (doubt := _doubt(stands_out)) > 0:
+            damping = fitted_damping(baseline, users, items, ratings, doubt)
+            baseline.fit(users, items, ratings, *damping)
         low, high = y_range or (0.0, 0.0)
         m = min(max((ratings.double().mean().item() - low) / (high - low), 0.01), 0.99) if y_range else 0.0
-        return cls((baseline.u_bias.float(), baseline.i_bias.float()), residuals.double().square().mean().sqrt().item(),
-                   signal(users, items, residuals, data.n_users, data.n_items),
+        return cls((baseline.u_bias.float(), baseline.i_bias.float()), damping,
+                   residuals.double().square().mean().sqrt().item(), found, stands_out,
                    (high - low) * m * (1 - m) if y_range else 1.0,
                    (torch.bincount(users, minlength=data.n_users), torch.bincount(items, minlength=data.n_items)))
 
     @property
     def strength(self) -> float:
         """(signal beyond two deviations of chance)^(-1/4): a ridge is the variance of the noise over that of the
-        factors, and the signal grows with the fourth power of the latter's square root."""
-        return max(self.signal.excess - 2 * self.signal.deviation, LEAST) ** -0.25
+        factors, and the signal grows with the fourth power of the latter's square root. More where the contrast is
+        below FAINT, and all that factors learn is noise."""
+        return self.signal.beyond_chance ** -0.25 * max(FAINT / self.contrast, 1.0) ** 2
 
     def ridges(self, scale: float) -> tuple[np.ndarray, ...]:
         """The L2 for every rating of a row, float32, by row: of the factors of users and of items, of their biases.
 
         Of factors: scale strength sigma slope (sqrt(U) + sqrt(I)) / sqrt(n) n_row^(POWER - 1), the last factor divided
         by its mean over the ratings, where U users and I items have the n ratings (a matrix of noise has singular
-        values of sigma (sqrt(U) + sqrt(I))). Of biases: slope^2 BIAS_RIDGE / n_row."""
+        values of sigma (sqrt(U) + sqrt(I))). Of biases: slope^2 damping / n_row."""
         known = [int((counts > 0).sum()) for counts in self.counts]
         n = int(self.counts[0].sum())
         whole = scale * self.strength * self.sigma * self.slope * sum(map(math.sqrt, known)) / math.sqrt(n)
         rows = [counts.double().clamp(min=1) for counts in self.counts]
         shares = [row ** (POWER - 1) / ((counts * row ** (POWER - 1)).sum() / n)
                   for row, counts in zip(rows, self.counts)]
-        held = [self.slope ** 2 * damping / row for damping, row in zip(BIAS_RIDGE, rows)]
+        held = [self.slope ** 2 * damping / row for damping, row in zip(self.damping, rows)]
         return tuple(t.float().numpy() for t in (*(whole * share for share in shares), *held))
 
     @torch.no_grad()
     def start(self, tables: DotTables) -> None:
-        """Start a model's biases in closed form, in units of what goes into the range; those of items with many ratings
-        nearer to 0, since training finds these itself, and better so together with the factors."""
+        """Start a model's biases in closed form, in units of what goes into the range. Where factors stand out, those
+        of items with many ratings start nearer to 0: training finds these itself, and better so together with the
+        factors."""
         if tables.user_bias is not None and tables.item_bias is not None:
-            share = ITEM_START / (self.counts[1] + ITEM_START)
+            doubt = _doubt(self.contrast)
+            share = doubt + (1 - doubt) * ITEM_START / (self.counts[1] + ITEM_START)
             for bias, start in ((tables.user_bias, self.biases[0]), (tables.item_bias, self.biases[1] * share)):
                 bias.copy_((start / self.slope).view_as(bias))
+
+
+def fitted_damping(baseline: BiasBaseline, users: Tensor, items: Tensor, ratings: Tensor,
+                   weight: float = 1.0) -> tuple[float, float]:
+    """The damping of users' and items' biases that the ratings call for: the variance of the noise over that of the
+    biases, by expectation maximisation (empirical Bayes; Dempster, Laird, Rubin 1977). In the geometric mean with
+    BIAS_RIDGE it has the given weight times rows / (rows + SURE). Fits the baseline meanwhile."""
+    damping = BIAS_RIDGE
+    counts = [torch.bincount(rows, minlength=len(bias)) for rows, bias in (
+        (users, baseline.u_bias), (items, baseline.i_bias))]
+    known = [count[count > 0].double() for count in counts]
+    for _ in range(ROUNDS):
+        baseline.fit(users, items, ratings, *damping)
+        square = (ratings - baseline(users, items)).double().square().sum().item()
+        taken = sum((n / (n + d)).sum().item() for n, d in zip(known, damping))
+        noise = square / max(len(ratings) - taken, 1.0)
+        damping = tuple(noise / (bias[count > 0].square() + noise / (n + d)).mean().clamp(min=1e-12).item()
+                        for bias, count, n, d in zip((baseline.u_bias, baseline.i_bias), counts, known, damping))
+    weights = [weight * len(n) / (len(n) + SURE) for n in known]
+    return tuple(usual ** (1 - w) * own ** w for usual, own, w in zip(BIAS_RIDGE, damping, weights))
+
+
+def _doubt(contrast: float) -> float:
+    """How far a model is its biases alone: 0 where factors are clear, 1 from a contrast of 1 downwards."""
+    return min(max((CLEAR - contrast) / (CLEAR - 1), 0.0), 1.0)
 
 
 class Ridge(Callback):

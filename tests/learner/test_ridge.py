@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import Batchwise, some_cb
@@ -21,7 +22,7 @@ from collab import (
 )
 from collab.learner import factory
 from collab.learner.recipes import RECIPES, rate_plan, rates
-from collab.learner.ridge import Evidence, Ridge
+from collab.learner.ridge import Evidence, Ridge, fitted_damping
 from collab.models.baseline import BiasBaseline
 from collab.train.optim import adamw
 from collab.train.row_adagrad import RowAdagrad
@@ -55,6 +56,71 @@ def test_ridges_are_those_of_the_formula(data):
         assert np.ptp(own[known] * n[known] ** 0.6) < 1e-5 * own.max() * n.max()    # proportional to n^(.4 - 1)
     assert of_user_bias[5] == pytest.approx(5 * found.slope ** 2 / n_u[5])
     assert of_item_bias[5] == pytest.approx(3 * found.slope ** 2 / n_i[5])
+
+
+def no_factors(**options):
+    """Ratings that are means, biases and noise alone."""
+    return synthetic(1000, 500, 40_000, seed=6, n_factors=0, **options).ratings
+
+
+def test_the_contrast_is_that_of_the_formula():
+    data = CollabDataBunch.from_df(synthetic(60, 40, 500, seed=1).ratings, valid_pct=0, seed=0, device="cpu")
+    users, items, _ = (t.numpy() for t in data.train.tensors)
+    found = Evidence.of(data, data.y_range)
+    chosen = np.zeros((data.n_users, data.n_items))
+    chosen[users, items] = 1
+    shared = chosen.T @ chosen
+    np.fill_diagonal(shared, 0)
+    known = len(np.unique(users)) * len(np.unique(items))
+    s = max(found.signal.excess - 2 * found.signal.deviation, 0.005)
+    expected = (s * len(users) ** 2 / ((shared ** 2).sum() / shared.sum() * known)) ** 0.25
+    assert 0.5 < found.contrast == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_single_factor_has_a_contrast_of_its_singular_value_over_what_noise_hides():
+    """Every pair is rated; one factor whose products have f times the deviation of the noise."""
+    rng, n, f = np.random.default_rng(0), (80, 60), 0.25
+    truth = np.outer(rng.choice([-1, 1], n[0]), rng.choice([-1, 1], n[1])) * f + rng.normal(size=n)
+    users, items = np.indices(n)
+    table = pd.DataFrame({"user": users.ravel(), "item": items.ravel(), "rating": 3 + truth.ravel()})
+    data = CollabDataBunch.from_df(table, valid_pct=0, seed=0, device="cpu")
+    assert Evidence.of(data, None).contrast == pytest.approx((f ** 4 * n[0] * n[1]) ** 0.25, rel=0.1)
+
+
+def test_the_damping_is_the_variance_of_noise_over_that_of_biases():
+    rng, n = np.random.default_rng(1), 60_000
+    users, items = rng.integers(3000, size=n), rng.integers(2000, size=n)
+    ratings = 3 + 0.5 * rng.normal(size=3000)[users] + 0.8 * rng.normal(size=2000)[items] + 1.2 * rng.normal(size=n)
+    columns = torch.from_numpy(users), torch.from_numpy(items), torch.from_numpy(ratings)
+    own = fitted_damping(BiasBaseline(3000, 2000), *columns)
+    of_users, of_items = 1.2 ** 2 / 0.5 ** 2, 1.2 ** 2 / 0.8 ** 2
+    assert own[0] == pytest.approx(5 * (of_users / 5) ** (3000 / 3300), rel=0.1)
+    assert own[1] == pytest.approx(3 * (of_items / 3) ** (2000 / 2300), rel=0.1)
+    assert fitted_damping(BiasBaseline(3000, 2000), *columns, 0.0) == (5, 3)
+
+
+def test_where_no_factors_stand_out_a_model_is_its_biases():
+    data = CollabDataBunch.from_df(no_factors(), valid_pct=0, seed=0, device="cpu")
+    found, model = Evidence.of(data, data.y_range), collab_learner(data).model
+    assert found.contrast < 1 and found.damping[0] < 4 and found.damping[1] < 2.5      # biases are large beside noise
+    baseline = BiasBaseline(data.n_users, data.n_items).fit(*data.train.tensors, *found.damping)
+    for bias, own, closed in zip(found.biases, (model.u_bias, model.i_bias), (baseline.u_bias, baseline.i_bias)):
+        torch.testing.assert_close(bias, closed.float())
+        torch.testing.assert_close(own.weight[1:, 0], (bias / found.slope)[1:])
+    assert found.ridges(0.25)[2][5] == pytest.approx(found.damping[0] * found.slope ** 2 / found.counts[0][5].item())
+
+
+@pytest.mark.parametrize("bs", [64, 1024, 8192])
+@pytest.mark.parametrize("table", [no_factors(), no_factors(noise=2.0), synthetic(3000, 900, 9_000, seed=4).ratings],
+                         ids=["no factors", "nothing but noise", "three ratings a user"])
+def test_the_recipe_is_not_worse_than_biases(table, bs):
+    data = CollabDataBunch.from_df(table, valid_pct=0.2, seed=0, bs=bs, device="cpu")
+    users, items, y = data.valid.tensors
+    baseline = BiasBaseline(data.n_users, data.n_items).fit(*data.train.tensors)
+    learn = collab_learner(data)
+    with learn.no_logging():
+        learn.fit_one_cycle(5)
+    assert learn.validate()["rmse"] <= 1.001 * (baseline(users, items) - y).square().mean().sqrt().item()
 
 
 def test_the_more_signal_the_weaker_the_ridge():
