@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from ..compiled import not_compiled
 
 LEAST = 0.005       # signal that is assumed where there is none
-STRONG = 1.0        # signal that stands out without further question
+SAMPLE = 1 << 18    # ratings on which shared partners are counted
 DENSE = 3e9         # multiplications of the Gram matrix of the smaller side up to which it is made
 CELLS = 1 << 24     # numbers of the table for it
 WORK = 5e7          # ratings times random vectors otherwise
@@ -42,7 +43,7 @@ def signal(users: Tensor, items: Tensor, residuals: Tensor, n_users: int, n_item
     if n_users < n_items:
         users, items, n_users, n_items = items, users, n_items, n_users     # sums over i, j are of the smaller side
     e = residuals.double()
-    off = _exact if n_items ** 2 * n_users <= DENSE and n_users * n_items <= CELLS else _estimated
+    off = _off(n_users, n_items)
     square = e.square()
     chance = _of_all(square, users, n_users)
     if not chance > 0:
@@ -51,17 +52,38 @@ def signal(users: Tensor, items: Tensor, residuals: Tensor, n_users: int, n_item
     return Signal(off(users, items, e, n_users, n_items) / chance - 1, math.sqrt(max(spread, 0.0)) / chance)
 
 
-def contrast(found: Signal, users: Tensor, items: Tensor, n_users: int, n_items: int) -> float:
-    """How far factors with the `Signal` in residuals of these rows (n,) stand out from noise: (s n^2 / (c U I))^(1/4),
-    where s is the signal beyond chance, U users and I items have the n ratings, and c = sum c_ij^2 / sum c_ij of the
-    numbers c_ij of partners that two rows share. Of one factor whose products have f times the deviation of the noise,
-    s is c f^4; below a contrast of 1 its singular value cannot be told from those of noise (Baik, Ben Arous, Peche
-    2005). Infinite for a signal of at least STRONG, for which c is not counted."""
-    if found.beyond_chance >= STRONG:
-        return math.inf
-    shared = signal(users, items, torch.ones(len(users)), n_users, n_items).excess + 1
-    known = math.prod(int((torch.bincount(rows) > 0).sum()) for rows in (users, items))
-    return (found.beyond_chance * len(users) ** 2 / (shared * known)) ** 0.25
+def contrast(found: Signal, users: Tensor, items: Tensor, n_users: int, n_items: int,
+             damping: tuple[float, float]) -> float:
+    """How far factors with this `Signal` stand out from noise, in what damped biases leave of ratings, at rows (n,):
+
+        (s / c)^(1/4) sqrt(n) / (sqrt(U) + sqrt(I))
+
+    where U users and I items have the n ratings, c = sum c_ij^2 / sum c_ij of the numbers c_ij of partners that two
+    rows share, and s is the signal beyond chance without what the biases' own fit makes: it leaves two residuals of a
+    row with n_r ratings a covariance of -sigma^2 / (n_r + damping). For one factor it is the largest singular value
+    that it has over the largest of noise. Partners are counted for as many users as have some SAMPLE ratings."""
+    if n_users < n_items:
+        users, items, n_users, n_items, damping = items, users, n_items, n_users, damping[::-1]
+    counts = torch.bincount(users, minlength=n_users)
+    edge = math.sqrt((counts > 0).sum().item()) + math.sqrt((torch.bincount(items) > 0).sum().item())
+    root, share = math.sqrt(len(users)), min(SAMPLE / len(users), 1.0)
+    if share < 1:
+        kept = (torch.rand(n_users, generator=torch.Generator().manual_seed(0)) < share)[users]
+        users, items = users[kept], items[kept]
+    off = _off(n_users, n_items)
+
+    def whole(x: Tensor) -> float:
+        """sum_{i != j} (sum_u x_ui x_uj)^2 of all users, from a share of them."""
+        return (off(users, items, x, n_users, n_items) - (1 - share) * _of_all(x.square(), users, n_users)) / share ** 2
+    ones = torch.ones(len(users), dtype=torch.float64)
+    if not (pairs := _of_all(ones, users, n_users) / share) > 0:
+        return LEAST
+    fitted = whole((counts[users] + damping[0]).double().rsqrt()) / pairs
+    return (max(found.beyond_chance - fitted, LEAST) / (whole(ones) / pairs)) ** 0.25 * root / edge
+
+
+def _off(n_users: int, n_items: int) -> Callable[..., float]:
+    return _exact if n_items ** 2 * n_users <= DENSE and n_users * n_items <= CELLS else _estimated
 
 
 def _of_all(values: Tensor, users: Tensor, n_users: int) -> float:

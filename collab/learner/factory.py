@@ -118,7 +118,9 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
         opt_func, rate, scale, recipe_said = rate_plan(data.train.n, data.train.bs, opt_func)
         wd, ridge = 0.0, [] if own_ridge else [Ridge(scale)]
         if isinstance(model, str) and (tables := part.dot_tables()) is not None:       # others keep their own start
-            Evidence.of(data, tables.y_range).start(tables)
+            evidence = Evidence.of(data, tables.y_range)
+            evidence.start(tables)
+            recipe_said += evidence.said
     opt_func, (own_lr, own_wd) = opt_func or adamw, rates(recipe, data.train.n, data.train.bs)
     if rate is None and not sets(opt_func, "lr"):
         rate = ROW_RATE if opt_func is RowAdagrad else own_lr

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 POWER = 0.4                 # of a row's number of ratings, with which its ridge in the sum over them grows
 ITEM_START = 20.0           # an item with as many ratings starts at half of its bias in closed form
 BIAS_RIDGE = (5.0, 3.0)     # of a user's and an item's bias in the sum over its ratings: the baseline's damping
-CLEAR = 1.7                 # contrast from which on factors are found together with the biases
-FAINT = 1.15                # contrast below which factors are held more than the signal says
+CLEAR, HIDDEN = 0.68, 0.4   # contrast from which on factors count as found, up to which as absent
+HELD = 0.8                  # over the contrast: the strength that a ridge has at least
 ROUNDS = 5                  # of expectation maximisation
 SURE = 300                  # rows of which half a damping is their own
 
@@ -65,12 +65,21 @@ class Evidence:
             raise DataError("a Ridge is as strong as the training ratings call for, and these batches are no slices of "
                             "tensors; pass a weight decay in its place: collab_learner(data, wd=0.1)")
         users, items, ratings = (t.cpu() for t in columns)
-        baseline = BiasBaseline(data.n_users, data.n_items).fit(users, items, ratings, *BIAS_RIDGE)
-        residuals = ratings - baseline(users, items)
-        found = signal(users, items, residuals, data.n_users, data.n_items)
-        stands_out, damping = contrast(found, users, items, data.n_users, data.n_items), BIAS_RIDGE
-        if (doubt := _doubt(stands_out)) > 0:
-            damping = fitted_damping(baseline, users, items, ratings, doubt)
+        baseline = BiasBaseline(data.n_users, data.n_items)
+
+        def left(damping: tuple[float, float]) -> tuple[Tensor, Signal, float]:
+            """What biases with this damping leave, its signal, and how far that stands out."""
+            baseline.fit(users, items, ratings, *damping)
+            residuals = ratings - baseline(users, items)
+            found = signal(users, items, residuals, data.n_users, data.n_items)
+            return residuals, found, contrast(found, users, items, data.n_users, data.n_items, damping)
+        damping = BIAS_RIDGE
+        residuals, found, stands_out = left(damping)
+        if _doubt(stands_out) > 0:          # then it matters what the biases themselves make
+            own = fitted_damping(baseline, users, items, ratings)
+            residuals, found, stands_out = left(own)
+            doubt = _doubt(stands_out)
+            damping = tuple(usual ** (1 - doubt) * its ** doubt for usual, its in zip(BIAS_RIDGE, own))
             baseline.fit(users, items, ratings, *damping)
         low, high = y_range or (0.0, 0.0)
         m = min(max((ratings.double().mean().item() - low) / (high - low), 0.01), 0.99) if y_range else 0.0
@@ -80,11 +89,21 @@ class Evidence:
                    (torch.bincount(users, minlength=data.n_users), torch.bincount(items, minlength=data.n_items)))
 
     @property
+    def said(self) -> str:
+        """What is done about factors that do not stand out, for a summary; nothing where they do."""
+        if not _doubt(self.contrast):
+            return ""
+        return (f"; factors {'are lost in' if self.contrast <= HIDDEN else 'hardly stand out from'} noise (contrast "
+                f"{self.contrast:.2f}, clear from {CLEAR:g}), and biases are damped by {self.damping[0]:.1f} and "
+                f"{self.damping[1]:.1f} ratings")
+
+    @property
     def strength(self) -> float:
-        """(signal beyond two deviations of chance)^(-1/4): a ridge is the variance of the noise over that of the
-        factors, and the signal grows with the fourth power of the latter's square root. More where the contrast is
-        below FAINT, and all that factors learn is noise."""
-        return self.signal.beyond_chance ** -0.25 * max(FAINT / self.contrast, 1.0) ** 2
+        """(signal beyond chance)^(-1/4): a ridge is the variance of the noise over that of the factors, and the signal
+        grows with the fourth power of the latter's square root. At least HELD / contrast, and times CLEAR / contrast
+        where that is more than 1: of factors that hardly stand out, a model learns more noise than factors."""
+        least = HELD / self.contrast * max(CLEAR / self.contrast, 1.0)
+        return max(self.signal.beyond_chance ** -0.25, least)
 
     def ridges(self, scale: float) -> tuple[np.ndarray, ...]:
         """The L2 for every rating of a row, float32, by row: of the factors of users and of items, of their biases.
@@ -113,11 +132,10 @@ class Evidence:
                 bias.copy_((start / self.slope).view_as(bias))
 
 
-def fitted_damping(baseline: BiasBaseline, users: Tensor, items: Tensor, ratings: Tensor,
-                   weight: float = 1.0) -> tuple[float, float]:
+def fitted_damping(baseline: BiasBaseline, users: Tensor, items: Tensor, ratings: Tensor) -> tuple[float, float]:
     """The damping of users' and items' biases that the ratings call for: the variance of the noise over that of the
-    biases, by expectation maximisation (empirical Bayes; Dempster, Laird, Rubin 1977). In the geometric mean with
-    BIAS_RIDGE it has the given weight times rows / (rows + SURE). Fits the baseline meanwhile."""
+    biases, by expectation maximisation (empirical Bayes; Dempster, Laird, Rubin 1977), in the geometric mean with
+    BIAS_RIDGE with a weight of rows / (rows + SURE). Fits the baseline meanwhile."""
     damping = BIAS_RIDGE
     counts = [torch.bincount(rows, minlength=len(bias)) for rows, bias in (
         (users, baseline.u_bias), (items, baseline.i_bias))]
@@ -129,13 +147,13 @@ def fitted_damping(baseline: BiasBaseline, users: Tensor, items: Tensor, ratings
         noise = square / max(len(ratings) - taken, 1.0)
         damping = tuple(noise / (bias[count > 0].square() + noise / (n + d)).mean().clamp(min=1e-12).item()
                         for bias, count, n, d in zip((baseline.u_bias, baseline.i_bias), counts, known, damping))
-    weights = [weight * len(n) / (len(n) + SURE) for n in known]
+    weights = [len(n) / (len(n) + SURE) for n in known]
     return tuple(usual ** (1 - w) * own ** w for usual, own, w in zip(BIAS_RIDGE, damping, weights))
 
 
 def _doubt(contrast: float) -> float:
     """How far a model is its biases alone: 0 where factors are clear, 1 from a contrast of 1 downwards."""
-    return min(max((CLEAR - contrast) / (CLEAR - 1), 0.0), 1.0)
+    return min(max((CLEAR - contrast) / (CLEAR - HIDDEN), 0.0), 1.0)
 
 
 class Ridge(Callback):

@@ -20,6 +20,7 @@ from collab import (
     load_learner,
     synthetic,
 )
+from collab.data.signal import Signal, contrast, signal
 from collab.learner import factory
 from collab.learner.recipes import RECIPES, rate_plan, rates
 from collab.learner.ridge import Evidence, Ridge, fitted_damping
@@ -47,7 +48,9 @@ def test_ridges_are_those_of_the_formula(data):
     e = ratings - baseline(*data.train.tensors[:2]).numpy()
     assert found.slope == pytest.approx(5 * m * (1 - m)) and found.sigma == pytest.approx(np.sqrt((e ** 2).mean()))
     n_u, n_i = np.bincount(users, minlength=data.n_users), np.bincount(items, minlength=data.n_items)
-    whole = (0.25 * max(found.signal.excess - 2 * found.signal.deviation, 0.005) ** -0.25 * found.sigma * found.slope
+    strength = max(found.signal.excess - 2 * found.signal.deviation, 0.005) ** -0.25
+    assert found.contrast > 0.68 and strength > 0.8 / found.contrast
+    whole = (0.25 * strength * found.sigma * found.slope
              * (np.sqrt((n_u > 0).sum()) + np.sqrt((n_i > 0).sum())) / np.sqrt(len(ratings)))
     of_users, of_items, of_user_bias, of_item_bias = found.ridges(0.25)
     for own, n in ((of_users, n_u), (of_items, n_i)):
@@ -63,28 +66,55 @@ def no_factors(**options):
     return synthetic(1000, 500, 40_000, seed=6, n_factors=0, **options).ratings
 
 
-def test_the_contrast_is_that_of_the_formula():
-    data = CollabDataBunch.from_df(synthetic(60, 40, 500, seed=1).ratings, valid_pct=0, seed=0, device="cpu")
+@pytest.mark.parametrize("shape", [(60, 40, 500), (40, 60, 500)])
+def test_the_contrast_is_that_of_the_formula(shape):
+    data = CollabDataBunch.from_df(synthetic(*shape, seed=1).ratings, valid_pct=0, seed=0, device="cpu")
     users, items, _ = (t.numpy() for t in data.train.tensors)
-    found = Evidence.of(data, data.y_range)
-    chosen = np.zeros((data.n_users, data.n_items))
-    chosen[users, items] = 1
-    shared = chosen.T @ chosen
-    np.fill_diagonal(shared, 0)
-    known = len(np.unique(users)) * len(np.unique(items))
-    s = max(found.signal.excess - 2 * found.signal.deviation, 0.005)
-    expected = (s * len(users) ** 2 / ((shared ** 2).sum() / shared.sum() * known)) ** 0.25
-    assert 0.5 < found.contrast == pytest.approx(expected, rel=1e-6)
+    (u, i), damping = ((users, items), 4.0) if shape[0] > shape[1] else ((items, users), 2.5)       # more of the former
+    chosen = np.zeros((u.max() + 1, i.max() + 1))
+    chosen[u, i] = 1
+    shared, fitted = chosen.T @ chosen, (chosen / (chosen.sum(1, keepdims=True) + damping)).T @ chosen
+    off = ~np.eye(len(shared), dtype=bool)
+    s = 0.7 - 2 * 0.1 - (fitted[off] ** 2).sum() / shared[off].sum()
+    edge = np.sqrt(len(np.unique(users))) + np.sqrt(len(np.unique(items)))
+    expected = (s / ((shared[off] ** 2).sum() / shared[off].sum())) ** 0.25 * np.sqrt(500) / edge
+    columns = data.train.tensors[:2]
+    assert contrast(Signal(0.7, 0.1), *columns, data.n_users, data.n_items, (4.0, 2.5)) == pytest.approx(expected)
+    assert 0 < contrast(Signal(0.0, 0.0), *columns, data.n_users, data.n_items, (4.0, 2.5)) < expected / 2
 
 
-def test_a_single_factor_has_a_contrast_of_its_singular_value_over_what_noise_hides():
-    """Every pair is rated; one factor whose products have f times the deviation of the noise."""
-    rng, n, f = np.random.default_rng(0), (80, 60), 0.25
-    truth = np.outer(rng.choice([-1, 1], n[0]), rng.choice([-1, 1], n[1])) * f + rng.normal(size=n)
+def test_the_contrast_of_one_factor_is_its_singular_value_over_the_largest_of_noise():
+    """Every pair is rated; the factor's products have f times the deviation of the noise."""
+    rng, n, f = np.random.default_rng(0), (300, 200), 0.2
+    truth = np.outer(rng.choice([-1, 1], n[0]), rng.choice([-1, 1], n[1])) * f
+    noise = rng.normal(size=n)
     users, items = np.indices(n)
-    table = pd.DataFrame({"user": users.ravel(), "item": items.ravel(), "rating": 3 + truth.ravel()})
+    table = pd.DataFrame({"user": users.ravel(), "item": items.ravel(), "rating": 3 + (truth + noise).ravel()})
     data = CollabDataBunch.from_df(table, valid_pct=0, seed=0, device="cpu")
-    assert Evidence.of(data, None).contrast == pytest.approx((f ** 4 * n[0] * n[1]) ** 0.25, rel=0.1)
+    assert Evidence.of(data, None).contrast == pytest.approx(
+        np.linalg.norm(truth, 2) / np.linalg.norm(noise, 2), rel=0.05)
+
+
+def test_biases_that_fit_noise_are_no_factors():
+    """Many users share two items: what their biases take of the noise makes residuals agree less than by chance."""
+    rng = np.random.default_rng(0)
+    users, items = np.repeat(np.arange(4000), 8), rng.integers(150, size=32_000)
+    table = pd.DataFrame({"user": users, "item": items, "rating": 3 + 2 * rng.normal(size=32_000)})
+    data = CollabDataBunch.from_df(table.drop_duplicates(["user", "item"]), valid_pct=0, seed=0, device="cpu")
+    columns, n = data.train.tensors, (data.n_users, data.n_items)
+    left = columns[2] - BiasBaseline(*n).fit(*columns, 0.0, 0.0)(*columns[:2])
+    found = signal(*columns[:2], left, *n)
+    assert found.excess > 5 * found.deviation       # though there are no factors
+    assert contrast(found, *columns[:2], *n, (0.0, 0.0)) < 0.4 < contrast(found, *columns[:2], *n, (1e9, 1e9))
+    assert Evidence.of(data, None).contrast < 0.4
+
+
+def test_partners_are_counted_on_a_part_of_many_ratings(monkeypatch):
+    data = CollabDataBunch.from_df(no_factors(), valid_pct=0, seed=0, device="cpu")
+    columns = *data.train.tensors[:2], data.n_users, data.n_items
+    of_all = contrast(Signal(0.7, 0.1), *columns, (5.0, 3.0))
+    monkeypatch.setattr("collab.data.signal.SAMPLE", 10_000)
+    assert of_all != contrast(Signal(0.7, 0.1), *columns, (5.0, 3.0)) == pytest.approx(of_all, rel=0.05)
 
 
 def test_the_damping_is_the_variance_of_noise_over_that_of_biases():
@@ -96,13 +126,17 @@ def test_the_damping_is_the_variance_of_noise_over_that_of_biases():
     of_users, of_items = 1.2 ** 2 / 0.5 ** 2, 1.2 ** 2 / 0.8 ** 2
     assert own[0] == pytest.approx(5 * (of_users / 5) ** (3000 / 3300), rel=0.1)
     assert own[1] == pytest.approx(3 * (of_items / 3) ** (2000 / 2300), rel=0.1)
-    assert fitted_damping(BiasBaseline(3000, 2000), *columns, 0.0) == (5, 3)
 
 
-def test_where_no_factors_stand_out_a_model_is_its_biases():
-    data = CollabDataBunch.from_df(no_factors(), valid_pct=0, seed=0, device="cpu")
-    found, model = Evidence.of(data, data.y_range), collab_learner(data).model
-    assert found.contrast < 1 and found.damping[0] < 4 and found.damping[1] < 2.5      # biases are large beside noise
+def test_where_no_factors_stand_out_a_model_is_its_biases_and_says_so(data):
+    clear, data = data, CollabDataBunch.from_df(no_factors(), valid_pct=0, seed=0, device="cpu")
+    learn, found = collab_learner(data), Evidence.of(data, data.y_range)
+    model = learn.model
+    said = ("factors are lost in noise (contrast {:.2f}, clear from 0.68), and biases are damped by {:.1f} and {:.1f} "
+            "ratings")
+    assert said.format(found.contrast, *found.damping) in str(learn.summary())
+    assert "contrast" not in str(collab_learner(clear).summary())
+    assert found.contrast < 0.4 and found.damping[0] < 4 and found.damping[1] < 2.5      # biases are large beside noise
     baseline = BiasBaseline(data.n_users, data.n_items).fit(*data.train.tensors, *found.damping)
     for bias, own, closed in zip(found.biases, (model.u_bias, model.i_bias), (baseline.u_bias, baseline.i_bias)):
         torch.testing.assert_close(bias, closed.float())
