@@ -105,7 +105,7 @@ def test_validate_is_the_error_of_get_preds(trained: CollabLearner):
 
 
 def test_fewer_rows_than_a_batch_train():
-    learn = quick(data=bunch(synthetic(10, 8, 30, seed=0), bs=64), n_epochs=3)
+    learn = quick(data=bunch(synthetic(60, 40, 900, seed=0), bs=1024), n_epochs=3)
     assert len(learn.recorder.losses) == 3 and np.isfinite(learn.recorder.losses).all()
     assert learn.recorder.losses[-1] < learn.recorder.losses[0]
 
