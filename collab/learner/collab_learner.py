@@ -167,7 +167,10 @@ class CollabLearner(Learner):
     @property
     def objective(self) -> Objective | None:
         """The ranking objective that it is trained with, if any."""
-        return next((cb for cb in self.cbs if isinstance(cb, Objective)), None)
+        for cb in self.cbs:
+            if isinstance(cb, Objective):
+                return cb
+        return None
 
     @property
     def ranks(self) -> bool:
