@@ -32,7 +32,9 @@ class Code:
 
     def row(self, k: int, further: int = 0) -> Any:
         """A pointer to the row that the arguments k (a table) and k + 1 (its number) name, or one so many further."""
-        table, number = self.array(k), self.b.add(self.args[k + 1], I64(further))
+        table, number = self.array(k), self.args[k + 1]
+        if further:
+            number = self.b.add(number, I64(further))
         stride = cgutils.unpack_tuple(self.b, table.strides)[0]
         start = self.b.add(self.b.ptrtoint(table.data, I64), self.b.mul(number, stride))
         return self.b.inttoptr(start, VECTOR.as_pointer())

@@ -162,7 +162,7 @@ class CollabLearner(Learner):
     @property
     def shown_range(self) -> Range | None:
         """The rating scale, or None where the model ranks."""
-        return None if self.objective is not None else self.scale
+        return None if self.scale is None or self.objective is not None else self.scale
 
     @property
     def objective(self) -> Objective | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.frame_kinds import made_of
-from ..data.frames import Table, frame_of
+from ..data.frames import Table
 from ..data.vocab import ONE, UNKNOWN
 from ..models.dot_form import TableScorer
 from ..models.embedding import SET, only_reads
@@ -42,8 +42,8 @@ def one_list(learn: CollabLearner, user: Any, n: int, exclude: str | None, as_fr
         return None
     if as_frame == "dict":
         return data.catalogue.lists(*found)
-    columns, kind = data.catalogue.columns(*found), pd.DataFrame if data.catalogue.titles is None else Table
-    return frame_of(columns, kind) if as_frame == "pandas" else made_of(columns, as_frame, kind)
+    columns = data.catalogue.columns(*found)
+    return made_of(columns, as_frame, pd.DataFrame if data.catalogue.titles is None else Table)
 
 
 class Kept(NamedTuple):
