@@ -33,16 +33,16 @@ class Texts:
             import pyarrow as pa
             dtype: Any = self._column.dtype
             return dtype.__from_arrow__(pa.array([self._texts[row] for row in rows.tolist()], pa.large_string()))
-        pa, gather, starts, text, longest, dtype = copies
+        pa, kind, gather, starts, text, longest, dtype = copies
         ends, into = np.empty(n + 1, np.int64), np.empty(n * longest, np.uint8)
         gather(starts, text, rows, ends, into)
-        few = pa.LargeStringArray.from_buffers(n, pa.py_buffer(ends), pa.py_buffer(into))
+        few = pa.Array.from_buffers(kind, n, [None, pa.py_buffer(ends), pa.py_buffer(into)], 0)
         return text_column(pa.chunked_array([few]), dtype)
 
     def _prepared(self) -> tuple[Any, ...] | None:
-        """What `take` copies few texts by: pyarrow, the kernel, where each text starts, (n + 1,), and the bytes of all,
-        over the memory of the column, the length of the longest, and the type of the column. None where a text is too
-        long, or numba is not there, or not yet: a process of a few lists does not wait for it."""
+        """What `take` copies few texts by: pyarrow and its type of them, the kernel, where each text starts, (n + 1,),
+        and the bytes of all, over the memory of the column, the length of the longest, and the type of the column. None
+        where a text is too long, or numba is not there, or not yet: a process of a few lists does not wait for it."""
         if not self._short or "numba" not in sys.modules or not_compiled() is not None or not fits():
             return None
         import pyarrow as pa
@@ -51,5 +51,6 @@ class Texts:
         _, starts, text = pa.array(self._column).buffers()
         starts = np.frombuffer(starts, np.int64, len(self._texts) + 1)
         longest = int(np.diff(starts).max())
-        self._copies = pa, gather, starts, np.frombuffer(text, np.uint8), longest, self._column.dtype
+        self._copies = (pa, pa.large_string(), gather, starts, np.frombuffer(text, np.uint8), longest,
+                        self._column.dtype)
         return self._copies
