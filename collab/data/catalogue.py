@@ -65,9 +65,12 @@ class Catalogue:
     def lists(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, list]:
         """One list of recommendations as Python's own values: rank, the name of the vocab, title where known, score."""
         places = rows.tolist()
-        titles = {} if self.titles is None else {"title": [self.titles[row - 1] for row in places]}
-        return {"rank": [*range(1, len(places) + 1)], self.name: self.vocab.ids[rows].tolist(), **titles,
-                "score": scores.tolist()}
+        columns = {"rank": [*range(1, len(places) + 1)], self.name: self.vocab.raw(rows)}
+        if self.titles is not None:
+            titles = self._titles.all
+            columns["title"] = [titles[row] for row in places]
+        columns["score"] = scores.tolist()
+        return columns
 
     @cached_property
     def _titles(self) -> Texts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,16 @@ class Texts:
     """The text of each row, of which the column of some rows is taken."""
 
     def __init__(self, texts: list[str]):
-        self._texts, self._column = texts, pd.Series(texts).array
+        self.all = texts
         self._copies: tuple[Any, ...] | None = None     # what copies few texts, once it is there
-        self._short = max(map(len, texts), default=0) <= LONG
+
+    @cached_property
+    def _column(self) -> pd.api.extensions.ExtensionArray:
+        return pd.Series(self.all).array
+
+    @cached_property
+    def _short(self) -> bool:
+        return max(map(len, self.all), default=0) <= LONG
 
     def take(self, rows: np.ndarray) -> pd.api.extensions.ExtensionArray:
         """The texts of n rows, int64 (n,), in the type that pandas has for text."""
@@ -32,7 +40,7 @@ class Texts:
         if copies is None:
             import pyarrow as pa
             dtype: Any = self._column.dtype
-            return dtype.__from_arrow__(pa.array([self._texts[row] for row in rows.tolist()], pa.large_string()))
+            return dtype.__from_arrow__(pa.array([self.all[row] for row in rows.tolist()], pa.large_string()))
         pa, kind, gather, starts, text, longest, dtype = copies
         ends, into = np.empty(n + 1, np.int64), np.empty(n * longest, np.uint8)
         gather(starts, text, rows, ends, into)
@@ -49,7 +57,7 @@ class Texts:
 
         from .text_kernels import gather
         _, starts, text = pa.array(self._column).buffers()
-        starts = np.frombuffer(starts, np.int64, len(self._texts) + 1)
+        starts = np.frombuffer(starts, np.int64, len(self.all) + 1)
         longest = int(np.diff(starts).max())
         self._copies = (pa, pa.large_string(), gather, starts, np.frombuffer(text, np.uint8), longest,
                         self._column.dtype)

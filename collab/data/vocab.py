@@ -194,6 +194,10 @@ class Vocab:
         """`decode` of known rows that need no check, int64 (n,), in a quarter of the time."""
         return self.decode(rows) if self._by_row is None else self._by_row[rows]
 
+    def raw(self, rows: np.ndarray) -> list[Hashable]:
+        """The raw ids of known rows, int64 (n,), as Python's own values."""
+        return (self.ids if self._by_row is None else self._by_row)[rows].tolist()
+
     @cached_property
     def _by_row(self) -> np.ndarray | None:
         """The ids by row where they are whole numbers, as they are, or text, as objects."""
