@@ -1,14 +1,15 @@
 """Operations on rows of float32 tables as vector instructions, for compiled kernels.
 
 A table is a C-contiguous float32 array (rows, width); an operation covers the first 8 * len(lanes) numbers of a row, or
-as many from a column on. `lanes` is a tuple of any numbers: its length is part of its type, so that compiled code knows
-it and unrolls. numba's own loops over rows check in each one whether two tables overlap, which made the training pass
-three times as long; these operations assume that different arrays do not.
+as many from a column on, and `multiply` all of it. `lanes` is a tuple of any numbers: its length is part of its type,
+so that compiled code knows it and unrolls. numba's own loops over rows check in each one whether two tables overlap,
+which made the training pass three times as long; these operations assume that different arrays do not.
 
 Sums are added up in another order than in a plain loop, and products are fused with sums where the CPU can."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -18,7 +19,8 @@ from numba.core import cgutils
 WIDTH = 8                   # numbers in a vector; LLVM splits or joins vectors as the CPU has them
 FLAGS = ("contract", "reassoc", "nsz")          # not "arcp" or "afn", which would take approximate quotients and roots
 F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
-VECTOR = ir.VectorType(F32, WIDTH)
+VECTOR, INDICES = ir.VectorType(F32, WIDTH), ir.VectorType(I32, WIDTH)
+ZEROS = ir.Constant(VECTOR, [0.0] * WIDTH)
 operation: Any = extending.intrinsic        # its first argument, numba's context of types, is not passed by callers
 
 
@@ -28,12 +30,17 @@ class Code:
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any):
         self.context, self.b, self.types, self.args = context, builder, signature.args, args
 
-    def row(self, k: int) -> Any:
-        """A pointer to the row that the arguments k (a table) and k + 1 (its number) name."""
-        table = self.context.make_array(self.types[k])(self.context, self.b, self.args[k])
+    def row(self, k: int, further: int = 0) -> Any:
+        """A pointer to the row that the arguments k (a table) and k + 1 (its number) name, or one so many further."""
+        table, number = self.array(k), self.args[k + 1]
+        if further:
+            number = self.b.add(number, I64(further))
         stride = cgutils.unpack_tuple(self.b, table.strides)[0]
-        start = self.b.add(self.b.ptrtoint(table.data, I64), self.b.mul(self.args[k + 1], stride))
+        start = self.b.add(self.b.ptrtoint(table.data, I64), self.b.mul(number, stride))
         return self.b.inttoptr(start, VECTOR.as_pointer())
+
+    def array(self, k: int) -> Any:
+        return self.context.make_array(self.types[k])(self.context, self.b, self.args[k])
 
     def load(self, row: Any, k: Any) -> Any:
         """The k-th vector of a row."""
@@ -44,9 +51,18 @@ class Code:
 
     def all(self, k: int) -> Any:
         """The scalar argument k in every place of a vector."""
-        one = self.b.insert_element(ir.Constant(VECTOR, ir.Undefined), self.args[k], I32(0))
-        return self.b.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined),
-                                     ir.Constant(ir.VectorType(I32, WIDTH), [0] * WIDTH))
+        return self.everywhere(self.args[k], VECTOR)
+
+    def everywhere(self, value: Any, kind: Any) -> Any:
+        one = self.b.insert_element(ir.Constant(kind, ir.Undefined), value, I32(0))
+        return self.b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(INDICES, [0] * WIDTH))
+
+    def last(self, row: Any, width: Any, rest: Any) -> Any:
+        """The last numbers of a row, of which there are `rest`, in the last places of a vector, and 0 in the others."""
+        end = self.b.gep(self.b.bitcast(row, F32.as_pointer()), [self.b.sub(width, I64(WIDTH))])
+        before = self.everywhere(self.b.trunc(self.b.sub(I64(WIDTH), rest), I32), INDICES)
+        own = self.b.icmp_signed(">=", ir.Constant(INDICES, [*range(WIDTH)]), before)
+        return self.b.select(own, self.b.load(self.b.bitcast(end, VECTOR.as_pointer()), align=4), ZEROS)
 
     def mul(self, x: Any, y: Any) -> Any:
         return self.b.fmul(x, y, flags=FLAGS)
@@ -59,6 +75,15 @@ class Code:
 
     def div(self, x: Any, y: Any) -> Any:
         return self.b.fdiv(x, y, flags=FLAGS)
+
+    def sums(self, vectors: list[Any]) -> Any:
+        """The sum of each of WIDTH vectors, as one vector. Two are folded into one, in which the places whose number
+        has the bit `near` belong to the second; then two of these, until there is one."""
+        for near in (1, 2, 4):
+            places = [[k + shift + (WIDTH - near if k & near else 0) for k in range(WIDTH)] for shift in (0, near)]
+            vectors = [self.add(*(self.b.shuffle_vector(x, y, ir.Constant(INDICES, own)) for own in places))
+                       for x, y in zip(vectors[::2], vectors[1::2])]
+        return vectors[0]
 
     def root(self, x: Any) -> Any:
         function = cgutils.get_or_insert_function(self.b.module, ir.FunctionType(VECTOR, [VECTOR]),
@@ -106,6 +131,41 @@ def dot(_: Any, x: Any, i: Any, y: Any, j: Any, lanes: Any) -> Any:
             parts[k % 2] = product if parts[k % 2] is None else c.add(parts[k % 2], product)
         return c.total([part for part in parts if part is not None])
     return types.float32(x, types.int64, y, types.int64, lanes), _emitted(emit, lanes, value=True)
+
+
+@operation
+def multiply(_: Any, x: Any, i: Any, y: Any, j: Any, into: Any, k: Any, squares: Any, m: Any) -> Any:
+    """into[k:k + 8] = x[i:i + 8] y[j:], for rows of x of any width from 8 on; and if `squares` is not None,
+    squares[m:m + 8] += sums of squares of these rows, which are those of all of them together."""
+    measured = not isinstance(squares, types.NoneType)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        c, b = Code(context, builder, signature, args), builder
+        rows, vector = [c.row(0, further) for further in range(WIDTH)], c.row(2)
+        width = cgutils.unpack_tuple(b, c.array(0).shape)[1]
+        sums, parts = ([cgutils.alloca_once(b, VECTOR) for _ in range(n)] for n in (WIDTH, 4))
+        for total in (*sums, *parts):
+            b.store(ZEROS, total)
+
+        def add_up(read: Any) -> None:
+            factor = read(vector)
+            for k, (row, total) in enumerate(zip(rows, sums)):
+                numbers = read(row)
+                b.store(c.add(c.mul(factor, numbers), b.load(total)), total)
+                if measured:
+                    part = parts[k % len(parts)]
+                    b.store(c.add(c.mul(numbers, numbers), b.load(part)), part)
+        with cgutils.for_range(b, b.udiv(width, I64(WIDTH))) as loop:
+            add_up(lambda row: b.load(b.gep(row, [loop.index]), align=4))
+        rest = b.urem(width, I64(WIDTH))
+        with b.if_then(b.icmp_unsigned("!=", rest, I64(0))):
+            add_up(lambda row: c.last(row, width, rest))
+        c.store(c.sums([b.load(total) for total in sums]), c.row(4), 0)
+        if measured:
+            row = c.row(6)
+            c.store(c.add(c.load(row, 0), functools.reduce(c.add, map(b.load, parts))), row, 0)
+        return context.get_dummy_value()
+    return types.void(x, types.int64, y, types.int64, into, types.int64, squares, types.int64), generate
 
 
 @operation

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from ..errors import DataError, warn
-from .frames import COPIES, Column
+from .frames import Column
 from .schema import show
+from .texts import Texts
 from .vocab import UNKNOWN, UnknownId, Vocab, id_index
 
 if TYPE_CHECKING:
     from .databunch import CollabDataBunch
 
-FEW = 100           # titles that are copied one by one faster than pyarrow takes them
 ARTICLE_LAST, YEAR = r"^(.*), (the|an?|les?|la|l'|el|il|der|die|das)(?= \(|$)", r" \(\d{4}\)$"
 
 
@@ -44,12 +44,7 @@ class Catalogue:
         """The column title of n known rows; none where no item has a title."""
         if self.titles is None:
             return {}
-        if len(rows) <= FEW and not COPIES and isinstance(self._titles, pd.arrays.ArrowStringArray):
-            import pyarrow as pa
-            few = pa.array([self.titles[row - 1] for row in rows.tolist()], pa.large_string())
-            kind: Any = self._titles.dtype
-            return {"title": kind.__from_arrow__(few)}
-        return {"title": self._titles.take(rows - 1)}
+        return {"title": self._titles.take(rows)}
 
     def names(self, rows: np.ndarray) -> pd.api.extensions.ExtensionArray:
         """The titles of n rows, or the ids of items that have none, as objects (n,); None for row 0."""
@@ -61,19 +56,25 @@ class Catalogue:
 
     def columns(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, Column]:
         """One list of recommendations as columns: rank, the name of the vocab, title where known, score."""
-        return {"rank": np.arange(1, len(rows) + 1), self.name: self.vocab.named(rows), **self.title_column(rows),
-                "score": scores}
+        columns: dict[str, Column] = {"rank": np.arange(1, len(rows) + 1), self.name: self.vocab.named(rows)}
+        if self.titles is not None:
+            columns["title"] = self._titles.take(rows)
+        columns["score"] = scores
+        return columns
 
     def lists(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, list]:
         """One list of recommendations as Python's own values: rank, the name of the vocab, title where known, score."""
         places = rows.tolist()
-        titles = {} if self.titles is None else {"title": [self.titles[row - 1] for row in places]}
-        return {"rank": [*range(1, len(places) + 1)], self.name: self.vocab.ids[rows].tolist(), **titles,
-                "score": scores.tolist()}
+        columns = {"rank": [*range(1, len(places) + 1)], self.name: self.vocab.raw(rows)}
+        if self.titles is not None:
+            titles = self._titles.all
+            columns["title"] = [titles[row] for row in places]
+        columns["score"] = scores.tolist()
+        return columns
 
     @cached_property
-    def _titles(self) -> pd.api.extensions.ExtensionArray:
-        return pd.Series(self.titles).array
+    def _titles(self) -> Texts:
+        return Texts(["", *(self.titles or ())])
 
     # One rule for programs ---------------------------------------------------------------------------------------
 

@@ -46,7 +46,8 @@ def framed(table: pd.DataFrame, as_frame: str) -> Any:
 def made_of(columns: dict[str, Column], as_frame: str, kind: type[pd.DataFrame] = pd.DataFrame) -> Any:
     """`framed(frame_of(columns, kind), as_frame)`; without making a frame for lists."""
     if as_frame != "dict":
-        return framed(frame_of(columns, kind), as_frame)
+        frame = frame_of(columns, kind)
+        return frame if as_frame == "pandas" else framed(frame, as_frame)
     return {name: values.tolist() if isinstance(values, np.ndarray) else list(values) for name, values in
             columns.items()}
 

@@ -192,14 +192,18 @@ class Vocab:
 
     def named(self, rows: np.ndarray) -> np.ndarray:
         """`decode` of known rows that need no check, int64 (n,), in a quarter of the time."""
-        if isinstance(self._index.dtype, pd.StringDtype):
-            return self.ids[rows]
-        return self._own_ids[rows] if self._own == (int, np.int64) else self.decode(rows)
+        return self.decode(rows) if self._by_row is None else self._by_row[rows]
+
+    def raw(self, rows: np.ndarray) -> list[Hashable]:
+        """The raw ids of known rows, int64 (n,), as Python's own values."""
+        return (self.ids if self._by_row is None else self._by_row)[rows].tolist()
 
     @cached_property
-    def _own_ids(self) -> np.ndarray:
-        """The ids by row, where they are whole numbers."""
-        return np.concatenate([self._index.to_numpy()[:1], self._index.to_numpy()])
+    def _by_row(self) -> np.ndarray | None:
+        """The ids by row where they are whole numbers, as they are, or text, as objects."""
+        if self._own == (int, np.int64):
+            return np.concatenate([self._index.to_numpy()[:1], self._index.to_numpy()])
+        return self.ids if isinstance(self._index.dtype, pd.StringDtype) else None
 
     def parse(self, text: str) -> Hashable:
         """The id that a person typed: the text itself where ids are text, a number or a time where ids are that, and

@@ -162,12 +162,15 @@ class CollabLearner(Learner):
     @property
     def shown_range(self) -> Range | None:
         """The rating scale, or None where the model ranks."""
-        return None if self.objective is not None else self.scale
+        return None if self.scale is None or self.objective is not None else self.scale
 
     @property
     def objective(self) -> Objective | None:
         """The ranking objective that it is trained with, if any."""
-        return next((cb for cb in self.cbs if isinstance(cb, Objective)), None)
+        for cb in self.cbs:
+            if isinstance(cb, Objective):
+                return cb
+        return None
 
     @property
     def ranks(self) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from ..data.frame_kinds import made_of
 from ..data.frames import Table
 from ..data.vocab import ONE, UNKNOWN
 from ..models.dot_form import TableScorer
-from ..models.embedding import only_reads
+from ..models.embedding import SET, only_reads
 from ..retrieval.compiled_one import best_of_one
 from ..train.untouched import turn
 
@@ -21,21 +23,21 @@ if TYPE_CHECKING:
     from .collab_learner import CollabLearner
 
 
-def one_list(learn: CollabLearner, user: Any, pool: range, n: int, exclude: str | None, as_frame: str) -> Any:
+def one_list(learn: CollabLearner, user: Any, n: int, exclude: str | None, as_frame: str) -> Any:
     """The table of `recommend(user, n, exclude=exclude, as_frame=as_frame)`, of checked arguments; None where it takes
     the general way: for several users, an unknown one, another model, and where `best_of_one` finds none."""
-    if type(user) not in ONE or type(n) is not int or n < 1 or not only_reads(learn.model):
-        return None
-    data = learn.data
-    if (row := data.users.find(user)) == UNKNOWN:
+    model, data = learn.model, learn.data
+    if type(user) not in ONE or type(n) is not int or n < 1 or (row := data.users.find(user)) == UNKNOWN:
         return None
     whose, seen = row, data.known if exclude == "known" else data.histories if exclude == "train" else None
     if exclude == "known" and data.aside.users.vocab is not data.users:
         whose = int(data.aside.users.encode([user])[0])
-    with turn(learn.model):
-        if (scores := _scorer(learn)) is None:
+    kept = _KEPT.get(model)
+    with turn(model) if kept is None else kept.turn:
+        scores = kept.scores if kept is not None and kept.holds(model) else _scorer(learn)
+        if scores is None:
             return None
-        found = best_of_one(scores, row, whose, pool, n, seen, clip=learn.shown_range)
+        found = best_of_one(scores, row, whose, range(1, len(scores.form.items)), n, seen, clip=learn.shown_range)
     if found is None:
         return None
     if as_frame == "dict":
@@ -44,28 +46,47 @@ def one_list(learn: CollabLearner, user: Any, pool: range, n: int, exclude: str 
     return made_of(columns, as_frame, pd.DataFrame if data.catalogue.titles is None else Table)
 
 
-_KEPT: WeakKeyDictionary[nn.Module, tuple[list, list[Tensor], TableScorer]] = WeakKeyDictionary()
+class Kept(NamedTuple):
+    """The scorer of a model of collab that reads its very parameters. To make it takes as long as the list: it is kept
+    as long as they are the same memory. What it remembers of values is not asked for here."""
+
+    scores: TableScorer
+    turn: threading.RLock
+    parts: list[nn.Module | None]
+    tables: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter, Tensor]]  # where, its name, its memory
+    mean: np.ndarray
+
+    def holds(self, model: nn.Module) -> bool:
+        """Whether the model still only reads the same memory."""
+        own = vars(model)
+        if (model.training or not own.keys().isdisjoint(SET) or own.get("y_range") != self.scores.form.y_range
+                or [*model._modules.values()] != self.parts or self.mean.item() != self.scores.form.mu):
+            return False
+        for owner, name, parameter, memory in self.tables:
+            if owner.get(name) is not parameter or not parameter.is_set_to(memory):
+                return False
+        return True
+
+
+_KEPT: WeakKeyDictionary[nn.Module, Kept] = WeakKeyDictionary()
 
 
 def _scorer(learn: CollabLearner) -> TableScorer | None:
-    """The `TableScorer` of a model that only reads its tables, or None where it has another. That of a model of collab
-    which reads its very parameters is kept as long as these are the same memory: to make it takes as long as the list.
-    What it remembers of values is not asked for here."""
+    """The `TableScorer` of a model that only reads its tables, which is `Kept`, or None where it has another."""
     model = learn.model
-    parts = (part._parameters.get("weight") for part in model._modules.values() if part is not None)
-    parameters: list[Tensor] = [p for p in (*model._parameters.values(), *parts) if p is not None]
-    now = [vars(model).get("y_range"), *[(id(p), p.data_ptr(), p.shape, p.stride()) if p.dim() else p.item()
-                                         for p in parameters]]
-    kept = _KEPT.get(model)
-    if kept is not None and kept[0] == now:
-        return kept[2]
     _KEPT.pop(model, None)
+    if not only_reads(model):
+        return None
     with torch.no_grad():
         scores = learn.collab_model.scorer()
     if not isinstance(scores, TableScorer):
         return None
-    memory = {p.data_ptr() for p in parameters}
+    owners = [model._parameters, *(part._parameters for part in model._modules.values() if part is not None)]
+    tables = [(owner, name, p, p.detach()) for owner in owners for name, p in owner.items() if p is not None]
+    memory = {p.data_ptr() for *_, p in tables}
     if type(model).__module__.startswith("collab.models.") and all(
             table.data_ptr() in memory for table in scores.form[:4] if table is not None):
-        _KEPT[model] = now, parameters, scores
+        mean = model._parameters.get("mu")
+        _KEPT[model] = Kept(scores, turn(model), [*model._modules.values()], tables,
+                            np.array(scores.form.mu) if mean is None else mean.detach().cpu().numpy())
     return scores

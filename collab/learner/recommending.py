@@ -51,14 +51,14 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
     it count as choices. Items are ranked before scores are clipped to the scale, equal scores in the order of ids.
     There are fewer than `n` where no more are left."""
     check_kind(as_frame)
-    pool = pool_of(self, among, without, unknown, where)
     check_one(user, ratings)
     check_exclude(exclude)
     check_unknown(unknown)
+    if (ratings is None and among is None and without is None and where is None and not why and not diversity
+            and (table := one_list(self, user, n, exclude, as_frame)) is not None):
+        return table
+    pool = pool_of(self, among, without, unknown, where)
     if ratings is None:
-        if (pool.__class__ is range and not why and not diversity
-                and (table := one_list(self, user, pool, n, exclude, as_frame)) is not None):
-            return table
         rows = rows_of(self, self.data.users, user, unknown)
         return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user), why=why,
                            diversity=diversity, as_frame=as_frame)

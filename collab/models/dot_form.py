@@ -131,13 +131,13 @@ class TableScorer:
             return rough, 1.1 * n_terms * 2.0 ** -24 * norm * own + n_terms * 2.0 ** -125
 
     @cached_property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]:
-        """Users, items, both biases (of length 0 where there are none) and whether there are any, over the memory of
-        the tables, which are on the CPU."""
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool, float]:
+        """Users, items, both biases (of length 0 where there are none), whether there are any, and mu; over the memory
+        of the tables, which are on the CPU."""
         form, biased = self.form, self.form.u_bias is not None and self.form.i_bias is not None
         tables = form.users, form.items, form.u_bias if biased else NO_BIASES, form.i_bias if biased else NO_BIASES
         users, items, u_bias, i_bias = (table.detach().numpy() for table in tables if table is not None)
-        return users, items, u_bias, i_bias, biased
+        return users, items, u_bias, i_bias, biased, float(form.mu)
 
     @cached_property
     def readable(self) -> bool:

@@ -16,6 +16,7 @@ from ..models.layers import Range
 from ..ragged import Ragged
 
 FURTHER = 10        # items beyond the k best that are scored exactly
+LANES = 64          # parts of a table, among whose largest scores the kernel finds a floor for the best
 PATIENCE = 16       # lists from which on numba is imported for them, which takes as long as a thousand lists
 MOST = 1 << 23      # numbers in a table (32 MiB), from which on several threads of torch are faster than one kernel
 
@@ -24,7 +25,8 @@ MOST = 1 << 23      # numbers in a table (32 MiB), from which on several threads
 # the best, and `top_k` makes them.
 
 _lists = count()
-_NONE = np.zeros(0, dtype=np.int64)
+NO_RANGE, ALL = (0.0, 0.0), (-np.inf, np.inf)
+NOTHING = np.zeros(2, np.int64), np.zeros(0, np.int64)      # a row of nothing seen
 
 
 def compiles(scores: TableScorer, n: int, k: int) -> bool:
@@ -61,15 +63,15 @@ def compiled_one(scores: TableScorer, user: int, whose: int, candidates: range, 
                  show: Range | None = None, clip: Range | None = None) -> tuple[np.ndarray, np.ndarray] | None:
     """The k best candidates of one user row: rows and scores (k,) as `top_k` gives them, or None where it is not
     certain that these are the best. `whose` is the row of `seen`; `show` and `clip` as for `best_of_one`."""
-    form, wide = scores.form, k + FURTHER
+    wide, y_range = k + FURTHER, scores.form.y_range
+    low, high = y_range or show or NO_RANGE
+    least, most = clip or ALL
+    starts, columns = NOTHING if seen is None else seen.arrays
     rows, found = np.empty(k, np.int64), np.empty(k, np.float32)
-    low, high = form.y_range or show or (0.0, 0.0)
-    least, most = clip or (-np.inf, np.inf)
-    sure = _kernel()(
-        *scores.arrays, float(form.mu), float(low), float(high), form.y_range is not None, show is not None,
-        float(least), float(most), user, candidates.start, candidates.stop,
-        _NONE if seen is None else _row(seen, whose), scores.longest, np.empty(len(form.items), np.float32),
-        np.empty(wide, np.float32), np.empty(wide, np.int64), np.empty(wide), rows, found)
+    room = np.empty(3 * wide + LANES + len(scores.arrays[1]) // 2)
+    sure = _kernel()(*scores.arrays, float(low), float(high), y_range is not None, show is not None, float(least),
+                     float(most), user, candidates.start, candidates.stop, starts, columns,
+                     0 if seen is None else whose, scores.longest, wide, room, rows, found)
     return (rows, found) if sure else None
 
 
@@ -78,7 +80,3 @@ def _kernel() -> Any:
     from .screening_kernels import best_list  # imports numba
     return best_list
 
-
-def _row(seen: Ragged, row: int) -> np.ndarray:
-    starts, columns = seen.arrays
-    return columns[starts[row]:starts[row + 1]]

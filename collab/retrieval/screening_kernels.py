@@ -8,6 +8,9 @@ from typing import Any
 import numba
 import numpy as np
 
+from ..simd import multiply
+from .compiled_one import LANES
+
 F = np.float32
 BLOCK = 64          # rows whose lengths are bounded together, while they are in the cache
 UNIT = 2.0 ** -24   # of float32
@@ -18,38 +21,35 @@ compiled: Any = njit(cache=True, nogil=True, _nrt=False, error_model="numpy", fa
 
 
 @compiled
-def products(items: Any, p: Any, rough: Any, measured: bool) -> float:
+def products(items: Any, p: Any, rough: Any, squares: Any, measured: bool) -> float:
     """Write p . q of every row into `rough`, summed in float32, and return a bound on the rows' lengths, |q|, where it
-    is to be `measured`: of BLOCK rows that together are the longest."""
+    is to be `measured`: of BLOCK rows that together are the longest. `squares` (8,) is room for sums."""
     n, width = items.shape
     most = 0.0
     for first in range(0, n, BLOCK):
         last = min(first + BLOCK, n)
-        i = first
-        while i + 4 <= last:        # four rows at a time: the sums do not wait for each other
-            a, b, c, d = F(0), F(0), F(0), F(0)
-            for j in range(width):
-                x = p[j]
-                a += x * items[i, j]
-                b += x * items[i + 1, j]
-                c += x * items[i + 2, j]
-                d += x * items[i + 3, j]
-            rough[i], rough[i + 1], rough[i + 2], rough[i + 3] = a, b, c, d
-            i += 4
-        while i < last:
-            a = F(0)
-            for j in range(width):
-                a += p[j] * items[i, j]
-            rough[i] = a
-            i += 1
+        alone = last - (last - first) % 8 if width >= 8 else first      # from which on rows are taken one by one
+        total = F(0)
         if measured:
-            flat = items[first:last].reshape(-1)
-            total = F(0)
-            for j in range(len(flat)):
-                total += flat[j] * flat[j]
+            squares[:] = 0
+            for i in range(first, alone, 8):
+                multiply(items, i, p, 0, rough, i, squares, 0)
+            for i in range(alone, last):
+                for j in range(width):
+                    total += items[i, j] * items[i, j]
+            for x in squares:
+                total += x
             if total != total:
                 return np.nan
             most = max(most, np.float64(total))
+        else:
+            for i in range(first, alone, 8):
+                multiply(items, i, p, 0, rough, i, None, 0)
+        for i in range(alone, last):
+            total = F(0)
+            for j in range(width):
+                total += p[j] * items[i, j]
+            rough[i] = total
     return math.sqrt(most + BLOCK * width * 2.0 ** -126)        # what squares too small for float32 may have lost
 
 
@@ -67,6 +67,27 @@ def add_biases(rough: Any, biases: Any) -> float:
             return np.nan
         most = max(most, np.float64(total))
     return math.sqrt(most + BLOCK * 2.0 ** -126)
+
+
+@compiled
+def floor_of(rough: Any, first: int, stop: int, wide: int, parts: Any) -> Any:
+    """A number that at least `wide` of rough[first:stop] are above, and few more: just below the wide-th of the largest
+    in each of LANES parts, `parts` (LANES,). Minus infinity where it is not found so."""
+    if wide > LANES:
+        return F(-np.inf)
+    parts[:] = -np.inf
+    for start in range(first, stop - LANES + 1, LANES):
+        own = rough[start:start + LANES]
+        for j in range(LANES):
+            parts[j] = own[j] if own[j] > parts[j] else parts[j]
+    floor = F(np.inf)
+    for j in range(LANES):
+        above = np.int32(0)
+        for k in range(LANES):
+            above += np.int32(parts[k] > parts[j])
+        if above < wide:
+            floor = min(floor, parts[j])
+    return np.nextafter(floor, F(-np.inf))
 
 
 @compiled
@@ -112,7 +133,8 @@ def exact(items: Any, row: int, p: Any) -> float:
 
 @exactly
 def candidates(users: Any, items: Any, user_bias: Any, item_bias: Any, biased: bool, mean: float, user: int, first: int,
-               stop: int, seen: Any, longest: float, rough: Any, best: Any, place: Any, scores: Any) -> float:
+               stop: int, seen: Any, longest: float, rough: Any, parts: Any, best: Any, place: Any,
+               scores: Any) -> float:
     """Write the rows first to stop with the largest p . q + b_i, without those `seen`, to `place`, -1 where there are
     no more, with what they have in float32 to `best`, and with mean + b_u + b_i + p . q in float64 to `scores`. The
     first has the smallest in float32; none of the others is above it.
@@ -120,7 +142,7 @@ def candidates(users: Any, items: Any, user_bias: Any, item_bias: Any, biased: b
     Returns a bound on the errors in float32 (see `TableScorer.roughly`), from `longest`, the length of the longest
     row, where that is not negative; infinity where float32 does not do."""
     p, n = users[user], len(items)
-    measured = products(items, p, rough, longest < 0)
+    measured = products(items, p, rough, parts[:8], longest < 0)
     length = measured if longest < 0 else longest
     own = 0.0
     for j in range(len(p)):
@@ -131,7 +153,7 @@ def candidates(users: Any, items: Any, user_bias: Any, item_bias: Any, biased: b
     for i in range(len(seen)):
         if seen[i] < n:
             rough[seen[i]] = -np.inf
-    best[:] = -np.inf
+    best[:] = floor_of(rough, first, stop, len(best), parts)
     place[:] = -1
     for start in range(first, stop, BLOCK):
         last = min(start + BLOCK, stop)
@@ -192,13 +214,18 @@ def ranged(score: float, low: float, high: float) -> float:
 @exactly
 def best_list(users: Any, items: Any, user_bias: Any, item_bias: Any, biased: bool, mean: float, low: float,
               high: float, rank_ranged: bool, show_ranged: bool, least: float, most: float, user: int, first: int,
-              stop: int, seen: Any, longest: float, rough: Any, best: Any, place: Any, scores: Any, rows: Any,
+              stop: int, starts: Any, columns: Any, whose: int, longest: float, wide: int, room: Any, rows: Any,
               found: Any) -> bool:
-    """Write the best of `candidates` to `rows` and `found` (k,), and return whether it is certain that they are. The
-    range from `low` to `high` is applied before they are ordered (`rank_ranged`), to float32 scores afterwards
-    (`show_ranged`) or not at all, and what is shown is clipped to `least` and `most`."""
-    error = candidates(users, items, user_bias, item_bias, biased, mean, user, first, stop, seen, longest, rough, best,
-                       place, scores)
+    """Write the best of `wide` candidates to `rows` and `found` (k,), and return whether it is certain that they are;
+    without those that `whose` has seen, from starts[whose] on in `columns`. The range from `low` to `high` is applied
+    before they are ordered (`rank_ranged`), to float32 scores afterwards (`show_ranged`) or not at all, and what is
+    shown is clipped to `least` and `most`. `room` is for what is between, float64 (3 wide +
+    LANES + n_items / 2,)."""
+    place, scores, rest = room[:wide].view(np.int64), room[wide:2 * wide], room[2 * wide:].view(np.float32)
+    parts, best, rough = rest[:LANES], rest[LANES:LANES + wide], rest[LANES + wide:LANES + wide + len(items)]
+    seen = columns[starts[whose]:starts[whose + 1]]
+    error = candidates(users, items, user_bias, item_bias, biased, mean, user, first, stop, seen, longest, rough,
+                       parts, best, place, scores)
     if error == np.inf:
         return False
     if rank_ranged:

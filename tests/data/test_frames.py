@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from collab import CollabDataBunch, CollabInterpretation, collab_learner, synthetic
+from collab.data import frames
 from collab.data.frames import Table, frame_of
 
 LONG = "Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb (1963)"
@@ -57,6 +58,26 @@ def test_a_frame_of_arrays_is_that_of_pandas(values):
         made.insert(0, "user", 5)
         pd.testing.assert_frame_equal(made.sort_values("rank", ascending=False).assign(rank=2.5),
                                       expected.assign(user=5)[list(made)].iloc[::-1].assign(rank=2.5))
+
+
+def test_frames_do_not_depend_on_what_is_not_public_in_pandas(monkeypatch):
+    columns = {"rank": np.array([1, 2]), "title": pd.Series(["x", "y"]).array, "score": np.array([.5, 1], np.float32)}
+    expected = frame_of(columns, Table)
+
+    def forget():
+        frames.fits.cache_clear()
+        frames._layout.cache_clear()
+    try:
+        for part in ("NumpyBlock", "ExtensionBlock", "BlockManager", "BlockPlacement"):
+            for other in (lambda *_: 1 / 0, lambda *_, **__: None):
+                with monkeypatch.context() as patch:
+                    patch.setattr(frames, part, other)
+                    forget()
+                    assert not frames.fits()
+                    pd.testing.assert_frame_equal(frame_of(columns, Table), expected, check_index_type="exact")
+    finally:
+        forget()
+    assert frames.fits() is not frames.COPIES
 
 
 def test_frames_share_neither_names_nor_numbers():

@@ -284,3 +284,13 @@ def test_a_number_for_text_names_the_id_with_zeros_in_front(given, hint):
     with pytest.raises(DataError) as error:
         Vocab(["00108", "7", "x"], "user").encode([given])
     assert str(error.value).endswith(f"5 and '5' are different ids{hint}")
+
+
+@pytest.mark.parametrize("ids", [
+    [7, 3, 5], np.array([7, 3], dtype=np.uint64), np.array([7, 3], dtype=np.int8), ["b", "a"], [0.5, 2.5],
+    [True, False], pd.to_datetime(["2001-01-02", "2000-01-01"]), [(1, "a"), (2, "b")]])
+def test_rows_as_raw_ids_are_those_that_are_iterated_over(ids):
+    vocab = Vocab(ids)
+    rows = np.arange(1, len(vocab))[::-1]
+    raw, known = vocab.raw(rows), [*vocab][::-1]
+    assert raw == known and [*map(type, raw)] == [*map(type, known)]

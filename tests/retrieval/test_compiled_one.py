@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
 import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import numpy as np
@@ -125,14 +129,113 @@ def test_a_users_table_is_that_of_the_general_way(titles, text):
     assert tables("dict") == without_kernels(lambda: tables("dict"))
 
 
-def test_a_changed_table_changes_no_other():
+IN_PLACE = {
+    "the name of the rows": lambda t: setattr(t.index, "name", "place"),
+    "the name of the columns": lambda t: setattr(t.columns, "name", "what"),
+    "the columns": lambda t: setattr(t, "columns", [*"abcd"]),
+    "one name": lambda t: t.rename(columns={"score": "rating"}, inplace=True),
+    "a cell of each column": lambda t: [t.__setitem__(name, t[name].where(t.index > 0, t[name][1])) for name in t]
+    + [t.loc.__setitem__((1, name), t[name][2]) for name in t],
+    "cells at once": lambda t: t.iloc.__setitem__((slice(0, 2), [0, 1, 3]), -1),
+    "the array of titles": lambda t: t["title"].array.__setitem__(0, "changed"),
+    "a further column": lambda t: t.insert(0, "user", 1),
+    "fewer columns": lambda t: t.drop(columns="title", inplace=True),
+    "the order": lambda t: t.sort_values("score", inplace=True),
+    "the index": lambda t: t.set_index("item", inplace=True),
+    "attributes": lambda t: t.attrs.update(source="x"),
+    "flags": lambda t: setattr(t.flags, "allows_duplicate_labels", False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")
+@pytest.mark.parametrize("change", IN_PLACE)
+def test_a_changed_table_changes_no_other(change):
     learn = learner()
-    first = learn.recommend(1)
-    kept = learn.recommend(1)
-    first.index.name, first.columns.name = "place", "what"
-    first.loc[0, "title"], first.loc[0, "score"] = "changed", -1.0
-    assert learn.recommend(1).equals(kept) and learn.recommend(1).index.name is None
-    assert learn.recommend(1).columns.name is None
+    index = learn.index()
+    for ask in (learn.recommend, index.recommend):
+        ask(1)
+        kept, expected = ask(1), without_kernels(lambda ask=ask: ask(1))
+        changed = ask(1)
+        IN_PLACE[change](changed)
+        for table in (kept, ask(1)):
+            pd.testing.assert_frame_equal(table, type(expected)(expected), check_exact=True, check_frame_type=False,
+                                          check_index_type="exact", check_column_type="exact")
+            assert table.index.name is table.columns.name is None and not table.attrs
+            assert table.flags.allows_duplicate_labels
+        pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(kept)), kept)
+        pd.testing.assert_frame_equal(kept.copy(), kept)
+
+
+def test_arrays_of_a_table_are_read_only():
+    table = learner().recommend(1)
+    for name in ("rank", "item", "score"):
+        with pytest.raises(ValueError, match="read-only"):
+            table[name].to_numpy()[0] = 7
+
+
+def test_threads_get_the_lists_of_one():
+    learn = learner()
+    users = [*learn.data.users] * 10
+    learn.recommend(users[0])
+    expected = [learn.recommend(user) for user in users]
+    with ThreadPoolExecutor(4) as pool:
+        for table, own in zip(pool.map(learn.recommend, users), expected, strict=True):
+            assert table.equals(own)
+
+
+def test_lists_leave_no_memory_behind():
+    learn = learner()
+    index = learn.index()
+
+    def lists(n):
+        for k in range(n):
+            user = learn.data.users.ids[1 + k % 20]
+            learn.recommend(user), index.recommend(user)
+        gc.collect()
+    lists(1500)         # pandas forgets views of a name when there are some hundreds
+    tracemalloc.start()
+    try:
+        lists(100)
+        before = tracemalloc.get_traced_memory()[0]
+        lists(1500)
+        assert tracemalloc.get_traced_memory()[0] - before < 100_000        # less than 40 bytes a list
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 16, 50, 61])
+def test_products_and_the_bound_on_lengths(width):
+    from collab.retrieval.screening_kernels import products
+    draw = np.random.default_rng(width)
+    for n in (1, 8, 63, 64, 203):
+        items = draw.normal(size=(n, width)).astype(np.float32)
+        p, rough, squares = draw.normal(size=width).astype(np.float32), np.empty(n, np.float32), np.empty(8, np.float32)
+        exact = items.astype(np.float64) @ p
+        for measured in (True, False):
+            rough[:] = np.nan
+            bound = products(items, p, rough, squares, measured)
+            np.testing.assert_allclose(rough, exact, rtol=0, atol=1e-5)
+            if measured:
+                lengths = np.sqrt((items.astype(np.float64) ** 2).sum(1))
+                parts = [np.sqrt((lengths[k:k + 64] ** 2).sum()) for k in range(0, n, 64)]
+                assert lengths.max() <= bound * (1 + 1e-6) and bound == pytest.approx(max(parts), rel=1e-5)
+        items[n // 2, width - 1] = np.nan
+        assert np.isnan(products(items, p, rough, squares, True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 30), st.integers(64, 700), st.integers(1, 70), st.sampled_from([1, 5, 1000]))
+def test_enough_scores_are_above_the_floor_and_few_more(seed, n, wide, most):
+    from collab.retrieval.screening_kernels import floor_of
+    scores = np.random.default_rng(seed).integers(-most, most + 1, n).astype(np.float32)
+    scores[np.random.default_rng(seed).random(n) < .1] = -np.inf        # seen
+    floor = floor_of(scores, 1, n, wide, np.empty(64, np.float32))
+    above = (scores[1:] > floor).sum()
+    assert above >= wide or floor == -np.inf
+    if wide > 64:
+        assert floor == -np.inf
+    elif most == 1000 and 8 * wide < n > 64 and wide <= 20:
+        assert wide <= above < 4 * wide + 20
 
 
 def test_new_weights_are_noticed_however_they_are_written():
