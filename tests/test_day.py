@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import requests_of
+from browsing import requests_of
 from serving import PageDriver, served
 
 HARM = "<img src=x onerror=\"document.title = 'harmed'\"> Noon (1952)"
