@@ -95,8 +95,8 @@ def test_models_are_compared_on_the_same_ratings(run):
 
 
 def test_ten_trials_say_whether_they_beat_the_recipe(run, day):
-    said = run("tune", "fewer.csv", "--trials", 10, "--epochs", 2, "--bs", 4096, "--resume", "study.db", "--out",
-               "tuned.safetensors")
+    said = run("tune", "fewer.csv", "--trials", 10, "--factors", 50, "--epochs", 2, "--bs", 4096, "--resume", "s.db",
+               "--out", "tuned.safetensors")       # other numbers of factors want kernels of their own, seconds each
     assert "10 trials of dot_bias" in said and "the default recipe" in said
     assert rows(run("recommend", "tuned.safetensors", "--user", 1, "--as", "csv"))[9]["rank"] == "10"
 
