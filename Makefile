@@ -8,7 +8,7 @@ WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder
 NUMERIC := retrieval/test_routes retrieval/test_index evaluate/test_ranking models/test_rank_ensemble learner/test_ensembles \
            retrieval/test_recommend learner/test_saved train/test_resume
 
-.PHONY: demo test numeric lint bench results peers nbs docs dist smoke clean
+.PHONY: demo test numeric kernels lint bench results peers nbs docs dist smoke clean
 
 demo: .venv/core
 	$(BIN)/collab demo --out demo $(ARGS)
@@ -17,8 +17,12 @@ demo: .venv/core
 test numeric: export OMP_NUM_THREADS ?= 1
 test numeric: export PYTHONDONTWRITEBYTECODE =
 
-test: lint
+test: .venv/dev
+	$(MAKE) --jobs=2 lint kernels
 	$(BIN)/python -m pytest $(WORKERS) --durations=10
+
+kernels: .venv/dev
+	$(BIN)/python tests/kernels.py
 
 # The files whose tests depend on the last bits of sums, on the plainest kernels that torch has.
 numeric: .venv/dev

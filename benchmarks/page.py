@@ -84,6 +84,7 @@ def measured(driver: Any, address: str, n_ratings: int, n_keys: int, pause: floa
     def asked(path: str) -> Any:
         with urllib.request.urlopen(f"{address}{path}") as answer:
             return json.load(answer)
+    from selenium.webdriver import ActionChains
     about, items = asked("health"), asked(f"items?n={n_ratings}")["items"]
     high = int(about["scale"]["high"])
     rated = [{**item, "rating": 1 + k % high} for k, item in enumerate(items)]
@@ -98,7 +99,7 @@ def measured(driver: Any, address: str, n_ratings: int, n_keys: int, pause: floa
         one["rating"] = one["rating"] % high + 1
         driver.execute_script("document.querySelectorAll('#rated [role=slider]')[arguments[0]].focus()",
                               n_ratings - 1 - rated.index(one))      # the last one rated is on top
-        driver.switch_to.active_element.send_keys(str(one["rating"]))
+        ActionChains(driver).send_keys(str(one["rating"])).perform()
         until(driver, f"return window.times.length === {k + 1}")
         time.sleep(pause)
     return driver.execute_script("return window.times")[WARM:]

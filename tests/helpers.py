@@ -1,7 +1,6 @@
 """Learners, callbacks and data that several test modules share."""
 
 import csv
-import json
 import re
 
 import numpy as np
@@ -171,9 +170,3 @@ def run_blocks(path):
     for block in blocks:
         exec(compile(block, path.name, "exec"), names)
     return len(blocks)
-
-
-def requests_of(browser):
-    """The addresses that a browser has asked for since its log was read last."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]

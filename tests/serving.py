@@ -6,19 +6,15 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
 import uvicorn
-from selenium.webdriver.common.by import By
+from browsing import WAIT, press, texts, until
 from selenium.webdriver.common.keys import Keys
 
 from collab import service
 from collab.serve.listening import listen, url_of
-
-NARROW = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-WAIT = 15       # seconds, for what takes milliseconds on an idle machine
 
 
 class Client:
@@ -75,15 +71,6 @@ def beside(model):
         thread.join(WAIT)
 
 
-def until(look, what="it"):
-    """The first result of `look` that is not empty. Raises AssertionError after WAIT seconds."""
-    end = time.monotonic() + WAIT
-    while not (found := look()):
-        assert time.monotonic() < end, f"{what} did not come"
-        time.sleep(0.02)
-    return found
-
-
 class PageDriver:
     """The page of a service in a browser, used by the keyboard."""
 
@@ -92,15 +79,20 @@ class PageDriver:
         browser.get_log("performance")
         browser.get_log("browser")
         browser.get(address)
-        until(lambda: self.text("#about").strip(), "what the service is")
+        until(lambda: self.text("#about"), "what the service is")
+        self.settled()
 
-    def all(self, selector):
-        """The elements that a selector finds."""
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+    def settled(self):
+        """Wait until no answer is on its way that changes the list."""
+        until(lambda: self.script("return document.getElementById('recommended').ariaBusy === 'false'"), "a list")
+
+    def texts(self, selector):
+        """The texts of the elements that a selector finds."""
+        return texts(self.browser, selector)
 
     def text(self, selector):
-        """The text of the one element that a selector finds."""
-        return self.browser.find_element(By.CSS_SELECTOR, selector).text
+        """The text of the first element that a selector finds."""
+        return self.texts(selector)[0]
 
     def script(self, code, *arguments):
         """What a script returns."""
@@ -108,7 +100,17 @@ class PageDriver:
 
     def keys(self, *keys):
         """Press keys where the focus is."""
-        self.browser.switch_to.active_element.send_keys(*keys)
+        press(self.browser, *keys)
+
+    def on(self, selector, *keys):
+        """Press keys on the first element that a selector finds, once the list is there."""
+        self.settled()
+        self.script("document.querySelector(arguments[0]).focus()", selector)
+        self.keys(*keys)
+
+    def focused(self):
+        """The id or the name of what has the focus."""
+        return self.script("const now = document.activeElement; return now.id || now.getAttribute('aria-label')")
 
     def recommended(self):
         """The titles of the list, in order."""
@@ -127,28 +129,29 @@ class PageDriver:
 
     def find(self, words):
         """Type into the search, and wait for the titles that it shows."""
-        self.script("document.getElementById('search').focus()")
-        self.keys(Keys.CONTROL, "a")
+        self.script("const field = document.getElementById('search'); field.focus(); field.select()")
         self.keys(words)
         shown = ("const found = document.getElementById('options');"
-                 "return !found.hidden && found.dataset.text === arguments[0]")
-        until(lambda: self.script(shown, words), "what is found")
-        return [one.text for one in self.all("#options li")]
+                 "return found.hidden || found.dataset.text !== arguments[0] ? null"
+                 " : [...found.children].map(one => one.innerText)")
+        return until(lambda: self.script(shown, words), "what is found")
+
+    def lists(self):
+        """How many lists have come as answers to ratings."""
+        return self.script("return performance.getEntriesByName('rating to list').length")
 
     def rate(self, words, *keys):
-        """Find a title, choose the first, press these keys on its rating, and wait for another list."""
+        """Find a title, choose the first, press these keys on its rating, and wait for the list after the last."""
         self.find(words)
-        before = self.script("return performance.getEntriesByName('rating to list').length")
-        self.keys(Keys.ENTER)
-        if keys:
-            self.keys(*keys)
-        until(lambda: self.script("return performance.getEntriesByName('rating to list').length") > before, "a list")
+        before = self.lists()
+        self.keys(Keys.ENTER, *keys)
+        until(lambda: self.lists() > before, "a list")
+        self.settled()
 
     def download(self, folder: Path):
         """The content of the CSV file that the page downloads into a folder."""
         self.browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
-        self.script("document.getElementById('download').focus()")
-        self.keys(Keys.ENTER)
+        self.on("#download", Keys.ENTER)
         file = folder / "ratings.csv"
         until(lambda: file.exists() and file.stat().st_size, "the file")
         return file.read_bytes().decode()

@@ -10,11 +10,9 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
 
 import pytest
-from helpers import requests_of
-from selenium.webdriver.common.by import By
+from browsing import NARROW, WAIT, click, press, requests_of, texts, until
 
 ROOT = Path(__file__).parents[1]
-NARROW = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 
 @pytest.fixture(scope="module")
@@ -115,25 +113,30 @@ def test_a_browser_shows_every_page_on_a_wide_and_on_a_narrow_screen(site, brows
 def test_lr_find_is_found(site, browser):
     browser.get((site / "index.html").as_uri())
     settled(browser)
-    browser.find_element(By.CSS_SELECTOR, "input.md-search__input").send_keys("lr_find")
-    links = until(lambda: [link.get_attribute("href") for link
-                           in browser.find_elements(By.CSS_SELECTOR, "a.md-search-result__link")])
+    browser.execute_script("document.querySelector('input.md-search__input').focus()")
+    press(browser, "lr_find")
+    def found():
+        """Where the results lead, once they are those of the whole word."""
+        marks, links = browser.execute_script("""const all = what => [...document.querySelectorAll(what)];
+            return [all('.md-search-result mark').map(mark => mark.textContent),
+                    all('a.md-search-result__link').map(link => link.href)]""")
+        return links if "lr_find" in marks else None
+    links = until(found, "results")
     assert any("reference/" in link for link in links) and any("course/08_fastai_way" in link for link in links)
     browser.get(links[0])
-    assert "lr_find" in browser.find_element(By.TAG_NAME, "article").text
+    assert "lr_find" in texts(browser, "article")[0]
 
 
 def test_solutions_are_folded_until_they_are_asked_for(site, browser):
     browser.get((site / "course/02_matrix_factorisation.html").as_uri())
-    solution = browser.find_element(By.CSS_SELECTOR, "details.success")
-    code = solution.find_element(By.TAG_NAME, "code")
-    assert not code.is_displayed()
-    solution.find_element(By.TAG_NAME, "summary").click()
-    assert code.is_displayed() and "Solution 1" in solution.text
+    settled(browser)
+    assert not texts(browser, "details.success code")[0]
+    click(browser, "details.success summary")
+    assert texts(browser, "details.success code")[0] and "Solution 1" in texts(browser, "details.success")[0]
 
 
 def settled(browser):
-    """What a page shows once formulas are typeset and charts are drawn, or after ten seconds."""
+    """What a page shows once formulas are typeset and charts are drawn, or after a while."""
     look = """const all = (what) => [...document.querySelectorAll(what)];
         return {formulas: all('.arithmatex').length,
                 typeset: all('.arithmatex').filter(one => one.querySelector('mjx-container svg')).length,
@@ -143,18 +146,9 @@ def settled(browser):
                     && formula.querySelector('svg').getBoundingClientRect().width < 12).length,
                 width: document.documentElement.scrollWidth, room: document.documentElement.clientWidth,
                 links: all('a[href]').map(link => link.href.split('#')[0])}"""
-    end = time.monotonic() + 10
+    end = time.monotonic() + WAIT
     while True:
         found = browser.execute_script(look)
         if time.monotonic() > end or (found["formulas"], found["charts"]) == (found["typeset"], found["drawn"]):
             return found
         time.sleep(0.05)
-
-
-def until(look):
-    """What `look` finds, once there is something."""
-    end = time.monotonic() + 10
-    while not (found := look()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return found

@@ -238,19 +238,19 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
     n, bias = len(targets), 24 * len(lanes)
     users, items, mu, _, _, _, biased = form
     (lr, beta1, beta2, base_eps, wd), (step, eps, decay, now1, now2, rest1, rest2) = rates, moves
-    t = begin = 0
+    t = begin = np.int64(0)         # not a literal, and rows below int64 as well: what is called is compiled once
     user_slot, item_slot, rows, times, gradient = slots
     for size in sizes:
         for x in range(begin, begin + size):
             if x + AHEAD < n:
                 prefetch(users, user_rows[x + AHEAD], wide)
                 prefetch(items, item_rows[x + AHEAD], wide)
-            _catch_up(users, user_rows[x], last_user, t, o, biased, lanes)
-            _catch_up(items, item_rows[x], last_item, t, o, biased, lanes)
+            _catch_up(users, np.int64(user_rows[x]), last_user, t, o, biased, lanes)
+            _catch_up(items, np.int64(item_rows[x]), last_item, t, o, biased, lanes)
             last_user[user_rows[x]] = last_item[item_rows[x]] = t
             if ranked is not None:
                 for k in range(ranked[0].shape[1]):
-                    _catch_up(items, ranked[0][x, k], last_item, t, o, biased, lanes)
+                    _catch_up(items, np.int64(ranked[0][x, k]), last_item, t, o, biased, lanes)
                     last_item[ranked[0][x, k]] = t
         if ranked is None:      # known when this is compiled
             used, total, slope = gradients(form, slots, user_rows, item_rows, targets, begin, size, bias, lanes, wide)

@@ -1,13 +1,12 @@
 """Interactive charts and the report in a real browser: what is drawn follows the clicks, and nothing is fetched."""
 
 import json
-import time
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import requests_of
+from browsing import requests_of, until
 
 from collab import (
     CollabDataBunch,
@@ -51,10 +50,7 @@ def opened(browser, path):
     for log in ("performance", "browser"):
         browser.get_log(log)
     browser.get(path.as_uri())
-    end = time.monotonic() + 30
-    while not browser.execute_script("return typeof (window.view || {}).scenegraph === 'function'"):
-        assert time.monotonic() < end, "no chart was drawn"
-        time.sleep(0.1)
+    until(lambda: browser.execute_script("return typeof (window.view || {}).scenegraph === 'function'"), "a chart")
 
 
 def requests_and_errors(browser):

@@ -4,11 +4,11 @@ network; and its tables as somebody copies them."""
 import csv
 import io
 import re
-import time
 
 import pandas as pd
 import pytest
-from helpers import requests_of
+from browsing import press, requests_of, until
+from selenium.webdriver.common.keys import Keys
 
 from collab import CollabDataBunch, CollabInterpretation, average_learners, collab_learner, synthetic
 from collab.interpret.report_page import table
@@ -58,14 +58,7 @@ def opened(browser, path, width=1400, scheme="light"):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                             {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500})
     browser.get(path.as_uri())
-    until(browser, "!document.getElementById('map') || window.view")
-
-
-def until(browser, condition):
-    end = time.monotonic() + 20
-    while not browser.execute_script(f"return !!({condition})"):
-        assert time.monotonic() < end, condition
-        time.sleep(0.05)
+    until(lambda: browser.execute_script("return !document.getElementById('map') || !!window.view"))
 
 
 @pytest.mark.parametrize("width", [1400, 390])
@@ -103,9 +96,9 @@ def test_a_button_copies_its_table_as_csv_whatever_the_browser_allows(clipboard,
     browser.execute_script(CLIPBOARD, clipboard, command)
     by = "[aria-label='Copy CSV: Largest biases']"
     browser.execute_script(f"document.querySelector(\"{by}\").focus()")
-    browser.switch_to.active_element.send_keys("\n")            # by the keyboard
+    press(browser, Keys.ENTER)            # by the keyboard
     saved = (clipboard, command) == (None, "fails")
-    until(browser, "window.saved" if saved else "window.copied.length")
+    until(lambda: browser.execute_script("return window.saved || window.copied.length"))
     text = browser.execute_script("return window.saved || window.copied[0]")
     rows = [*csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))]
     expected = CollabInterpretation(learner()).biases("item", 10)
@@ -113,7 +106,7 @@ def test_a_button_copies_its_table_as_csv_whatever_the_browser_allows(clipboard,
     assert [row[:3] for row in rows[1:]] == [[str(v) for v in row] for row in
                                             expected[["id", "title", "n_ratings"]].to_numpy().tolist()]
     assert [float(row[4]) for row in rows[1:]] == pytest.approx(expected["bias"].tolist(), rel=1e-5)
-    until(browser, "document.getElementById('said').textContent")
+    until(lambda: browser.execute_script("return document.getElementById('said').textContent"))
     said = browser.execute_script(f"return [document.querySelector(\"{by}\").textContent, window.file || null, "
                                   "document.getElementById('said').textContent, "
                                   "document.querySelectorAll('textarea').length]")

@@ -4,9 +4,9 @@ import csv
 import io
 
 import pytest
-from helpers import requests_of
+from browsing import NARROW, click, requests_of, until
 from selenium.webdriver.common.keys import Keys
-from serving import NARROW, PageDriver, beside, until
+from serving import PageDriver, beside
 
 from benchmarks.page import measured
 from collab import CollabDataBunch, collab_learner
@@ -32,7 +32,7 @@ def test_a_visitor_rates_three_films_by_keyboard_and_gets_other_recommendations(
     for words, keys in (("amelie", "5"), ("matrix", "2"), ("film 20", (Keys.ARROW_RIGHT, Keys.ARROW_RIGHT))):
         page.rate(words, *keys)
         lists.append(page.recommended())
-        scores.append([one.text for one in page.all("#recommended .score")])
+        scores.append(page.texts("#recommended .score"))
     assert page.rated() == {"Film 20 (1970)": "4 of 5", "Matrix, The (1999)": "2 of 5", "Amélie (2001)": "5 of 5"}
     assert lists[0] == [] and lists[1] and lists[1:3] != lists[2:4] and scores[0] != scores[1] != scores[2]
     ids = {title: films.data.find_titles(title)[0] for title in page.rated()}
@@ -71,18 +71,17 @@ def test_ratings_are_changed_taken_back_and_remembered(page, browser, address):
     page.keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
     until(lambda: page.rated()["Matrix, The (1999)"] == "3 of 5")
     page.keys("/")
-    assert page.script("return document.activeElement.id") == "search"
-    assert PageDriver(browser, address).rated() == {"Amélie (2001)": "4 of 5", "Matrix, The (1999)": "3 of 5"}
-    until(page.recommended)
-    page.script("document.querySelector('#rated button').focus()")
-    page.keys(Keys.ENTER)
+    assert page.focused() == "search"
+    page = PageDriver(browser, address)
+    assert page.rated() == {"Amélie (2001)": "4 of 5", "Matrix, The (1999)": "3 of 5"} and page.recommended()
+    page.on("#rated button", Keys.ENTER)
     until(lambda: page.rated() == {"Amélie (2001)": "4 of 5"})
+    page.settled()
     first = page.recommended()[0]
-    page.script("document.querySelector('#recommended button').focus()")
-    page.keys(Keys.SPACE)                                                       # not for me
-    until(lambda: page.recommended() and first not in page.recommended())
-    page.script("document.getElementById('clear').focus()")
-    page.keys(Keys.ENTER)
+    page.on("#recommended button", Keys.SPACE)                                  # not for me
+    page.settled()
+    assert page.recommended() and first not in page.recommended()
+    page.on("#clear", Keys.ENTER)
     until(lambda: not page.recommended() and not page.rated())
     assert not page.complaints()
 
@@ -90,10 +89,42 @@ def test_ratings_are_changed_taken_back_and_remembered(page, browser, address):
 def test_a_film_of_the_list_is_rated_with_the_mouse_and_leaves_it(page):
     page.rate("amelie", "5")
     first = page.recommended()[0]
-    page.browser.execute_script("document.querySelector('#recommended [role=slider]').scrollIntoView()")
-    page.all("#recommended [role=slider]")[0].click()                           # its middle
+    click(page.browser, "#recommended [role=slider]")                           # its middle
     until(lambda: page.rated().get(first) == "3 of 5" and first not in page.recommended())
-    assert page.script("return document.activeElement.getAttribute('aria-label')") == f"Your rating of {first}"
+    assert page.focused() == f"Your rating of {first}"
+
+
+def test_the_focus_stays_in_a_list_that_is_replaced(page):
+    page.rate("amelie", "5")
+    titles = page.recommended()
+    waits = page.script("""     // the same rating again, and so the same list, which cannot come before the script ends
+        document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "5", bubbles: true }));
+        window.third = document.querySelectorAll("#recommended li")[2].querySelector("button");
+        third.focus();
+        return document.getElementById("recommended").ariaBusy""")
+    page.settled()
+    name = f"Do not recommend {titles[2]}"
+    assert waits == "true" and page.recommended() == titles and not page.script("return third.isConnected")
+    assert page.focused() == name
+    page.keys(Keys.SPACE)
+    page.settled()                                      # it has gone, and the next one is in its place
+    assert page.focused() == f"Do not recommend {page.recommended()[2]}" != name
+
+
+def test_hearts_are_pressed_one_after_the_other(browser, liked_films):
+    with beside(liked_films) as address:
+        page = PageDriver(browser, address)
+        names = [f"Like {title}" for title in page.script(
+            "return [...document.querySelectorAll('#known .name')].map(one => one.textContent)")]
+        page.on("#known button", Keys.SPACE)
+        assert page.focused() == names[1]
+        page.keys(Keys.SPACE)
+        assert page.focused() == names[2]
+        page.keys(Keys.SPACE)                           # three are enough to begin with
+        assert page.focused() == "search" and len(page.rated()) == 3
+        page.on("#recommended button", Keys.SPACE)
+        page.settled()
+        assert page.focused() == f"Like {page.recommended()[0]}" and len(page.rated()) == 4
 
 
 DRAWN = """window.drawn = window.early = 0;
@@ -103,8 +134,6 @@ performance.measure = (...words) => {
   if (words[0] === "rating to list") window.early = window.drawn;
   return measure(...words);
 };"""
-LISTED = """const last = name => performance.getEntriesByName(name).at(-1)?.startTime;
-return last("rating") === last("rating to list")"""
 RESTING = """const done = arguments[0];
 let seen = window.drawn, quiet = 0;
 function step() {
@@ -122,7 +151,7 @@ def drawn(page):
 
 def at_rest(page):
     """Wait until the list is that of the last rating and the map, which moves with every frame, has arrived."""
-    until(lambda: page.script(LISTED), "the list")
+    page.settled()
     page.browser.execute_async_script(RESTING)
 
 
@@ -144,15 +173,14 @@ def test_the_map_waits_for_the_list_and_moves_only_where_it_has_to(page, network
     at_rest(page)
     drawn(page)
     network(300)                                        # many frames, in which it is not drawn
-    lists = len(page.script("return performance.getEntriesByName('rating to list')"))
+    lists = page.lists()
     page.keys("2")                                      # the same rating, so that nothing moves
-    until(lambda: len(page.script("return performance.getEntriesByName('rating to list')")) > lists, "a list")
+    until(lambda: page.lists() > lists, "a list")
     at_rest(page)
     assert page.script("return window.early") == 0 and drawn(page) == 1
     network(0)
     assert "2 of yours and 10 recommended" in page.script("return document.getElementById('map').ariaLabel")
-    page.script("document.getElementById('clear').focus()")
-    page.keys(Keys.ENTER)
+    page.on("#clear", Keys.ENTER)
     until(lambda: page.script("return window.drawn") > 2)           # it glides to the whole map
     assert "0 of yours and 0 recommended" in page.script("return document.getElementById('map').ariaLabel")
 
@@ -238,7 +266,7 @@ def test_ids_that_look_like_formulas_stay_as_they_are_and_are_read_back(browser,
         page = PageDriver(browser, address)
         for id in odd:
             page.rate(id)
-        lists = until(lambda: page.recommended())
+        lists = page.recommended()
         assert page.download(tmp_path).split() == ["item", *odd] and not page.complaints()
     words = "recommend", learn.export(tmp_path / "m.safetensors"), "--ratings", tmp_path / "ratings.csv", "--as", "csv"
     code, out, error = collab(*words)
@@ -254,8 +282,7 @@ def test_a_model_that_takes_no_visitors_shows_lists_of_known_users(browser, rate
     with beside(learn) as address:
         page = PageDriver(browser, address)
         until(lambda: "new users" in page.text("#why-not"))
-        page.script("document.getElementById('user-id').focus()")
-        page.keys(str(user), Keys.ENTER)
+        page.on("#user-id", str(user), Keys.ENTER)
         assert until(page.recommended) == learn.recommend(user)["title"].tolist()
         page.keys("999", Keys.ENTER)
         assert f"no user '{user}999'" in until(lambda: page.text("#error")) and not page.recommended()

@@ -32,6 +32,7 @@ async function refresh() {
   asking = new AbortController();
   const mine = [...rated.values()].filter(one => one.rating !== null);
   if (!mine.length) return showNext([]);
+  busy(true);
   map?.rest();                          // nothing is drawn that the answer would have to wait for
   const ratings = kind === "likes" ? mine.map(one => one.item)
     : Object.fromEntries(mine.map(one => [keyOf(one), one.rating]));
@@ -43,12 +44,29 @@ async function refresh() {
     performance.measure("rating to list", "rating");
     requestAnimationFrame(() => requestAnimationFrame(() => performance.measure("rating to picture", "rating")));
   } catch (error) {
+    if (error.name === "AbortError") return;
     failed(error);
-    if (error.name !== "AbortError") showMap();
+    busy(false);
+    showMap();
   }
 }
 
 // What is shown ----------------------------------------------------------------------------------------------------
+
+// Whether an answer is on its way that changes the list.
+function busy(now) { $("recommended").setAttribute("aria-busy", String(now)); }
+
+// Other rows for a list. The focus stays on the same button of the same item, or else of the item at its place.
+function replaceRows(list, elements) {
+  const controls = row => [...row.querySelectorAll("button, input, [tabindex]")];
+  const held = [...list.children].findIndex(row => row.contains(document.activeElement)), before = list.children[held];
+  const k = before ? controls(before).indexOf(document.activeElement) : -1;
+  list.replaceChildren(...elements);
+  if (k < 0) return;
+  const same = elements.find(row => row.dataset.item === before.dataset.item);
+  const now = same ?? elements[Math.min(held, elements.length - 1)];
+  (now ? controls(now)[k] : $("search")).focus();
+}
 
 function named(one) {
   const [, name, year] = /^(.*?)( \(\d{4}\))?$/s.exec(nameOf(one));
@@ -62,7 +80,7 @@ function row(one, { rank, why, score, drop }) {
   const rating = kind ? control(about.scale, nameOf(one), value, value => rate(one, value)) : null;
   const what = make("span", { class: "what" }, named(one));
   if (why) what.append(make("span", { class: "why" }, why[0], make("b", {}, why[1])));
-  const element = make("li", {}, ...(rank ? [make("span", { class: "rank" }, String(rank))] : []), what);
+  const element = make("li", { "data-item": keyOf(one) }, ...(rank ? [make("span", { class: "rank" }, String(rank))] : []), what);
   const does = make("span", { class: "does" });
   if (score !== undefined) does.append(make("span", { class: "score", title: "predicted rating" }, score));
   if (rating) does.append(rating.element);
@@ -90,7 +108,8 @@ function showRated() {
   $("yours").hidden = !rated.size;
   const left = known.filter(one => !rated.has(keyOf(one))).slice(0, N_KNOWN);
   $("start").hidden = rated.size >= ENOUGH || !left.length;
-  if (!$("start").hidden) $("known").replaceChildren(...left.map(one => row(one, {}).element));
+  if (!$("start").hidden) replaceRows($("known"), left.map(one => row(one, {}).element));
+  else if ($("start").contains(document.activeElement)) $("search").focus();
 }
 
 function showMap() { map?.show([...rated.values()], next); }
@@ -103,13 +122,13 @@ function reason(why) {
 function showNext(items) {
   const before = new Set(next.map(keyOf));
   next = items;
-  $("recommended").replaceChildren(...items.map(one => {
+  replaceRows($("recommended"), items.map(one => {
     const score = about.scale ? one.score.toFixed(1) : undefined;
     const { element } = row(one, { rank: one.rank, why: reason(one.why), score });
-    element.dataset.item = keyOf(one);
     if (before.size && !before.has(keyOf(one))) element.classList.add("fresh");
     return element;
   }));
+  busy(false);
   $("nothing").hidden = items.length > 0;
   if (items.length) say(`Recommended now: ${items.slice(0, 3).map(nameOf).join("; ")}`);
   showMap();
@@ -156,8 +175,7 @@ function remove(one) {
 function hide(one) {
   performance.mark("rating");
   hidden.set(keyOf(one), one);
-  const place = next.findIndex(other => keyOf(other) === keyOf(one));
-  changed().then(() => $("recommended").children[Math.min(place, next.length - 1)]?.querySelector("button.icon:not(.like)")?.focus());
+  changed();
 }
 
 function changed() {
@@ -281,6 +299,7 @@ async function openMap() {
 
 async function showUser(event) {
   event.preventDefault();
+  busy(true);
   try {
     const { items } = await ask(`recommend?user=${encodeURIComponent($("user-id").value.trim())}&n=${N}`);
     $("error").hidden = true;
@@ -303,7 +322,7 @@ async function begin() {
     $("legend-mine").parentElement.hidden = true;
     $("nothing").textContent = "Recommendations for a known user come here.";
     $("user").addEventListener("submit", showUser);
-    return;
+    return busy(false);
   }
   $("visitor").hidden = false;
   if (!about.titles) $("search-label").textContent = "Search ids";
@@ -319,10 +338,11 @@ async function begin() {
   $("download").addEventListener("click", download);
   $("clear").addEventListener("click", () => { rated.clear(); hidden.clear(); changed(); say("All ratings cleared"); $("search").focus(); });
   recall();
+  showRated();
   known = (await ask("items?n=30")).items;
   showRated();
   performance.mark("rating");
-  if (rated.size) await refresh();
+  await refresh();
 }
 
-begin().catch(failed);
+begin().catch(error => { failed(error); busy(false); });
