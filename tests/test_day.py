@@ -20,14 +20,12 @@ HARM = "<img src=x onerror=\"document.title = 'harmed'\"> Noon (1952)"
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory, ml_small):
-    """A folder with ratings.csv, fewer.csv, a quarter of it, films.csv, in which a title that is often rated has HTML,
-    and plays.csv: who played which track how often. Three plays of four are of the one of four styles that a listener
-    likes."""
+    """A folder with ratings.csv, films.csv, in which a title that is often rated has HTML in it, and plays.csv: who
+    played which track how often. Three plays of four are of the one of four styles that a listener likes."""
     folder = tmp_path_factory.mktemp("day")
     films = ml_small.items.copy()
     films.loc[films["item"] == ml_small.ratings["item"].value_counts().index[40], "title"] = HARM
     ml_small.ratings.to_csv(folder / "ratings.csv", index=False)
-    ml_small.ratings[::4].to_csv(folder / "fewer.csv", index=False)
     films.to_csv(folder / "films.csv", index=False)
     draw, rows = np.random.default_rng(0), []
     for listener in range(300):
@@ -95,7 +93,7 @@ def test_models_are_compared_on_the_same_ratings(run):
 
 
 def test_ten_trials_say_whether_they_beat_the_recipe(run, day):
-    said = run("tune", "fewer.csv", "--trials", 10, "--factors", 50, "--epochs", 2, "--bs", 4096, "--resume", "s.db",
+    said = run("tune", "ratings.csv", "--trials", 10, "--factors", 50, "--epochs", 2, "--bs", 4096, "--resume", "s.db",
                "--out", "tuned.safetensors")       # other numbers of factors want kernels of their own, seconds each
     assert "10 trials of dot_bias" in said and "the default recipe" in said
     assert rows(run("recommend", "tuned.safetensors", "--user", 1, "--as", "csv"))[9]["rank"] == "10"
