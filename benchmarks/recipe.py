@@ -1,4 +1,4 @@
-"""Whether dot_bias by its recipe is ever worse than means and biases: held-out RMSE on every set of this folder.
+"""The recipe of dot_bias beside means and biases: held-out RMSE on every set of this folder.
 
 Run: python benchmarks/recipe.py [--sets u1 ml-latest-small sparse 5m ...] [--bs 64 1024 8192] [--seeds 0]
                                  [--filmtrust RATINGS] [--folder FOLDER] [--drawn 12]
@@ -6,7 +6,7 @@ Run: python benchmarks/recipe.py [--sets u1 ml-latest-small sparse 5m ...] [--bs
 Biases are those of `BiasBaseline`, damped by 5 and 3 ratings; the recipe trains for 5 epochs. Of u1 to u5 the test rows
 are held out, of 1m, 5m and 25m a tenth, of the others a fifth, by seed. For FilmTrust see tuning.py. With --drawn, that
 many synthetic sets of random shapes in place of these: 100 to 20,000 users, 63 to 5,000 items, up to 150,000 ratings, 0
-to 10 factors, noise of .5 to 2 stars. Prints one row a line, as docs/results.md has them, and the worst of all."""
+to 10 factors, noise of .5 to 2 stars. Prints a row for each set, as docs/results.md has them, and the worst of all."""
 
 from __future__ import annotations
 
@@ -67,11 +67,12 @@ def error(data: CollabDataBunch, model: Any) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     every = (*REAL, *MADE, *SHAPES)
-    parser.add_argument("--sets", nargs="+", choices=every, default=None)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--sets", nargs="+", choices=every, default=None)
+    which.add_argument("--drawn", type=int, metavar="N")
     parser.add_argument("--bs", type=int, nargs="+", default=[64, 1024, 8192])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--filmtrust", type=Path)
-    parser.add_argument("--drawn", type=int, metavar="N")
     parser.add_argument("--folder", type=Path, help="where the large synthetic sets are kept")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -12,10 +12,11 @@ from torch import Tensor
 from ..compiled import not_compiled
 
 LEAST = 0.005       # signal that is assumed where there is none
-SAMPLE = 1 << 18    # ratings on which shared partners are counted
+SAMPLE = 1 << 18    # ratings that are looked at where all would take too long
+FAINTEST = 0.25     # contrast of no signal
 DENSE = 3e9         # multiplications of the Gram matrix of the smaller side up to which it is made
 CELLS = 1 << 24     # numbers of the table for it
-WORK = 5e7          # ratings times random vectors otherwise
+WORK = 5e7          # ratings, or rows if these are more, times random vectors otherwise
 FEWEST = 8          # random vectors
 CHUNK = 1 << 20     # ratings at a time where vectors are added up without numba
 
@@ -43,6 +44,7 @@ def signal(users: Tensor, items: Tensor, residuals: Tensor, n_users: int, n_item
     if n_users < n_items:
         users, items, n_users, n_items = items, users, n_items, n_users     # sums over i, j are of the smaller side
     e = residuals.double()
+    e = e / 2.0 ** math.frexp(e.square().mean().sqrt().item())[1]       # of any unit: squares of squares are added up
     off = _off(n_users, n_items)
     square = e.square()
     chance = _of_all(square, users, n_users)
@@ -59,27 +61,42 @@ def contrast(found: Signal, users: Tensor, items: Tensor, n_users: int, n_items:
         (s / c)^(1/4) sqrt(n) / (sqrt(U) + sqrt(I))
 
     where U users and I items have the n ratings, c = sum c_ij^2 / sum c_ij of the numbers c_ij of partners that two
-    rows share, and s is the signal beyond chance without what the biases' own fit makes: it leaves two residuals of a
-    row with n_r ratings a covariance of -sigma^2 / (n_r + damping). For one factor it is the largest singular value
-    that it has over the largest of noise. Partners are counted for as many users as have some SAMPLE ratings."""
+    rows share, and s is the signal over two deviations without what the biases' own fit makes: it leaves two residuals
+    of a row with n_r ratings a covariance of -sigma^2 / (n_r + damping). For one factor it is the largest singular
+    value that it has over the largest of noise. At least FAINTEST. Partners are counted for `some` of the rows."""
     if n_users < n_items:
         users, items, n_users, n_items, damping = items, users, n_items, n_users, damping[::-1]
     counts = torch.bincount(users, minlength=n_users)
     edge = math.sqrt((counts > 0).sum().item()) + math.sqrt((torch.bincount(items) > 0).sum().item())
-    root, share = math.sqrt(len(users)), min(SAMPLE / len(users), 1.0)
-    if share < 1:
-        kept = (torch.rand(n_users, generator=torch.Generator().manual_seed(0)) < share)[users]
-        users, items = users[kept], items[kept]
+    root = math.sqrt(len(users))
+    kept, share = some(users, n_users)
+    weights = (counts[users[kept]] + damping[0]).double().rsqrt()
+    (users, n_users), (items, n_items) = (renumbered(rows[kept]) for rows in (users, items))
     off = _off(n_users, n_items)
 
     def whole(x: Tensor) -> float:
         """sum_{i != j} (sum_u x_ui x_uj)^2 of all users, from a share of them."""
-        return (off(users, items, x, n_users, n_items) - (1 - share) * _of_all(x.square(), users, n_users)) / share ** 2
+        seen = off(users, items, x, n_users, n_items, WORK / 4)
+        return (seen - (1 - share) * _of_all(x.square(), users, n_users)) / share ** 2
     ones = torch.ones(len(users), dtype=torch.float64)
     if not (pairs := _of_all(ones, users, n_users) / share) > 0:
-        return LEAST
-    fitted = whole((counts[users] + damping[0]).double().rsqrt()) / pairs
-    return (max(found.beyond_chance - fitted, LEAST) / (whole(ones) / pairs)) ** 0.25 * root / edge
+        return FAINTEST
+    s = max(found.excess - 2 * found.deviation - whole(weights) / pairs, 0.0)
+    return max((s / (whole(ones) / pairs)) ** 0.25 * root / edge, FAINTEST)
+
+
+def some(users: Tensor, n_users: int) -> tuple[Tensor | slice, float]:
+    """Which ratings to look at, those of some of the users at random, always the same, and the share of users: for what
+    is too long for more than about SAMPLE ratings."""
+    if (share := SAMPLE / len(users)) >= 1:
+        return slice(None), 1.0
+    return (torch.rand(n_users, generator=torch.Generator().manual_seed(0)) < share)[users], share
+
+
+def renumbered(rows: Tensor) -> tuple[Tensor, int]:
+    """Rows (n,) as numbers from 0 without gaps, and how many there are."""
+    known, numbers = torch.unique(rows, return_inverse=True)
+    return numbers, len(known)
 
 
 def _off(n_users: int, n_items: int) -> Callable[..., float]:
@@ -92,7 +109,7 @@ def _of_all(values: Tensor, users: Tensor, n_users: int) -> float:
     return (total.square().sum() - values.square().sum()).item()
 
 
-def _exact(users: Tensor, items: Tensor, values: Tensor, n_users: int, n_items: int) -> float:
+def _exact(users: Tensor, items: Tensor, values: Tensor, n_users: int, n_items: int, work: float = WORK) -> float:
     """sum_{i != j} (sum_u x_ui x_uj)^2 by the Gram matrix."""
     table = torch.zeros(n_users, n_items)
     table.index_put_((users, items), values.float(), accumulate=True)
@@ -100,9 +117,9 @@ def _exact(users: Tensor, items: Tensor, values: Tensor, n_users: int, n_items: 
     return (gram.double().square().sum() - gram.diagonal().double().square().sum()).item()
 
 
-def _estimated(users: Tensor, items: Tensor, values: Tensor, n_users: int, n_items: int) -> float:
+def _estimated(users: Tensor, items: Tensor, values: Tensor, n_users: int, n_items: int, work: float = WORK) -> float:
     """The same from random signs, 8 vectors at a time."""
-    rounds = -(-max(FEWEST, int(WORK / len(values))) // 8)
+    rounds = -(-max(FEWEST, int(work / max(len(values), n_users + n_items))) // 8)
     generator = torch.Generator().manual_seed(0)
     diagonal, x, total = torch.bincount(items, weights=values.square(), minlength=n_items), values.float(), 0.0
     for _ in range(rounds):

@@ -117,10 +117,11 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     if recipe.ridge and plain and lr is wd is None and opt_func in (None, RowAdagrad):
         opt_func, rate, scale, recipe_said = rate_plan(data.train.n, data.train.bs, opt_func)
         wd, ridge = 0.0, [] if own_ridge else [Ridge(scale)]
-        if isinstance(model, str) and (tables := part.dot_tables()) is not None:       # others keep their own start
+        if (tables := part.dot_tables()) is not None:
             evidence = Evidence.of(data, tables.y_range)
-            evidence.start(tables)
             recipe_said += evidence.said
+            if isinstance(model, str):      # others keep their own start
+                evidence.start(tables)
     opt_func, (own_lr, own_wd) = opt_func or adamw, rates(recipe, data.train.n, data.train.bs)
     if rate is None and not sets(opt_func, "lr"):
         rate = ROW_RATE if opt_func is RowAdagrad else own_lr

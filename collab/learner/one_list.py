@@ -83,10 +83,12 @@ def _scorer(learn: CollabLearner) -> TableScorer | None:
         return None
     owners = [model._parameters, *(part._parameters for part in model._modules.values() if part is not None)]
     tables = [(owner, name, p, p.detach()) for owner in owners for name, p in owner.items() if p is not None]
-    memory = {p.data_ptr() for *_, p in tables}
+    memory = {p.data_ptr() for *_, p in tables if p.dtype is torch.float32}     # what kernels read
     if type(model).__module__.startswith("collab.models.") and all(
             table.data_ptr() in memory for table in scores.form[:4] if table is not None):
         mean = model._parameters.get("mu")
+        if mean is not None and mean.dtype is torch.bfloat16:       # numpy has none
+            return scores
         _KEPT[model] = Kept(scores, turn(model), [*model._modules.values()], tables,
                             np.array(scores.form.mu) if mean is None else mean.detach().cpu().numpy())
     return scores

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..compiled import DotTables
 from ..data.databunch import CollabDataBunch
-from ..data.signal import Signal, contrast, signal
+from ..data.signal import FAINTEST, Signal, contrast, renumbered, signal, some
 from ..errors import DataError
 from ..given import is_real
 from ..loaders import columns_of
@@ -31,6 +31,7 @@ ITEM_START = 20.0           # an item with as many ratings starts at half of its
 BIAS_RIDGE = (5.0, 3.0)     # of a user's and an item's bias in the sum over its ratings: the baseline's damping
 CLEAR, HIDDEN = 0.68, 0.4   # contrast from which on factors count as found, up to which as absent
 HELD = 0.8                  # over the contrast: the strength that a ridge has at least
+UNUSUAL = 0.5               # of the logarithm of a damping over the usual one: it is tried
 ROUNDS = 5                  # of expectation maximisation
 SURE = 300                  # rows of which half a damping is their own
 
@@ -73,13 +74,13 @@ class Evidence:
             residuals = ratings - baseline(users, items)
             found = signal(users, items, residuals, data.n_users, data.n_items)
             return residuals, found, contrast(found, users, items, data.n_users, data.n_items, damping)
-        damping = BIAS_RIDGE
+        damping, own = BIAS_RIDGE, fitted_damping(users, items, ratings, data.n_users, data.n_items)
         residuals, found, stands_out = left(damping)
-        if _doubt(stands_out) > 0:          # then it matters what the biases themselves make
-            own = fitted_damping(baseline, users, items, ratings)
-            residuals, found, stands_out = left(own)
+        if _doubt(stands_out) or max(abs(math.log(fit / usual)) for fit, usual in zip(own, damping)) > UNUSUAL:
+            if stands_out > FAINTEST:       # what is left of large biases would look like factors
+                residuals, found, stands_out = left(own)
             doubt = _doubt(stands_out)
-            damping = tuple(usual ** (1 - doubt) * its ** doubt for usual, its in zip(BIAS_RIDGE, own))
+            damping = tuple(usual ** (1 - doubt) * fit ** doubt for usual, fit in zip(BIAS_RIDGE, own))
             baseline.fit(users, items, ratings, *damping)
         low, high = y_range or (0.0, 0.0)
         m = min(max((ratings.double().mean().item() - low) / (high - low), 0.01), 0.99) if y_range else 0.0
@@ -91,7 +92,7 @@ class Evidence:
     @property
     def said(self) -> str:
         """What is done about factors that do not stand out, for a summary; nothing where they do."""
-        if not _doubt(self.contrast):
+        if not self.sigma or not _doubt(self.contrast):
             return ""
         return (f"; factors {'are lost in' if self.contrast <= HIDDEN else 'hardly stand out from'} noise (contrast "
                 f"{self.contrast:.2f}, clear from {CLEAR:g}), and biases are damped by {self.damping[0]:.1f} and "
@@ -132,28 +133,31 @@ class Evidence:
                 bias.copy_((start / self.slope).view_as(bias))
 
 
-def fitted_damping(baseline: BiasBaseline, users: Tensor, items: Tensor, ratings: Tensor) -> tuple[float, float]:
-    """The damping of users' and items' biases that the ratings call for: the variance of the noise over that of the
-    biases, by expectation maximisation (empirical Bayes; Dempster, Laird, Rubin 1977), in the geometric mean with
-    BIAS_RIDGE with a weight of rows / (rows + SURE). Fits the baseline meanwhile."""
-    damping = BIAS_RIDGE
-    counts = [torch.bincount(rows, minlength=len(bias)) for rows, bias in (
-        (users, baseline.u_bias), (items, baseline.i_bias))]
-    known = [count[count > 0].double() for count in counts]
+def fitted_damping(users: Tensor, items: Tensor, ratings: Tensor, n_users: int, n_items: int) -> tuple[float, float]:
+    """The damping of users' and items' biases that the ratings of `some` rows call for: the variance of the noise over
+    that of the biases, by expectation maximisation (empirical Bayes; Dempster, Laird, Rubin 1977), in the geometric
+    mean with BIAS_RIDGE with a weight of rows / (rows + SURE)."""
+    kept, _ = some(users, n_users) if n_users >= n_items else some(items, n_items)
+    (users, n_users), (items, n_items), ratings = renumbered(users[kept]), renumbered(items[kept]), ratings[kept]
+    baseline, damping = BiasBaseline(n_users, n_items), BIAS_RIDGE
+    counts = [torch.bincount(users).double(), torch.bincount(items).double()]
+    least = 1e-9 * ratings.double().var(correction=0).item()
     for _ in range(ROUNDS):
         baseline.fit(users, items, ratings, *damping)
         square = (ratings - baseline(users, items)).double().square().sum().item()
-        taken = sum((n / (n + d)).sum().item() for n, d in zip(known, damping))
+        taken = sum((n / (n + d)).sum().item() for n, d in zip(counts, damping))
         noise = square / max(len(ratings) - taken, 1.0)
-        damping = tuple(noise / (bias[count > 0].square() + noise / (n + d)).mean().clamp(min=1e-12).item()
-                        for bias, count, n, d in zip((baseline.u_bias, baseline.i_bias), counts, known, damping))
-    weights = [len(n) / (len(n) + SURE) for n in known]
+        if not noise > least:       # biases explain all there is
+            return BIAS_RIDGE
+        damping = tuple(noise / (bias.square() + noise / (n + d)).mean().item()
+                        for bias, n, d in zip((baseline.u_bias, baseline.i_bias), counts, damping))
+    weights = [len(n) / (len(n) + SURE) for n in counts]
     return tuple(usual ** (1 - w) * own ** w for usual, own, w in zip(BIAS_RIDGE, damping, weights))
 
 
-def _doubt(contrast: float) -> float:
-    """How far a model is its biases alone: 0 where factors are clear, 1 from a contrast of 1 downwards."""
-    return min(max((CLEAR - contrast) / (CLEAR - HIDDEN), 0.0), 1.0)
+def _doubt(stands_out: float) -> float:
+    """How far a model is its biases alone: 0 where factors are clear, 1 up to a contrast of HIDDEN."""
+    return min(max((CLEAR - stands_out) / (CLEAR - HIDDEN), 0.0), 1.0)
 
 
 class Ridge(Callback):

@@ -66,6 +66,14 @@ def no_factors(**options):
     return synthetic(1000, 500, 40_000, seed=6, n_factors=0, **options).ratings
 
 
+def large_biases():
+    """Ratings that biases explain but for a little noise."""
+    rng = np.random.default_rng(0)
+    pairs = rng.choice(1000 * 500, 20_000, replace=False)
+    ratings = 3 + 0.5 * rng.normal(size=1000)[pairs // 500] + 0.5 * rng.normal(size=500)[pairs % 500]
+    return pd.DataFrame({"user": pairs // 500, "item": pairs % 500, "rating": ratings + 0.1 * rng.normal(size=20_000)})
+
+
 @pytest.mark.parametrize("shape", [(60, 40, 500), (40, 60, 500)])
 def test_the_contrast_is_that_of_the_formula(shape):
     data = CollabDataBunch.from_df(synthetic(*shape, seed=1).ratings, valid_pct=0, seed=0, device="cpu")
@@ -109,6 +117,30 @@ def test_biases_that_fit_noise_are_no_factors():
     assert Evidence.of(data, None).contrast < 0.4
 
 
+@pytest.mark.parametrize("power", [-70, -20, 20, 70])
+def test_the_signal_is_the_same_in_every_unit(data, power):
+    columns, n = data.train.tensors, (data.n_users, data.n_items)
+    left = columns[2] - BiasBaseline(*n).fit(*columns)(*columns[:2])
+    found = signal(*columns[:2], left, *n)
+    assert found.deviation > 0 and signal(*columns[:2], left * 2.0 ** power, *n) == found
+
+
+def test_ratings_that_are_all_the_same_are_damped_as_ever():
+    table = synthetic(60, 40, 900, seed=5).ratings.assign(rating=4.0)
+    data = CollabDataBunch.from_df(table, valid_pct=0, seed=0, device="cpu")
+    learn = collab_learner(data, y_range=(0.5, 5.5))
+    assert Evidence.of(data, (0.5, 5.5)).damping == (5.0, 3.0) and "contrast" not in str(learn.summary())
+    with learn.no_logging():
+        learn.fit(1)
+    assert learn.predict(*table.loc[0, ["user", "item"]].astype(int)) == pytest.approx(4.0, abs=0.01)
+
+
+def test_a_model_built_by_hand_says_how_strong_its_ridge_is():
+    data = CollabDataBunch.from_df(no_factors(), valid_pct=0, seed=0, device="cpu")
+    model = EmbeddingDotBias(5, data.n_users, data.n_items, y_range=data.y_range)
+    assert "factors are lost in noise" in collab_learner(data, model).recipe
+
+
 def test_partners_are_counted_on_a_part_of_many_ratings(monkeypatch):
     data = CollabDataBunch.from_df(no_factors(), valid_pct=0, seed=0, device="cpu")
     columns = *data.train.tensors[:2], data.n_users, data.n_items
@@ -122,7 +154,7 @@ def test_the_damping_is_the_variance_of_noise_over_that_of_biases():
     users, items = rng.integers(3000, size=n), rng.integers(2000, size=n)
     ratings = 3 + 0.5 * rng.normal(size=3000)[users] + 0.8 * rng.normal(size=2000)[items] + 1.2 * rng.normal(size=n)
     columns = torch.from_numpy(users), torch.from_numpy(items), torch.from_numpy(ratings)
-    own = fitted_damping(BiasBaseline(3000, 2000), *columns)
+    own = fitted_damping(*columns, 3000, 2000)
     of_users, of_items = 1.2 ** 2 / 0.5 ** 2, 1.2 ** 2 / 0.8 ** 2
     assert own[0] == pytest.approx(5 * (of_users / 5) ** (3000 / 3300), rel=0.1)
     assert own[1] == pytest.approx(3 * (of_items / 3) ** (2000 / 2300), rel=0.1)
@@ -145,8 +177,9 @@ def test_where_no_factors_stand_out_a_model_is_its_biases_and_says_so(data):
 
 
 @pytest.mark.parametrize("bs", [64, 1024, 8192])
-@pytest.mark.parametrize("table", [no_factors(), no_factors(noise=2.0), synthetic(3000, 900, 9_000, seed=4).ratings],
-                         ids=["no factors", "nothing but noise", "three ratings a user"])
+@pytest.mark.parametrize("table", [no_factors(), no_factors(noise=2.0), large_biases(),
+                                   synthetic(3000, 900, 9_000, seed=4).ratings],
+                         ids=["no factors", "noise", "large biases", "three ratings a user"])
 def test_the_recipe_is_not_worse_than_biases(table, bs):
     data = CollabDataBunch.from_df(table, valid_pct=0.2, seed=0, bs=bs, device="cpu")
     users, items, y = data.valid.tensors
