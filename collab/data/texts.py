@@ -12,7 +12,8 @@ import pandas as pd
 from ..compiled import not_compiled
 from .frames import COPIES, ArrowStringArray, fits, text_column
 
-FEW = 100       # rows that are copied one by one faster than pyarrow takes them
+FEW = 100           # rows that are copied one by one faster than pyarrow takes them
+MANY = 10_000       # bytes of these, above which pyarrow makes their column of Python's text faster than the kernel
 
 
 class Texts:
@@ -33,12 +34,12 @@ class Texts:
             return self._column.take(rows)
         dtype: Any = self._column.dtype
         arrays = self._arrays or self._prepared()
-        if arrays is None:
+        if arrays is None or (size := sum(arrays[1][rows].tolist())) > MANY:
             import pyarrow as pa
             return dtype.__from_arrow__(pa.array([self.all[row] for row in rows.tolist()], pa.large_string()))
-        starts, lengths, text = arrays
+        starts, _, text = arrays
         pa, kind, gather = _kernel()
-        ends, into = np.empty(n + 1, np.int64), np.empty(sum(lengths[rows].tolist()), np.uint8)
+        ends, into = np.empty(n + 1, np.int64), np.empty(size, np.uint8)
         gather(starts, text, rows, ends, into)
         few = pa.Array.from_buffers(kind, n, [None, pa.py_buffer(ends), pa.py_buffer(into)], 0)
         return text_column(pa.chunked_array([few]), dtype)

@@ -15,7 +15,7 @@ from collab import CollabDataBunch, CollabLearner, collab_learner, synthetic
 from collab.compiled import not_compiled
 from collab.data import texts
 from collab.data.catalogue import Catalogue
-from collab.data.texts import FEW, Texts
+from collab.data.texts import FEW, MANY, Texts
 
 kernels = pytest.mark.skipif(not_compiled() is not None or not texts.fits(), reason="no kernels here")
 some = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -33,8 +33,8 @@ def test_texts_are_those_that_pandas_takes(given_texts, data):
     assert_taken(Texts(given_texts).take(rows), pd.Series(given_texts).array.take(rows))
 
 
-@pytest.mark.parametrize("longest", [3, 5000])
-@pytest.mark.parametrize("n", [1, FEW, FEW + 1])
+@pytest.mark.parametrize("longest", [3, MANY // 4 - 2, MANY // 4])
+@pytest.mark.parametrize("n", [1, 3, FEW, FEW + 1])
 def test_long_texts_and_many_rows(longest, n):
     given_texts = ["", "e\u0301t\u00e9", "\U0001f600" * longest]
     rows = np.arange(n) % 3
