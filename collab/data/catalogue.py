@@ -40,6 +40,10 @@ class Catalogue:
     def __init__(self, vocab: Vocab, titles: list[str] | None):
         self.vocab, self.titles, self.name = vocab, titles, vocab.name
 
+    def __getstate__(self) -> dict[str, object]:
+        """What copies and pickles hold: not what is made of the titles again when it is asked for."""
+        return {"vocab": self.vocab, "titles": self.titles, "name": self.name}
+
     def title_column(self, rows: np.ndarray) -> dict[str, Column]:
         """The column title of n known rows; none where no item has a title."""
         if self.titles is None:
@@ -56,11 +60,8 @@ class Catalogue:
 
     def columns(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, Column]:
         """One list of recommendations as columns: rank, the name of the vocab, title where known, score."""
-        columns: dict[str, Column] = {"rank": np.arange(1, len(rows) + 1), self.name: self.vocab.named(rows)}
-        if self.titles is not None:
-            columns["title"] = self._titles.take(rows)
-        columns["score"] = scores
-        return columns
+        return {"rank": np.arange(1, len(rows) + 1), self.name: self.vocab.named(rows), **self.title_column(rows),
+                "score": scores}
 
     def lists(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, list]:
         """One list of recommendations as Python's own values: rank, the name of the vocab, title where known, score."""
