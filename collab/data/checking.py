@@ -193,7 +193,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
         return result
     check_both_sides(table, schema, note)
     values = pd.Series(table["rating"].to_numpy(), index=table.index, name=schema.rating)
-    far = None if implicit else outliers(values, schema.rating)
+    far = outliers(values, schema.rating, implicit=implicit)
     result.family = family_of(values if far is None else values.drop(values.index[far.rows]), given=there)
     chosen = bool(result.family.options)
     repeated = _repeats(table, options.get("duplicates"), chosen or implicit, note)
@@ -205,7 +205,9 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
         result.needs["bad_rows"] = "drop"
     if chosen and there and not implicit and taken(raw, given, result.family.options) != schema.rating:
         result.needs["rating_name"] = schema.rating
-    if far is not None and not chosen:
+    if chosen and not implicit:
+        far = outliers(values, schema.rating, implicit=True)        # as the choices that they are
+    if far is not None:
         note(replace(far, rows=table.index.to_numpy()[far.rows]))
     result.times = _times(raw, schema, note, usable)
     others = raw.drop(columns=[name for name in schema.roles().values() if name in raw])
