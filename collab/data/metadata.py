@@ -47,7 +47,7 @@ def metadata(table: TableLike | None, id_name: Hashable, vocab: Vocab) -> pd.Dat
             ids = id_index(table[column])
             if ids.has_duplicates:
                 again = ids[ids.duplicated()]
-                raise DataError(f"{counted(n := len(again), 'id')} {they(n)} repeated (such as "
+                raise DataError(f"{counted(n := again.nunique(), 'id')} {they(n)} repeated (such as "
                                 f"{quoted(again[:1].tolist()[0])}); "
                                 f"keep one row an id, with df.drop_duplicates({quoted(column)})")
             try:
@@ -165,12 +165,11 @@ def titles_among(checked: pd.DataFrame, ratings: pd.DataFrame, schema: Schema, n
     else:
         titles = checked[name]
     table = pd.DataFrame({schema.item: checked["item"], "title": titles}).dropna().drop_duplicates()
-    if n := int((again := table[schema.item].duplicated()).sum()):
+    if n := table[schema.item][again := table[schema.item].duplicated()].nunique():
         first = table[schema.item][again].iloc[0]
         two = table["title"][table[schema.item] == first].iloc[:2].tolist()
-        warn(f"column {quoted(name)}: {n:,} items have another title too (such as {show(first)}, which is "
-             f"{quoted(two[0])} and "
-             f"{quoted(two[1])}): the first is taken")
+        warn(f"column {quoted(name)}: {counted(n, 'item')} {they(n, 'has', 'have')} another title too (such as "
+             f"{show(first)}, which is {quoted(two[0])} and {quoted(two[1])}): the first is taken")
     return table[~again].reset_index(drop=True).rename(columns={"title": name})
 
 
