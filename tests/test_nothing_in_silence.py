@@ -151,7 +151,7 @@ def lines_with_dates_that_there_are_not(tmp_path):
     read_table(tmp_path / "r.csv", bad_lines="drop", date_format="%d.%m.%Y")
 
 
-@says("data/metadata.py:titles_among", "1 items have another title too .* the first is taken")
+@says("data/metadata.py:titles_among", "1 item has another title too .* the first is taken")
 def items_with_two_titles(_):
     made(FEW.assign(title=["A", "B", "C", "C"]).assign(item=[10, 10, 20, 20], user=[1, 2, 1, 2]), title_name="title")
 

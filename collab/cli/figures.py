@@ -64,7 +64,8 @@ def measure(learn: CollabLearner, part: TensorBatches | None, *, k: int | None =
                                      diversity=diversity)
     except NobodyToRank as nobody:
         return Figures(part.n, True, None, f"there is no ranking to report: {nobody.why}")
-    remark = None if diversity else advice.of_ranking(learn.model, result)
+    why = advice.of_ratings(learn.data, part.tensors[2]) if learn.data.implicit else None
+    remark = None if diversity else advice.of_ranking(learn.model, result, why)
     return Figures(part.n, True, result, remark and as_options(remark))
 
 

@@ -26,8 +26,9 @@ from ..files import kind_of
 from ..interpret.labels import whom
 from ..learner.collab_learner import CollabLearner
 from ..learner.factory import load_learner
-from .command import as_options
+from .command import as_options, worded
 from .output import progress
+from .remedies import of_table
 
 OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format", "bad_lines")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
@@ -296,13 +297,16 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     test = learn.notes.get("test") if same and split != "none" else None
     if isinstance(test, str) and part != "valid":
         test = _found(test, model)
-        late = read(test, **(_only(learn.notes.get("reading", {}), takes(test)) | reading))[0]
-        return learn.data.batches(late)
+        how_late = _only(learn.notes.get("reading", {}), takes(test)) | reading
+        late = read(test, **how_late)[0]
+        with worded(of_table(test, late, how_late)):
+            return learn.data.batches(late)
     split = split or (learn.notes.get("split", "none") if same else "none")
     ids = [(columns or {}).get(role, getattr(learn.data.schema, role)) for role in ("user", "item")]
     kept = _only(learn.notes.get("reading", {}), OPTIONS) if same else Reading()
     source = _found(source, model) if same else source
-    raw, *_ = read(source, ids, **(kept | with_bad_lines(source, reading, bad_rows)))
+    kept |= with_bad_lines(source, reading, bad_rows)
+    raw, *_ = read(source, ids, **kept)
     if columns:
         raw = _renamed(raw, source, learn.data.schema, columns)
     _check_columns(raw, source, learn.data.schema, learn.data.implicit)
@@ -317,8 +321,9 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
         how = after(first, how) if part == "valid" else first
     if bad_rows is None:
         bad_rows = learn.notes.get("bad_rows", "error") if same else "error"
-    ratings = learn.data.table(raw, duplicates=duplicates or learn.notes.get("duplicates", "keep"), split=how,
-                               bad_rows=bad_rows)
+    with worded(of_table(source, raw, kept)):
+        ratings = learn.data.table(raw, duplicates=duplicates or learn.notes.get("duplicates", "keep"), split=how,
+                                   bad_rows=bad_rows)
     return learn.data.batches(ratings) if len(ratings) else None
 
 

@@ -31,6 +31,8 @@ def index(model: ModelFile = OUT, *, out: Out = INDEX, columns: Columns = None, 
     made = learn.index(users=not no_users, columns=columns)
     print_written(made.save(out), as_)
     users = "no users" if made.user_ids is None else f"{len(made.user_ids) - 1:,} users"
-    known = (["title"] if made.titles else []) + [str(name) for name in ([] if made.table is None else made.table)]
+    known = [str(name) for name in ([] if made.table is None else made.table)]
+    if made.titles and (title := str(learn.data.title_name or "title")) not in known:
+        known.insert(0, title)
     remarks(as_, quiet)(f"{made.items.shape[1]} numbers for each of {len(made):,} items; {users}; what is known of "
                         f"items: {', '.join(known) or 'ids alone'}.\n\nNext: collab serve {out}")

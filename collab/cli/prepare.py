@@ -23,7 +23,7 @@ from .command import worded
 from .inputs import Reading, fingerprint, is_set, read_all, reading_beside, with_bad_lines
 from .model_options import needs_metadata, uses
 from .options import TableOptions
-from .remedies import in_lines
+from .remedies import in_lines, of_table
 
 BESIDE = re.compile(r"the table of (item|user)s: ")
 
@@ -53,8 +53,7 @@ class Prepared(NamedTuple):
 
     def _in_lines(self, message: str) -> str:
         if (about := BESIDE.match(message)) is None:
-            places = self.ratings.index.to_numpy()      # which are kept where lines of bad dates are left out
-            return in_lines(message, self.source, len(self.ratings), self.reading, places)
+            return of_table(self.source, self.ratings, self.reading)(message)
         if about[1] not in self.beside:
             return message
         file, reading = self.beside[about[1]]

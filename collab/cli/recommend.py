@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..data.allowed import Chosen
     from ..data.catalogue import Catalogue
+    from ..data.databunch import CollabDataBunch
     from ..data.vocab import Ids
     from ..learner.collab_learner import CollabLearner
     from ..retrieval.index import Index
@@ -80,7 +81,8 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
     if out is not None:
         with progress(quiet):
             learn.recommend_all(path=out, **rules)
-        print(f"Wrote {out}: up to {counted(n, 'item')} for each of {counted(learn.data.n_users - 1, 'user')}.")
+        print(f"Wrote {out}: up to {counted(n, 'item')} for each of {counted(learn.data.n_users - 1, 'user')}."
+              + _without_lists(learn.data))
     elif ratings is not None:
         from ..data.new_user import rated_file
         from .remedies import of_file
@@ -95,6 +97,18 @@ def asked(items: Catalogue, table: pd.DataFrame | None, texts: Names) -> Chosen 
     """What --among or --without names: ids, titles and conditions."""
     from ..data.allowed import typed
     return None if texts is None else [typed(items, table, text) for text in texts]
+
+
+def _without_lists(data: CollabDataBunch) -> str:
+    """How many users of the ratings are not trained on, as a further sentence; nothing without one."""
+    from ..data.schema import show
+    if (more := data.aside.users.more) is None:
+        return ""
+    n = len(more) - 1
+    why = "held out" if data.threshold is None else f"held out or is not above {data.threshold:g}"
+    return (f"\n{counted(n, 'further user')} of the ratings (such as {show(next(iter(more)))}) "
+            f"{they(n, 'has', 'have')} no list, since every rating of {they(n, 'that one', 'theirs')} was {why}; "
+            "collab train --valid-pct 0 holds none out.")
 
 
 def _left(rules: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..data.lines import line_numbers
 from ..data.tables import read_table
@@ -34,6 +35,12 @@ def in_lines(message: str, path: str | Path, n: int, reading: Mapping[str, Any],
     lines = {row: found[place] for row, place in zip(rows, read) if place in found}
     return ROW.sub(lambda at: f"at line {lines[row]:,}" if (row := int(at[1].replace(",", ""))) in lines else at[0],
                    message)
+
+
+def of_table(path: str | Path, table: pd.DataFrame, reading: Mapping[str, Any]) -> Callable[[str], str]:
+    """What puts a message about rows of the table that was read of a file so into words: it names lines."""
+    n, places = len(table), table.index.to_numpy()      # of which some lack where lines of bad dates are left out
+    return lambda message: in_lines(message, path, n, reading, places)
 
 
 def of_file(path: Path, reading: Mapping[str, Any]) -> Callable[[str], str]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import CollabWarning, DataError, quoted
+from .alike import bare, bare_text, how_written
 from .codes import coded, repeats
 from .duplicates import check_duplicates
 from .family import Family, family_of
@@ -193,7 +194,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
         return result
     check_both_sides(table, schema, note)
     values = pd.Series(table["rating"].to_numpy(), index=table.index, name=schema.rating)
-    far = None if implicit else outliers(values, schema.rating)
+    far = outliers(values, schema.rating, implicit=implicit)
     result.family = family_of(values if far is None else values.drop(values.index[far.rows]), given=there)
     chosen = bool(result.family.options)
     repeated = _repeats(table, options.get("duplicates"), chosen or implicit, note)
@@ -205,7 +206,9 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
         result.needs["bad_rows"] = "drop"
     if chosen and there and not implicit and taken(raw, given, result.family.options) != schema.rating:
         result.needs["rating_name"] = schema.rating
-    if far is not None and not chosen:
+    if chosen and not implicit:
+        far = outliers(values, schema.rating, implicit=True)        # as the choices that they are
+    if far is not None:
         note(replace(far, rows=table.index.to_numpy()[far.rows]))
     result.times = _times(raw, schema, note, usable)
     others = raw.drop(columns=[name for name in schema.roles().values() if name in raw])
@@ -278,32 +281,35 @@ def _no_ratings(raw: pd.DataFrame, schema: Schema) -> Problem | None:
 
 def _odd_ids(ids: pd.Series, name: Hashable, role: str, note: Found) -> None:
     """Notable among ids that are text: a few that are not numbers as the others are, words for a missing one, and those
-    that differ in capitals or spaces alone."""
+    that differ in capitals, spaces or leading zeros alone."""
     if not pd.api.types.is_string_dtype(ids.dropna()):
         return
     where, every = f"column {quoted(name)}", ids.dropna().drop_duplicates()
-    bare = every.str.strip()
-    if len(words := every[bare.isin(BLANK)]):
+    stripped = every.str.strip()
+    if len(words := every[stripped.isin(BLANK)]):
         rows = np.flatnonzero(ids.isin(words))
         note(Problem(where, f"{len(rows):,} of {len(ids):,} {role}s are called as a missing value is", "each such word "
                      f"is one {role}, with all these ratings: remove the rows if nobody is meant", name, rows,
                      show(ids.iloc[rows[0]]), stops=False))
-    numbers = bare.str.fullmatch(INTEGER)
+    numbers = stripped.str.fullmatch(INTEGER)
     if HALF < numbers.mean() < 1:
-        rows = np.flatnonzero(ids.isin(every[~numbers & ~bare.isin(BLANK)]))
+        rows = np.flatnonzero(ids.isin(every[~numbers & ~stripped.isin(BLANK)]))
         if len(rows):
             note(Problem(where, f"ids of mixed kinds: {int(numbers.sum()):,} of {len(every):,} {role}s are whole "
                          f"numbers, and those in {len(rows):,} rows are not", "all are read as text, so that '5' and "
                          "'05' are different: correct them, if they should be numbers", name, rows,
                          show(ids.iloc[rows[0]]), stops=False))
-    folded = bare.str.casefold()
+    folded = bare_text(every)
     if n := int(folded.duplicated().sum()):
-        each = pd.DataFrame({"id": every, "folded": folded, "n": every.map(ids.value_counts()), "bare": every == bare})
+        each = pd.DataFrame({"id": every, "folded": folded, "n": every.map(ids.value_counts()),
+                             "bare": every == stripped})
         each = each.sort_values(["n", "bare"], ascending=False, kind="stable")
         rows = np.flatnonzero(ids.isin(each["id"][each["folded"].duplicated()]))    # all but the spelling of most rows
         odd = ids.iloc[rows[0]]
-        usual = each["id"][each["folded"] == odd.strip().casefold()].iloc[0]
-        note(Problem(where, f"{n:,} of the {role}s differ from another one in capitals or spaces alone, as "
+        first = each.drop_duplicates("folded").set_index("folded")["id"]
+        usual, other = first[bare(odd)], each[each["folded"].duplicated()]
+        pairs = zip(other["folded"].map(first), other["id"])
+        note(Problem(where, f"{n:,} of the {role}s differ from another one in {how_written(pairs)} alone, as "
                      f"{show(usual)} and {show(odd)} do",
                      f"they are different {role}s: write them alike if they are not", name, rows,
                      show(odd), stops=False))

@@ -131,7 +131,7 @@ class DataReport:
         table = pd.DataFrame({"user": users, "item": items, "rating": ratings.astype(np.float64)})
         table = table[table["user"].notna() & table["item"].notna()].reset_index(drop=True).infer_objects()
         values = pd.Series(table["rating"].to_numpy(), name=data.schema.rating)
-        far = None if data.implicit else outliers(values, data.schema.rating)
+        far = outliers(values, data.schema.rating, implicit=data.implicit)
         columns = pd.DataFrame([{"column": name, "role": role} for role, name in data.schema.roles().items()])
         found = Examined([] if far is None else [far], {}, len(table), columns, table, None, data.schema,
                          family_of(values))

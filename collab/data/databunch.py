@@ -149,8 +149,7 @@ class CollabDataBunch(DataBunch):
             warn(f"valid_pct={valid_pct} holds out none of {len(kept):,} ratings, so there is no validation part; hold "
                  "out more, or none with valid_pct=0")
         check_both_sides(kept, schema)
-        if not implicit:
-            warn_of_outliers(table["rating"], schema.rating)      # held out or not
+        warn_of_outliers(table["rating"], schema.rating, implicit=implicit)     # held out or not
         weak = [rules.too_weak(table)]
         del table           # with 25 million ratings, what is not used any more counts
         rated = Vocab(kept["user"], "user"), Vocab(kept["item"], "item")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, counted, listed, quoted, they, warn
+from .alike import bare, how_written
 from .frames import TableLike, as_frame
 from .schema import NAMES, Schema, check_column_names, check_text, show
 from .vocab import UNKNOWN, Vocab, id_index
@@ -46,16 +47,16 @@ def metadata(table: TableLike | None, id_name: Hashable, vocab: Vocab) -> pd.Dat
             ids = id_index(table[column])
             if ids.has_duplicates:
                 again = ids[ids.duplicated()]
-                raise DataError(f"{counted(n := len(again), 'id')} {they(n)} repeated (such as "
+                raise DataError(f"{counted(n := again.nunique(), 'id')} {they(n)} repeated (such as "
                                 f"{quoted(again[:1].tolist()[0])}); "
                                 f"keep one row an id, with df.drop_duplicates({quoted(column)})")
             try:
                 found = vocab.encode(ids) != UNKNOWN
             except DataError as error:          # of another kind
-                raise DataError(f"{error}{_zeros(ids, vocab.ids[1:])}") from None
+                raise DataError(f"{error}{_hint(ids, vocab)}") from None
             if not found.any():
                 raise DataError(f"it holds none of the rated {vocab.name}s: ids there look like {ids[:1].tolist()}, "
-                                f"in the ratings like {[*vocab][:1]}{_zeros(ids, vocab.ids[1:])}")
+                                f"in the ratings like {[*vocab][:1]}{_hint(ids, vocab)}")
     return table.drop(columns=column).set_axis(ids.rename(column), axis=0)
 
 
@@ -76,26 +77,33 @@ def warn_of_lacking(table: pd.DataFrame | None, rated: Vocab, *, features: bool,
     lacking = np.ones(len(rated), dtype=bool)
     lacking[[UNKNOWN, *rated.encode(table.index)]] = False
     if n := int(lacking.sum()):
+        pairs = _alike(table.index, rated.ids[lacking])
+        left = n - len(pairs)
+        rows = "add a row for each" + (" of the others" if pairs else "") if left else ""
         warn(f"the table of {rated.name}s lacks {n:,} of the {len(rated) - 1:,} rated {rated.name}s (such as "
-             f"{show(rated.ids[lacking][0])}): they have no {' and no '.join(lost)}; add a row for each"
-             + _zeros(table.index, rated.ids[lacking]))
+             f"{show(rated.ids[lacking][0])}): they have no {' and no '.join(lost)}"
+             + "; ".join(["", *filter(None, [_written(pairs), rows])]))
 
 
-def _zeros(ids: Iterable[Hashable], rated: Iterable[Hashable]) -> str:
-    """How many of some `rated` ids are those of a table but for leading zeros, in words; nothing where none is."""
-    bare = {_bare(id): id for id in rated}
-    pairs = [(id, other) for id in ids if (other := bare.get(_bare(id))) is not None and str(id) != str(other)]
+def _hint(ids: pd.Index, vocab: Vocab) -> str:
+    said = _written(_alike(ids, vocab.ids[1:]))
+    return said and f"; {said}"
+
+
+def _alike(ids: Iterable[Hashable], rated: Iterable[Hashable]) -> list[tuple[Hashable, Hashable]]:
+    """The `rated` ids that are those of a table but for how they are written: pairs of the table's id and theirs."""
+    known = {bare(id): id for id in ids}
+    pairs = [(own, id) for id in rated if (own := known.get(bare(id))) is not None]
+    return [(own, id) for own, id in pairs if str(own) != str(id)]
+
+
+def _written(pairs: list[tuple[Hashable, Hashable]]) -> str:
+    """What is said of pairs by `_alike`; nothing where there are none."""
     if not pairs:
         return ""
     ours, theirs = map(show, pairs[0])
-    return (f"; but for leading zeros the table would have {len(pairs):,} of the rated ones ({ours} there, {theirs} in "
-            "the ratings): write them alike in both")
-
-
-def _bare(id: Hashable) -> str:
-    """An id as text, whole numbers without leading zeros."""
-    text = str(id)
-    return text.lstrip("0") or "0" if text.isdigit() else text
+    return (f"but for {how_written(pairs)} the table would have {len(pairs):,} of the rated ones ({ours} there, "
+            f"{theirs} in the ratings): write them alike in both")
 
 
 # Titles -----------------------------------------------------------------------------------------------------------
@@ -157,12 +165,11 @@ def titles_among(checked: pd.DataFrame, ratings: pd.DataFrame, schema: Schema, n
     else:
         titles = checked[name]
     table = pd.DataFrame({schema.item: checked["item"], "title": titles}).dropna().drop_duplicates()
-    if n := int((again := table[schema.item].duplicated()).sum()):
+    if n := table[schema.item][again := table[schema.item].duplicated()].nunique():
         first = table[schema.item][again].iloc[0]
         two = table["title"][table[schema.item] == first].iloc[:2].tolist()
-        warn(f"column {quoted(name)}: {n:,} items have another title too (such as {show(first)}, which is "
-             f"{quoted(two[0])} and "
-             f"{quoted(two[1])}): the first is taken")
+        warn(f"column {quoted(name)}: {counted(n, 'item')} {they(n, 'has', 'have')} another title too (such as "
+             f"{show(first)}, which is {quoted(two[0])} and {quoted(two[1])}): the first is taken")
     return table[~again].reset_index(drop=True).rename(columns={"title": name})
 
 

@@ -1,4 +1,5 @@
-"""Ratings far from all others, which would stretch the range that models predict in."""
+"""Ratings far from all others, which would stretch the range that models predict in, and strengths of choices that
+outweigh all others."""
 
 from __future__ import annotations
 
@@ -13,20 +14,23 @@ from .problems import Problem
 LEAST = 10              # with fewer ratings, none counts as far from the others
 SHARE = 100             # at most one rating in so many is an outlier
 TIMES = 3               # farther than so many times the width of the others is far
+TAIL = 1000             # a strength above so many times the upper percentile is not the end of a long tail
 
 
-def warn_of_outliers(ratings: pd.Series, name: Hashable) -> None:
-    """Warn of the `outliers` among ratings."""
-    if (problem := outliers(ratings, name)) is not None:
+def warn_of_outliers(ratings: pd.Series, name: Hashable, *, implicit: bool = False) -> None:
+    """Warn of the `outliers` among ratings or, where they are `implicit`, among strengths."""
+    if (problem := outliers(ratings, name, implicit=implicit)) is not None:
         warn(f"{problem.where}: {problem.what}: {problem.remedy}")
 
 
-def outliers(ratings: pd.Series, name: Hashable) -> Problem | None:
+def outliers(ratings: pd.Series, name: Hashable, *, implicit: bool = False) -> Problem | None:
     """At most one in a hundred ratings that lie beyond a gap of more than three times the width of all others: a 1000
-    or a -99 among 1 to 5."""
+    or a -99 among 1 to 5. Where they are `implicit`, strengths, which have long tails: see `outweighing`."""
     n, values = len(ratings), ratings.to_numpy()
     if n < LEAST:
         return None
+    if implicit:
+        return outweighing(values, name)
     few = max(1, n // SHARE)
     least, most = values.min(), values.max()
     near = (most - least) * TIMES / (2 * TIMES + 2)
@@ -59,3 +63,23 @@ def outliers(ratings: pd.Series, name: Hashable) -> Problem | None:
                    "are held out; correct or drop them, or train without a range, with y_range=None", name, rows,
                    stops=False, in_file="the range of predictions would reach that far: correct or remove these lines, "
                    "unless they are meant")
+
+
+def outweighing(strengths: np.ndarray, name: Hashable) -> Problem | None:
+    """At most one in a hundred strengths (n,) that are more than 1,000 times all others but those, and together more
+    than the sum of the others: a model that weighs choices would be fitted to these few. The tail of usual counts,
+    lognormal or by a power law with a mean, is not so heavy."""
+    few = max(1, len(strengths) // SHARE)
+    usual = np.partition(strengths, len(strengths) - 1 - few)[len(strengths) - 1 - few]
+    far = strengths > TAIL * usual
+    count = int(far.sum())
+    if usual <= 0 or not count or 2 * strengths[far].sum() <= strengths.sum():
+        return None
+    what = (f"{count:,} of {len(strengths):,} strengths, such as {strengths[far].max():g}, "
+            f"{'is' if count == 1 else 'are'} more than all others together, which go up to {strengths[~far].max():g}")
+    it, these = ("it", "this line") if count == 1 else ("them", "these lines")
+    why = "a model that weighs choices, such as als, would learn little else"
+    return Problem(f"column {name!r}", what, f"{why}; correct or drop {it}, or leave the column out, so that every row "
+                   "counts as one choice", name, np.flatnonzero(far), stops=False,
+                   in_file=f"{why}: correct or remove {these}, or leave the column out, so that every row counts as "
+                   "one choice")

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from .alike import bare
 from .codes import distinct, each_once, in_order, is_coded
 from .frames import as_column, without_categories
 from .schema import DATETIMES, check_text, id_kind, show
@@ -130,8 +131,9 @@ class Vocab:
         known = among or {str(known).casefold(): known for known in self if alike and len(self) <= MAX_COMPARED}
         names = {} if len(self) > MAX_COMPARED else {name: show(shown) for name, shown in known.items()}
         text = str(id).casefold()
-        near = [names[name] for name in difflib.get_close_matches(text, names, n=3) or
-                [name for name in names if text and text in name]]
+        close = difflib.get_close_matches(text, names, n=3) or [name for name in names if text and text in name]
+        own = bare(text)
+        near = [names[name] for name in [*(name for name in names if bare(name) == own), *close]]
         hint = f"; near it are {', '.join([*dict.fromkeys(near)][:3])}" if near else ""
         return UnknownId(f"{self.name} {show(id)} is not among the {len(self) - 1:,} {self.name}s "
                          f"that were trained on{hint}")

@@ -28,8 +28,8 @@ COMPARE = "compare_models(data) shows what each model reaches, and which differe
 
 def errors_and_advice(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None,
                       ) -> tuple[pd.DataFrame, str | None]:
-    """`accuracy.errors`, and in place of its warning what to say of a model that is not better than biases: first what
-    the ratings look like, where that explains it."""
+    """`accuracy.errors`, and in place of its warning what to say of a model that is not better than biases. Where what
+    the ratings look like explains it, that is what to mend, and nothing else is advised."""
     table, biases, beside = measured(learn, part)
     mean = float(table["rmse"].iloc[0])
     said = remark(learn, biases, beside, f"on these {beside.n:,} ratings")
@@ -38,18 +38,19 @@ def errors_and_advice(learn: Predictor, part: TensorBatches | pd.DataFrame | Non
     elif mean < beside.of_biases:
         said += f"; the mean rating alone, with {mean:.4g}, is better still"
     why = None if said is None else of_ratings(learn.data, learn.data.rows_of(part).tensors[2])
-    return table, said if why is None else f"{why}. {said}"
+    return table, said if why is None else f"{why}. {_not_better(learn.model, beside)}"
 
 
 def of_ratings(data: CollabDataBunch, held_out: Tensor) -> str | None:
     """A sign that ratings, those of training and those `held_out` (n,), are not ratings on a scale, as `DataReport`
-    finds it: a few far from all others, counts, amounts, or nothing to tell them apart by; None without one."""
-    if data.implicit:
-        return None
+    finds it: a few far from all others, counts, amounts, or nothing to tell them apart by; of strengths, a few that
+    outweigh all others. None without one."""
     values = pd.Series(torch.cat([data.train.tensors[2].cpu(), held_out.cpu()]).double().numpy(),
                        name=data.schema.rating)
-    if (far := outliers(values, data.schema.rating)) is not None:
+    if (far := outliers(values, data.schema.rating, implicit=data.implicit)) is not None:
         return f"{far.where}: {far.what}; correct or drop them, unless they are meant"
+    if data.implicit:
+        return None
     family = family_of(values)
     return (f"This looks like {family.name} ({family.sign}): say implicit=True and {family.advice}"
             if family.options.get("implicit") else None)
@@ -64,8 +65,7 @@ def of_errors(model: nn.Module, beside: Beside, mean: float = math.inf) -> str |
     kind = as_collab(model)
     if better or beside.n_known < MIN_ROWS or isinstance(kind, BiasBaseline):
         return None
-    said = (f"{kind.kind} is not better than mean and biases by more than chance: their RMSE is {beside.rmse:.4g} and "
-            f"{beside.of_biases:.4g}.")
+    said = f"{_not_better(model, beside)}."
     if isinstance(kind, EmbeddingDotBias):
         take = ("the biases (BiasBaseline)" if mean >= beside.of_biases else
                 "the mean rating (BiasBaseline with infinite damping)")
@@ -76,9 +76,15 @@ def of_errors(model: nn.Module, beside: Beside, mean: float = math.inf) -> str |
             f"data. {COMPARE}")
 
 
-def of_ranking(model: nn.Module, result: RankingResult) -> str | None:
+def _not_better(model: nn.Module, beside: Beside) -> str:
+    return (f"{as_collab(model).kind} is not better than mean and biases by more than chance: their RMSE is "
+            f"{beside.rmse:.4g} and {beside.of_biases:.4g}")
+
+
+def of_ranking(model: nn.Module, result: RankingResult, why: str | None = None) -> str | None:
     """What to say of a model whose ranking, by the first metric of `result`, is not better than that of the most
-    popular items by more than chance (see `compare`); None where it is, or nothing was measured beside it."""
+    popular items by more than chance (see `compare`); None where it is, or nothing was measured beside it. `why` is
+    what `of_ratings` says of the data; where it says something, nothing else is advised."""
     if result.baseline is None:
         return None
     name = result.metrics[0]
@@ -90,6 +96,8 @@ def of_ranking(model: nn.Module, result: RankingResult) -> str | None:
     shown = f"{name}@{result.k}" if isinstance(result.k, int) else name
     said = (f"{kind.kind} does not rank better than the most popular items{' by more than chance' if chance else ''}: "
             f"its {shown} is {row['a']:.4f}, theirs {row['b']:.4f}.")
+    if why is not None:
+        return f"{why}. {said.removesuffix('.')}"
     if isinstance(kind, (ALS, EASE)) and kind.ranks:
         other = "ease" if isinstance(kind, ALS) else "als"
         return (f"{said} Try {other}. Where neither als nor ease was better, no other model was, on all data that were "

@@ -24,6 +24,15 @@ def test_it_writes_the_index_of_the_model_with_all_that_is_known(collab, trained
     assert code == 0 and [row["item"] for row in json.loads(listed)] == made.recommend(user, 3)["item"].tolist()
 
 
+def test_the_column_of_titles_is_named_once(collab, trained, tmp_path):
+    films = pd.read_csv(trained / "films.csv")[["item", "title"]].assign(year=1950).rename(columns={"title": "Titel"})
+    learn = load_learner(trained / "model.safetensors")
+    learn.data.item_table, learn.data.title_name = films.set_index("item"), "Titel"
+    learn.export(tmp_path / "m.safetensors")
+    said = collab("index", tmp_path / "m.safetensors", "-o", tmp_path / "i.safetensors")[1]
+    assert "what is known of items: Titel, year.\n" in said
+
+
 def test_columns_and_users_can_be_left_out(collab, trained, tmp_path):
     films = pd.read_csv(trained / "films.csv").assign(year=lambda t: 1950 + t.index, colour="red", sound="mono")
     films.to_csv(tmp_path / "films.csv", index=False)

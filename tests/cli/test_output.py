@@ -34,6 +34,11 @@ def test_text_is_printed_as_it_is_and_wide_characters_are_aligned(capsys):
                                        "  影武者         3\n")     # the three take six columns
 
 
+def test_no_text_is_printed_as_none(capsys):
+    print_table(pd.DataFrame({"item": ["A", "B"], "why": pd.Series([None, "C"], dtype=object)}))
+    assert capsys.readouterr().out == "  item  why\n  A\n  B     C\n"
+
+
 @pytest.mark.parametrize("columns", [100, 200])
 def test_a_wide_terminal_shows_titles_whole_below_bold_names(capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))

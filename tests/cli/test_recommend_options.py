@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -189,3 +190,23 @@ def test_rows_without_a_rating_are_counted(collab, films, tmp_path, file):
     assert collab(*ask, "--as", "json", "-q")[2] == ""
     (tmp_path / "mine.csv").write_text("item,rating\n3,5\n9,2\n")
     assert "without a rating" not in collab(*ask)[1]
+
+
+def test_users_held_out_whole_are_counted_and_included_without_validation(collab, tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"user": rng.integers(0, 30, 600), "item": rng.integers(0, 20, 600),
+                          "rating": rng.integers(1, 6, 600)}).drop_duplicates(["user", "item"])
+    table.to_csv(tmp_path / "r.csv", index=False)
+    model, out = tmp_path / "m.safetensors", tmp_path / "recs.csv"
+
+    def said(*how: object) -> str:
+        assert collab("train", tmp_path / "r.csv", "--epochs", 1, "--out", model, *how)[0] == 0
+        return collab("recommend", model, "--all", "-o", out)[1]
+    told = said("--split", "users")
+    n = len(load_learner(model).data.users) - 1
+    assert 0 < n < 30 and f"for each of {n} users.\n{30 - n} further users of the ratings (such as " in told
+    assert "was held out; collab train --valid-pct 0" in told and pd.read_csv(out)["user"].nunique() == n
+    told = said("--valid-pct", 0)
+    assert "for each of 30 users." in told and "further" not in told
+    told = said("--split", "users", "--threshold", 3)
+    assert "was held out or is not above 3; " in told

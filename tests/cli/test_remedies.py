@@ -51,6 +51,11 @@ def test_rows_of_a_file_are_named_by_their_lines(collab, tmp_path):
     for split in (["--folds", 2], ["--split", "random"]):
         code, _, err = collab("compare", tmp_path / "r.csv", "--models", "als_explicit", "--bad-rows", "drop", *split)
         assert code == 0 and "1 of 59 rows is left out" in err and "(such as 'many' at line 11)" in err
+    for command in (["evaluate", tmp_path / "m"], ["report", tmp_path / "m", "--out", tmp_path / "page.html"]):
+        code, _, err = collab(*command)
+        assert code == 0 and "1 of 59 rows is left out" in err and "(such as 'many' at line 11)" in err
+    code, _, err = collab("evaluate", tmp_path / "m", "--data", tmp_path / "r.csv", "--bad-rows", "error")
+    assert code == 2 and "'many' at line 11)" in err
 
 
 @pytest.fixture

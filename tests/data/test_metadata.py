@@ -75,7 +75,7 @@ def test_titles_may_stand_in_the_ratings_themselves():
 
 def test_of_several_titles_the_first_is_taken_with_a_warning():
     rows = pd.DataFrame({"user": [1, 2, 1, 2], "item": [10, 10, 20, 20], "rating": 1.0, "film": ["A", "B", "C", "C"]})
-    with pytest.warns(CollabWarning, match="'film': 1 items have another title too .such as 10, which is 'A' and"):
+    with pytest.warns(CollabWarning, match="'film': 1 item has another title too .such as 10, which is 'A' and"):
         data = CollabDataBunch.from_df(rows, title_name="film", valid_pct=0, seed=0)
     assert data.titles([10, 20]) == ["A", "C"]
 
@@ -137,6 +137,12 @@ def test_a_few_ids_that_differ_in_leading_zeros_are_told_with_those_that_lack():
     says = r"lacks 2 of the 3 rated items \(such as '7'\).*" + ZEROS.format(1, "'007'", "'7'")
     with pytest.warns(CollabWarning, match=says):
         CollabDataBunch.from_df(ratings, items=table, valid_pct=0, seed=0, device="cpu")
+
+
+def test_items_of_several_titles_are_counted_and_not_their_titles():
+    ratings = pd.DataFrame({"user": range(6), "item": [1, 1, 1, 1, 2, 2], "rating": 3.0, "name": list("ABCDEF")})
+    with pytest.warns(CollabWarning, match="'name': 2 items have another title too .such as 1, which is 'A' and 'B'"):
+        CollabDataBunch.from_df(ratings, title_name="name", valid_pct=0, seed=0, device="cpu")
 
 
 def test_metadata_of_more_items_than_were_rated_are_normal():

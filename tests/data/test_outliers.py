@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from collab import CollabDataBunch, CollabWarning, collab_learner, rows_split
+from collab import CollabDataBunch, CollabWarning, DataReport, collab_learner, rows_split
 from collab.data.outliers import warn_of_outliers
 
 FIVE = np.arange(600) % 5 + 1.0
 
 
-def said(values: np.ndarray) -> list[str]:
+def said(values: np.ndarray, **more: bool) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_outliers(pd.Series(np.asarray(values, dtype=float)), "stars")
+        warn_of_outliers(pd.Series(np.asarray(values, dtype=float)), "stars", **more)
     return [str(w.message) for w in caught]
 
 
@@ -68,3 +68,42 @@ def test_the_warning_is_of_all_ratings_and_not_of_strengths():
     with pytest.warns(CollabWarning, match="1 of 600 ratings, such as 1000, .* or the error where they are held out"):
         CollabDataBunch.from_df(df, split=rows_split([0]), seed=0)
     CollabDataBunch.from_df(df, valid_pct=0, implicit=True, rating_name="r", seed=0)
+
+
+COUNTS = np.ceil(np.random.default_rng(2).geometric(0.2, 2000)).astype(float)
+
+
+@pytest.mark.parametrize("odd, count, is_more", [([1e6], "1 of 2,001", "is"), ([1e6, 2e5, 1e6], "3 of 2,003", "are")])
+def test_strengths_that_outweigh_all_others_are_counted_and_named(odd, count, is_more):
+    message, = said([*odd, *COUNTS], implicit=True)
+    assert message.startswith(f"column 'stars': {count} strengths, such as 1e+06, {is_more} more than all others "
+                              f"together, which go up to {COUNTS.max():g}: ") and "leave the column out" in message
+    assert not said(COUNTS, implicit=True)
+
+
+def test_one_strength_outweighs_others_from_their_sum_and_a_thousand_times_the_upper_percentile_on():
+    others = [1.0] * 900
+    assert said([*others, 1001], implicit=True) and not said([*others, 1000], implicit=True)
+    many = [1.0] * 5000
+    assert said([*many, 5001], implicit=True) and not said([*many, 5000], implicit=True)
+
+
+@pytest.mark.parametrize("n", [20, 100, 1000, 30_000])
+def test_a_long_tail_of_counts_is_not_warned_of(n):
+    rng = np.random.default_rng(n)
+    assert not said(np.ceil(n / np.arange(1, n + 1)), implicit=True)                  # Zipf's law itself
+    for _ in range(20):
+        assert not said(np.ceil(rng.lognormal(0, 2, n)), implicit=True)
+        assert not said(rng.zipf(3, n), implicit=True)
+    assert not said(np.ones(n), implicit=True)
+
+
+def test_choices_are_warned_of_in_training_and_in_the_report_with_its_row():
+    table = pd.DataFrame({"user": np.arange(2000) // 20, "item": np.arange(2000) % 50, "plays": COUNTS})
+    table.loc[7, "plays"] = 1e6
+    with pytest.warns(CollabWarning, match="'plays': 1 of 2,000 strengths, such as 1e\\+06, is more than all others"):
+        data = CollabDataBunch.from_df(table, implicit=True, seed=0)
+    for report in (DataReport.from_df(table, implicit=True), DataReport.from_df(table)):
+        row = report.problems[report.problems["what"].str.contains("more than all others")].iloc[0]
+        assert row["at"] == [7] and not row["stops"] and report.family == "counts"
+    assert data.report().problems["what"].str.contains("more than all others").any()

@@ -88,6 +88,7 @@ def test_counts_are_named_before_the_advice_on_the_command_line_and_in_python(co
     assert code == 0 and "): say --implicit and train a model that ranks, such as als: a count" in said
     assert "EmbeddingDotBias" in said and "BiasBaseline" not in said and said in collab(
         "evaluate", tmp_path / "m.safetensors")[1]
+    assert "ather more ratings" not in said and "noisy" not in said         # one cause, one remedy
     learn = load_learner(tmp_path / "m.safetensors")
     assert "say implicit=True and" in advice.errors_and_advice(learn, table)[1]
 
@@ -99,6 +100,17 @@ def test_ratings_far_from_the_others_are_named_before_the_advice(recwarn):
     said = advice.errors_and_advice(learn)[1]
     assert said.startswith("column 'stars': 2 of 900 ratings, such as 45, are far from the others, which go from 1 to "
                            "5; correct or drop them, unless they are meant. EmbeddingDotBias ")
+    assert "too few" not in said and "more ratings" not in said
+
+
+def test_strengths_that_outweigh_all_others_are_what_to_mend_and_nothing_else(recwarn):
+    strengths = np.random.default_rng(0).geometric(0.2, 900)
+    strengths[5] = 1_000_000
+    data = CollabDataBunch.from_df(noise(strengths), implicit=True, seed=0)
+    why, same = advice.of_ratings(data, data.valid.tensors[2]), [0.5, 0.25, 0.75, 0.5]
+    said = advice.of_ranking(ALS(2, 4, 4), ranked(same, same), why)
+    assert said.startswith("column 'stars': 1 of 900 strengths, such as 1e+06, is more than all others together") and (
+        "than the most popular items" in said) and "Try ease" not in said and "more choices" not in said
 
 
 def test_ratings_on_a_scale_and_choices_have_no_such_sign():
