@@ -108,7 +108,7 @@ def test_what_is_held_out_for_the_end_is_measured_again_by_evaluate(run, day, tr
     assert n == len((day / "ratings.csv").read_text().splitlines()) - 1
     mean, biases, model = (row["rmse"] for row in trained["test"]["errors"])
     assert model < biases < mean
-    assert f"value: {model:.4f}" in (day / "model.md").read_text()
+    assert f"value: {round(model, 4)}\n" in (day / "model.md").read_text()
 
 
 def test_the_report_is_one_page(run, day, trained):
