@@ -26,10 +26,11 @@ from ..train.learner import MetricLike
 from ..train.optim import Hyper, OptFunc, adamw, check_hyper, sets
 from ..train.row_adagrad import RowAdagrad
 from .collab_learner import CollabLearner, no_data
+from .evidence import Evidence
 from .export import load_parts, load_weights
 from .objectives import OBJECTIVES, Objective, objective
 from .recipes import ROW_RATE, Context, Options, Recipe, is_dot_product, rate_plan, rates, recipe_named, recipe_of
-from .ridge import Evidence, Ridge
+from .ridge import Ridge
 from .settings import LOSSES, OPTIMIZERS, TERMS, Loss
 from .tile_order import MANY_ROWS, TileOrder
 

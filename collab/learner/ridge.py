@@ -3,161 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..compiled import DotTables
-from ..data.databunch import CollabDataBunch
-from ..data.signal import FAINTEST, Signal, contrast, renumbered, signal, some
-from ..errors import DataError
 from ..given import is_real
-from ..loaders import columns_of
 from ..models.base import as_collab
-from ..models.baseline import BiasBaseline
-from ..models.layers import Range
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
+from .evidence import Evidence
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
-
-POWER = 0.4                 # of a row's number of ratings, with which its ridge in the sum over them grows
-ITEM_START = 20.0           # an item with as many ratings starts at half of its bias in closed form
-BIAS_RIDGE = (5.0, 3.0)     # of a user's and an item's bias in the sum over its ratings: the baseline's damping
-CLEAR, HIDDEN = 0.68, 0.4   # contrast from which on factors count as found, up to which as absent
-HELD = 0.8                  # over the contrast: the strength that a ridge has at least
-UNUSUAL = 0.5               # of the logarithm of a damping over the usual one: it is tried
-ROUNDS = 5                  # of expectation maximisation
-SURE = 300                  # rows of which half a damping is their own
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the training ratings say of a dot model with this range, before any training: the biases of users and items
-    in closed form (float32, by row) and their damping, the deviation of what biases leave (`sigma`), its `Signal`, the
-    `contrast` of its factors, the slope of the range at the mean rating, and the number of ratings of each row."""
-
-    biases: tuple[Tensor, Tensor]
-    damping: tuple[float, float]
-    sigma: float
-    signal: Signal
-    contrast: float
-    slope: float
-    counts: tuple[Tensor, Tensor]
-
-    known: ClassVar[WeakKeyDictionary[object, dict[Range | None, Evidence]]] = WeakKeyDictionary()
-
-    @classmethod
-    def of(cls, data: CollabDataBunch, y_range: Range | None) -> Evidence:
-        """The evidence in the training part; computed once for each part and range."""
-        found = cls.known.setdefault(data.train, {})
-        if y_range not in found:
-            found[y_range] = cls._gathered(data, y_range)
-        return found[y_range]
-
-    @classmethod
-    def _gathered(cls, data: CollabDataBunch, y_range: Range | None) -> Evidence:
-        if (columns := columns_of(data.train)) is None:
-            raise DataError("a Ridge is as strong as the training ratings call for, and these batches are no slices of "
-                            "tensors; pass a weight decay in its place: collab_learner(data, wd=0.1)")
-        users, items, ratings = (t.cpu() for t in columns)
-        baseline = BiasBaseline(data.n_users, data.n_items)
-
-        def left(damping: tuple[float, float]) -> tuple[Tensor, Signal, float]:
-            """What biases with this damping leave, its signal, and how far that stands out."""
-            baseline.fit(users, items, ratings, *damping)
-            residuals = ratings - baseline(users, items)
-            found = signal(users, items, residuals, data.n_users, data.n_items)
-            return residuals, found, contrast(found, users, items, data.n_users, data.n_items, damping)
-        damping, own = BIAS_RIDGE, fitted_damping(users, items, ratings, data.n_users, data.n_items)
-        residuals, found, stands_out = left(damping)
-        if _doubt(stands_out) or max(abs(math.log(fit / usual)) for fit, usual in zip(own, damping)) > UNUSUAL:
-            if stands_out > FAINTEST:       # what is left of large biases would look like factors
-                residuals, found, stands_out = left(own)
-            doubt = _doubt(stands_out)
-            damping = tuple(usual ** (1 - doubt) * fit ** doubt for usual, fit in zip(BIAS_RIDGE, own))
-            baseline.fit(users, items, ratings, *damping)
-        low, high = y_range or (0.0, 0.0)
-        m = min(max((ratings.double().mean().item() - low) / (high - low), 0.01), 0.99) if y_range else 0.0
-        return cls((baseline.u_bias.float(), baseline.i_bias.float()), damping,
-                   residuals.double().square().mean().sqrt().item(), found, stands_out,
-                   (high - low) * m * (1 - m) if y_range else 1.0,
-                   (torch.bincount(users, minlength=data.n_users), torch.bincount(items, minlength=data.n_items)))
-
-    @property
-    def said(self) -> str:
-        """What is done about factors that do not stand out, for a summary; nothing where they do."""
-        if not self.sigma or not _doubt(self.contrast):
-            return ""
-        return (f"; factors {'are lost in' if self.contrast <= HIDDEN else 'hardly stand out from'} noise (contrast "
-                f"{self.contrast:.2f}, clear from {CLEAR:g}), and biases are damped by {self.damping[0]:.1f} and "
-                f"{self.damping[1]:.1f} ratings")
-
-    @property
-    def strength(self) -> float:
-        """(signal beyond chance)^(-1/4): a ridge is the variance of the noise over that of the factors, and the signal
-        grows with the fourth power of the latter's square root. At least HELD / contrast, and times CLEAR / contrast
-        where that is more than 1: of factors that hardly stand out, a model learns more noise than factors."""
-        least = HELD / self.contrast * max(CLEAR / self.contrast, 1.0)
-        return max(self.signal.beyond_chance ** -0.25, least)
-
-    def ridges(self, scale: float) -> tuple[np.ndarray, ...]:
-        """The L2 for every rating of a row, float32, by row: of the factors of users and of items, of their biases.
-
-        Of factors: scale strength sigma slope (sqrt(U) + sqrt(I)) / sqrt(n) n_row^(POWER - 1), the last factor divided
-        by its mean over the ratings, where U users and I items have the n ratings (a matrix of noise has singular
-        values of sigma (sqrt(U) + sqrt(I))). Of biases: slope^2 damping / n_row."""
-        known = [int((counts > 0).sum()) for counts in self.counts]
-        n = int(self.counts[0].sum())
-        whole = scale * self.strength * self.sigma * self.slope * sum(map(math.sqrt, known)) / math.sqrt(n)
-        rows = [counts.double().clamp(min=1) for counts in self.counts]
-        shares = [row ** (POWER - 1) / ((counts * row ** (POWER - 1)).sum() / n)
-                  for row, counts in zip(rows, self.counts)]
-        held = [self.slope ** 2 * damping / row for damping, row in zip(self.damping, rows)]
-        return tuple(t.float().numpy() for t in (*(whole * share for share in shares), *held))
-
-    @torch.no_grad()
-    def start(self, tables: DotTables) -> None:
-        """Start a model's biases in closed form, in units of what goes into the range. Where factors stand out, those
-        of items with many ratings start nearer to 0: training finds these itself, and better so together with the
-        factors."""
-        if tables.user_bias is not None and tables.item_bias is not None:
-            doubt = _doubt(self.contrast)
-            share = doubt + (1 - doubt) * ITEM_START / (self.counts[1] + ITEM_START)
-            for bias, start in ((tables.user_bias, self.biases[0]), (tables.item_bias, self.biases[1] * share)):
-                bias.copy_((start / self.slope).view_as(bias))
-
-
-def fitted_damping(users: Tensor, items: Tensor, ratings: Tensor, n_users: int, n_items: int) -> tuple[float, float]:
-    """The damping of users' and items' biases that the ratings of `some` rows call for: the variance of the noise over
-    that of the biases, by expectation maximisation (empirical Bayes; Dempster, Laird, Rubin 1977), in the geometric
-    mean with BIAS_RIDGE with a weight of rows / (rows + SURE)."""
-    kept, _ = some(users, n_users) if n_users >= n_items else some(items, n_items)
-    (users, n_users), (items, n_items), ratings = renumbered(users[kept]), renumbered(items[kept]), ratings[kept]
-    baseline, damping = BiasBaseline(n_users, n_items), BIAS_RIDGE
-    counts = [torch.bincount(users).double(), torch.bincount(items).double()]
-    least = 1e-9 * ratings.double().var(correction=0).item()
-    for _ in range(ROUNDS):
-        baseline.fit(users, items, ratings, *damping)
-        square = (ratings - baseline(users, items)).double().square().sum().item()
-        taken = sum((n / (n + d)).sum().item() for n, d in zip(counts, damping))
-        noise = square / max(len(ratings) - taken, 1.0)
-        if not noise > least:       # biases explain all there is
-            return BIAS_RIDGE
-        damping = tuple(noise / (bias.square() + noise / (n + d)).mean().item()
-                        for bias, n, d in zip((baseline.u_bias, baseline.i_bias), counts, damping))
-    weights = [len(n) / (len(n) + SURE) for n in counts]
-    return tuple(usual ** (1 - w) * own ** w for usual, own, w in zip(BIAS_RIDGE, damping, weights))
-
-
-def _doubt(stands_out: float) -> float:
-    """How far a model is its biases alone: 0 where factors are clear, 1 up to a contrast of HIDDEN."""
-    return min(max((CLEAR - stands_out) / (CLEAR - HIDDEN), 0.0), 1.0)
 
 
 class Ridge(Callback):

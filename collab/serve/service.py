@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ def service(model: CollabLearner | Index, *, hosts: Iterable[str] | None = None,
     Raises ImportError where Starlette is missing, TypeError for another kind of model, ValueError for `threads` < 1,
     and what `recommend` raises for rules that cannot be kept."""
     try:
-        import starlette  # noqa: F401  to see whether it is there
+        importlib.import_module("starlette")
     except ImportError:
         raise ImportError(REMEDY) from None
     from .guard import Guard

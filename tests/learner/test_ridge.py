@@ -22,8 +22,9 @@ from collab import (
 )
 from collab.data.signal import Signal, contrast, signal
 from collab.learner import factory
+from collab.learner.evidence import Evidence, fitted_damping
 from collab.learner.recipes import RECIPES, rate_plan, rates
-from collab.learner.ridge import Evidence, Ridge, fitted_damping
+from collab.learner.ridge import Ridge
 from collab.models.baseline import BiasBaseline
 from collab.train.optim import adamw
 from collab.train.row_adagrad import RowAdagrad
