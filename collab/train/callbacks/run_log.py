@@ -6,7 +6,6 @@ import json
 import math
 import os
 import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from .trackers import needs_recorder
 STATUS = ("finished", "interrupted", "failed")
 
 
-class RunLog(Callback, ABC):
+class RunLog(Callback):
     """Tells of a fit in three methods that a log of its own kind defines: `begin`, once; `log`, after each epoch;
     `end`, once, however the fit ends.
 
@@ -34,18 +33,18 @@ class RunLog(Callback, ABC):
     begun = False
     logged = -1         # the last epoch of the learner's history that the log has
 
-    @abstractmethod
     def begin(self, facts: Mapping[str, Any], resumed: bool) -> int:
         """A fit begins, with the learner's `facts` and its "epochs"; it goes on from a checkpoint if `resumed`. Returns
         the last epoch that the log has of this fit, -1 for none."""
+        raise NotImplementedError
 
-    @abstractmethod
     def log(self, row: Mapping[str, float]) -> None:
         """An epoch has ended; `row` is that of the history: epoch, train_loss, ..., seconds."""
+        raise NotImplementedError
 
-    @abstractmethod
     def end(self, status: str, error: BaseException | None) -> None:
         """The fit has ended, with a status of `STATUS`, and the error that made it fail."""
+        raise NotImplementedError
 
     def before_fit(self) -> None:
         needs_recorder(self)
