@@ -102,8 +102,9 @@ class FusedPass:
     """A pass over the training batches of a learner, packed for the kernels."""
 
     def __init__(self, learn: Learner, threads: int):
-        from . import fused_kernels, gradient_kernels  # compiled when first called, and imported late: they need numba
+        from . import adagrad_kernels, fused_kernels, gradient_kernels  # compiled when first called, and imported late: they need numba
         self.kernels: Any = fused_kernels
+        self.adagrad: Any = adagrad_kernels
         self.gradients: Any = gradient_kernels
         self.learn, self.opt, self.threads = learn, learn.opt, threads
         tables = tables_of(learn.model)
@@ -200,7 +201,7 @@ class FusedPass:
         batches = *(t.numpy() for t in run.tensors), run.sizes, chunk.losses[place], done, chunk.halt, ranked
         hypers = {name: np.ascontiguousarray(values[self.groups, place]) for name, values in chunk.hypers.items()}
         if not self.adam:
-            k.adagrad_steps(tuple(self.form), slots, hypers["lr"].astype(np.float32),
+            self.adagrad.adagrad_steps(tuple(self.form), slots, hypers["lr"].astype(np.float32),
                             np.array([g["eps"] for g in groups], np.float32), *batches, self.lanes, self.wide)
             return
         rates = tuple(k.Rates(hypers["lr"], hypers["momentum"], np.array([g["betas"][1] for g in groups]),
