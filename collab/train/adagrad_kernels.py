@@ -96,7 +96,8 @@ def _rated(form: Any, slots: Any, lr: Any, bias_lr: Any, eps: Any, user_rows: An
             kept, added = _at_once(users, user, g, product, p, q, lr, bias_lr, eps, share, biased, one_of, lanes)
         if own_item:
             item_slot[item] = NONE
-            its_kept, its_added = _at_once(items, item, g, product, q, p, lr, bias_lr, eps, share, biased, one_of, lanes)
+            its_kept, its_added = _at_once(items, item, g, product, q, p, lr, bias_lr, eps, share, biased, one_of,
+                                           lanes)
         if own_user and own_item:
             mix(users, user, kept, added, items, item, its_kept, its_added, lanes)
             continue

@@ -1,4 +1,4 @@
-"""Kernels of the fused pass: gradients of dot models in closed form, and the steps of AdamW and row-wise Adagrad.
+"""Kernels of the fused pass by AdamW, and how the tables of both optimizers are packed.
 
 A side's table is packed, one row per user or item, float32 and padded to K = 8 len(lanes) factors:
 
