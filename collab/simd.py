@@ -189,6 +189,31 @@ def add(_: Any, x: Any, i: Any, a: Any, y: Any, j: Any, lanes: Any) -> Any:
 
 
 @operation
+def dots(_: Any, x: Any, i: Any, y: Any, j: Any, lanes: Any) -> Any:
+    """(x[i] . y[j], |x[i]|^2, |y[j]|^2)"""
+    def emit(c: Code, vectors: range) -> Any:
+        left, right = c.row(0), c.row(2)
+        rows = [(c.load(left, k), c.load(right, k)) for k in vectors]
+        totals = [c.total([c.mul(a, b) for a, b in pairs])
+                  for pairs in (rows, [(a, a) for a, _ in rows], [(b, b) for _, b in rows])]
+        return c.context.make_tuple(c.b, types.UniTuple(types.float32, 3), totals)
+    return types.UniTuple(types.float32, 3)(x, types.int64, y, types.int64, lanes), _emitted(emit, lanes, value=True)
+
+
+@operation
+def mix(_: Any, x: Any, i: Any, a: Any, b: Any, y: Any, j: Any, c: Any, d: Any, lanes: Any) -> Any:
+    """x[i], y[j] = a x[i] + b y[j], c y[j] + d x[i]"""
+    def emit(code: Code, vectors: range) -> None:
+        x, a, b, y, c, d = code.row(0), code.all(2), code.all(3), code.row(4), code.all(6), code.all(7)
+        for k in vectors:
+            own, other = code.load(x, k), code.load(y, k)
+            code.store(code.add(code.mul(a, own), code.mul(b, other)), x, k)
+            code.store(code.add(code.mul(c, other), code.mul(d, own)), y, k)
+    return (types.void(x, types.int64, *[types.float32] * 2, y, types.int64, *[types.float32] * 2, lanes),
+            _emitted(emit, lanes))
+
+
+@operation
 def square(_: Any, x: Any, i: Any, a: Any, y: Any, j: Any, lanes: Any) -> Any:
     """|x[i] + a y[j]|^2"""
     def emit(c: Code, vectors: range) -> Any:

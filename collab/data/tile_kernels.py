@@ -34,8 +34,9 @@ def arrange(users: Any, items: Any, ratings: Any, tiles: Any, ends: Any, into_us
 
 
 @compiled
-def take(users: Any, items: Any, ratings: Any, order: Any, into_users: Any, into_items: Any, into_ratings: Any) -> None:
-    """Write the ratings at `order`."""
+def take(users: Any, items: Any, ratings: Any, first: int, order: Any, into_users: Any, into_items: Any,
+         into_ratings: Any) -> None:
+    """Write the ratings at `first` + `order`."""
     for k in range(len(order)):
-        row = order[k]
+        row = first + order[k]
         into_users[k], into_items[k], into_ratings[k] = users[row], items[row], ratings[row]

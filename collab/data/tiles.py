@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -117,30 +117,26 @@ class TiledBatches:
         """The ratings of these tiles, each tile's in a random order that a seed stands for."""
         seeds = torch.randint(1 << 62, (len(tiles),), generator=self.batches.generator).tolist()
         begins, counts = self.begins[tiles], self.counts[tiles]
+        take = _taking()
         own = np.concatenate([[0], counts.cumsum()])                # the first row of each tile in this track
         row = own[-1] * np.arange(n_batches + 1) // n_batches       # and of each batch
 
         @lru_cache(maxsize=1)           # most runs end within a tile, with which the next one begins
         def order(j: int) -> np.ndarray:
-            return begins[j] + _drawn(int(counts[j]), torch.Generator().manual_seed(seeds[j])).numpy()
+            return _drawn(int(counts[j]), torch.Generator().manual_seed(seeds[j])).numpy()
 
         def runs(first: int, last: int) -> Iterator[Run]:
             while first < last:
                 end = min(max(int(np.searchsorted(row, row[first] + RUN)), first + 1), last)
-                k, to = np.searchsorted(own, row[first], "right") - 1, np.searchsorted(own, row[end])
-                rows = np.concatenate([order(j) for j in range(k, to)])[row[first] - own[k]:row[end] - own[k]]
-                yield Run(self._taken(rows), np.diff(row[first:end + 1]))
+                taken = [torch.empty(int(row[end] - row[first]), dtype=t.dtype) for t in self.tensors]
+                into, done, k = [t.numpy() for t in taken], 0, int(np.searchsorted(own, row[first], "right")) - 1
+                while done < len(taken[0]):
+                    some = order(k)[row[first] + done - own[k]:row[end] - own[k]]
+                    take(*self.rows, begins[k], some, *(column[done:done + len(some)] for column in into))
+                    done, k = done + len(some), k + 1
+                yield Run(taken, np.diff(row[first:end + 1]))
                 first = end
         return Track(np.diff(row), runs)
-
-    def _taken(self, order: np.ndarray) -> Sequence[Tensor]:
-        """The ratings of these rows, in their order."""
-        if not_compiled() is not None:
-            return [torch.from_numpy(column[order]).to(t.dtype) for column, t in zip(self.rows, self.tensors)]
-        from .tile_kernels import take
-        taken = [torch.empty(len(order), dtype=t.dtype) for t in self.tensors]
-        take(*self.rows, order, *(t.numpy() for t in taken))
-        return taken
 
     def _drawn(self, n: int) -> Tensor:
         return _drawn(n, self.batches.generator)
@@ -151,4 +147,17 @@ class TiledBatches:
 
 def _drawn(n: int, generator: torch.Generator) -> Tensor:
     """The numbers below n in random order."""
-    return torch.randperm(n, generator=generator)
+    return torch.randperm(n, dtype=torch.int32, generator=generator)
+
+
+def _taking() -> Callable[..., None]:
+    """What writes the ratings at `first` + `order`: (users, items, ratings, first, order, *into)."""
+    if not_compiled() is None:
+        from .tile_kernels import take
+        return take
+
+    def taken(users: np.ndarray, items: np.ndarray, ratings: np.ndarray, first: int, order: np.ndarray,
+              *into: np.ndarray) -> None:
+        for column, own in zip((users, items, ratings), into):
+            own[:] = column[first + order]
+    return taken

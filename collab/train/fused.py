@@ -2,7 +2,7 @@
 
 `fused(learn)` is the one seam. It takes over a pass that kernels can train (see `fusible`); otherwise the loop goes on
 as ever, and `why_not` says why. For the length of the pass, weights and moments are packed row by row (see
-`fused_kernels`); batches come in chunks:
+`fused_kernels` and `adagrad_kernels`); batches come in chunks:
 
     before_chunk    callbacks read and write `learn.chunk`: rates, where the chunk ends
     the kernel      a step for each of its batches
@@ -102,8 +102,10 @@ class FusedPass:
     """A pass over the training batches of a learner, packed for the kernels."""
 
     def __init__(self, learn: Learner, threads: int):
-        from . import fused_kernels, gradient_kernels  # compiled when first called, and imported late: they need numba
+        # compiled when first called, and imported late: they need numba
+        from . import adagrad_kernels, fused_kernels, gradient_kernels
         self.kernels: Any = fused_kernels
+        self.adagrad_steps: Any = adagrad_kernels.adagrad_steps
         self.gradients: Any = gradient_kernels
         self.learn, self.opt, self.threads = learn, learn.opt, threads
         tables = tables_of(learn.model)
@@ -200,7 +202,7 @@ class FusedPass:
         batches = *(t.numpy() for t in run.tensors), run.sizes, chunk.losses[place], done, chunk.halt, ranked
         hypers = {name: np.ascontiguousarray(values[self.groups, place]) for name, values in chunk.hypers.items()}
         if not self.adam:
-            k.adagrad_steps(tuple(self.form), slots, hypers["lr"].astype(np.float32),
+            self.adagrad_steps(tuple(self.form), slots, hypers["lr"].astype(np.float32),
                             np.array([g["eps"] for g in groups], np.float32), *batches, self.lanes, self.wide)
             return
         rates = tuple(k.Rates(hypers["lr"], hypers["momentum"], np.array([g["betas"][1] for g in groups]),

@@ -1,4 +1,4 @@
-"""Kernels of the fused pass: gradients of dot models in closed form, and the steps of AdamW and row-wise Adagrad.
+"""Kernels of the fused pass by AdamW, and how the tables of both optimizers are packed.
 
 A side's table is packed, one row per user or item, float32 and padded to K = 8 len(lanes) factors:
 
@@ -31,8 +31,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from ..simd import adam, adam_untouched, any_faint, blend, prefetch, square
-from .gradient_kernels import AHEAD, F, gradients, inlined, ranking_gradients
+from ..simd import adam, adam_untouched, any_faint, prefetch
+from .gradient_kernels import AHEAD, F, gradients, inlined, let_go, ranking_gradients
 
 UNEVEN = 0.02       # s d, see above
 STILL = 1e-5        # of eps: an m that is smaller moves nothing
@@ -179,21 +179,6 @@ def _adam_row(table: Any, row: int, gradient: Any, slot: int, m: Any, times: Any
         _adam_number(table[row], k, gradient[slot, 8 * len(lanes)] + times * table[row, k + 4] * table[row, k], m)
 
 
-@inlined
-def _adagrad_row(table: Any, row: int, gradient: Any, slot: int, lr: Any, bias_lr: Any, eps: Any, times: Any,
-                 biased: bool, share: Any, lanes: Any) -> None:
-    """A step of row-wise Adagrad for a row that the batch touched; its ridge counts `times`."""
-    k = 8 * len(lanes)
-    ridge = times * table[row, k + 3]
-    table[row, k + 1] += square(gradient, slot, ridge, table, row, lanes) * share
-    step = lr / (math.sqrt(table[row, k + 1]) + eps[0])
-    blend(table, row, F(1) - step * ridge, gradient, slot, -step, lanes)
-    if biased:
-        g = gradient[slot, k] + times * table[row, k + 4] * table[row, k]
-        table[row, k + 2] += g * g
-        table[row, k] -= bias_lr * g / (math.sqrt(table[row, k + 2]) + eps[1])
-
-
 @compiled
 def _step_by_step(table: Any, row: int, s: int, t: int, o: Any, biased: bool, lanes: Any) -> int:
     """Move a row from step `s` towards `t` for as long as eps matters too much; return how far."""
@@ -213,17 +198,6 @@ def _catch_up(table: Any, row: int, last: Any, t: int, o: Any, biased: bool, lan
             s = _step_by_step(table, row, s, t, o, biased, lanes)
             factors, bias = _drift(o, 0, s, t), _drift(o, 1, s, t)
         _still(table, row, factors, bias, biased, lanes)
-
-
-@inlined
-def _let_go(slots: Any, used: int) -> None:
-    """Forget which rows a batch touched."""
-    user_slot, item_slot, rows, _, _ = slots
-    for slot in range(used):
-        if rows[slot] >= 0:
-            user_slot[rows[slot]] = -1
-        else:
-            item_slot[~rows[slot]] = -1
 
 
 @compiled
@@ -259,7 +233,7 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
                                                    wide)
         losses[t] = total / size
         if halt and not math.isfinite(total):
-            _let_go(slots, used)
+            let_go(slots, used)
             break
         share = F(2) / F(size)
         t += 1
@@ -292,36 +266,3 @@ def adamw_steps(form: Any, slots: Any, rates: Any, moves: Any, o: Any, dense: bo
             _catch_up(table, row, last, t, o, biased, lanes)
             last[row] = 0
     steps[0] = done + t
-
-
-@compiled
-def adagrad_steps(form: Any, slots: Any, lr: Any, eps: Any, user_rows: Any, item_rows: Any,
-                  targets: Any, sizes: Any, losses: Any, steps: Any, halt: bool, ranked: Any, lanes: Any,
-                  wide: Any) -> None:
-    """A step of row-wise Adagrad (see `RowAdagrad`) for each batch, of `sizes` rows, for squared error or a `Ranked`
-    loss, and ridge, at the rates `lr` (2, steps); it goes to `losses`, and `steps` (1,) counts them. With `halt` the
-    first loss that is not finite ends all, before its step."""
-    users, items, _, _, _, one_of, biased = form
-    k, t, begin = 8 * len(lanes), 0, 0
-    user_slot, item_slot, rows, times, gradient = slots
-    for size in sizes:
-        if ranked is None:
-            used, total, _ = gradients(form, slots, user_rows, item_rows, targets, begin, size, k, lanes, wide)
-        else:
-            used, total, _ = ranking_gradients(form, slots, user_rows, item_rows, ranked, begin, size, k, lanes, wide)
-        losses[t] = total / size
-        if halt and not math.isfinite(total):
-            _let_go(slots, used)
-            break
-        share = F(2) / F(size)
-        for slot in range(used):
-            row, count = rows[slot], share * times[slot]
-            if row >= 0:
-                user_slot[row] = -1
-                _adagrad_row(users, row, gradient, slot, lr[0, t], lr[1, t], eps, count, biased, one_of, lanes)
-            else:
-                item_slot[~row] = -1
-                _adagrad_row(items, ~row, gradient, slot, lr[0, t], lr[1, t], eps, count, biased, one_of, lanes)
-        begin += size
-        t += 1
-    steps[0] += t

@@ -76,10 +76,9 @@ def ranked(loss: RankingLoss, users: np.ndarray, n_items: int) -> tuple[Any, ...
 
 
 @inlined
-def _scored(users: Any, user: int, items: Any, item: int, low: Any, width: Any, biased: bool, bias: int,
-            mean: Any, lanes: Any) -> Any:
-    """(score, its slope in z) of a pair; `bias` is the column of the biases."""
-    z = dot(users, user, items, item, lanes)
+def scored(z: Any, users: Any, user: int, items: Any, item: int, low: Any, width: Any, biased: bool, bias: int,
+           mean: Any) -> Any:
+    """(score, its slope in z) of a pair whose factors have the product `z`; `bias` is the column of the biases."""
     if biased:
         z += users[user, bias] + items[item, bias] + mean
     if width == 0:
@@ -89,7 +88,7 @@ def _scored(users: Any, user: int, items: Any, item: int, low: Any, width: Any, 
 
 
 @inlined
-def _gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any, row: int, rated: Any,
+def gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any, row: int, rated: Any,
             lanes: Any) -> None:
     """Add g * other[row] to the gradient of a slot, g to that of its bias, and `rated` to its ratings."""
     k = 8 * len(lanes)
@@ -103,7 +102,7 @@ def _gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any,
 
 
 @inlined
-def _slot(slot_of: Any, row: int, name: int, rows: Any, used: int) -> Any:
+def slot_for(slot_of: Any, row: int, name: int, rows: Any, used: int) -> Any:
     """(slot of a row, whether it is a new one, slots used)"""
     slot = int(slot_of[row])
     if slot >= 0:
@@ -124,16 +123,28 @@ def gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, targets: An
             prefetch(users, user_rows[x + AHEAD], wide)
             prefetch(items, item_rows[x + AHEAD], wide)
         user, item = user_rows[x], item_rows[x]
-        score, slope = _scored(users, user, items, item, low, width, biased, bias, mean, lanes)
+        score, slope = scored(dot(users, user, items, item, lanes), users, user, items, item, low, width, biased, bias,
+                              mean)
         error = score - targets[x]
         g = share * error * slope
         total += error * error
         slope_sum += g
-        mine, new_user, used = _slot(user_slot, user, user, rows, used)
-        its, new_item, used = _slot(item_slot, item, ~item, rows, used)
-        _gather(gradient, times, mine, new_user, g, items, item, F(1), lanes)
-        _gather(gradient, times, its, new_item, g, users, user, F(1), lanes)
+        mine, new_user, used = slot_for(user_slot, user, user, rows, used)
+        its, new_item, used = slot_for(item_slot, item, ~item, rows, used)
+        gather(gradient, times, mine, new_user, g, items, item, F(1), lanes)
+        gather(gradient, times, its, new_item, g, users, user, F(1), lanes)
     return used, total, slope_sum
+
+
+@inlined
+def let_go(slots: Any, used: int) -> None:
+    """Forget which rows a batch touched."""
+    user_slot, item_slot, rows, _, _ = slots
+    for slot in range(used):
+        if rows[slot] >= 0:
+            user_slot[rows[slot]] = -1
+        else:
+            item_slot[~rows[slot]] = -1
 
 
 @inlined
@@ -200,9 +211,11 @@ def ranking_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, ran
             for k in range(n):
                 prefetch(items, negatives[x + NEAR, k], wide)
         user, item, drawn = user_rows[x], item_rows[x], negatives[x]
-        score, slope = _scored(users, user, items, item, low, width, biased, bias, mean, lanes)
+        score, slope = scored(dot(users, user, items, item, lanes), users, user, items, item, low, width, biased, bias,
+                              mean)
         for k in range(n):
-            weights[k], slopes[k] = _scored(users, user, items, drawn[k], low, width, biased, bias, mean, lanes)
+            z = dot(users, user, items, drawn[k], lanes)
+            weights[k], slopes[k] = scored(z, users, user, items, drawn[k], low, width, biased, bias, mean)
         if loss == BPR:
             lost, g = _bpr(score, weights)
         elif loss == LOGISTIC:
@@ -210,14 +223,14 @@ def ranking_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, ran
         else:
             lost, g = _softmax(score, weights, user, item, drawn, temperature, item_off, drawn_off, user_off)
         total += lost
-        mine, new_user, used = _slot(user_slot, user, user, rows, used)
+        mine, new_user, used = slot_for(user_slot, user, user, rows, used)
         for k in range(-1, n):
             other = item if k < 0 else drawn[k]
             weight = (g * slope if k < 0 else weights[k] * slopes[k]) / F(size)
             slope_sum += weight
             rated = F(k < 0)        # drawn ones are not
-            its, new_item, used = _slot(item_slot, other, ~other, rows, used)
-            _gather(gradient, times, mine, new_user, weight, items, other, rated, lanes)
-            _gather(gradient, times, its, new_item, weight, users, user, rated, lanes)
+            its, new_item, used = slot_for(item_slot, other, ~other, rows, used)
+            gather(gradient, times, mine, new_user, weight, items, other, rated, lanes)
+            gather(gradient, times, its, new_item, weight, users, user, rated, lanes)
             new_user = False
     return used, total, slope_sum
