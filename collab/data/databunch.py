@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import DataError, warn
 from ..loaders import unshuffled
 from .aside import Aside, Rows
-from .batches import DataBunch, TensorBatches, default_device
+from .batches import DataBunch, TensorBatches, default_device, on_device
 from .catalogue import Catalogue, titles
 from .features import Features
 from .frames import TableLike, as_frame, is_table
@@ -327,8 +327,8 @@ class CollabDataBunch(DataBunch):
                              shape=(self.n_users, self.n_items))
 
     def part(self, given: Any = None) -> Any:
-        """Ratings to measure on: the batches `given`, those of a table of ratings or, by default, the validation part.
-        Raises DataError where there is none, TypeError for a whole databunch."""
+        """Ratings to measure on, on this device: the batches `given`, those of a table of ratings or, by default, the
+        validation part. Raises DataError where there is none, TypeError for a whole databunch."""
         if isinstance(given, DataBunch):
             raise TypeError("pass a part of the data, such as data.valid, or a table of ratings")
         if given is None and self.valid is None and self.aside.is_of_file:
@@ -337,7 +337,10 @@ class CollabDataBunch(DataBunch):
         if given is None and self.valid is None:
             raise DataError("there is no validation part: make the data with valid_pct or split, or pass batches or a "
                             "table of ratings")
-        return self.batches(given) if is_table(given) else self.valid if given is None else given
+        if given is None or is_table(given):
+            return self.valid if given is None else self.batches(given)
+        here = self.device.type == "cpu" and not isinstance(given, TensorBatches)
+        return given if here else on_device(given, self.device)
 
     def rows_of(self, given: Any = None) -> TensorBatches:
         """The rows of a `part`, in order; batches of another kind, such as a list, are joined."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import uuid
 
@@ -356,3 +357,18 @@ def test_users_of_the_validation_part_that_are_added_to_training_are_no_longer_u
     assert data.unseen["valid"] == {"unseen_users": 2, "unseen_items": 0}
     assert added.unseen["valid"] == {"unseen_users": 1, "unseen_items": 0}
     assert added.summary().loc["valid", "users"] == data.summary().loc["valid", "users"] == 2
+
+
+def test_batches_of_another_device_are_moved_to_that_of_the_data():
+    """As a list of batches of a user on a GPU, or data of a GPU with a learner that was loaded onto a CPU."""
+    data = bunch()
+    there = TensorBatches(*data.valid.tensors, bs=64, device="meta")
+    part = data.part(there)
+    assert part.device == data.device and len(part) == len(there)
+    assert data.part(data.valid) is data.valid
+    some = list(data.valid)
+    assert data.part(some) is some
+    elsewhere = copy.copy(data)
+    elsewhere.device = torch.device("meta")
+    assert all(t.device.type == "meta" for batch in elsewhere.part(some) for t in batch)
+    assert all(t.device.type == "meta" for batch in elsewhere.part(data.valid) for t in batch)

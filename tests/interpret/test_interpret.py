@@ -35,7 +35,7 @@ def ml():
 
 @pytest.fixture(scope="module")
 def learn(ml):
-    learn = collab_learner(CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0), n_factors=8)
+    learn = collab_learner(CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0, device="cpu"), n_factors=8)
     with learn.no_logging():
         learn.fit_one_cycle(8)
     return learn

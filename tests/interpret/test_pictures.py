@@ -20,7 +20,8 @@ def ml():
 
 @pytest.fixture(scope="module")
 def learn(ml):
-    learn = collab_learner(CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0, bs=256), n_factors=8)
+    data = CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0, bs=256, device="cpu")
+    learn = collab_learner(data, n_factors=8)
     with learn.no_logging():
         learn.fit_one_cycle(4)
     return learn

@@ -50,7 +50,7 @@ def some(cls, *args, n_factors=3, seed=0, **options):
 @pytest.fixture(scope="module")
 def data():
     ml = synthetic(n_users=60, n_items=40, n_ratings=1500, seed=1)
-    return CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0, bs=64)
+    return CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0, bs=64, device="cpu")
 
 
 def learner(data, model="dot_bias", seed=0):

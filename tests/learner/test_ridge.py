@@ -300,7 +300,7 @@ def test_batches_without_columns_are_refused_with_a_remedy(data):
 def test_a_large_loaded_learner_trains_in_tiles_as_it_did(data, tmp_path, monkeypatch):
     monkeypatch.setattr(factory, "MANY_ROWS", 500)
     learn = collab_learner(data, n_factors=5)
-    again = load_learner(learn.export(tmp_path / "m"))
+    again = load_learner(learn.export(tmp_path / "m"), device="cpu")
     for one in (learn, again):
         kinds = [type(cb).__name__ for cb in one.cbs]
         assert "TileOrder" in kinds and "Threads" not in kinds
@@ -355,7 +355,7 @@ def test_little_or_nothing_to_learn(ratings):
 def test_it_is_no_worse_than_biases_where_there_are_no_factors():
     ratings = synthetic(300, 150, 9_000, seed=2, n_factors=0, noise=0.9).ratings
     for bs in (16, 256):
-        data = CollabDataBunch.from_df(ratings, seed=0, bs=bs)
+        data = CollabDataBunch.from_df(ratings, seed=0, bs=bs, device="cpu")
         learn = collab_learner(data)
         with learn.no_logging():
             learn.fit_one_cycle(5)

@@ -39,7 +39,8 @@ def ml():
 
 @pytest.fixture(scope="module")
 def learn(ml):
-    learn = collab_learner(CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0), "classifier", n_factors=8)
+    data = CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0, device="cpu")
+    learn = collab_learner(data, "classifier", n_factors=8)
     with learn.no_logging():
         learn.fit_one_cycle(6)
     return learn

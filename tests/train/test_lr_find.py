@@ -100,7 +100,7 @@ def exact(value):
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(exact, value)) + "]"
     if isinstance(value, (torch.Tensor, np.ndarray)):
-        return np.asarray(value.detach() if isinstance(value, torch.Tensor) else value).tobytes().hex()
+        return np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value).tobytes().hex()
     return repr(value)
 
 

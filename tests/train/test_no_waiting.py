@@ -75,6 +75,7 @@ def test_the_watch_sees_what_is_read_back():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch watches for waits on a CUDA device alone")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_gpu_does_not_wait_inside_an_epoch(name):
     learn = learner("cuda", **LEARNERS[name])

@@ -104,7 +104,7 @@ def test_numbers_that_json_lacks_are_null_and_a_line_that_was_cut_off_stays_apar
 
 
 def test_the_training_pass_stays_compiled_and_ratings_are_described(tmp_path):
-    data = CollabDataBunch.from_df(synthetic(40, 30, 500, seed=0).ratings, seed=0)
+    data = CollabDataBunch.from_df(synthetic(40, 30, 500, seed=0).ratings, seed=0, device="cpu")
     learn = collab_learner(data, n_factors=3, cbs=JSONLines(tmp_path / "r.jsonl"))
     assert "Training: compiled" in learn.summary()
     fit_quietly(learn, 1)

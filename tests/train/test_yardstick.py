@@ -136,7 +136,8 @@ def of_classes(pred, target):
                                 loss_terms=[lambda model: model.u.weight.sum() * 0]),
 ], ids=["nothing is trained", "a loss of classes", "terms"])
 def test_what_cannot_be_compared_is_not(make):
-    learn = make(CollabDataBunch.from_df(RATINGS.assign(rating=RATINGS["rating"].round().clip(1, 5)), seed=0, bs=16))
+    learn = make(CollabDataBunch.from_df(RATINGS.assign(rating=RATINGS["rating"].round().clip(1, 5)), seed=0, bs=16,
+                                        device="cpu"))
     assert said(learn, 3) == []
     assert learn.recorder.rows[-1]["train_loss"] > 5
 
