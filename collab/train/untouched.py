@@ -44,10 +44,9 @@ def untouched(learn: Learner, weights: bool = False, *, batches: Batches | None 
     One thread at a time evaluates a model; others wait for their turn, and for the end of a fit. Ctrl-C is raised once
     all is restored: the first attempt is made in this very frame, since Ctrl-C may come as a function is entered."""
     with turn(learn.model), untouched_randomness(*parts_of(learn.data).values(), batches):
-        modes = {module: module.training for module in learn.model.modules()}
-        own = vars(learn)
-        running = {name: own[name] for name in RUNNING if name in own}
-        put_weights_back = remember(learn, [cb for cb in learn.cbs if cb.in_eval]) if weights else None
+        modes, own = _modes(learn.model), vars(learn)
+        running = _running(own)
+        put_weights_back = remember(learn, _in_eval(learn.cbs)) if weights else None
 
         def put_back() -> None:
             if put_weights_back is not None:
@@ -69,6 +68,23 @@ def untouched(learn: Learner, weights: bool = False, *, batches: Batches | None 
             except KeyboardInterrupt:
                 whole(put_back)
                 raise
+
+
+# Functions: since Python 3.12 a comprehension is part of the frame around it, and a Ctrl-C inside one kept the turn.
+
+def _modes(model: nn.Module) -> Modes:
+    """The modes of a model's modules."""
+    return {module: module.training for module in model.modules()}
+
+
+def _running(own: State) -> State:
+    """The running attributes among those of a learner."""
+    return {name: own[name] for name in RUNNING if name in own}
+
+
+def _in_eval(cbs: Iterable[Callback]) -> list[Callback]:
+    """The callbacks that are called in evaluation."""
+    return [cb for cb in cbs if cb.in_eval]
 
 
 @contextmanager
