@@ -209,8 +209,8 @@ class Double(Callback):
 @example(ratings="dense", bs=2, epochs=2, lr=0.028936011296839124, wd=0.028936011296839124, fit="fit_flat_cos")
 def test_whatever_is_combined(ratings, bs, epochs, lr, wd, fit):
     """Each loss is as near to that of the loop in float64 as those of loops in float32 are, to 1e-6; and equal to that
-    of the loop to 1e-5, but where one of these loops is off by more than that itself. It is where a rating is predicted,
-    or a weight is 0, to the last bits: the gradient is rounding then, and Adam steps as far for it as for any other."""
+    of the loop to 1e-5, but where one of these loops is off by more than that itself: where a rating is predicted, or a
+    weight is 0, to the last bits, the gradient is rounding, and Adam steps as far for it as for any other."""
     table = {"dense": RATINGS, "sparse": SPARSE}[ratings][:900]
 
     def go(learn):
