@@ -95,7 +95,8 @@ class Program:
             self.sock = asked(address, words, os.getcwd(), [nothing.fileno(), to_out, to_err], LIMIT)
         os.close(to_out)
         os.close(to_err)
-        self.pid, self.returncode, self.stdout, self.said = number(self.sock), None, open(out, encoding="utf-8"), {}
+        self.pid, self.returncode, self.said = number(self.sock), None, {}
+        self.stdout = open(out, encoding="utf-8")       # noqa: SIM115 (closed by `communicate`)
         self.reader = threading.Thread(target=lambda: self.said.update(err=read(err)))
         self.reader.start()
 

@@ -99,9 +99,9 @@ def test_a_running_request_is_answered_and_logged_before_it_stops(model, fresh):
 def test_its_lists_keep_to_the_rules_that_it_is_given(collab, model, films, fresh):
     user, out = next(iter(films.data.users)), films.data.items.ids[1]
     rules = "--without", "title=Amélie (2001)", "--without", str(out), "--diversity", "0.5"
-    with served(model, *rules, fresh=fresh) as (_, at):
-        with urllib.request.urlopen(f"{at}recommend?user={user}&n=8") as answer:
-            found = [one["item"] for one in json.load(answer)["items"]]
+    asked = f"recommend?user={user}&n=8"
+    with served(model, *rules, fresh=fresh) as (_, at), urllib.request.urlopen(at + asked) as answer:
+        found = [one["item"] for one in json.load(answer)["items"]]
     assert found == films.recommend(user, 8, without=[{"title": "Amélie (2001)"}, out], diversity=0.5)["item"].tolist()
     code, shown, error = collab("serve", model, "--port", 0, "--where", "titel=x")
     assert (code, shown) == (2, "") and "--where names a column 'titel' that the table of items has not" in error

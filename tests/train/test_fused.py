@@ -125,7 +125,7 @@ def test_any_batch_size(bs):
     agree(*both(lambda learn: learn.fit_one_cycle(2, 5e-3), bunch(RATINGS[:600] if bs == 1 else RATINGS, bs)))
 
 
-@pytest.mark.parametrize("n_factors", [1, 8, 9, 50, 64])
+@pytest.mark.parametrize("n_factors", [1, 8, 9, 50, 56])     # in vectors of eight: 1, 3 with padding, 7
 def test_any_number_of_factors(n_factors):
     agree(*both(lambda learn: learn.fit_one_cycle(1), bunch(), n_factors=n_factors))
 
