@@ -1,13 +1,18 @@
-"""Fresh processes at the price of a fork: one interpreter has imported torch, which takes seconds, and nothing of
-`collab`; each program runs in a child of it, as in an interpreter that was just started.
+"""Fresh processes at the price of a fork: one interpreter has imported torch and pandas, which takes seconds, and
+nothing of `collab`; each program runs in a child of it, as in an interpreter that was just started.
 
-Whether a program imports torch cannot be asked here, nor what depends on the hash seed of strings, which all children
-share: that takes a process of its own. Pandas is not imported: as it is, it looks whether it is in a notebook.
+Whether a program imports these cannot be asked here, nor what depends on the hash seed of strings, which all children
+share: that takes a process of its own. Numba is not imported: where it is, `collab` takes another way. As pandas is
+imported, it looks whether it is in a notebook: kernels of notebooks are forks of another interpreter, which has what
+notebooks draw with.
 
 Run: python fresh.py serve ADDRESS                      the interpreter that waits for programs
+     python fresh.py notebooks ADDRESS                  that which waits for kernels
      python fresh.py ask ADDRESS -m MODULE ARGUMENTS    as `python -m MODULE ARGUMENTS`"""
 
+import builtins
 import contextlib
+import importlib
 import json
 import os
 import runpy
@@ -25,14 +30,15 @@ LIMIT = 300     # seconds, for what takes a few
 
 
 class FreshProcesses:
-    """The interpreter that waits for programs, until `close`. Where there is no fork, each program gets its own."""
+    """The interpreter that waits for programs, or with the role "notebooks" for kernels, until `close`. Where there is
+    no fork, each program gets its own."""
 
-    def __init__(self):
+    def __init__(self, role="serve"):
         if not hasattr(os, "fork"):
             return
         self.folder = tempfile.TemporaryDirectory(prefix="fresh")
         self.address = str(Path(self.folder.name) / "socket")
-        self.process = subprocess.Popen([sys.executable, __file__, "serve", self.address], stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([sys.executable, __file__, role, self.address], stdout=subprocess.PIPE,
                                         start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert self.process.stdout.readline() == b"ready\n"
 
@@ -54,6 +60,13 @@ class FreshProcesses:
             reader.join()
             return subprocess.CompletedProcess(words, exit_code(sock), said["out"], said["err"])
 
+    def start(self, *words):
+        """A `Program`, or where there is no fork a `subprocess.Popen`, that runs `python -m MODULE ARGUMENTS`."""
+        if hasattr(os, "fork"):
+            return Program(self.address, [*map(str, words)])
+        return subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
     def kernel(self, folder):
         """Write a kernel of Jupyter into a folder, which JUPYTER_PATH may name; return its name."""
         if not hasattr(os, "fork"):
@@ -73,6 +86,52 @@ class FreshProcesses:
         self.folder.cleanup()
 
 
+class Program:
+    """A running program: what tests ask of a `subprocess.Popen` with pipes for text."""
+
+    def __init__(self, address, words):
+        (out, to_out), (err, to_err) = os.pipe(), os.pipe()
+        with open(os.devnull) as nothing:
+            self.sock = asked(address, words, os.getcwd(), [nothing.fileno(), to_out, to_err], LIMIT)
+        os.close(to_out)
+        os.close(to_err)
+        self.pid, self.returncode, self.said = number(self.sock), None, {}
+        self.stdout = open(out, encoding="utf-8")       # noqa: SIM115 (closed by `communicate`)
+        self.reader = threading.Thread(target=lambda: self.said.update(err=read(err)))
+        self.reader.start()
+
+    def poll(self):
+        """The exit code, or None of a program that runs."""
+        if self.returncode is None and select.select([self.sock], [], [], 0)[0]:
+            self.returncode = number(self.sock)
+            self.sock.close()
+        return self.returncode
+
+    def wait(self, timeout=LIMIT):
+        """The exit code, once it has ended. Raises subprocess.TimeoutExpired."""
+        if self.returncode is None and not select.select([self.sock], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired("a fresh process", timeout)
+        return self.poll()
+
+    def communicate(self, timeout=LIMIT):
+        """(rest of the standard output, standard error), once it has ended."""
+        self.wait(timeout)
+        if "out" not in self.said:
+            with self.stdout:
+                self.said["out"] = self.stdout.read()
+            self.reader.join()
+        return self.said["out"], self.said["err"]
+
+    def send_signal(self, what):
+        """As to any process."""
+        if self.poll() is None:
+            os.kill(self.pid, what)
+
+    def terminate(self):
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+
 def asked(address, words, cwd, streams, limit=0):
     """A connection on which a program was asked for, with these standard streams."""
     sock = socket.socket(socket.AF_UNIX)
@@ -87,6 +146,12 @@ def asked(address, words, cwd, streams, limit=0):
 
 def exit_code(sock):
     """Of the program that was asked for, once it has ended."""
+    number(sock)        # of the process
+    return number(sock)
+
+
+def number(sock):
+    """The next number: first that of the program's process, at its end the exit code."""
     return int.from_bytes(sock.recv(4, socket.MSG_WAITALL), "big", signed=True)
 
 
@@ -116,6 +181,7 @@ def next_program(address):
     if child := os.fork():
         for stream in [1, *streams]:
             os.close(stream)
+        sock.sendall(child.to_bytes(4, "big"))
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
             if select.select([sock], [], [], 0.01)[0]:
                 os.kill(child, signal.SIGKILL)
@@ -147,12 +213,26 @@ def run_program(words, cwd, limit, env):
         exec(compile(what, "<string>", "exec"), vars(main))
 
 
+def import_first(role):
+    """What takes longest, as it is where it is imported first by a program, or by a notebook."""
+    import torch  # noqa: F401
+    if role == "notebooks":
+        os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"      # as a kernel says
+        builtins.get_ipython = lambda: types.SimpleNamespace(kernel=True)
+        for name in ("ipykernel.ipkernel", "matplotlib.figure", "matplotlib.backends.backend_agg", "sklearn.manifold",
+                     "altair", "vl_convert"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+    import pandas  # noqa: F401
+    vars(builtins).pop("get_ipython", None)
+    assert not {"collab", "numba"} & {*sys.modules}
+
+
 if __name__ == "__main__":
     sys.path.pop(0)         # the folder of this file
     role, where, *rest = sys.argv[1:]
     if role == "ask":
         signal.signal(signal.SIGINT, signal.SIG_IGN)        # Jupyter interrupts a kernel before it tells it to stop
         sys.exit(exit_code(asked(where, rest, os.getcwd(), [0, 1, 2])))
-    import torch  # noqa: F401
-    assert not {"collab", "numba", "pandas"} & {*sys.modules}
+    import_first(role)
     run_program(**next_program(where))

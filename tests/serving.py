@@ -41,11 +41,13 @@ class Client:
 
 
 @contextlib.contextmanager
-def served(model, *options):
-    """(process, address) of `collab serve MODEL` at a free port; it is ended at the end."""
-    words = [sys.executable, "-m", "collab", "serve", str(model), "--port", "0", *options]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+def served(model, *options, fresh=None):
+    """(process, address) of `collab serve MODEL` at a free port, a program of `fresh` if that is given; it is ended at
+    the end."""
+    words = ["-m", "collab", "serve", str(model), "--port", "0", *options]
+    process = fresh.start(*words) if fresh else subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
         said = process.stdout.readline()
         assert " at http" in said, said + process.communicate(timeout=WAIT)[1]

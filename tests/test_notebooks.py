@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from fresh import FreshProcesses
 
 NBS = Path(__file__).parents[1] / "nbs"
 BOOKS = sorted(NBS.glob("*.ipynb"))
@@ -23,10 +24,11 @@ each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.ste
 
 
 @pytest.fixture(scope="module")
-def kernels(fresh, tmp_path_factory):
+def kernels(tmp_path_factory):
     """(a folder for JUPYTER_PATH, the name of the kernel in it that takes no time to import torch)."""
-    folder = tmp_path_factory.mktemp("jupyter")
-    return folder, fresh.kernel(folder)
+    folder, processes = tmp_path_factory.mktemp("jupyter"), FreshProcesses("notebooks")
+    yield folder, processes.kernel(folder)
+    processes.close()
 
 
 @each

@@ -20,6 +20,7 @@ from ..models.dot_form import DotForm
 from ..numerics import cosines
 from .equations import strongest
 from .exact_loss import ExactLoss
+from .ridge_search import once_each
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(scores of all items (n_items,), some of the items chosen (m,), all of them (n,)) -> the mean of the objective over
@@ -107,6 +108,7 @@ def choose_ranked_ridge(form: DotForm, exact_loss: Loss, users: Tensor, items: T
     spread = torch.cov(every[1:].T, correction=0).reshape(every.shape[1], -1)
     wanted = form.users[sample].double()
 
+    @once_each
     def distance(ridge: float) -> float:
         solved = torch.stack([solve_ranked(form, exact_loss, own, ridge, 1e-3, pull)[:len(spread)] for own in chosen])
         off = solved - wanted

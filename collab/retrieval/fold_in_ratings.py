@@ -25,6 +25,7 @@ from ..models.blocks import make_blocks
 from ..models.dot_form import DotForm, Ridge
 from ..moved import keeps_old_names
 from ..ragged import Ragged
+from .ridge_search import once_each
 
 STEPS, HALVINGS = 50, 40
 TOLERANCE, ROUNDING = 1e-9, 1e-13   # of the gradient, relative to that at the average user; of the objective
@@ -213,6 +214,7 @@ def choose_ridge(form: DotForm, users: Tensor, items: Tensor, ratings: Tensor, p
         gram = torch.cat([torch.cat([gram, mean[:, None]], 1), torch.cat([mean, mean.new_ones(1)])[None]])
         wanted = torch.cat([wanted, form.u_bias[rows, None].double()], 1)
 
+    @once_each
     def distance(ridge: Ridge) -> float:
         off = solve(form, users, items, ratings, len(sample), ridge, 1e-3, pull) - wanted
         return ((off @ gram) * off).sum().item()

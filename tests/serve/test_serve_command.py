@@ -51,11 +51,11 @@ def refused(answer, status):
 
 
 @pytest.mark.parametrize("kind", ["ratings", "choices", "index"])
-def test_it_answers_what_it_should_to_everything_at_once_and_stops_with_0(kind, films, liked_films, tmp_path):
+def test_it_answers_what_it_should_to_everything_at_once_and_stops_with_0(kind, films, liked_films, tmp_path, fresh):
     learn = liked_films if kind == "choices" else films
     file = learn.index(users=False).save(tmp_path / "index") if kind == "index" else learn.export(tmp_path / "model")
     users = [] if kind == "index" else [*learn.data.users]
-    with served(file) as (process, address):
+    with served(file, fresh=fresh) as (process, address):
         assert address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(f"{address}health") as answer:
             about = json.load(answer)
@@ -77,8 +77,8 @@ def test_it_answers_what_it_should_to_everything_at_once_and_stops_with_0(kind, 
         assert process.returncode == 0 and (out, error) == ("", "Stopped.\n")
 
 
-def test_a_running_request_is_answered_and_logged_before_it_stops(model):
-    with served(model, "--log") as (process, address):
+def test_a_running_request_is_answered_and_logged_before_it_stops(model, fresh):
+    with served(model, "--log", fresh=fresh) as (process, address):
         place = urlsplit(address)
         body = b'{"ratings": {"12": 5}, "n": 3}'
         with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
@@ -96,10 +96,11 @@ def test_a_running_request_is_answered_and_logged_before_it_stops(model):
         assert '"POST /recommend HTTP/1.1" 200' in process.communicate()[1]
 
 
-def test_its_lists_keep_to_the_rules_that_it_is_given(collab, model, films):
+def test_its_lists_keep_to_the_rules_that_it_is_given(collab, model, films, fresh):
     user, out = next(iter(films.data.users)), films.data.items.ids[1]
     rules = "--without", "title=Amélie (2001)", "--without", str(out), "--diversity", "0.5"
-    with served(model, *rules) as (_, at), urllib.request.urlopen(f"{at}recommend?user={user}&n=8") as answer:
+    asked = f"recommend?user={user}&n=8"
+    with served(model, *rules, fresh=fresh) as (_, at), urllib.request.urlopen(at + asked) as answer:
         found = [one["item"] for one in json.load(answer)["items"]]
     assert found == films.recommend(user, 8, without=[{"title": "Amélie (2001)"}, out], diversity=0.5)["item"].tolist()
     code, shown, error = collab("serve", model, "--port", 0, "--where", "titel=x")

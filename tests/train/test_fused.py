@@ -125,7 +125,7 @@ def test_any_batch_size(bs):
     agree(*both(lambda learn: learn.fit_one_cycle(2, 5e-3), bunch(RATINGS[:600] if bs == 1 else RATINGS, bs)))
 
 
-@pytest.mark.parametrize("n_factors", [1, 8, 9, 50, 64])
+@pytest.mark.parametrize("n_factors", [1, 8, 9, 50, 56])     # in vectors of eight: 1, 3 with padding, 7
 def test_any_number_of_factors(n_factors):
     agree(*both(lambda learn: learn.fit_one_cycle(1), bunch(), n_factors=n_factors))
 
@@ -206,12 +206,11 @@ class Double(Callback):
 @example(ratings="dense", bs=12, epochs=3, lr=0.05, wd=0, fit="fit")
 @example(ratings="sparse", bs=46, epochs=3, lr=0.05, wd=0.09, fit="fit_flat_cos")
 @example(ratings="sparse", bs=16, epochs=3, lr=0.05, wd=0, fit="fit_flat_cos")
-@example(ratings="dense", bs=2, epochs=2, lr=0.028936011296839124, wd=0.028936011296839124, fit="fit_flat_cos")
 def test_whatever_is_combined(ratings, bs, epochs, lr, wd, fit):
     """Each loss is as near to that of the loop in float64 as those of loops in float32 are, to 1e-6; and equal to that
     of the loop to 1e-5, but where one of these loops is off by more than that itself: where a rating is predicted, or a
     weight is 0, to the last bits, the gradient is rounding, and Adam steps as far for it as for any other."""
-    table = {"dense": RATINGS, "sparse": SPARSE}[ratings][:900]
+    table = {"dense": RATINGS, "sparse": SPARSE}[ratings][:min(900, 80 * bs)]       # few batches, as loops are slow
 
     def go(learn):
         getattr(learn, fit)(epochs, lr, wd=wd)

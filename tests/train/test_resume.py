@@ -55,9 +55,10 @@ learn.save(path + ".end")
 """
 
 
-def run(path, kill=-1, resume=False):
-    done = subprocess.run([sys.executable, "-c", RUN, str(path), str(kill), "resume" if resume else "new"],
-                          capture_output=True, text=True)
+def run(path, kill=-1, resume=False, fresh=None):
+    """In a process of its own, with a hash seed of its own, or in one of `fresh`."""
+    words = ["-c", RUN, str(path), str(kill), "resume" if resume else "new"]
+    done = fresh.run(*words) if fresh else subprocess.run([sys.executable, *words], capture_output=True, text=True)
     if kill >= 0:
         assert done.returncode == -signal.SIGKILL, done.stderr
     else:
@@ -73,10 +74,10 @@ def whole(tmp_path_factory):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
 @pytest.mark.parametrize("kills", [[9], [20], [47, 3]])
-def test_a_killed_run_ends_with_the_same_bits_when_it_is_resumed(whole, tmp_path, kills):
+def test_a_killed_run_ends_with_the_same_bits_when_it_is_resumed(whole, tmp_path, kills, fresh):
     # 20 batches an epoch: in the first epoch; at the first batch of the second; in the third, and again on the way back
     for k, kill in enumerate(kills):
-        run(tmp_path / "killed", kill=kill, resume=k > 0)
+        run(tmp_path / "killed", kill=kill, resume=k > 0, fresh=fresh)
     run(tmp_path / "killed", resume=True)
     resumed = read_tree(tmp_path / "killed.end")
     assert len(whole["cbs"]) == len(resumed["cbs"]) and same(whole, resumed)
