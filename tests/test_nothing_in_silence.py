@@ -32,6 +32,7 @@ from collab import (
     read_table,
     rows_split,
     synthetic,
+    time_split,
     tune,
 )
 from collab.cli.app import train
@@ -67,9 +68,19 @@ def made(table=FEW, **options):
     return CollabDataBunch.from_df(table, **{"valid_pct": 0, "seed": 0, "device": "cpu", **options})
 
 
-@says("data/duplicates.py:merge_duplicates", "1 of 5 rows rate a pair again .* all rows are kept")
+@says("data/duplicates.py:warn_of_repeats", "1 of 5 rows rate a pair again .* all rows are kept")
 def repeated_pairs_that_are_kept(_):
     made(AGAIN)
+
+
+@says("data/duplicates.py:warn_of_repeats", "1 of 5 rows rate a pair again .* 1 of the 2 ratings held out are of")
+def a_pair_that_is_trained_on_and_held_out(_):
+    made(AGAIN, split=rows_split([0, 1]))
+
+
+@says("data/duplicates.py:merge_duplicates", "1 of 5 rows rate a pair again .*of each pair the last one is kept, by")
+def earlier_ratings_of_a_pair(_):
+    made(AGAIN.assign(time=[1, 2, 3, 4, 5]), split=time_split(0.5), duplicates="last")
 
 
 @says("data/duplicates.py:merge_duplicates", "1 of 5 rows rate a pair again .* its average rating")

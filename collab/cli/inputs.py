@@ -321,9 +321,10 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
         how = after(first, how) if part == "valid" else first
     if bad_rows is None:
         bad_rows = learn.notes.get("bad_rows", "error") if same else "error"
+    if duplicates is None and (noted := learn.notes.get("duplicates", "keep")) and (same or noted != "keep"):
+        duplicates = noted              # what was kept in training is warned of in other data
     with worded(of_table(source, raw, kept)):
-        ratings = learn.data.table(raw, duplicates=duplicates or learn.notes.get("duplicates", "keep"), split=how,
-                                   bad_rows=bad_rows)
+        ratings = learn.data.table(raw, duplicates=duplicates, split=how, bad_rows=bad_rows)
     return learn.data.batches(ratings) if len(ratings) else None
 
 

@@ -86,14 +86,14 @@ class DataReport:
     @classmethod
     def from_df(cls, ratings: TableLike, user_name: Hashable | None = None, item_name: Hashable | None = None,
                 rating_name: Hashable | None = None, time_name: Hashable | None = None, *, implicit: bool = False,
-                threshold: float | None = None, duplicates: str = "keep", title_name: Hashable | None = None,
+                threshold: float | None = None, duplicates: str | None = None, title_name: Hashable | None = None,
                 bad_rows: str = "error", name: str = "the table") -> DataReport:
         """Report on a table of ratings, with those arguments of `CollabDataBunch.from_df` that say how it is read;
         `name` is what the report calls it. Raises DataError only for something that is not a table."""
         frame = as_frame(ratings)
         given = _given(user_name=user_name, item_name=item_name, rating_name=rating_name, time_name=time_name,
                        title_name=title_name, threshold=threshold, implicit=implicit or None,
-                       duplicates=None if duplicates == "keep" else duplicates,
+                       duplicates=duplicates,
                        bad_rows=None if bad_rows == "error" else bad_rows)
         return cls(name, examine(lambda **_: frame, given, ()), given)
 

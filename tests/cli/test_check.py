@@ -5,10 +5,11 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from collab import DataError
+from collab import DataError, DataReport, random_split
 
 
 @pytest.fixture
@@ -46,6 +47,35 @@ def test_the_output_in_the_guide_is_that_of_the_command(collab, tmp_path, monkey
     command, _, wanted = shown.partition("\n")
     code, out, _ = collab(*shlex.split(command.removeprefix("$ collab")))
     assert code == 1 and out.strip() == wanted.strip()
+
+
+@pytest.mark.filterwarnings("default")
+def test_check_refuses_the_times_that_training_refuses_where_they_say_which_rating_is_the_last(collab, tmp_path):
+    rows = [f"{k % 6},{k % 4},{k % 5 + 1},{10**9 + k}" for k in range(60)]
+    rows[7] = "1,3,2,"
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,rating,timestamp", *rows]) + "\n")
+    for options, code in (((), 0), (("--duplicates", "mean"), 0), (("--duplicates", "last"), 1),
+                          (("--duplicates", "last", "--bad-rows", "drop"), 0)):
+        found, out, _ = collab("check", tmp_path / "r.csv", *options)
+        assert found == code and "1 of 60 times are missing (line 9)" in out
+        if code:
+            assert next_of(out)[-4:] == ["--duplicates", "last", "--bad-rows", "drop"]
+        train = ["train", tmp_path / "r.csv", *options, "--epochs", 1, "--out", tmp_path / "m", "-q"]
+        assert collab(*train)[0] == 2 * code
+
+
+def test_the_share_of_held_out_ratings_that_are_trained_on_is_that_of_random_splits():
+    df = pd.DataFrame({"user": [k % 10 for k in range(600)], "item": [k % 23 for k in range(600)],
+                       "rating": [k % 5 for k in range(600)]})
+    df = pd.concat([df.iloc[:300], df.iloc[:80], df.iloc[:20]], ignore_index=True)
+    said = DataReport.from_df(df).problems.iloc[0]["remedy"]
+    shares = []
+    for seed in range(200):
+        train, valid = random_split(0.2, seed)(df)
+        known = {*map(tuple, df.iloc[train][["user", "item"]].values.tolist())}
+        shares.append(np.mean([(u, i) in known for u, i in df.iloc[valid][["user", "item"]].values.tolist()]))
+    share = int(re.search(r"a fifth that is held out at random, (\d+)% would be of pairs", said)[1])
+    assert abs(100 * np.mean(shares) - share) < 1.5
 
 
 def test_a_good_table_exits_with_0_and_as_json_with_all_of_it(collab, trained):
