@@ -37,7 +37,7 @@ from collab import (
 )
 from collab.cli.app import train
 from collab.cli.compare import compare
-from collab.cli.inputs import read_all
+from collab.cli.metadata_files import read_all
 from collab.cli.recommend import recommend
 from collab.cli.tune import tune as tune_command
 from collab.losses import mse
@@ -461,14 +461,14 @@ def nothing_has_so_many_ratings_to_be_compared(tmp_path):
 
 
 # the command line
-@says("cli/inputs.py:_known", "f.csv has no column names: the first column is taken for the ids, the second for the t")
+@says("cli/metadata_files.py:_known", "f.csv has no column names: the first column is taken for the ids, the second f")
 def films_without_names_of_columns(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n1,1,5\n2,2,3\n")
     (tmp_path / "f.csv").write_text("1,Heat (1995)\n2,Up (2009)\n")
     read_all(str(tmp_path / "r.csv"), tmp_path / "f.csv")
 
 
-@says("cli/inputs.py:read_all", "f.csv is read as UTF-8, as it is written, and not as --encoding latin-1; say --table-")
+@says("cli/metadata_files.py:read_beside", "f.csv is read as UTF-8, as it is written, and not as --encoding latin-1")
 def films_in_another_encoding_than_the_ratings(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n1,1,5\n2,2,3\n", encoding="latin-1")
     (tmp_path / "f.csv").write_text("item,title\n1,Amélie\n2,Up\n", encoding="utf-8")

@@ -55,7 +55,8 @@ app = typer.Typer(cls=Program, no_args_is_help=True, rich_markup_mode=None, pret
                   context_settings={"help_option_names": ["-h", "--help"]},
                   help="Recommendations from a table of ratings.\n\n\b\n"
                        "Begin with:\n  collab train ml-100k --split u1\n  collab recommend --user 196",
-                  epilog="Exit codes: 0, done; 1, an error of this program; 2, an error in options, files or data, "
+                  epilog="Exit codes: 0, done; 1, an error of this program (of check: something in the "
+                         "tables stops training); 2, an error in options, files or data, "
                          "said in one line; 130, stopped by Ctrl-C; 141, the reader of a pipe went away.\n\n"
                          "Results go to standard output; progress, warnings and errors to standard error.")
 

@@ -20,7 +20,8 @@ from ..errors import DataError, warn
 from ..files import Config
 from ..learner.recipes import RECIPES
 from .command import worded
-from .inputs import Reading, fingerprint, is_set, read_all, reading_beside, with_bad_lines
+from .inputs import Reading, fingerprint, is_set, with_bad_lines
+from .metadata_files import read_all, reading_beside
 from .model_options import needs_metadata, uses
 from .options import TableOptions
 from .remedies import in_lines, of_table
