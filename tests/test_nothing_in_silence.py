@@ -155,6 +155,12 @@ def lines_with_too_many_fields(tmp_path):
     read_table(tmp_path / "r.csv", bad_lines="drop")
 
 
+@says("data/tables.py:_read", "begins with the mark of UTF-8 and is read so, and not as encoding='latin-1'; leave enco")
+def a_file_with_the_mark_of_another_encoding(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n1,10,3\n", encoding="utf-8-sig")
+    read_table(tmp_path / "r.csv", encoding="latin-1")
+
+
 @says("data/tables.py:read_table", "column 'time': 1 .*31.02.2019.* these lines are left out")
 def lines_with_dates_that_there_are_not(tmp_path):
     known = "".join(f"{user},10,3,28.02.2019\n" for user in range(40))

@@ -51,8 +51,7 @@ def read_beside(file: Path, by: str, options: Reading, said: str | None) -> pd.D
     """The file of items or users (`by` "item" or "user"), read with its own of `reading_beside`, with a warning where
     these have another encoding than `said`."""
     if options.get("encoding", said) != said:
-        warn(f"{file} is read as UTF-8, as it is written, and not as --encoding {said}; say --table-encoding if it is "
-             "another")
+        warn(f"{file} is read as UTF-8, as it is written, and not as --encoding {said}; --table-encoding utf-8 says so")
     return _known(file, by, **options)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, quoted, warn
+from ..errors import DataError, quoted, they, warn
 from .codes import coded, merged, on_both, one_each, repeats
 from .problems import Found, Problem
 from .schema import Schema, show
@@ -56,10 +56,14 @@ def merge_duplicates(parts: list[pd.DataFrame], how: str | None, *, time: Hashab
         when = times()
         return [part if rows is None else one_each(part, rows, last=how == "last", times=when)
                 for part, rows in zip(parts, again)]
+    found = [part if rows is None else merged(part, rows, "mean") for part, rows in zip(parts, again)]
     if say:
+        both = repeats(pd.concat(found, ignore_index=True)) if len(parts) > 1 else None
+        n_both = 0 if both is None else int(both.sum())
         warn(f"{what}; each pair now has one row with its average rating"
-             + (" in training, and one in validation." if len(parts) > 1 else "."))
-    return [part if rows is None else merged(part, rows, "mean") for part, rows in zip(parts, again)]
+             + " in training, and one in validation" * (len(parts) > 1)
+             + f": {n_both:,} {they(n_both)} on both sides; duplicates='last' keeps one row" * bool(n_both))
+    return found
 
 
 def warn_of_repeats(table: pd.DataFrame, train: np.ndarray | None = None, held_out: np.ndarray | None = None) -> None:

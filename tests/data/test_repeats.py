@@ -52,7 +52,8 @@ def test_leave_last_keeps_the_last_rating_of_a_pair_for_validation_as_it_is():
 
 def test_each_part_merges_its_own_rows_and_says_so_once():
     df = pd.concat([AGAIN, AGAIN.assign(rating=AGAIN["rating"] + 1, time=AGAIN["time"] + 0.5)])
-    with pytest.warns(CollabWarning, match=r"6 of 12 rows rate a pair again .*in training, and one in valid") as caught:
+    says = r"6 of 12 rows rate a pair again .*in training, and one in validation: 1 is on both sides; duplicates='last'"
+    with pytest.warns(CollabWarning, match=says) as caught:
         data = made(df, split=time_split(0.17), duplicates="mean")      # the two latest of twelve: both of (1, 10)
     assert len(caught) == 1
     assert rows(data) == [(1, 10, 1.5), (2, 20, 2.5), (2, 30, 3.5), (3, 20, 4.5), (3, 10, 2.5)]
