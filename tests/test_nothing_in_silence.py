@@ -94,7 +94,7 @@ def a_pair_that_is_rated_again_beyond_the_split(_):
     made(AGAIN.assign(time=[1, 2, 3, 4, 5]), split=leave_last(), duplicates="mean")
 
 
-@says("data/outliers.py:warn_of_outliers", "1 of 100 ratings, such as 1000, is far .*y_range=")
+@says("data/outliers.py:warn_of_outliers", "1 of 100 ratings, such as 1,000, is far .*y_range=")
 def a_rating_far_from_all_others(_):
     made(pd.DataFrame({"user": np.arange(100) % 10, "item": np.arange(100) // 10, "rating": [1000.0, *[1, 2, 3] * 33]}))
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__, interrupt
-from ..errors import DataError, warn
+from ..errors import DataError, amount, warn
 from .check import check
 from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said, warning
 from .compare import Listing, compare
@@ -109,7 +109,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
                            test=for_the_end)
     low = table.threshold
     if low is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > low:
-        warn(f"--threshold {low:g} leaves out none of the {len(ratings):,} ratings: the lowest is {lowest:g}; "
+        warn(f"--threshold {low:g} leaves out none of the {len(ratings):,} ratings: the lowest is {amount(lowest)}; "
              "take a higher one, or say --implicit")
     notes = prepared.notes(bunch, split=split, valid_pct=valid_pct, test=test_note, seed=seed)
     roles = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"

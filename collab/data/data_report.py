@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, amount
 from ..plotting import cut
 from .beside import problems_beside
 from .checking import Examined, examine
@@ -321,10 +321,10 @@ def _bars(ratings: pd.DataFrame) -> list[str]:
     """The distribution of ratings as lines of text."""
     if "quantile" in ratings:
         named = {0: "lowest", 0.5: "median", 1: "highest"}
-        return ["Ratings: " + ", ".join(f"{named.get(q, f'{q:.0%}')} {r:,.6g}" for q, r in zip(
+        return ["Ratings: " + ", ".join(f"{named.get(q, f'{q:.0%}')} {amount(r)}" for q, r in zip(
             ratings["quantile"], ratings["rating"])) + "."]
     longest = ratings["share"].max()
-    return ["Ratings:", *(f"  {r:>8g}  {n:>12,}  {share:>6.1%}  {'#' * max(1, math.ceil(40 * share / longest))}"
+    return ["Ratings:", *(f"  {amount(r):>8}  {n:>12,}  {share:>6.1%}  {'#' * max(1, math.ceil(40 * share / longest))}"
                           for r, n, share in zip(ratings["rating"], ratings["rows"], ratings["share"]))]
 
 

@@ -58,8 +58,8 @@ def merge_duplicates(parts: list[pd.DataFrame], how: str | None, *, time: Hashab
                 for part, rows in zip(parts, again)]
     found = [part if rows is None else merged(part, rows, "mean") for part, rows in zip(parts, again)]
     if say:
-        both = repeats(pd.concat(found, ignore_index=True)) if len(parts) > 1 else None
-        n_both = 0 if both is None else int(both.sum())
+        shared = repeats(pd.concat(found, ignore_index=True)) if len(parts) > 1 else None
+        n_both = 0 if shared is None else int(shared.sum())
         warn(f"{what}; each pair now has one row with its average rating"
              + " in training, and one in validation" * (len(parts) > 1)
              + f": {n_both:,} {they(n_both)} on both sides; duplicates='last' keeps one row" * bool(n_both))
