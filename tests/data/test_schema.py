@@ -314,7 +314,7 @@ def test_the_warning_points_at_the_caller(tmp_path):
     with pytest.warns(UserWarning) as caught_in_file:
         CollabDataBunch.from_csv(tmp_path / "r.csv", valid_pct=0, seed=0)
     with pytest.warns(UserWarning) as caught_in_test:
-        CollabDataBunch.from_df(AGAIN.drop(2), valid_pct=0, seed=0, test=AGAIN)
+        CollabDataBunch.from_df(AGAIN, valid_pct=0, seed=0, test=AGAIN.drop(2))
     assert {w.filename for c in (caught, caught_in_file, caught_in_test) for w in c} == {__file__}
 
 
