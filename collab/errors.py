@@ -35,6 +35,16 @@ def counted(n: int, what: str, plural: str | None = None) -> str:
     return f"{n:,} {what if n == 1 else plural or what + 's'}"
 
 
+def amount(number: float) -> str:
+    """A rating or a count as a message says it: with all digits and commas where it is whole or large, else six digits.
+
+    >>> amount(4.0), amount(1000007), amount(1493388.25), amount(16955.71), amount(3.14159265), amount(1e30)
+    ('4', '1,000,007', '1,493,388', '16,955.7', '3.14159', '1e+30')
+    """
+    size = abs(number)
+    return f"{number:,.0f}" if size < 1e15 and (float(number).is_integer() or size >= 1e5) else f"{number:,.6g}"
+
+
 def they(n: int, one: str = "is", several: str = "are") -> str:
     """The verb for `n` things: "is" of one, "are" of several."""
     return one if n == 1 else several

@@ -32,11 +32,12 @@ from collab import (
     read_table,
     rows_split,
     synthetic,
+    time_split,
     tune,
 )
 from collab.cli.app import train
 from collab.cli.compare import compare
-from collab.cli.inputs import read_all
+from collab.cli.metadata_files import read_all
 from collab.cli.recommend import recommend
 from collab.cli.tune import tune as tune_command
 from collab.losses import mse
@@ -67,9 +68,19 @@ def made(table=FEW, **options):
     return CollabDataBunch.from_df(table, **{"valid_pct": 0, "seed": 0, "device": "cpu", **options})
 
 
-@says("data/duplicates.py:merge_duplicates", "1 of 5 rows rate a pair again .* all rows are kept")
+@says("data/duplicates.py:warn_of_repeats", "1 of 5 rows rate a pair again .* all rows are kept")
 def repeated_pairs_that_are_kept(_):
     made(AGAIN)
+
+
+@says("data/duplicates.py:warn_of_repeats", "1 of 5 rows rate a pair again .* 1 of the 2 ratings held out are of")
+def a_pair_that_is_trained_on_and_held_out(_):
+    made(AGAIN, split=rows_split([0, 1]))
+
+
+@says("data/duplicates.py:merge_duplicates", "1 of 5 rows rate a pair again .*of each pair the last one is kept, by")
+def earlier_ratings_of_a_pair(_):
+    made(AGAIN.assign(time=[1, 2, 3, 4, 5]), split=time_split(0.5), duplicates="last")
 
 
 @says("data/duplicates.py:merge_duplicates", "1 of 5 rows rate a pair again .* its average rating")
@@ -83,7 +94,7 @@ def a_pair_that_is_rated_again_beyond_the_split(_):
     made(AGAIN.assign(time=[1, 2, 3, 4, 5]), split=leave_last(), duplicates="mean")
 
 
-@says("data/outliers.py:warn_of_outliers", "1 of 100 ratings, such as 1000, is far .*y_range=")
+@says("data/outliers.py:warn_of_outliers", "1 of 100 ratings, such as 1,000, is far .*y_range=")
 def a_rating_far_from_all_others(_):
     made(pd.DataFrame({"user": np.arange(100) % 10, "item": np.arange(100) // 10, "rating": [1000.0, *[1, 2, 3] * 33]}))
 
@@ -142,6 +153,12 @@ def rated_items_that_the_metadata_lack(_):
 def lines_with_too_many_fields(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n1,10,3\n1,10,3,5\n")
     read_table(tmp_path / "r.csv", bad_lines="drop")
+
+
+@says("data/tables.py:_read", "begins with the mark of UTF-8 and is read so, and not as encoding='latin-1'; leave enco")
+def a_file_with_the_mark_of_another_encoding(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n1,10,3\n", encoding="utf-8-sig")
+    read_table(tmp_path / "r.csv", encoding="latin-1")
 
 
 @says("data/tables.py:read_table", "column 'time': 1 .*31.02.2019.* these lines are left out")
@@ -450,14 +467,14 @@ def nothing_has_so_many_ratings_to_be_compared(tmp_path):
 
 
 # the command line
-@says("cli/inputs.py:_known", "f.csv has no column names: the first column is taken for the ids, the second for the t")
+@says("cli/metadata_files.py:_known", "f.csv has no column names: the first column is taken for the ids, the second f")
 def films_without_names_of_columns(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n1,1,5\n2,2,3\n")
     (tmp_path / "f.csv").write_text("1,Heat (1995)\n2,Up (2009)\n")
     read_all(str(tmp_path / "r.csv"), tmp_path / "f.csv")
 
 
-@says("cli/inputs.py:read_all", "f.csv is read as UTF-8, as it is written, and not as --encoding latin-1; say --table-")
+@says("cli/metadata_files.py:read_beside", "f.csv is read as UTF-8, as it is written, and not as --encoding latin-1")
 def films_in_another_encoding_than_the_ratings(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n1,1,5\n2,2,3\n", encoding="latin-1")
     (tmp_path / "f.csv").write_text("item,title\n1,Amélie\n2,Up\n", encoding="utf-8")

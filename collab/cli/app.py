@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__, interrupt
-from ..errors import DataError, warn
+from ..errors import DataError, amount, warn
 from .check import check
 from .command import INTERRUPTED, USAGE, Command, Output, Program, UsageError, as_options, said, warning
 from .compare import Listing, compare
@@ -55,7 +55,8 @@ app = typer.Typer(cls=Program, no_args_is_help=True, rich_markup_mode=None, pret
                   context_settings={"help_option_names": ["-h", "--help"]},
                   help="Recommendations from a table of ratings.\n\n\b\n"
                        "Begin with:\n  collab train ml-100k --split u1\n  collab recommend --user 196",
-                  epilog="Exit codes: 0, done; 1, an error of this program; 2, an error in options, files or data, "
+                  epilog="Exit codes: 0, done; 1, an error of this program (of check: something in the "
+                         "tables stops training); 2, an error in options, files or data, "
                          "said in one line; 130, stopped by Ctrl-C; 141, the reader of a pipe went away.\n\n"
                          "Results go to standard output; progress, warnings and errors to standard error.")
 
@@ -108,7 +109,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
                            test=for_the_end)
     low = table.threshold
     if low is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > low:
-        warn(f"--threshold {low:g} leaves out none of the {len(ratings):,} ratings: the lowest is {lowest:g}; "
+        warn(f"--threshold {low:g} leaves out none of the {len(ratings):,} ratings: the lowest is {amount(lowest)}; "
              "take a higher one, or say --implicit")
     notes = prepared.notes(bunch, split=split, valid_pct=valid_pct, test=test_note, seed=seed)
     roles = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"

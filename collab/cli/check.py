@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from ..errors import DataError
+from ..errors import CollabWarning, DataError
 from .command import Output, as_options
-from .options import As, Data, Quiet, RatingsOptions, grouped
+from .options import As, Data, Quiet, TableOptions, grouped
 
 if TYPE_CHECKING:
     from ..data.data_report import DataReport
+    from .inputs import Reading
 
 PICTURES = (".png", ".svg")
 Plot = Annotated[Path | None, typer.Option(help="Also draw the ratings, the long tail and the times, into this PNG or "
@@ -23,16 +26,18 @@ Plot = Annotated[Path | None, typer.Option(help="Also draw the ratings, the long
 
 
 @grouped
-def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot = None, as_: As = None,
+def check(ctx: typer.Context, data: Data, *, table: TableOptions, plot: Plot = None, as_: As = None,
           quiet: Quiet = False) -> None:
     """Look at a table of ratings before training: its columns, everything that is wrong with it, how large and how
     dense it is, and which models suit it.
 
-    Exit code: 0 if collab train would take the table with these options, 1 if something stops it, 2 if there is no such
-    file."""
+    Exit code: 0 if collab train would take the tables with these options, 1 if something in them stops it, 2 for an
+    error in options or if there is no such file."""
     from ..data.data_report import DataReport
     from ..data.parts import check_bad_rows
+    from ..data.tables import read_table
     from .inputs import check_writable, given, is_set, read, with_bad_lines
+    from .metadata_files import check_beside
     from .next_command import train_command
     from .output import print_table
     columns: dict[str, Any] = given(**table.columns, duplicates=table.duplicates, bad_rows=table.bad_rows,
@@ -41,8 +46,12 @@ def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot =
     if table.choices and table.duplicates is not None:
         raise DataError("implicit data are added up where a pair comes again, and take no --duplicates")
     reading = with_bad_lines(data, table.reading, table.bad_rows)
+    beside = check_beside(table.items, table.users, table_sep=table.table_sep, table_encoding=table.table_encoding)
+    for file in beside.values():
+        if not file.exists():
+            read_table(file)        # raises, with what is near
     if plot is not None:
-        check_writable(plot, "picture", option="--plot", inputs=[data])
+        check_writable(plot, "picture", option="--plot", inputs=[data, *beside.values()])
         if plot.suffix.lower() not in PICTURES:
             raise DataError(f"--plot {plot}: a picture is written as PNG or SVG, by the ending of its name; take one "
                             f"that ends in {' or '.join(PICTURES)}")
@@ -51,8 +60,11 @@ def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot =
         report = DataReport.from_df(ratings, **columns, implicit=table.implicit, name=data)
     else:
         report = DataReport.from_csv(data, **reading, **columns, implicit=table.implicit)
-    command = train_command(ctx, data, report.options)
-    ranking = None if report.ranking is None else train_command(ctx, data, report.ranking)
+    _look_at(report, beside, table)
+    own = {} if table.items is None else given(items=table.items, table_sep=table.table_sep,
+                                               table_encoding=table.table_encoding)
+    command = train_command(ctx, data, report.options | own)
+    ranking = None if report.ranking is None else train_command(ctx, data, report.ranking | own)
     if as_ is Output.JSON:
         print(json.dumps(report.to_dict() | {"command": command, "ranking_command": ranking}, ensure_ascii=False))
     elif as_ is Output.CSV:
@@ -60,8 +72,8 @@ def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot =
     else:
         print(report.text(as_options, chosen=not quiet))
         if report.family:
-            print("\nNext: " + (command if report.mended else
-                               "mend what stops training and is about no single row, and check again"))
+            rows = "" if beside else " and is about no single row"
+            print("\nNext: " + (command if report.mended else f"mend what stops training{rows}, and check again"))
             if ranking is not None and report.mended:
                 print(f"Or, to rank: {ranking}")
     if plot is not None:
@@ -69,6 +81,29 @@ def check(ctx: typer.Context, data: Data, *, table: RatingsOptions, plot: Plot =
         _draw(report, plot)
     if report.stops:
         raise typer.Exit(1)
+
+
+def _look_at(report: DataReport, beside: Mapping[str, Path], table: TableOptions) -> None:
+    """Report on the files of items and users too, read as training reads them beside ratings with these options."""
+    from ..data.problems import Problem
+    from .inputs import OPTIONS
+    from .metadata_files import read_beside, reading_beside
+    from .remedies import in_lines
+    reading = cast("Reading", {name: value for name, value in report.options.items() if name in OPTIONS})
+    reading |= table.reading
+    for side, file in beside.items():
+        how, = reading_beside({side: file}, reading, table_sep=table.table_sep,
+                              table_encoding=table.table_encoding).values()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            try:
+                known = read_beside(file, side, how, table.table_encoding or reading.get("encoding"))
+            except DataError as error:
+                report.note([Problem(f"the file of {side}s", *str(error).partition("; ")[::2])])
+                continue
+        report.note([Problem(f"the file of {side}s", *str(one.message).partition("; ")[::2], stops=False)
+                     for one in said if issubclass(one.category, CollabWarning)])
+        report.look_at(known, side, lambda text: in_lines(text, file, len(known), how))      # noqa: B023
 
 
 def _draw(report: DataReport, plot: Path) -> None:

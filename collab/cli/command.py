@@ -78,6 +78,17 @@ CHOSEN = {"bad_rows": (r"[\d,]+ of [\d,]+ rows (is|are) left out: ", r".* these 
                        r".* lines? (has|have) more fields than the first, and (is|are) left out "),
           "duplicates": (r"[\d,]+ of [\d,]+ rows rate a pair again ",)}
 """Warnings of what an option has asked for, which need not be said every night (patterns of their beginnings)."""
+SEE = ", as asked (collab check shows them)"
+SHORT = {r"([\d,]+ of [\d,]+ rows (?:is|are) left out): .*": rf"\1{SEE}",
+         r"(.*?: )column .*?: ([\d,]+) of ([\d,]+) dates .* these lines are left out":
+             rf"\1lines with \2 of \3 dates are left out{SEE}",
+         r"(.*?: )([\d,]+ lines? )(?:has|have) more fields than the first, and ((?:is|are) left out) .*":
+             rf"\1\2\3{SEE}",
+         r"([\d,]+ of [\d,]+ rows rate a pair again) (?!.* (?:beyond the split|on both sides)).*":
+             r"\1, and each pair has one row, as asked"}
+"""Such warnings (patterns of the whole) in short, for a run of every night."""
+ASKED: list[str] = []
+"""Patterns of the warnings that are said in short, while a command runs."""
 WORDS: list[Callable[[str], str]] = []
 """How what is said is put in other words, for the length of `worded`."""
 
@@ -95,7 +106,9 @@ def worded(words: Callable[[str], str]) -> Iterator[None]:
 
 
 def warning(text: str) -> str:
-    """A warning in words of the command line."""
+    """A warning in words of the command line, in short where an option has asked for it."""
+    if any(re.match(pattern, text) for pattern in ASKED):
+        text = next((re.sub(whole, short, text) for whole, short in SHORT.items() if re.fullmatch(whole, text)), text)
     for words in WORDS:
         text = words(text)
     return f"Warning: {as_options(text)}"
@@ -135,7 +148,8 @@ class Command(TyperCommand):
         fitting = import_module(".remedies", __package__).fitting       # which loads what reads tables
         own = {name: ctx.params.get(param.name) for param in self.params if param.name for name in param.opts}
         with warnings.catch_warnings(), worded(fitting(own)):
-            for pattern in _chosen(ctx.params) if ctx.params.get("quiet") else ():
+            ASKED[:] = _chosen(ctx.params)
+            for pattern in ASKED if ctx.params.get("quiet") else ():
                 warnings.filterwarnings("ignore", pattern, CollabWarning)
             return super().invoke(ctx)
 

@@ -18,7 +18,8 @@ FORMATS = {"csv": "between commas", "tsv": "between tabs", "::": "between two co
            "recbole": "RecBole's .inter"}
 ENCODINGS = {"utf-8": "the default", "latin-1": "western Europe", "cp1252": "western Europe, of Windows",
              "utf-16": "of Windows", "shift_jis": "Japanese", "gb18030": "Chinese"}
-DUPLICATES = {"keep": "each row counts", "mean": "one row with their mean", "error": "refuse the table"}
+DUPLICATES = {"keep": "each row counts", "last": "the latest row", "first": "the earliest row",
+              "mean": "one row with their mean", "error": "refuse the table"}
 
 
 def data_names(incomplete: str) -> Completions:

@@ -3,10 +3,8 @@ none of it is overwritten by what they write."""
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
@@ -16,17 +14,16 @@ import pandas as pd
 import torch
 
 from ..data.batches import TensorBatches
-from ..data.encodings import is_utf8
 from ..data.schema import Schema
 from ..data.split import CANONICAL, Split, after, leave_last, per_user_split, random_split, time_split, user_split
 from ..data.tables import ENDINGS, read_table
 from ..datasets.movielens import movielens
-from ..errors import DataError, listed, warn
+from ..errors import DataError, listed
 from ..files import kind_of
 from ..interpret.labels import whom
 from ..learner.collab_learner import CollabLearner
 from ..learner.factory import load_learner
-from .command import as_options, worded
+from .command import worded
 from .output import progress
 from .remedies import of_table
 
@@ -112,7 +109,7 @@ def given(**options: T | None) -> dict[str, T]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _only(options: Mapping[str, object], names: Iterable[str]) -> Reading:
+def only(options: Mapping[str, object], names: Iterable[str]) -> Reading:
     """Those of the options that have these names and are not None."""
     return cast(Reading, {name: options[name] for name in names if options.get(name) is not None})
 
@@ -155,72 +152,6 @@ def read(source: str, ids: Iterable[Hashable | None] = (), **reading: Unpack[Rea
             ml = movielens(source)
         return ml.ratings, ml.items, ml.users
     return read_table(source, ids=[name for name in ids if name is not None], **reading), None, None
-
-
-def read_all(source: str, items: Path | None = None, *, users: Path | None = None, table_sep: str | None = None,
-             table_encoding: str | None = None, ids: Iterable[Hashable | None] = (),
-             **reading: Unpack[Reading]) -> Tables:
-    """As `read`, with files of items and of users: --decimal applies to all of them, --sep without --table-sep, and
-    --encoding without --table-encoding, but for those that are written in UTF-8, with a warning."""
-    beside = {by: file for by, file in (("item", items), ("user", users)) if file is not None}
-    if table_sep is not None and not beside:
-        raise DataError("--table-sep is the separator of --items and --users; for the ratings say --sep")
-    if table_encoding is not None and not beside:
-        raise DataError("--table-encoding is the encoding of --items and --users; for the ratings say --encoding")
-    options = reading_beside(beside, reading, table_sep=table_sep, table_encoding=table_encoding)
-    elsewhere = {name for by in options for name in options[by]} - {
-        name for name, own in (("sep", table_sep), ("encoding", table_encoding)) if own}
-    own = takes(source, reading.get("format"), reading.get("sep"))
-    ratings, *known = read(source, ids, **_only(reading, (name for name in reading
-                                                          if name in own or name not in elsewhere)))
-    said = table_encoding or reading.get("encoding")
-    for by, file in beside.items():
-        if options[by].get("encoding", said) != said:
-            warn(f"{file} is read as UTF-8, as it is written, and not as --encoding {said}; say --table-encoding if it "
-                 "is another")
-    of_items, of_users = (_known(beside[by], by, **options[by]) if by in beside else before
-                          for before, by in zip(known, ("item", "user")))
-    return ratings, of_items, of_users
-
-
-def reading_beside(beside: Mapping[str, Path], reading: Reading, *, table_sep: str | None = None,
-                   table_encoding: str | None = None) -> dict[str, Reading]:
-    """How the files of items and users, by "item" and "user", are read beside ratings that are read so."""
-    shared = _only({**reading, "sep": table_sep or reading.get("sep"),
-                    "encoding": table_encoding or reading.get("encoding")}, ("sep", "encoding", "decimal"))
-    options = {by: _only(shared, takes(file, sep=shared.get("sep"))) for by, file in beside.items()}
-    for by, file in beside.items():
-        if table_encoding is None and _in_utf8(file, options[by]):
-            options[by] = {**options[by], "encoding": "utf-8-sig"}
-    return options
-
-
-def _in_utf8(file: Path, reading: Reading) -> bool:
-    """Whether a file that is to be read in another encoding is written in UTF-8."""
-    encoding = reading.get("encoding")
-    try:
-        return encoding is not None and not codecs.lookup(encoding).name.startswith("utf") and is_utf8(file)
-    except LookupError:
-        return False                # which reading says
-
-
-def _known(file: Path, by: str, **reading: Unpack[Reading]) -> pd.DataFrame:
-    """The metadata of items (or users). The first column of a file without column names has the ids."""
-    try:
-        table = read_table(file, **reading)
-        unnamed = [*table.columns[:2]] == ["user", "item"] and len(table) == len(
-            read_table(file, **(reading | {"header": False})))
-    except DataError as error:
-        said = re.sub(r"with format=.* or with sep=", "with --table-sep", str(error))
-        said = said.replace("if that line is data, say header=False; ", "")
-        raise DataError(as_options(said, {"sep=": "--table-sep ", "encoding=": "--table-encoding "})) from error
-    if not unnamed:
-        return table
-    names = [by, *(["title"] if by == "item" else []), *(f"column_{k}" for k in range(1, len(table.columns)))]
-    if by == "item":
-        names = [*names[:2], *names[3:]]
-        warn(f"{file} has no column names: the first column is taken for the ids, the second for the titles")
-    return table.set_axis(names[:len(table.columns)], axis=1)
 
 
 def split_of(name: str, *, valid_pct: float, seed: int) -> Split | str:
@@ -297,13 +228,13 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     test = learn.notes.get("test") if same and split != "none" else None
     if isinstance(test, str) and part != "valid":
         test = _found(test, model)
-        how_late = _only(learn.notes.get("reading", {}), takes(test)) | reading
+        how_late = only(learn.notes.get("reading", {}), takes(test)) | reading
         late = read(test, **how_late)[0]
         with worded(of_table(test, late, how_late)):
             return learn.data.batches(late)
     split = split or (learn.notes.get("split", "none") if same else "none")
     ids = [(columns or {}).get(role, getattr(learn.data.schema, role)) for role in ("user", "item")]
-    kept = _only(learn.notes.get("reading", {}), OPTIONS) if same else Reading()
+    kept = only(learn.notes.get("reading", {}), OPTIONS) if same else Reading()
     source = _found(source, model) if same else source
     kept |= with_bad_lines(source, reading, bad_rows)
     raw, *_ = read(source, ids, **kept)
@@ -321,9 +252,10 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
         how = after(first, how) if part == "valid" else first
     if bad_rows is None:
         bad_rows = learn.notes.get("bad_rows", "error") if same else "error"
+    if duplicates is None and (noted := learn.notes.get("duplicates", "keep")) and (same or noted != "keep"):
+        duplicates = noted              # what was kept in training is warned of in other data
     with worded(of_table(source, raw, kept)):
-        ratings = learn.data.table(raw, duplicates=duplicates or learn.notes.get("duplicates", "keep"), split=how,
-                                   bad_rows=bad_rows)
+        ratings = learn.data.table(raw, duplicates=duplicates, split=how, bad_rows=bad_rows)
     return learn.data.batches(ratings) if len(ratings) else None
 
 

@@ -68,8 +68,10 @@ Test = Annotated[str | None, typer.Option(metavar="FRACTION|FILE", rich_help_pan
 # Groups: how a table is read ---------------------------------------------------------------------------------------
 
 Duplicates = Annotated[str | None, typer.Option(rich_help_panel=COLUMNS, autocompletion=duplicates,
-                                                help="What to do with pairs that are rated again: keep (the default), "
-                                                     "mean or error; with --implicit they are added up.")]
+                                                help="What to do with pairs that are rated again: last or first (by "
+                                                     "time, without one by the order of the table), mean, error or "
+                                                     "keep (the default, which warns if nobody chose it); with "
+                                                     "--implicit they are added up.")]
 BadRows = Annotated[str | None, typer.Option(rich_help_panel=COLUMNS,
                                              help="What to do with rows whose user, item or rating (with --split "
                                                   "time, time) is missing or cannot be used: error (the "

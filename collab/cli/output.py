@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..interpret.explanation import Explanation
+from ..interpret.explanation import Explanation, with_whole_ratings
 from .command import Output
 
 UNLIMITED = 1 << 20     # characters a line, where no terminal has to fit it
@@ -54,18 +54,20 @@ def print_table(frame: pd.DataFrame, how: Output | None = None, *, decimals: int
 
 
 def _print_text(frame: pd.DataFrame, decimals: int) -> None:
-    """Print aligned columns: text to the left, numbers to the right, floats with this many decimals. A terminal that is
-    too narrow gets long text in several lines; in a pipe, every row is one line of plain text."""
+    """Print aligned columns: text to the left, numbers to the right, floats with this many decimals, ratings that are
+    all whole numbers (stars, or counts) as such. A terminal that is too narrow gets long text in several lines; in a
+    pipe, every row is one line of plain text."""
     from rich.console import Console  # takes 0.1 s
     from rich.table import Table
     from rich.text import Text
     watched = sys.stdout.isatty()
     console = Console(force_terminal=watched, width=None if watched else UNLIMITED)
     table = Table(box=None, padding=(0, 0, 0, 2), header_style="bold")
+    written = with_whole_ratings(frame)
     for name, column in frame.items():
         numeric = pd.api.types.is_numeric_dtype(column)
         table.add_column(Text(str(name)), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for row in zip(*(column.tolist() for _, column in frame.items())):
+    for row in zip(*(column.tolist() for _, column in written.items())):
         table.add_row(*(Text(f"{cell:.{decimals}f}" if isinstance(cell, float) else "" if cell is None else str(cell))
                         for cell in row))
     if watched:

@@ -20,7 +20,8 @@ from ..errors import DataError, warn
 from ..files import Config
 from ..learner.recipes import RECIPES
 from .command import worded
-from .inputs import Reading, fingerprint, is_set, read_all, reading_beside, with_bad_lines
+from .inputs import Reading, fingerprint, is_set, with_bad_lines
+from .metadata_files import read_all, reading_beside
 from .model_options import needs_metadata, uses
 from .options import TableOptions
 from .remedies import in_lines, of_table
@@ -62,7 +63,7 @@ class Prepared(NamedTuple):
 
     def notes(self, bunch: CollabDataBunch, **more: Any) -> Config:
         """What a model file keeps, so that `evaluate` can hold out the same ratings again."""
-        kept = {name: self.options[name] for name in ("duplicates", "bad_rows")}
+        kept = {"duplicates": self.options["duplicates"] or "keep", "bad_rows": self.options["bad_rows"]}
         reading = {} if is_set(self.source) else {**self.reading}
         return {"source": self.source, **kept, **more, "reading": reading,
                 "fingerprint": fingerprint(self.ratings, bunch.schema)}
@@ -103,6 +104,6 @@ def prepare(data: str, models: Sequence[str], table: TableOptions, *, option: st
              f"{users} is not used: none of the models reads what it says of users")
     return Prepared(data, ratings, reading, {
         **columns, "items": known_items, "users": known_users, **features, "implicit": table.choices,
-        "threshold": table.threshold, "duplicates": table.duplicates or "keep", "bad_rows": table.bad_rows or "error"},
+        "threshold": table.threshold, "duplicates": table.duplicates, "bad_rows": table.bad_rows or "error"},
         {by: (file, how) for (by, file), how in zip(beside.items(), reading_beside(
             beside, reading, table_sep=table.table_sep, table_encoding=table.table_encoding).values())})

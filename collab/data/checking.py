@@ -13,8 +13,7 @@ import pandas as pd
 
 from ..errors import CollabWarning, DataError, quoted
 from .alike import bare, bare_text, how_written
-from .codes import coded, repeats
-from .duplicates import check_duplicates
+from .duplicates import BY_TIME, note_repeats
 from .family import Family, family_of
 from .first_line import header_again, no_header, other_separator
 from .frames import as_frame
@@ -36,7 +35,7 @@ from .tables import INTEGER, MISSING, Unreadable, converted
 from .times import NEARLY, UnreadDates, date_format, impossible, times_of
 
 ROUNDS = 8              # problems that hide others and are solved one after the other, at most
-BY_TIME = "; needed to split by time, and not otherwise"
+TO_SPLIT = "; needed to split by time, and not otherwise"
 HALF = 0.5              # above this share, the others are the exceptions
 BLANK = {"", "-", "?", *MISSING}
 Reader = Callable[..., pd.DataFrame]
@@ -81,7 +80,7 @@ def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) 
             gone = ("with bad_lines='drop' these lines are left out" if drop else
                     "correct these lines, or leave them out with bad_lines='drop'")
             guessed = "date_format" not in options          # only a split by time needs these dates
-            unread = Problem(f"column {quoted(error.name)}", error.what, gone + BY_TIME * guessed, error.name,
+            unread = Problem(f"column {quoted(error.name)}", error.what, gone + TO_SPLIT * guessed, error.name,
                              error.rows, show(error.first), {} if drop else {"bad_lines": "drop"},
                              stops=not (drop or guessed), chosen=drop)
             found.append(unread)
@@ -197,7 +196,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
     far = outliers(values, schema.rating, implicit=implicit)
     result.family = family_of(values if far is None else values.drop(values.index[far.rows]), given=there)
     chosen = bool(result.family.options)
-    repeated = _repeats(table, options.get("duplicates"), chosen or implicit, note)
+    repeated = note_repeats(table, schema, options.get("duplicates"), chosen or implicit, note)
     if repeated and not (chosen or implicit) and "duplicates" not in options:
         result.needs["duplicates"] = "mean"
     if chosen and there and not implicit and (
@@ -210,7 +209,7 @@ def _examine(raw: pd.DataFrame, options: Mapping[str, Any], found: list[Problem]
         far = outliers(values, schema.rating, implicit=True)        # as the choices that they are
     if far is not None:
         note(replace(far, rows=table.index.to_numpy()[far.rows]))
-    result.times = _times(raw, schema, note, usable)
+    result.times = _times(raw, schema, note, usable, options)
     others = raw.drop(columns=[name for name in schema.roles().values() if name in raw])
     if options.get("title_name") is None and (title := guess_title(others)) is not None:
         note(Problem(f"column {quoted(title)}", "by its name it holds titles, and it is not used",
@@ -315,34 +314,6 @@ def _odd_ids(ids: pd.Series, name: Hashable, role: str, note: Found) -> None:
                      show(odd), stops=False))
 
 
-def _repeats(table: pd.DataFrame, given: str | None, implicit: bool, note: Found) -> bool:
-    """Note pairs that are rated again, and say whether there are some."""
-    how = given or "keep"
-    try:
-        check_duplicates(how)
-    except DataError as error:
-        note(Problem("duplicates", str(error), ""))
-        return False
-    pairs = table.assign(user=coded(table["user"]), item=coded(table["item"]))
-    again = repeats(pairs)
-    if again is None:
-        return False
-    if implicit:
-        note(Problem("the table", f"{int(again.sum()):,} of {len(table):,} rows have a pair again", "with "
-                     "implicit=True they are added up", None, table.index.to_numpy()[again], stops=False))
-        return True
-    rows = table.index.to_numpy()[again]
-    first = {side: table.at[rows[0], side] for side in ("user", "item")}
-    n_same = int(pairs.duplicated(["user", "item", "rating"]).sum())
-    note(Problem("the table", f"{len(rows):,} of {len(table):,} rows rate a pair again, {n_same:,} of them with the "
-                 "same rating",
-                 "duplicates='mean' gives each pair one row with its average rating" if how != "keep" else
-                 "all rows are kept, and may be on both sides of a split; duplicates='mean' averages them",
-                 None, rows, f"user {show(first['user'])}, item {show(first['item'])}",
-                 {"duplicates": "mean"} if how == "error" else {}, how == "error", chosen=given is not None))
-    return True
-
-
 def _nearly_times(column: pd.Series) -> bool:
     """Whether at least 99% of a column of text, none missing, is written as times are."""
     found: list[Problem] = []
@@ -350,13 +321,21 @@ def _nearly_times(column: pd.Series) -> bool:
         0 < len(problem.rows) <= (1 - NEARLY) * len(column) for problem in found)
 
 
-def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray) -> np.ndarray | None:
-    """The times of the usable rows that are possible, or None. What is wrong with them stops splits by time alone."""
+def _times(raw: pd.DataFrame, schema: Schema, note: Found, usable: np.ndarray,
+           options: Mapping[str, Any]) -> np.ndarray | None:
+    """The times of the usable rows that are possible, or None. What is wrong with them stops splits by time, and the
+    choice of the first or last rating of a pair, alone."""
     if schema.time is not None:
         column, rows = raw[schema.time][usable], np.flatnonzero(usable)
-        times = times_of(column, schema.time, lambda problem: note(replace(
-            problem, rows=rows[problem.rows], stops=False, remedy=f"{problem.remedy}{BY_TIME}",
-            in_file=problem.in_file and f"{problem.in_file}{BY_TIME}")))
+
+        def note_time(problem: Problem) -> None:
+            problem = replace(problem, rows=rows[problem.rows])
+            if options.get("duplicates") in BY_TIME:
+                note(_left_out(problem) if options.get("bad_rows") == "drop" else problem)
+                return
+            note(replace(problem, stops=False, remedy=f"{problem.remedy}{TO_SPLIT}",
+                         in_file=problem.in_file and f"{problem.in_file}{TO_SPLIT}"))
+        times = times_of(column, schema.time, note_time)
         if times is None or not (far := impossible(times)).any():
             return times
         note(Problem(f"column {quoted(schema.time)}", f"{int(far.sum()):,} of {len(times):,} times are not between "

@@ -117,12 +117,37 @@ def merged(table: pd.DataFrame, again: np.ndarray, how: Literal["mean", "sum"]) 
     """Keep one row of each pair of user and item, at the place of the first, with the "mean" or "sum" of its ratings;
     `again` is what `repeats` says."""
     keys = _pairs(table)
-    order, equal = _neighbours(keys)
-    several = again.copy()
-    several[order[:-1][equal]] = True
+    several = _several(again, *_neighbours(keys))
     ratings = table["rating"].to_numpy(copy=True)
     ratings[several] = pd.Series(ratings[several]).groupby(keys[several], sort=False).transform(how)
     return table.assign(rating=ratings)[~again]
+
+
+def one_each(table: pd.DataFrame, again: np.ndarray, *, last: bool, times: np.ndarray | None = None) -> pd.DataFrame:
+    """Keep the first or the `last` row of each pair of user and item, in its own place: by `times`, (n,), those of one
+    time in the order of the table, or by that order alone. `again` is what `repeats` says."""
+    keys = _pairs(table)
+    several = _several(again, *_neighbours(keys))
+    rows = np.flatnonzero(several)
+    rows = rows if times is None else rows[stable_order(times[rows])]
+    order, equal = _neighbours(keys[rows])
+    ends = np.append(~equal, True) if last else np.insert(~equal, 0, True)
+    kept = ~several
+    kept[rows[order[ends]]] = True
+    return table[kept]
+
+
+def on_both(table: pd.DataFrame, some: np.ndarray, others: np.ndarray) -> int:
+    """How many of `some` rows (positions) have a pair of user and item that one of the `others` has."""
+    keys = _pairs(table)
+    return int(np.isin(keys[some], keys[others]).sum())
+
+
+def _several(again: np.ndarray, order: np.ndarray, equal: np.ndarray) -> np.ndarray:
+    """The rows of every pair that comes again, the first one too."""
+    several = again.copy()
+    several[order[:-1][equal]] = True
+    return several
 
 
 def _neighbours(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

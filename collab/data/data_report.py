@@ -7,19 +7,22 @@ import math
 import os
 import textwrap
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError
+from ..errors import DataError, amount
 from ..plotting import cut
+from .beside import problems_beside
 from .checking import Examined, examine
 from .family import family_of
 from .frames import Table, TableLike, as_frame
 from .lines import line_numbers
 from .outliers import outliers
+from .problems import Problem
 from .profile import RARE, sizes, spread, tails, when
 from .tables import read_table
 from .times import with_dates_of
@@ -56,8 +59,9 @@ class DataReport:
         family, table, times = examined.family, examined.table, examined.times
         self.n_rows = examined.n
         self.columns = None if examined.columns is None else Table(examined.columns)
+        self._in_file, self._schema = lines is not None, examined.schema
         self._in_order = sorted(examined.problems, key=lambda p: not p.stops)
-        self.problems = self._problems(in_file=lines is not None)
+        self.problems = self._problems()
         usable = table is not None and len(table)
         self.counts = Table(sizes(table)) if table is not None and usable else None
         self.tail = Table(tails(table)) if table is not None and usable else None
@@ -86,16 +90,22 @@ class DataReport:
     @classmethod
     def from_df(cls, ratings: TableLike, user_name: Hashable | None = None, item_name: Hashable | None = None,
                 rating_name: Hashable | None = None, time_name: Hashable | None = None, *, implicit: bool = False,
-                threshold: float | None = None, duplicates: str = "keep", title_name: Hashable | None = None,
-                bad_rows: str = "error", name: str = "the table") -> DataReport:
-        """Report on a table of ratings, with those arguments of `CollabDataBunch.from_df` that say how it is read;
-        `name` is what the report calls it. Raises DataError only for something that is not a table."""
+                threshold: float | None = None, duplicates: str | None = None, title_name: Hashable | None = None,
+                bad_rows: str = "error", items: TableLike | None = None, users: TableLike | None = None,
+                name: str = "the table") -> DataReport:
+        """Report on a table of ratings, with those arguments of `CollabDataBunch.from_df` that say how it is read, and
+        on tables of `items` and `users` (see `look_at`); `name` is what the report calls it. Raises DataError only for
+        something that is not a table."""
         frame = as_frame(ratings)
         given = _given(user_name=user_name, item_name=item_name, rating_name=rating_name, time_name=time_name,
                        title_name=title_name, threshold=threshold, implicit=implicit or None,
-                       duplicates=None if duplicates == "keep" else duplicates,
+                       duplicates=duplicates,
                        bad_rows=None if bad_rows == "error" else bad_rows)
-        return cls(name, examine(lambda **_: frame, given, ()), given)
+        report = cls(name, examine(lambda **_: frame, given, ()), given)
+        for side, table in (("item", items), ("user", users)):
+            if table is not None:
+                report.look_at(table, side)
+        return report
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike, format: str | None = None, *, sep: str | None = None,
@@ -144,13 +154,35 @@ class DataReport:
         """Whether something stops training with the options that were given."""
         return bool(self.problems["stops"].any())
 
-    def _problems(self, *, in_file: bool) -> Table:
+    def look_at(self, table: TableLike, side: str, said: Callable[[str], str] = str) -> None:
+        """Also report on a table of metadata, of `side` "item" or "user", by what training says of it: ids that are
+        missing or repeated, rated ones without a row, rows that no rating has, titles. `said` may put it in other
+        words. Nothing is told of it where no rating can be used."""
+        if self.table is None or self._schema is None or not len(self.table):
+            return
+        titled = self.options.get("title_name")
+        if side == "item" and (own := [p for p in self._in_order if "title_name" in p.options]):
+            self._in_order = [p for p in self._in_order if p not in own]        # titles are those of the table
+            titled = self.options.pop("title_name", None) and None
+            if self.ranking is not None:
+                self.ranking.pop("title_name", None)
+        self.note([replace(p, what=said(p.what), remedy=said(p.remedy)) for p in problems_beside(
+            table, side, self.table[side], self._schema.roles()[side], titled)])
+
+    def note(self, problems: list[Problem]) -> None:
+        """Add problems, which no option mends."""
+        self._in_order = sorted([*self._in_order, *problems], key=lambda p: not p.stops)
+        self.problems = self._problems()
+        self.mended = self.mended and not any(p.stops for p in problems)
+
+    def _problems(self) -> Table:
         rows = []
         for problem in self._in_order:
             at = [self._lines.get(row, row) for row in problem.rows[:PLACES].tolist()]
             rows.append({"stops": problem.stops, "where": problem.where, "what": problem.what,
                          "rows": len(problem.rows), "at": at, "example": problem.example,
-                         "remedy": (in_file and problem.in_file) or problem.remedy, "options": dict(problem.options)})
+                         "remedy": (self._in_file and problem.in_file) or problem.remedy,
+                         "options": dict(problem.options)})
         names = ["stops", "where", "what", "rows", "at", "example", "remedy", "options"]
         return Table({name: pd.Series([row[name] for row in rows], dtype={"stops": bool, "rows": int}.get(name, object))
                       for name in names})
@@ -289,10 +321,10 @@ def _bars(ratings: pd.DataFrame) -> list[str]:
     """The distribution of ratings as lines of text."""
     if "quantile" in ratings:
         named = {0: "lowest", 0.5: "median", 1: "highest"}
-        return ["Ratings: " + ", ".join(f"{named.get(q, f'{q:.0%}')} {r:,.6g}" for q, r in zip(
+        return ["Ratings: " + ", ".join(f"{named.get(q, f'{q:.0%}')} {amount(r)}" for q, r in zip(
             ratings["quantile"], ratings["rating"])) + "."]
     longest = ratings["share"].max()
-    return ["Ratings:", *(f"  {r:>8g}  {n:>12,}  {share:>6.1%}  {'#' * max(1, math.ceil(40 * share / longest))}"
+    return ["Ratings:", *(f"  {amount(r):>8}  {n:>12,}  {share:>6.1%}  {'#' * max(1, math.ceil(40 * share / longest))}"
                           for r, n, share in zip(ratings["rating"], ratings["rows"], ratings["share"]))]
 
 

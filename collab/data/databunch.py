@@ -83,7 +83,7 @@ class CollabDataBunch(DataBunch):
                 test: TableLike | Split | float | None = None, items: TableLike | None = None,
                 users: TableLike | None = None,
                 bs: int | str = 64, val_bs: int | None = None, device: torch.device | str | None = None,
-                duplicates: str = "keep", user_features: Iterable[str] | str | None = None,
+                duplicates: str | None = None, user_features: Iterable[str] | str | None = None,
                 item_features: Iterable[str] | str | None = None, scaling: str = "quantile",
                 implicit: bool = False, threshold: float | None = None,
                 title_name: Hashable | None = None, bad_rows: str = "error") -> CollabDataBunch:
@@ -104,17 +104,17 @@ class CollabDataBunch(DataBunch):
           `items`, `title_name` is a column of `ratings`.
         - `bs`, `val_bs`: ratings per batch in training, and in validation (8,192). bs="full" is one batch of all
           training ratings, in their order.
-        - `device`: where the batches are; by default the GPU where there is one.
-        - `duplicates`: what to do with a pair that is rated again: "keep" every rating, "mean", or "error". The mean is
-          taken before the split; after a split by time or position, in each part, since the pair may be in both.
+        - `device`: of the batches; by default the GPU where there is one.
+        - `duplicates`: what to do with a pair that is rated again: "keep" every rating (so does None, with a warning),
+          the "last" or "first" one by time (by the order of the table without one), "mean", or "error". All before the
+          split; but the mean after one by time or position, in each part, since the pair may be in both.
         - `user_features`, `item_features`: the columns of `users` and `items` that models of metadata see, or "auto";
           `scaling` is that of their numbers (see `collab.data.features`). Every id of such a table gets a row, also
           one without training ratings (a cold one).
         - `implicit`: rows say what was chosen, not how much it was liked. The ratings are then strengths of at least 0,
           and may be missing (each row then weighs 1): the first further column called rating, weight, count or the like
-          is taken. They are the confidences of ALS and weigh in histories; objectives such as BPR and the softmaxes see
-          only what was chosen. A repeated pair becomes one with the sum of its strengths (`duplicates` does not apply),
-          before or after the split as above. There is no scale.
+          is taken. They are the confidences of ALS and weigh in histories; BPR and the softmaxes see only what was
+          chosen. A repeated pair is one with the sum of its strengths, before or after the split as a mean is.
         - `threshold`: with `implicit`, only rows with a rating above it count: 3 is "rating > 3".
         - `bad_rows`: what to do with rows whose user, item or rating (where the split needs it, time) is missing or
           cannot be used: "error", or "drop", which leaves them out before the split, with a warning that counts them
@@ -172,7 +172,7 @@ class CollabDataBunch(DataBunch):
             tested = kept.iloc[:0].copy()       # a view would hold the whole
             if test is not None:
                 whole, found = rules.further(test)
-                tested = found.parts(whole)[0]
+                tested = found.parts(whole, say=False)[0]
                 weak.append(found.too_weak(whole))
             aside = Aside.of(*vocabs, {"valid": valid, "test": tested, "weak": with_codes(pd.concat(weak))})
         rows = encode(kept, *vocabs)
@@ -309,7 +309,7 @@ class CollabDataBunch(DataBunch):
         """How further tables are read: like the training ratings."""
         return Rules(self.schema, "keep", self.implicit, self.threshold)
 
-    def table(self, ratings: TableLike, duplicates: str = "keep", *, split: Split | str | None = None,
+    def table(self, ratings: TableLike, duplicates: str | None = None, *, split: Split | str | None = None,
               bad_rows: str = "error") -> pd.DataFrame:
         """Check further ratings like those that were trained on, and name their columns alike: user, item, rating. With
         `split`, only the rows that `from_df` would hold out for validation.
@@ -323,7 +323,7 @@ class CollabDataBunch(DataBunch):
 
     def batches(self, ratings: TableLike, bs: int = VALID_BS) -> TensorBatches:
         """Further ratings as batches over these vocabs, in their order; see `table` for their columns."""
-        return TensorBatches(*encode(self.table(ratings), self.users, self.items), bs=bs, device=self.device,
+        return TensorBatches(*encode(self.table(ratings, "keep"), self.users, self.items), bs=bs, device=self.device,
                              shape=(self.n_users, self.n_items))
 
     def part(self, given: Any = None) -> Any:

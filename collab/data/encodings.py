@@ -42,6 +42,16 @@ def as_lines(f: IO[bytes], encoding: str) -> tuple[IO[bytes], str]:
     return f, encoding
 
 
+def by_mark(f: IO[bytes], encoding: str) -> str:
+    """The encoding of a file in which ASCII is one byte a character: UTF-8 where the file begins with the mark (BOM) of
+    that, whatever was said, since in another encoding the mark would be part of the first name."""
+    begin = f.read(len(codecs.BOM_UTF8))
+    f.seek(0)
+    name = codecs.lookup(encoding).name
+    other = name.startswith("utf") and name != "utf-8"
+    return encoding if begin != codecs.BOM_UTF8 or other else "utf-8-sig"
+
+
 def is_utf8(path: Path) -> bool:
     """Whether a text file, perhaps a compressed one, has characters beyond ASCII, all of them written in UTF-8: text in
     another encoding is not, but by a rare chance."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ..errors import they
+from ..errors import amount, they
 from .implicit import names_strength
 from .schema import NAMES
 
@@ -44,15 +44,15 @@ def family_of(ratings: pd.Series, *, given: bool = True) -> Family:
     levels, counts = np.unique(values, return_counts=True)
     whole, low, high = bool((levels % 1 == 0).all()), levels[0], levels[-1]
     if len(levels) == 1:
-        return Family("likes", f"all {len(values):,} ratings are {high:g}: there is nothing to tell them apart by",
-                      {"implicit": True}, "train a model that ranks, such as als")
+        return Family("likes", f"all {len(values):,} ratings are {amount(high)}: there is nothing to tell them apart "
+                      "by", {"implicit": True}, "train a model that ranks, such as als")
     if (low, high) in TWO and len(levels) == 2:
-        return Family("likes and dislikes", f"there are two values, {low:g} ({counts[0]:,} of {len(values):,}) and "
-                      f"{high:g}", {"threshold": float((low + high) / 2)},
+        return Family("likes and dislikes", f"there are two values, {amount(low)} ({counts[0]:,} of {len(values):,}) "
+                      f"and {amount(high)}", {"threshold": float((low + high) / 2)},
                       "rank what was liked; without that option, they are ratings and are predicted")
     quartile = float(np.quantile(values, 0.75))
-    tail = (f"the largest, {high:g}, is {high / quartile:,.0f} times the upper quartile, {quartile:g}" if quartile
-            else "")
+    tail = (f"the largest, {amount(high)}, is {high / quartile:,.0f} times the upper quartile, {amount(quartile)}"
+            if quartile else "")
     counted = str(ratings.name).lower() not in NAMES["rating"] and names_strength(ratings)
     far = low >= 0 and high >= LEAST_LARGEST and high >= FAR * quartile
     if low >= 0 and whole and (far or (counted and high > 10)):
@@ -64,10 +64,10 @@ def family_of(ratings: pd.Series, *, given: bool = True) -> Family:
         return Family("amounts", f"no scale: {len(levels):,} different values; {tail}", {"implicit": True},
                       "train a model that ranks, such as als: an amount says how much, not how good")
     if len(levels) > LEVELS:
-        return Family("ratings", f"numbers from {low:g} to {high:g}, without a scale: {len(levels):,} different values",
-                      {}, "train a model of ratings, such as dot_bias")
+        return Family("ratings", f"numbers from {amount(low)} to {amount(high)}, without a scale: {len(levels):,} "
+                      "different values", {}, "train a model of ratings, such as dot_bias")
     middle = _middle(levels, values)
-    return Family("ratings", f"a scale of {len(levels)} values from {low:g} to {high:g}", {},
+    return Family("ratings", f"a scale of {len(levels)} values from {amount(low)} to {amount(high)}", {},
                   "train a model of ratings, such as dot_bias; to rank what was liked instead, say "
                   f"threshold={middle:g}", middle)
 

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 
 import pandas as pd
 
-from ..errors import DataError, listed, quoted, they, warn
+from ..errors import DataError, amount, listed, quoted, they, warn
 from .codes import merged, repeats
 from .problems import Found, Problem, stop
 from .schema import NAMES, TIME_NAMES, Schema, check_column_names, is_truth, like_times
@@ -140,7 +140,7 @@ def interactions_of(table: pd.DataFrame, schema: Schema, threshold: float | None
         kept = table[table["rating"] > threshold]
         if not len(kept):
             raise DataError(f"column {quoted(schema.rating)}: none of {len(table):,} ratings is above threshold="
-                            f"{threshold:g}; the highest is {table['rating'].max():g}")
+                            f"{threshold:g}; the highest is {amount(table['rating'].max())}")
         table = kept
     if (problem := negative_strengths(table, schema)) is not None:
         found(problem)
@@ -166,7 +166,7 @@ def negative_strengths(table: pd.DataFrame, schema: Schema, *, counts: bool = Fa
     what = f"counts {they(n)} negative" if counts else f"interactions {they(n, 'has', 'have')} a negative strength"
     return Problem(f"column {quoted(schema.rating)}", f"{n:,} of {len(table):,} {what}",
                    f"{why} bad_rows='drop' or threshold=0", schema.rating,
-                   table.index[negative].to_numpy(), f"{table['rating'][negative].iloc[0]:g}")
+                   table.index[negative].to_numpy(), amount(table["rating"][negative].iloc[0]))
 
 
 def too_weak(table: pd.DataFrame, threshold: float | None) -> pd.DataFrame:

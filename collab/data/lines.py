@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from .encodings import COMPRESSED, as_lines
+from .encodings import COMPRESSED, as_lines, by_mark
 from .tables import SEPARATORS, format_of, has_header
 
 
@@ -25,7 +25,7 @@ def line_numbers(path: str | Path, rows: Sequence[int], *, format: str | None = 
         if kind == "parquet" or not len(rows):
             return {}
         with COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as raw:
-            f, read_as = as_lines(raw, encoding)
+            f, read_as = as_lines(raw, by_mark(raw, encoding))
             text = io.TextIOWrapper(f, read_as, newline="")
             row = -1
             for line, fields in _records(text, sep or SEPARATORS[kind], plain=kind == "recbole"):

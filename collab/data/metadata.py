@@ -39,7 +39,7 @@ def metadata(table: TableLike | None, id_name: Hashable, vocab: Vocab) -> pd.Dat
         if not len(table.columns):
             raise DataError("expected a column of ids, and this table has no column")
         check_column_names(table)
-        column = next(c for c in (id_name, vocab.name, table.columns[0]) if c in table)
+        column = id_column(table, id_name, vocab)
         for name in table:
             if pd.api.types.is_string_dtype(table[name].dropna()):
                 check_text(table[name].dropna(), f"column {quoted(name)}")
@@ -58,6 +58,11 @@ def metadata(table: TableLike | None, id_name: Hashable, vocab: Vocab) -> pd.Dat
                 raise DataError(f"it holds none of the rated {vocab.name}s: ids there look like {ids[:1].tolist()}, "
                                 f"in the ratings like {[*vocab][:1]}{_hint(ids, vocab)}")
     return table.drop(columns=column).set_axis(ids.rename(column), axis=0)
+
+
+def id_column(table: pd.DataFrame, id_name: Hashable, vocab: Vocab) -> Hashable:
+    """The column of ids in a table of metadata: that of the ratings' name, of the side's, or else the first."""
+    return next(c for c in (id_name, vocab.name, table.columns[0]) if c in table)
 
 
 def with_cold(vocab: Vocab, table: pd.DataFrame | None, features: Iterable[str] | str | None) -> Vocab:

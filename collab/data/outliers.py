@@ -8,7 +8,7 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 
-from ..errors import warn
+from ..errors import amount, they, warn
 from .problems import Problem
 
 LEAST = 10              # with fewer ratings, none counts as far from the others
@@ -57,8 +57,8 @@ def outliers(ratings: pd.Series, name: Hashable, *, implicit: bool = False) -> P
         return None
     rows = np.flatnonzero((values < levels[at]) | (values > levels[to]))
     count = len(rows)
-    what = (f"{count:,} of {n:,} ratings, such as {far[-1]:g}, {'is' if count == 1 else 'are'} far from the others, "
-            f"which go from {levels[at]:g} to {levels[to]:g}")
+    what = (f"{count:,} of {n:,} ratings, such as {amount(far[-1])}, {they(count)} far from the others, which "
+            f"go from {amount(levels[at])} to {amount(levels[to])}")
     return Problem(f"column {name!r}", what, "the range of predictions would reach that far, or the error where they "
                    "are held out; correct or drop them, or train without a range, with y_range=None", name, rows,
                    stops=False, in_file="the range of predictions would reach that far: correct or remove these lines, "
@@ -75,8 +75,8 @@ def outweighing(strengths: np.ndarray, name: Hashable) -> Problem | None:
     count = int(far.sum())
     if usual <= 0 or not count or 2 * strengths[far].sum() <= strengths.sum():
         return None
-    what = (f"{count:,} of {len(strengths):,} strengths, such as {strengths[far].max():g}, "
-            f"{'is' if count == 1 else 'are'} more than all others together, which go up to {strengths[~far].max():g}")
+    what = (f"{count:,} of {len(strengths):,} strengths, such as {amount(strengths[far].max())}, {they(count)} more "
+            f"than all others together, which go up to {amount(strengths[~far].max())}")
     it, these = ("it", "this line") if count == 1 else ("them", "these lines")
     why = "a model that weighs choices, such as als, would learn little else"
     return Problem(f"column {name!r}", what, f"{why}; correct or drop {it}, or leave the column out, so that every row "

@@ -11,7 +11,7 @@ import pandas as pd
 from ..errors import DataError, they, warn
 from ..given import is_real
 from .codes import coded
-from .duplicates import check_duplicates, merge_duplicates
+from .duplicates import BY_TIME, check_duplicates, merge_duplicates, warn_of_repeats
 from .frames import COPIES, TableLike, as_frame
 from .implicit import add_up, interactions_of, negative_strengths, too_weak, with_weights
 from .problems import Problem, stop
@@ -43,16 +43,18 @@ class Rules:
     `duplicates`, `implicit`, `threshold` and `bad_rows`."""
 
     schema: Schema
-    duplicates: str = "keep"
+    duplicates: str | None = None
     implicit: bool = False
     threshold: float | None = None
     bad_rows: str = "error"
 
     def checked(self, table: pd.DataFrame, *, timed: bool = False) -> pd.DataFrame:
         """The table as `rating_table` gives it. Raises DataError for what cannot be trained on and, where the table is
-        `timed`, to be split by time, for times that do not sort."""
+        `timed`, to be split by time, or the first or last rating of a pair is to be kept, for times that do not sort.
+        """
         check_duplicates(self.duplicates)
-        if self.implicit and self.duplicates != "keep":
+        timed = timed or self.duplicates in BY_TIME
+        if self.implicit and self.duplicates not in (None, "keep"):
             raise DataError(f"duplicates={self.duplicates!r} is for ratings; with implicit=True a pair that comes "
                             "again is one interaction with the sum of the strengths")
         if self.implicit:
@@ -72,9 +74,10 @@ class Rules:
         found = replace(self, schema=self.schema.of_further(table))
         return found.checked(table, timed=timed), found
 
-    def parts(self, table: pd.DataFrame, split: Split | str | None = None) -> list[pd.DataFrame]:
+    def parts(self, table: pd.DataFrame, split: Split | str | None = None, *, say: bool = True) -> list[pd.DataFrame]:
         """[train, valid] of a checked table, or without a split [all of it]: only interactions where it is `implicit`,
-        and repeated pairs merged, before the split, or after one by time or by position.
+        and repeated pairs merged, before the split, or after one by time or by position (averages and sums alone: of
+        several ratings one that is kept has its own time and place). If `say`, what happens to such pairs is warned of.
 
         A part has the columns user, item (both `coded`) and rating, and its index says which rows of the table it has.
         """
@@ -84,16 +87,24 @@ class Rules:
         by_position = getattr(split, "by_position", False)
         late = (self.implicit or self.duplicates == "mean") and (by_position or getattr(split, "by_time", False))
         if not late:
-            kept, = self._merged([kept])
+            kept, = self._merged([kept], table, say=say)
+        unsaid = say and self.duplicates is None and not self.implicit
         if split is None:
+            if unsaid:
+                warn_of_repeats(kept)
             return [kept]
         if by_position:         # positions are those of the table as it was given
-            parts = [kept[_among(kept.index, side, len(table))] for side in apply_split(split, table)]
+            sides = apply_split(split, table)
+            parts = [kept[_among(kept.index, side, len(table))] for side in sides]
         else:
             if len(kept) < len(chosen):
                 chosen = chosen.loc[kept.index].assign(rating=kept["rating"])
-            parts = [kept.iloc[side] for side in apply_split(split, chosen.reset_index(drop=True))]
-        return self._merged(parts) if late else parts
+            sides = apply_split(split, chosen.reset_index(drop=True))
+            parts = [kept.iloc[side] for side in sides]
+        if unsaid:
+            later = getattr(split, "keeps_some_for_later", False)
+            warn_of_repeats(kept, sides[0], _but(sides[0], len(kept)) if later else sides[1])
+        return self._merged(parts, table, say=say) if late else parts
 
     def apart(self, table: pd.DataFrame, end: object, split: Split | str, seed: int,
               ) -> tuple[pd.DataFrame, Split]:
@@ -103,7 +114,7 @@ class Rules:
             raise DataError("test ratings are a table, a split, or a fraction of the ratings, above 0 and below 1; got "
                             f"test={end!r}")
         how: Split = random_split(float(end), seed + 1) if is_real(end) else cast(Split, end)
-        held = self.parts(table, how)[1]
+        held = self.parts(table, how, say=False)[1]
         if not len(held):
             raise DataError(f"test={end!r} holds out none of {len(table):,} ratings; hold out more")
         own = self.schema.user, self.schema.item, self.schema.rating
@@ -120,8 +131,13 @@ class Rules:
         """The rows of a checked table that the threshold leaves out."""
         return too_weak(table, self.threshold)
 
-    def _merged(self, parts: list[pd.DataFrame]) -> list[pd.DataFrame]:
-        return [add_up(part) for part in parts] if self.implicit else merge_duplicates(parts, self.duplicates)
+    def _merged(self, parts: list[pd.DataFrame], table: pd.DataFrame, *, say: bool = True) -> list[pd.DataFrame]:
+        """Parts of a checked table with each pair once, as far as that is asked for."""
+        if self.implicit:
+            return [add_up(part) for part in parts]
+        time = self.schema.time
+        return merge_duplicates(parts, self.duplicates, time=time, say=say, times=lambda: (
+            None if time is None else times_of(table["time"], time)))
 
 
 def check_bad_rows(how: str) -> None:
@@ -159,6 +175,13 @@ def with_codes(table: pd.DataFrame) -> pd.DataFrame:
     """The columns user, item and rating of a checked table, ids as codes (see `coded`)."""
     return pd.DataFrame({"user": coded(table["user"]), "item": coded(table["item"]), "rating": table["rating"]},
                         copy=COPIES)
+
+
+def _but(rows: np.ndarray, n: int) -> np.ndarray:
+    """The other positions of n."""
+    others = np.ones(n, dtype=bool)
+    others[rows] = False
+    return np.flatnonzero(others)
 
 
 def _among(positions: pd.Index, rows: np.ndarray, n: int) -> np.ndarray:

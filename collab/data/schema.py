@@ -17,6 +17,7 @@ import pandas as pd
 from ..errors import DataError, listed, quoted
 from .frames import COPIES, without_categories
 from .problems import Found, Problem, stop
+from .units import has_unit
 
 TIME_NAMES = ("time", "timestamp", "date", "datetime")
 MAX_RATING = float(np.finfo(np.float32).max)    # models compute in float32
@@ -302,6 +303,9 @@ def _not_numbers(where: str, ratings: pd.Series, odd: np.ndarray) -> Problem:
         remedy = (f"{'they' if n == count else f'{n:,} of them'} have a decimal comma: read the file with decimal=',', "
                   f"or convert all with pd.to_numeric(df[{quoted(name)}].astype(str).str.replace(',', '.'), "
                   "errors='coerce'), and drop what is missing then")
+    elif (n := sum(map(has_unit, ratings[odd]))) > count / 2:
+        remedy = (f"{'they' if n == count else f'{n:,} of them'} are numbers with a unit: write the numbers alone, or "
+                  "say which column holds the ratings with rating_name=...")
     elif count == int(ratings.notna().sum()):
         remedy = "say which column holds the ratings with rating_name=..."
     else:

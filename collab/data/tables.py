@@ -19,7 +19,7 @@ from typing import IO, Any
 import pandas as pd
 
 from ..errors import DataError, counted, quoted, they, warn
-from .encodings import COMPRESSED, as_lines, check_encoding, garbled, likely
+from .encodings import COMPRESSED, as_lines, by_mark, check_encoding, garbled, is_utf8, likely
 from .implicit import DECIMAL
 from .problems import Unreadable
 from .schema import NAMES, TIME_NAMES
@@ -103,7 +103,14 @@ def _read(path: str | os.PathLike, format: str | None, sep: str | None, header: 
     try:
         with COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as f:
             _check_no_other(f, path)
-            f, read_as = as_lines(f, encoding)
+            own = by_mark(f, encoding)
+            if own != encoding and codecs.lookup(encoding).name != "utf-8":
+                if not is_utf8(path):
+                    raise DataError(f"{path} begins with the mark of UTF-8, and holds bytes that are not UTF-8: it was "
+                                    "put together of files in two encodings; save it in one")
+                warn(f"{path} begins with the mark of UTF-8 and is read so, and not as encoding={encoding!r}; leave "
+                     "encoding= out")
+            f, read_as = as_lines(f, own)
             return _read_text(f, path, kind, sep or SEPARATORS[kind], header, read_as, ids, decimal, drop)
     except UnicodeDecodeError as error:
         other = likely(path, error.object[:2])

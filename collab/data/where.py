@@ -14,6 +14,7 @@ import pandas as pd
 from ..errors import DataError, with_point
 from .metadata import about, split_groups
 from .schema import show
+from .units import amounts
 from .vocab import Vocab
 
 Where = Mapping[Hashable, object] | Iterable[str] | str
@@ -21,7 +22,8 @@ Where = Mapping[Hashable, object] | Iterable[str] | str
 
 A condition is a value, which the column must equal or, where cells hold several ("Drama|War"), be among its values; a
 list, of which one value must; or text that begins with >=, <=, >, <, != or =. Text is compared without regard to
-case. An item without a value in the column meets no condition of it."""
+case, and by >=, <=, > and < as the numbers that it holds where these are all of one unit ("12,50 EUR"). An item without
+a value in the column meets no condition of it."""
 
 ORDERED: dict[str, Callable[[Any, Any], Any]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt,
                                                   "<": operator.lt}
@@ -125,6 +127,14 @@ def _ordered(column: pd.Series, sign: str, wanted: object) -> tuple[Any, Any]:
     if pd.api.types.is_datetime64_any_dtype(column):
         return column, _as_time(column, wanted)
     numbers = column if _is_number(column) else pd.to_numeric(column, errors="coerce")
+    if not _is_number(column) and numbers.notna().sum() < column.notna().sum():
+        found = amounts(column)         # such as prices in EUR
+        if found is not None and found.numbers.notna().sum() > numbers.notna().sum():
+            value = found.of(wanted)
+            if value is None:
+                raise DataError(f"column {show(column.name)} holds numbers{f' of {found.unit!r}' * bool(found.unit)} "
+                                f"(such as {show(_example(column))}), and {show(wanted)} is none")
+            return found.numbers.to_numpy(np.float64), value
     if not numbers.notna().any():
         raise DataError(f"column {show(column.name)} holds text (such as {show(_example(column))}), which "
                         f"{sign} cannot compare; take = or !=")

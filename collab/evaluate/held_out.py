@@ -124,7 +124,7 @@ def _columns(data: CollabDataBunch, batches: Any) -> tuple[Tensor, Tensor, Tenso
     """(user rows, item rows, ratings, hashes of the raw item ids or NAMELESS)."""
     if is_table(batches):
         batches = _with_strengths(data, as_frame(batches))
-        table, weak = data.table(batches), _too_weak(data, batches)
+        table, weak = data.table(batches, "keep"), _too_weak(data, batches)
         user, item, rating = (torch.cat(columns) for columns in zip(encode(table, data.users, data.items), weak))
         codes, ids = pd.factorize(table["item"].to_numpy())
         return user, item, rating, torch.cat([_id_keys(ids)[codes], torch.full_like(weak[0], NAMELESS)])

@@ -78,7 +78,7 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: TableLike
     left_out: Counter[str] = Counter()
     n_found = 0
     for number, split in enumerate(splits):
-        learn = make_learner(CollabDataBunch.from_df(table, split=split, seed=seed, **options))
+        learn = make_learner(CollabDataBunch.from_df(table, split=split, seed=seed, **of_fold(number, options)))
         start = time.perf_counter()
         (fit or _fit)(learn)
         seconds = time.perf_counter() - start
@@ -137,6 +137,12 @@ def to_split(data: TableLike | CollabDataBunch, folds: int | str | Iterable[Spli
     return table, splits, kept | options
 
 
+def of_fold(number: int, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of `from_df` for a fold: the first one alone, 0, warns of pairs that are rated again."""
+    said = number > 0 and options.get("duplicates") is None
+    return options | {"duplicates": "keep"} if said else options
+
+
 def unsplit(data: CollabDataBunch, *, valid: bool = True) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The training ratings, and with `valid` those of validation, under their raw ids, in the order of the data; and
     the options of `from_df` that gave the data."""
@@ -153,7 +159,7 @@ def unsplit(data: CollabDataBunch, *, valid: bool = True) -> tuple[pd.DataFrame,
                                           ratings[known].numpy()))))
     options = {"user_name": names[0], "item_name": names[1], "rating_name": names[2], "device": data.device,
                "bs": data.train.bs if data.train.shuffle else "full", "val_bs": data.valid and data.valid.bs,
-               "implicit": data.implicit, "threshold": data.threshold,
+               "implicit": data.implicit, "threshold": data.threshold, "duplicates": "keep",
                "title_name": data.title_name if len(data.item_table) else None}
     for side, known_of, features in (("user", data.user_table, data.user_features),
                                      ("item", data.item_table, data.item_features)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from ..errors import DataError
+from ..errors import DataError, amount
 from ..learner.collab_learner import CollabLearner
 
 
@@ -40,9 +40,18 @@ class Explanation:
             f"{total} {self.logit:.3f}, the sum of\n{self.parts.round(3).to_string(index=False)}"
         nearest = "This model does not say which items are near each other." if self.nearest is None else \
             "The user rated nothing else." if self.nearest.empty else \
-            f"Nearest among what the user rated\n{self.nearest.round(3).to_string(index=False)}"
+            f"Nearest among what the user rated\n{with_whole_ratings(self.nearest).round(3).to_string(index=False)}"
         return (f"User {self.user} and {name}: predicted {self.score:.2f}{', clipped to the scale' * self.clipped}\n\n"
                 f"{parts}\n\n{nearest}")
+
+
+def with_whole_ratings(table: pd.DataFrame) -> pd.DataFrame:
+    """A table to print whose column rating is text without decimals where all ratings are whole numbers, stars or
+    counts."""
+    ratings = table.get("rating")
+    if ratings is None or ratings.dtype.kind != "f" or not (ratings % 1 == 0).all():
+        return table
+    return table.assign(rating=[amount(rating) for rating in ratings])
 
 
 def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int = 5,

@@ -96,7 +96,7 @@ def scores_of(learn: CollabLearner, items: Tensor, ratings: Tensor) -> Tensor:
     return learn.fold_in().scores(items, ratings)
 
 
-def add_ratings(self: CollabLearner, ratings: pd.DataFrame, duplicates: str = "keep", *,
+def add_ratings(self: CollabLearner, ratings: pd.DataFrame, duplicates: str | None = None, *,
                 unknown: str = "average") -> CollabLearner:
     """A new learner that also knows the users in `ratings`: a table with the columns of the training ratings, or
     user, item and rating. Nothing is trained: new users, and known ones who rated more, are folded in from all

@@ -16,7 +16,7 @@ from ..data.frames import TableLike
 from ..data.split import Split
 from ..errors import CollabWarning, DataError, warn
 from ..evaluate.evaluation import Popularity, check_request, evaluate
-from ..evaluate.validation import to_split
+from ..evaluate.validation import of_fold, to_split
 from ..learner.recipes import RECIPES
 from .contenders import Contender, Models, baselines_for, contenders_of, training_part
 from .known_metrics import ERRORS, RANKING, not_one_of
@@ -231,7 +231,7 @@ def _folds(data: TableLike | CollabDataBunch, folds: int | str | Iterable[Split 
         raise DataError(f"folds say what is held out, and leave nothing to {beside[0]}=...; leave one of the two out")
     table, splits, kept = to_split(data, folds, seed, options)
     names: list[Hashable] = [split if isinstance(split, str) else number for number, split in enumerate(splits, 1)]
-    return names, (_made(table, split, seed, kept) for split in splits), len(splits)
+    return names, (_made(table, split, seed, of_fold(k, kept)) for k, split in enumerate(splits)), len(splits)
 
 
 def _made(table: TableLike, split: Split | str, seed: int, options: dict[str, Any]) -> CollabDataBunch:

@@ -5,10 +5,11 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from collab import DataError
+from collab import DataError, DataReport, random_split
 
 
 @pytest.fixture
@@ -46,6 +47,35 @@ def test_the_output_in_the_guide_is_that_of_the_command(collab, tmp_path, monkey
     command, _, wanted = shown.partition("\n")
     code, out, _ = collab(*shlex.split(command.removeprefix("$ collab")))
     assert code == 1 and out.strip() == wanted.strip()
+
+
+@pytest.mark.filterwarnings("default")
+def test_check_refuses_the_times_that_training_refuses_where_they_say_which_rating_is_the_last(collab, tmp_path):
+    rows = [f"{k % 6},{k % 4},{k % 5 + 1},{10**9 + k}" for k in range(60)]
+    rows[7] = "1,3,2,"
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,rating,timestamp", *rows]) + "\n")
+    for options, code in (((), 0), (("--duplicates", "mean"), 0), (("--duplicates", "last"), 1),
+                          (("--duplicates", "last", "--bad-rows", "drop"), 0)):
+        found, out, _ = collab("check", tmp_path / "r.csv", *options)
+        assert found == code and "1 of 60 times are missing (line 9)" in out
+        if code:
+            assert next_of(out)[-4:] == ["--duplicates", "last", "--bad-rows", "drop"]
+        train = ["train", tmp_path / "r.csv", *options, "--epochs", 1, "--out", tmp_path / "m", "-q"]
+        assert collab(*train)[0] == 2 * code
+
+
+def test_the_share_of_held_out_ratings_that_are_trained_on_is_that_of_random_splits():
+    df = pd.DataFrame({"user": [k % 10 for k in range(600)], "item": [k % 23 for k in range(600)],
+                       "rating": [k % 5 for k in range(600)]})
+    df = pd.concat([df.iloc[:300], df.iloc[:80], df.iloc[:20]], ignore_index=True)
+    said = DataReport.from_df(df).problems.iloc[0]["remedy"]
+    shares = []
+    for seed in range(200):
+        train, valid = random_split(0.2, seed)(df)
+        known = {*map(tuple, df.iloc[train][["user", "item"]].values.tolist())}
+        shares.append(np.mean([(u, i) in known for u, i in df.iloc[valid][["user", "item"]].values.tolist()]))
+    share = int(re.search(r"a fifth that is held out at random, (\d+)% would be of pairs", said)[1])
+    assert abs(100 * np.mean(shares) - share) < 1.5
 
 
 def test_a_good_table_exits_with_0_and_as_json_with_all_of_it(collab, trained):
@@ -188,7 +218,7 @@ def test_a_few_negative_counts_are_bad_rows_and_leave_counts_counts(collab, plai
     words = next_of(out)
     assert {*words[3:]} == {"--implicit", "--bad-rows", "drop", "--model", "als"}
     code, out, err = collab(*words[1:], "--out", tmp_path / "m.safetensors")
-    assert code == 0 and "1 of 121 rows is left out: column 'plays'" in err
+    assert code == 0 and "1 of 121 rows is left out, as asked (collab check shows them)\n" in err
     code, out, _ = collab("check", file, "--implicit")
     assert code == 1 and "--bad-rows 'drop' or --threshold 0" in " ".join(out.split())
     code, _, err = collab("train", file, "--implicit")
@@ -255,4 +285,85 @@ def test_a_date_that_is_none_is_told_with_its_line_and_hides_no_other_fault(coll
     assert code == 2 and "'31.02.2019'" in err and "--bad-rows 'drop'" in err
     code, out, err = collab("train", *how, "--bad-rows", "drop", "--split", "time", "--epochs", 1, "--out",
                             tmp_path / "m.safetensors")
-    assert code == 0 and "train 47, valid 11 ratings" in out and "'31.02.2019'" in err
+    assert code == 0 and "train 47, valid 11 ratings" in out and "lines with 1 of 60 dates are left out, as" in err
+
+
+# Files of items and users -----------------------------------------------------------------------------------------
+
+@pytest.fixture
+def shop(tmp_path):
+    """Ratings of 8 users and 10 items, films with everything wrong, people with little."""
+    rows = [f"u{u},{i},{(u * i) % 5 + 1}" for u in range(8) for i in range(10)]
+    (tmp_path / "r.csv").write_text("\n".join(["user,film,stars", *rows]) + "\n")
+    films = [*(f"{i},Film {i},{i}" for i in range(8)), "3,Film 3 again,3", "8, ,1", "77,Late,1", "78,,1", ",None,1"]
+    (tmp_path / "films.csv").write_text("\n".join(["film,name,price", *films]) + "\n")
+    (tmp_path / "good.csv").write_text("\n".join(["film,name", *(f"{i},Film {i}" for i in range(10))]) + "\n")
+    (tmp_path / "people.csv").write_text("\n".join(["user,age", *(f"u{u},{u + 30}" for u in range(5)), "u9,3"]) + "\n")
+    return tmp_path
+
+
+def test_the_files_of_items_and_users_are_checked_by_what_training_says_of_them(collab, shop):
+    check = ["check", shop / "r.csv", "--items", shop / "films.csv", "--users", shop / "people.csv"]
+    code, out, err = collab(*check, "--as", "json")
+    problems = [p for p in json.loads(out)["problems"] if p["where"].startswith("the table of")]
+    assert code == 1 and not err and [(p["stops"], p["where"], p["what"]) for p in problems] == [
+        (True, "the table of items", "column 'film': the item ids: 1 of 13 ids are missing (first at line 14)"),
+        (True, "the table of items", "column 'film': 1 id is repeated (such as 3)"),
+        (False, "the table of items", "lacks 1 of the 10 rated items (such as 9): they have no title"),
+        (False, "the table of items", "2 of its 11 items have no rating (such as 77)"),
+        (False, "the table of items", "2 of its 11 items have no title in column 'name' (such as 8)"),
+        (False, "the table of users", "lacks 3 of the 8 rated users (such as 'u5'): they have no features"),
+        (False, "the table of users", "1 of its 6 users has no rating (such as 'u9')")]
+    code, out, _ = collab(*check)
+    assert code == 1 and "Next: mend what stops training, and check again" in out
+    assert "leave one row per id in the file" in out
+    for options in ([], ["--bad-rows", "drop"]):        # which is about ratings
+        code, _, err = collab("train", shop / "r.csv", "--items", shop / "films.csv", "--out", shop / "m", *options)
+        assert code == 2 and "column 'film': 1 id is repeated (such as 3)" in err
+
+
+def test_good_files_beside_the_ratings_stop_nothing_and_are_in_the_command(collab, shop):
+    code, out, _ = collab("check", shop / "r.csv", "--items", shop / "good.csv")
+    assert code == 0 and "Nothing stops training." in out and "the table of" not in out
+    assert next_of(out) == ["collab", "train", str(shop / "r.csv"), "--items", str(shop / "good.csv")]
+    assert collab(*next_of(out)[1:], "--epochs", 1, "--out", shop / "m")[0] == 0
+    titled = pd.read_csv(shop / "r.csv").assign(title="A")
+    titled.to_csv(shop / "r.csv", index=False)          # of which training takes none where there are --items
+    code, out, _ = collab("check", shop / "r.csv", "--items", shop / "good.csv")
+    assert code == 0 and "Nothing stops training." in out and "--title-col" not in out
+    report = DataReport.from_df(titled, items=pd.read_csv(shop / "good.csv"))
+    assert not report.stops and not len(report.problems) and "title_name" not in report.options
+
+
+@pytest.mark.parametrize("options, says", [
+    (["--items", "{}/none.csv"], "there is no file"), (["--table-sep", ";"], "--table-sep is the separator of --items"),
+    (["--table-encoding", "latin-1"], "--table-encoding is the encoding of --items")])
+def test_files_that_are_not_there_and_options_without_files_are_refused(collab, shop, options, says):
+    code, out, err = collab("check", shop / "r.csv", *(word.format(shop) for word in options))
+    assert code == 2 and says in err and not out
+
+
+def test_a_file_of_items_that_cannot_be_read_is_a_problem_with_its_option(collab, shop):
+    (shop / "films.csv").write_text("film;name\n1;Straße\n2;Öl\n", encoding="latin-1")
+    code, out, _ = collab("check", shop / "r.csv", "--items", shop / "films.csv")
+    assert code == 1 and "STOPS  the file of items:" in out and "has a single column" in " ".join(out.split())
+    assert "--table-sep ';'" in out
+    code, out, _ = collab("check", shop / "r.csv", "--items", shop / "films.csv", "--table-sep", ";")
+    assert code == 1 and "is not written in UTF-8" in " ".join(out.split()) and "--table-encoding 'latin-1'" in out
+    options = ["--items", shop / "films.csv", "--table-sep", ";", "--table-encoding", "latin-1"]
+    code, out, _ = collab("check", shop / "r.csv", *options)
+    assert code == 0 and "lacks 8 of the 10 rated items" in out and next_of(out)[3:] == [*map(str, options)]
+
+
+def test_the_exit_code_is_that_of_the_help_and_the_readme(collab, shop):
+    (shop / "bad.csv").write_text("user,film,stars\n1,1,2\n2,,3\n1,2,3\n2,1,4\n")
+    for words, code in ((["r.csv"], 0), (["bad.csv"], 1), (["bad.csv", "--bad-rows", "drop"], 0), (["none.csv"], 2),
+                        (["r.csv", "--items", "none.csv"], 2), (["r.csv", "--items", "films.csv"], 1),
+                        (["r.csv", "--items", "good.csv"], 0), (["r.csv", "--bad-rows", "all"], 2)):
+        found = collab("check", *(shop / word if word.endswith(".csv") else word for word in words))
+        assert found[0] == code, words
+    out = " ".join(collab("check", "--help")[1].split())
+    assert "Exit code: 0 if collab train would take the tables with these options, 1 if something in them" in out
+    assert "stops it, 2 for an error in options or if there is no such file" in out
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    assert "It exits with 0 if training would take the tables with these options, with 1 if something in them" in readme

@@ -380,7 +380,32 @@ def test_what_is_wrong_with_the_same_rows_is_said_once(collab, trained, tmp_path
     rows = pd.read_csv(trained / "ratings.csv")
     pd.concat([rows, rows.iloc[:7]]).to_csv(tmp_path / "again.csv", index=False)
     train = ["train", tmp_path / "again.csv", "--epochs", 1, "--factors", 2, "--out", tmp_path / "m"]
-    for words in ([*train], [*train, "--test", 0.1], ["evaluate", tmp_path / "m"],
+    for words in ([*train], [*train, "--test", 0.1], ["compare", *train[1:4], "--models", "dot_bias", "--folds", 2],
+                  ["tune", *train[1:], "--trials", 2],
                   ["evaluate", trained / "model.safetensors", "--data", tmp_path / "again.csv"]):
         code, _, err = collab(*words)
         assert code == 0 and err.count("7 of 907 rows rate a pair again") == 1, err
+    assert collab(*train)[0] == 0
+    code, out, err = collab("evaluate", tmp_path / "m")         # counts what it measures on
+    assert code == 0 and not err and "ratings were trained on" in out
+
+
+@pytest.mark.filterwarnings("default:.*rate a pair again")
+def test_pairs_on_both_sides_of_the_split_are_counted_before_training_unless_duplicates_are_chosen(collab, tmp_path):
+    rows = pd.DataFrame({"user": [k % 10 for k in range(200)], "item": [k % 7 for k in range(200)],
+                         "rating": [k % 5 + 1 for k in range(200)], "timestamp": [*range(10**9, 10**9 + 200)]})
+    rows.to_csv(tmp_path / "r.csv", index=False)        # 70 pairs, each two or three times
+    options = [tmp_path / "r.csv", "--epochs", 1, "--factors", 2, "--out", tmp_path / "m", "-q"]
+    code, out, err = collab("train", *options)
+    assert code == 0 and "130 of 200 rows rate a pair again (first: user 0, item 0), and " in err
+    n = int(re.search(r"and (\d+) of the 40 ratings held out are of pairs that are trained on too", err)[1])
+    assert f"{n} of these 40 ratings were trained on" in collab("evaluate", tmp_path / "m")[1]
+    for how, kept in (("last", rows.iloc[-70:]), ("first", rows.iloc[:70]), ("keep", rows)):
+        code, out, err = collab("train", *options, "--duplicates", how)
+        assert code == 0 and not err and f"train {len(kept) * 4 // 5}, valid {len(kept) // 5}" in out
+        code, again, err = collab("evaluate", tmp_path / "m", "-q")
+        assert code == 0 and not err and re.sub("^.*trained on: .*\n", "", again).strip() in out
+        code, out, _ = collab("check", tmp_path / "r.csv", "--duplicates", how, "-q")
+        assert code == 0 and f"--duplicates {how}" in out and "pair again" not in out
+    code, _, err = collab("train", *options, "--duplicates", "latest")
+    assert code == 2 and "'latest' is not one of ('keep', 'mean', 'first', 'last', 'error')" in err

@@ -235,7 +235,7 @@ def test_the_shell_completes_commands_options_and_values(completed, trained, mon
     assert completed("collab train ml-100k --model als") == ["als_explicit", "als"]
     assert completed("collab train ml-100k --split u") == ["users", "u1", "u2", "u3", "u4", "u5"]
     assert completed("collab evaluate m --split n") == ["none"]
-    assert completed("collab train r.csv --duplicates ") == ["keep", "mean", "error"]
+    assert completed("collab train r.csv --duplicates ") == ["keep", "last", "first", "mean", "error"]
     assert completed("collab recommend m --as j") == ["json"]
 
 

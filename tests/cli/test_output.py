@@ -67,3 +67,30 @@ def test_csv_json_and_nothing(capsys):
     assert capsys.readouterr().out == PLAIN + "  (no such item)\n" + "".join(
         f"{text}\n" for text in (FRAME.to_csv(index=False).rstrip(), "rank,title,n,score",
                                  FRAME.to_json(orient="records"), "[]"))
+
+
+def test_whole_ratings_and_counts_print_as_whole_numbers(collab, tmp_path):
+    rows = [(user, item, 1_000_007 + 100_000 * ((user * item) % 9)) for user in range(12) for item in range(10)
+            if (user + item) % 4]
+    table = pd.DataFrame(rows, columns=["user", "item", "plays"])
+    table.to_csv(tmp_path / "plays.csv", index=False)
+    code, out, _ = collab("train", tmp_path / "plays.csv", "--implicit", "--model", "als", "--epochs", 1, "--valid-pct",
+                          0, "--out", tmp_path / "m")
+    assert code == 0
+    best = table[table["user"] == 3]["plays"].max()
+    code, out, _ = collab("recommend", tmp_path / "m", "--user", 3)
+    assert code == 0 and f"{best:,}\n" in out and ".000\n" not in out
+    code, out, _ = collab("explain", tmp_path / "m", "--user", 3, "--item", 2)
+    assert code == 0 and "1,000,007" in out and "e+06" not in out
+    code, out, _ = collab("check", tmp_path / "plays.csv")
+    assert code == 0 and "1,000,007" in out and "e+06" not in out, out
+    code, out, _ = collab("recommend", tmp_path / "m", "--user", 3, "--as", "csv")
+    assert code == 0 and "," not in out.splitlines()[1].split(",", 2)[2]        # for programs as it was
+
+
+def test_ratings_with_halves_keep_their_decimals(capsys):
+    print_table(pd.DataFrame({"item": [1, 2], "rating": [4.5, 4.0]}))
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [["1", "4.500"], ["2", "4.000"]]
+    print_table(pd.DataFrame({"item": [1, 2], "rating": [5.0, 4.0], "score": [1.0, 2.0]}))
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [["1", "5", "1.000"],
+                                                                                 ["2", "4", "2.000"]]

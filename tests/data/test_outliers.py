@@ -21,8 +21,8 @@ def said(values: np.ndarray, **more: bool) -> list[str]:
     return [str(w.message) for w in caught]
 
 
-@pytest.mark.parametrize("odd, count, such", [([1000], "1 of 601", "1000"), ([-99, -99], "2 of 602", "-99"),
-                                              ([50, 99], "2 of 602", "99"), ([-1000, 1000], "2 of 602", "1000")])
+@pytest.mark.parametrize("odd, count, such", [([1000], "1 of 601", "1,000"), ([-99, -99], "2 of 602", "-99"),
+                                              ([50, 99], "2 of 602", "99"), ([-1000, 1000], "2 of 602", "1,000")])
 def test_what_is_far_from_a_scale_is_counted_and_named(odd, count, such):
     message, = said([*odd, *FIVE])
     assert message.startswith(f"column 'stars': {count} ratings, such as {such}, ")
@@ -62,10 +62,10 @@ def test_up_to_one_in_a_hundred_is_far_from_three_widths_on(n, few, sides):
 
 def test_the_warning_is_of_all_ratings_and_not_of_strengths():
     df = pd.DataFrame({"u": np.arange(600) % 20, "i": np.arange(600) // 20, "r": [1000, *FIVE[1:]]})
-    with pytest.warns(CollabWarning, match="column 'r': 1 of 600 ratings, such as 1000, is far"):
+    with pytest.warns(CollabWarning, match="column 'r': 1 of 600 ratings, such as 1,000, is far"):
         data = CollabDataBunch.from_df(df, valid_pct=0, seed=0)
     assert data.y_range[1] > 1000 and collab_learner(data, n_factors=2, y_range=None) is not None
-    with pytest.warns(CollabWarning, match="1 of 600 ratings, such as 1000, .* or the error where they are held out"):
+    with pytest.warns(CollabWarning, match="1 of 600 ratings, such as 1,000, .* or the error where they are held out"):
         CollabDataBunch.from_df(df, split=rows_split([0]), seed=0)
     CollabDataBunch.from_df(df, valid_pct=0, implicit=True, rating_name="r", seed=0)
 
@@ -76,8 +76,8 @@ COUNTS = np.ceil(np.random.default_rng(2).geometric(0.2, 2000)).astype(float)
 @pytest.mark.parametrize("odd, count, is_more", [([1e6], "1 of 2,001", "is"), ([1e6, 2e5, 1e6], "3 of 2,003", "are")])
 def test_strengths_that_outweigh_all_others_are_counted_and_named(odd, count, is_more):
     message, = said([*odd, *COUNTS], implicit=True)
-    assert message.startswith(f"column 'stars': {count} strengths, such as 1e+06, {is_more} more than all others "
-                              f"together, which go up to {COUNTS.max():g}: ") and "leave the column out" in message
+    assert message.startswith(f"column 'stars': {count} strengths, such as 1,000,000, {is_more} more than all others "
+                              f"together, which go up to {COUNTS.max():,.0f}: ") and "leave the column out" in message
     assert not said(COUNTS, implicit=True)
 
 
@@ -101,7 +101,7 @@ def test_a_long_tail_of_counts_is_not_warned_of(n):
 def test_choices_are_warned_of_in_training_and_in_the_report_with_its_row():
     table = pd.DataFrame({"user": np.arange(2000) // 20, "item": np.arange(2000) % 50, "plays": COUNTS})
     table.loc[7, "plays"] = 1e6
-    with pytest.warns(CollabWarning, match="'plays': 1 of 2,000 strengths, such as 1e\\+06, is more than all others"):
+    with pytest.warns(CollabWarning, match="'plays': 1 of 2,000 strengths, such as 1,000,000, is more than all others"):
         data = CollabDataBunch.from_df(table, implicit=True, seed=0)
     for report in (DataReport.from_df(table, implicit=True), DataReport.from_df(table)):
         row = report.problems[report.problems["what"].str.contains("more than all others")].iloc[0]

@@ -275,9 +275,13 @@ AGAIN = pd.DataFrame({"u": ["a", "b", "a", "a"], "i": [1, 1, 1, 2], "r": [1.0, 2
 COUNTED = re.escape("1 of 4 rows rate a pair again (first: user 'a', item 1)")
 
 
-def test_repeated_pairs_are_kept_with_a_warning():
-    with pytest.warns(UserWarning, match=COUNTED):
-        assert checked(AGAIN)["rating"].tolist() == [1.0, 2.0, 4.0, 5.0]
+def test_repeated_pairs_are_kept_where_that_was_chosen_in_silence():
+    assert checked(AGAIN)["rating"].tolist() == [1.0, 2.0, 4.0, 5.0]
+    made = CollabDataBunch.from_df(AGAIN, valid_pct=0, seed=0, device="cpu", duplicates="keep")
+    assert made.train.tensors[2].tolist() == [1.0, 2.0, 4.0, 5.0]
+    with pytest.warns(UserWarning, match=COUNTED + ": all rows are kept, and each counts; .*duplicates='last'"):
+        made = CollabDataBunch.from_df(AGAIN, valid_pct=0, seed=0, device="cpu")
+    assert made.train.tensors[2].tolist() == [1.0, 2.0, 4.0, 5.0]
 
 
 def test_repeated_pairs_are_averaged_at_the_place_of_the_first():
@@ -295,7 +299,7 @@ def test_repeated_pairs_are_found_and_averaged_for_every_kind_of_id(ids):
 
 
 def test_repeated_pairs_are_refused_where_asked():
-    refused(AGAIN, "1 of 4 rows rate a pair again", "duplicates='mean'", duplicates="error")
+    refused(AGAIN, "1 of 4 rows rate a pair again", "duplicates='last', 'first', 'mean'", duplicates="error")
     refused(AGAIN, "duplicates='sum'", "keep", duplicates="sum")
 
 
@@ -310,7 +314,7 @@ def test_the_warning_points_at_the_caller(tmp_path):
     with pytest.warns(UserWarning) as caught_in_file:
         CollabDataBunch.from_csv(tmp_path / "r.csv", valid_pct=0, seed=0)
     with pytest.warns(UserWarning) as caught_in_test:
-        CollabDataBunch.from_df(AGAIN.drop(2), valid_pct=0, seed=0, test=AGAIN)
+        CollabDataBunch.from_df(AGAIN, valid_pct=0, seed=0, test=AGAIN.drop(2))
     assert {w.filename for c in (caught, caught_in_file, caught_in_test) for w in c} == {__file__}
 
 

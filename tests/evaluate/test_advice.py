@@ -109,7 +109,7 @@ def test_strengths_that_outweigh_all_others_are_what_to_mend_and_nothing_else(re
     data = CollabDataBunch.from_df(noise(strengths), implicit=True, seed=0)
     why, same = advice.of_ratings(data, data.valid.tensors[2]), [0.5, 0.25, 0.75, 0.5]
     said = advice.of_ranking(ALS(2, 4, 4), ranked(same, same), why)
-    assert said.startswith("column 'stars': 1 of 900 strengths, such as 1e+06, is more than all others together") and (
+    assert said.startswith("column 'stars': 1 of 900 strengths, such as 1,000,000, is more than all others") and (
         "than the most popular items" in said) and "Try ease" not in said and "more choices" not in said
 
 
