@@ -134,8 +134,10 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
 @app.command(cls=Command)
 @grouped
 def evaluate(model: ModelFile = OUT, *,
-             data: Annotated[str | None, typer.Option(help="Other ratings; by default those of training. Needed for a "
-                                                           "model that was exported from Python.")] = None,
+             data: Annotated[str | None, typer.Option(help="Other ratings, or those of training, which have moved: of "
+                                                           "these what was held out is measured, of others all. They "
+                                                           "are read as in training, but for options that are given. "
+                                                           "Needed for a model that was exported from Python.")] = None,
              split: Annotated[str | None, typer.Option(autocompletion=splits_or_none,
                                                    help="By default that of training; none: all rows.")] = None,
              part: Annotated[str | None, typer.Option(help="valid or test, of what training held out; by default test, "
@@ -150,16 +152,16 @@ def evaluate(model: ModelFile = OUT, *,
     --k or --relevant-above, how much of what was held out is among the first items, beside the most popular ones; with
     --diversity, beside the same model's lists without it: what that costs."""
     from .figures import WHERE, measure, print_figures
-    from .inputs import given, held_out, load, part_of, seen
+    from .inputs import given, load
     from .output import remarks
-    learn = load(model)
-    found = held_out(learn, model, data=data, split=split, part=part,
-                     columns=given(user=table.user_col, item=table.item_col, rating=table.rating_col,
-                                   time=table.time_col),
-                     duplicates=duplicates, bad_rows=bad_rows, **table.reading)
+    from .read_again import held_out, seen
+    learn, say = load(model), remarks(as_, quiet)
+    found, which = held_out(learn, model, data=data, split=split, part=part, say=say,
+                            columns=given(user=table.user_col, item=table.item_col, rating=table.rating_col,
+                                          time=table.time_col),
+                            duplicates=duplicates, bad_rows=bad_rows, **table.reading)
     if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
-        remarks(as_, quiet)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.")
-    which = part_of(learn, data=data, split=split, part=part)
+        say(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.")
     print_figures(measure(learn, found, k=k, above=relevant_above, diversity=diversity), as_,
                   {"model": str(model), "part": which}, where=WHERE[which])
 
@@ -211,15 +213,16 @@ def report(model: ModelFile = OUT, *,
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
     from ..interpret.report import check_ending
-    from .inputs import check_writable, held_out, load, training_files
-    from .output import print_written, progress
+    from .inputs import check_writable, load
+    from .output import print_written, progress, remarks
+    from .read_again import held_out, training_files
     check_writable(out, "page", inputs=[model, data])
     check_ending(out)
     learn = load(model)
     check_writable(out, "page", inputs=training_files(learn, model))
     part = None
     try:
-        part = held_out(learn, model, data=data, **file.reading)
+        part = held_out(learn, model, data=data, say=remarks(as_, quiet), **file.reading).ratings
     except (DataError, OSError) as error:
         print(f"The report has no error on held-out ratings: {error}", file=sys.stderr)
     users = [learn.data.users.parse(id) for id in user] if user else None

@@ -53,8 +53,9 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody. MODEL
     may be an index file too, for --user and --ratings."""
     from ..files import kind_of
-    from .inputs import check_writable, given, load, named, training_files
+    from .inputs import check_writable, given, load, named
     from .output import progress
+    from .read_again import training_files
     reading = file.reading
     if bool(user) + everybody + (ratings is not None) != 1:
         raise DataError("for whom? Give one of --user ID, --ratings FILE and --all")

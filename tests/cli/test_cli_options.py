@@ -223,7 +223,7 @@ def test_further_files_are_read_with_options_as_well(collab, trained, odd):
     code, _, err = collab("evaluate", model, "--data", odd / "r.txt")
     assert code == 2 and "--sep" in err
     code, out, err = collab("evaluate", model, "--data", odd / "r.txt", "--sep", ";")
-    assert code == 0 and "Error on 900 ratings" in out, err
+    assert code == 0 and "Error on 180 ratings held out of training (valid)" in out, err
     (odd / "mine.txt").write_text("item;rating\n3;5\n8;2\n")
     code, out, err = collab("recommend", model, "--ratings", odd / "mine.txt", "--sep", ";", "-n", 4, "--as", "json")
     expected = load_learner(model).recommend(ratings={3: 5.0, 8: 2.0}, n=4)["item"].tolist()

@@ -133,9 +133,10 @@ def test_a_part_that_was_not_held_out_is_refused(run):
     assert code == 0 and "Error on 180 ratings held out of training (valid):" in out
 
 
-def test_the_parts_that_there_are_are_named_where_one_is_refused(run):
+def test_the_parts_that_there_are_are_named_where_one_is_refused(run, trained, tmp_path):
     train = "train", "{dir}/ratings.csv", "-q", "--epochs", 1, "--factors", 2, "--out"
     assert run(*train, "{out}/both", "--test", 0.1)[0] == run(*train, "{out}/none", "--valid-pct", 0)[0] == 0
+    (tmp_path / "few.csv").write_text("\n".join((trained / "ratings.csv").read_text().splitlines()[:20]))
     how = "for a part test train with --test, a fraction such as 0.1 or a file"
     for model, words, said in (
             ("{dir}/model.safetensors", ["--part", "test"], f"held out the part valid alone; {how}\n"),
@@ -144,7 +145,7 @@ def test_the_parts_that_there_are_are_named_where_one_is_refused(run):
              f"{how}\n"),
             ("{out}/both", ["--part", "test", "--split", "none"], "two out; training held out valid and test\n"),
             ("{out}/none", ["--part", "valid"], f"was trained with --valid-pct 0; training held out nothing; {how}\n"),
-            ("{out}/both", ["--part", "valid", "--data", "{dir}/films.csv"], "leave it out with --data\n")):
+            ("{out}/both", ["--part", "valid", "--data", "{out}/few.csv"], "few.csv holds others; leave it out\n")):
         code, out, err = run("evaluate", model, *words)
         assert code == 2 and not out and err.endswith(said), err
 
