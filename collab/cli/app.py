@@ -86,7 +86,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
     from ..data.split import random_split
     from ..learner.factory import collab_learner
     from ..train.callbacks.run_log import JSONLines
-    from .figures import finish
+    from .figures import finish, of_unknown
     from .inputs import check_writable, given, split_of, test_of
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved
     from .output import progress, remarks
@@ -114,9 +114,8 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
     roles = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"
                       for role, name in bunch.schema.roles().items())
     say(f"{bunch}\nColumns: {roles}\n")
-    if bunch.valid is not None and (n := int(bunch.summary()["ratings_with_unseen"]["valid"])):
-        say(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: these "
-            "are scored as the average one.\n")
+    if bunch.valid is not None and (said := of_unknown(bunch, bunch.valid, f"the {bunch.valid.n:,} ratings held out")):
+        say(f"{said}\n")
     learn = collab_learner(bunch, model, n_factors=factors or 50, lr=lr, wd=wd)
     with progress(quiet):
         (learn.fit if is_solved(model) else learn.fit_one_cycle)(
@@ -151,7 +150,7 @@ def evaluate(model: ModelFile = OUT, *,
     """Measure a model on held-out ratings. Its error is reported beside two baselines; for a model that ranks, or with
     --k or --relevant-above, how much of what was held out is among the first items, beside the most popular ones; with
     --diversity, beside the same model's lists without it: what that costs."""
-    from .figures import WHERE, measure, print_figures
+    from .figures import WHERE, measure, of_unknown, print_figures
     from .inputs import given, load
     from .output import remarks
     from .read_again import held_out, seen
@@ -162,6 +161,8 @@ def evaluate(model: ModelFile = OUT, *,
                             duplicates=duplicates, bad_rows=bad_rows, **table.reading)
     if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
         say(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.")
+    if found is not None and which is None and (said := of_unknown(learn.data, found, f"these {found.n:,} ratings")):
+        say(said)
     print_figures(measure(learn, found, k=k, above=relevant_above, diversity=diversity), as_,
                   {"model": str(model), "part": which}, where=WHERE[which])
 

@@ -61,13 +61,14 @@ def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Fold
             quiet: Quiet = False) -> None:
     """Train several models on the same ratings, each by its own recipe, and say which is the best, beside baselines,
     and which differences are chance. Writes no model: train the one you take with collab train."""
+    from ..learner.recipes import RECIPES
     from ..select.comparison import compare_models
     from .inputs import WITHOUT_FRACTION, given, split_of
     from .model_options import check_model, uses
     from .next_command import next_command
     from .output import print_table, progress
     from .prepare import prepare
-    for name in models or []:
+    for name in models or RECIPES:
         check_model(name, "--models")
     if folds is not None and (said := given(split=None if split == "random" else split, valid_pct=valid_pct)):
         raise DataError(f"--folds holds out every rating once, and takes no --{next(iter(said)).replace('_', '-')}")

@@ -22,7 +22,8 @@ from ..files import kind_of
 from ..interpret.labels import whom
 from ..learner.collab_learner import CollabLearner
 from ..learner.factory import load_learner
-from .command import as_options
+from ..learner.recipes import name_of_model
+from .command import as_options, known_as
 from .output import progress
 
 OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format", "bad_lines")
@@ -51,7 +52,13 @@ class Reading(TypedDict, total=False):
 def load(model: Path) -> CollabLearner:
     if not model.exists():
         raise DataError(f"there is no model file {model}; make one with: collab train DATA --out {model}")
-    return load_learner(model)
+    return known_by_recipe(load_learner(model))
+
+
+def known_by_recipe(learn: CollabLearner) -> CollabLearner:
+    """The learner, whose model goes by the name of its recipe until the command ends."""
+    known_as(learn.collab_model.kind, name_of_model(learn.collab_model, learn.ranks))
+    return learn
 
 
 def item_of(learn: CollabLearner, text: str) -> Hashable:

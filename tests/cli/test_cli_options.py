@@ -364,4 +364,5 @@ def test_ratings_of_users_that_are_not_trained_on_are_counted_where_the_error_is
     code, out, err = collab("train", trained / "ratings.csv", "--split", "users", "--epochs", 1, "--factors", 2,
                             "--out", tmp_path / "m")
     assert code == 0, err
-    assert re.search(r"(\d+) of the \1 ratings held out are of users or items that are not trained on", out)
+    assert re.search(r"(\d+) of the \1 ratings held out are of users or items that were not trained on: errors "
+                     "take the average one for these, and rankings leave them out", out)

@@ -35,7 +35,7 @@ def test_json_is_one_document_with_every_trial(run, tmp_path):
     said = json.loads(out)
     assert code == 0 and not err and said["model"] == str(tmp_path / "m.safetensors")
     assert len(said["trials"]) == 2 and said["tuned"]["metric"] == "rmse" and len(said["comparison"]) == 2
-    assert said["tuned"]["settings"]["n_factors"] == 4 and said["errors"][-1]["model"] == "ALS"
+    assert said["tuned"]["settings"]["n_factors"] == 4 and said["errors"][-1]["model"] == "als_explicit"
 
 
 def test_a_study_goes_on_from_its_file_and_not_for_something_else(run):
@@ -97,7 +97,7 @@ def test_with_a_test_part_the_model_is_trained_on_all_else_and_evaluated_on_it(r
 # What is held out for the end ---------------------------------------------------------------------------------------
 
 def errors(out):
-    return re.findall(r"Error on (\d+) ratings", out), re.findall(r"EmbeddingDotBias +(\.?\d\S+)", out)
+    return re.findall(r"Error on (\d+) ratings", out), re.findall(r"dot_bias +(\.?\d\S+)", out)
 
 
 @pytest.mark.parametrize("split", ["random", "time", "per-user"])
