@@ -44,7 +44,7 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "valid_pct=": "--valid-pct ", "implicit=True": "--implicit", "metrics=": "--metrics ",
            "metric=": "--metric ", "folds=": "--folds ", "compare_models(data)": "collab compare DATA",
            "where=": "--where ", "among=": "--among ", "without=": "--without ", "exclude=None": "--include-seen",
-           "columns=": "--columns ", "try bs=": "try collab train with --bs ",
+           "columns=": "--columns ", "try bs=": "try --bs ",
            "decimal=": "--decimal ", "date_format=": "--date-format ", "bad_rows=": "--bad-rows ",
            "bad_lines=": "--bad-rows ", "card=False": "--no-card", "items=...": "--items", "users=...": "--users",
            "(items=)": "(--items)", "item_features='auto'": "--items", "user_features='auto'": "--users"}
