@@ -176,7 +176,7 @@ def similar(words: Annotated[list[str], typer.Argument(metavar="[MODEL] ITEM", s
                                                             "item's id, title, or part of its title.")],
             n: Count = 10,
             min_ratings: Annotated[int, typer.Option(min=0, help="Leave out items with fewer training ratings.")] = 5,
-            as_: As = None) -> None:
+            as_: As = None, quiet: Quiet = False) -> None:
     """List the items nearest to one."""
     from .inputs import item_of, load
     from .output import print_table
@@ -192,7 +192,7 @@ def similar(words: Annotated[list[str], typer.Argument(metavar="[MODEL] ITEM", s
 @app.command(cls=Command)
 def explain(user: Annotated[str, typer.Option(help="The user's id.")],
             item: Annotated[str, typer.Option(help="An item's id, title, or part of its title.")],
-            model: ModelFile = OUT, as_: As = None) -> None:
+            model: ModelFile = OUT, as_: As = None, quiet: Quiet = False) -> None:
     """Split the score of an item for a user into its parts, and list the nearest items that the user rated."""
     from ..interpret import CollabInterpretation
     from .inputs import item_of, load
@@ -240,12 +240,13 @@ app.command(cls=Command)(serve)
 def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the model.")] = Path("demo"),
          bs: Annotated[int, typer.Option(min=1, help="Ratings per batch; larger is faster.")] = 64,
          epochs: Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")] = 5,
-         seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0) -> None:
+         seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0,
+         quiet: Quiet = False) -> None:
     """Take the whole tour on MovieLens-100K."""
     from .demo import tour
     from .inputs import check_writable
     check_writable(out / OUT, "model")
-    if not tour(out, bs, epochs=epochs, seed=seed):
+    if not tour(out, bs, epochs=epochs, seed=seed, quiet=quiet):
         raise typer.Exit(INTERRUPTED)
 
 

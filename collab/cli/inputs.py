@@ -103,7 +103,8 @@ def _is_of(sort: str, path: Path) -> bool:
     with open(path, "rb") as file:
         start = file.read(512)
     if sort == "lists":
-        return start.startswith((b"PAR1", b"user,rank,item,"))
+        text = start.lstrip(b"\xef\xbb\xbf\xff\xfe").replace(b"\0", b"")       # in any encoding
+        return start.startswith(b"PAR1") or re.match(rb"user(.)rank\1item\1", text) is not None
     begins = {"page": (b"<!doctype html",), "log": (b"{",), "study": (b"sqlite format 3",),
               "picture": (b"\x89png", b"<?xml", b"<svg")}
     return start.lstrip().lower().startswith(begins[sort])
