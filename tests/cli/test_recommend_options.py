@@ -256,3 +256,10 @@ def test_what_prints_a_table_can_be_quiet(collab, films, words):
     code, out, err = collab(*asked, "-q", "--as", "csv")
     assert (code, err) == (0, "") and out == collab(*asked, "--as", "csv")[1]
     assert collab(*asked, "--quiet")[0] == 0
+
+
+def test_what_an_index_lacks_is_told_in_words_of_the_command_line(collab, films, tmp_path):
+    load_learner(films / "model.safetensors").index(new_users=False).save(tmp_path / "old")
+    code, _, err = collab("recommend", tmp_path / "old", "--ratings", films / "mine.csv")
+    assert code == 2 and "this index cannot fold in new users: its model scores them in a way of its own" in err
+    assert err.endswith("which takes more than vectors; the model file may take them\n") and "learn." not in err
