@@ -87,7 +87,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
     from ..data.split import random_split
     from ..learner.factory import collab_learner
     from ..train.callbacks.run_log import JSONLines
-    from .figures import finish
+    from .figures import finish, of_unknown
     from .inputs import check_writable, given, split_of, test_of
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved
     from .output import progress, remarks
@@ -115,9 +115,8 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
     roles = ", ".join(f"{role} = {name}" if name in ratings else f"{role}: none, each row counts 1"
                       for role, name in bunch.schema.roles().items())
     say(f"{bunch}\nColumns: {roles}\n")
-    if bunch.valid is not None and (n := int(bunch.summary()["ratings_with_unseen"]["valid"])):
-        say(f"{n:,} of the {bunch.valid.n:,} ratings held out are of users or items that are not trained on: these "
-            "are scored as the average one.\n")
+    if bunch.valid is not None and (said := of_unknown(bunch, bunch.valid, f"the {bunch.valid.n:,} ratings held out")):
+        say(f"{said}\n")
     learn = collab_learner(bunch, model, n_factors=factors or 50, lr=lr, wd=wd)
     with progress(quiet):
         (learn.fit if is_solved(model) else learn.fit_one_cycle)(
@@ -135,8 +134,10 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
 @app.command(cls=Command)
 @grouped
 def evaluate(model: ModelFile = OUT, *,
-             data: Annotated[str | None, typer.Option(help="Other ratings; by default those of training. Needed for a "
-                                                           "model that was exported from Python.")] = None,
+             data: Annotated[str | None, typer.Option(help="Other ratings, or those of training, which have moved: of "
+                                                           "these what was held out is measured, of others all. They "
+                                                           "are read as in training, but for options that are given. "
+                                                           "Needed for a model that was exported from Python.")] = None,
              split: Annotated[str | None, typer.Option(autocompletion=splits_or_none,
                                                    help="By default that of training; none: all rows.")] = None,
              part: Annotated[str | None, typer.Option(help="valid or test, of what training held out; by default test, "
@@ -150,17 +151,19 @@ def evaluate(model: ModelFile = OUT, *,
     """Measure a model on held-out ratings. Its error is reported beside two baselines; for a model that ranks, or with
     --k or --relevant-above, how much of what was held out is among the first items, beside the most popular ones; with
     --diversity, beside the same model's lists without it: what that costs."""
-    from .figures import WHERE, measure, print_figures
-    from .inputs import given, held_out, load, part_of, seen
+    from .figures import WHERE, measure, of_unknown, print_figures
+    from .inputs import given, load
     from .output import remarks
-    learn = load(model)
-    found = held_out(learn, model, data=data, split=split, part=part,
-                     columns=given(user=table.user_col, item=table.item_col, rating=table.rating_col,
-                                   time=table.time_col),
-                     duplicates=duplicates, bad_rows=bad_rows, **table.reading)
+    from .read_again import held_out, seen
+    learn, say = load(model), remarks(as_, quiet)
+    found, which = held_out(learn, model, data=data, split=split, part=part, say=say,
+                            columns=given(user=table.user_col, item=table.item_col, rating=table.rating_col,
+                                          time=table.time_col),
+                            duplicates=duplicates, bad_rows=bad_rows, **table.reading)
     if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
-        remarks(as_, quiet)(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.")
-    which = part_of(learn, data=data, split=split, part=part)
+        say(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.")
+    if found is not None and which is None and (said := of_unknown(learn.data, found, f"these {found.n:,} ratings")):
+        say(said)
     print_figures(measure(learn, found, k=k, above=relevant_above, diversity=diversity), as_,
                   {"model": str(model), "part": which}, where=WHERE[which])
 
@@ -174,7 +177,7 @@ def similar(words: Annotated[list[str], typer.Argument(metavar="[MODEL] ITEM", s
                                                             "item's id, title, or part of its title.")],
             n: Count = 10,
             min_ratings: Annotated[int, typer.Option(min=0, help="Leave out items with fewer training ratings.")] = 5,
-            as_: As = None) -> None:
+            as_: As = None, quiet: Quiet = False) -> None:
     """List the items nearest to one."""
     from .inputs import item_of, load
     from .output import print_table
@@ -190,7 +193,7 @@ def similar(words: Annotated[list[str], typer.Argument(metavar="[MODEL] ITEM", s
 @app.command(cls=Command)
 def explain(user: Annotated[str, typer.Option(help="The user's id.")],
             item: Annotated[str, typer.Option(help="An item's id, title, or part of its title.")],
-            model: ModelFile = OUT, as_: As = None) -> None:
+            model: ModelFile = OUT, as_: As = None, quiet: Quiet = False) -> None:
     """Split the score of an item for a user into its parts, and list the nearest items that the user rated."""
     from ..interpret import CollabInterpretation
     from .inputs import item_of, load
@@ -212,15 +215,16 @@ def report(model: ModelFile = OUT, *,
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
     from ..interpret.report import check_ending
-    from .inputs import check_writable, held_out, load, training_files
-    from .output import print_written, progress
+    from .inputs import check_writable, load
+    from .output import print_written, progress, remarks
+    from .read_again import held_out, training_files
     check_writable(out, "page", inputs=[model, data])
     check_ending(out)
     learn = load(model)
     check_writable(out, "page", inputs=training_files(learn, model))
     part = None
     try:
-        part = held_out(learn, model, data=data, **file.reading)
+        part = held_out(learn, model, data=data, say=remarks(as_, quiet), **file.reading).ratings
     except (DataError, OSError) as error:
         print(f"The report has no error on held-out ratings: {error}", file=sys.stderr)
     users = [learn.data.users.parse(id) for id in user] if user else None
@@ -237,12 +241,13 @@ app.command(cls=Command)(serve)
 def demo(out: Annotated[Path, typer.Option(help="Folder for the plots and the model.")] = Path("demo"),
          bs: Annotated[int, typer.Option(min=1, help="Ratings per batch; larger is faster.")] = 64,
          epochs: Annotated[int, typer.Option(min=1, help="Passes over the training ratings.")] = 5,
-         seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0) -> None:
+         seed: Annotated[int, typer.Option(help="The same seed gives the same numbers.")] = 0,
+         quiet: Quiet = False) -> None:
     """Take the whole tour on MovieLens-100K."""
     from .demo import tour
     from .inputs import check_writable
     check_writable(out / OUT, "model")
-    if not tour(out, bs, epochs=epochs, seed=seed):
+    if not tour(out, bs, epochs=epochs, seed=seed, quiet=quiet):
         raise typer.Exit(INTERRUPTED)
 
 

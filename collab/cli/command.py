@@ -44,7 +44,7 @@ OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_nam
            "valid_pct=": "--valid-pct ", "implicit=True": "--implicit", "metrics=": "--metrics ",
            "metric=": "--metric ", "folds=": "--folds ", "compare_models(data)": "collab compare DATA",
            "where=": "--where ", "among=": "--among ", "without=": "--without ", "exclude=None": "--include-seen",
-           "columns=": "--columns ", "try bs=": "try collab train with --bs ",
+           "columns=": "--columns ", "try bs=": "try --bs ",
            "decimal=": "--decimal ", "date_format=": "--date-format ", "bad_rows=": "--bad-rows ",
            "bad_lines=": "--bad-rows ", "card=False": "--no-card", "items=...": "--items", "users=...": "--users",
            "(items=)": "(--items)", "item_features='auto'": "--items", "user_features='auto'": "--users"}
@@ -70,6 +70,15 @@ REMEDIES = {
     r"Take the [\w ]+ \(BiasBaseline[\w ]*\), or gather more ratings": "Gather more ratings",
     r" \(BiasBaseline\)": "",
     r"learn\.index\(columns=\[\.\.\.\]\)": "--columns NAMES",
+    r"make it again with learn\.index\(\)": "make it again from the model file with collab index",
+    r"make it with learn\.index\(users=True\)": "make it without --no-users",
+    r"it was made without \(new_users=False\), or its model": "its model",
+    r"; ask the learner: learn\.recommend\(.*?\)": "; the model file may take them",
+    r"(?<=has no index: its score is not a product of a user and an item)(?!; collab)":
+        "; collab recommend and collab serve take its model file",
+    r", and it has no score_new\(items, ratings\)": "",
+    r" \(see summary\(\)\)": "",
+    r"such as with per_user_split\(\)": "such as with --split per-user",
 }
 """What a person mends in Python (patterns), and in what words on the command line."""
 
@@ -91,6 +100,9 @@ ASKED: list[str] = []
 """Patterns of the warnings that are said in short, while a command runs."""
 WORDS: list[Callable[[str], str]] = []
 """How what is said is put in other words, for the length of `worded`."""
+NAMES: dict[str, str] = {}
+"""The models that the running command is about: classes, as the library names them, and the names that --model takes.
+A class of several models that are compared has none."""
 
 
 @contextmanager
@@ -103,6 +115,17 @@ def worded(words: Callable[[str], str]) -> Iterator[None]:
         raise DataError(words(str(error))) from None
     finally:
         WORDS.remove(words)
+
+
+def known_as(kind: str, name: str) -> None:
+    """Name the models of a class so, until the command ends."""
+    NAMES[kind] = name if NAMES.get(kind, name) == name else kind
+
+
+def named_as_options(text: str) -> str:
+    """A text in which models have the names that --model takes, in place of their classes."""
+    classes = "|".join(map(re.escape, NAMES))
+    return re.sub(rf"(?<![\w'\"`])({classes})(?![\w'\"`(])", lambda found: NAMES[found[0]], text) if NAMES else text
 
 
 def warning(text: str) -> str:
@@ -147,7 +170,8 @@ class Command(TyperCommand):
         interrupt.loaded()
         fitting = import_module(".remedies", __package__).fitting       # which loads what reads tables
         own = {name: ctx.params.get(param.name) for param in self.params if param.name for name in param.opts}
-        with warnings.catch_warnings(), worded(fitting(own)):
+        NAMES.clear()
+        with warnings.catch_warnings(), worded(named_as_options), worded(fitting(own)):
             ASKED[:] = _chosen(ctx.params)
             for pattern in ASKED if ctx.params.get("quiet") else ():
                 warnings.filterwarnings("ignore", pattern, CollabWarning)

@@ -8,7 +8,7 @@ import typer
 
 from ..errors import DataError
 from .command import INTERRUPTED, Command, Output, as_options
-from .options import As, Data, Epochs, Quiet, Seed, SplitName, TableOptions, ValidPct, grouped
+from .options import As, BatchSize, Data, Epochs, Quiet, Seed, SplitName, TableOptions, ValidPct, grouped
 
 if TYPE_CHECKING:
     from typer._click import Context  # the class that TyperCommand's own signatures name
@@ -56,24 +56,27 @@ def each_named(args: list[str]) -> list[str]:
 
 @grouped
 def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Folds = None, metrics: Metrics = None,
-            k: FirstK = 10, relevant_above: Above = None, epochs: Epochs = None, seed: Seed = None,
-            split: SplitName = "random", valid_pct: ValidPct = None, table: TableOptions, as_: As = None,
-            quiet: Quiet = False) -> None:
+            k: FirstK = 10, relevant_above: Above = None, epochs: Epochs = None, bs: BatchSize = None,
+            seed: Seed = None, split: SplitName = "random", valid_pct: ValidPct = None, table: TableOptions,
+            as_: As = None, quiet: Quiet = False) -> None:
     """Train several models on the same ratings, each by its own recipe, and say which is the best, beside baselines,
     and which differences are chance. Writes no model: train the one you take with collab train."""
+    from ..learner.recipes import RECIPES
     from ..select.comparison import compare_models
     from .inputs import WITHOUT_FRACTION, given, split_of
     from .model_options import check_model, uses
     from .next_command import next_command
     from .output import print_table, progress
     from .prepare import prepare
-    for name in models or []:
+    for name in models or RECIPES:
         check_model(name, "--models")
     if folds is not None and (said := given(split=None if split == "random" else split, valid_pct=valid_pct)):
         raise DataError(f"--folds holds out every rating once, and takes no --{next(iter(said)).replace('_', '-')}")
     if valid_pct is not None and (split in WITHOUT_FRACTION or not valid_pct):
         raise DataError("--valid-pct 0 holds out nothing to measure on" if not valid_pct else
                         f"--split {split} decides by itself what is held out, and takes no --valid-pct")
+    if bs is not None and models and not any(uses(name, "bs") for name in models):
+        raise DataError(f"--models {' '.join(models)}: solved, not trained in batches, so there is no --bs to take")
     if table.choices and table.duplicates is not None:
         raise DataError("implicit data are added up where a pair comes again, and take no --duplicates")
     seed = seed or 0
@@ -83,11 +86,12 @@ def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Fold
         how["split"] = split_of(split, valid_pct=0.2 if valid_pct is None else valid_pct, seed=seed)
     with progress(quiet), prepared.in_lines():
         found = compare_models(prepared.ratings, models, metrics=metrics or None, folds=folds, k=k,
-                               relevant_above=relevant_above, epochs=epochs, seed=seed, **prepared.options, **how)
+                               relevant_above=relevant_above, epochs=epochs, bs=bs, seed=seed,
+                               **prepared.options, **how)
     if as_ in (None, Output.TABLE):
         print(as_options(str(found)))
         if found.taken is not None and not found.interrupted:
-            idle = ["quiet", *(name for name in ("epochs", "users", "seed") if not uses(found.taken, name))]
+            idle = ["quiet", *(name for name in ("epochs", "bs", "users", "seed") if not uses(found.taken, name))]
             if table.threshold is not None:
                 idle.append("implicit")
             print(f"\nNext: {next_command(ctx, 'train', '--model', found.taken, without=idle)}")

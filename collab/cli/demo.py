@@ -13,21 +13,22 @@ from ..datasets.movielens import movielens
 from ..interpret import CollabInterpretation
 from ..learner.factory import collab_learner
 from .figures import measure
+from .inputs import known_by_recipe
 from .output import print_table, progress
 
 STAR_WARS, SOMEONE = 50, 196
 
 
-def tour(out: Path, bs: int = 64, *, epochs: int = 5, seed: int = 0) -> bool:
+def tour(out: Path, bs: int = 64, *, epochs: int = 5, seed: int = 0, quiet: bool = False) -> bool:
     """Print the tour and write loss.png, schedule.png and model.safetensors into `out`; False if interrupted."""
     from matplotlib.figure import Figure  # takes half a second
-    with progress():
+    with progress(quiet):
         ml = movielens("100k")
     data = CollabDataBunch.from_df(ml.ratings, split="u1", items=ml.items, users=ml.users, bs=bs, seed=seed)
     print(f"{ml}\n{data}\n\nTraining on the rows of u1.base:\n")
-    learn = collab_learner(data)
+    learn = known_by_recipe(collab_learner(data))
     started = time.perf_counter()
-    with progress():
+    with progress(quiet):
         learn.fit_one_cycle(epochs)
         print()
     seconds = time.perf_counter() - started

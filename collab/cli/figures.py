@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import torch
 
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
+from ..data.vocab import UNKNOWN
 from ..evaluate import advice, evaluation
 from ..evaluate.held_out import NobodyToRank
 from ..evaluate.result import RankingResult
 from ..files import Config
 from ..learner.card import card_path, write_card
 from ..learner.collab_learner import CollabLearner
-from .command import Output, as_options
+from .command import NAMES, Output, as_options, named_as_options
 from .output import print_document, print_table
 
 WHERE = {"valid": " held out of training (valid)", "test": " held out for the end (test)", None: ""}
@@ -34,11 +37,14 @@ class Figures(NamedTuple):
     remark: str | None
 
     def table(self) -> pd.DataFrame:
-        """A row for each model, baselines first."""
-        if isinstance(self.results, RankingResult):
-            rows = [row for row in (self.results.baseline, self.results) if row is not None]
-            return pd.DataFrame([{"model": row.name, **row.summary} for row in rows])
-        return pd.DataFrame() if self.results is None else self.results
+        """A row for each model, baselines first, by the names that --model takes."""
+        if self.results is None:
+            return pd.DataFrame()
+        table = self.results
+        if isinstance(table, RankingResult):
+            rows = [row for row in (table.baseline, table) if row is not None]
+            table = pd.DataFrame([{"model": row.name, **row.summary} for row in rows])
+        return table.assign(model=table["model"].map(named_as_options))
 
     def document(self) -> dict[str, object]:
         """The same for JSON."""
@@ -58,7 +64,7 @@ def measure(learn: CollabLearner, part: TensorBatches | None, *, k: int | None =
         return Figures(0, ranking, None, NOTHING)
     if not ranking:
         table, remark = advice.errors_and_advice(learn, part)
-        return Figures(part.n, False, table, remark and as_options(remark))
+        return Figures(part.n, False, table, remark and _spoken(remark))
     try:
         result = evaluation.evaluate(learn, part, k=k or 10, metrics=("ndcg", "precision", "recall"), threshold=above,
                                      diversity=diversity)
@@ -66,7 +72,22 @@ def measure(learn: CollabLearner, part: TensorBatches | None, *, k: int | None =
         return Figures(part.n, True, None, f"there is no ranking to report: {nobody.why}")
     why = advice.of_ratings(learn.data, part.tensors[2]) if learn.data.implicit else None
     remark = None if diversity else advice.of_ranking(learn.model, result, why)
-    return Figures(part.n, True, result, remark and as_options(remark))
+    return Figures(part.n, True, result, remark and _spoken(remark))
+
+
+def of_unknown(data: CollabDataBunch, part: TensorBatches, what: str) -> str | None:
+    """How many of the ratings of a part are of users or items that were not trained on, and what becomes of these, in
+    a sentence that holds for errors and for rankings; None where all were. `what` names the ratings."""
+    rows = [(rows.cpu(), data.trained[side]) for side, rows in zip(("user", "item"), part.tensors)]
+    unknown, untrained = (torch.stack(masks).any(0) for masks in zip(*(
+        (rows == UNKNOWN, ~trained[rows]) for rows, trained in rows)))
+    n, n_known = int(unknown.sum()), int((untrained & ~unknown).sum())
+    said = [f"{n:,} of {what} are of users or items that were not trained on: errors take the average one for these, "
+            "and rankings leave them out."] * bool(n)
+    if n_known:
+        said.append(f"{n_known:,} {'more ' * bool(n)}of {what} are of users or items that were not trained on, but are "
+                    "known by --items or --users: these are scored by what is known of them.")
+    return " ".join(said) or None
 
 
 def print_figures(figures: Figures, as_: Output | None = None, about: Mapping[str, object] | None = None,
@@ -111,13 +132,19 @@ def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config
 
 def _print(figures: Figures, where: str = "") -> None:
     if isinstance(figures.results, RankingResult):
-        print(f"\nRanking of {figures.n:,} {f'ratings{where}' if where else 'held-out ratings'}:\n\n{figures.results}")
+        shown = replace(figures.results, name=named_as_options(figures.results.name))
+        print(f"\nRanking of {figures.n:,} {f'ratings{where}' if where else 'held-out ratings'}:\n\n{shown}")
     elif figures.results is not None:
         print(f"\nError on {figures.n:,} ratings{where}:\n")
-        print_table(figures.results, decimals=4)
+        print_table(figures.table(), decimals=4)
     if figures.remark is not None:
         print(f"\n{_sentence(figures.remark)}")
 
 
+def _spoken(remark: str) -> str:
+    return as_options(named_as_options(remark))
+
+
 def _sentence(remark: str) -> str:
-    return f"{remark[0].upper()}{remark[1:]}."
+    begin = remark if remark.startswith((*NAMES.values(),)) else f"{remark[0].upper()}{remark[1:]}"
+    return f"{begin}."

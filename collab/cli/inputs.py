@@ -1,31 +1,28 @@
-"""What commands read: ratings, metadata of users and items, and the ratings that were held out of training; and that
-none of it is overwritten by what they write."""
+"""What commands read: models, ratings, and metadata of users and items; and that none of it is overwritten by what they
+write."""
 
 from __future__ import annotations
 
-import hashlib
 import os
+import re
 import sys
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict, TypeVar, Unpack, cast
 
 import pandas as pd
-import torch
 
-from ..data.batches import TensorBatches
-from ..data.schema import Schema
-from ..data.split import CANONICAL, Split, after, leave_last, per_user_split, random_split, time_split, user_split
+from ..data.split import CANONICAL, Split, leave_last, per_user_split, random_split, time_split, user_split
 from ..data.tables import ENDINGS, read_table
 from ..datasets.movielens import movielens
-from ..errors import DataError, listed
+from ..errors import DataError
 from ..files import kind_of
 from ..interpret.labels import whom
 from ..learner.collab_learner import CollabLearner
 from ..learner.factory import load_learner
-from .command import worded
+from ..learner.recipes import name_of_model
+from .command import known_as
 from .output import progress
-from .remedies import of_table
 
 OPTIONS = ("sep", "format", "header", "encoding", "decimal", "date_format", "bad_lines")
 WITHOUT_FRACTION = ("last", *CANONICAL)     # splits that know by themselves how much they hold out
@@ -53,7 +50,13 @@ class Reading(TypedDict, total=False):
 def load(model: Path) -> CollabLearner:
     if not model.exists():
         raise DataError(f"there is no model file {model}; make one with: collab train DATA --out {model}")
-    return load_learner(model)
+    return known_by_recipe(load_learner(model))
+
+
+def known_by_recipe(learn: CollabLearner) -> CollabLearner:
+    """The learner, whose model goes by the name of its recipe until the command ends."""
+    known_as(learn.collab_model.kind, name_of_model(learn.collab_model, learn.ranks))
+    return learn
 
 
 def item_of(learn: CollabLearner, text: str) -> Hashable:
@@ -98,7 +101,8 @@ def _is_of(sort: str, path: Path) -> bool:
     with open(path, "rb") as file:
         start = file.read(512)
     if sort == "lists":
-        return start.startswith((b"PAR1", b"user,rank,item,"))
+        text = start.lstrip(b"\xef\xbb\xbf\xff\xfe").replace(b"\0", b"")       # in any encoding
+        return start.startswith(b"PAR1") or re.match(rb"user(.)rank\1item\1", text) is not None
     begins = {"page": (b"<!doctype html",), "log": (b"{",), "study": (b"sqlite format 3",),
               "picture": (b"\x89png", b"<?xml", b"<svg")}
     return start.lstrip().lower().startswith(begins[sort])
@@ -181,144 +185,3 @@ def test_of(given: str | None, split: str, *, seed: int, **reading: Unpack[Readi
         raise DataError(f"--split {split} decides by itself what is held out, and takes no fraction as --test; take "
                         "--split random or time, or a file of ratings")
     return cast(Split, split_of(split, valid_pct=fraction, seed=seed + 1)), fraction
-
-
-def training_files(learn: CollabLearner, model: Path) -> list[Path]:
-    """The files that a model was trained on, where they may be."""
-    sources = [learn.notes.get(name) for name in ("source", "test")]
-    return [path for source in sources if isinstance(source, str) for path in _places(source, model)]
-
-
-def _places(source: str, model: Path) -> list[Path]:
-    """Where a source of training may be: under the name that it had and, after a move, beside the model file."""
-    return [Path(source), model.parent / source, model.parent / Path(source).name]
-
-
-def _found(source: str, model: Path) -> str:
-    """A source of training where it is. Raises DataError for a file that is in none of its places."""
-    found = next((str(path) for path in _places(source, model) if path.is_file()), None)
-    if found is None and not is_set(source):
-        raise DataError(f"{model} was trained on {source}, which is neither here nor beside the model file; put it "
-                        "there, or name the ratings to use with --data FILE")
-    return found or source
-
-
-# What was held out ------------------------------------------------------------------------------------------------
-
-def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, split: str | None = None,
-             part: str | None = None, columns: Mapping[str, str] | None = None, duplicates: str | None = None,
-             bad_rows: str | None = None, **reading: Unpack[Reading]) -> TensorBatches | None:
-    """The ratings that were held out when the model was trained, read and split again, or those of other data; None
-    where there are none. `part` is "valid" or "test", by default the latter where --test was given. `columns` of other
-    data (by user, item, rating and time), `duplicates` and `bad_rows` are as in training. Raises DataError where they
-    cannot be told from the training ratings."""
-    if data is None and (said := [*(f"{role}_col" for role in columns or {}),
-                                  *given(duplicates=duplicates, bad_rows=bad_rows)]):
-        raise DataError(f"ratings of training are read as they were then; without --data this takes no {named(said)}")
-    trained = learn.notes.get("source")
-    source = trained if data is None else data
-    if source is None:
-        raise DataError(f"{model} does not say which ratings it was trained on, since it was exported from Python and "
-                        "not written by collab train; name the ratings to use with --data FILE")
-    same = source == trained
-    if same and split not in (None, "none", learn.notes.get("split")):
-        raise DataError(f"--split {split}: the model was trained with --split {learn.notes.get('split')}, so that most "
-                        "ratings which another split holds out are ratings it has seen")
-    _check_part(learn, model, part, split, same=same)
-    test = learn.notes.get("test") if same and split != "none" else None
-    if isinstance(test, str) and part != "valid":
-        test = _found(test, model)
-        how_late = only(learn.notes.get("reading", {}), takes(test)) | reading
-        late = read(test, **how_late)[0]
-        with worded(of_table(test, late, how_late)):
-            return learn.data.batches(late)
-    split = split or (learn.notes.get("split", "none") if same else "none")
-    ids = [(columns or {}).get(role, getattr(learn.data.schema, role)) for role in ("user", "item")]
-    kept = only(learn.notes.get("reading", {}), OPTIONS) if same else Reading()
-    source = _found(source, model) if same else source
-    kept |= with_bad_lines(source, reading, bad_rows)
-    raw, *_ = read(source, ids, **kept)
-    if columns:
-        raw = _renamed(raw, source, learn.data.schema, columns)
-    _check_columns(raw, source, learn.data.schema, learn.data.implicit)
-    known = learn.notes.get("fingerprint")
-    if same and split != "none" and known is not None and known != fingerprint(raw, learn.data.schema):
-        raise DataError(f"{source} is not what the model was trained on any more, so the ratings that were held out "
-                        "cannot be told from the others; train again, or see all rows with --split none")
-    valid_pct, seed = learn.notes.get("valid_pct", 0.2), learn.notes.get("seed", 0)
-    how = None if split == "none" else split_of(split, valid_pct=valid_pct, seed=seed)
-    if isinstance(test, float) and how is not None:
-        first = split_of(split, valid_pct=test, seed=seed + 1)
-        how = after(first, how) if part == "valid" else first
-    if bad_rows is None:
-        bad_rows = learn.notes.get("bad_rows", "error") if same else "error"
-    if duplicates is None and (noted := learn.notes.get("duplicates", "keep")) and (same or noted != "keep"):
-        duplicates = noted              # what was kept in training is warned of in other data
-    with worded(of_table(source, raw, kept)):
-        ratings = learn.data.table(raw, duplicates=duplicates, split=how, bad_rows=bad_rows)
-    return learn.data.batches(ratings) if len(ratings) else None
-
-
-def _check_part(learn: CollabLearner, model: Path, part: str | None, split: str | None, *, same: bool) -> None:
-    """Raise DataError for a part that there is not, with those that there are."""
-    if part is None:
-        return
-    if part not in ("valid", "test"):
-        raise DataError(f"--part {part} is not one of valid, test")
-    if not same:
-        raise DataError("--part is of the ratings of training; leave it out with --data")
-    notes = learn.notes
-    valid = notes.get("split") in WITHOUT_FRACTION or notes.get("valid_pct", 0.2)
-    has = [name for name, there in (("valid", valid), ("test", notes.get("test") is not None)) if there]
-    told = f"training held out {f'the part {has[0]} alone' if len(has) == 1 else ' and '.join(has) or 'nothing'}" + (
-        "" if "test" in has else "; for a part test train with --test, a fraction such as 0.1 or a file")
-    if split == "none":
-        raise DataError(f"--part {part} does not go with --split none, which measures all rows: leave one of the two "
-                        f"out; {told}")
-    if part not in has:
-        how = {"valid": "with --valid-pct 0", "test": "without --test"}[part]
-        raise DataError(f"--part {part}: {model} was trained {how}; {told}")
-
-
-def part_of(learn: CollabLearner, *, data: str | None, split: str | None, part: str | None) -> str | None:
-    """Which part of the ratings of training `held_out` takes: "valid", "test", or None for all rows and other data."""
-    if data not in (None, learn.notes.get("source")) or (split or learn.notes.get("split")) == "none":
-        return None
-    return part or ("valid" if learn.notes.get("test") is None else "test")
-
-
-def _renamed(ratings: pd.DataFrame, source: str, schema: Schema, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Ratings whose columns have the names that they had in training, where they are called as `columns` says or, for
-    roles that it leaves out, by the name of the role."""
-    names = dict[Hashable, Hashable]()
-    for role in ("user", "item", "rating", "time"):
-        wanted, name = getattr(schema, role), columns.get(role, role)
-        if role in columns and name not in ratings:
-            raise DataError(f"--{role}-col {name}: {source} has no such column; it has {listed(ratings.columns)}")
-        if role in columns and wanted is None:
-            raise DataError(f"--{role}-col {name}: the model was trained without times")
-        if name in ratings and (role in columns or wanted not in ratings):
-            names[name] = wanted
-    rest = [name for name in ratings if name in names or name not in {*names.values()}]
-    return ratings[rest].rename(columns=names)
-
-
-def seen(learn: CollabLearner, part: TensorBatches) -> int:
-    """The number of ratings in a part whose pair was trained on."""
-    pairs = [users * learn.data.n_items + items for users, items, _ in (learn.data.train.tensors, part.tensors)]
-    return int(torch.isin(pairs[1], pairs[0]).sum())
-
-
-def fingerprint(ratings: pd.DataFrame, schema: Schema) -> str:
-    """A hash that is the same for the same ratings in the same order."""
-    columns = [name for name in (schema.user, schema.item, schema.rating) if name in ratings]
-    hashed = pd.util.hash_pandas_object(ratings[columns], index=False).to_numpy()
-    return hashlib.sha256(hashed.tobytes()).hexdigest()[:16]
-
-
-def _check_columns(ratings: pd.DataFrame, source: str, schema: Schema, implicit: bool) -> None:
-    """Raise DataError where the columns have neither the names that they had in training nor the usual ones."""
-    wanted = [str(name) for name in (schema.user, schema.item, *(() if implicit else (schema.rating,)))]
-    if not ({*wanted} <= {*ratings.columns} or {"user", "item", "rating"} <= {*ratings.columns}):
-        raise DataError(f"{source} has the columns {listed(ratings.columns)}, and the model was trained on "
-                        f"{', '.join(wanted)}: give them these names, or user, item and rating")

@@ -23,8 +23,9 @@ def index(model: ModelFile = OUT, *, out: Out = INDEX, columns: Columns = None, 
     """Write a model's vectors, ids and titles into an index, which recommend and serve take in place of the model. It
     holds no ratings: lists of known users may have what they rated. Models whose score is not a product of vectors
     have none."""
-    from .inputs import check_writable, load, training_files
+    from .inputs import check_writable, load
     from .output import print_written, remarks
+    from .read_again import training_files
     check_writable(out, "index", inputs=[model])
     learn = load(model)
     check_writable(out, "index", inputs=training_files(learn, model))

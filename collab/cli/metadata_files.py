@@ -62,12 +62,12 @@ def reading_beside(beside: Mapping[str, Path], reading: Reading, *, table_sep: s
                     "encoding": table_encoding or reading.get("encoding")}, ("sep", "encoding", "decimal"))
     options = {by: only(shared, takes(file, sep=shared.get("sep"))) for by, file in beside.items()}
     for by, file in beside.items():
-        if table_encoding is None and _in_utf8(file, options[by]):
+        if table_encoding is None and in_utf8(file, options[by]):
             options[by] = {**options[by], "encoding": "utf-8-sig"}
     return options
 
 
-def _in_utf8(file: Path, reading: Reading) -> bool:
+def in_utf8(file: Path, reading: Reading) -> bool:
     """Whether a file that is to be read in another encoding is written in UTF-8."""
     encoding = reading.get("encoding")
     try:

@@ -7,16 +7,18 @@ from collections.abc import Mapping
 
 from ..errors import DataError
 from ..learner.recipes import RECIPES
+from .command import known_as
 from .inputs import WITHOUT_CHANCE, WITHOUT_FRACTION, given, named
 from .options import TableOptions
 
 
 def check_model(name: str, option: str = "--model") -> None:
-    """Raise DataError for a name, given by `option`, that no recipe has."""
+    """Raise DataError for a name, given by `option`, that no recipe has. Its model goes by it from then on."""
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)
         raise DataError(f"{option} {name} is not one of {', '.join(RECIPES)}"
                         f"{f'; did you mean {near[0]}?' if near else ''}")
+    known_as(RECIPES[name].model.__name__, name)
 
 
 def epochs_of(name: str) -> int:

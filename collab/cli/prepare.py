@@ -20,10 +20,11 @@ from ..errors import DataError, warn
 from ..files import Config
 from ..learner.recipes import RECIPES
 from .command import worded
-from .inputs import Reading, fingerprint, is_set, with_bad_lines
+from .inputs import Reading, is_set, with_bad_lines
 from .metadata_files import read_all, reading_beside
 from .model_options import needs_metadata, uses
 from .options import TableOptions
+from .read_again import fingerprints
 from .remedies import in_lines, of_table
 
 BESIDE = re.compile(r"the table of (item|user)s: ")
@@ -66,7 +67,7 @@ class Prepared(NamedTuple):
         kept = {"duplicates": self.options["duplicates"] or "keep", "bad_rows": self.options["bad_rows"]}
         reading = {} if is_set(self.source) else {**self.reading}
         return {"source": self.source, **kept, **more, "reading": reading,
-                "fingerprint": fingerprint(self.ratings, bunch.schema)}
+                **fingerprints(self.ratings, bunch.schema, more.get("split"))}
 
 
 def _check_places(ratings: pd.DataFrame, columns: Mapping[str, str | None], *, implicit: bool,

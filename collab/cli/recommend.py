@@ -30,7 +30,8 @@ User = Annotated[Names, typer.Option(help="A user's id; may be given again.")]
 All = Annotated[bool, typer.Option("--all", help="For all users, into the file -o.")]
 Ratings = Annotated[Path | None, typer.Option(help="A file with the ratings of a new user: columns item (an id or a "
                                                    "title) and rating; for implicit data, items are enough.")]
-File = Annotated[Path | None, typer.Option("--out", "-o", help="With --all: the .parquet or .csv file to write.")]
+File = Annotated[Path | None, typer.Option("--out", "-o", help="With --all: the .parquet or .csv file to write, the "
+                                                               "latter by --sep, --decimal and --encoding.")]
 Seen = Annotated[bool, typer.Option("--include-seen", help="Include what the user rated, which is left out otherwise, "
                                                            "held out or not.")]
 Where = Annotated[Names, typer.Option("--where", metavar="CONDITION", help=(
@@ -45,23 +46,30 @@ Diversity = Annotated[float, typer.Option(min=0, max=1, help="How unlike each ot
 Why = Annotated[bool, typer.Option("--why", help="Say which liked item raises the score most.")]
 
 
+WRITTEN = ("sep", "decimal", "encoding")        # options of reading, with --all of the CSV that is written
+
+
 @grouped
 def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = False, ratings: Ratings = None,
               n: Count = 10, out: File = None, include_seen: Seen = False, where: Where = None, among: Among = None,
               without: Without = None, diversity: Diversity = 0.0, why: Why = False, as_: As = None,
               quiet: Quiet = False, file: FileOptions) -> None:
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody. MODEL
-    may be an index file too, for --user and --ratings."""
+    may be an index file too, for --user and --ratings. How files are read is for --ratings; with --all, --sep,
+    --decimal and --encoding say how a CSV is written: --sep ";" --decimal , --encoding utf-8-sig for a spreadsheet that
+    is set to German."""
     from ..files import kind_of
-    from .inputs import check_writable, given, load, named, training_files
+    from .inputs import check_writable, given, load, named, only
     from .output import progress
+    from .read_again import training_files
     reading = file.reading
     if bool(user) + everybody + (ratings is not None) != 1:
         raise DataError("for whom? Give one of --user ID, --ratings FILE and --all")
     if everybody != (out is not None):
         raise DataError("--all and -o FILE belong together" + ("" if everybody else "; without --all use --as"))
-    if reading and ratings is None:
-        raise DataError(f"only --ratings FILE is read; without it this takes no {named(reading)}")
+    style: dict[str, Any] = {**only(reading, WRITTEN)} if everybody else {}
+    if ratings is None and (unread := [name for name in reading if name not in style]):
+        raise DataError(f"only --ratings FILE is read; without it this takes no {named(unread)}")
     if out is not None:
         if as_ is not None:
             raise DataError(f"--as says how to print, and --all writes a file, by the ending of {out}")
@@ -80,7 +88,7 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
                              "without": asked(learn.data.catalogue, learn.data.item_table, without)}
     if out is not None:
         with progress(quiet):
-            learn.recommend_all(path=out, **rules)
+            learn.recommend_all(path=out, **rules, **style)
         print(f"Wrote {out}: up to {counted(n, 'item')} for each of {counted(learn.data.n_users - 1, 'user')}."
               + _without_lists(learn.data))
     elif ratings is not None:

@@ -235,19 +235,19 @@ class CollabDataBunch(DataBunch):
         otherwise None."""
         if self.implicit:
             return None
-        levels = self._levels
+        levels = self.levels
         return (levels[0].item(), levels[-1].item()) if len(levels) <= MAX_LEVELS else None
 
     @property
     def y_range(self) -> tuple[float, float]:
         """The range of the training ratings with half a step beyond each end, so that a sigmoid can reach the ends; a
         step is the smallest distance between two different ratings."""
-        levels = self._levels
+        levels = self.levels
         half = levels.diff().min().item() / 2 if len(levels) > 1 else 0.5
         return levels[0].item() - half, levels[-1].item() + half
 
     @cached_property
-    def _levels(self) -> Tensor:
+    def levels(self) -> Tensor:
         """The different training ratings, ascending."""
         return torch.unique(self.train.tensors[2])
 

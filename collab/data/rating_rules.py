@@ -15,6 +15,7 @@ from .catalogue import Catalogue
 from .new_user import one_person
 from .schema import Schema, check_ratings, show
 
+MAX_LEVELS = 20         # ratings with more levels than this have no step
 MAX_STRENGTH = 1e6      # of a choice; what is counted is less, and equations in float32 hold no more
 
 Rated = Mapping[Hashable, float] | pd.Series | pd.DataFrame | list | set
@@ -24,12 +25,13 @@ For implicit data also what they chose: a list or set of items, or a table with 
 
 class RatingRules(NamedTuple):
     """What the training ratings say of further ones: the names of their columns, whether they are implicit, above what
-    they count as choices, and their scale."""
+    they count as choices, their scale, and its step (see `step_of`): 0 where it has none, None if it is not known."""
 
     schema: Schema
     implicit: bool = False
     threshold: float | None = None
     scale: tuple[float, float] | None = None
+    step: float | None = None
 
     def rows(self, ratings: Rated, catalogue: Catalogue, unknown: str = "average") -> tuple[Tensor, Tensor, Tensor]:
         """(item rows, ratings float32, whether each counts) of what a new user rated. Unknown items are left out with a
@@ -48,6 +50,17 @@ class RatingRules(NamedTuple):
         if (again := pd.Series(rows).duplicated().to_numpy()).any():
             raise DataError(f"item {show(items.iloc[int(np.argmax(again))])} is rated more than once")
         return torch.from_numpy(rows), on_scale(self.scale, items, values), torch.from_numpy(chosen)
+
+
+def step_of(low: float, levels: Tensor) -> float:
+    """The step of a scale from `low` on, on which ratings take these levels: their least difference, where they are at
+    most MAX_LEVELS and lie on its steps, otherwise 0."""
+    if not 2 <= len(levels) <= MAX_LEVELS:
+        return 0.0
+    values = levels.double().sort().values.numpy()
+    least = float(np.diff(values).min())
+    steps = (values - low) / least
+    return round(least, 6) if np.allclose(steps, np.round(steps), atol=1e-3) else 0.0
 
 
 def _strengths(items: pd.Series, values: pd.Series) -> np.ndarray:

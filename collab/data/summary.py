@@ -51,7 +51,7 @@ def warn_of_unseen(data: CollabDataBunch) -> None:
     users, items, _ = data.test.tensors
     if n := int(((users == UNKNOWN) | (items == UNKNOWN)).sum()):
         warn(f"{n:,} of {data.test.n:,} test ratings are of a user or an item that was not trained on (see summary()): "
-             "the average one stands for these, and evaluate(...) leaves them out; drop them, or train on all ids")
+             "errors take the average one for these, and rankings leave them out; drop them, or train on all ids")
 
 
 def _untrained(rows: Tensor, trained: Tensor) -> int:

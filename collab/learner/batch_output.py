@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from ..errors import DataError, counted, warn
 from ..files import whole_file
 from ..retrieval.diverse import check_diversity, n_candidates
 from ..retrieval.topk import check_exclude, check_k
+from .csv_style import Style
 from .recommendations import pool_of, ranked_rows, rows_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ NONE_LEFT = "all that may be recommended has been rated; exclude=None recommends
 def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *, exclude: str | None = "known",
                   among: Chosen | None = None, path: str | Path | None = None, without: Chosen | None = None,
                   unknown: str = "average", where: Where | None = None, diversity: float = 0.0, why: bool = False,
-                  as_frame: str = "pandas") -> Iterator[Any] | Path:
+                  as_frame: str = "pandas", sep: str = ",", decimal: str = ".",
+                  encoding: str = "utf-8") -> Iterator[Any] | Path:
     """`recommend` for many `users` (one id or several; by default all trained ones): an iterator over tables of some
     65,000 rows (user, rank, item, title, score), in the order of the users. `exclude`, `among`, `without`, `unknown`,
     `where`, `diversity`, `why` and `as_frame` are those of `recommend`; files are written as they are, with `why` as
@@ -38,9 +40,13 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
 
     With `path` the rows are written to that .csv or .parquet file (which needs pyarrow) as they come, with a bar in a
     notebook or terminal, and the path is returned. The file takes its name once it is whole: Ctrl-C leaves the old one.
-    A warning counts users whom the file lacks, since no item is left for them.
+    A warning counts users whom the file lacks, since no item is left for them. `sep`, `decimal` and `encoding` are
+    those of a .csv: ";", "," and "utf-8-sig" for a spreadsheet that is set to German.
 
-    Raises DataError for another ending, ids that the file cannot hold, or without pyarrow."""
+    Raises DataError for another ending, ids that the file cannot hold, without pyarrow, and for a `sep`, `decimal` or
+    `encoding` that is none, that does not go with the other, or is given without a .csv to write."""
+    style = Style(sep, decimal, encoding)
+    style.check(path)
     check_k(n)
     check_exclude(exclude)
     check_kind(as_frame)
@@ -70,8 +76,9 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
     if path is None:
         return (framed(one, as_frame) for one in tables)
     path, total = Path(path), -(-len(rows) // size)
-    {".parquet": _write_parquet, ".pq": _write_parquet, ".csv": _write_csv}.get(path.suffix.lower(), _no_ending)(
-        path, table(0, 0), _with_bar(tables, total))        # the first has the columns and their types
+    write: Callable[[Path, pd.DataFrame, Iterator[pd.DataFrame]], None] = {
+        ".parquet": _write_parquet, ".pq": _write_parquet, ".csv": style.write}.get(path.suffix.lower(), _no_ending)
+    write(path, table(0, 0), _with_bar(tables, total))      # the first has the columns and their types
     return path
 
 
@@ -90,13 +97,6 @@ def _under_bar(tables: Iterator[pd.DataFrame], total: int) -> Iterator[pd.DataFr
 
 def _no_ending(path: Path, *_: object) -> None:
     raise DataError(f"recommendations are written as .parquet or .csv, but the ending of {path} is {path.suffix!r}")
-
-
-def _write_csv(path: Path, first: pd.DataFrame, tables: Iterator[pd.DataFrame]) -> None:
-    with whole_file(path) as file:
-        file.write(first.to_csv(index=False, lineterminator="\n").encode())
-        for table in tables:
-            file.write(table.to_csv(index=False, header=False, lineterminator="\n").encode())
 
 
 def _write_parquet(path: Path, first: pd.DataFrame, tables: Iterator[pd.DataFrame]) -> None:

@@ -167,6 +167,12 @@ def recipe_of(model: CollabModel, ranks: bool) -> Recipe:
     return OWN
 
 
+def name_of_model(model: CollabModel, ranks: bool) -> str:
+    """The name of a model's recipe (see `recipe_of`); of a class without one, its own name."""
+    found = recipe_of(model, ranks)
+    return found.name if found.model is type(model) else model.kind
+
+
 # The models -------------------------------------------------------------------------------------------------------
 
 @recipe("dot_bias", EmbeddingDotBias, "biases and factors", lr=5e-3, wd=0.3, ridge=True,

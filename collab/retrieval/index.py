@@ -18,7 +18,7 @@ from ..data.databunch import CollabDataBunch
 from ..data.frame_kinds import check_kind, framed, made_of
 from ..data.frames import Column, frame_of
 from ..data.histories import Histories
-from ..data.rating_rules import Rated, RatingRules
+from ..data.rating_rules import Rated, RatingRules, step_of
 from ..data.schema import Schema
 from ..data.vocab import ONE, UNKNOWN, Ids, Vocab, labels, several
 from ..data.where import Where, column_of
@@ -88,9 +88,10 @@ class Index:
         table = data.item_table[data.items.encode(data.item_table.index) != UNKNOWN]
         if columns is not None:
             table = table[[column_of(table, name, "columns") for name in columns]]
+        step = None if scale is None else step_of(scale[0], data.levels)
         return cls(form.item_vectors(), data.items, data.titles([*data.items]), form.user_vectors() if users else None,
                    data.users if users else None, form.y_range, scale, method, equations,
-                   RatingRules(data.schema, data.implicit, data.threshold, scale), table, form.items.shape[1])
+                   RatingRules(data.schema, data.implicit, data.threshold, scale, step), table, form.items.shape[1])
 
     @property
     def schema(self) -> Schema:

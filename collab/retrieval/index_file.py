@@ -46,7 +46,7 @@ def write_index(index: Index, path: str | Path) -> Path:
         raise DataError(f"{error}; or choose which columns an index keeps: learn.index(columns=[...])") from None
     config = {"items": index.item_ids.to_state(), "titles": index.titles, "y_range": index.y_range,
               "users": index.user_ids and index.user_ids.to_state(), "scale": index.scale,
-              "method": index.method, "fold_in": fold_in,
+              "method": index.method, "fold_in": fold_in, "step": index.rules.step,
               "known_of_items": {"table": table, "n_factors": index.n_factors}}
     return write_tensors(path, tensors, config, kind="index")
 
@@ -67,7 +67,7 @@ def read_index(path: str | Path) -> Parts:
         rules, fold_in, known = None, config.get("fold_in"), config.get("known_of_items")
         if fold_in is not None:
             rules = RatingRules(Schema(*map(from_json, fold_in["columns"])), fold_in["implicit"],
-                                fold_in["threshold"], scale)
+                                fold_in["threshold"], scale, config.get("step"))
         ridge = fold_in and fold_in["ridge"]        # of before there was a prior: other numbers, by another rule
         lacks = {"fold_in": fold_in is None or "ranked" not in fold_in if ridge is None else len(ridge) != 4,
                  "table": known is None}

@@ -32,7 +32,8 @@ PARTS = {"valid": "validation", "test": "test"}
 def compare_models(data: TableLike | CollabDataBunch, models: Models | None = None, *,
                    metrics: Sequence[str] | str | None = None, folds: int | str | Iterable[Split | str] | None = None,
                    k: int = 10, part: str = "valid", relevant_above: float | None = None, epochs: int | None = None,
-                   seed: int | None = None, level: float = 0.95, keep: bool = False, **options: Any) -> Comparison:
+                   bs: int | str | None = None, seed: int | None = None, level: float = 0.95, keep: bool = False,
+                   **options: Any) -> Comparison:
     """Train each model by its own recipe (rates, batch size, epochs) on the same training ratings, measure all of them
     on the same held-out ones, beside baselines, and say which differences are chance (see `Comparison`).
 
@@ -50,6 +51,7 @@ def compare_models(data: TableLike | CollabDataBunch, models: Models | None = No
       is to choose settings, though: the figure of the winner is a little too good, and a test part tells by how much.
     - `relevant_above`: in rankings, held-out items count as relevant if they are rated above it; by default all do.
     - `epochs`: for all models that are trained in epochs or sweeps, in place of those of their recipes.
+    - `bs`: ratings per batch, or "full", of a table for all models that are trained in batches, likewise.
     - `seed`: of splits and learners; by default that of the data, or 0. The same seed gives the same figures.
     - `level`: that of intervals; differences with a corrected p-value below 1 - level count.
     - `keep`: keep the learners, in `.learners`; otherwise each is let go before the next one is trained.
@@ -71,13 +73,13 @@ def compare_models(data: TableLike | CollabDataBunch, models: Models | None = No
         raise ValueError(f"part={part!r} is neither 'valid' nor 'test'")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
-    names, parts, n_folds = _folds(data, folds, part, seed, options)
+    names, parts, n_folds = _folds(data, folds, part, seed, options if bs is None else {**options, "bs": bs})
     first = next(parts)
     wanted = _metrics(metrics, first.implicit, k)
     explicit = models is not None
     if models is None:
         models = [name for name, recipe in RECIPES.items() if recipe.ranks == (wanted[0] in RANKING)]
-    racing, left_out = _fitting(contenders_of(models, epochs), first, wanted, explicit)
+    racing, left_out = _fitting(contenders_of(models, epochs, bs), first, wanted, explicit)
     baselines = baselines_for(wanted)
     users: Codes = {}
     runs: list[Run] = []

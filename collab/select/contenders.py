@@ -87,14 +87,15 @@ def _holds_the_same(data: CollabDataBunch, part: CollabDataBunch) -> bool:
             and len(own) == len(given) and all(torch.equal(a, b.to(a.device)) for a, b in zip(own, given)))
 
 
-def contenders_of(models: Models | Model, epochs: int | None = None) -> list[Contender]:
-    """The models that were named. Raises DataError for none, an unknown name, or one twice."""
+def contenders_of(models: Models | Model, epochs: int | None = None, bs: int | str | None = None) -> list[Contender]:
+    """The models that were named, with these `epochs` and batches of `bs` where nothing else is said. Raises
+    DataError for none, an unknown name, or one twice."""
     if isinstance(models, str) or callable(models):
         models = [models]
     named: list[tuple[str | None, Any]]
     named = ([(str(label), model) for label, model in models.items()] if isinstance(models, Mapping) else
              [(None, model) for model in models])
-    made = [_contender(label, model, epochs) for label, model in named]
+    made = [_contender(label, model, epochs, bs) for label, model in named]
     if not made:
         raise DataError(f"there is nothing to compare; name models, of {', '.join(RECIPES)}")
     labels = [contender.label for contender in made]
@@ -106,7 +107,7 @@ def contenders_of(models: Models | Model, epochs: int | None = None) -> list[Con
     return made
 
 
-def _contender(label: str | None, model: Any, epochs: int | None) -> Contender:
+def _contender(label: str | None, model: Any, epochs: int | None, bs: int | str | None) -> Contender:
     options: dict[str, Any] = {}
     said = ""
     if isinstance(model, (tuple, list)):
@@ -116,7 +117,7 @@ def _contender(label: str | None, model: Any, epochs: int | None) -> Contender:
         said = "".join(f", {name}={value}" for name, value in options.items())
     learned = {name: options.pop(name) for name in LEARNED if name in options}
     if isinstance(model, str):
-        return _of_recipe(label or model + said, model, learned, options, epochs)
+        return _of_recipe(label or model + said, model, learned, options, epochs, bs)
     if not callable(model):
         raise DataError(f"a model is the name of a recipe ({', '.join(RECIPES)}), a pair of a name and options, or a "
                         f"function from data to a learner, got {model!r}")
@@ -126,11 +127,11 @@ def _contender(label: str | None, model: Any, epochs: int | None) -> Contender:
     name = str(label or getattr(model, "__name__", type(model).__name__))
     if label is None and name == "<lambda>":
         raise DataError("a function without a name needs one: {'mine': lambda data: collab_learner(data, ...)}")
-    return Contender(name, model, learned.get("bs"), learned.get("epochs", epochs), own=True)
+    return Contender(name, model, learned.get("bs", bs), learned.get("epochs", epochs), own=True)
 
 
 def _of_recipe(label: str, name: str, learned: dict[str, Any], options: dict[str, Any],
-               epochs: int | None) -> Contender:
+               epochs: int | None, bs: int | str | None) -> Contender:
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)
         raise DataError(f"model {name!r} is not one of {', '.join(RECIPES)}"
@@ -144,7 +145,7 @@ def _of_recipe(label: str, name: str, learned: dict[str, Any], options: dict[str
         raise DataError(f"{name}: epochs must be a whole number from 1 on, got {epochs!r}")
     own = recipe.epochs if not recipe.solved else None
     return Contender(label, lambda data: collab_learner(data, name, **options),
-                     None if recipe.solved else learned.get("bs", recipe.bs), epochs or own)
+                     None if recipe.solved else learned.get("bs", bs or recipe.bs), epochs or own)
 
 
 # Baselines --------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NOTHING = {"value": math.nan, "low": math.nan, "high": math.nan}
 BEST, TIED, WORSE, NONE = "best", "tied with best", "worse", "not measured"
 LEFT = ("model", "vs best")         # columns of words
+NOISE, INSTANT = 0.2, 0.1           # share of a time, and seconds: times that differ by less are equal
 FAR = 10                            # times faster, for a model that is worse to be named
 FEW_BATCHES = 10                    # an epoch: with fewer, a model of ratings may have taken too few steps
 SMALL = 64                          # the batch size to try then
@@ -124,10 +125,12 @@ class Comparison:
     @property
     def taken(self) -> str | None:
         """The model to take: of those tied with the best and better than the best baseline beyond chance, the one that
-        takes the least time to train; None where no model is better."""
+        takes the least time to train; None where no model is better. Of times that differ from the least by no more
+        than 20% or 0.1 seconds, which a next run may turn round, the better first metric decides."""
         cost, behind = dict(zip(self.table["model"], self.table["seconds"])), self.no_better_than_baseline
         better = [label for label in self.tied if label not in {*behind, *self.baselines}]
-        return min(better, key=lambda label: cost[label], default=None)
+        least = min((cost[label] for label in better), default=math.nan)
+        return next((label for label in better if not _faster(least, cost[label])), None)
 
     def advice(self) -> list[str]:
         """What follows for the choice of a model, in sentences."""
@@ -147,7 +150,7 @@ class Comparison:
         else:
             said.append(f"Take {self.best}: it is better than all others by more than chance.")
             near = [label for label in self.table["model"][1:] if label not in self.baselines
-                    and cost[label] * FAR < cost[self.best]]
+                    and cost[label] * FAR < cost[self.best] and _faster(cost[label], cost[self.best])]
             if near:
                 row = self.table[self.table["model"] == near[0]].iloc[0]
                 said.append(f"{near[0]} has {row[self.metrics[0]]:.4f}, and takes {cost[near[0]]:.2g} s where "
@@ -265,6 +268,11 @@ def _table(labels: list[str], values: Mapping[str, pd.DataFrame], pairs: pd.Data
                      "seconds": float(np.mean([one.seconds for one in usage[label]])),
                      "mb": max(one.mb for one in usage[label])})
     return pd.DataFrame(rows)
+
+
+def _faster(one: float, other: float) -> bool:
+    """Whether a time is shorter than another by more than the noise of either."""
+    return other - one > max(NOISE * one, INSTANT) + 1e-9
 
 
 def _difference_interval(pairs: pd.DataFrame, label: str, best: str) -> tuple[float, float]:

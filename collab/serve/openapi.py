@@ -44,7 +44,7 @@ def document(served: Served) -> Json:
                                "required": True, "description": f"At most {MAX_BODY:,} bytes.",
                                "content": {"application/json": {"schema": body, "example": example}}})}
     similar = _operation("Items like one", _listed("Similar"), 404, parameters=[
-        _text("item", "The id of the item, or its whole title."), N])
+        _text("item", "The id of the item, or its whole title; case does not matter."), N])
     search = _operation("Search titles", _listed("Item"), description="Parts of words are enough; case and accents do "
                         "not matter. Without titles, ids are searched.", parameters=[
                             _text("q", "What is looked for."), N])
@@ -72,7 +72,8 @@ def _schemas() -> Json:
             "Error": {"type": "object", "properties": {"error": {"type": "string"}}}}
 
 
-MEANINGS = {400: "The request cannot be used; the message says why.", 404: "An id that is not known.",
+MEANINGS = {400: "The request cannot be used; the message says why.",
+            404: "An id or a title that is not known; of an item the message names near ones, and where to search.",
             408: "The body came too slowly.", 413: "The body is too large.", 415: "The body is not JSON."}
 
 

@@ -6,12 +6,14 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
 
 from ..data.allowed import Chosen, allowed
 from ..data.catalogue import Catalogue
+from ..data.rating_rules import MAX_LEVELS, step_of
 from ..data.vocab import UNKNOWN, Vocab
 from ..data.where import Where
 from ..errors import DataError
@@ -27,7 +29,7 @@ from .item_map import places
 from .title_search import TitleSearch
 
 EXACT = 1 << 53             # a browser reads whole numbers up to this one exactly
-MAX_LEVELS = 20             # ratings with more levels than this have no step
+N_NEAR = 3                  # items that are named where there is none of a title
 MIN_RATINGS = 5             # of an item that is listed as similar to another
 Scale = dict[str, float | None]
 Lists = dict[str, list[Any]]       # the columns of a table
@@ -181,12 +183,15 @@ class Served(ABC):
         return shown
 
     def row(self, text: str) -> int:
-        """The row of the item with this id or this title. Raises Refused where there is none, or several."""
-        row = self.items.row(text) or self._titled.get(text.casefold(), UNKNOWN)
+        """The row of the item with this id, or with this title in capitals or not. Raises Refused where there is none,
+        with those that are near and where to search, or several."""
+        row = self.items.row(text) or self._titled.get(text.strip().casefold(), UNKNOWN)
         if row < 0:
             raise Refused(400, f"several items have the title {text[:60]!r}; say the id of one")
         if row == UNKNOWN:
-            raise Refused(404, f"there is no item {text[:60]!r}; /search finds items by parts of their titles")
+            near = " or ".join(self._called(row) for row in self.search.find(text, N_NEAR))
+            raise Refused(404, f"there is no item {text[:60]!r}{f'; did you mean {near}?' if near else '.'} "
+                               f"/search?q={quote(text[:60], errors='replace')} finds items by parts of their titles")
         return row
 
     def ids(self, texts: list[str]) -> list[Hashable]:
@@ -214,10 +219,16 @@ class Served(ABC):
         title = self.catalogue.titles[row - 1] if self.catalogue.titles is not None else ""
         return title or str(self.catalogue.vocab.ids[row])
 
+    def _called(self, row: int) -> str:
+        """How an item is named in a message: its title and its id, where it has both."""
+        name, id = self._name(row)[:60], str(self.items.shown(row))
+        return repr(name) if name == id else f"{name!r} ({id[:60]})"
+
     def _whole_titles(self) -> dict[str, int]:
-        """Titles in lower case to rows; -1 for a title of several items."""
+        """Titles, without any ids that are text, in lower case to rows; -1 for those of several items."""
         found: dict[str, int] = {}
-        for row, title in enumerate(self.catalogue.titles or (), 1):
+        ids = self.catalogue.vocab if self.catalogue.vocab.kind == "string" else ()
+        for row, title in enumerate(map(str, ids) if self.catalogue.titles is None else self.catalogue.titles, 1):
             if title:
                 name = title.casefold()
                 found[name] = -1 if name in found else row
@@ -259,9 +270,9 @@ class OfLearner(Served):
         self.counts = learn.data.counts().numpy()
         self.threshold = learn.data.threshold
         if not learn.ranks and not learn.data.implicit:
-            levels = torch.unique(learn.data.train.tensors[2].cpu())
+            levels = learn.data.levels.cpu()
             low, high = learn.scale or (levels[0].item(), levels[-1].item())
-            self.scale = scale_of(low, high, levels)
+            self.scale = scale_of(low, high, step=step_of(low, levels))
         self._least = MIN_RATINGS if (self.counts[1:] >= MIN_RATINGS).sum() > 1 else 0
         try:
             vectors = learn.weight(is_item=True).double().numpy()
@@ -294,7 +305,7 @@ class OfIndex(Served):
         self.users = None if index.user_ids is None else Names(index.user_ids)
         ranks = isinstance(index.equations, RankedFolding)      # by an objective, which reads no ratings
         ends = None if ranks else index.scale or (None if index.rules.implicit else index.y_range)
-        self.scale, self.threshold = ends and scale_of(*ends), index.rules.threshold
+        self.scale, self.threshold = ends and scale_of(*ends, step=index.rules.step), index.rules.threshold
         vectors = index.items[1:, :index.n_factors].double()        # without biases: likeness is that of factors
         self._directions = torch.nn.functional.normalize(vectors, dim=1)
         super().__init__(index.catalogue, vectors.numpy())
@@ -325,16 +336,9 @@ class OfIndex(Served):
                 "score": cosine[best].tolist()}
 
 
-def scale_of(low: float, high: float, levels: torch.Tensor | None = None) -> Scale:
-    """The scale on which a visitor rates: lowest, highest and step. The step is the least difference of the `levels`
-    that were given, where these are few and lie on its steps; without levels, 1 or 0.5 where the ends are multiples of
-    it; otherwise None, for any number."""
-    step: float | None = None
-    if levels is not None and 2 <= len(levels) <= MAX_LEVELS:
-        values = levels.double().sort().values
-        least = (values[1:] - values[:-1]).min().item()
-        if np.allclose((values.numpy() - low) / least, np.round((values.numpy() - low) / least), atol=1e-3):
-            step = round(least, 6)
-    elif levels is None:
+def scale_of(low: float, high: float, *, step: float | None = None) -> Scale:
+    """The scale on which a visitor rates: lowest, highest and step, None for any number. Without a step (see
+    `RatingRules`) it is 1 or 0.5, where the ends are multiples of it."""
+    if step is None:
         step = next((s for s in (1.0, 0.5) if low % s == 0 and high % s == 0 and (high - low) / s <= MAX_LEVELS), None)
-    return {"low": low, "high": high, "step": step}
+    return {"low": low, "high": high, "step": step or None}

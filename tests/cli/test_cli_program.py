@@ -24,7 +24,7 @@ from collab.data.tables import FORMATS
 from collab.datasets import movielens as movielens_sets
 from collab.learner.recipes import RECIPES
 
-RATINGS = {"mean rating", "mean and biases", "EmbeddingDotBias"}
+RATINGS = {"mean rating", "mean and biases", "dot_bias"}
 
 
 def rows_of(text):
@@ -169,8 +169,8 @@ def test_evaluation_prints_errors_or_a_ranking_as_json_and_csv(collab, trained):
     code, out, err = collab("evaluate", model, "--k", 3, "--as", "json")
     found = json.loads(out)
     assert (code, err) == (0, "") and (found["k"], found["users"]) == (3, len(expected.per_user))
-    for row, result in zip(found["ranking"], (expected.baseline, expected)):
-        assert row == {"model": result.name, **{name: pytest.approx(value) for name, value in result.summary.items()}}
+    for row, name, result in zip(found["ranking"], ("MostPopular", "dot_bias"), (expected.baseline, expected)):
+        assert row == {"model": name, **{name: pytest.approx(value) for name, value in result.summary.items()}}
     code, out, _ = collab("evaluate", model, "--k", 3, "--as", "csv")
     assert code == 0 and [*pd.read_csv(io.StringIO(out))] == ["model", "ndcg", "precision", "recall"]
     code, out, err = collab("evaluate", model, "--relevant-above", 99, "--as", "json")

@@ -35,7 +35,7 @@ def test_json_is_one_document_with_every_trial(run, tmp_path):
     said = json.loads(out)
     assert code == 0 and not err and said["model"] == str(tmp_path / "m.safetensors")
     assert len(said["trials"]) == 2 and said["tuned"]["metric"] == "rmse" and len(said["comparison"]) == 2
-    assert said["tuned"]["settings"]["n_factors"] == 4 and said["errors"][-1]["model"] == "ALS"
+    assert said["tuned"]["settings"]["n_factors"] == 4 and said["errors"][-1]["model"] == "als_explicit"
 
 
 def test_a_study_goes_on_from_its_file_and_not_for_something_else(run):
@@ -97,7 +97,7 @@ def test_with_a_test_part_the_model_is_trained_on_all_else_and_evaluated_on_it(r
 # What is held out for the end ---------------------------------------------------------------------------------------
 
 def errors(out):
-    return re.findall(r"Error on (\d+) ratings", out), re.findall(r"EmbeddingDotBias +(\.?\d\S+)", out)
+    return re.findall(r"Error on (\d+) ratings", out), re.findall(r"dot_bias +(\.?\d\S+)", out)
 
 
 @pytest.mark.parametrize("split", ["random", "time", "per-user"])
@@ -133,9 +133,10 @@ def test_a_part_that_was_not_held_out_is_refused(run):
     assert code == 0 and "Error on 180 ratings held out of training (valid):" in out
 
 
-def test_the_parts_that_there_are_are_named_where_one_is_refused(run):
+def test_the_parts_that_there_are_are_named_where_one_is_refused(run, trained, tmp_path):
     train = "train", "{dir}/ratings.csv", "-q", "--epochs", 1, "--factors", 2, "--out"
     assert run(*train, "{out}/both", "--test", 0.1)[0] == run(*train, "{out}/none", "--valid-pct", 0)[0] == 0
+    (tmp_path / "few.csv").write_text("\n".join((trained / "ratings.csv").read_text().splitlines()[:20]))
     how = "for a part test train with --test, a fraction such as 0.1 or a file"
     for model, words, said in (
             ("{dir}/model.safetensors", ["--part", "test"], f"held out the part valid alone; {how}\n"),
@@ -144,7 +145,7 @@ def test_the_parts_that_there_are_are_named_where_one_is_refused(run):
              f"{how}\n"),
             ("{out}/both", ["--part", "test", "--split", "none"], "two out; training held out valid and test\n"),
             ("{out}/none", ["--part", "valid"], f"was trained with --valid-pct 0; training held out nothing; {how}\n"),
-            ("{out}/both", ["--part", "valid", "--data", "{dir}/films.csv"], "leave it out with --data\n")):
+            ("{out}/both", ["--part", "valid", "--data", "{out}/few.csv"], "few.csv holds others; leave it out\n")):
         code, out, err = run("evaluate", model, *words)
         assert code == 2 and not out and err.endswith(said), err
 

@@ -104,6 +104,7 @@ def test_folds_stand_for_a_split(table: str):
     (["--valid-pct", "0"], "Error: --valid-pct 0 holds out nothing to measure on"),
     (["--split", "last", "--valid-pct", "0.1"], "Error: --split last decides by itself what is held out"),
     (["--implicit", "--duplicates", "mean"], "Error: implicit data .* take no --duplicates"),
+    (["--models", "als", "ease", "--bs", "64"], "Error: --models als ease: solved, not trained in batches"),
     (["--metrics", "rsme"], "Error: --metrics 'rsme' is not one of rmse, mae, .*; did you mean 'rmse'?"),
 ])
 def test_what_cannot_be_compared_is_refused_in_a_line(args, message, table: str, monkeypatch, capsys):
@@ -129,10 +130,32 @@ def test_after_training_a_ranker_that_loses_to_popularity_is_told_of(table: str,
     done = CliRunner().invoke(app, ["train", table, "--model", "two_tower", "--threshold", "2", "--epochs", "1",
                                     "--factors", "2", "--out", str(tmp_path / "m.safetensors")])
     assert done.exit_code == 0, done.output
-    assert re.search(r"\nTwoTower does not rank better than the most popular items.*: its ndcg@10 is 0\.\d{4}, theirs "
+    assert re.search(r"\ntwo_tower does not rank better than the most popular items.*: its ndcg@10 is 0\.\d{4}, theirs "
                      r"0\.\d{4}\. Try als or ease, .* collab compare DATA shows", done.stdout)
 
 
 def test_large_batches_are_told_with_the_option_that_train_has(table):
     out = compare(table, "--models", "svdpp", "als_explicit", "--metrics", "rmse", "--epochs", "1", "-q")
-    assert "an epoch: svdpp. On so few ratings smaller ones may do better: try collab train with --bs 64." in out
+    assert "an epoch: svdpp. On so few ratings smaller ones may do better: try --bs 64." in out
+
+
+def test_the_batch_size_is_that_of_every_model_that_has_batches_and_of_the_next_command(table):
+    args = ["--models", "dot_bias", "als_explicit", "--metrics", "rmse", "--epochs", "2", "-q"]
+    said = compare(table, *args, "--bs", "256", "--as", "json")
+    made = compare_models(MADE.ratings, ["als_explicit", ("dot_bias", {"bs": 256})], metrics="rmse", epochs=2)
+    wanted = dict(made.table[["model", "rmse"]].to_numpy().tolist())
+    found = {row["model"]: row["rmse"] for row in json.loads(said)}
+    assert found["dot_bias"] == pytest.approx(wanted["dot_bias, bs=256"], abs=1e-6)
+    assert found["als_explicit"] == pytest.approx(wanted["als_explicit"], abs=1e-6)
+    own = {row["model"]: row["rmse"] for row in json.loads(compare(table, *args, "--as", "json"))}
+    assert own["dot_bias"] != pytest.approx(found["dot_bias"], abs=1e-6)
+
+
+@pytest.mark.parametrize("model, given", [("dot_bias", True), ("als_explicit", False)])
+def test_the_next_command_has_the_batch_size_where_the_model_has_batches(tmp_path, model, given):
+    synthetic(80, 40, 2400, seed=3).ratings.to_csv(tmp_path / "r.csv", index=False)
+    others = ["svdpp"] if model == "als_explicit" else []
+    said = compare(str(tmp_path / "r.csv"), "--models", model, *others, "--metrics", "rmse", "--bs", "2000" if others
+                   else "128", "--epochs", "9")
+    line, = [line for line in said.splitlines() if line.startswith("Next: ")]
+    assert f"--model {model}" in line and ("--bs 128" in line) == ("--bs" in line) == given

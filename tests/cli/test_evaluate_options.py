@@ -50,7 +50,7 @@ def test_what_diversity_costs_is_shown_beside_the_lists_without_it(collab, train
     assert code == 0, err
     plain, made = json.loads(out)["ranking"]
     without = json.loads(collab("evaluate", trained / "model.safetensors", "--k", 5, "--as", "json")[1])["ranking"][1]
-    assert plain["model"] == "EmbeddingDotBias" and made["model"] == "EmbeddingDotBias, diversity 0.7"
+    assert plain["model"] == "dot_bias" and made["model"] == "dot_bias, diversity 0.7"
     assert plain["ndcg"] == without["ndcg"] and made["diversity"] > plain["diversity"] and made["ndcg"] != plain["ndcg"]
     assert json.loads(out)["k"] == 5 and json.loads(out)["remark"] is None
     assert "diversity 0.7" in collab("evaluate", trained / "model.safetensors", "--diversity", 0.7)[1]

@@ -210,3 +210,56 @@ def test_users_held_out_whole_are_counted_and_included_without_validation(collab
     assert "for each of 30 users." in told and "further" not in told
     told = said("--split", "users", "--threshold", 3)
     assert "was held out or is not above 3; " in told
+
+
+# Lists for a spreadsheet -------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_are_written_for_a_spreadsheet_that_is_set_to_german(collab, films, tmp_path, encoding):
+    out = tmp_path / "listen.csv"
+    words = ["recommend", films / "model.safetensors", "--all", "-o", out, "-n", 2, "--sep", ";", "--decimal", ",",
+             "--encoding", encoding]
+    for _ in range(2):          # the second time over the file of the first, which is known for lists
+        code, said, err = collab(*words)
+        assert code == 0 and said.startswith(f"Wrote {out}: up to 2 items"), err
+    plain = tmp_path / "plain.csv"
+    assert collab("recommend", films / "model.safetensors", "--all", "-o", plain, "-n", 2)[0] == 0
+    pd.testing.assert_frame_equal(pd.read_csv(out, sep=";", decimal=",", encoding=encoding), pd.read_csv(plain))
+    assert out.read_text(encoding).splitlines()[1].count(";") == plain.read_text().splitlines()[0].count(",")
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--all", "-o", "{out}/a.parquet", "--sep", ";"], "--sep ';' says how a .csv is written, and {out}/a.parquet is"),
+    (["--all", "-o", "{out}/a.csv", "--decimal", ","], "--decimal ',' is what stands between the columns too; give "
+     "another one, such as --sep ';'"),
+    (["--all", "-o", "{out}/a.csv", "--sep", ";", "--header"], "only --ratings FILE is read; without it this takes no "
+     "--header\n"),
+    (["--user", "7", "--sep", ";"], "only --ratings FILE is read; without it this takes no --sep\n")])
+def test_what_no_csv_is_written_with_is_refused(collab, films, tmp_path, words, says):
+    code, _, err = collab("recommend", films / "model.safetensors", *(word.format(out=tmp_path) for word in words))
+    assert code == 2 and says.format(out=tmp_path) in err and not [*tmp_path.iterdir()]
+
+
+def test_a_title_that_the_encoding_has_not_is_told_and_the_old_lists_stay(collab, trained, tmp_path):
+    learn = load_learner(trained / "model.safetensors")
+    learn.data.item_table = learn.data.item_table.assign(title=lambda t: "Ame\u0301lie " + t.index.astype(str))
+    learn.export(tmp_path / "m", card=False)
+    (tmp_path / "a.csv").write_text("user,rank,item,title,score\n")
+    code, _, err = collab("recommend", tmp_path / "m", "--all", "-o", tmp_path / "a.csv", "--encoding", "latin-1")
+    assert code == 2 and f"{tmp_path / 'a.csv'}: '\u0301' cannot be written in latin-1; take --encoding" in err
+    assert (tmp_path / "a.csv").read_text() == "user,rank,item,title,score\n"
+
+
+@pytest.mark.parametrize("words", [["explain", "{model}", "--user", "7", "--item", "3"], ["similar", "{model}", "3"]])
+def test_what_prints_a_table_can_be_quiet(collab, films, words):
+    asked = [word.format(model=films / "model.safetensors") for word in words]
+    code, out, err = collab(*asked, "-q", "--as", "csv")
+    assert (code, err) == (0, "") and out == collab(*asked, "--as", "csv")[1]
+    assert collab(*asked, "--quiet")[0] == 0
+
+
+def test_what_an_index_lacks_is_told_in_words_of_the_command_line(collab, films, tmp_path):
+    load_learner(films / "model.safetensors").index(new_users=False).save(tmp_path / "old")
+    code, _, err = collab("recommend", tmp_path / "old", "--ratings", films / "mine.csv")
+    assert code == 2 and "this index cannot fold in new users: its model scores them in a way of its own" in err
+    assert err.endswith("which takes more than vectors; the model file may take them\n") and "learn." not in err

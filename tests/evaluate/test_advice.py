@@ -86,7 +86,7 @@ def test_counts_are_named_before_the_advice_on_the_command_line_and_in_python(co
     code, out, _ = collab("train", tmp_path / "r.csv", "--epochs", 1, "--out", tmp_path / "m.safetensors")
     said = next(line for line in out.splitlines() if line.startswith("This looks like counts (all are whole numbers"))
     assert code == 0 and "): say --implicit and train a model that ranks, such as als: a count" in said
-    assert "EmbeddingDotBias" in said and "BiasBaseline" not in said and said in collab(
+    assert "dot_bias is not better" in said and "BiasBaseline" not in said and said in collab(
         "evaluate", tmp_path / "m.safetensors")[1]
     assert "ather more ratings" not in said and "noisy" not in said         # one cause, one remedy
     learn = load_learner(tmp_path / "m.safetensors")

@@ -197,7 +197,7 @@ def test_the_command_line_says_it_below_the_table(collab, tmp_path):
     model = tmp_path / "m.safetensors"
     options = "train", tmp_path / "r.csv", "--valid-pct", 0.3, "--out", model
     code, out, err = collab(*options, "--lr", 1e-5, "--epochs", 1)
-    said = [line for line in out.splitlines() if line.startswith("EmbeddingDotBias has an RMSE of")]
+    said = [line for line in out.splitlines() if line.startswith("dot_bias has an RMSE of")]
     assert code == 0 and len(said) == 1 and said[0].endswith("these are the better model.") and "biases" not in err
     assert said[0] in collab("evaluate", model)[1]
     code, out, _ = collab(*options, "--epochs", 60)

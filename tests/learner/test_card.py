@@ -292,7 +292,7 @@ def test_train_writes_the_card_with_the_figures_that_it_prints(collab, trained, 
     index, page = parts_of((tmp_path / "m.md").read_text())
     figures = {m["type"]: m["value"] for m in index["model-index"][0]["results"][0]["metrics"]}
     assert code == 0 and f"Wrote {tmp_path / 'm.md'}" in printed
-    assert re.search(rf"EmbeddingDotBias +{figures['rmse']:.4f} +{figures['mae']:.4f}", printed)
+    assert re.search(rf"dot_bias +{figures['rmse']:.4f} +{figures['mae']:.4f}", printed)
     for name in ("mean rating", "mean and biases"):
         cells = re.search(rf"{name} +(\S+) +(\S+)", printed).groups()
         assert f"| `{name}` | {cells[0]} | {cells[1]} |" in page

@@ -154,6 +154,32 @@ def test_a_file_holds_what_the_tables_hold(learn: CollabLearner, monkeypatch, tm
     assert [*(pd.read_parquet if ending == "parquet" else pd.read_csv)(empty)] == [*expected]
 
 
+@pytest.mark.parametrize("style", [{"sep": ";", "decimal": ",", "encoding": "utf-8-sig"}, {"sep": "\t"},
+                                   {"encoding": "utf-16"}])
+def test_a_csv_is_written_as_a_spreadsheet_reads_it(learn: CollabLearner, monkeypatch, tmp_path: Path, style):
+    monkeypatch.setattr(batch_output, "MAX_ROWS", 70)           # in several pieces, of which the first alone has a mark
+    path = learn.recommend_all(n=5, path=tmp_path / "recs.csv", **style)
+    expected = pd.concat(learn.recommend_all(n=5), ignore_index=True)
+    pd.testing.assert_frame_equal(expected, pd.read_csv(path, **style), check_exact=False, check_dtype=False)
+    text = path.read_bytes().decode(style.get("encoding", "utf-8"))
+    sep = style.get("sep", ",")
+    first = f"{expected['score'][0]:.4f}"[:5].replace(".", style.get("decimal", "."))
+    assert text.startswith(f"user{sep}rank{sep}item{sep}") and "\ufeff" not in text
+    assert text.splitlines()[1].rpartition(sep)[2].startswith(first)
+
+
+@pytest.mark.parametrize(("name", "style", "says"), [
+    ("a.csv", {"sep": ";;"}, "sep=';;' is not one character"), ("a.csv", {"sep": "\n"}, "is not one character"),
+    ("a.csv", {"decimal": ","}, "decimal=',' is what stands between the columns too; give another one, such as sep="),
+    ("a.csv", {"decimal": "x"}, "decimal='x' is neither"), ("a.csv", {"encoding": "utf-9"}, "encoding='utf-9'"),
+    ("a.parquet", {"sep": ";"}, "sep=';' says how a .csv is written, and .*a.parquet is none"),
+    (None, {"decimal": ",", "sep": ";"}, "sep=';' says how a .csv is written, and none is: give its path=")])
+def test_a_style_that_no_csv_has_is_refused_before_anything_is_written(learn, tmp_path, name, style, says):
+    with pytest.raises(DataError, match=says):
+        learn.recommend_all(n=2, path=name and tmp_path / name, **style)
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.filterwarnings("ignore:.*rate a pair again")
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 def test_reasons_are_text_in_a_file_also_where_the_first_users_have_none(monkeypatch, tmp_path: Path, ending: str):

@@ -341,7 +341,7 @@ def test_the_command_line_trains_evaluates_and_recommends(model: str, items: str
     code, told, error = collab(capsys, monkeypatch, "train", tables / "ratings.csv", "-q", "--model", model, *known,
                                "--epochs", 2, "--factors", 4, "--out", out)
     assert code == 0 and not error, error
-    assert ("SVDpp" if model == "svdpp" else "HybridNet") in told
+    assert f"\n  {model} " in told and "SVDpp" not in told and "HybridNet" not in told
     learn = load_learner(out)
     assert learn.data.train.bs == 1024
     if model == "hybrid":

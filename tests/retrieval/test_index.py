@@ -68,7 +68,8 @@ def test_the_file_holds_vectors_and_ids_and_no_rating(tmp_path):
     tensors, config = read_tensors(learn.index().save(tmp_path / "index"), kind="index")
     assert {n: tuple(t.shape) for n, t in tensors.items()} == {"items": (41, 6), "users": (61, 6), "average": (5,),
                                                                "prior.axes": (5, 5), "prior.least": (5,)}
-    assert {*config} == {"items", "titles", "users", "y_range", "scale", "method", "fold_in", "known_of_items"}
+    assert {*config} == {"items", "titles", "users", "y_range", "scale", "method", "fold_in", "known_of_items",
+                         "step"}
     assert {*config["fold_in"]} == {"ridge", "ranked", "implicit", "threshold", "columns"}
     assert {*config["known_of_items"]} == {"table", "n_factors"}
     alone = Index.load(learn.index(users=False).save(tmp_path / "items"))

@@ -109,7 +109,8 @@ def standing(rows: list[tuple[str, str, float]], better: list[str]) -> Compariso
                           for k, (name, word, seconds) in enumerate(rows)])
     pairs = pd.DataFrame([{"metric": "ndcg@10", "a": name, "b": "popularity", "difference": 0.1,
                            "p_holm": 0.001 if name in better else 0.4} for name, *_ in rows if name != "popularity"])
-    return Comparison(table, pairs, pd.DataFrame(), ["ndcg@10"], "9 ratings", 9, ["popularity"])
+    baselines = [name for name, *_ in rows if name == "popularity"]
+    return Comparison(table, pairs, pd.DataFrame(), ["ndcg@10"], "9 ratings", 9, baselines)
 
 
 @pytest.mark.parametrize("rows, better, taken, says", [
@@ -125,7 +126,18 @@ def standing(rows: list[tuple[str, str, float]], better: list[str]) -> Compariso
      ["ease and popularity are tied: the difference from the best may be chance.",
       "No model is better than popularity by more than chance."]),
     ([("ease", "best", 2.0), ("als", "worse", 1.0), ("popularity", "worse", 0.1)], ["ease", "als"], "ease",
-     ["Take ease: it is better than all others by more than chance."])])
+     ["Take ease: it is better than all others by more than chance."]),
+    ([("bpr", "best", 0.11), ("als", "tied with best", 0.07), ("ease", "tied with best", 0.02)], ["bpr", "als", "ease"],
+     "bpr", ["bpr, als and ease are tied: the difference from the best may be chance.",
+             "Take bpr: it is as good as the others."]),
+    ([("bpr", "best", 7.3), ("als", "tied with best", 6.0), ("ease", "tied with best", 5.0)], ["bpr", "als", "ease"],
+     "als", ["bpr, als and ease are tied: the difference from the best may be chance.",
+             "Take als: it is as good as the others, in 6 s where bpr takes 7.3 s."]),
+    ([("bpr", "best", 0.13), ("als", "worse", 0.01), ("popularity", "worse", 0.0)], ["bpr", "als"], "bpr",
+     ["Take bpr: it is better than all others by more than chance.",
+      "als has 0.4900, and takes 0.01 s where bpr takes 0.13 s."]),
+    ([("bpr", "best", 0.1), ("als", "worse", 0.004), ("popularity", "worse", 0.0)], ["bpr", "als"], "bpr",
+     ["Take bpr: it is better than all others by more than chance."])])
 def test_one_model_is_taken_the_cheapest_of_those_that_are_best_and_better_than_the_baseline(rows, better, taken, says):
     found = standing(rows, better)
     assert found.taken == taken and found.advice() == says

@@ -23,7 +23,7 @@ JSON = {"Content-Type": "application/json"}
     ("/recommend?user=1&n=1e3", 400, "got '1e3'"), ("/recommend?user=1&n=-1", 400, "got '-1'"),
     ("/recommend?user=1&who=2", 400, "no parameter 'who'"), ("/recommend?user=1&without=none", 404, "no item 'none'"),
     (f"/recommend?user={'9' * 201}", 400, "201 characters"), ("/similar", 400, "item is missing"),
-    ("/similar?item=none", 404, "/search finds"), ("/search", 400, "q is missing"),
+    ("/similar?item=none", 404, "/search?q=none finds items"), ("/search", 400, "q is missing"),
     ("/search?q=a&n=x", 400, "whole number"), ("/items?n=%F0", 400, "whole number"), ("/nothing", 404, "nothing here"),
     ("/page/page.js", 404, "nothing here"), ("/recommend/", 404, "nothing here")])
 def test_an_address_that_cannot_be_used(path, status, message, asks):

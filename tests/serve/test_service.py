@@ -13,6 +13,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from collab import CollabDataBunch, CollabWarning, DataError, Index, Unsupported, Vocab, collab_learner, service
+from collab.data.rating_rules import step_of
+from collab.files import read_tensors, write_tensors
 from collab.serve.item_map import places
 from collab.serve.served import Names, scale_of
 from collab.serve.title_search import TitleSearch
@@ -71,6 +73,31 @@ def test_similar_items_are_those_of_the_model(asks, films):
     assert "why" not in answer.json()["items"][0]
 
 
+def test_an_item_may_be_named_by_its_title_and_one_that_is_not_there_leads_to_the_search(asks, films):
+    by_id = asks.get("/similar?item=12&n=4").json()
+    for title in ("Matrix, The (1999)", "matrix, the (1999)", " MATRIX, THE (1999) "):
+        assert asks.get("/similar", params={"item": title, "n": 4}).json() == by_id
+    missing = asks.get("/similar", params={"item": "the matrix"})
+    assert missing.status_code == 404
+    assert missing.json()["error"] == ("there is no item 'the matrix'; did you mean 'Matrix, The (1999)' (12) or 'The "
+                                       "Matrix Reloaded (2003)' (13)? /search?q=the%20matrix finds items by parts of "
+                                       "their titles")
+    assert asks.get("/search?q=the%20matrix").json()["items"][0]["item"] == 12
+    lost = asks.get("/similar", params={"item": "Zauberberg & Co"}).json()["error"]
+    assert lost == ("there is no item 'Zauberberg & Co'. /search?q=Zauberberg%20%26%20Co finds items by parts of their "
+                    "titles")
+
+
+def test_titles_that_are_the_ids_are_found_whatever_their_case(rated_films):
+    titles = rated_films[1].set_index("item")["title"]
+    learn = trained(rated_films[0].assign(item=rated_films[0]["item"].map(titles)), model="als_explicit")
+    for client in (client_of(learn), client_of(learn.index())):
+        found = client.get("/similar", params={"item": "matrix, the (1999)", "n": 3})
+        assert found.status_code == 200 and found.json()["item"] == "Matrix, The (1999)"
+        near = client.get("/similar", params={"item": "matrix reloaded"}).json()["error"]
+        assert "did you mean 'The Matrix Reloaded (2003)'? /search?q=matrix%20reloaded" in near
+
+
 def test_the_most_rated_items_come_first(asks, films):
     counts = films.data.counts().numpy()
     found = asks.get("/items?n=12").json()["items"]
@@ -101,6 +128,28 @@ def test_places_on_the_map_are_two_components_about_the_middle(asks, films):
 def test_there_is_no_map_of_items_that_lie_on_a_line():
     assert places(np.outer(np.arange(5.0), [1, 2]), np.arange(5)) is None
     assert places(np.zeros((2, 3)), np.arange(2)) is None
+
+
+@pytest.mark.parametrize(("ratings", "step"), [
+    (lambda r: r - 0.25 * (r.index % 3), 0.25), (lambda r: r, 1.0),
+    (lambda r: r - 0.1 * (r.index % 10), None)])      # on many levels: any number
+def test_an_index_knows_the_scale_of_its_model(rated_films, tmp_path, ratings, step):
+    table = rated_films[0].reset_index(drop=True)
+    table["rating"] = ratings(table["rating"]).clip(1, 5)
+    learn = trained(table, rated_films[1], "als_explicit")
+    made = learn.index()
+    read = Index.load(made.save(tmp_path / "films.index"))
+    scales = [client_of(one).get("/health").json()["scale"] for one in (learn, made, read)]
+    assert scales == [{"low": 1, "high": 5, "step": step}] * 3
+
+
+def test_an_older_index_has_the_step_that_its_ends_suggest(rated_films, tmp_path):
+    table = rated_films[0].assign(rating=lambda t: (t["rating"] - 0.25 * (t.index % 3)).clip(1, 5))
+    tensors, config = read_tensors(trained(table, rated_films[1], "als_explicit").index().save(tmp_path / "i"),
+                                   kind="index")
+    assert config.pop("step") == 0.25
+    older = Index.load(write_tensors(tmp_path / "older", tensors, {**config, "kind": "index"}, kind="index"))
+    assert client_of(older).get("/health").json()["scale"] == {"low": 1, "high": 5, "step": 1}
 
 
 # Search -----------------------------------------------------------------------------------------------------------
@@ -261,7 +310,7 @@ def test_only_the_text_that_an_id_is_written_as_names_it():
     ((0.5, 5), None, 0.5), ((0, 100), None, None), ((1, 5), [1, 2.5, 3.1, 5], None),
     ((1, 2), [1.0, 4 / 3, 5 / 3, 2], 1 / 3)])
 def test_the_step_of_a_scale_is_that_of_its_ratings(ends, levels, step):
-    found = scale_of(*ends, None if levels is None else torch.tensor(levels))
+    found = scale_of(*ends, step=None if levels is None else step_of(ends[0], torch.tensor(levels)))
     assert (found["low"], found["high"]) == ends and found["step"] == (step and pytest.approx(step, abs=1e-5))
 
 
