@@ -57,7 +57,7 @@ def step_of(low: float, levels: Tensor) -> float:
     most MAX_LEVELS and lie on its steps, otherwise 0."""
     if not 2 <= len(levels) <= MAX_LEVELS:
         return 0.0
-    values = levels.double().sort().values.numpy()
+    values = levels.cpu().double().sort().values.numpy()
     least = float(np.diff(values).min())
     steps = (values - low) / least
     return round(least, 6) if np.allclose(steps, np.round(steps), atol=1e-3) else 0.0
