@@ -211,6 +211,8 @@ def report(model: ModelFile = OUT, *,
                             ] = None,
            data: Annotated[str | None, typer.Option(help="The ratings that were held out; by default those of "
                                                          "training, split again.")] = None,
+           part: Annotated[str | None, typer.Option(help="valid or test, of what training held out; by default test, "
+                                                         "where --test was given.")] = None,
            as_: As = None, quiet: Quiet = False, file: FileOptions) -> None:
     """Write one page about what a model has learned, which opens in any browser, without a network."""
     from ..interpret import CollabInterpretation
@@ -222,14 +224,15 @@ def report(model: ModelFile = OUT, *,
     check_ending(out)
     learn = load(model)
     check_writable(out, "page", inputs=training_files(learn, model))
-    part = None
+    found = None
     try:
-        part = held_out(learn, model, data=data, say=remarks(as_, quiet), **file.reading).ratings
+        found = held_out(learn, model, data=data, part=part, say=remarks(as_, quiet), splits=False,
+                         **file.reading).ratings
     except (DataError, OSError) as error:
         print(f"The report has no error on held-out ratings: {error}", file=sys.stderr)
     users = [learn.data.users.parse(id) for id in user] if user else None
     with progress(quiet):
-        written = CollabInterpretation(learn).report(out, part, users=users)
+        written = CollabInterpretation(learn).report(out, found, users=users)
     print_written(written, as_)
 
 

@@ -177,7 +177,9 @@ def test_of(given: str | None, split: str, *, seed: int, **reading: Unpack[Readi
         fraction = float(given)
     except ValueError:
         if not Path(given).exists():
-            raise DataError(f"--test {given} is neither a fraction, such as 0.1, nor a file") from None
+            point = given.replace(",", ".")
+            hint = f"; write {point}" if re.fullmatch(r"0?\.\d+", point) else ""
+            raise DataError(f"--test {given} is neither a fraction, such as 0.1, nor a file{hint}") from None
         return read(given, **reading)[0], given
     if not 0 < fraction < 1:
         raise DataError(f"--test {given}: a fraction is above 0 and below 1")

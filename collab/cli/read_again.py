@@ -13,6 +13,7 @@ import torch
 from ..data.batches import TensorBatches
 from ..data.schema import Schema
 from ..data.split import after
+from ..data.times import NoDates
 from ..errors import DataError, listed
 from ..learner.collab_learner import CollabLearner
 from .command import as_options, worded
@@ -59,13 +60,15 @@ def training_files(learn: CollabLearner, model: Path) -> list[Path]:
 
 def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, split: str | None = None,
              part: str | None = None, columns: Mapping[str, str] | None = None, duplicates: str | None = None,
-             bad_rows: str | None = None, say: Callable[[str], None] = print, **reading: Unpack[Reading]) -> Held:
+             bad_rows: str | None = None, say: Callable[[str], None] = print, splits: bool = True,
+             **reading: Unpack[Reading]) -> Held:
     """The ratings that were held out when the model was trained, read and split again, or all those of other `data`.
     Data of another name that hold the ratings of training are taken for these, unless another `split` is given; how a
     file was read is told by `say`.
     `part` is "valid" or "test", by default the latter where --test was given. `columns` of the data (by user, item,
     rating and time), `duplicates`, `bad_rows` and `reading` are by default as in training. Raises DataError where what
-    was held out cannot be told from the training ratings."""
+    was held out cannot be told from the training ratings. Messages name --split none where the command has it, as
+    `splits` says."""
     if data is None and (said := [*(f"{role}_col" for role in columns or {}),
                                   *given(duplicates=duplicates, bad_rows=bad_rows)]):
         raise DataError(f"ratings of training are read as they were then; without --data this takes no {named(said)}")
@@ -83,8 +86,8 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
         as_then = split in (None, "none", notes.get("split")) or part is not None
         same = as_then and _of_training(learn, table.rows) is True
         if same and split in (None, notes.get("split")):
-            say(f"{source} holds the ratings of training: what was held out of them is measured; --split none measures "
-                "all of them.")
+            say(f"{source} holds the ratings of training: what was held out of them is measured"
+                f"{'; --split none measures all of them' if splits else ''}.")
     _check_split(learn, model, source, part=part, split=split, same=same)
     which = None if not same or (split or notes.get("split", "none")) == "none" else part or (
         "valid" if notes.get("test") is None else "test")
@@ -94,7 +97,8 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
         table = _trained(learn, _found(source, model), columns or {}, bad_rows=bad_rows, **reading)
         if which is not None and _of_training(learn, table.rows) is False:
             raise DataError(f"{table.source} is not what the model was trained on any more, so the ratings that were "
-                            "held out cannot be told from the others; train again, or see all rows with --split none")
+                            "held out cannot be told from the others; train again"
+                            f"{', or see all rows with --split none' if splits else ''}")
     how = split or (notes.get("split", "none") if same else "none")
     valid_pct, seed, test = notes.get("valid_pct", 0.2), notes.get("seed", 0), notes.get("test") if which else None
     rule = None if how == "none" else split_of(how, valid_pct=valid_pct, seed=seed)
@@ -173,15 +177,15 @@ def _places(source: str, model: Path) -> list[Path]:
     return [Path(source), model.parent / source, model.parent / Path(source).name]
 
 
-def _found(source: str, model: Path, *, beside: str | None = None, instead: str = "name the ratings to use with "
-           "--data FILE") -> str:
+def _found(source: str, model: Path, *, beside: str | None = None, was: str = "was trained on",
+           instead: str = "name the ratings to use with --data FILE") -> str:
     """A source of training where it is, or `beside` another file. Raises DataError for a file that is in none of its
-    places, and says what to do `instead`."""
+    places, and says what it `was` and what to do `instead`."""
     near = [] if beside is None else [Path(beside).parent / Path(source).name]
     found = next((str(path) for path in [*_places(source, model), *near] if path.is_file()), None)
     if found is None and not is_set(source):
-        raise DataError(f"{model} was trained on {source}, which is neither here nor beside the model file; put it "
-                        f"there, or {instead}")
+        raise DataError(f"{model} {was} {source}, which is neither here nor beside the model file; put it there, or "
+                        f"{instead}")
     return found or source
 
 
@@ -193,12 +197,16 @@ def _trained(learn: CollabLearner, source: str, columns: Mapping[str, str], *, b
 
 
 def _test_file(learn: CollabLearner, model: Path, source: str, **reading: Unpack[Reading]) -> TensorBatches:
-    """The ratings of the file that was held out for the end, from its place or beside those of training."""
-    test = _found(learn.notes["test"], model, beside=source, instead="say --part valid, or measure it with --data FILE")
-    how = only(learn.notes.get("reading", {}), takes(test)) | reading
+    """The ratings of the file that was held out for the end, from its place or beside those of training, by the rules
+    of training for rows that are bad or repeated."""
+    notes = learn.notes
+    test = _found(notes["test"], model, beside=source, was="has as its part test (--test) the file",
+                  instead="say --part valid, or measure it with --data FILE")
+    how = only(notes.get("reading", {}), takes(test)) | reading
     rows = read(test, **how)[0]
     with worded(of_table(test, rows, how)):
-        return learn.data.batches(rows)
+        return learn.data.batches(learn.data.table(rows, duplicates=notes.get("duplicates", "keep"),
+                                                   bad_rows=notes.get("bad_rows", "error")))
 
 
 def _other(learn: CollabLearner, source: str, columns: Mapping[str, str], *, bad_rows: str | None,
@@ -213,18 +221,29 @@ def _other(learn: CollabLearner, source: str, columns: Mapping[str, str], *, bad
         more.pop("encoding")
     if not more:
         return _read(learn, source, columns, own)
-    told = as_options(" ".join(f"{name}={value!r}" for name, value in more.items()))
     try:
         table = _read(learn, source, columns, {**more, **own})
     except DataError as error:
-        try:
-            table = _read(learn, source, columns, own)
-        except DataError:
+        undated = only(more, (name for name in more if name != "date_format"))
+        for fewer in (undated, Reading()) if isinstance(error, NoDates) else (Reading(),):
+            try:
+                table = _read(learn, source, columns, {**fewer, **own})
+                break
+            except DataError:
+                continue
+        else:
             raise error from None
-        say(f"{source} is read without {told}, by which the ratings of training were read.")
-        return table
-    say(f"{source} is read as the ratings of training were: {told}.")
+        without = only(more, (name for name in more if name not in fewer))
+        say(f"{source} is read without {_told(without)}, by which the ratings of training were read.")
+        more = fewer
+    if more:
+        say(f"{source} is read as the ratings of training were: {_told(more)}.")
     return table
+
+
+def _told(reading: Reading) -> str:
+    """How a file is read, as options."""
+    return as_options(" ".join(f"{name}={value!r}" for name, value in reading.items()))
 
 
 def _read(learn: CollabLearner, source: str, columns: Mapping[str, str], reading: Reading) -> Table:

@@ -105,12 +105,16 @@ def note_repeats(table: pd.DataFrame, schema: Schema, given: str | None, implici
     note(Problem("the table", f"{len(rows):,} of {len(table):,} rows rate a pair again, {n_same:,} of them with the "
                  "same rating",
                  gone.get(how, f"of each pair the {how} rating is kept, {order_of(schema.time)}") if given else
-                 f"of a fifth that is held out at random, {_shared(pairs):.0%} would be of pairs that are trained on "
-                 "too, and the error on them looks smaller than it is; duplicates='mean' averages them, 'last' keeps "
-                 f"the last one, {order_of(schema.time)}",
+                 f"of a fifth that is held out at random, {_percent(_shared(pairs))} would be of pairs that are "
+                 "trained on too, and the error on them looks smaller than it is; duplicates='mean' averages them, "
+                 f"'last' keeps the last one, {order_of(schema.time)}",
                  None, rows, f"user {show(first['user'])}, item {show(first['item'])}",
                  {"duplicates": "mean"} if how == "error" else {}, how == "error", chosen=given is not None))
     return True
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "less than 1%"
 
 
 def _shared(pairs: pd.DataFrame, valid_pct: float = 0.2) -> float:

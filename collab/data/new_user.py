@@ -16,7 +16,7 @@ from .catalogue import Catalogue
 from .databunch import CollabDataBunch
 from .frames import TableLike, as_frame, is_table
 from .implicit import names_strength
-from .schema import Schema, like_times, show
+from .schema import Schema, check_ratings, is_truth, like_times, show
 from .tables import read_table
 from .vocab import UNKNOWN, labels, several
 
@@ -83,7 +83,7 @@ def rated_file(data: KnownItems, file: Path, unknown: str = "average", **reading
     rating. `reading` are options of `read_table`.
 
     Unknown items are left out, with a warning that counts them; with unknown="error", or where no item is known, they
-    raise UnknownId. Raises DataError where there are several users, or too few columns."""
+    raise UnknownId. Raises DataError where there are several users, too few columns, or ratings that are no numbers."""
     raw, schema, rated = read_table(file, **reading), data.schema, False
     if len(raw.columns) == 1 and data.implicit:
         raw = raw.set_axis(["item"], axis=1)
@@ -107,6 +107,8 @@ def rated_file(data: KnownItems, file: Path, unknown: str = "average", **reading
         raise DataError(f"{file}: column {quoted(item)}: {lost.sum():,} of {len(lost):,} ids are missing (first at "
                         f"row {lost.argmax()}); correct these lines")
     items, ratings = _without_blanks(raw[item], raw[rating])
+    if not is_truth(ratings):
+        check_ratings(raw[rating].astype(object).mask(_blank(raw[rating]), 0))      # names rows of the whole file
     if not len(items):
         raise DataError(f"{file} holds no ratings: all {len(raw):,} are blank")
     rows = data.catalogue.known([id if pd.isna(id) else data.catalogue.typed(str(id)) for id in items],

@@ -25,6 +25,10 @@ NEARLY = 0.99       # share of dates that tells how they are written, or that a 
 TRIED = 1000                        # values that tell how dates are written, before all are read so
 
 
+class NoDates(DataError):
+    """No column of a file is written as its date_format says, or as any other known way of dates."""
+
+
 class UnreadDates(DataError):
     """A column of dates in which a few are not written as its date_format says: `column`, its `name`, `rows` of those
     dates (positions, int64), and the `table` without these rows, in which it has been read and whose index has the
@@ -136,8 +140,8 @@ def with_dates(column: pd.Series, format: str) -> pd.Series | None:
 
 
 def with_dates_of(table: pd.DataFrame, format: str, path: str | os.PathLike) -> pd.DataFrame:
-    """The table with times in each column of text that is written in this format. Raises DataError where there is none,
-    or `UnreadDates` where one is, but for fewer than half of its values."""
+    """The table with times in each column of text that is written in this format. Raises DataError where there is none
+    (`NoDates` where none has dates at all), or `UnreadDates` where one is, but for fewer than half of its values."""
     made = {str(name): times for name, column in table.items() if (times := with_dates(column, format)) is not None}
     if made:
         return table.assign(**made)
@@ -149,8 +153,8 @@ def with_dates_of(table: pd.DataFrame, format: str, path: str | os.PathLike) -> 
         if pd.api.types.is_string_dtype(known) and len(known) and (way := date_format(known)) is not None:
             raise Unreadable(f"{path}: column {quoted(name)} is not written as date_format={format!r} says (such as "
                              f"{show(known.iloc[0])}); say date_format={way!r}", date_format=way)
-    raise DataError(f"{path}: in none of the columns {listed(table.columns)} is all text written as "
-                    f"date_format={format!r} says")
+    raise NoDates(f"{path}: in none of the columns {listed(table.columns)} is all text written as "
+                  f"date_format={format!r} says")
 
 
 def _mostly_dates(column: pd.Series, format: str) -> pd.Series | None:

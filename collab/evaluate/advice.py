@@ -69,7 +69,7 @@ def of_errors(model: nn.Module, beside: Beside, mean: float = math.inf) -> str |
     if isinstance(kind, EmbeddingDotBias):
         take = ("the biases (BiasBaseline)" if mean >= beside.of_biases else
                 "the mean rating (BiasBaseline with infinite damping)")
-        lower = "" if mean >= beside.of_biases else f" The mean rating alone has {mean:.4g}."
+        lower = "" if mean >= beside.of_biases else f" The mean rating alone has {mean:.4f}."
         return (f"{said}{lower} Where dot_bias was not, no other model was either, on all data that were measured: "
                 f"ratings are too few or too noisy for more. Take {take}, or gather more ratings. {COMPARE}")
     return (f"{said} Try dot_bias with its default settings, which was at least as good on small, sparse and noisy "
@@ -78,7 +78,7 @@ def of_errors(model: nn.Module, beside: Beside, mean: float = math.inf) -> str |
 
 def _not_better(model: nn.Module, beside: Beside) -> str:
     return (f"{as_collab(model).kind} is not better than mean and biases by more than chance: their RMSE is "
-            f"{beside.rmse:.4g} and {beside.of_biases:.4g}")
+            f"{beside.rmse:.4f} and {beside.of_biases:.4f}")
 
 
 def of_ranking(model: nn.Module, result: RankingResult, why: str | None = None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -187,7 +187,7 @@ class Served(ABC):
         with those that are near and where to search, or several."""
         row = self.items.row(text) or self._titled.get(text.strip().casefold(), UNKNOWN)
         if row < 0:
-            raise Refused(400, f"several items have the title {text[:60]!r}; say the id of one")
+            raise Refused(400, f"several items have the title {text[:60]!r}; say the id of one: {self._with(text)}")
         if row == UNKNOWN:
             near = " or ".join(self._called(row) for row in self.search.find(text, N_NEAR))
             raise Refused(404, f"there is no item {text[:60]!r}{f'; did you mean {near}?' if near else '.'} "
@@ -224,15 +224,25 @@ class Served(ABC):
         name, id = self._name(row)[:60], str(self.items.shown(row))
         return repr(name) if name == id else f"{name!r} ({id[:60]})"
 
-    def _whole_titles(self) -> dict[str, int]:
-        """Titles, without any ids that are text, in lower case to rows; -1 for those of several items."""
-        found: dict[str, int] = {}
+    def _named(self) -> Iterator[tuple[int, str]]:
+        """Rows of items, with their titles in lower case or, where there are none, with the ids that are text."""
         ids = self.catalogue.vocab if self.catalogue.vocab.kind == "string" else ()
         for row, title in enumerate(map(str, ids) if self.catalogue.titles is None else self.catalogue.titles, 1):
             if title:
-                name = title.casefold()
-                found[name] = -1 if name in found else row
+                yield row, title.casefold()
+
+    def _whole_titles(self) -> dict[str, int]:
+        """Titles, without any ids that are text, in lower case to rows; -1 for those of several items."""
+        found: dict[str, int] = {}
+        for row, name in self._named():
+            found[name] = -1 if name in found else row
         return found
+
+    def _with(self, title: str) -> str:
+        """The ids of the items with this title, of many the first."""
+        rows = [row for row, name in self._named() if name == title.strip().casefold()]
+        more = f" and {len(rows) - N_NEAR:,} more" if len(rows) > N_NEAR else ""
+        return ", ".join(str(self.items.shown(row)) for row in rows[:N_NEAR]) + more
 
     def _warm_up(self) -> None:
         """Answer one request of each kind, so that what is computed once is there, and what cannot be done is known."""

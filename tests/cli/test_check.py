@@ -78,6 +78,13 @@ def test_the_share_of_held_out_ratings_that_are_trained_on_is_that_of_random_spl
     assert abs(100 * np.mean(shares) - share) < 1.5
 
 
+def test_a_share_of_a_few_in_a_thousand_is_not_said_to_be_none():
+    df = pd.DataFrame({"user": [k // 20 for k in range(800)], "item": [k % 20 for k in range(800)],
+                       "rating": [k % 5 for k in range(800)]})
+    said = DataReport.from_df(pd.concat([df, df.iloc[:1]], ignore_index=True)).problems.iloc[0]["remedy"]
+    assert said.startswith("of a fifth that is held out at random, less than 1% would be of pairs")    # 1.6 of 801
+
+
 def test_a_good_table_exits_with_0_and_as_json_with_all_of_it(collab, trained):
     code, out, _ = collab("check", trained / "ratings.csv")
     assert code == 0 and "Nothing stops training." in out

@@ -53,6 +53,7 @@ def test_a_study_goes_on_from_its_file_and_not_for_something_else(run):
     (["--valid-pct", 0], "leaves nothing to say on whether tuning helped"),
     (["--bs", 64], "is solved, not trained step by step, and takes no --bs"),
     (["--test", "none.csv"], "--test none.csv is neither a fraction, such as 0.1, nor a file"),
+    (["--test", "0,2"], "--test 0,2 is neither a fraction, such as 0.1, nor a file; write 0.2"),
     (["--test", 1.5], "--test 1.5: a fraction is above 0 and below 1"),
     (["--split", "last", "--test", 0.1], "--split last decides by itself what is held out")])
 def test_what_cannot_be_tuned_is_refused_in_a_line(run, tmp_path, words, says):

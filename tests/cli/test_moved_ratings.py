@@ -150,6 +150,53 @@ def test_a_file_for_the_end_is_found_beside_the_ratings(collab, train, german, m
     assert code == 2 and "put it there, or say --part valid, or measure it with --data FILE" in err
 
 
+@pytest.mark.filterwarnings("ignore::collab.errors.CollabWarning")
+def test_a_file_for_the_end_is_read_by_the_rules_of_training(collab, train, german):
+    written(german / "messy.csv", seed=5)
+    head, *lines = (german / "messy.csv").read_text("latin-1").splitlines()
+    broken = ";".join("" if place == 0 else field for place, field in enumerate(lines[7].split(";")))
+    (german / "messy.csv").write_text("\n".join([head, *lines[:40], lines[3], broken]), "latin-1")
+    told = train("--test", "messy.csv", "--bad-rows", "drop", "--duplicates", "last")["test"]
+    code, out, err = collab("evaluate", german / "m.safetensors", "--as", "json")
+    assert code == 0, err
+    assert json.loads(out)["held_out"] == told["held_out"] == 40        # neither the repeated nor the broken line
+    assert json.loads(out)["errors"] == told["errors"]
+
+
+def test_the_remedies_of_a_report_are_options_that_it_has(collab, train, german, moved, tmp_path):
+    written(german / "ende.csv", seed=5)
+    train("--test", "ende.csv")
+    (german / "ende.csv").unlink()
+    report = ["report", german / "m.safetensors", "-o", tmp_path / "r.html"]
+    err = collab(*report)[2]
+    assert "m.safetensors has as its part test (--test) the file ende.csv, which is neither here nor" in err
+    assert "say --part valid" in err and "was trained on ende.csv" not in err
+    code, _, err = collab(*report, "--part", "valid")
+    assert code == 0 and "no error" not in err
+    train()
+    code, out, _ = collab(*report, "--data", moved)
+    assert code == 0 and "what was held out of them is measured." in out and "--split" not in out
+
+
+def test_ratings_without_dates_are_measured_by_a_model_whose_ratings_had_some(collab, german, tmp_path, monkeypatch):
+    monkeypatch.chdir(german)
+    lines = (german / "noten.csv").read_text("latin-1").splitlines()[1:]
+    day = [f"{k % 28 + 1:02d}.03.2021" for k in range(len(lines))]
+    (tmp_path / "tage.csv").write_text("\n".join(["user;item;rating;tag", *(
+        ";".join([*line.split(";")[:3], when]) for line, when in zip(lines, day))]), "latin-1")
+    code, _, err = collab("train", tmp_path / "tage.csv", *READ, "--date-format", "%d.%m.%Y", "--time-col", "tag",
+                          "--model", "als_explicit", "--epochs", 2, "--factors", 3, "--no-card",
+                          "--out", tmp_path / "m.safetensors")
+    assert code == 0, err
+    (tmp_path / "neu.csv").write_text("\n".join(["user;item;rating", *(
+        ";".join(line.split(";")[:3]) for line in lines[:200])]), "latin-1")
+    code, out, err = collab("evaluate", tmp_path / "m.safetensors", "--data", tmp_path / "neu.csv", "--as", "json")
+    assert code == 0, err
+    assert json.loads(out)["held_out"] == 200
+    assert "neu.csv is read without --date-format '%d.%m.%Y', by which the ratings of training were read." in err
+    assert f"neu.csv is read as the ratings of training were: {SAID}." in err
+
+
 def test_a_report_has_the_error_on_what_was_held_out_of_moved_ratings(collab, train, german, moved, tmp_path):
     train()
     code, _, err = collab("report", german / "m.safetensors", "--data", moved, "-o", tmp_path / "r.html")

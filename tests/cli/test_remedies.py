@@ -138,6 +138,16 @@ def test_rows_of_other_files_are_named_by_file_and_line_with_what_can_be_done(co
     assert code == 2 and "new.csv: column 'item': 1 of 4 ids are missing (first at line 4); correct these l" in err
 
 
+@pytest.mark.parametrize("before", ["b3,", "unknown,4"])
+def test_the_line_of_a_word_among_new_ratings_is_told_beside_blank_ratings_and_unknown_items(collab, untidy, before):
+    train = ["train", untidy / "r.csv", *DROP, "--epochs", 1, "--no-card", "-q", "--out", untidy / "m"]
+    assert collab(*train)[0] == 0
+    (untidy / "new.csv").write_text(f"item,rating\nb1,4\n{before}\nb2,good\n")
+    code, _, err = collab("recommend", untidy / "m", "--ratings", untidy / "new.csv")
+    assert code == 2 and ("new.csv: column 'rating': ratings must be numbers, but 1 of 3 are not (such as 'good' at "
+                          "line 4); correct these lines") in err
+
+
 def test_a_remedy_is_an_option_that_is_there_and_has_another_value():
     said = ("column 'a': 2 of 9 ratings are missing; correct these lines, or leave them out with --bad-rows 'drop', or "
             "say which column holds the ratings with --rating-col ...")

@@ -44,8 +44,8 @@ def test_a_model_of_ratings_that_is_better_by_more_than_chance_needs_no_advice()
 
 def test_dot_bias_is_what_to_try_and_biases_where_it_was_tried():
     said = advice.of_errors(NET, beside(0.0))
-    assert said.startswith("EmbeddingNet is not better than mean and biases by more than chance: their RMSE is 0.9 and "
-                           "0.91. Try dot_bias with its default settings")
+    assert said.startswith("EmbeddingNet is not better than mean and biases by more than chance: their RMSE is 0.9000 "
+                           "and 0.9100. Try dot_bias with its default settings")
     said = advice.of_errors(FACTORS, beside(0.0))
     assert "Take the biases (BiasBaseline), or gather more ratings." in said and "Try" not in said
     assert as_options(said).endswith("collab compare DATA shows what each model reaches, and which differences are "
@@ -123,7 +123,7 @@ def test_ratings_on_a_scale_and_choices_have_no_such_sign():
 
 def test_the_better_of_mean_and_biases_is_what_to_take():
     said = advice.of_errors(FACTORS, beside(0.0), 0.89)
-    assert "The mean rating alone has 0.89." in said and "Take the mean rating (BiasBaseline with infinite d" in said
+    assert "The mean rating alone has 0.8900." in said and "Take the mean rating (BiasBaseline with infinite d" in said
     assert "Take the biases" in advice.of_errors(FACTORS, beside(0.0), 0.92)
     shown = as_options(said)
     assert "noisy for more. Gather more ratings. collab compare DATA" in shown and "BiasBaseline" not in shown
