@@ -89,7 +89,7 @@ def scored(z: Any, users: Any, user: int, items: Any, item: int, low: Any, width
 
 @inlined
 def gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any, row: int, rated: Any,
-            lanes: Any) -> None:
+           lanes: Any) -> None:
     """Add g * other[row] to the gradient of a slot, g to that of its bias, and `rated` to its ratings."""
     k = 8 * len(lanes)
     if new:
