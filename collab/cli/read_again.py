@@ -193,12 +193,24 @@ def _trained(learn: CollabLearner, source: str, columns: Mapping[str, str], *, b
 
 
 def _test_file(learn: CollabLearner, model: Path, source: str, **reading: Unpack[Reading]) -> TensorBatches:
-    """The ratings of the file that was held out for the end, from its place or beside those of training."""
+    """The ratings of the file that was held out for the end, from its place or beside those of training, by the
+    `reading` that is given or, where it is not written so, as in training."""
     test = _found(learn.notes["test"], model, beside=source, instead="say --part valid, or measure it with --data FILE")
-    how = only(learn.notes.get("reading", {}), takes(test)) | reading
-    rows = read(test, **how)[0]
-    with worded(of_table(test, rows, how)):
-        return learn.data.batches(rows)
+    kept = only(learn.notes.get("reading", {}), takes(test))
+
+    def batches(how: Reading) -> TensorBatches:
+        rows = read(test, **how)[0]
+        with worded(of_table(test, rows, how)):
+            return learn.data.batches(rows)
+    try:
+        return batches(kept | reading)
+    except DataError as error:
+        if not reading:
+            raise
+        try:
+            return batches(kept)
+        except DataError:
+            raise error from None
 
 
 def _other(learn: CollabLearner, source: str, columns: Mapping[str, str], *, bad_rows: str | None,

@@ -225,7 +225,7 @@ class Served(ABC):
         return repr(name) if name == id else f"{name!r} ({id[:60]})"
 
     def _whole_titles(self) -> dict[str, int]:
-        """Titles, without any ids that are text, in lower case to rows; -1 for those of several items."""
+        """Titles, or ids that are text where items have none, in lower case to rows; -1 for those of several items."""
         found: dict[str, int] = {}
         ids = self.catalogue.vocab if self.catalogue.vocab.kind == "string" else ()
         for row, title in enumerate(map(str, ids) if self.catalogue.titles is None else self.catalogue.titles, 1):
