@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from collab import Index, evaluate, load_learner
+from collab.learner.recipes import name_of_model
 
 from .cases import CASES, FOREIGN, RECIPES
 from .ratings import COLD_USERS, ITEMS, NEW, USER, films, ratings, valid_table
@@ -26,12 +27,13 @@ def it(request, subjects):
 @pytest.fixture
 def command(it, collab):
     """Run a command on the file of the model: what it printed, or None where it had to refuse."""
-    def run(name, *words, ability=None):
-        code, out, err = collab(name, it.path, *words)
+    def run(own, *words, ability=None):
+        code, out, err = collab(own, it.path, *words)
         assert "Traceback" not in err
         if it.case.name in FOREIGN or ability in it.case.lacks:
             said = [line for line in err.splitlines() if line.startswith("Error: ")]
-            assert code == REFUSED and len(said) == 1 and it.model in said[0], (code, err)
+            assert code == REFUSED and len(said) == 1, (code, err)
+            assert name(it) in said[0], said
             return None
         assert code == 0, err
         return out
@@ -43,6 +45,11 @@ def held_out_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("held_out") / "held_out.csv"
     valid_table().to_csv(path, index=False)
     return path
+
+
+def name(it):
+    """What the command line calls the model."""
+    return name_of_model(it.learn.collab_model, it.case.ranks)
 
 
 def same(printed, expected):
@@ -101,7 +108,7 @@ def test_evaluate(it, command, held_out_file):
             assert float(re.search(r"precision +(\d\.\d+)", out)[1]) == pytest.approx(
                 evaluate(it.learn, k=10).summary["precision"], abs=1e-4)
         else:
-            rmse = float(re.search(rf"{it.model} +(\d\.\d+)", out)[1])
+            rmse = float(re.search(rf"{name(it)} +(\d\.\d+)", out)[1])
             assert rmse == pytest.approx(it.learn.validate()["rmse"], abs=1e-4)
 
 

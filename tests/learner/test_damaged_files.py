@@ -97,6 +97,9 @@ def test_what_is_missing_from_a_whole_file_is_an_error_that_names_it(kind, writt
         if name in ("fold_in", "known_of_items"):       # earlier versions wrote none
             assert load[kind](path).older
             continue
+        if name == "step":                              # nor this one
+            assert load[kind](path).rules.step is None
+            continue
         with pytest.raises(ValueError, match=r"part\.file"):
             load[kind](path)
             pytest.fail(f"a {kind} without {name} was accepted")
