@@ -32,7 +32,7 @@ from .inputs import (
 from .metadata_files import in_utf8
 from .remedies import of_table
 
-BY_TIME = ("time", "last")      # splits that depend on times
+TIMED = ("time", "last")        # splits that depend on times
 
 
 class Held(NamedTuple):
@@ -43,7 +43,7 @@ class Held(NamedTuple):
     part: str | None
 
 
-class Table(NamedTuple):
+class AsRead(NamedTuple):
     """The rows of a source, in columns of training, and how they were read."""
 
     source: str
@@ -121,7 +121,7 @@ def fingerprints(ratings: pd.DataFrame, schema: Schema, split: str | None) -> di
     """Hashes that are the same for the same ratings in the same order, as the notes of a model have them: of users,
     items and ratings and, where the `split` depends on them, of times."""
     found = {"fingerprint": _hash(ratings, (schema.user, schema.item, schema.rating))}
-    if split in BY_TIME and schema.time in ratings:
+    if split in TIMED and schema.time in ratings:
         found["fingerprint_of_times"] = _hash(ratings, (schema.time,))
     return found
 
@@ -186,7 +186,7 @@ def _found(source: str, model: Path, *, beside: str | None = None, instead: str 
 
 
 def _trained(learn: CollabLearner, source: str, columns: Mapping[str, str], *, bad_rows: str | None,
-             **reading: Unpack[Reading]) -> Table:
+             **reading: Unpack[Reading]) -> AsRead:
     """The ratings of training as they were read then, but for the `reading` that is given."""
     kept = only(learn.notes.get("reading", {}), OPTIONS) | with_bad_lines(source, reading, bad_rows)
     return _read(learn, source, columns, kept)
@@ -214,7 +214,7 @@ def _test_file(learn: CollabLearner, model: Path, source: str, **reading: Unpack
 
 
 def _other(learn: CollabLearner, source: str, columns: Mapping[str, str], *, bad_rows: str | None,
-           say: Callable[[str], None], **reading: Unpack[Reading]) -> Table:
+           say: Callable[[str], None], **reading: Unpack[Reading]) -> AsRead:
     """Ratings of another name, read by the `reading` that is given and, where they can be, as those of training; which
     of the two `say` tells."""
     own = with_bad_lines(source, reading, bad_rows)
@@ -239,13 +239,13 @@ def _other(learn: CollabLearner, source: str, columns: Mapping[str, str], *, bad
     return table
 
 
-def _read(learn: CollabLearner, source: str, columns: Mapping[str, str], reading: Reading) -> Table:
+def _read(learn: CollabLearner, source: str, columns: Mapping[str, str], reading: Reading) -> AsRead:
     schema = learn.data.schema
     rows, *_ = read(source, [columns.get(role, getattr(schema, role)) for role in ("user", "item")], **reading)
     if columns:
         rows = _renamed(rows, source, schema, columns)
     _check_columns(rows, source, schema, learn.data.implicit)
-    return Table(source, rows, reading)
+    return AsRead(source, rows, reading)
 
 
 def _renamed(ratings: pd.DataFrame, source: str, schema: Schema, columns: Mapping[str, str]) -> pd.DataFrame:
