@@ -42,8 +42,9 @@ class Form(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """The rows that a batch touches: the slot of each user and item (-1 for none), and of each slot its row (~row for
-    an item), how many ratings of the batch it has, and its gradient (slots, K + 8), the bias' in column K."""
+    """The rows that a batch touches: the slot of each user and item (-1 for none, less while `adagrad_kernels` reads a
+    batch), and of each slot its row (~row for an item), how many ratings of the batch it has, and its gradient
+    (slots, K + 8), the bias' in column K."""
 
     user: np.ndarray
     item: np.ndarray
