@@ -33,7 +33,7 @@ from .inputs import (
 from .metadata_files import in_utf8
 from .remedies import of_table
 
-BY_TIME = ("time", "last")      # splits that depend on times
+TIMED = ("time", "last")        # splits that depend on times
 
 
 class Held(NamedTuple):
@@ -44,7 +44,7 @@ class Held(NamedTuple):
     part: str | None
 
 
-class Table(NamedTuple):
+class AsRead(NamedTuple):
     """The rows of a source, in columns of training, and how they were read."""
 
     source: str
@@ -125,7 +125,7 @@ def fingerprints(ratings: pd.DataFrame, schema: Schema, split: str | None) -> di
     """Hashes that are the same for the same ratings in the same order, as the notes of a model have them: of users,
     items and ratings and, where the `split` depends on them, of times."""
     found = {"fingerprint": _hash(ratings, (schema.user, schema.item, schema.rating))}
-    if split in BY_TIME and schema.time in ratings:
+    if split in TIMED and schema.time in ratings:
         found["fingerprint_of_times"] = _hash(ratings, (schema.time,))
     return found
 
@@ -190,7 +190,7 @@ def _found(source: str, model: Path, *, beside: str | None = None, was: str = "w
 
 
 def _trained(learn: CollabLearner, source: str, columns: Mapping[str, str], *, bad_rows: str | None,
-             **reading: Unpack[Reading]) -> Table:
+             **reading: Unpack[Reading]) -> AsRead:
     """The ratings of training as they were read then, but for the `reading` that is given."""
     kept = only(learn.notes.get("reading", {}), OPTIONS) | with_bad_lines(source, reading, bad_rows)
     return _read(learn, source, columns, kept)
@@ -198,19 +198,31 @@ def _trained(learn: CollabLearner, source: str, columns: Mapping[str, str], *, b
 
 def _test_file(learn: CollabLearner, model: Path, source: str, **reading: Unpack[Reading]) -> TensorBatches:
     """The ratings of the file that was held out for the end, from its place or beside those of training, by the rules
-    of training for rows that are bad or repeated."""
+    of training for rows that are bad or repeated, and by the `reading` that is given or, where it is not written so, as
+    in training."""
     notes = learn.notes
     test = _found(notes["test"], model, beside=source, was="has as its part test (--test) the file",
                   instead="say --part valid, or measure it with --data FILE")
-    how = only(notes.get("reading", {}), takes(test)) | reading
-    rows = read(test, **how)[0]
-    with worded(of_table(test, rows, how)):
-        return learn.data.batches(learn.data.table(rows, duplicates=notes.get("duplicates", "keep"),
-                                                   bad_rows=notes.get("bad_rows", "error")))
+    kept = only(notes.get("reading", {}), takes(test))
+
+    def batches(how: Reading) -> TensorBatches:
+        rows = read(test, **how)[0]
+        with worded(of_table(test, rows, how)):
+            return learn.data.batches(learn.data.table(rows, duplicates=notes.get("duplicates", "keep"),
+                                                       bad_rows=notes.get("bad_rows", "error")))
+    try:
+        return batches(kept | reading)
+    except DataError as error:
+        if not reading:
+            raise
+        try:
+            return batches(kept)
+        except DataError:
+            raise error from None
 
 
 def _other(learn: CollabLearner, source: str, columns: Mapping[str, str], *, bad_rows: str | None,
-           say: Callable[[str], None], **reading: Unpack[Reading]) -> Table:
+           say: Callable[[str], None], **reading: Unpack[Reading]) -> AsRead:
     """Ratings of another name, read by the `reading` that is given and, where they can be, as those of training; which
     of the two `say` tells."""
     own = with_bad_lines(source, reading, bad_rows)
@@ -246,13 +258,13 @@ def _told(reading: Reading) -> str:
     return as_options(" ".join(f"{name}={value!r}" for name, value in reading.items()))
 
 
-def _read(learn: CollabLearner, source: str, columns: Mapping[str, str], reading: Reading) -> Table:
+def _read(learn: CollabLearner, source: str, columns: Mapping[str, str], reading: Reading) -> AsRead:
     schema = learn.data.schema
     rows, *_ = read(source, [columns.get(role, getattr(schema, role)) for role in ("user", "item")], **reading)
     if columns:
         rows = _renamed(rows, source, schema, columns)
     _check_columns(rows, source, schema, learn.data.implicit)
-    return Table(source, rows, reading)
+    return AsRead(source, rows, reading)
 
 
 def _renamed(ratings: pd.DataFrame, source: str, schema: Schema, columns: Mapping[str, str]) -> pd.DataFrame:

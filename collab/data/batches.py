@@ -13,6 +13,7 @@ from ..errors import DataError
 from ..loaders import Batches, Generators, Track, generator_of
 
 CHUNK = 1 << 20     # rows permuted at a time, so that an epoch needs little memory beyond the data
+VALID_BS = 8192     # nothing is learned from validation batches, so they may be large
 
 
 class TensorBatches:

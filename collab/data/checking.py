@@ -97,8 +97,8 @@ def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) 
             break
         kept.append(hiding)
         assumed = {**assumed, **{name: value for name, value in hiding.options.items() if name not in assumed}}
-    told = {str(problem) for problem in kept}
-    result.problems, result.assumed = [*kept, *(problem for problem in found if str(problem) not in told)], assumed
+    told = {(problem.where, problem.found()) for problem in kept}        # the remedy is another once it is assumed
+    result.problems, result.assumed = [*kept, *(p for p in found if (p.where, p.found()) not in told)], assumed
     return result
 
 

@@ -163,9 +163,9 @@ class DataReport:
         titled = self.options.get("title_name")
         if side == "item" and (own := [p for p in self._in_order if "title_name" in p.options]):
             self._in_order = [p for p in self._in_order if p not in own]        # titles are those of the table
-            titled = self.options.pop("title_name", None) and None
-            if self.ranking is not None:
-                self.ranking.pop("title_name", None)
+            titled = None
+            for options in (self.options, self.ranking or {}):
+                options.pop("title_name", None)
         self.note([replace(p, what=said(p.what), remedy=said(p.remedy)) for p in problems_beside(
             table, side, self.table[side], self._schema.roles()[side], titled)])
 

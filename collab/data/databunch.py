@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, warn
-from ..loaders import unshuffled
 from .aside import Aside, Rows
-from .batches import DataBunch, TensorBatches, default_device, on_device
+from .batches import VALID_BS, DataBunch, TensorBatches, default_device
 from .catalogue import Catalogue, titles
 from .features import Features
-from .frames import TableLike, as_frame, is_table
+from .frames import TableLike, as_frame
 from .histories import Histories
 from .implicit import schema_of
 from .interactions import Interactions
+from .measured import part, rows_of
 from .metadata import about, guess_title, metadata, title_column, titles_among, warn_of_lacking, with_cold
 from .outliers import warn_of_outliers
 from .parts import Cut, Rules, with_codes
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 MAX_LEVELS = 101            # more distinct ratings than this are no scale (0 to 100 is one)
 VALID_PCT = 0.2
-VALID_BS = 8192             # nothing is learned from validation batches, so they may be large
 
 
 class CollabDataBunch(DataBunch):
@@ -327,27 +326,14 @@ class CollabDataBunch(DataBunch):
                              shape=(self.n_users, self.n_items))
 
     def part(self, given: Any = None) -> Any:
-        """Ratings to measure on, on this device: the batches `given`, those of a table of ratings or, by default, the
-        validation part. Raises DataError where there is none, TypeError for a whole databunch."""
-        if isinstance(given, DataBunch):
-            raise TypeError("pass a part of the data, such as data.valid, or a table of ratings")
-        if given is None and self.valid is None and self.aside.is_of_file:
-            raise DataError("there is no validation part, since the learner was loaded from a file, which keeps none; "
-                            "pass ratings to measure on, a table or batches, such as learn.validate(ratings)")
-        if given is None and self.valid is None:
-            raise DataError("there is no validation part: make the data with valid_pct or split, or pass batches or a "
-                            "table of ratings")
-        if given is None or is_table(given):
-            return self.valid if given is None else self.batches(given)
-        here = self.device.type == "cpu" and not isinstance(given, TensorBatches)
-        return given if here else on_device(given, self.device)
+        """Ratings to measure on: the batches `given`, on this device unless they are of their own kind and it is the
+        CPU; those of a table of ratings; or, by default, the validation part. Raises DataError where there is none,
+        TypeError for a whole databunch."""
+        return part(self, given)
 
     def rows_of(self, given: Any = None) -> TensorBatches:
         """The rows of a `part`, in order; batches of another kind, such as a list, are joined."""
-        batches = unshuffled(self.part(given))
-        if isinstance(batches, TensorBatches):
-            return batches
-        return TensorBatches(*map(torch.cat, zip(*batches)), bs=VALID_BS, device=self.device)
+        return rows_of(self, given)
 
     def counts(self, by: str = "item") -> Tensor:
         """The number of training ratings of each item row (or user row), int64, (n_items,)."""

@@ -45,8 +45,7 @@ def metadata(table: TableLike | None, id_name: Hashable, vocab: Vocab) -> pd.Dat
                 check_text(table[name].dropna(), f"column {quoted(name)}")
         with about(f"column {quoted(column)}"):
             ids = id_index(table[column])
-            if ids.has_duplicates:
-                again = ids[ids.duplicated()]
+            if len(again := ids[ids.duplicated() & ids.notna()]):
                 raise DataError(f"{counted(n := again.nunique(), 'id')} {they(n)} repeated (such as "
                                 f"{quoted(again[:1].tolist()[0])}); "
                                 f"keep one row an id, with df.drop_duplicates({quoted(column)})")

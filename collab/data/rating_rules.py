@@ -15,7 +15,7 @@ from .catalogue import Catalogue
 from .new_user import one_person
 from .schema import Schema, check_ratings, show
 
-MAX_LEVELS = 20         # ratings with more levels than this have no step
+FEW_LEVELS = 20         # ratings with more levels than this have no step
 MAX_STRENGTH = 1e6      # of a choice; what is counted is less, and equations in float32 hold no more
 
 Rated = Mapping[Hashable, float] | pd.Series | pd.DataFrame | list | set
@@ -54,8 +54,8 @@ class RatingRules(NamedTuple):
 
 def step_of(low: float, levels: Tensor) -> float:
     """The step of a scale from `low` on, on which ratings take these levels: their least difference, where they are at
-    most MAX_LEVELS and lie on its steps, otherwise 0."""
-    if not 2 <= len(levels) <= MAX_LEVELS:
+    most FEW_LEVELS and lie on its steps, otherwise 0."""
+    if not 2 <= len(levels) <= FEW_LEVELS:
         return 0.0
     values = levels.cpu().double().sort().values.numpy()
     least = float(np.diff(values).min())

@@ -31,14 +31,15 @@ class Amounts(NamedTuple):
 
 
 def amounts(column: pd.Series) -> Amounts | None:
-    """A column of text whose values are numbers, mostly, with one unit before or after each; None for any other. Raises
-    DataError where it has several units, or where a point or a comma may part thousands or decimals."""
+    """A column of text whose values are numbers, mostly, with one unit before or after each, or commas; None for any
+    other, also of plain numbers. Raises DataError where it has several units, or where a point or a comma may part
+    thousands or decimals."""
     known = column.dropna()
     if not len(known) or not pd.api.types.is_string_dtype(known):
         return None
     found = {text: AMOUNT.fullmatch(text) for text in known.unique()}
     read = {text: (one[1] + one[3], one[2]) for text, one in found.items() if one is not None}
-    if known.isin(read).mean() <= MOST:
+    if known.isin(read).mean() <= MOST or not any(unit or not _is_plain(number) for unit, number in read.values()):
         return None
     units = {unit.casefold(): text for text, (unit, _) in read.items() if unit}
     if len(units) > 1:
@@ -62,12 +63,19 @@ def has_unit(value: object) -> bool:
 
 
 def _mark(number: str) -> str:
-    """The decimal mark of a number, "." or ",", where it is certain: the last one of two kinds, or one that is not
-    followed by three digits; else ""."""
-    marks = re.findall("[.,]", number)
+    """The decimal mark of a number, "." or ",", where it is certain: the last one of two kinds, the other one where a
+    mark comes again, as thousands alone do, or one that cannot part thousands, by the digits around it; else ""."""
+    marks, digits = re.findall("[.,]", number), re.findall(r"\d+", number)
     if len({*marks}) == 2:
         return marks[-1]
-    return marks[0] if len(marks) == 1 and len(re.split("[.,]", number)[1]) != 3 else ""
+    if len(marks) > 1:
+        return "," if marks[0] == "." else "."
+    return marks[0] if marks and (len(digits[1]) != 3 or len(digits[0]) > 3 or digits[0][0] == "0") else ""
+
+
+def _is_plain(number: str) -> bool:
+    """Whether a number is one as it is, without a decimal comma or marks between thousands."""
+    return "," not in number and number.count(".") <= 1
 
 
 def _number(text: str, decimal: str) -> float:

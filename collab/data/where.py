@@ -133,7 +133,8 @@ def _ordered(column: pd.Series, sign: str, wanted: object) -> tuple[Any, Any]:
             value = found.of(wanted)
             if value is None:
                 raise DataError(f"column {show(column.name)} holds numbers{f' of {found.unit!r}' * bool(found.unit)} "
-                                f"(such as {show(_example(column))}), and {show(wanted)} is none")
+                                f"(such as {show(_example(column))}), and {show(wanted)} is not one of "
+                                "these")
             return found.numbers.to_numpy(np.float64), value
     if not numbers.notna().any():
         raise DataError(f"column {show(column.name)} holds text (such as {show(_example(column))}), which "

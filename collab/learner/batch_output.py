@@ -44,7 +44,7 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
     those of a .csv: ";", "," and "utf-8-sig" for a spreadsheet that is set to German.
 
     Raises DataError for another ending, ids that the file cannot hold, without pyarrow, and for a `sep`, `decimal` or
-    `encoding` that is none, that does not go with the other, or is given without a .csv to write."""
+    `encoding` that a .csv cannot have, or that is given without a .csv to write."""
     style = Style(sep, decimal, encoding)
     style.check(path)
     check_k(n)

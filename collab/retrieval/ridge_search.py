@@ -1,4 +1,4 @@
-"""Search for a ridge by steps up and down, which comes back to where it was."""
+"""Memory of a search for a ridge, which by steps up and down comes back to where it was."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ R = TypeVar("R")        # a number, or a tuple of them; None where there is none
 
 
 def once_each(distance: Callable[[R], float]) -> Callable[[R], float]:
-    """The same function of a ridge, or of a tuple of them, called once for those that differ by rounding alone."""
+    """The same function of a ridge above 0, or of a tuple of them, called once for those that differ by rounding
+    alone."""
     known: dict[tuple[float | None, ...], float] = {}
 
     def kept(ridge: R) -> float:

@@ -13,7 +13,7 @@ import torch
 
 from ..data.allowed import Chosen, allowed
 from ..data.catalogue import Catalogue
-from ..data.rating_rules import MAX_LEVELS, step_of
+from ..data.rating_rules import FEW_LEVELS, step_of
 from ..data.vocab import UNKNOWN, Vocab
 from ..data.where import Where
 from ..errors import DataError
@@ -232,7 +232,7 @@ class Served(ABC):
                 yield row, title.casefold()
 
     def _whole_titles(self) -> dict[str, int]:
-        """Titles, without any ids that are text, in lower case to rows; -1 for those of several items."""
+        """The names of `_named` to rows; -1 for those of several items."""
         found: dict[str, int] = {}
         for row, name in self._named():
             found[name] = -1 if name in found else row
@@ -350,5 +350,5 @@ def scale_of(low: float, high: float, *, step: float | None = None) -> Scale:
     """The scale on which a visitor rates: lowest, highest and step, None for any number. Without a step (see
     `RatingRules`) it is 1 or 0.5, where the ends are multiples of it."""
     if step is None:
-        step = next((s for s in (1.0, 0.5) if low % s == 0 and high % s == 0 and (high - low) / s <= MAX_LEVELS), None)
+        step = next((s for s in (1.0, 0.5) if low % s == 0 and high % s == 0 and (high - low) / s <= FEW_LEVELS), None)
     return {"low": low, "high": high, "step": step or None}

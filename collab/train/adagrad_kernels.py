@@ -7,7 +7,8 @@ the gradient g q + r p of a row p, where q is the other row and r the ridge,
 
     |g q + r p|^2 = g^2 |q|^2 + 2 g r p . q + r^2 |p|^2,    p - s (g q + r p) = (1 - s r) p - s g q
 
-and the three products are found while the score is."""
+and the three products are found while the score is. Where the two parts of the gradient all but cancel, the first of
+these loses all digits, and the vectors are added up."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ import numba
 from ..simd import blend, dot, dots, mix, prefetch, square
 from .gradient_kernels import AHEAD, F, gather, inlined, let_go, ranking_gradients, scored, slot_for
 
+FAINT = F(1e-3)     # of the squares of its two parts: a gradient of less is added up before it is squared
 NONE, ONCE, OFTEN = -1, -2, -3      # of a row in place of its slot: how many ratings of the batch have it
 
 njit: Any = numba.njit              # _nrt: see `gradient_kernels`
@@ -38,14 +40,18 @@ def _from_slot(table: Any, row: int, gradient: Any, slot: int, lr: Any, bias_lr:
 
 
 @inlined
-def _at_once(table: Any, row: int, g: Any, product: Any, own: Any, other: Any, lr: Any, bias_lr: Any, eps: Any,
-             times: Any, biased: bool, share: Any, lanes: Any) -> Any:
-    """A step for the bias and the sums of a row with the gradient g q + ridge p, of which the `product` p . q and the
-    squares of both are given. Returns what its factors are multiplied by, and those of q that are added to them."""
+def _at_once(table: Any, row: int, others: Any, other: int, g: Any, product: Any, p: Any, q: Any, lr: Any, bias_lr: Any,
+             eps: Any, times: Any, biased: bool, share: Any, lanes: Any) -> Any:
+    """A step for the bias and the sums of a row p with the gradient g q + ridge p, q being the `other` row: their
+    `product` p . q and the squares `p` and `q` of both are given. Returns what its factors are multiplied by, and those
+    of q that are added to them."""
     k = 8 * len(lanes)
     ridge = times * table[row, k + 3]
-    size = g * g * other + ridge * (F(2) * g * product + ridge * own)
-    table[row, k + 1] += max(size, F(0)) * share        # which rounding may make negative
+    pulled, held = g * g * q, ridge * ridge * p
+    size = pulled + F(2) * g * ridge * product + held
+    if size < FAINT * (pulled + held):      # rounding is not much less, and the sum may have begun with 0
+        size = g * g * square(others, other, ridge / g, table, row, lanes)
+    table[row, k + 1] += size * share
     step = lr / (math.sqrt(table[row, k + 1]) + eps[0])
     _bias(table, row, g, times, bias_lr, eps[1], biased, k)
     return F(1) - step * ridge, -step * g
@@ -93,11 +99,12 @@ def _rated(form: Any, slots: Any, lr: Any, bias_lr: Any, eps: Any, user_rows: An
         total += error * error
         if own_user:
             user_slot[user] = NONE
-            kept, added = _at_once(users, user, g, product, p, q, lr, bias_lr, eps, share, biased, one_of, lanes)
+            kept, added = _at_once(users, user, items, item, g, product, p, q, lr, bias_lr, eps, share, biased,
+                                   one_of, lanes)
         if own_item:
             item_slot[item] = NONE
-            its_kept, its_added = _at_once(items, item, g, product, q, p, lr, bias_lr, eps, share, biased, one_of,
-                                           lanes)
+            its_kept, its_added = _at_once(items, item, users, user, g, product, q, p, lr, bias_lr, eps, share,
+                                           biased, one_of, lanes)
         if own_user and own_item:
             mix(users, user, kept, added, items, item, its_kept, its_added, lanes)
             continue

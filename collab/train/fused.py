@@ -203,7 +203,7 @@ class FusedPass:
         hypers = {name: np.ascontiguousarray(values[self.groups, place]) for name, values in chunk.hypers.items()}
         if not self.adam:
             self.adagrad_steps(tuple(self.form), slots, hypers["lr"].astype(np.float32),
-                            np.array([g["eps"] for g in groups], np.float32), *batches, self.lanes, self.wide)
+                               np.array([g["eps"] for g in groups], np.float32), *batches, self.lanes, self.wide)
             return
         rates = tuple(k.Rates(hypers["lr"], hypers["momentum"], np.array([g["betas"][1] for g in groups]),
                         np.array([g["eps"] for g in groups]), hypers["weight_decay"]))

@@ -42,8 +42,9 @@ class Form(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """The rows that a batch touches: the slot of each user and item (-1 for none), and of each slot its row (~row for
-    an item), how many ratings of the batch it has, and its gradient (slots, K + 8), the bias' in column K."""
+    """The rows that a batch touches: the slot of each user and item (-1 for none, less while `adagrad_kernels` reads a
+    batch), and of each slot its row (~row for an item), how many ratings of the batch it has, and its gradient
+    (slots, K + 8), the bias' in column K."""
 
     user: np.ndarray
     item: np.ndarray
@@ -89,7 +90,7 @@ def scored(z: Any, users: Any, user: int, items: Any, item: int, low: Any, width
 
 @inlined
 def gather(gradient: Any, times: Any, slot: int, new: bool, g: Any, other: Any, row: int, rated: Any,
-            lanes: Any) -> None:
+           lanes: Any) -> None:
     """Add g * other[row] to the gradient of a slot, g to that of its bias, and `rated` to its ratings."""
     k = 8 * len(lanes)
     if new:

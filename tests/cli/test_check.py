@@ -295,6 +295,15 @@ def test_a_date_that_is_none_is_told_with_its_line_and_hides_no_other_fault(coll
     assert code == 0 and "train 47, valid 11 ratings" in out and "lines with 1 of 60 dates are left out, as" in err
 
 
+def test_what_stops_training_is_not_said_again_as_mended():
+    df = pd.DataFrame({"user": [1, 1, 2, 2, 3], "item": [1, 1, 1, 2, 2], "rating": [1, 2, 3, 4, 5]})
+    again, = [p for p in DataReport.from_df(df, duplicates="error").problems.to_dict("records")
+              if "rate a pair again" in p["what"]]
+    assert again["stops"] and again["remedy"] == "drop them, or choose duplicates='last', 'first' or 'mean'"
+    again, = DataReport.from_df(df, duplicates="mean").problems.to_dict("records")
+    assert not again["stops"] and again["remedy"] == "each pair has one row with its average rating"
+
+
 # Files of items and users -----------------------------------------------------------------------------------------
 
 @pytest.fixture

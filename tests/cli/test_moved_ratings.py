@@ -197,6 +197,18 @@ def test_ratings_without_dates_are_measured_by_a_model_whose_ratings_had_some(co
     assert f"neu.csv is read as the ratings of training were: {SAID}." in err
 
 
+def test_options_of_moved_ratings_are_not_forced_on_the_file_for_the_end(collab, train, german, tmp_path):
+    written(german / "ende.csv", seed=5)
+    told = train("--test", "ende.csv")
+    written(tmp_path / "so.csv", sep="|", decimal=".", encoding="utf-8")
+    options = ["--data", tmp_path / "so.csv", "--sep", "|", "--decimal", ".", "--encoding", "utf-8", "--as", "json"]
+    code, out, err = collab("evaluate", german / "m.safetensors", *options)
+    assert code == 0, err
+    assert (json.loads(out)["part"], json.loads(out)["errors"]) == ("test", told["test"]["errors"])
+    written(german / "ende.csv", seed=5, sep="|", decimal=".", encoding="utf-8")       # saved anew as they are
+    assert json.loads(collab("evaluate", german / "m.safetensors", *options)[1])["errors"] == told["test"]["errors"]
+
+
 def test_a_report_has_the_error_on_what_was_held_out_of_moved_ratings(collab, train, german, moved, tmp_path):
     train()
     code, _, err = collab("report", german / "m.safetensors", "--data", moved, "-o", tmp_path / "r.html")

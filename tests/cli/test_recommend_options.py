@@ -230,8 +230,8 @@ def test_lists_are_written_for_a_spreadsheet_that_is_set_to_german(collab, films
 
 @pytest.mark.parametrize(("words", "says"), [
     (["--all", "-o", "{out}/a.parquet", "--sep", ";"], "--sep ';' says how a .csv is written, and {out}/a.parquet is"),
-    (["--all", "-o", "{out}/a.csv", "--decimal", ","], "--decimal ',' is what stands between the columns too; give "
-     "another one, such as --sep ';'"),
+    (["--all", "-o", "{out}/a.csv", "--decimal", ","], "--decimal ',' stands between the columns too; give "
+     "another separator, such as --sep ';'"),
     (["--all", "-o", "{out}/a.csv", "--sep", ";", "--header"], "only --ratings FILE is read; without it this takes no "
      "--header\n"),
     (["--user", "7", "--sep", ";"], "only --ratings FILE is read; without it this takes no --sep\n")])

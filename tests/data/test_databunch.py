@@ -228,6 +228,8 @@ def test_the_id_column_of_metadata_is_found_by_name_and_else_is_the_first():
 @pytest.mark.parametrize("films, message", [
     (FILMS.assign(film=[30, 10, 30, 10]), r"the table of items: column 'film': 2 ids are repeated \(such as 30\)"),
     (FILMS.assign(film=[30, 30, 30, 30]), r"the table of items: column 'film': 1 id is repeated \(such as 30\)"),
+    (FILMS.assign(film=[30, None, None, 10]), "items: column 'film': the item ids: 2 of 4 ids are missing"),
+    (FILMS.assign(film=[None] * 4), "items: column 'film': the item ids: 4 of 4 ids are missing"),
     (FILMS.assign(film=["30", "10", "99", "20"]), "column 'film': item ids are of kind number.*but '30'"),
     (FILMS.assign(film=[30, 10, None, 20]), "column 'film': the item ids: 1 of 4 ids are missing"),
     (FILMS.assign(film=[1, 2, 3, 4]), r"column 'film': it holds none of the rated items.*like \[1\], .*like \[10\]"),

@@ -170,10 +170,10 @@ def test_a_csv_is_written_as_a_spreadsheet_reads_it(learn: CollabLearner, monkey
 
 @pytest.mark.parametrize(("name", "style", "says"), [
     ("a.csv", {"sep": ";;"}, "sep=';;' is not one character"), ("a.csv", {"sep": "\n"}, "is not one character"),
-    ("a.csv", {"decimal": ","}, "decimal=',' is what stands between the columns too; give another one, such as sep="),
+    ("a.csv", {"decimal": ","}, "decimal=',' stands between the columns too; give another separator, such as sep="),
     ("a.csv", {"decimal": "x"}, "decimal='x' is neither"), ("a.csv", {"encoding": "utf-9"}, "encoding='utf-9'"),
-    ("a.parquet", {"sep": ";"}, "sep=';' says how a .csv is written, and .*a.parquet is none"),
-    (None, {"decimal": ",", "sep": ";"}, "sep=';' says how a .csv is written, and none is: give its path=")])
+    ("a.parquet", {"sep": ";"}, "sep=';' says how a .csv is written, and .*a.parquet is not one"),
+    (None, {"decimal": ",", "sep": ";"}, "sep=';' says how a .csv is written, which only path= writes")])
 def test_a_style_that_no_csv_has_is_refused_before_anything_is_written(learn, tmp_path, name, style, says):
     with pytest.raises(DataError, match=says):
         learn.recommend_all(n=2, path=name and tmp_path / name, **style)

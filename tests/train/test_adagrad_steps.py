@@ -77,3 +77,34 @@ def test_a_step(n_factors, held, cbs):
         found = [table, bias[:, 0], learn.opt.state[table]["row_sum"], learn.opt.state[bias]["row_sum"]]
         for own, right in zip(found, expected[4 * k:]):
             np.testing.assert_allclose(own.detach().numpy()[rows], right[rows], rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cbs", [[], [TerminateOnNaN()]], ids=["at once where it can", "after the batch"])
+@pytest.mark.parametrize("n_factors", [1, 8, 50])
+def test_a_first_step_where_the_ridge_all_but_cancels_the_error(n_factors, cbs):
+    """Users p = a q whose two parts of the gradient differ by 3 in 10,000: the difference of their squares is rounding,
+    while the step of the first gradient, of whatever size, is `LR` on average over the factors."""
+    n, off = 8, 1 + 3e-4
+    rated = pd.DataFrame({"user": range(n), "item": range(n), "rating": [5.0] * (n - 1) + [1.0]})
+    data = CollabDataBunch.from_df(rated, valid_pct=0, bs=n, seed=0, device="cpu")
+    learn = collab_learner(data, n_factors=n_factors, opt_func=RowAdagrad, lr=LR, wd=0.0, y_range=(LOW, HIGH))
+    tables = learn.model.dot_tables()
+    users, items, ratings = data.train.tensors
+    a = torch.where(ratings > 3, 0.5, -0.5)[:, None]        # of the sign that a ridge holds back
+    with torch.no_grad():
+        tables.items.normal_(std=n_factors ** -0.5, generator=torch.Generator().manual_seed(n_factors))
+        tables.users[users] = a * tables.items[items]
+        for bias in (tables.user_bias, tables.item_bias, tables.mean):
+            bias.zero_()
+    p, q = tables.users.detach().double().numpy().copy(), tables.items.detach().double().numpy()
+    z = (p[users] * q[items]).sum(1)
+    s = 1 / (1 + np.exp(-z))
+    pull = (LOW + (HIGH - LOW) * s - ratings.numpy()) * (HIGH - LOW) * s * (1 - s)      # times q: 2 / n of the gradient
+    held = np.zeros(len(p), np.float32)
+    held[users] = -pull / a[:, 0].numpy() * off
+    assert (held[users] > 0).all()
+    free = np.zeros(len(q), np.float32)
+    with learn.no_logging():
+        learn.fit(1, cbs=[Ridges([held, free, np.zeros_like(held), free]), *cbs])
+    moved = (tables.users.detach().double().numpy() - p)[users]
+    np.testing.assert_allclose((moved ** 2).mean(1) ** 0.5, LR, rtol=0.02)
