@@ -152,7 +152,11 @@ class Command(TyperCommand):
     shows its options by panels."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        values, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        try:
+            values, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        except UsageError as error:
+            error.ctx = error.ctx or ctx        # a value that lacks is said without
+            raise
         for option in dict.fromkeys(given):
             if (n := given.count(option)) > 1 and isinstance(option, TyperOption) and not (
                     option.multiple or option.is_eager):
