@@ -92,6 +92,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
     from .model_options import bs_of, check_model, check_used, epochs_of, is_solved
     from .output import progress, remarks
     from .prepare import prepare
+    from .read_again import of_pairs
     say = remarks(as_, quiet)
     inputs = [data, table.items, table.users, test]
     check_writable(out, "model", inputs=inputs)
@@ -106,7 +107,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
                                      test_of(test, split, seed=seed, **prepared.reading))
     ratings = prepared.ratings
     bunch = prepared.bunch(split=how if valid_pct else random_split(0.0, seed), bs=bs or bs_of(model), seed=seed,
-                           test=for_the_end)
+                           test=for_the_end, test_file=test_note)
     low = table.threshold
     if low is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > low:
         warn(f"--threshold {low:g} leaves out none of the {len(ratings):,} ratings: the lowest is {amount(lowest)}; "
@@ -116,6 +117,8 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
                       for role, name in bunch.schema.roles().items())
     say(f"{bunch}\nColumns: {roles}\n")
     if bunch.valid is not None and (said := of_unknown(bunch, bunch.valid, f"the {bunch.valid.n:,} ratings held out")):
+        say(f"{said}\n")
+    if isinstance(test_note, str) and (said := of_pairs(bunch, test_note)):
         say(f"{said}\n")
     learn = collab_learner(bunch, model, n_factors=factors or 50, lr=lr, wd=wd)
     with progress(quiet):

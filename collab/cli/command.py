@@ -83,12 +83,14 @@ REMEDIES = {
 """What a person mends in Python (patterns), and in what words on the command line."""
 
 
-CHOSEN = {"bad_rows": (r"[\d,]+ of [\d,]+ rows (is|are) left out: ", r".* these lines are left out$",
+CHOSEN = {"bad_rows": (r"(the test ratings: )?[\d,]+ of [\d,]+ rows (is|are) left out: ",
+                       r".* these lines are left out$",
                        r".* lines? (has|have) more fields than the first, and (is|are) left out "),
           "duplicates": (r"[\d,]+ of [\d,]+ rows rate a pair again ",)}
 """Warnings of what an option has asked for, which need not be said every night (patterns of their beginnings)."""
 SEE = ", as asked (collab check shows them)"
 SHORT = {r"([\d,]+ of [\d,]+ rows (?:is|are) left out): .*": rf"\1{SEE}",
+         r"(the test ratings: [\d,]+ of [\d,]+ rows (?:is|are) left out): .*": r"\1, as asked",
          r"(.*?: )column .*?: ([\d,]+) of ([\d,]+) dates .* these lines are left out":
              rf"\1lines with \2 of \3 dates are left out{SEE}",
          r"(.*?: )([\d,]+ lines? )(?:has|have) more fields than the first, and ((?:is|are) left out) .*":
@@ -150,7 +152,11 @@ class Command(TyperCommand):
     shows its options by panels."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        values, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        try:
+            values, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        except UsageError as error:
+            error.ctx = error.ctx or ctx        # a value that lacks is said without
+            raise
         for option in dict.fromkeys(given):
             if (n := given.count(option)) > 1 and isinstance(option, TyperOption) and not (
                     option.multiple or option.is_eager):

@@ -79,17 +79,18 @@ def _print_text(frame: pd.DataFrame, decimals: int) -> None:
 
 
 def print_explanation(found: Explanation, as_: Output | None = None) -> None:
-    """Print why a user gets a score for an item. CSV is one table of the kinds score, part and nearest; JSON one object
-    with the fields of `Explanation`."""
+    """Print why a user gets a score for an item. CSV is one table of the kinds score, part and nearest, with an item or
+    a part; JSON one object with the fields of `Explanation`."""
     if as_ is Output.JSON:
         print_document({field.name: getattr(found, field.name) for field in fields(found)})
     elif as_ is Output.CSV:
-        rows: list[dict[Any, Any]] = [{"kind": "score", "name": found.item, "title": found.title, "value": found.score}]
-        rows += [] if found.parts is None else [{"kind": "part", "name": part, "value": value}
+        rows: list[dict[Any, Any]] = [{"kind": "score", "item": found.item, "title": found.title, "value": found.score}]
+        rows += [] if found.parts is None else [{"kind": "part", "part": part, "value": value}
                                                 for part, value in found.parts.itertuples(index=False)]
         near = pd.DataFrame() if found.nearest is None else found.nearest.assign(kind="nearest").rename(
-            columns={"id": "name", "score": "value"})
-        frame = pd.DataFrame(rows + near.to_dict("records"), columns=["kind", "name", "title", "rating", "value"])
+            columns={"score": "value"})
+        frame = pd.DataFrame(rows + near.to_dict("records"), dtype=object,
+                             columns=["kind", "item", "part", "title", "rating", "value"])
         print_table(frame, as_)
     else:
         print(found)

@@ -25,7 +25,7 @@ from .metadata_files import read_all, reading_beside
 from .model_options import needs_metadata, uses
 from .options import TableOptions
 from .read_again import fingerprints
-from .remedies import in_lines, of_table
+from .remedies import in_lines, of_part, of_table
 
 BESIDE = re.compile(r"the table of (item|user)s: ")
 
@@ -40,9 +40,11 @@ class Prepared(NamedTuple):
     options: dict[str, Any]
     beside: dict[str, tuple[Path, Reading]]
 
-    def bunch(self, **more: Any) -> CollabDataBunch:
-        """The databunch of them; `more` is for `from_df`."""
-        with self.in_lines(more.get("test")):
+    def bunch(self, *, test_file: float | str | None = None, **more: Any) -> CollabDataBunch:
+        """The databunch of them; `more` is for `from_df`. What is said of a test part that was read of a `test_file`
+        names it."""
+        of_test = of_part(test_file, more.get("test"), self.reading)
+        with self.in_lines(more.get("test")), worded(of_test):
             return CollabDataBunch.from_df(self.ratings, **more, **self.options)
 
     @contextmanager

@@ -11,10 +11,11 @@ import pandas as pd
 import torch
 
 from ..data.batches import TensorBatches
+from ..data.databunch import CollabDataBunch
 from ..data.schema import Schema
 from ..data.split import after
 from ..data.times import NoDates
-from ..errors import DataError, listed
+from ..errors import DataError, counted, listed, they
 from ..learner.collab_learner import CollabLearner
 from .command import as_options, worded
 from .inputs import (
@@ -117,6 +118,22 @@ def seen(learn: CollabLearner, part: TensorBatches) -> int:
     """The number of ratings in a part whose pair was trained on."""
     pairs = [users * learn.data.n_items + items for users, items, _ in (learn.data.train.tensors, part.tensors)]
     return int(torch.isin(pairs[1], pairs[0]).sum())
+
+
+def of_pairs(data: CollabDataBunch, file: str) -> str:
+    """What is to be said of a part test of which pairs of user and item come again, or are trained on too: nothing
+    where none is, or of choices, which are added up and of which rankings leave out those of training."""
+    if data.implicit or data.test is None:
+        return ""
+    users, items, _ = data.aside.parts["test"]
+    pairs = users * len(data.aside.items) + items
+    u, i, _ = (part.cpu() for part in data.train.tensors)
+    trained = int(torch.isin(pairs, u * len(data.aside.items) + i).sum())
+    again = len(pairs) - len(torch.unique(pairs))
+    told = [f"{again:,} {they(again, 'rates', 'rate')} a pair again"] * bool(again)
+    told += [f"{trained:,} {they(trained)} of pairs that are trained on too: the error on them looks smaller than it is"
+             ] * bool(trained)
+    return f"{file}: of {counted(len(pairs), 'rating')}, {' and '.join(told)}." if told else ""
 
 
 # Which ratings they are -------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from ..errors import DataError
 from .command import as_options
 
 ROW = re.compile(r"\bat row (\d[\d,]*)\b")
+TESTED = "the test ratings: "
 ASKED = re.compile(r"(--[a-z-]+)(?: '([^']*)')?")
 OF_TABLES = ("--bad-rows", "--decimal", "--date-format", "--duplicates", "--encoding", "--sep", "--format",
              "--user-col", "--item-col", "--rating-col", "--time-col", "--title-col")
@@ -41,6 +42,16 @@ def of_table(path: str | Path, table: pd.DataFrame, reading: Mapping[str, Any]) 
     """What puts a message about rows of the table that was read of a file so into words: it names lines."""
     n, places = len(table), table.index.to_numpy()      # of which some lack where lines of bad dates are left out
     return lambda message: in_lines(message, path, n, reading, places)
+
+
+def of_part(path: object, table: object, reading: Mapping[str, Any]) -> Callable[[str], str]:
+    """What puts a message about the test ratings into words, where they are the table that was read of a file: it names
+    the file and lines."""
+    def words(message: str) -> str:
+        if not (isinstance(path, str) and isinstance(table, pd.DataFrame) and message.startswith(TESTED)):
+            return message
+        return f"{path}: {of_table(path, table, reading)(message.removeprefix(TESTED))}"
+    return words
 
 
 def of_file(path: Path, reading: Mapping[str, Any]) -> Callable[[str], str]:

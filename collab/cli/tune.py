@@ -68,7 +68,7 @@ def tune(data: Data, *, model: ModelName = DEFAULT, trials: Trials = 20, metric:
     prepared = prepare(data, [model], table)
     for_the_end, test_note = test_of(test, split, seed=seed, **prepared.reading)
     bunch = prepared.bunch(split=split_of(split, valid_pct=valid_pct, seed=seed), bs=bs or bs_of(model), seed=seed,
-                           test=for_the_end)
+                           test=for_the_end, test_file=test_note)
     say(f"{bunch}\n")
     sys.stdout.flush()          # before a search that takes minutes
     fixed: dict[str, Any] = given(n_factors=factors, epochs=epochs)

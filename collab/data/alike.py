@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Hashable, Iterable
 
 import pandas as pd
@@ -18,6 +19,18 @@ def bare(id: Hashable) -> str:
     ('7', '7', 'alien')
     """
     return re.sub(ZEROS, "", str(id).strip().casefold())
+
+
+def folded(text: str) -> str:
+    """Text as it is compared with names that are near: without capitals, accents and umlauts.
+
+    >>> folded("Käse"), folded("KAESE"), folded("Straße"), folded("Amélie")
+    ('kase', 'kase', 'strasse', 'amelie')
+    """
+    lower = text.casefold()
+    if not lower.isascii():
+        lower = "".join(sign for sign in unicodedata.normalize("NFKD", lower) if not unicodedata.combining(sign))
+    return re.sub("(?<=[aou])e", "", lower)
 
 
 def bare_text(ids: pd.Series) -> pd.Series:

@@ -18,8 +18,8 @@ from .vocab import UNKNOWN, Vocab
 def problems_beside(table: TableLike, side: str, rated: pd.Series, name: Hashable,
                     title_name: Hashable = None) -> list[Problem]:
     """The problems of a table of metadata for a `side`, "item" or "user", whose ids in the ratings are `rated`, in the
-    column `name` there: all that training would refuse or warn of, one behind the other, then ids that no rating has
-    and titles that are blank. `title_name` is that of `from_df`."""
+    column `name` there: all that training would refuse or warn of, one behind the other, then ids that no rating has,
+    and titles that are blank or those of several items. `title_name` is that of `from_df`."""
     where, found = f"the table of {side}s", list[Problem]()
 
     def note(message: str, *, stops: bool = False) -> None:
@@ -54,6 +54,12 @@ def problems_beside(table: TableLike, side: str, rated: pd.Series, name: Hashabl
         if n := int(blank.sum()):
             note(f"{n:,} of its {counted(len(known), side)} {they(n, 'has', 'have')} no title in column "
                  f"{quoted(title)} (such as {show(known.index[blank.to_numpy()][0])}); they are shown by id")
+        words = column[~blank].astype(str).str.strip().str.casefold()
+        if n := int((again := words.duplicated(keep=False)).sum()):
+            same = words.index[(words == words[again].iloc[0]).to_numpy()]
+            note(f"{n:,} of its {counted(len(known), side)} share their title with another one (such as "
+                 f"{show(known.at[same[0], title])}, of {show(same[0])} and {show(same[1])}); they are found by id "
+                 "alone: merge them if they are the same")
     return found
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from torch import Tensor
 
 from ..errors import DataError, warn
+from .alike import folded
 from .frames import Column
 from .schema import show
 from .texts import Texts
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .databunch import CollabDataBunch
 
 ARTICLE_LAST, YEAR = r"^(.*), (the|an?|les?|la|l'|el|il|der|die|das)(?= \(|$)", r" \(\d{4}\)$"
+
+QUICK = 5_000       # items to compare an unknown one with although a request waits: half a second at most
 
 
 def titles(data: CollabDataBunch, ids: Iterable[Hashable]) -> list[str] | None:
@@ -128,18 +131,30 @@ class Catalogue:
             first = given[int(np.argmax(lost))]
             warn(f"{n:,} of {len(rows):,} items that are not to be recommended (such as {show(first)}) are neither the "
                  "id nor the title of an item that was trained on, and leave out nothing"
-                 f"{self.vocab.but_for_zeros(first)}")
+                 f"{self.vocab.but_for_zeros(first) or self._near(first)}")
         return rows
+
+    def _near(self, item: Hashable) -> str:
+        """The ids and titles near to an item, as the end of a message; nothing where it would take long to find them.
+        """
+        near = self.vocab.near(item, self._like(item)) if len(self.vocab) <= QUICK else []
+        return f"; near it are {', '.join(near)}" if near else ""
 
     def unknown(self, item: Hashable) -> UnknownId:
         """The error that names an item and the nearest titles or ids."""
+        return self.vocab.unknown(item, self._like(item))
+
+    def _like(self, item: Hashable) -> dict[str, object] | None:
+        """What may be near to an item: titles with it in them, else ids and titles, in lower case, each with what is to
+        be shown; None for the ids alone."""
         if self.titles is None or not isinstance(item, str):
-            return self.vocab.unknown(item)
+            return None
         lower, plain = self._lower
         near = dict(zip([*plain.str.replace(YEAR, "", regex=True), *lower], self.titles * 2))
         ids = {id.casefold(): id for id in self.vocab if isinstance(id, str)}
-        with_it = {text: title for text, title in near.items() if item and item.casefold() in text}
-        return self.vocab.unknown(item, with_it or {**ids, **near})
+        wanted = folded(item)
+        with_it = {text: title for text, title in near.items() if wanted and wanted in folded(text)}
+        return {**with_it} or {**ids, **near}
 
     def _rows(self, given: pd.Index) -> np.ndarray:
         """Rows, 0 for what is neither an id nor a title."""

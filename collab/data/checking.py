@@ -57,6 +57,8 @@ class Examined:
     family: Family | None = None
     needs: dict[str, Any] = field(default_factory=dict)
 
+TOO_LONG = re.compile(r"[\d,]+ lines? (has|have) more fields than the first")
+
 
 def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) -> Examined:
     """Examine the table that `read` gives, called with those `options` whose names are in `reading`; the others are
@@ -72,9 +74,15 @@ def examine(read: Reader, options: Mapping[str, Any], reading: tuple[str, ...]) 
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
                 raw = as_frame(read(**{name: now[name] for name in reading if name in now}))
-            found += [Problem("the file", re.sub(r"^.*?: (?=[\d,]+ lines)", "", str(one.message)), "", stops=False,
-                              chosen=options.get("bad_lines") == "drop" and "left out" in str(one.message))
-                      for one in said if issubclass(one.category, CollabWarning)]
+            for text in [str(one.message) for one in said if issubclass(one.category, CollabWarning)]:
+                text = re.sub(r"^.*?: (?=[\d,]+ lines?\b)", "", text)
+                if "bad_lines" in assumed and (many := TOO_LONG.match(text)):   # the problem of the first is known
+                    kept = [replace(problem, what=f"{problem.what} ({many[0]})") if problem.where == "the file"
+                            and "bad_lines" in problem.options and many[0] not in problem.what else problem
+                            for problem in kept]
+                    continue
+                found.append(Problem("the file", text, "", stops=False, chosen="left out" in text and options.get(
+                    "bad_lines") == "drop"))
         except UnreadDates as error:
             drop = options.get("bad_lines") == "drop"
             gone = ("with bad_lines='drop' these lines are left out" if drop else

@@ -167,10 +167,10 @@ class CollabDataBunch(DataBunch):
         if not isinstance(val_bs, Real):
             raise DataError(f"the batch size val_bs must be a whole number from 1 on, got {val_bs!r}")
 
-        with about("the test ratings"):
+        with about(of := "the test ratings"):
             tested = kept.iloc[:0].copy()       # a view would hold the whole
             if test is not None:
-                whole, found = rules.further(test)
+                whole, found = rules.further(test, of=of)
                 tested = found.parts(whole, say=False)[0]
                 weak.append(found.too_weak(whole))
             aside = Aside.of(*vocabs, {"valid": valid, "test": tested, "weak": with_codes(pd.concat(weak))})

@@ -48,10 +48,11 @@ class Rules:
     threshold: float | None = None
     bad_rows: str = "error"
 
-    def checked(self, table: pd.DataFrame, *, timed: bool = False) -> pd.DataFrame:
-        """The table as `rating_table` gives it. Raises DataError for what cannot be trained on and, where the table is
-        `timed`, to be split by time, or the first or last rating of a pair is to be kept, for times that do not sort.
-        """
+    def checked(self, table: pd.DataFrame, *, timed: bool = False, of: str = "") -> pd.DataFrame:
+        """The table as `rating_table` gives it; what is left out `of` it is warned of under this name.
+
+        Raises DataError for what cannot be trained on and, where the table is `timed`, to be split by time, or the
+        first or last rating of a pair is to be kept, for times that do not sort."""
         check_duplicates(self.duplicates)
         timed = timed or self.duplicates in BY_TIME
         if self.implicit and self.duplicates not in (None, "keep"):
@@ -61,18 +62,19 @@ class Rules:
             table = with_weights(table, self.schema.rating, self.threshold)
         check_bad_rows(self.bad_rows)
         if self.bad_rows == "drop":
-            return without_bad(table, self.schema, choices=self.implicit and self.threshold is None, timed=timed)
+            return without_bad(table, self.schema, choices=self.implicit and self.threshold is None, timed=timed,
+                               of=of)
         found = rating_table(table, self.schema)
         if timed and self.schema.time is not None:
             times_of(found["time"], self.schema.time)
         return found
 
-    def further(self, table: TableLike, *, timed: bool = False) -> tuple[pd.DataFrame, Rules]:
-        """(a further table, checked, the rules with its columns): those of `schema`, or else user, item and rating."""
+    def further(self, table: TableLike, *, timed: bool = False, of: str = "") -> tuple[pd.DataFrame, Rules]:
+        """(a further table, `checked`, the rules with its columns), of `schema` or else user, item, rating."""
         table = as_frame(table)
         table = with_weights(table, self.schema.rating, self.threshold) if self.implicit else table
         found = replace(self, schema=self.schema.of_further(table))
-        return found.checked(table, timed=timed), found
+        return found.checked(table, timed=timed, of=of), found
 
     def parts(self, table: pd.DataFrame, split: Split | str | None = None, *, say: bool = True) -> list[pd.DataFrame]:
         """[train, valid] of a checked table, or without a split [all of it]: only interactions where it is `implicit`,
@@ -146,9 +148,11 @@ def check_bad_rows(how: str) -> None:
         raise DataError(f"bad_rows={how!r} is not one of {BAD_ROWS}")
 
 
-def without_bad(table: pd.DataFrame, schema: Schema, *, choices: bool = False, timed: bool = False) -> pd.DataFrame:
+def without_bad(table: pd.DataFrame, schema: Schema, *, choices: bool = False, timed: bool = False,
+                of: str = "") -> pd.DataFrame:
     """The table as `rating_table` gives it, without the rows that it refuses and, where rows are `choices`, those of
-    negative strength, and where it is `timed` those whose times do not sort, with a warning that counts them.
+    negative strength, and where it is `timed` those whose times do not sort, with a warning that counts them and begins
+    with what they are rows `of`.
 
     Raises DataError where something is wrong that is not about some rows, or where an option of reading mends it."""
     found: list[Problem] = []
@@ -166,7 +170,7 @@ def without_bad(table: pd.DataFrame, schema: Schema, *, choices: bool = False, t
         stop(max(found, key=lambda problem: len(problem.rows)))
     if not bad.any():
         return checked
-    warn(f"{(n := int(bad.sum())):,} of {len(bad):,} rows {they(n)} left out: "
+    warn(f"{of}{': ' * bool(of)}{(n := int(bad.sum())):,} of {len(bad):,} rows {they(n)} left out: "
          + "; ".join(f"{problem.where}: {problem.found()}" for problem in found))
     return checked[~bad].reset_index(drop=True)
 

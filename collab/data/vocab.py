@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .alike import bare
+from .alike import bare, folded
 from .codes import distinct, each_once, in_order, is_coded
 from .frames import as_column, without_categories
 from .schema import DATETIMES, check_text, id_kind, show
@@ -127,16 +127,22 @@ class Vocab:
     def unknown(self, id: Hashable, among: Mapping[str, object] | None = None) -> UnknownId:
         """The error that names `id` and the nearest names: keys of `among`, in lower case, each with the value to show.
         By default these are the ids, unless ids are numbers or times, where near spelling means nothing."""
-        alike = self.kind not in ("number", "boolean", "datetime", "date")
-        known = among or {str(known).casefold(): known for known in self if alike and len(self) <= MAX_COMPARED}
-        names = {} if len(self) > MAX_COMPARED else {name: show(shown) for name, shown in known.items()}
-        text = str(id).casefold()
-        close = difflib.get_close_matches(text, names, n=3) or [name for name in names if text and text in name]
-        own = bare(text)
-        near = [names[name] for name in [*(name for name in names if bare(name) == own), *close]]
-        hint = f"; near it are {', '.join([*dict.fromkeys(near)][:3])}" if near else ""
+        near = self.near(id, among)
+        hint = f"; near it are {', '.join(near)}" if near else ""
         return UnknownId(f"{self.name} {show(id)} is not among the {len(self) - 1:,} {self.name}s "
                          f"that were trained on{hint}")
+
+    def near(self, id: Hashable, among: Mapping[str, object] | None = None) -> list[str]:
+        """At most three names near to `id`, as messages show them: see `unknown`."""
+        alike = self.kind not in ("number", "boolean", "datetime", "date")
+        known = among or {str(known).casefold(): known for known in self if alike and len(self) <= MAX_COMPARED}
+        names = dict[str, list[str]]()      # several may be the same when they are folded
+        for name, shown in known.items() if len(self) <= MAX_COMPARED else ():
+            names.setdefault(folded(name), []).append(show(shown))
+        text, own = folded(str(id)), bare(str(id))
+        close = difflib.get_close_matches(text, names, n=3) or [name for name in names if text and text in name]
+        same = [show(shown) for name, shown in known.items() if bare(name) == own] if names else []
+        return [*dict.fromkeys([*same, *(shown for name in close for shown in names[name])])][:3]
 
     def but_for_zeros(self, id: object) -> str:
         """The id that is a number or text but for zeros in front, as the end of a message: "; did you mean '00108'?"

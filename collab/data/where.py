@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, with_point
+from .alike import folded
 from .metadata import about, split_groups
 from .schema import show
 from .units import amounts
@@ -173,7 +174,8 @@ def _known_values(column: pd.Series, value: object) -> str:
         return f": they go from {known.min()} to {known.max()}"
     words = {word.strip().casefold(): word.strip() for own in split_groups(pd.Series(known.unique(), dtype=object,
                                                                                      name=column.name)) for word in own}
-    near = difflib.get_close_matches(str(value).casefold(), words, n=3) or [*words][:5]
+    spelled = {folded(word): word for word in words}
+    near = [spelled[word] for word in difflib.get_close_matches(folded(str(value)), spelled, n=3)] or [*words][:5]
     return f"; {'near it are' if len(near) < 4 else 'there are'} {', '.join(show(words[word]) for word in near)}"
 
 

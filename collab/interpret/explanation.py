@@ -19,7 +19,7 @@ class Explanation:
     `parts` are the summands of `logit`, which is the score itself or, if `squashed`, what it was before the sigmoid:
     mean, user bias, item bias, the factors that move it most, and the sum of the other factors; a frame with the
     columns part and value, or None for a model whose score is no sum. `clipped` says that the model's score lay beyond
-    the scale of the ratings. `nearest` are the items that the user rated, nearest first: id, title, rating (the
+    the scale of the ratings. `nearest` are the items that the user rated, nearest first: item, title, rating (the
     mean, where there are several) and score, the cosine of factors or, in a model that has another measure (EASE: what
     the one adds to the score of the other), that; None for a model without any."""
 
@@ -90,7 +90,7 @@ def _nearest(learn: CollabLearner, u: int, i: int, n: int) -> pd.DataFrame | Non
     rows, means = rows[rows != i], means[rows != i]
     score = learn.looking(lambda: likeness(rows.to(learn.device), torch.tensor([i], device=learn.device)))[:, 0].cpu()
     order = torch.argsort(score, descending=True, stable=True)[:n]
-    nearest = pd.DataFrame({"id": learn.data.items.decode(rows[order].numpy())})
-    if (titles := learn.data.titles(nearest["id"])) is not None:
+    nearest = pd.DataFrame({"item": learn.data.items.decode(rows[order].numpy())})
+    if (titles := learn.data.titles(nearest["item"])) is not None:
         nearest["title"] = titles
     return nearest.assign(rating=means[order].numpy(), score=score[order].numpy())

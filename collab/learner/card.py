@@ -233,8 +233,8 @@ def _limits(learn: CollabLearner, notes: Mapping[str, Any]) -> str:
     lost = settings_of(learn)["lost"]
     lines = [
         f"It knows {data.n_users - 1:,} users and {data.n_items - 1:,} items; any other is scored as the average one.",
-        f"{few:,} of the items have fewer than {FEW} training {'choices' if data.implicit else 'ratings'}: little is "
-        "known of them.",
+        f"{counted(few, 'item')} {they(few, 'has', 'have')} fewer than {FEW} training "
+        f"{'choices' if data.implicit else 'ratings'}: little is known of {they(few, 'it', 'them')}.",
         f"{_held_out(notes)}.", "How results differ from seed to seed is not recorded.",
         "The file holds the ratings that it was trained on, and those held out: share it as you would share these. "
         "Under which terms they may be used is not recorded."]

@@ -99,7 +99,7 @@ def test_explanations(it, whom):
     if "similar_items" in it.case.lacks:
         assert found.nearest is None and "does not say which items are near each other" in str(found)
     else:
-        assert {*found.nearest["id"]} <= {*it.history(user)} - {item}
+        assert {*found.nearest["item"]} <= {*it.history(user)} - {item}
         assert len(found.nearest) == min(5, len({*it.history(user)} - {item})) or "item_factors" in it.case.lacks
         assert found.nearest["score"].is_monotonic_decreasing and len(found.nearest) + ("nothing else" in str(found))
 

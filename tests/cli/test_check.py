@@ -383,3 +383,30 @@ def test_the_exit_code_is_that_of_the_help_and_the_readme(collab, shop):
     assert "stops it, 2 for an error in options or if there is no such file" in out
     readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
     assert "It exits with 0 if training would take the tables with these options, with 1 if something in them" in readme
+
+
+def test_lines_of_too_many_fields_are_one_problem_with_their_number(collab, tmp_path):
+    rows = [f"{k % 7},{k % 11},{k % 5 + 1}" for k in range(70)]
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,rating", *rows, "3,1,2,5", "4,1,2,5", "5,2,3"]) + "\n")
+    code, out, _ = collab("check", tmp_path / "r.csv", "--duplicates", "keep", "--as", "json")
+    of_file = [problem for problem in json.loads(out)["problems"] if problem["where"] == "the file"]
+    assert code == 1 and [problem["stops"] for problem in of_file] == [True]
+    assert of_file[0]["what"] == ("line 72: 4 fields, where the lines before have 3 (2 lines have more fields than the "
+                                  "first)")
+    code, out, _ = collab("check", tmp_path / "r.csv", "--bad-rows", "drop", "--as", "json")
+    said = [problem["what"] for problem in json.loads(out)["problems"] if problem["where"] == "the file"]
+    assert code == 0 and len(said) == 1 and said[0].startswith("2 lines have more fields than the first, and are left")
+
+
+def test_titles_of_several_items_are_noted(collab, tmp_path):
+    rows = [f"{k % 7},{k % 11},{k % 5 + 1}" for k in range(70)]
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,rating", *rows]) + "\n")
+    films = ["Alien", "Brazil", "alien ", "Casablanca", "Dune", "Dune", "Elephant", "Fargo", "", "", "Gilda"]
+    (tmp_path / "films.csv").write_text("\n".join(["item,title", *(f"{k},{t}" for k, t in enumerate(films))]) + "\n")
+    code, out, _ = collab("check", tmp_path / "r.csv", "--items", tmp_path / "films.csv", "--as", "json")
+    said = [problem for problem in json.loads(out)["problems"] if "share" in problem["what"]]
+    assert code == 0 and [(problem["where"], problem["what"], problem["stops"]) for problem in said] == [
+        ("the table of items", "4 of its 11 items share their title with another one (such as 'Alien', of 0 and 2)",
+         False)]
+    (tmp_path / "films.csv").write_text("\n".join(["item,title", *(f"{k},Film {k}" for k in range(11))]) + "\n")
+    assert "share" not in collab("check", tmp_path / "r.csv", "--items", tmp_path / "films.csv")[1]

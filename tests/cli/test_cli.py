@@ -3,13 +3,14 @@
 import json
 import re
 from dataclasses import replace
+from io import StringIO
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from collab import CollabLearner, evaluate, load_learner, per_user_split, random_split
+from collab import CollabInterpretation, CollabLearner, evaluate, load_learner, per_user_split, random_split
 from collab.cli.app import commands
 
 
@@ -220,6 +221,15 @@ def test_explain_takes_a_score_apart(collab, trained):
     title = learn.data.titles([3])[0]
     code, out, _ = collab("explain", trained / "model.safetensors", "--user", 7, "--item", title)
     assert code == 0 and f"User 7 and {title} (3): predicted {learn.predict(7, 3):.2f}" in out and "item bias" in out
+    near = CollabInterpretation(learn).explain(7, 3).nearest["item"].tolist()
+    assert re.search(r"\n *item +title +rating +score\n", out)
+    told = json.loads(collab("explain", trained / "model.safetensors", "--user", 7, "--item", 3, "--as", "json")[1])
+    assert [one["item"] for one in told["nearest"]] == near and [*told["nearest"][0]][:2] == ["item", "title"]
+    table = pd.read_csv(StringIO(collab("explain", trained / "model.safetensors", "--user", 7, "--item", 3, "--as",
+                                        "csv")[1]), dtype=str)
+    assert [*table] == ["kind", "item", "part", "title", "rating", "value"]
+    assert table["item"][table["kind"] != "part"].tolist() == ["3", *map(str, near)]
+    assert table["part"].dropna().tolist()[:3] == ["mean", "user bias", "item bias"]
 
 
 def test_the_report_has_the_error_that_training_printed_and_the_users_that_were_asked_for(collab, trained, tmp_path):

@@ -81,6 +81,7 @@ def test_options_stand_in_panels_and_the_most_used_first(collab):
     (["evaluate", "--relevant-above", "many"], "'--relevant-above': got 'many', which is not a number; see collab"),
     (["train", "ml-100k", "--epochs", "3.5"], "'--epochs': got '3.5', which is not a whole number; see collab train"),
     (["recommend", "--diversity", "3"], "'--diversity': got '3'; it should be less than or equal to 1; see"),
+    (["recommend", "--user"], "Option '--user' requires an argument; see collab recommend --help"),
     (["explain", "--user", 3], "Missing option '--item'; see collab explain --help"),
     (["evaluate", "--as", "xml"], "'xml' is not one of 'table', 'csv', 'json'"),
     (["train", "no-such.csv"], "there is no file"),
@@ -189,12 +190,12 @@ def test_an_explanation_is_printed_as_json_and_csv(collab, trained):
     assert (code, err) == (0, "") and (found["user"], found["item"], found["title"]) == (7, 3, expected.title)
     assert found["score"] == pytest.approx(expected.score)
     assert sum(part["value"] for part in found["parts"]) == pytest.approx(found["logit"], abs=1e-6)
-    assert [row["id"] for row in found["nearest"]] == expected.nearest["id"].tolist()
+    assert [row["item"] for row in found["nearest"]] == expected.nearest["item"].tolist()
     code, out, err = collab("explain", model, "--user", 7, "--item", 3, "--as", "csv")
     rows = rows_of(out)
     assert (code, err) == (0, "") and [row["kind"] for row in rows] == [
         "score", *["part"] * len(expected.parts), *["nearest"] * len(expected.nearest)]
-    assert [int(row["name"]) for row in rows if row["kind"] == "nearest"] == expected.nearest["id"].tolist()
+    assert [int(row["item"]) for row in rows if row["kind"] == "nearest"] == expected.nearest["item"].tolist()
     assert float(rows[0]["value"]) == pytest.approx(expected.score)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from collab import CollabDataBunch, CollabWarning, DataReport, UnknownId
-from collab.data.alike import bare, bare_text, how_written
+from collab import CollabDataBunch, CollabWarning, DataError, DataReport, UnknownId
+from collab.data.alike import bare, bare_text, folded, how_written
+from collab.data.catalogue import Catalogue
 from collab.data.vocab import Vocab
+from collab.data.where import meeting
 
 ALIKE = {"007": "7", " 7 ": "7", "000": "0", "A1  ": "a1", "0A1": "0a1", "": "", "0.5": "0.5"}
 
@@ -49,3 +51,29 @@ def test_items_that_the_table_has_in_another_spelling_are_counted():
     assert said("A1", "A2", "A3") == alike
     assert said("A1", "A2", "A4") == f"{alike}; add a row for each of the others"
     assert said("A1", "A1  ", "a2") == "add a row for each"
+
+
+@pytest.mark.parametrize("asked, known", [("kaese", "Käse"), ("kase", "Käse"), ("Käse", "Kaese"), ("OEL", "Öl"),
+                                          ("strasse", "Straße"), ("amelie", "Amélie"), ("creme brulee", "Crème brûlée"),
+                                          ("muesli", "Müsli"), ("Brötchen", "Broetchen")])
+def test_near_names_are_compared_without_accents_and_umlauts(asked, known):
+    assert folded(asked) == folded(known)
+    with pytest.raises(UnknownId, match=f"near it are '{known}'"):
+        Vocab([known, "Wein", "Brot und Salz"], "item")[asked]
+    titled = Catalogue(Vocab([1, 2, 3], "item"), [f"{known} (1999)", "Wein", "Der Rest"])
+    assert f"near it are '{known} (1999)'" in str(titled.unknown(asked))
+    long = Catalogue(Vocab([1, 2], "item"), ["Wein", f"Ein langer Titel mit {known} und vielen anderen Worten"])
+    assert known in str(long.unknown(asked))
+
+
+def test_what_is_to_be_left_out_and_is_unknown_is_said_with_near_names():
+    catalogue = Catalogue(Vocab([1, 2, 3], "item"), ["Broetchen", "Wein", "Käse"])
+    with pytest.warns(CollabWarning, match="and leave out nothing; near it are 'Broetchen'$"):
+        assert catalogue.excluded(["Brötchen", "Wein"]).tolist() == [0, 2]
+    with pytest.warns(CollabWarning, match="and leave out nothing$"):
+        catalogue.excluded(["Zucker"])
+
+
+def test_a_value_of_a_column_is_named_without_its_umlauts():
+    with pytest.raises(DataError, match="near it are 'Käse'$"):
+        meeting(pd.DataFrame({"kind": ["Käse", "Brot"]}, index=[1, 2]), Vocab([1, 2], "item"), {"kind": "kaese"})

@@ -247,7 +247,7 @@ def test_an_explanation_adds_up_to_the_score(interp, learn):
     strongest = why.parts["value"][3:6].abs()
     assert strongest.is_monotonic_decreasing
     rated = learn.rated(5)
-    assert set(why.nearest["id"]) <= set(rated["item"]) - {11} and why.nearest["score"].is_monotonic_decreasing
+    assert set(why.nearest["item"]) <= set(rated["item"]) - {11} and why.nearest["score"].is_monotonic_decreasing
     trained = learn.data.items.decode(learn.data.histories[learn.data.users[5]][0].numpy())
     best = cosine_similarity(learn.weight([11]), learn.weight([i for i in trained if i != 11])).max()
     assert why.nearest["score"][0] == pytest.approx(best, abs=1e-5)
@@ -299,7 +299,7 @@ def test_what_is_near_in_ease_is_what_adds_to_the_score(ml):
     with learn.no_logging():
         learn.fit(1)
     why = CollabInterpretation(learn).explain(5, 11, n_nearest=300)
-    rows, item = data.items.encode(why.nearest["id"]), data.items[11]
+    rows, item = data.items.encode(why.nearest["item"]), data.items[11]
     assert why.nearest["score"].tolist() == pytest.approx(learn.collab_model.weight[item][rows].tolist())
     assert why.nearest["score"].sum() == pytest.approx(why.score, abs=1e-4)     # of choices of 1 each
     assert why.nearest["score"].is_monotonic_decreasing and "Nearest among what the user rated" in str(why)
@@ -310,7 +310,7 @@ def test_a_pair_that_was_rated_again_is_shown_once_with_its_mean():
     with pytest.warns(UserWarning, match="rate a pair again"):
         data = CollabDataBunch.from_df(ratings, valid_pct=0, seed=0)
     interp = CollabInterpretation(collab_learner(data, n_factors=2))
-    nearest = interp.explain("a", 3).nearest.set_index("id")["rating"]
+    nearest = interp.explain("a", 3).nearest.set_index("item")["rating"]
     assert nearest.to_dict() == {1: 3.5, 2: 4.0}
     shown = interp.plot_cross(ax=Figure().subplots()).images[0].get_array()
     assert np.ma.filled(shown.astype(float), np.nan)[0].tolist() == [3.5, 4.0, 1.0]

@@ -302,3 +302,12 @@ def test_train_writes_the_card_with_the_figures_that_it_prints(collab, trained, 
     (tmp_path / "m.md").unlink()
     code, printed, _ = collab(*words, "--no-card")
     assert code == 0 and "model's card" not in printed and not (tmp_path / "m.md").exists()
+
+
+def test_one_item_of_few_ratings_is_one_and_several_are_several():
+    rows = [(user, item, 1 + (user * item) % 5) for user in range(8) for item in range(6)]
+    for rare, says in (([90], "- 1 item has fewer than 5 training ratings: little is known of it."),
+                       ([90, 91], "- 2 items have fewer than 5 training ratings: little is known of them.")):
+        table = pd.DataFrame([*rows, *((1, item, 3) for item in rare)], columns=["user", "item", "rating"])
+        data = CollabDataBunch.from_df(table, valid_pct=0)
+        assert f"{says}\n" in collab_learner(data, "dot_bias").card()
