@@ -215,7 +215,7 @@ def run_program(words, cwd, limit, env):
 
 def import_first(role):
     """What takes longest, as it is where it is imported first by a program, or by a notebook."""
-    import torch  # noqa: F401
+    importlib.import_module("torch")
     if role == "notebooks":
         os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"      # as a kernel says
         builtins.get_ipython = lambda: types.SimpleNamespace(kernel=True)
@@ -223,7 +223,7 @@ def import_first(role):
                      "altair", "vl_convert"):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-    import pandas  # noqa: F401
+    importlib.import_module("pandas")
     vars(builtins).pop("get_ipython", None)
     assert not {"collab", "numba"} & {*sys.modules}
 

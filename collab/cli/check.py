@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -103,7 +104,7 @@ def _look_at(report: DataReport, beside: Mapping[str, Path], table: TableOptions
                 continue
         report.note([Problem(f"the file of {side}s", *str(one.message).partition("; ")[::2], stops=False)
                      for one in said if issubclass(one.category, CollabWarning)])
-        report.look_at(known, side, lambda text: in_lines(text, file, len(known), how))      # noqa: B023
+        report.look_at(known, side, partial(in_lines, path=file, n=len(known), reading=how))
 
 
 def _draw(report: DataReport, plot: Path) -> None:
