@@ -200,34 +200,47 @@ class Double(Callback):
         self.learn.yb = self.learn.yb.double()
 
 
-@settings(max_examples=15, deadline=None)
-@given(ratings=st.sampled_from(["dense", "sparse"]), bs=st.integers(1, 300), epochs=st.integers(1, 3),
-       lr=st.floats(1e-4, 0.05), wd=st.floats(0, 1), fit=st.sampled_from(["fit", "fit_one_cycle", "fit_flat_cos"]))
+DRAWN = {"ratings": st.sampled_from(["dense", "sparse"]), "bs": st.integers(1, 300), "epochs": st.integers(1, 3),
+         "wd": st.floats(0, 1), "fit": st.sampled_from(["fit", "fit_one_cycle", "fit_flat_cos"])}
+
+
+def drawn(ratings, bs):
+    """Few batches, as loops are slow."""
+    return bunch({"dense": RATINGS, "sparse": SPARSE}[ratings][:min(900, 80 * bs)], bs)
+
+
+@settings(max_examples=20, deadline=None)
+@given(lr=st.floats(1e-4, 0.02), **DRAWN)
+def test_whatever_is_combined(ratings, bs, epochs, lr, wd, fit):
+    """Each loss is that of the loop to 1e-5, at rates up to four times the default."""
+    one, other = both(lambda learn: getattr(learn, fit)(epochs, lr, wd=wd), drawn(ratings, bs))
+    np.testing.assert_allclose(one.recorder.losses[:100], other.recorder.losses[:100], atol=1e-5, rtol=1e-5)
+    for a, b in zip(one.recorder.rows, other.recorder.rows, strict=True):
+        assert a["rmse"] == pytest.approx(b["rmse"], abs=5e-4)
+
+
+@settings(max_examples=10, deadline=None)
+@given(lr=st.floats(1e-4, 0.05), **DRAWN)
 @example(ratings="dense", bs=12, epochs=3, lr=0.05, wd=0, fit="fit")
 @example(ratings="sparse", bs=46, epochs=3, lr=0.05, wd=0.09, fit="fit_flat_cos")
 @example(ratings="sparse", bs=16, epochs=3, lr=0.05, wd=0, fit="fit_flat_cos")
-def test_whatever_is_combined(ratings, bs, epochs, lr, wd, fit):
-    """Each loss is as near to that of the loop in float64 as those of loops in float32 are, to 1e-6; and equal to that
-    of the loop to 1e-5, but where one of these loops is off by more than that itself: where a rating is predicted, or a
-    weight is 0, to the last bits, the gradient is rounding, and Adam steps as far for it as for any other."""
-    table = {"dense": RATINGS, "sparse": SPARSE}[ratings][:min(900, 80 * bs)]       # few batches, as loops are slow
-
+def test_rates_at_which_rounding_grows(ratings, bs, epochs, lr, wd, fit):
+    """Each loss is as near to that of the loop in float64 as those of loops in float32 are, to 1e-6: where a rating is
+    predicted, or a weight is 0, to the last bits, the gradient is rounding, and Adam steps as far for it as for any
+    other."""
     def go(learn):
         getattr(learn, fit)(epochs, lr, wd=wd)
-    one, other = both(go, bunch(table, bs))
+    one, other = both(go, drawn(ratings, bs))
     looped = []
     for cb in (Double(), *map(Noise, range(3))):
-        learn = collab_learner(bunch(table, bs), "dot_bias", n_factors=5, lr=5e-3, cbs=[Batchwise(), cb])
+        learn = collab_learner(drawn(ratings, bs), "dot_bias", n_factors=5, lr=5e-3, cbs=[Batchwise(), cb])
         with learn.no_logging():
             go(learn)
         looped.append(learn)
     exact, loops = looped[0], [other, *looped[1:]]
     truth = exact.recorder.losses[:100].astype(float)
     mine, *theirs = [abs(learn.recorder.losses[:100] - truth) / (1 + truth) for learn in (one, *loops)]
-    unsure = np.maximum.accumulate(np.max(theirs, axis=0))
-    assert (mine <= 1e-6 + unsure).all()
-    apart = abs(one.recorder.losses[:100].astype(float) - other.recorder.losses[:100]) / (1 + truth)
-    assert (apart[unsure <= 1e-5] <= 1e-5).all()
+    assert (mine <= 1e-6 + np.maximum.accumulate(np.max(theirs, axis=0))).all()
     for true, a, *rows in zip(*(learn.recorder.rows for learn in (exact, one, *loops)), strict=True):
         assert abs(a["rmse"] - true["rmse"]) <= 5e-4 + max(abs(row["rmse"] - true["rmse"]) for row in rows)
     for true, *tables in zip(*(numbers(learn) for learn in (exact, one, *loops)), strict=True):
