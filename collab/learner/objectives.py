@@ -119,8 +119,11 @@ class Sampled(Objective):
 
     def drawn(self) -> tuple[Tensor, Tensor]:
         """Items (bs, n_negatives) and their scores."""
-        users, n = self.learn.xb[0], self.n_negatives
-        items = self.negatives.draw(users, n, self.generator)
+        users, n, share = self.learn.xb[0], self.n_negatives, self.learn.share
+        if share is None:
+            items = self.negatives.draw(users, n, self.generator)
+        else:       # for all rows, so that every process draws what one would
+            items = self.negatives.draw(share.xb[0], n, self.generator)[share.begin:share.end]
         return items, self.learn.model(users.repeat_interleave(n), items.flatten()).view(len(users), n)
 
     def _draws(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -235,19 +238,24 @@ class InBatchSoftmax(Objective):
         return Negatives(data.counts().to(data.device), 1.0, data.histories if self.exclude_seen else None)
 
     def predict(self) -> None:
-        learn, (users, items) = self.learn, self.learn.xb
+        learn, share = self.learn, self.learn.share
+        (users, items), begin, end = (learn.xb, 0, learn.n_rows) if share is None else share[:3]
         cross = as_collab(learn.model).cross
         step = len(users) if learn.training else max(1, min(learn.data.train.bs, math.isqrt(MAX_SCORES)))
-        preds, losses = [], []
-        for u, i in zip(users.split(step), items.split(step)):
+        preds, losses = [users.new_empty(0, dtype=torch.float32)], [users.new_zeros((), dtype=torch.float32)]
+        for first in range(0, len(users), step):
+            low, high = max(first, begin), min(first + step, end)
+            if low >= high:
+                continue        # none of the rows that this process has
+            u, i = users[low:high], items[first:first + step]
             logits = cross(u, i).float()
-            hits = i == i[:, None]
+            hits = i == items[low:high, None]
             if self.exclude_seen:
                 hits = hits | self.negatives.seen(u.repeat_interleave(len(i)), i.repeat(len(u))).view(len(u), -1)
             log_q = self.log_q[i] if self.corrected else None
-            losses.append(softmax_in_batch(logits, log_q, hits, self.temperature) * len(u))
-            preds.append(logits.diagonal())
-        learn.pred, self.loss = torch.cat(preds), torch.stack(losses).sum() / len(users)
+            losses.append(softmax_in_batch(logits, log_q, hits, self.temperature, low - first) * len(u))
+            preds.append(logits.diagonal(low - first))
+        learn.pred, self.loss = torch.cat(preds), torch.stack(losses).sum() / max(1, end - begin)
 
     def get_loss(self) -> None:
         self.learn.loss = self.loss

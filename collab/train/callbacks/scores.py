@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from ...metrics import Metric
+from ...metrics import Metric, in_batches
 from ..callback import Callback
 from .order import Order
 
@@ -40,7 +42,7 @@ class Scores(Callback):
                             f"{f'of shape {tuple(loss.shape)}' if isinstance(loss, Tensor) else repr(loss)}; take its "
                             "mean over the rows of the batch, such as loss.mean()")
         if not self.learn.training:
-            bs = len(self.learn.yb)
+            bs = self.learn.n_rows
             self.total += loss.detach().double() * bs
             self.n += bs
             pred = self.learn.decode(self.learn.pred)
@@ -65,3 +67,11 @@ class Collect(Callback):
     def after_pred(self) -> None:
         self.preds.append(self.learn.decode(self.learn.pred).detach().cpu())
         self.targets.append(self.learn.yb.cpu())
+
+    def state(self) -> tuple[list[Tensor], list[Tensor]]:
+        """What it holds, for `merge`."""
+        return self.preds, self.targets
+
+    def merge(self, states: Sequence[tuple[list[Tensor], list[Tensor]]]) -> None:
+        """Take what every process holds of its slices of the same batches."""
+        self.preds, self.targets = (in_batches(parts) for parts in zip(*states))

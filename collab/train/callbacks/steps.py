@@ -59,7 +59,7 @@ class GradientAccumulation(Callback):
     def after_loss(self) -> None:
         learn = self.learn
         if learn.training:
-            rows = len(learn.yb)
+            rows = learn.n_rows
             learn.loss.register_hook(lambda grad: self._weighted(grad, rows))   # the recorded loss stays as it is
 
     def _weighted(self, grad: Tensor, rows: int) -> Tensor:
