@@ -123,7 +123,7 @@ class Evidence:
             doubt = _doubt(self.contrast)
             share = doubt + (1 - doubt) * ITEM_START / (self.counts[1] + ITEM_START)
             for bias, start in ((tables.user_bias, self.biases[0]), (tables.item_bias, self.biases[1] * share)):
-                bias.copy_((start / self.slope).view_as(bias))
+                bias.copy_((start / self.slope).view(bias.shape))
 
 
 def fitted_damping(users: Tensor, items: Tensor, ratings: Tensor, n_users: int, n_items: int) -> tuple[float, float]:

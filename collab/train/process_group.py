@@ -29,7 +29,7 @@ _opened = count()
 class Place(IntEnum):
     """Where a process is when it sends a message."""
 
-    START, LOSS, STEP, TRAINED, VALIDATED, EPOCH_ENDED, FIT_ENDED, LEFT = range(8)
+    START, LOOKED_UP, LOSS, STEP, TRAINED, VALIDATED, EPOCH_ENDED, FIT_ENDED, LEFT = range(9)
 
 
 class Says(IntEnum):

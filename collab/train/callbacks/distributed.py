@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,10 +13,12 @@ from ...loaders import Description
 from ...metrics import Metric
 from ...numerics import checksum
 from ...processes import started
+from ...sharded_rows import ShardedRows
 from ..callback import Callback
 from ..events import Cancel, CancelStep
 from ..process_group import MINUTES, Place, ProcessGroup, Says
 from ..reduction import add_up
+from ..sharded import sharded
 from ..whole import held_interrupt
 from .dropout_rows import DropoutRows
 from .order import Order
@@ -28,7 +30,7 @@ from .steps import GradientAccumulation, scale_gradients
 if TYPE_CHECKING:
     from ..learner import Learner
 
-TABLES = ("replicated",)
+TABLES = ("replicated", "sharded")
 CLOSING = {"batch": Says.BATCH, "train": Says.TRAIN, "validate": Says.VALIDATE, "epoch": Says.EPOCH, "fit": Says.FIT}
 
 
@@ -68,8 +70,12 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     group = ProcessGroup(self.device, minutes)
     try:
         slices = Distributed(group)
-        with self.added_cbs([slices, Reduction(slices)]):
-            yield self
+        with ExitStack() as stack:
+            cbs: list[Callback] = [slices, Reduction(slices)]
+            if tables == "sharded":
+                cbs.append(stack.enter_context(sharded(self, group)))
+            with self.added_cbs(cbs):
+                yield self
         group.meet(Place.LEFT)
     except BaseException as error:
         if not group.failed:
@@ -294,7 +300,7 @@ def _told(learn: Learner) -> dict[str, Any]:
             "training rows": _sums(train), "validation rows": _sums(valid), "model": type(learn.model).__name__,
             "shape of parameters": shapes, "optimizer": type(learn.opt).__name__, "hyper-parameters": groups,
             "number of batches trained before": learn.recorder.n_batches,
-            "callbacks": [type(cb).__name__ for cb in learn.run.cbs]}
+            "callbacks": [type(cb).__name__ for cb in learn.run.cbs if not cb.main_only]}
 
 
 def _sums(part: Description) -> list[int]:
@@ -303,5 +309,6 @@ def _sums(part: Description) -> list[int]:
 
 def _apart(group: ProcessGroup, tensors: list[Tensor]) -> list[Tensor]:
     """The tensors that are not the same in all processes."""
+    tensors = [t for t in tensors if not isinstance(t, ShardedRows)]
     sums = group.objects([checksum(t.contiguous()) for t in tensors])
     return [t for t, *own in zip(tensors, *sums) if len(set(own)) > 1]

@@ -13,6 +13,7 @@ class Order(IntEnum):
     SEEDED = -100           # Seeded: whatever the others draw in a fit comes from the learner's own stream
     SWEEPS = -98            # Sweeps: all rows are one batch before anything counts batches
     DISTRIBUTED = -97       # Distributed: slices the batch, and makes its loss that of all rows, before others see them
+    SHARDED = -96           # ShardedTables: looks up the rows of that slice
     THREADS = -95           # Threads: the number of threads holds for everything that follows
     EPOCH_START = -90       # EpochStart: remembers random states before anything draws
     TILES = -85             # TileOrder: the batches are arranged before they are counted
