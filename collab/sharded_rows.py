@@ -128,11 +128,14 @@ class ShardedRows(Tensor):
         if self.engine is None or self.shard is None:
             return
         mine, total = trained[self.own], torch.zeros(self.shape[1] + 1, dtype=torch.float64)
-        for rows, some in zip(self.shard.split(BLOCK), mine.split(BLOCK)):
+        pieces = [*zip(self.shard.split(BLOCK), mine.split(BLOCK))]
+        for rows, some in pieces:
             total[:-1] += rows[some].sum(0, dtype=torch.float64)
         total[-1] = mine.sum()
         self.engine.add_up(total)
-        self.shard[~mine] = (total[:-1] / total[-1]).to(self.shard)
+        mean = (total[:-1] / total[-1]).to(self.shard)
+        for rows, some in pieces:
+            rows[~some] = mean
 
     def _keep(self, whole: Tensor) -> ShardedRows:
         values = whole.detach()[self.own].to(torch.float32)

@@ -33,6 +33,6 @@ def id_inputs(self: CollabLearner) -> list[list[Tensor]]:
     return [tables.get(side, []) for side in SIDES]
 
 
-def gathered(self: CollabLearner) -> None:
-    """Called when tables that were sharded are whole again."""
+def before_gathering(self: CollabLearner) -> None:
+    """Set the rows of unknown and cold ids, which a fit that was interrupted has left as they were."""
     fill_unknown(self.model, self.data)

@@ -48,8 +48,8 @@ class KnowsTables(Protocol):
         """The tables in which each input of the model is looked up. Raises DataError where they cannot be sharded."""
         ...
 
-    def gathered(self) -> None:
-        """Called when the tables are whole again."""
+    def before_gathering(self) -> None:
+        """Called in all processes while the tables are still spread, before they are gathered."""
         ...
 
 
@@ -83,11 +83,11 @@ def sharded(learn: Learner, group: ProcessGroup) -> Iterator[ShardedTables]:
     engine = TorchRecTables(flat, groups, [learn.opt.param_groups[k]["eps"] for k in groups])
     try:
         yield ShardedTables(engine, tables, groups, group)
+        learn.before_gathering()
     finally:
         engine.close()
     for table, in_all in zip(flat, everywhere):
         _gather(learn, table, group, in_all)
-    learn.gathered()
 
 
 class ShardedTables(Callback):
