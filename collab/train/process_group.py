@@ -30,7 +30,7 @@ _opened = count()
 class Place(IntEnum):
     """Where a process is when it sends a message."""
 
-    START, TRAINING, LOSS, STEP, TRAINED, VALIDATED, EPOCH_ENDED, FIT_ENDED, LEFT = range(9)
+    START, TRAINING, LOSS, STEP, TRAINED, VALIDATED, EPOCH_ENDED, FIT_ENDED, TURN, LEFT = range(10)
 
 
 class Says(IntEnum):
@@ -65,13 +65,14 @@ class ProcessGroup:
     def meet(self, place: Place, says: Says = Says.ON, numbers: Sequence[float] = (),
              error: BaseException | None = None) -> list[list[float]]:
         """Say where this process is, with up to `room` numbers, and hear the others: [place, says, *numbers] of each,
-        filled up with zeros. Raises the Cancel, KeyboardInterrupt or, for an error of another process, OtherProcess that another says,
-        and RuntimeError where the processes are at different places."""
+        filled up with zeros. Raises the Cancel, KeyboardInterrupt or, for an error of another process, OtherProcess
+        that another says, and RuntimeError where the processes are at different places."""
         with held_interrupt():
             empty = [0.0] * (self.room - len(numbers))
             rows = self._gathered([place, says, *numbers, *empty])
             heard = Says(int(max(row[1] for row in rows)))
-            errors = self.objects(error and f"{type(error).__name__}: {error}") if heard is Says.ERROR else []
+            said = None if error is None else f"{type(error).__name__}: {error}"
+            errors = self.objects(said) if heard is Says.ERROR else []
             apart = heard is Says.ON and len({row[0] for row in rows}) > 1
             if heard > Says.NO_STEP:
                 self.stopping = heard
@@ -101,6 +102,12 @@ class ProcessGroup:
         every: list[Any] = [None] * self.size
         dist.all_gather_object(every, mine)
         return every
+
+    def exchange(self, mine: Any) -> list[Any]:
+        """What every process gives here, in order, once all are here: see `meet` and `objects`."""
+        with held_interrupt():
+            self.meet(Place.TURN)
+            return self.objects(mine)
 
     def from_first(self, mine: Any) -> Any:
         """What the first process gives: plain values and tensors."""

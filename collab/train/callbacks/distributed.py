@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...loaders import Description
 from ...numerics import checksum
-from ...processes import started
+from ...processes import started, team
 from ..callback import Callback
 from ..events import Cancel, CancelBatch, CancelStep
 from ..process_group import MINUTES, Place, ProcessGroup, Says
@@ -56,7 +56,7 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     which alone prints and writes files. `tables="replicated"`: each process has the whole model, and of large tables
     the rows that are touched are exchanged.
 
-    What one process raises, cancels or is interrupted by ends all of them alike; a batch that one cancels is left out by
+    What one process raises, cancels or is interrupted by ends all of them alike; a batch that one cancels is dropped in
     all. One that does not answer within `minutes` is given up. Raises ValueError for other `tables`, and before a fit,
     for data, models or fits that are not the same in all processes; TypeError for metrics that cannot be merged."""
     if tables not in TABLES:
@@ -69,7 +69,7 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     group = ProcessGroup(self.device, minutes)
     try:
         slices = Distributed(group)
-        with self.added_cbs([slices, Reduction(slices)]):
+        with self.added_cbs([slices, Reduction(slices)]), team(group):
             yield self
         group.meet(Place.LEFT)
     except BaseException as error:
