@@ -7,6 +7,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ class Metric(ABC):
         raise self._cannot_merge()
 
     def merge(self, states: Sequence[Any]) -> None:
-        """Take the `state` of every process in place of its own: each was fed its slice of the same batches."""
+        """Take the `state` of every process in place of its own: of n, each was fed every n-th batch."""
         raise self._cannot_merge()
 
     def check_merges(self) -> None:
@@ -160,8 +161,8 @@ class WholeSet(Metric):
 
 
 def in_batches(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """The slices that each process has of the same batches, batch by batch: rows are in the order of one process."""
-    return [piece for slices in zip(*parts, strict=True) for piece in slices]
+    """The batches that were dealt out to several processes, in their order."""
+    return [batch for several in zip_longest(*parts) for batch in several if batch is not None]
 
 
 def rmse(pred: Tensor, target: Tensor) -> Tensor:

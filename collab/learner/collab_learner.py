@@ -330,7 +330,7 @@ class CollabLearner(Learner):
         """Write one safetensors file with weights, configuration, settings, vocabs, item metadata, training history,
         and training and held-out ratings (`recommend` leaves out both). `notes` are JSON values to keep. A model `card`
         is written beside it, model.md: that of `card`, or a text of yours, such as `card(evaluate(learn))`. Without
-        any, a card that tells of the model before is removed.
+        any, a card that tells of the model before is removed. Of several processes, the first one alone writes.
 
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
         return export(self, path, card, notes)

@@ -276,8 +276,9 @@ class Learner:
     # Files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> Path:
-        """Write weights, optimizer, history and random states, for `load`: whole or not at all, and without pickle."""
-        return write_tree(path, learner_state(self))
+        """Write weights, optimizer, history and random states, for `load`: whole or not at all, and without pickle. Of
+        several processes, the first one alone writes."""
+        return write_tree(path, learner_state(self)) if is_main() else Path(path)
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
         """Restore what `save` or a `Checkpoint` wrote; torch's random state too, unless the learner has its own.

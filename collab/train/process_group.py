@@ -23,13 +23,15 @@ from .events import CANCEL, Cancel
 from .whole import held_interrupt
 
 MINUTES = 30        # that a process waits for the others: in between, one may encode or write large files
+ROOM = 4            # numbers in a message, until a fit asks for more: all are equally long, wherever they come from
 _opened = count()
 
 
 class Place(IntEnum):
     """Where a process is when it sends a message."""
 
-    START, LOOKED_UP, LOSS, STEP, TRAINED, VALIDATED, EPOCH_ENDED, FIT_ENDED, LEFT = range(9)
+    (START, TRAINING, LOOKED_UP, LOSS, STEP, STEPPED, TRAINED, AVERAGED, VALIDATED, EPOCH_ENDED, FIT_ENDED, TURN,
+     LEFT) = range(13)
 
 
 class Says(IntEnum):
@@ -44,7 +46,8 @@ class OtherProcess(RuntimeError):
 
 class ProcessGroup:
     """The group that this process is in, open until `close`. `stopping` is what was said last, by this process or
-    another, other than to go on: nothing more is exchanged until that scope has ended."""
+    another, other than to go on: nothing more is exchanged until that scope has ended; `failed`, whether a process has
+    failed. All set `room` at the same place."""
 
     def __init__(self, device: torch.device, minutes: float = MINUTES):
         self.rank, self.size, self.minutes = rank(), size(), minutes
@@ -53,21 +56,24 @@ class ProcessGroup:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size,
                                 timeout=timedelta(minutes=minutes))
+        self.room = ROOM
         self.stopping = Says.ON
         self.failed = False
 
     def close(self) -> None:
         dist.destroy_process_group()
 
-    def meet(self, place: Place, says: Says = Says.ON, numbers: Sequence[float] = (0.0, 0.0),
+    def meet(self, place: Place, says: Says = Says.ON, numbers: Sequence[float] = (),
              error: BaseException | None = None) -> list[list[float]]:
-        """Say where this process is, with two numbers, and hear the others: a row of [place, says, number, number] of
-        each. Raises the Cancel, KeyboardInterrupt or, for an error of another process, OtherProcess that another says,
-        and RuntimeError where the processes are at different places."""
+        """Say where this process is, with up to `room` numbers, and hear the others: [place, says, *numbers] of each,
+        filled up with zeros. Raises the Cancel, KeyboardInterrupt or, for an error of another process, OtherProcess
+        that another says, and RuntimeError where the processes are at different places."""
         with held_interrupt():
-            rows = self.gathered([place, says, *numbers])
+            empty = [0.0] * (self.room - len(numbers))
+            rows = self._gathered([place, says, *numbers, *empty])
             heard = Says(int(max(row[1] for row in rows)))
-            errors = self.objects(error and f"{type(error).__name__}: {error}") if heard is Says.ERROR else []
+            said = None if error is None else f"{type(error).__name__}: {error}"
+            errors = self.objects(said) if heard is Says.ERROR else []
             apart = heard is Says.ON and len({row[0] for row in rows}) > 1
             if heard > Says.NO_STEP:
                 self.stopping = heard
@@ -80,7 +86,7 @@ class ProcessGroup:
             raise _raised(heard, errors)
         return rows
 
-    def gathered(self, mine: Sequence[float]) -> list[list[float]]:
+    def _gathered(self, mine: Sequence[float]) -> list[list[float]]:
         """The numbers of every process, in order: as many in each. Raises OtherProcess where one does not answer."""
         sent = torch.tensor(mine, dtype=torch.float64)
         rows = [torch.empty_like(sent) for _ in range(self.size)]
@@ -97,6 +103,12 @@ class ProcessGroup:
         every: list[Any] = [None] * self.size
         dist.all_gather_object(every, mine)
         return every
+
+    def exchange(self, mine: Any) -> list[Any]:
+        """What every process gives here, in order, once all are here: see `meet` and `objects`."""
+        with held_interrupt():
+            self.meet(Place.TURN)
+            return self.objects(mine)
 
     def from_first(self, mine: Any) -> Any:
         """What the first process gives: plain values and tensors."""

@@ -21,7 +21,7 @@ from .callbacks.resume import Checkpoint
 from .callbacks.snapshots import Snapshots
 from .callbacks.steps import GradientAccumulation, GradientClip, MixedPrecision
 from .callbacks.trackers import SaveBest
-from .process_group import Place, ProcessGroup
+from .process_group import ProcessGroup
 from .row_adagrad import RowAdagrad
 from .torchrec_tables import TorchRecTables, check_installed
 
@@ -80,9 +80,9 @@ def sharded(learn: Learner, group: ProcessGroup) -> Iterator[ShardedTables]:
     rest = iter(flat)
     tables = [[next(rest) for _ in own] for own in inputs]
     groups = [_group_of(learn, table) for table in flat]
-    engine = TorchRecTables(flat, groups, [learn.opt.param_groups[k]["eps"] for k in groups])
+    engine = TorchRecTables(flat, groups, [learn.opt.param_groups[k]["eps"] for k in groups], group)
     try:
-        yield ShardedTables(engine, tables, groups, group)
+        yield ShardedTables(engine, tables, groups)
         learn.before_gathering()
     finally:
         engine.close()
@@ -92,17 +92,16 @@ def sharded(learn: Learner, group: ProcessGroup) -> Iterator[ShardedTables]:
 
 class ShardedTables(Callback):
     """Looks up the rows of a batch in one exchange, and steps the tables where the optimizer steps the rest, at the
-    rates of its groups."""
+    rates of its groups. A process that is through with its batches of a validation serves those that are not."""
 
     order = Order.SHARDED
     in_eval = True
 
-    def __init__(self, engine: TorchRecTables, tables: Sequence[Sequence[ShardedRows]],
-                 groups: Sequence[int], group: ProcessGroup):
-        self.engine, self.tables, self.group = engine, tables, group
-        self.engine.before_exchange = self._meet
-        self.done = 0
-        self.groups = {id(table): collection for table, collection in zip([t for own in tables for t in own], groups)}
+    def __init__(self, engine: TorchRecTables, tables: Sequence[Sequence[ShardedRows]], groups: Sequence[int]):
+        self.engine, self.tables = engine, tables
+        flat = [table for own in tables for table in own]
+        self.groups = {id(table): k for table, k in zip(flat, groups)}
+        self.ended = False          # whether this batch came to its end
 
     def before_fit(self) -> None:
         learn = self.learn
@@ -113,37 +112,37 @@ class ShardedTables(Callback):
         if any(group["weight_decay"] for group in learn.opt.param_groups):
             raise DataError("weight decay moves all rows at every step, and sharded tables only those of the batch: "
                             "pass wd=0; the default ridge of dot_bias acts on the rows of the batch")
-        self.engine.pending = []
-        self.engine.rates = self._rate
-        self.done = 0           # of what is pending, how much has its gradients
+        self.engine.pending, self.engine.rates = [], self._rate
 
     def before_batch(self) -> None:
+        self.ended = False
+        self.engine.begin(self._expected)
+
+    def after_step(self) -> None:
+        self.engine.push()
+
+    def after_batch(self) -> None:
+        self.ended = True
+
+    def cleanup_batch(self) -> None:
+        self.engine.begin(None)
+        if not self.ended:
+            self.engine.pending = []        # a batch that is cancelled is dropped in all processes
+
+    def after_validate(self) -> None:
+        self.engine.serve()
+
+    def _expected(self) -> list[tuple[ShardedRows, Tensor]]:
+        """The rows of the batch, of which a process may by now have a slice."""
         learn = self.learn
         inputs = learn.xb
         if learn.share is not None and any(isinstance(cb, ComparesItems) and cb.whole_items for cb in learn.run.cbs):
             inputs = [inputs[0], *learn.share.xb[1:]]
-        self.engine.begin([(table, rows) for own, rows in zip(self.tables, inputs) for table in own])
-
-    def after_pred(self) -> None:
-        self.engine.fetch_expected()        # others may have asked
-
-    def after_step(self) -> None:
-        self.engine.push()
-        self.done = 0
-
-    def after_backward(self) -> None:
-        self.done = len(self.engine.pending)
-
-    def cleanup_batch(self) -> None:
-        self.engine.begin([])
-        del self.engine.pending[self.done:]         # of a batch that was cancelled
+        return [(table, rows) for own, rows in zip(self.tables, inputs) for table in own]
 
     def _rate(self, table: ShardedRows) -> float:
         rate: float = self.learn.opt.param_groups[self.groups[id(table)]]["lr"]
         return rate
-
-    def _meet(self) -> None:
-        self.group.meet(Place.LOOKED_UP)
 
 
 def _check_optimizer(learn: Learner) -> None:

@@ -16,10 +16,13 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..sharded_rows import ShardedRows
+from .process_group import Place, ProcessGroup
+from .whole import held_interrupt
 
 MULTIPLE = 4            # of the width of fbgemm's rows; narrower ones are filled up with zeros
 INSTALL = 'pip install "collab-torch[sharded]"'
 Rates = Callable[[ShardedRows], float]
+Expected = Callable[[], list[tuple[ShardedRows, Tensor]]]
 
 
 def check_installed() -> None:
@@ -61,49 +64,51 @@ class TorchRecTables:
     """The engine of `tables`, of which `groups` are the parameter groups. A lookup is one exchange between all
     processes; a step is one more, whatever was looked up, since gradients wait until `push`."""
 
-    def __init__(self, tables: Sequence[ShardedRows], groups: Sequence[int], eps: Sequence[float]):
-        self.before_exchange: Callable[[], object] = lambda: None       # called where all processes must be
+    def __init__(self, tables: Sequence[ShardedRows], groups: Sequence[int], eps: Sequence[float],
+                 group: ProcessGroup):
+        self.group = group
         self.pending: list[LookedUp] = []       # with gradients to come
         self.found: list[LookedUp] = []         # of this batch: asked for again, they are not exchanged again
-        self.expected: list[tuple[ShardedRows, Tensor]] = []    # rows that are exchanged together
+        self.expected: Expected | None = None   # rows that are exchanged together, known when the first are asked for
         self.rates: Rates = lambda table: 0.0   # of the next step
         kinds = dict[Kind, list[tuple[str, ShardedRows]]]()
         self.names = {id(table): f"table_{k}" for k, table in enumerate(tables)}
         epsilons = dict[Kind, float]()
-        for table, group, own in zip(tables, groups, eps):
-            kind = Kind(table.shape[1], group)
+        for table, k, own in zip(tables, groups, eps):
+            kind = Kind(table.shape[1], k)
             kinds.setdefault(kind, []).append((self.names[id(table)], table))
             epsilons[kind] = own
-        self.collections = {kind: Collection(kind, own, epsilons[kind]) for kind, own in kinds.items()}
-        self.kinds = {id(table): kind for kind, own in kinds.items() for _, table in own}
+        self.collections = [Collection(kind, own, epsilons[kind]) for kind, own in kinds.items()]
         for table in tables:
             table.engine = self
 
     def close(self) -> None:
         """Part from the tables; their `shard` and `sums` stay."""
-        for collection in self.collections.values():
+        for collection in self.collections:
             collection.keep()
-        self.found, self.expected, self.pending = [], [], []
+        self.found, self.expected, self.pending = [], None, []
 
     # Looking up --------------------------------------------------------------------------------------------------
 
     def look_up(self, table: ShardedRows, rows: Tensor) -> Tensor:
-        if any(own is table and place_in(expected, rows) is not None for own, expected in self.expected):
-            self.fetch_expected()
+        if self.expected is not None:
+            self.fetch_expected(table, rows)
         for known in self.found:
             if (part := known.part(table, rows)) is not None:
                 return part
         self._fetch([(table, rows)])
         return self.found[-1].leaf
 
-    def begin(self, expected: Sequence[tuple[ShardedRows, Tensor]]) -> None:
+    def begin(self, expected: Expected | None) -> None:
         """Begin a batch, in which these rows are looked up, all in one exchange."""
-        self.found, self.expected = [], [*expected]
+        self.found, self.expected = [], expected
 
-    def fetch_expected(self) -> None:
-        """Exchange what is expected, if nothing of it was asked for yet."""
-        if self.expected:
-            wanted, self.expected = self.expected, []
+    def fetch_expected(self, table: ShardedRows, rows: Tensor) -> None:
+        """Exchange all that is expected, if these rows are part of it."""
+        assert self.expected is not None
+        wanted = self.expected()
+        if any(own is table and place_in(expected, rows) is not None for own, expected in wanted):
+            self.expected = None
             self._fetch(wanted)
 
     def _fetch(self, wanted: Sequence[tuple[ShardedRows, Tensor]]) -> None:
@@ -112,6 +117,7 @@ class TorchRecTables:
         flat = {name: rows.reshape(-1) for name, (_, rows) in zip(names, wanted)}
         assert len(flat) == len(wanted)
         sent = self._exchange(flat)
+        assert sent is not None
         learning = torch.is_grad_enabled()
         for name, (table, rows) in zip(names, wanted):
             leaf = sent[name].detach()[:, :table.shape[1]].view(*rows.shape, table.shape[1])
@@ -122,15 +128,25 @@ class TorchRecTables:
                 self.pending.append(one)
 
     def add_up(self, numbers: Tensor) -> None:
-        self.before_exchange()
-        dist.all_reduce(numbers)
+        with held_interrupt():
+            self.group.meet(Place.AVERAGED)
+            dist.all_reduce(numbers)
 
-    def _exchange(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
-        self.before_exchange()
-        for collection in self.collections.values():
-            collection.set_rate(self.rates)
-        waiting = [collection.ask(rows) for collection in self.collections.values()]
-        return {name: values.values() for answer in waiting if answer is not None for name, values in answer.items()}
+    def serve(self) -> None:
+        """Give rows to processes that look some up, until all processes are here."""
+        while self._exchange({}) is not None:
+            pass
+
+    def _exchange(self, rows: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """The rows of tables by name, all kinds at once; None where no process asks for any."""
+        with held_interrupt():
+            asked = [collection.asked(rows) for collection in self.collections]
+            told = self.group.meet(Place.LOOKED_UP, numbers=[sum(1 << k for k, one in enumerate(asked) if one)])
+            wanted = [any(int(number) >> k & 1 for _, _, number, *_ in told) for k in range(len(asked))]
+            if not any(wanted):
+                return None
+            answers = [collection.ask(rows, self.rates) for collection, one in zip(self.collections, wanted) if one]
+            return {name: values.values() for answer in answers for name, values in answer.items()}
 
     # Stepping ----------------------------------------------------------------------------------------------------
 
@@ -147,10 +163,10 @@ class TorchRecTables:
             grads = {self.names[key]: _gradient(own[0]) for key, own in by_table.items()}
         else:               # TorchRec steps a table at each of its lookups, by the rate then: one for all of them
             joined = {self.names[key]: _joined(own) for key, own in by_table.items()}
-            sent = self._exchange({name: rows for name, (rows, _) in joined.items()})
+            sent = self._exchange({name: rows for name, (rows, _) in joined.items()}) or {}
             grads = {name: grad for name, (_, grad) in joined.items()}
-        self.before_exchange()
-        with _undivided():
+        with held_interrupt(), _undivided():
+            self.group.meet(Place.STEPPED)
             torch.autograd.backward([sent[name] for name in grads], [_padded(grad) for grad in grads.values()])
         for own in by_table.values():
             own[0].table.steps += 1
@@ -200,18 +216,18 @@ class Collection:
         weights = [w.detach() for kernel in self.kernels for w in kernel.split_embedding_weights()]
         return weights, [s.detach() for kernel in self.kernels for (s,) in kernel.split_optimizer_states()]
 
-    def ask(self, rows: dict[str, Tensor]) -> Any:
-        """Begin an exchange of these rows, by name of the table; None where no table is of this kind."""
-        if not any(name in rows for name in self.tables):
-            return None
-        none = torch.empty(0, dtype=torch.int64)
-        flat = [rows.get(name, none) for name in self.tables]
-        return self.module(self.keyed(list(self.tables), torch.cat(flat), lengths=torch.tensor([*map(len, flat)])))
+    def asked(self, rows: dict[str, Tensor]) -> bool:
+        """Whether rows of these tables are among those that are asked for, by name of the table."""
+        return any(name in rows for name in self.tables)
 
-    def set_rate(self, rates: Rates) -> None:
+    def ask(self, rows: dict[str, Tensor], rates: Rates) -> Any:
+        """Begin an exchange, at the rate of the step that follows."""
         rate = rates(next(iter(self.tables.values()))) * math.sqrt(self.share)
         for kernel in self.kernels:
             kernel.set_learning_rate(rate)
+        none = torch.empty(0, dtype=torch.int64)
+        flat = [rows.get(name, none) for name in self.tables]
+        return self.module(self.keyed(list(self.tables), torch.cat(flat), lengths=torch.tensor([*map(len, flat)])))
 
     def keep(self) -> None:
         for name, table in self.tables.items():

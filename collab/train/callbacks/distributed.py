@@ -7,17 +7,16 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...loaders import Description
-from ...metrics import Metric
 from ...numerics import checksum
-from ...processes import started
+from ...processes import started, team
 from ...sharded_rows import ShardedRows
 from ..callback import Callback
-from ..events import Cancel, CancelStep
+from ..events import Cancel, CancelBatch, CancelStep
 from ..process_group import MINUTES, Place, ProcessGroup, Says
-from ..reduction import add_up
+from ..reduction import Gradients, trained
 from ..sharded import sharded
 from ..whole import held_interrupt
 from .dropout_rows import DropoutRows
@@ -30,6 +29,7 @@ from .steps import GradientAccumulation, scale_gradients
 if TYPE_CHECKING:
     from ..learner import Learner
 
+OURS = __name__.partition(".")[0] + "."
 TABLES = ("replicated", "sharded")
 CLOSING = {"batch": Says.BATCH, "train": Says.TRAIN, "validate": Says.VALIDATE, "epoch": Says.EPOCH, "fit": Says.FIT}
 
@@ -51,15 +51,16 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
         with learn.distributed():
             learn.fit_one_cycle(5)
 
-    Every process runs the same script, and makes the same calls inside the `with`. Each takes its slice of every batch,
-    so that `bs` is the size of the whole, and all end with the same bits, to rounding those of one process: the
-    gradients of all rows are added up before each step. Losses and metrics are those of all rows. Weights, optimizer
-    and random states begin as those of the first process, which alone prints and writes files. `tables="replicated"`:
-    each process has all of the model, and rows that are touched are exchanged.
+    Every process runs the same script, and makes the same calls inside the `with`. Each takes its slice of every
+    training batch, so that `bs` is the size of the whole, and all end with the same bits, to rounding those of one
+    process: the gradients of all rows are added up before each step. Validation batches are dealt out. Losses and
+    metrics are those of all rows. Weights, optimizer, history and random states begin as those of the first process,
+    which alone prints and writes files. `tables="replicated"`: each process has the whole model, and of large tables
+    the rows that are touched are exchanged.
 
-    What one process raises, cancels or is interrupted by ends all of them alike; one that does not answer within
-    `minutes` is given up. Raises ValueError for other `tables`, and before a fit, for data, models or fits that are not
-    the same in all processes, and for metrics that cannot be merged."""
+    What one process raises, cancels or is interrupted by ends all of them alike; a batch that one cancels is dropped in
+    all. One that does not answer within `minutes` is given up. Raises ValueError for other `tables`, and before a fit,
+    for data, models or fits that are not the same in all processes; TypeError for metrics that cannot be merged."""
     if tables not in TABLES:
         raise ValueError(f"tables={tables!r} is not one of {', '.join(map(repr, TABLES))}")
     if not started():
@@ -74,7 +75,7 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
             cbs: list[Callback] = [slices, Reduction(slices)]
             if tables == "sharded":
                 cbs.append(stack.enter_context(sharded(self, group)))
-            with self.added_cbs(cbs):
+            with self.added_cbs(cbs), team(group):
                 yield self
         group.meet(Place.LEFT)
     except BaseException as error:
@@ -86,8 +87,9 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
 
 
 class Distributed(Callback):
-    """Takes this process's slice of every batch, and makes the loss, metrics and predictions those of all slices: see
-    `distributed`, which adds it together with `Reduction`."""
+    """Takes this process's slice of every training batch, and makes its loss that of all slices; of a validation, takes
+    every so manieth batch whole, and adds up what all have measured. See `distributed`, which adds it together with
+    `Reduction`."""
 
     order = Order.DISTRIBUTED
     in_eval = True
@@ -96,6 +98,7 @@ class Distributed(Callback):
         self.group = group
         self.done: set[str] = set()         # the scopes whose last message was sent
         self.met = 0                        # messages of this batch
+        self.steps = 0                      # of the optimizer, so far
         self.weight = 0.0                   # of this slice in the mean over the batch
         self.pending: Cancel | None = None  # heard as this process cancelled a narrower scope
         self.dropout = DropoutRows()
@@ -107,6 +110,7 @@ class Distributed(Callback):
         with held_interrupt():
             self.group.meet(Place.START)
             self._check_alike()
+            self.group.room = max(self.group.room, 3 * len(trained(self.learn.model)))
             self._begin_alike()
         self.dropout.add(self.learn)
 
@@ -114,6 +118,9 @@ class Distributed(Callback):
         learn = self.learn
         for metric in learn.scores.metrics:
             metric.check_merges()
+        if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in learn.model.modules()):
+            raise ValueError(f"{type(learn.model).__name__} normalises over the rows of a batch (BatchNorm), of which "
+                             "each process has a slice; build it without, such as with batch_norm=False")
         if any(isinstance(cb, GradientAccumulation) for cb in learn.cbs) and any(
                 isinstance(cb, Checkpoint) and cb.every is not None for cb in learn.cbs):
             raise ValueError("a checkpoint in the middle of an accumulated step would hold the gradients of one process"
@@ -126,7 +133,7 @@ class Distributed(Callback):
                                  f"{other[apart[0]]}, not {first[apart[0]]}; give all the same, and the data a seed")
 
     def _begin_alike(self) -> None:
-        """Continue from the weights, the optimizer and the random states of the first process."""
+        """Continue from the weights, the optimizer, the history and the random states of the first process."""
         learn, group = self.learn, self.group
         with torch.no_grad():
             for tensor in _apart(group, [*learn.model.parameters(), *learn.model.buffers()]):
@@ -135,6 +142,10 @@ class Distributed(Callback):
         sums = group.objects([checksum(t.contiguous()) for t in moments])
         if any(own != sums[0] for own in sums):
             learn.opt.load_state_dict(group.from_first(learn.opt.state_dict() if not group.rank else None))
+        if len({*group.objects((learn.recorder.n_batches, len(learn.recorder.rows)))}) > 1:
+            history = group.from_first(learn.recorder.state_dict() if not group.rank else None)
+            if group.rank:
+                learn.recorder.load_state_dict(history)
         self._draw_alike()
 
     def _draw_alike(self) -> None:
@@ -144,8 +155,11 @@ class Distributed(Callback):
     # Slices ------------------------------------------------------------------------------------------------------
 
     def before_train(self) -> None:
+        self._go_on()
         self.done.discard("train")
-        self._draw_alike()          # what a model draws of its own may have moved them apart
+        with held_interrupt():
+            self.group.meet(Place.TRAINING)
+            self._draw_alike()      # what a model draws of its own may have moved them apart
 
     def before_validate(self) -> None:
         self.done.discard("validate")
@@ -156,29 +170,48 @@ class Distributed(Callback):
     def before_batch(self) -> None:
         learn, group = self.learn, self.group
         self._go_on()
+        self.done.discard("batch")
+        if not learn.training:
+            self.met = 2
+            if learn.i % group.size != group.rank:
+                raise CancelBatch
+            return
         self.met, n = 0, len(learn.yb)
         begin, end = n * group.rank // group.size, n * (group.rank + 1) // group.size
         self.weight = (end - begin) / n
-        if learn.training and begin == end:
+        if begin == end:
             begin, end = 0, 1           # of no weight, so that every model has a row to work on
         learn.share = Share(learn.xb, begin, end, n)
         learn.xb, learn.yb = [x[begin:end] for x in learn.xb], learn.yb[begin:end]
 
     def after_loss(self) -> None:
         learn = self.learn
-        rows = self.group.meet(Place.LOSS, numbers=(self.weight, learn.loss.item() if self.weight else 0.0))
-        self.met += 1
-        loss = sum(weight * own for *_, weight, own in rows)
-        learn.loss = _Shown.apply(learn.loss, loss)
-        if not learn.training:
+        if learn.training:
+            numbers = self.weight, learn.loss.item() if self.weight else 0.0, self.steps
+            rows = self.group.meet(Place.LOSS, numbers=numbers)
             self.met += 1
+            if len({row[4] for row in rows}) > 1:
+                raise RuntimeError("a callback has skipped a step in some of the processes alone, after the gradients "
+                                   "were added up; let it raise CancelStep before that, with an `order` below "
+                                   "Order.REDUCTION, or in all of them")
+            learn.loss = _Shown.apply(learn.loss, sum(row[2] * row[3] for row in rows))
+
+    def after_step(self) -> None:
+        self.steps += 1
 
     def after_batch(self) -> None:
         self.learn.share = None
+        self.done.add("batch")
 
     def cleanup_batch(self) -> None:
-        self.learn.share = None
+        learn = self.learn
+        learn.share = None
         self._cancelled("batch", self.met == 2)
+        if learn.training and "batch" not in self.done:     # what others have of it is dropped too
+            learn.opt.zero_grad()
+            for cb in learn.run.cbs:
+                if isinstance(cb, GradientAccumulation):
+                    cb.begin()
 
     # The ends of scopes ------------------------------------------------------------------------------------------
 
@@ -188,10 +221,9 @@ class Distributed(Callback):
     def after_validate(self) -> None:
         with held_interrupt():
             self._ended("validate", Place.VALIDATED)
-            metrics = [metric for cb in self.learn.run.cbs if isinstance(cb, Scores) for metric in cb.metrics]
-            parts: list[Metric | Collect] = [*metrics, *(cb for cb in self.learn.run.cbs if isinstance(cb, Collect))]
-            for part in parts:
-                part.merge(self.group.objects(part.state()))
+            for cb in self.learn.run.cbs:
+                if isinstance(cb, Scores | Collect):
+                    cb.merge(self.group.objects(cb.state()))
 
     def after_epoch(self) -> None:
         self._ended("epoch", Place.EPOCH_ENDED)
@@ -213,7 +245,7 @@ class Distributed(Callback):
         error, group = self.learn.run.cut_off, self.group
         if error is None:
             self._cancelled("fit", "fit" in self.done)
-        elif group.stopping < Says.INTERRUPT and not group.failed:
+        elif "fit" not in self.done and group.stopping < Says.INTERRUPT and not group.failed:
             interrupt = isinstance(error, KeyboardInterrupt)
             group.meet(Place.LEFT, Says.INTERRUPT if interrupt else Says.ERROR, error=error)
         group.stopping = Says.ON
@@ -260,11 +292,12 @@ class Reduction(Callback):
 
     def after_backward(self) -> None:
         with held_interrupt():
-            rows = self.group.meet(Place.STEP)
+            mine = Gradients(self.learn.model)
+            rows = self.group.meet(Place.STEP, numbers=mine.numbers)
             self.slices.met += 1
             if any(row[1] == Says.NO_STEP for row in rows):
                 raise CancelStep
-            add_up(self.learn.model, self.group)
+            mine.add_up([numbers for _, _, *numbers in rows])
         self.reduced = True
 
     def after_step(self) -> None:
@@ -299,8 +332,8 @@ def _told(learn: Learner) -> dict[str, Any]:
     return {"number of epochs": learn.n_epochs, "number of training batches": len(learn.data.train),
             "training rows": _sums(train), "validation rows": _sums(valid), "model": type(learn.model).__name__,
             "shape of parameters": shapes, "optimizer": type(learn.opt).__name__, "hyper-parameters": groups,
-            "number of batches trained before": learn.recorder.n_batches,
-            "callbacks": [type(cb).__name__ for cb in learn.run.cbs if not cb.main_only]}
+            "callbacks": [type(cb).__name__ for cb in learn.run.cbs if type(cb).__module__.startswith(OURS)
+                          and not cb.main_only]}        # others may be there to watch one process
 
 
 def _sums(part: Description) -> list[int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,12 +44,23 @@ class Scores(Callback):
                             f"{f'of shape {tuple(loss.shape)}' if isinstance(loss, Tensor) else repr(loss)}; take its "
                             "mean over the rows of the batch, such as loss.mean()")
         if not self.learn.training:
-            bs = self.learn.n_rows
+            bs = len(self.learn.yb)
             self.total += loss.detach().double() * bs
             self.n += bs
             pred = self.learn.decode(self.learn.pred)
             for metric in self.metrics:
                 metric.update(pred, self.learn.yb)
+
+    def state(self) -> tuple[Tensor, int, list[Any]]:
+        """What was summed up so far, for `merge`."""
+        return self.total, self.n, [metric.state() for metric in self.metrics]
+
+    def merge(self, states: Sequence[tuple[Tensor, int, list[Any]]]) -> None:
+        """Take what all processes have summed up, each of the batches that were dealt to it."""
+        totals, ns, metrics = zip(*states)
+        self.total, self.n = functools.reduce(torch.add, totals), sum(ns)
+        for metric, *own in zip(self.metrics, *metrics):
+            metric.merge(own)
 
     def after_chunk(self) -> None:
         """The losses of a fused pass are numbers."""
@@ -73,5 +86,5 @@ class Collect(Callback):
         return self.preds, self.targets
 
     def merge(self, states: Sequence[tuple[list[Tensor], list[Tensor]]]) -> None:
-        """Take what every process holds of its slices of the same batches."""
+        """Take what every process holds of the batches that were dealt to it."""
         self.preds, self.targets = (in_batches(parts) for parts in zip(*states))

@@ -47,14 +47,15 @@ class GradientAccumulation(Callback):
 
     def __init__(self, n: int):
         self.n = whole("n", n)
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Forget the rows of a step that is dropped."""
         self.rows = 0               # in the gradients
         self.divided = False        # whether these are the mean over the rows, rather than the sum
         self.last = False           # whether no further batch comes before the step
 
-    before_train = _begin
+    before_train = begin
 
     def after_loss(self) -> None:
         learn = self.learn
@@ -74,7 +75,7 @@ class GradientAccumulation(Callback):
         self.divided = True
 
     def after_step(self) -> None:
-        self._begin()
+        self.begin()
 
     def after_batch(self) -> None:
         if self.divided:            # another callback skipped the step
@@ -98,7 +99,7 @@ class GradientAccumulation(Callback):
             self.after_train()
         if self.rows:                       # cut off before its step
             self.learn.opt.zero_grad()
-            self._begin()
+            self.begin()
 
     def state_dict(self) -> State:
         return {"rows": self.rows}
