@@ -126,7 +126,7 @@ class ShardedTables(Callback):
 
     def cleanup_batch(self) -> None:
         self.engine.begin(None)
-        if not self.ended:
+        if self.learn.training and not self.ended:
             self.engine.pending = []        # a batch that is cancelled is dropped in all processes
 
     def after_validate(self) -> None:

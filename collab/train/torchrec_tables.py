@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from .process_group import Place, ProcessGroup
 from .whole import held_interrupt
 
 MULTIPLE = 4            # of the width of fbgemm's rows; narrower ones are filled up with zeros
-INSTALL = 'pip install "collab-torch[sharded]"'
+INSTALL = 'pip install "collab-torch[sharded]" && pip install --no-deps torchrec==1.8.0'
 Rates = Callable[[ShardedRows], float]
 Expected = Callable[[], list[tuple[ShardedRows, Tensor]]]
 
@@ -32,6 +33,7 @@ def check_installed() -> None:
             import torchrec  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
         raise DataError(f"sharded tables need TorchRec, which cannot be imported ({error}): {INSTALL}") from error
+    logging.getLogger("torch.fx._symbolic_trace").addFilter(_no_advice)
 
 
 class Kind(NamedTuple):
@@ -232,6 +234,11 @@ class Collection:
     def keep(self) -> None:
         for name, table in self.tables.items():
             table.sums, table.engine = self.sums[name] / self.share, None
+
+
+def _no_advice(record: logging.LogRecord) -> bool:
+    """Leave out torch's advice to TorchRec, which users cannot take."""
+    return "is_fx_tracing" not in record.getMessage()
 
 
 def _untouched(weights: Tensor) -> Tensor:
