@@ -16,6 +16,7 @@ from ..callback import Callback
 from ..events import Cancel, CancelBatch, CancelStep
 from ..process_group import MINUTES, Place, ProcessGroup, Says
 from ..reduction import Gradients, trained
+from ..sparse_gradients import SparseGradients
 from ..whole import held_interrupt
 from .dropout_rows import DropoutRows
 from .order import Order
@@ -95,7 +96,7 @@ class Distributed(Callback):
         self.steps = 0                      # of the optimizer, so far
         self.weight = 0.0                   # of this slice in the mean over the batch
         self.pending: Cancel | None = None  # heard as this process cancelled a narrower scope
-        self.dropout = DropoutRows()
+        self.dropout, self.sparse = DropoutRows(), SparseGradients()
 
     # Alike before a fit ------------------------------------------------------------------------------------------
 
@@ -107,6 +108,7 @@ class Distributed(Callback):
             self.group.room = max(self.group.room, 3 * len(trained(self.learn.model)))
             self._begin_alike()
         self.dropout.add(self.learn)
+        self.sparse.begin(self.learn, (Distributed, Reduction, GradientAccumulation))
 
     def _check_alike(self) -> None:
         learn = self.learn
@@ -236,6 +238,7 @@ class Distributed(Callback):
 
     def cleanup_fit(self) -> None:
         self.dropout.remove()
+        self.sparse.end()
         error, group = self.learn.run.cut_off, self.group
         if error is None:
             self._cancelled("fit", "fit" in self.done)
