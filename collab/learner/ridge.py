@@ -13,6 +13,7 @@ from ..given import is_real
 from ..models.base import as_collab
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
+from ..train.sparse_gradients import rows_of_table
 from .evidence import Evidence
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class Ridge(Callback):
                 (learn.xb[1], tables.items, tables.item_bias, self.weights[1], self.weights[3])):
             for table, weights in ((factors, held), (bias, held_bias)):
                 if table is not None:
-                    total = total + (weights[rows] * table[rows].square().sum(1)).mean()
+                    touched = rows_of_table(learn.model, table, rows)
+                    total = total + (weights[rows] * touched.square().sum(1)).mean()
         learn.loss = learn.loss + total
 
     def __repr__(self) -> str:

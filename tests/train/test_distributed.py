@@ -12,6 +12,7 @@ from collab import (
     BPR,
     MAE,
     RMSE,
+    Callback,
     CollabDataBunch,
     DataBunch,
     EarlyStopping,
@@ -22,6 +23,7 @@ from collab import (
     LossTerms,
     Metric,
     MixedPrecision,
+    Ridge,
     SampledSoftmax,
     SaveBest,
     TensorBatches,
@@ -180,6 +182,51 @@ def test_large_tables_are_exchanged_by_their_rows(sparse):
         torch.testing.assert_close(table, model.weight.grad.to_dense() if sparse else model.weight.grad)
         assert torch.equal(bias, torch.full((2,), 6.0))
         assert torch.equal(table, many[0][0])
+
+
+@pytest.mark.parametrize(("name", "make", "sparse"), [
+    ("ridge", lambda: learner("dot_bias", "adagrad", lr=0.07, wd=None, cbs=Ridge()), True),
+    ("bpr", lambda: learner("dot", "adagrad", cbs=BPR()), True),
+    ("net", lambda: learner("net", "adagrad", cbs=GradientAccumulation(250)), True),
+    ("clipped", lambda: learner("dot_bias", "adagrad", cbs=GradientClip(0.1)), False),
+    ("decay", lambda: learner("dot_bias", "adagrad", wd=0.1), False),
+    ("other", lambda: learner("dot_bias", "adamw"), False)], ids=lambda value: value if isinstance(value, str) else "")
+def test_large_tables_have_sparse_gradients(name, make, sparse, monkeypatch):
+    """Where only touched rows move; the steps are those of dense ones."""
+    monkeypatch.setattr("collab.train.sparse_gradients.LARGE", 1)
+    monkeypatch.setattr("collab.train.reduction.SMALL", 1)
+
+    class Seen(Callback):
+        def before_train(self):
+            self.sparse = [layer.sparse for layer in self.learn.model.modules() if isinstance(layer, nn.Embedding)]
+
+    def trained_by(rank):
+        learn, seen = make(), Seen()
+        learn.add_cbs([Batchwise(), seen])
+        with learn.no_logging(), learn.distributed():
+            learn.fit_one_cycle(2)
+        assert not any(layer.sparse for layer in learn.model.modules() if isinstance(layer, nn.Embedding))
+        return {name: p.detach() for name, p in learn.model.named_parameters()}, {*seen.sparse}
+    one, many = trained_by(0), values(in_processes(2, trained_by))
+    for params, seen in many:
+        assert seen == {sparse}
+        for key, p in one[0].items():
+            torch.testing.assert_close(params[key], p, atol=1e-5, rtol=0)
+            assert torch.equal(params[key], many[0][0][key])
+
+
+def test_the_steps_of_sparse_gradients():
+    """RowAdagrad takes the same steps for a sparse gradient, with rows that come twice, as for the dense one."""
+    tables = [nn.Parameter(torch.arange(12.0).view(6, 2)) for _ in range(2)]
+    rows = torch.tensor([4, 1, 4])
+    for table, sparse in zip(tables, (False, True)):
+        opt = RowAdagrad([table], lr=0.1)
+        for _ in range(3):
+            opt.zero_grad()
+            nn.functional.embedding(rows, table, sparse=sparse).square().sum().backward()
+            opt.step()
+        assert opt.state[table]["row_sum"][4] > 0 and opt.state[table]["row_sum"][0] == 0
+    torch.testing.assert_close(tables[0], tables[1])
 
 
 # What is the same in all processes, and what only the first one does --------------------------------------------------

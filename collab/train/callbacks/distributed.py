@@ -18,6 +18,7 @@ from ..events import Cancel, CancelBatch, CancelStep
 from ..process_group import MINUTES, Place, ProcessGroup, Says
 from ..reduction import Gradients, trained
 from ..sharded import sharded
+from ..sparse_gradients import SparseGradients
 from ..whole import held_interrupt
 from .dropout_rows import DropoutRows
 from .order import Order
@@ -101,7 +102,7 @@ class Distributed(Callback):
         self.steps = 0                      # of the optimizer, so far
         self.weight = 0.0                   # of this slice in the mean over the batch
         self.pending: Cancel | None = None  # heard as this process cancelled a narrower scope
-        self.dropout = DropoutRows()
+        self.dropout, self.sparse = DropoutRows(), SparseGradients()
 
     # Alike before a fit ------------------------------------------------------------------------------------------
 
@@ -113,6 +114,7 @@ class Distributed(Callback):
             self.group.room = max(self.group.room, 3 * len(trained(self.learn.model)))
             self._begin_alike()
         self.dropout.add(self.learn)
+        self.sparse.begin(self.learn, (Distributed, Reduction, GradientAccumulation))
 
     def _check_alike(self) -> None:
         learn = self.learn
@@ -242,6 +244,7 @@ class Distributed(Callback):
 
     def cleanup_fit(self) -> None:
         self.dropout.remove()
+        self.sparse.end()
         error, group = self.learn.run.cut_off, self.group
         if error is None:
             self._cancelled("fit", "fit" in self.done)
