@@ -57,11 +57,13 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     process: the gradients of all rows are added up before each step. Validation batches are dealt out. Losses and
     metrics are those of all rows. Weights, optimizer, history and random states begin as those of the first process,
     which alone prints and writes files. `tables="replicated"`: each process has the whole model, and of large tables
-    the rows that are touched are exchanged.
+    the rows that are touched are exchanged. `tables="sharded"`: each has some rows of every table of ids, which
+    TorchRec looks up and steps by row-wise Adagrad; afterwards they are whole again (see `sharded_tables`, too).
 
     What one process raises, cancels or is interrupted by ends all of them alike; a batch that one cancels is dropped in
     all. One that does not answer within `minutes` is given up. Raises ValueError for other `tables`, and before a fit,
-    for data, models or fits that are not the same in all processes; TypeError for metrics that cannot be merged."""
+    for data, models or fits that are not the same in all processes; TypeError for metrics that cannot be merged;
+    DataError where tables cannot be sharded."""
     if tables not in TABLES:
         raise ValueError(f"tables={tables!r} is not one of {', '.join(map(repr, TABLES))}")
     if not started():
