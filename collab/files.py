@@ -8,11 +8,13 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import math
 import os
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
@@ -34,16 +36,17 @@ DTYPES = {torch.int64: "I64", torch.float64: "F64", torch.complex64: "C64", torc
           torch.bfloat16: "BF16", torch.float16: "F16", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
           torch.bool: "BOOL"}
 """The names of safetensors for what it holds, in the order of its files."""
-VERSIONS = {"model": 3, "index": 2, "checkpoint": 2}
+VERSIONS = {"model": 3, "index": 2, "checkpoint": 2, "rows": 1}
 Config = dict[str, Any]
 Tree = Any          # nested dicts, lists and tuples of tensors, arrays and plain values
 READERS = {"model": "a model that was exported; read it with load_learner(path)", "index": "an index; read it with "
-           "Index.load(path)", "checkpoint": "a checkpoint of a learner; put it back with learn.load(path)"}
+           "Index.load(path)", "checkpoint": "a checkpoint of a learner; put it back with learn.load(path)",
+           "rows": "rows of a checkpoint's tables; put back the checkpoint beside its folder with learn.load(path)"}
 
 
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: Config, *, kind: str = "model") -> Path:
     """Write `tensors`, and `config` as JSON, to one safetensors file: a killed process leaves the old file or the new.
-    `kind` is "model", "index" or "checkpoint", and is written together with the version of its format.
+    `kind` is one of `VERSIONS`, and is written together with the version of its format.
 
     Missing folders are made. Raises OSError if the file cannot be written and, before that, TypeError for a
     configuration that JSON cannot hold."""
@@ -207,12 +210,19 @@ def read_tensors(path: str | Path, *, kind: str = "model") -> tuple[dict[str, Te
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path.absolute()}")
     content = path.read_bytes()
-    _check_written(path, content)
+    _check_written(path, BytesIO(content))
     with reading(path):
         loaded = load(content)
         del content
         tensors = {name: loaded.pop(name).clone() for name in list(loaded)}     # aligned like all others
         config = json.loads(tensors.pop(CONFIG).numpy().tobytes())
+    _check_kind(path, config, kind)
+    return tensors, config
+
+
+def _check_kind(path: Path, config: Config, kind: str) -> None:
+    """Take the kind and the version out of the configuration. Raises DataError for others."""
+    with reading(path):
         found, version = config.pop("kind"), config.pop("version")
     if found != kind:
         raise DataError(f"{path} is {READERS.get(found, f'a file of the kind {found!r}')}")
@@ -220,7 +230,47 @@ def read_tensors(path: str | Path, *, kind: str = "model") -> tuple[dict[str, Te
         newer = isinstance(version, int) and version > VERSIONS[kind]
         raise DataError(f"{path} has format version {version}, but this collab reads version {VERSIONS[kind]}"
                         + ("; update collab" if newer else "; export it again, with this one"))
-    return tensors, config
+
+
+@contextmanager
+def tensor_file(path: str | Path, *, kind: str, check: bool) -> Iterator[TensorFile]:
+    """Open a file of that kind that `write_tensors` wrote, to read rows of its tensors. With `check`, all of it is read
+    to see that it is whole.
+
+    Raises FileNotFoundError; DataError for a file of another kind or version, or with a byte missing or changed."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path.absolute()}")
+    with open(path, "rb") as file:
+        opened = TensorFile(path, file, _check_written(path, file, whole=check))
+        _check_kind(path, opened.config, kind)
+        yield opened
+
+
+class TensorFile:
+    """An open file that `write_tensors` wrote: its configuration, and the shapes of its float32 tensors by name."""
+
+    def __init__(self, path: Path, file: BufferedReader, head: bytes):
+        self.path, self.file = path, file
+        with reading(path):
+            entries = json.loads(head[8:])
+            self.begin = {name: len(head) + own["data_offsets"][0] for name, own in entries.items()
+                          if name != "__metadata__"}
+            file.seek(self.begin[CONFIG])
+            self.config: Config = json.loads(file.read(entries[CONFIG]["shape"][0]))
+            self.shapes = {name: tuple(own["shape"]) for name, own in entries.items() if own.get("dtype") == "F32"}
+
+    def read_rows(self, name: str, rows: slice, into: Tensor) -> None:
+        """Copy rows of a tensor, some PIECE at a time, into one of as many rows. Raises DataError if they end early."""
+        shape = self.shapes[name][1:]
+        size = 4 * math.prod(shape)
+        self.file.seek(self.begin[name] + rows.start * size)
+        step = max(1, PIECE // max(1, size))
+        for first in range(rows.start, rows.stop, step):
+            part = torch.empty(min(step, rows.stop - first), *shape)
+            if self.file.readinto(part.numpy().data.cast("B")) != part.numel() * 4:
+                raise DataError(f"{self.path} is damaged, or it was cut off: {name} ends early")
+            into[first - rows.start:first - rows.start + len(part)] = part
 
 
 def kind_of(path: str | Path) -> str | None:
@@ -250,11 +300,15 @@ def reading(path: str | Path) -> Iterator[None]:
                         "by something else, or changed since; export it again") from error
 
 
-def _check_written(path: Path, content: bytes) -> None:
-    """Raise DataError unless every byte is as `write_tensors` wrote it."""
-    end = 8 + int.from_bytes(content[:8], "little")
+def _check_written(path: Path, file: BinaryIO, whole: bool = True) -> bytes:
+    """Raise DataError unless the file, or its header if not `whole`, is as `write_tensors` wrote it; return the bytes
+    of the header."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    length = file.read(8)
+    head = length + file.read(min(int.from_bytes(length, "little"), size))
     try:
-        header = json.loads(content[8:end])
+        header = json.loads(head[8:])
     except (RecursionError, ValueError):
         header = None
     if not isinstance(header, dict):
@@ -262,17 +316,20 @@ def _check_written(path: Path, content: bytes) -> None:
     marks = header.get("__metadata__")
     if not isinstance(marks, dict) or not isinstance(mark := marks.get(CHECKSUM), str):
         raise DataError(f"{path} is a safetensors file, but it was not written by collab, or not by this version")
-    at = content.find(mark.encode(errors="replace"), 0, end)
-    if len(mark) != len(BLANK) or at < 0 or _checksum(content, at) != mark:
+    at = head.find(mark.encode(errors="replace"))
+    if len(mark) != len(BLANK) or at < 0 or (whole and _checksum(head, at, file) != mark):
         raise DataError(f"{path} is damaged, or it was cut off: its bytes are not those that were written (their "
                         "checksum differs); copy or export it again")
+    return head
 
 
-def _checksum(content: bytes, at: int) -> str:
-    """SHA-256 of the content, with zeros in place of the checksum that begins at byte `at`."""
-    digest = hashlib.sha256(memoryview(content)[:at])
+def _checksum(head: bytes, at: int, rest: BinaryIO) -> str:
+    """SHA-256 of the header and the rest, with zeros in place of the checksum that begins at byte `at`."""
+    digest = hashlib.sha256(head[:at])
     digest.update(BLANK.encode())
-    digest.update(memoryview(content)[at + len(BLANK):])
+    digest.update(head[at + len(BLANK):])
+    while part := rest.read(PIECE):
+        digest.update(part)
     return digest.hexdigest()
 
 

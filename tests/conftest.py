@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from collab.datasets.movielens import movielens
 from collab.datasets.rating_set import RatingSet
 from collab.datasets.synthetic import synthetic
 from collab.errors import DataError
+from collab.train.torchrec_tables import check_installed
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -31,6 +33,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for compiled in package.rglob("*.nb[ci]") if not hasattr(config, "workerinput") else ():
         if compiled.stat().st_mtime < newest:
             compiled.unlink()
+
+
+@pytest.fixture(scope="session")
+def torchrec_loaded() -> None:
+    """TorchRec, where it is installed: forks need not import it, which takes seconds in each."""
+    with suppress(DataError):
+        check_installed()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

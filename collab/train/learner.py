@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import warn
-from ..files import read_tree, write_tree
 from ..given import told
 from ..loaders import Batches, Data, count, device_of, unshuffled
 from ..losses import mse
@@ -34,6 +33,7 @@ from .fused import Chunk, fused, release
 from .inspection import facts, show_training_loop, summary
 from .lr_find import lr_find
 from .optim import Hyper, OptFunc, adamw, check_hyper, make_optimizer, set_hyper
+from .sharded_state import read_state, write_state
 from .state import learner_state, restore_state
 from .untouched import FITTING, Modes, one_fit, turn, untouched
 
@@ -277,15 +277,15 @@ class Learner:
 
     def save(self, path: str | Path) -> Path:
         """Write weights, optimizer, history and random states, for `load`: whole or not at all, and without pickle. Of
-        several processes, the first one alone writes."""
-        return write_tree(path, learner_state(self)) if is_main() else Path(path)
+        several processes, the first one alone writes; sharded tables, each of them (see `Checkpoint`)."""
+        return write_state(self, Path(path), learner_state(self))
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
         """Restore what `save` or a `Checkpoint` wrote; torch's random state too, unless the learner has its own.
 
         Raises FileNotFoundError, or ValueError for a file of another kind or a state that does not fit."""
         with untouched_randomness() if self.seed is not None else nullcontext():
-            restore_state(self, read_tree(path), with_opt=with_opt, source=path)
+            restore_state(self, read_state(path), with_opt=with_opt, source=path)
 
     # Inspection --------------------------------------------------------------------------------------------------
 

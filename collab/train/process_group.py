@@ -31,7 +31,7 @@ class Place(IntEnum):
     """Where a process is when it sends a message."""
 
     (START, TRAINING, LOOKED_UP, LOSS, STEP, STEPPED, TRAINED, AVERAGED, VALIDATED, EPOCH_ENDED, FIT_ENDED, TURN,
-     LEFT) = range(13)
+     SAVED, LEFT) = range(14)
 
 
 class Says(IntEnum):

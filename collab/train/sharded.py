@@ -17,7 +17,6 @@ from .callback import Callback
 from .callbacks.averaging import Averaging
 from .callbacks.loss_terms import LossTerms
 from .callbacks.order import Order
-from .callbacks.resume import Checkpoint
 from .callbacks.snapshots import Snapshots
 from .callbacks.steps import GradientAccumulation, GradientClip, MixedPrecision
 from .callbacks.trackers import SaveBest
@@ -33,7 +32,7 @@ ROW_ADAGRAD = "collab_learner(data, opt_func=RowAdagrad)"
 AFTER = "leave it out, or train with tables='replicated'"
 REFUSED: dict[type[Callback], str] = {
     Averaging: f"averages all weights; {AFTER}", Snapshots: f"keeps copies of all weights; {AFTER}",
-    SaveBest: f"keeps copies of all weights; {AFTER}", Checkpoint: f"writes all weights; {AFTER}",
+    SaveBest: f"keeps copies of all weights; {AFTER}",
     LossTerms: f"reads all weights at every step; {AFTER}", GradientClip: f"needs all gradients at once; {AFTER}",
     GradientAccumulation: "needs all gradients at once; take larger batches in its place, bs=",
     MixedPrecision: f"scales gradients; {AFTER}"}

@@ -15,6 +15,7 @@ from .callback import Callback, State
 from .callbacks.seeded import Drawn, Seeded, draw_again, drawn_with
 from .fingerprint import Fingerprint
 from .misfit import misfit
+from .sharded_state import StoredTables, check_tables, places_of, restore_tables, sharded_tables
 from .untouched import remember
 from .whole import whole
 
@@ -34,7 +35,7 @@ class CallbackState(TypedDict):
 
 
 class LearnerState(Drawn):
-    """All that training goes on from (see `learner_state`); the last five are of a `Checkpoint`."""
+    """All that training goes on from (see `learner_state`); from `done` to `began`, of a `Checkpoint`."""
 
     model: dict[str, Tensor]
     opt: State
@@ -50,6 +51,8 @@ class LearnerState(Drawn):
     start: NotRequired[Drawn]           # when this epoch began
     fit: NotRequired[Fingerprint]
     began: NotRequired[int]             # batches that were trained on before this fit
+    tables: NotRequired[State]          # in files beside this one: see `sharded_state`
+    stored: NotRequired[StoredTables]   # these, once they are read
 
 
 @runtime_checkable
@@ -75,14 +78,19 @@ def restore_state(learn: Learner, state: LearnerState, *, with_opt: bool = True,
 
     Callbacks are matched by class (and by the column that they monitor), in order. The states of callbacks that the
     learner lacks, and of GPUs that are not here, are left out with a CollabWarning.
-    Raises ValueError that names the `source`, and changes nothing, if anything in it does not fit."""
+    Raises ValueError that names the `source`, and changes nothing, if anything in it does not fit. Tables that are
+    spread over processes are put back last, since they are not copied: a disk that fails then leaves some of both."""
     check_state(learn, state, with_opt=with_opt, source=source)
     matched, gone = _matched(learn.cbs, state["cbs"])
-    put_back, drawn = remember(learn, learn.cbs), drawn_with(learn.data.train)
+    spread, stored = sharded_tables(learn), state["stored"].tables if "stored" in state else {}
+    put_back, drawn = remember(learn, learn.cbs, but=spread), drawn_with(learn.data.train)
     try:
         if with_opt:
-            learn.opt.load_state_dict(state["opt"])
-        learn.model.load_state_dict(state["model"])
+            beside = {places_of(learn)[name] for name in spread}
+            own = {k: value for k, value in state["opt"]["state"].items() if k not in beside}
+            learn.opt.load_state_dict({**state["opt"], "state": own})
+        model = {name: t for name, t in state["model"].items() if name not in stored}
+        learn.model.load_state_dict(model, strict=not stored)
         for name, p in learn.model.named_parameters():
             grad = state["grads"].get(name)
             p.grad = None if grad is None else grad.to(p.device)
@@ -92,6 +100,7 @@ def restore_state(learn: Learner, state: LearnerState, *, with_opt: bool = True,
             except DAMAGE as error:
                 raise ValueError(f"{source} does not fit {cb}: {_said(error)}") from error
         draw_again(learn.data.train, state)
+        restore_tables(learn, state, with_opt)
     except BaseException:
         whole(put_back)
         draw_again(learn.data.train, drawn)
@@ -111,6 +120,7 @@ def check_state(learn: Learner, state: LearnerState, *, with_opt: bool = True,
         _check_weights(learn, state, source)
         if with_opt:
             _check_opt(learn, state, source)
+        check_tables(learn, state)
         inner = [cb["state"]["inner"] for cb in state["cbs"] if cb["name"] == Seeded.__name__]
         for states in (state, state.get("start"), *inner):
             if states is not None:

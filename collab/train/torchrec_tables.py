@@ -134,6 +134,12 @@ class TorchRecTables:
             self.group.meet(Place.AVERAGED)
             dist.all_reduce(numbers)
 
+    def sums(self, table: ShardedRows) -> tuple[Tensor, float]:
+        """What TorchRec keeps of the rows `own`, (len(own),), and which share that is of RowAdagrad's sums."""
+        name = self.names[id(table)]
+        collection = next(one for one in self.collections if name in one.tables)
+        return collection.sums[name], collection.share
+
     def serve(self) -> None:
         """Give rows to processes that look some up, until all processes are here."""
         while self._exchange({}) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakSet
@@ -130,9 +130,10 @@ def _take(now: State, was: State) -> None:
         del now[name]
 
 
-def remember(learn: Learner, cbs: Iterable[Callback]) -> Callable[[], None]:
-    """Copy weights, buffers, gradients, the optimizer and these callbacks; return a function that puts them back."""
-    tensors = [*learn.model.parameters(), *learn.model.buffers()]
+def remember(learn: Learner, cbs: Iterable[Callback], *, but: Collection[str] = ()) -> Callable[[], None]:
+    """Copy weights, buffers, gradients, the optimizer and these callbacks; return a function that puts them back. The
+    weights of the parameters `but` these are not copied."""
+    tensors = [*(p for name, p in learn.model.named_parameters() if name not in but), *learn.model.buffers()]
     before, grads = [t.detach().clone() for t in tensors], [p.grad for p in learn.model.parameters()]
     opt = copy.deepcopy(learn.opt.state_dict())
     states = [(cb, dict(vars(cb)), copy.deepcopy(cb.state_dict())) for cb in cbs]

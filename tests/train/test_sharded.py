@@ -16,7 +16,6 @@ from collab import (
     Callback,
     CancelBatch,
     CancelStep,
-    Checkpoint,
     CollabDataBunch,
     DataBunch,
     DataError,
@@ -36,6 +35,7 @@ from collab.models.layers import embedding
 from collab.sharded_rows import ShardedRows, sharded_tables
 from collab.train.row_adagrad import RowAdagrad
 
+pytestmark = pytest.mark.usefixtures("torchrec_loaded")
 needs_torchrec = pytest.mark.skipif(importlib.util.find_spec("torchrec") is None,
                                     reason='needs TorchRec: pip install "collab-torch[sharded]"')
 RATINGS = synthetic(n_users=120, n_items=90, n_ratings=1_500, seed=3).ratings
@@ -334,11 +334,6 @@ def test_what_cannot_be_sharded_is_refused_before_anything_is_done(make, said):
 def test_callbacks_that_need_whole_tables_are_refused_before_the_fit(make, said):
     kind, message, _ = refused(learner, cbs=make)
     assert kind == "DataError" and re.search(said, message), message
-
-
-@needs_torchrec
-def test_a_checkpoint_is_refused(tmp_path):
-    assert "Checkpoint writes all weights" in refused(learner, cbs=lambda: Checkpoint(tmp_path / "x"))[1]
 
 
 @needs_torchrec

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...errors import warn
-from ...files import not_a_folder, read_tree, write_tree
-from ...processes import is_main
+from ...files import not_a_folder
 from ..callback import Callback
 from ..events import CancelBatch, CancelEpoch
 from ..fingerprint import Fingerprint, differences, fingerprint
 from ..misfit import misfit
+from ..sharded_state import read_state, write_state
 from ..state import LearnerState, check_state, learner_state, restore_state
 from .order import Order
 from .seeded import Drawn, draw_again, drawn_with
@@ -58,7 +58,10 @@ class Checkpoint(Callback):
     """Writes the whole state to `path` after every `every`-th training batch, by default after the last one of each
     epoch, so that `fit(..., resume=path)` can go on from there. The write is atomic: there is always one whole file.
     Nothing is written after a batch that was cancelled, even if it is the last of its epoch. A fit that ends without
-    any checkpoint does so with a CollabWarning."""
+    any checkpoint does so with a CollabWarning.
+
+    Where tables are spread over processes (`learn.distributed(tables="sharded")`), each writes its rows to a folder
+    beside the file, `NAME.tables-...`, which belongs to it; any number of processes resume from them, one too."""
 
     order = Order.CHECKPOINT
 
@@ -95,10 +98,9 @@ class Checkpoint(Callback):
 
     def _write(self) -> None:
         learn = self.learn
-        if is_main():
-            write_tree(self.path, {**learner_state(learn), "done": learn.i + 1, "per_epoch": len(learn.batches),
-                                   "start": learn.epoch_start.drawn, "fit": learn.epoch_start.fit,
-                                   "began": learn.epoch_start.began})
+        write_state(learn, self.path, {**learner_state(learn), "done": learn.i + 1, "per_epoch": len(learn.batches),
+                                       "start": learn.epoch_start.drawn, "fit": learn.epoch_start.fit,
+                                       "began": learn.epoch_start.began})
         self.written += 1
 
     def after_fit(self) -> None:
@@ -139,7 +141,7 @@ class Resume(Callback):
         self.state: LearnerState | None = None
 
     def before_fit(self) -> None:
-        state: LearnerState = read_tree(self.path)
+        state: LearnerState = read_state(self.path)
         if not isinstance(state, dict) or not {"done", "per_epoch", "start", "fit", "began"} <= set(state):
             raise ValueError(f"{self.path} was not written by a Checkpoint in the middle of a fit; load it with "
                              "learn.load(path)")
