@@ -43,6 +43,8 @@ class Objective(Callback):
     negatives: Negatives
     generator: torch.Generator | None = None
     data: CollabDataBunch | None = None
+    whole_items: bool = False
+    """Whether each row is compared with the items of the whole batch, of which a process may have a slice."""
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
@@ -228,6 +230,7 @@ class InBatchSoftmax(Objective):
     items of all. Validation rows are compared in groups of a training batch's size."""
 
     name = "softmax"
+    whole_items = True
 
     def __init__(self, temperature: float = 1.0, log_q: bool = True, exclude_seen: bool = False):
         self.temperature, self.corrected, self.exclude_seen = positive(temperature), log_q, exclude_seen

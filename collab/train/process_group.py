@@ -30,7 +30,8 @@ _opened = count()
 class Place(IntEnum):
     """Where a process is when it sends a message."""
 
-    START, TRAINING, LOSS, STEP, TRAINED, VALIDATED, EPOCH_ENDED, FIT_ENDED, TURN, LEFT = range(10)
+    (START, TRAINING, LOOKED_UP, LOSS, STEP, STEPPED, TRAINED, AVERAGED, VALIDATED, EPOCH_ENDED, FIT_ENDED, TURN,
+     LEFT) = range(13)
 
 
 class Says(IntEnum):

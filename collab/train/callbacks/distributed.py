@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from ...loaders import Description
 from ...numerics import checksum
 from ...processes import started, team
+from ...sharded_rows import ShardedRows
 from ..callback import Callback
 from ..events import Cancel, CancelBatch, CancelStep
 from ..process_group import MINUTES, Place, ProcessGroup, Says
 from ..reduction import Gradients, trained
+from ..sharded import sharded
 from ..whole import held_interrupt
 from .dropout_rows import DropoutRows
 from .order import Order
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from ..learner import Learner
 
 OURS = __name__.partition(".")[0] + "."
-TABLES = ("replicated",)
+TABLES = ("replicated", "sharded")
 CLOSING = {"batch": Says.BATCH, "train": Says.TRAIN, "validate": Says.VALIDATE, "epoch": Says.EPOCH, "fit": Says.FIT}
 
 
@@ -54,11 +56,13 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     process: the gradients of all rows are added up before each step. Validation batches are dealt out. Losses and
     metrics are those of all rows. Weights, optimizer, history and random states begin as those of the first process,
     which alone prints and writes files. `tables="replicated"`: each process has the whole model, and of large tables
-    the rows that are touched are exchanged.
+    the rows that are touched are exchanged. `tables="sharded"`: each has some rows of every table of ids, which
+    TorchRec looks up and steps by row-wise Adagrad; afterwards they are whole again (see `sharded_tables`, too).
 
     What one process raises, cancels or is interrupted by ends all of them alike; a batch that one cancels is dropped in
     all. One that does not answer within `minutes` is given up. Raises ValueError for other `tables`, and before a fit,
-    for data, models or fits that are not the same in all processes; TypeError for metrics that cannot be merged."""
+    for data, models or fits that are not the same in all processes; TypeError for metrics that cannot be merged;
+    DataError where tables cannot be sharded."""
     if tables not in TABLES:
         raise ValueError(f"tables={tables!r} is not one of {', '.join(map(repr, TABLES))}")
     if not started():
@@ -69,8 +73,12 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     group = ProcessGroup(self.device, minutes)
     try:
         slices = Distributed(group)
-        with self.added_cbs([slices, Reduction(slices)]), team(group):
-            yield self
+        with ExitStack() as stack:
+            cbs: list[Callback] = [slices, Reduction(slices)]
+            if tables == "sharded":
+                cbs.append(stack.enter_context(sharded(self, group)))
+            with self.added_cbs(cbs), team(group):
+                yield self
         group.meet(Place.LEFT)
     except BaseException as error:
         if not group.failed:
@@ -336,5 +344,6 @@ def _sums(part: Description) -> list[int]:
 
 def _apart(group: ProcessGroup, tensors: list[Tensor]) -> list[Tensor]:
     """The tensors that are not the same in all processes."""
+    tensors = [t for t in tensors if not isinstance(t, ShardedRows)]
     sums = group.objects([checksum(t.contiguous()) for t in tensors])
     return [t for t, *own in zip(tensors, *sums) if len(set(own)) > 1]
