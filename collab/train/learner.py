@@ -191,7 +191,7 @@ class Learner:
     def _train(self) -> None:
         if fused(self):         # the same steps, compiled
             return
-        with sparse_gradients(self):
+        with sparse_gradients(self):    # those of the rows that a batch touches, where tables are large
             for self.i, (*self.xb, self.yb) in enumerate(self.batches):
                 self._batch()
 
