@@ -226,7 +226,8 @@ class InBatchSoftmax(Objective):
     in the training rows (Yi et al. 2019). The same item in another row is masked; with `exclude_seen`
     so is the user's whole training history. For models with a `cross`, such as dot models and `TwoTower`.
 
-    Negatives come from the batch: use large ones. Validation rows are compared in groups of a training batch's size."""
+    Negatives come from the batch: use large ones. Where several processes share it, each compares its users with the
+    items of all. Validation rows are compared in groups of a training batch's size."""
 
     name = "softmax"
     whole_items = True

@@ -94,7 +94,7 @@ class ShardedTables(Callback):
     rates of its groups. A process that is through with its batches of a validation serves those that are not."""
 
     order = Order.SHARDED
-    in_eval = True
+    in_eval = takes_sparse = True
 
     def __init__(self, engine: TorchRecTables, tables: Sequence[Sequence[ShardedRows]], groups: Sequence[int]):
         self.engine, self.tables = engine, tables

@@ -18,7 +18,6 @@ from ..events import Cancel, CancelBatch, CancelStep
 from ..process_group import MINUTES, Place, ProcessGroup, Says
 from ..reduction import Gradients, trained
 from ..sharded import sharded
-from ..sparse_gradients import SparseGradients
 from ..whole import held_interrupt
 from .dropout_rows import DropoutRows
 from .order import Order
@@ -95,7 +94,7 @@ class Distributed(Callback):
     `Reduction`."""
 
     order = Order.DISTRIBUTED
-    in_eval = True
+    in_eval = takes_sparse = True
 
     def __init__(self, group: ProcessGroup):
         self.group = group
@@ -104,7 +103,7 @@ class Distributed(Callback):
         self.steps = 0                      # of the optimizer, so far
         self.weight = 0.0                   # of this slice in the mean over the batch
         self.pending: Cancel | None = None  # heard as this process cancelled a narrower scope
-        self.dropout, self.sparse = DropoutRows(), SparseGradients()
+        self.dropout = DropoutRows()
 
     # Alike before a fit ------------------------------------------------------------------------------------------
 
@@ -116,7 +115,6 @@ class Distributed(Callback):
             self.group.room = max(self.group.room, 3 * len(trained(self.learn.model)))
             self._begin_alike()
         self.dropout.add(self.learn)
-        self.sparse.begin(self.learn, (Distributed, Reduction, GradientAccumulation))
 
     def _check_alike(self) -> None:
         learn = self.learn
@@ -246,7 +244,6 @@ class Distributed(Callback):
 
     def cleanup_fit(self) -> None:
         self.dropout.remove()
-        self.sparse.end()
         error, group = self.learn.run.cut_off, self.group
         if error is None:
             self._cancelled("fit", "fit" in self.done)
@@ -281,7 +278,7 @@ class Reduction(Callback):
     """Adds up the gradients of all processes before a step, weighted by their rows."""
 
     order = Order.REDUCTION
-    in_eval = True
+    in_eval = takes_sparse = True
 
     def __init__(self, slices: Distributed):
         self.slices, self.group = slices, slices.group
