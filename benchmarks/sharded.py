@@ -1,14 +1,14 @@
 """Memory and CPU of tables that TorchRec shards over processes, beside one process.
 
 Run: python benchmarks/sharded.py [--rows 20000000] [--factors 64] [--processes 4] [--bs 8192] [--steps 60]
-                                  [--plain] [--one] [--gather] [--folder DIR]
+                                  [--plain] [--one] [--gather] [--checkpoint] [--folder DIR]
 
 Trains dot_bias on made-up ratings of `rows` rows in all, four fifths of them users, whose tables are sharded from the
 start (`sharded_tables`). Printed are, for each process, its memory before the learner was built, how much more it had
 at most until the fit was over (VmHWM over VmRSS), the share of that in the whole tables and RowAdagrad's sums, and the
 CPU of a step: the median over epochs. `--plain` leaves out the ridge of dot_bias, which keeps counts and a strength of
 every row in each process; `--one` trains one process in the usual way, by the compiled pass; `--gather` also measures
-the end of the `with` and an export."""
+the end of the `with` and an export; `--checkpoint`, a save inside of it and a load: how much memory each takes more."""
 
 from __future__ import annotations
 
@@ -85,6 +85,14 @@ def work(args: argparse.Namespace) -> None:
               f"{peak - before:,.0f} MiB more, {(peak - before) / whole:.3f} of {whole:,.0f}; {peak:,.0f} MiB in all, "
               f"{peak / whole:.3f}; built in {built:.1f} CPU s, a step {statistics.median(steps):.1f} CPU ms",
               flush=True)
+        if args.checkpoint:
+            for what, verb in (("saved", learn.save), ("loaded", learn.load)):
+                Path("/proc/self/clear_refs").write_text("5")
+                now, start, began = memory("VmRSS"), time.perf_counter(), time.process_time()
+                verb(Path(args.folder) / "sharded.checkpoint")
+                print(f"{what} by process {rank()} in {time.perf_counter() - start:.1f} s, "
+                      f"{time.process_time() - began:.1f} CPU s; at most {memory('VmHWM') - now:,.0f} MiB more",
+                      flush=True)
         began = time.process_time()
         if not args.gather:
             os._exit(0)
@@ -102,7 +110,7 @@ def main() -> None:
                         ("epochs", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--folder", default="/tmp")
-    for name in ("plain", "one", "gather"):
+    for name in ("plain", "one", "gather", "checkpoint"):
         parser.add_argument(f"--{name}", action="store_true")
     args = parser.parse_args()
     if started() or args.one:

@@ -102,28 +102,34 @@ def write_state(learn: Learner, path: Path, state: LearnerState) -> Path:
 
     Raises OSError; DataError while gradients wait for a step that a callback has skipped."""
     spread = {name: p for name, p in sharded_tables(learn).items() if p.engine is not None}
-    folder = ""
-    if spread:
-        engine = next(iter(spread.values())).engine
-        assert isinstance(engine, TorchRecTables)
-        if engine.pending:
-            raise DataError("a callback has skipped a step of sharded tables, whose gradients wait for the next and "
-                            "are not written: write after a step")
-        (folder, *_), group = engine.group.exchange(f"{path.name}.tables-{uuid.uuid4().hex[:8]}"), engine.group
-        held = {name: (table, *engine.sums(table)) for name, table in spread.items()}
-        write_rows(path.parent / folder, group.rank, {name: (weights(table), sums)
-                                                      for name, (table, sums, _) in held.items()})
-        group.meet(Place.SAVED)
-        state = {**state, "model": {name: t for name, t in state["model"].items() if name not in spread}, "tables": {
-            "folder": folder, "size": group.size, "tables": {
-                name: {"shape": [*table.shape], "steps": table.steps, "share": share}
-                for name, (table, _, share) in held.items()}}}
+    engine = next((table.engine for table in spread.values()), None)
+    if not isinstance(engine, TorchRecTables):
+        _write_main(path, state, "")
+        return path
+    if engine.pending:
+        raise DataError("a callback has skipped a step of sharded tables, whose gradients wait for the next and are "
+                        "not written: write after a step")
+    group = engine.group
+    folder: str = group.exchange(f"{path.name}.tables-{uuid.uuid4().hex[:8]}")[0]
+    held = {name: (table, *engine.sums(table)) for name, table in spread.items()}
+    write_rows(path.parent / folder, group.rank, {name: (weights(table), sums)
+                                                  for name, (table, sums, _) in held.items()})
+    group.meet(Place.SAVED)
+    _write_main(path, {**state, "model": {name: t for name, t in state["model"].items() if name not in spread},
+                       "tables": {"folder": folder, "size": group.size, "tables": {
+                           name: {"shape": [*table.shape], "steps": table.steps, "share": share}
+                           for name, (table, _, share) in held.items()}}}, folder)
+    group.meet(Place.SAVED)         # what is written can be read by all
+    return path
+
+
+def _write_main(path: Path, state: LearnerState, folder: str) -> None:
+    """Write the main file, in the first process, and remove other folders of tables than this one."""
     if is_main():
         write_tree(path, state)
         for left in _folders(path):
             if left.name != folder:
                 shutil.rmtree(left, ignore_errors=True)
-    return path
 
 
 def write_rows(folder: Path, k: int, tables: dict[str, tuple[Tensor, Tensor]]) -> Path:

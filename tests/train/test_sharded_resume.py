@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from helpers import Batchwise, raise_at
 from processes import in_processes, values
 
-from collab import RMSE, Checkpoint, CollabDataBunch, DataError, collab_learner, synthetic
+from collab import RMSE, CancelStep, Checkpoint, CollabDataBunch, DataError, collab_learner, synthetic
 from collab.files import read_tree, write_tree
 from collab.sharded_rows import ShardedRows, rows_of_rank, sharded_tables
 from collab.train import sharded_state
@@ -164,6 +165,21 @@ def test_a_learner_is_saved_and_loaded_inside_and_outside(tmp_path):
     assert values(in_processes(3, outside)) == pytest.approx([saved[0][0]] * 3, rel=1e-6)
 
 
+@needs_torchrec
+def test_what_was_saved_can_be_read_at_once_by_all(tmp_path, monkeypatch):
+    """Though the first process takes long to write the main file, and to remove the folder of the one before."""
+    def work(rank):
+        learn = learner()
+        if not rank:
+            monkeypatch.setattr(sharded_state, "write_tree", lambda *args: (time.sleep(0.5), write_tree(*args)))
+        with learn.no_logging(), learn.distributed(tables="sharded", minutes=0.4):
+            for _ in range(2):
+                learn.save(tmp_path / "saved")
+                learn.load(tmp_path / "saved")
+        return True
+    assert values(in_processes(2, work)) == [True, True]
+
+
 # What is killed or fails -----------------------------------------------------------------------------------------
 
 
@@ -211,6 +227,38 @@ def test_a_disk_that_is_full_ends_all_processes(tmp_path, monkeypatch, function,
     results = in_processes(2, work)
     assert results[rank] == ("raised", "OSError: no space left")
     assert results[1 - rank] == ("raised", f"OtherProcess: process {rank} has failed with OSError: no space left")
+    assert not (tmp_path / "x").exists()
+
+
+@needs_torchrec
+def test_ctrl_c_in_one_process_as_it_writes_ends_the_fit_of_all(tmp_path, monkeypatch):
+    """The checkpoint before is whole, and both go on from it."""
+    whole = values(in_processes(2, partial(end, path=tmp_path / "whole")))
+
+    def work(rank):
+        calls = []
+
+        def interrupt(*args):
+            calls.append(args)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return write_rows(*args)
+        if rank:
+            monkeypatch.setattr(sharded_state, "write_rows", interrupt)
+        learn = fitted(tmp_path / "part")
+        return learn.interrupted, learn.recorder.n_batches
+    assert values(in_processes(2, work)) == [(True, 6), (True, 6)]
+    assert read_tree(tmp_path / "part")["done"] == 3
+    for one, other in zip(whole, values(in_processes(2, partial(end, path=tmp_path / "part")))):
+        assert same(one, other)
+
+
+@needs_torchrec
+def test_a_checkpoint_after_a_skipped_step_is_refused(tmp_path):
+    """The gradients that wait for the next step would be lost."""
+    skip = partial(raise_at, "after_backward", CancelStep(), at=2, order=40)
+    results = in_processes(2, lambda rank: fitted(tmp_path / "x", skip()) and None)
+    assert all(how == "raised" and "whose gradients wait for the next" in what for how, what in results)
     assert not (tmp_path / "x").exists()
 
 
