@@ -15,6 +15,7 @@ from torch import nn
 
 from collab import (
     RMSE,
+    Callback,
     CancelBatch,
     CancelEpoch,
     CancelFit,
@@ -145,7 +146,59 @@ def test_processes_that_make_other_calls_are_told_of():
                 learn.validate()
             learn.fit(1)
     for how, what in in_processes(2, work):
-        assert how == "raised" and "at different places: START in process 0, VALIDATED in process 1" in what
+        assert how == "raised" and "at different places: START in process 0, VALIDATING in process 1" in what
+
+
+@pytest.mark.parametrize(("error", "event", "order"), [
+    (ValueError, "before_fit", 15), (ValueError, "after_step", -99), (KeyboardInterrupt, "after_step", -99),
+    (ValueError, "after_validate", 15)])
+def test_after_a_stop_the_processes_fit_again(error, event, order):
+    """Twice stopped by one of them, which catches the error, and then as if nothing had happened."""
+    def work(rank):
+        learn, hows = line(), []
+        with learn.no_logging(), learn.distributed(minutes=0.3):
+            for stopped in (True, True, False):
+                try:
+                    learn.fit(1, cbs=raise_at(event, error("here"), 0, order) if rank == 1 and stopped else None)
+                    hows.append("ok")
+                except (ValueError, RuntimeError) as raised:
+                    hows.append(f"{type(raised).__name__}: {raised}")
+        return hows, [p.tolist() for p in learn.model.parameters()]
+    (first, left), (second, own) = values(in_processes(2, work))
+    assert left == own
+    assert second == (["ok"] * 3 if error is KeyboardInterrupt else ["ValueError: here"] * 2 + ["ok"])
+    assert first == [how if how == "ok" else f"OtherProcess: process 1 has failed with {how}" for how in second]
+
+
+def test_after_ctrl_c_all_have_the_weights_of_the_first_process():
+    """One was stopped after a step that another has not taken."""
+    def work(rank):
+        learn = line()
+        class Stopped(Callback):
+            def step(self):
+                if self.learn.i == 2:
+                    os.kill(os.getpid(), signal.SIGINT)
+                self.learn.opt.step()
+        with learn.no_logging(), learn.distributed(minutes=0.3):
+            learn.fit(1, cbs=Stopped() if rank == 1 else None)
+            return learn.interrupted, [p.tolist() for p in learn.model.parameters()]
+    first, second = values(in_processes(2, work))
+    assert first == second and first[0]
+
+
+def test_an_error_of_an_evaluation_is_told_at_once():
+    """And the one that has failed may catch it."""
+    def work(rank):
+        learn, cb = line(), raise_at("after_loss", ValueError("here"))
+        cb.in_eval = True
+        learn.add_cbs([cb] if rank == 1 else [])
+        with learn.no_logging(), learn.distributed(minutes=0.3):
+            with pytest.raises(ValueError if rank else RuntimeError, match="here" if rank else "process 1 has failed"):
+                learn.validate()
+            learn.fit(1)
+            return learn.validate()
+    first, second = values(in_processes(2, work))
+    assert first == second
 
 
 # Resuming --------------------------------------------------------------------------------------------------------
