@@ -112,6 +112,12 @@ class ProcessGroup:
             self.meet(Place.TURN)
             return self.objects(mine)
 
+    def announce(self, mine: Any) -> Any:
+        """What the first process gives here, once all are here."""
+        with held_interrupt():
+            self.meet(Place.TURN)
+            return self.from_first(mine)
+
     def from_first(self, mine: Any) -> Any:
         """What the first process gives: plain values and tensors."""
         only = [mine]

@@ -127,6 +127,7 @@ def largest(preds, targets):
     ("classifier", lambda: learner("classifier", "sgd", drop=0.0)),
     ("bfloat16", lambda: learner("net", "sgd", cbs=MixedPrecision())),
     ("fewer rows than processes", lambda: few_rows()),
+    ("small tables with sparse gradients", lambda: few_rows(torch.optim.SparseAdam, sparse=True)),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_whatever_is_combined(name, make):
     same_as_one(make, 3, **({"atol": 4e-3, "of_losses": 4e-3} if name == "bfloat16" else {}))     # its rounding
@@ -136,18 +137,18 @@ def square(model):
     return 0.01 * model.u_weight.weight.square().mean()
 
 
-def few_rows():
+def few_rows(opt=torch.optim.SGD, sparse=False):
     """Batches of two rows and a last one of one: some slices are empty."""
     rows = [torch.tensor([1, 2, 3, 4, 5]), torch.tensor([2, 1, 3, 2, 1]), torch.tensor([5.0, 3.0, 1.0, 2.0, 4.0])]
     data = DataBunch(TensorBatches(*rows, bs=2, shuffle=True, seed=1), TensorBatches(*rows, bs=2), device="cpu")
     torch.manual_seed(2)
-    return Learner(data, Product(), mse, torch.optim.SGD, lr=0.1, metrics=[RMSE(), MAE(), largest], seed=3)
+    return Learner(data, Product(sparse), mse, opt, lr=0.1, metrics=[RMSE(), MAE(), largest], seed=3)
 
 
 class Product(nn.Module):
-    def __init__(self):
+    def __init__(self, sparse=False):
         super().__init__()
-        self.users, self.items = nn.Embedding(6, 3), nn.Embedding(4, 3)
+        self.users, self.items = nn.Embedding(6, 3, sparse=sparse), nn.Embedding(4, 3, sparse=sparse)
 
     def forward(self, users, items):
         return (self.users(users) * self.items(items)).sum(1)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,33 @@ def test_begun_by_four_processes_and_ended_by_two_and_by_one(tmp_path):
     assert rmse == pytest.approx(whole[1], abs=1e-6)
     for name, p in whole[0].items():
         torch.testing.assert_close(weights[name], p, atol=1e-5, rtol=0)
+
+
+def test_the_file_of_the_first_process_is_that_of_all(tmp_path):
+    """Where each has folders of its own, as on several machines."""
+    def work(rank):
+        with pytest.raises((Enough, RuntimeError)):
+            fitted(learner(), tmp_path / f"{rank}", raise_at("after_batch", Enough(), at=12, order=200))
+        return fitted(learner(), tmp_path / f"{rank}")
+    whole = fitted(learner(), tmp_path / "whole")
+    for _, rmse in values(in_processes(2, work)):
+        assert rmse == pytest.approx(whole[1], abs=1e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "whole"]
+
+
+def test_what_was_saved_is_there_for_all_at_once(tmp_path):
+    class Late(Callback):
+        main_only = True
+
+        def after_fit(self):
+            time.sleep(0.3)
+
+    def work(rank):
+        learn = line(Late())
+        with learn.no_logging(), learn.distributed(minutes=0.3):
+            learn.fit(1)
+            learn.load(learn.save(tmp_path / "state"))
+    values(in_processes(2, work))
 
 
 SCRIPT = """

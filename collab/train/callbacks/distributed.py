@@ -59,13 +59,14 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     training batch, so that `bs` is the size of the whole, and all end with the same bits, to rounding those of one
     process: the gradients of all rows are added up before each step. Validation batches are dealt out. Losses and
     metrics are those of all rows. All have the weights of the first process from the beginning of the `with`, and its
-    optimizer, history and random states from that of a fit; it alone prints and writes files. `tables="replicated"`: each process has the whole model, and of large tables
-    the rows that are touched are exchanged.
+    optimizer, history and random states from that of a fit; it alone prints, and reads and writes the learner's files.
+    `tables="replicated"`: each process has the whole model, and of large tables the rows that are touched are
+    exchanged.
 
     What one process raises, cancels or is interrupted by ends all of them alike; a batch that one cancels is dropped in
-    all. One that does not answer within `minutes` is given up. Raises ValueError for other `tables`, for models, data or
-    fits that are not the same in all processes; TypeError for metrics that cannot be merged; RuntimeError inside
-    another such `with`, and for batches that are not the same."""
+    all. One that does not answer within `minutes` is given up. Raises ValueError for other `tables`, and for models,
+    data or fits that are not the same in all processes; TypeError for metrics that cannot be merged; RuntimeError
+    inside another such `with`, and for batches that are not the same."""
     if tables not in TABLES:
         raise ValueError(f"tables={tables!r} is not one of {', '.join(map(repr, TABLES))}")
     if not started():
