@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,30 @@ def test_a_step_that_is_skipped_after_the_sum_counts_once():
     for _, (weights, *_), _ in values(in_processes(4, work)):
         for p, own in zip(weights, alone[1][0]):
             torch.testing.assert_close(torch.tensor(p), torch.tensor(own), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("event", "error", "at"), [
+    ("before_batch", CancelTrain, 3), ("after_loss", CancelTrain, 3), ("after_batch", CancelTrain, 2),
+    ("after_loss", CancelBatch, 3), ("after_backward", CancelTrain, 2)])
+def test_rows_that_wait_for_a_step_are_those_of_all(event, error, at):
+    """A pass that all cut short at once takes the step of one process; where one alone does, all drop these rows."""
+    def work(rank, ranks=(0, 1)):
+        return ended(line(GradientAccumulation(8), *[raise_at(event, error(), at)] if rank in ranks else []))
+    for ranks in ((0, 1), (1,)):
+        first, second = values(in_processes(2, partial(work, ranks=ranks)))
+        assert first == second and first[0] == "ok"
+        if len(ranks) == 2 and event != "after_backward":
+            for p, own in zip(first[1][0], work(0)[1][0]):
+                torch.testing.assert_close(torch.tensor(p), torch.tensor(own), atol=1e-6, rtol=0)
+
+
+def test_a_batch_that_is_cancelled_after_the_sum_is_dropped_whole():
+    """What is added up afterwards does not depend on the number of processes."""
+    def work(rank):
+        return ended(line(GradientAccumulation(8), raise_at("after_backward", CancelBatch(), at=1, order=60)))
+    two, four = (values(in_processes(n, work))[0][1][0] for n in (2, 4))
+    for p, own in zip(two, four):
+        torch.testing.assert_close(torch.tensor(p), torch.tensor(own), atol=1e-6, rtol=0)
 
 
 def test_a_process_that_is_killed_is_told_of():

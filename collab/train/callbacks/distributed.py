@@ -16,7 +16,7 @@ from ...numerics import checksum
 from ...processes import started, team
 from ..alike import check_same, share_weights, sum_of_rows, told
 from ..callback import Callback, Dispatch
-from ..events import Cancel, CancelBatch, CancelStep
+from ..events import Cancel, CancelBatch, CancelStep, CancelTrain
 from ..process_group import MINUTES, Place, ProcessGroup, Says
 from ..reduction import Gradients, trained
 from ..sparse_gradients import SparseGradients
@@ -64,9 +64,9 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     exchanged.
 
     What one process raises, cancels or is interrupted by ends all of them alike; a batch that one cancels is dropped in
-    all. One that does not answer within `minutes` is given up. Raises ValueError for other `tables`, and for models,
-    data or fits that are not the same in all processes; TypeError for metrics that cannot be merged; RuntimeError
-    inside another such `with`, and for batches that are not the same."""
+    all, with the rows that wait for the same step. One that does not answer within `minutes` is given up. Raises
+    ValueError for other `tables`, and for models, data or fits that are not the same in all processes; TypeError for
+    metrics that cannot be merged; RuntimeError inside another such `with`, and for batches that are not the same."""
     if tables not in TABLES:
         raise ValueError(f"tables={tables!r} is not one of {', '.join(map(repr, TABLES))}")
     if not started():
@@ -214,19 +214,25 @@ class Distributed(Callback):
         self.steps += 1
 
     def after_batch(self) -> None:
-        self.learn.share = None
+        self.learn.share, self.at.begun = None, False
         self.at.done.add("batch")
 
     def cleanup_batch(self) -> None:
         learn, at = self.learn, self.at
         learn.share = None
         said = self._cancelled("batch", at.met == 2, at.begun)
+        if learn.training and "batch" not in at.done and not isinstance(learn.run.cut_off, CancelTrain):
+            self._drop(said)
+
+    def _drop(self, said: list[list[float]] | None) -> None:
+        """Clear what waits for a step, unless all have `said` that they cancel before the batch was added to it."""
         unbegun = said is not None and not any(place != Place.LEFT or begun for place, _, begun, *_ in said)
-        if learn.training and "batch" not in at.done and not unbegun:   # what others have of it is dropped too
-            learn.opt.zero_grad()
-            for cb in learn.run.cbs:
+        if not unbegun:
+            self.learn.opt.zero_grad()
+            for cb in self.learn.run.cbs:
                 if isinstance(cb, GradientAccumulation):
                     cb.begin()
+        self.at.begun = False
 
     # The ends of scopes ------------------------------------------------------------------------------------------
 
@@ -247,7 +253,9 @@ class Distributed(Callback):
         self._ended("fit", Place.FIT_ENDED)
 
     def cleanup_train(self) -> None:
-        self._cancelled("train", "train" in self.at.done)
+        said = self._cancelled("train", "train" in self.at.done, self.at.begun)
+        if "train" not in self.at.done and self.learn.run.cut_off is None:
+            self._drop(said)
 
     def cleanup_validate(self) -> None:
         self._cancelled("validate", "validate" in self.at.done)
@@ -319,6 +327,9 @@ class Reduction(Callback):
     def _weighted(self, grad: Tensor) -> Tensor:
         self.slices.at.begun = True
         return grad * self.slices.weight
+
+    def cleanup_batch(self) -> None:
+        self.reduced = False        # of a batch that was cancelled, the gradients are dropped
 
     def after_backward(self) -> None:
         with held_interrupt():
