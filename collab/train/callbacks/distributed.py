@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from ...drawn import Slice, slice_batches
 from ...loaders import Batches
 from ...numerics import checksum
 from ...processes import started, team
@@ -61,7 +62,8 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     metrics are those of all rows. All have the weights of the first process from the beginning of the `with`, and its
     optimizer, history and random states from that of a fit; it alone prints, and reads and writes the learner's files.
     `tables="replicated"`: each process has the whole model, and of large tables the rows that are touched are
-    exchanged.
+    exchanged. Dropout and what models of collab draw for the rows of a batch are those of one process, too; a model
+    that draws otherwise (such as a SoftmaxNet, one input for all rows of a user) sees other random numbers.
 
     What one process raises, cancels or is interrupted by ends all of them alike; a batch that one cancels is dropped in
     all, with the rows that wait for the same step. One that does not answer within `minutes` is given up. Raises
@@ -193,6 +195,7 @@ class Distributed(Callback):
         self.weight = (end - begin) / n
         if begin == end:
             begin, end = 0, 1           # of no weight, so that every model has a row to work on
+        slice_batches(Slice(begin, end, n))
         learn.share, self.rows = Share(learn.xb, begin, end, n), sum_of_rows((*learn.xb, learn.yb))
         learn.xb, learn.yb = [x[begin:end] for x in learn.xb], learn.yb[begin:end]
 
@@ -220,6 +223,8 @@ class Distributed(Callback):
     def cleanup_batch(self) -> None:
         learn, at = self.learn, self.at
         learn.share = None
+        if learn.training:
+            slice_batches(None)
         said = self._cancelled("batch", at.met == 2, at.begun)
         if learn.training and "batch" not in at.done and not isinstance(learn.run.cut_off, CancelTrain):
             self._drop(said)
