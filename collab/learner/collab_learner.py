@@ -49,6 +49,7 @@ from .recommendations import pairs_of, pool_of, rows_of, similar, titled
 from .recommending import check_one, recommend
 from .ridge import Ridge
 from .settings import Loss, default_loss, training_cbs, without_plan
+from .sharding import before_gathering, id_inputs
 from .sweeps import NO_RATES, Solved, Sweeps
 from .unknown_rows import AverageUnknown, fill_unknown
 
@@ -340,6 +341,7 @@ class CollabLearner(Learner):
         fill_unknown(self.model, self.data)     # a checkpoint from mid-epoch has older averages
 
     facts, card = facts, card
+    id_inputs, before_gathering = id_inputs, before_gathering
 
     def summary(self) -> Text:
         """Describe the learner, as `Learner.summary` does, and the recipe that its size has called for."""

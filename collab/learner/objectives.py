@@ -43,6 +43,8 @@ class Objective(Callback):
     negatives: Negatives
     generator: torch.Generator | None = None
     data: CollabDataBunch | None = None
+    whole_items: bool = False
+    """Whether each row is compared with the items of the whole batch, of which a process may have a slice."""
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
@@ -224,9 +226,11 @@ class InBatchSoftmax(Objective):
     in the training rows (Yi et al. 2019). The same item in another row is masked; with `exclude_seen`
     so is the user's whole training history. For models with a `cross`, such as dot models and `TwoTower`.
 
-    Negatives come from the batch: use large ones. Validation rows are compared in groups of a training batch's size."""
+    Negatives come from the batch: use large ones. Where several processes share it, each compares its users with the
+    items of all. Validation rows are compared in groups of a training batch's size."""
 
     name = "softmax"
+    whole_items = True
 
     def __init__(self, temperature: float = 1.0, log_q: bool = True, exclude_seen: bool = False):
         self.temperature, self.corrected, self.exclude_seen = positive(temperature), log_q, exclude_seen

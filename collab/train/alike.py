@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..loaders import Description
 from ..numerics import checksum
+from ..sharded_rows import ShardedRows
 from .process_group import ProcessGroup
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def share_weights(group: ProcessGroup, model: nn.Module) -> None:
     """Give all processes the parameters and buffers of the first one, where theirs differ. Raises ValueError for models
     of other shapes."""
     check_same(group, {"shape of parameters": _shapes(model)})
-    tensors = [*model.parameters(), *model.buffers()]
+    tensors = [t for t in (*model.parameters(), *model.buffers()) if not isinstance(t, ShardedRows)]
     sums = group.objects([checksum(t.contiguous()) for t in tensors])
     with torch.no_grad():
         for t, *own in zip(tensors, *sums):

@@ -34,6 +34,7 @@ from .fused import Chunk, fused, release
 from .inspection import facts, show_training_loop, summary
 from .lr_find import lr_find
 from .optim import Hyper, OptFunc, adamw, check_hyper, make_optimizer, set_hyper
+from .sparse_gradients import sparse_gradients
 from .state import learner_state, restore_state
 from .untouched import FITTING, Modes, one_fit, turn, untouched
 
@@ -190,8 +191,9 @@ class Learner:
     def _train(self) -> None:
         if fused(self):         # the same steps, compiled
             return
-        for self.i, (*self.xb, self.yb) in enumerate(self.batches):
-            self._batch()
+        with sparse_gradients(self):    # those of the rows that a batch touches, where tables are large
+            for self.i, (*self.xb, self.yb) in enumerate(self.batches):
+                self._batch()
 
     @scope("validate")
     def _validate(self) -> None:

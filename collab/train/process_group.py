@@ -30,7 +30,8 @@ _stores: list[dist.TCPStore] = []       # one, which all groups of this process 
 class Place(IntEnum):
     """Where a process is when it sends a message."""
 
-    START, TRAINING, LOSS, STEP, TRAINED, VALIDATING, VALIDATED, EPOCH_ENDED, FIT_ENDED, TURN, LEFT = range(11)
+    (START, TRAINING, LOOKED_UP, LOSS, STEP, STEPPED, TRAINED, AVERAGED, VALIDATING, VALIDATED, EPOCH_ENDED, FIT_ENDED,
+     TURN, LEFT) = range(14)
 
 
 class Says(IntEnum):

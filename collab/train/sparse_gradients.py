@@ -1,13 +1,14 @@
-"""Gradients of large tables by their touched rows, so that a batch does not sweep whole tables."""
+"""Gradients of large tables by their touched rows, so that a batch of the loop does not sweep whole tables."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .callback import Callback
 from .row_adagrad import RowAdagrad
 
 if TYPE_CHECKING:
@@ -16,26 +17,29 @@ if TYPE_CHECKING:
 LARGE = 1 << 16     # numbers of a table from which on its gradient is sparse
 
 
-class SparseGradients:
-    """Makes the gradients of large embedding tables sparse, where the optimizer is a RowAdagrad without decay, which
-    leaves rows without a gradient as they are, and no other callback than `known` ones looks at gradients."""
-
-    def __init__(self) -> None:
-        self.tables: list[nn.Embedding] = []
-
-    def begin(self, learn: Learner, known: tuple[type[Callback], ...]) -> None:
-        plain = isinstance(learn.opt, RowAdagrad) and not any(group["weight_decay"] for group in learn.opt.param_groups)
-        seen = [cb for event in ("after_backward", "after_step") for cb in learn.run.callers[event]]
-        if plain and all(isinstance(cb, known) for cb in seen) and learn.run.owners["step"] is learn.verbs:
-            self.tables = [layer for layer in learn.model.modules() if type(layer) is nn.Embedding
-                           and not layer.sparse and layer.weight.numel() >= LARGE]
-        for layer in self.tables:
+@contextmanager
+def sparse_gradients(learn: Learner) -> Iterator[None]:
+    """Make the gradients of large embedding tables sparse for the length of a `with`, where the optimizer is a
+    RowAdagrad without decay, which leaves rows without a gradient as they are, and no callback looks at gradients but
+    those that say that they take sparse ones."""
+    tables = _tables(learn)
+    try:
+        for layer in tables:
             layer.sparse = True
-
-    def end(self) -> None:
-        for layer in self.tables:
+        yield
+    finally:
+        for layer in tables:
             layer.sparse = False
-        self.tables = []
+
+
+def _tables(learn: Learner) -> list[nn.Embedding]:
+    run = learn.run
+    watched = any(not cb.takes_sparse for event in ("after_backward", "after_step") for cb in run.callers[event])
+    if (not isinstance(learn.opt, RowAdagrad) or any(group["weight_decay"] for group in learn.opt.param_groups)
+            or watched or {run.owners["backward"], run.owners["step"]} != {learn.verbs}):
+        return []
+    return [layer for layer in learn.model.modules() if type(layer) is nn.Embedding and not layer.sparse
+            and layer.weight.numel() >= LARGE]
 
 
 def rows_of_table(model: nn.Module, table: Tensor, rows: Tensor) -> Tensor:

@@ -200,8 +200,9 @@ def test_large_tables_have_sparse_gradients(name, make, sparse, monkeypatch):
     monkeypatch.setattr("collab.train.reduction.SMALL", 1)
 
     class Seen(Callback):
-        def before_train(self):
-            self.sparse = [layer.sparse for layer in self.learn.model.modules() if isinstance(layer, nn.Embedding)]
+        def after_pred(self):
+            if self.learn.training:
+                self.sparse = [layer.sparse for layer in self.learn.model.modules() if isinstance(layer, nn.Embedding)]
 
     def trained_by(rank):
         learn, seen = make(), Seen()

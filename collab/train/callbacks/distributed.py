@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -20,7 +20,7 @@ from ..callback import Callback, Dispatch
 from ..events import Cancel, CancelBatch, CancelStep, CancelTrain
 from ..process_group import MINUTES, Place, ProcessGroup, Says
 from ..reduction import Gradients, trained
-from ..sparse_gradients import SparseGradients
+from ..sharded import sharded
 from ..untouched import FITTING
 from ..whole import held_interrupt
 from .dropout_rows import DropoutRows
@@ -33,7 +33,7 @@ from .steps import GradientAccumulation, scale_gradients
 if TYPE_CHECKING:
     from ..learner import Learner
 
-TABLES = ("replicated",)
+TABLES = ("replicated", "sharded")
 OTHER_BATCHES = ("the processes have come to different batches; let the data draw them from a torch generator, or from "
                  "torch's global random numbers before each pass, which all processes have in common")
 CLOSING = {"batch": Says.BATCH, "train": Says.TRAIN, "validate": Says.VALIDATE, "epoch": Says.EPOCH, "fit": Says.FIT}
@@ -62,13 +62,16 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     metrics are those of all rows. All have the weights of the first process from the beginning of the `with`, and its
     optimizer, history and random states from that of a fit; it alone prints, and reads and writes the learner's files.
     `tables="replicated"`: each process has the whole model, and of large tables the rows that are touched are
-    exchanged. Dropout and what models of collab draw for the rows of a batch are those of one process, too; a model
-    that draws otherwise (such as a SoftmaxNet, one input for all rows of a user) sees other random numbers.
+    exchanged. `tables="sharded"`: each has some rows of every table of ids, which TorchRec looks up and steps by
+    row-wise Adagrad; afterwards they are whole again (see `sharded_tables`, too). Dropout and what models of collab
+    draw for the rows of a batch are those of one process, too; a model that draws otherwise (such as a SoftmaxNet, one
+    input for all rows of a user) sees other random numbers.
 
     What one process raises, cancels or is interrupted by ends all of them alike; a batch that one cancels is dropped in
     all, with the rows that wait for the same step. One that does not answer within `minutes` is given up. Raises
     ValueError for other `tables`, and for models, data or fits that are not the same in all processes; TypeError for
-    metrics that cannot be merged; RuntimeError inside another such `with`, and for batches that are not the same."""
+    metrics that cannot be merged; DataError where tables cannot be sharded; RuntimeError inside another such `with`,
+    and for batches that are not the same."""
     if tables not in TABLES:
         raise ValueError(f"tables={tables!r} is not one of {', '.join(map(repr, TABLES))}")
     if not started():
@@ -80,8 +83,12 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     try:
         share_weights(group, self.model)
         slices = Distributed(group)
-        with self.added_cbs([slices, Reduction(slices)]), team(group):
-            yield self
+        with ExitStack() as stack:
+            cbs: list[Callback] = [slices, Reduction(slices)]
+            if tables == "sharded":
+                cbs.append(stack.enter_context(sharded(self, group)))
+            with self.added_cbs(cbs), team(group):
+                yield self
         group.meet(Place.LEFT)
     except BaseException as error:
         if not group.failed:
@@ -97,7 +104,7 @@ class Distributed(Callback):
     `Reduction`."""
 
     order = Order.DISTRIBUTED
-    in_eval = True
+    in_eval = takes_sparse = True
 
     def __init__(self, group: ProcessGroup):
         self.group = group
@@ -105,7 +112,7 @@ class Distributed(Callback):
         self.steps = 0                      # of the optimizer, so far
         self.weight = 0.0                   # of this slice in the mean over the batch
         self.pending: Cancel | None = None  # heard as this process cancelled a narrower scope
-        self.dropout, self.sparse = DropoutRows(), SparseGradients()
+        self.dropout = DropoutRows()
 
     @property
     def at(self) -> _At:
@@ -121,7 +128,6 @@ class Distributed(Callback):
             self.group.room = max(self.group.room, 3 * len(trained(self.learn.model)))
             self._begin_alike()
         self.dropout.add(self.learn)
-        self.sparse.begin(self.learn, (Distributed, Reduction, GradientAccumulation))
 
     def _start(self, place: Place) -> None:
         """Begin anew with all processes, whatever has ended a fit or an evaluation before."""
@@ -272,7 +278,6 @@ class Distributed(Callback):
 
     def cleanup_fit(self) -> None:
         self.dropout.remove()
-        self.sparse.end()
         group = self.group
         self._cancelled("fit", "fit" in self.at.done)
         if "fit" not in self.at.done:
@@ -316,7 +321,7 @@ class Reduction(Callback):
     """Adds up the gradients of all processes before a step, weighted by their rows."""
 
     order = Order.REDUCTION
-    in_eval = True
+    in_eval = takes_sparse = True
 
     def __init__(self, slices: Distributed):
         self.slices, self.group = slices, slices.group

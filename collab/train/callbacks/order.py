@@ -11,6 +11,7 @@ class Order(IntEnum):
     A callback of your own may name any number, also one between two of these: `order = Order.RECORDER + 0.5`."""
 
     SEEDED = -100           # Seeded: whatever the others draw in a fit comes from the learner's own stream
+    SHARDED = -99           # ShardedTables: looks rows up and steps them; after a validation, for the others too
     SWEEPS = -98            # Sweeps: all rows are one batch before anything counts batches
     DISTRIBUTED = -97       # Distributed: slices the batch, and makes its loss that of all rows, before others see them
     THREADS = -95           # Threads: the number of threads holds for everything that follows

@@ -43,6 +43,7 @@ class GradientAccumulation(Callback):
     not a whole number above 0."""
 
     order = Order.ACCUMULATION
+    takes_sparse = True
     in_eval = True      # so that lr_find takes the steps that training takes
 
     def __init__(self, n: int):
