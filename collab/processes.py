@@ -22,6 +22,11 @@ def rank() -> int:
     return int(os.environ["RANK"]) if "WORLD_SIZE" in os.environ and os.environ.get("RANK") else 0
 
 
+def local_rank() -> int:
+    """The number of this process among those on its machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK") or 0)
+
+
 def size() -> int:
     """How many processes there are; 1 where it is alone."""
     return int(os.environ.get("WORLD_SIZE") or 1) if os.environ.get("RANK") else 1

@@ -16,6 +16,7 @@ from .process_group import ProcessGroup
 if TYPE_CHECKING:
     from .learner import Learner
 
+ROWS = "training rows", "validation rows"       # told by their sums, which say nothing to people
 OURS = __name__.partition(".")[0] + "."
 
 
@@ -24,7 +25,7 @@ def told(learn: Learner) -> dict[str, Any]:
     train, valid = Description.of(learn.data.train), Description.of(learn.data.valid)
     groups = [{k: v for k, v in g.items() if isinstance(v, int | float | str | bool)} for g in learn.opt.param_groups]
     return {"number of epochs": learn.n_epochs, "number of training batches": len(learn.data.train),
-            "training rows": _sums(train), "validation rows": _sums(valid), "model": type(learn.model).__name__,
+            ROWS[0]: _sums(train), ROWS[1]: _sums(valid), "model": type(learn.model).__name__,
             "shape of parameters": _shapes(learn.model), "optimizer": type(learn.opt).__name__,
             "hyper-parameters": groups,
             "callbacks": [type(cb).__name__ for cb in learn.run.cbs if type(cb).__module__.startswith(OURS)
@@ -55,8 +56,12 @@ def check_same(group: ProcessGroup, mine: dict[str, Any]) -> None:
     first, *others = group.objects(mine)
     for k, other in enumerate(others, start=1):
         if apart := [name for name in first if first[name] != other[name]]:
-            raise ValueError(f"process {k} would train another fit than process 0: its {apart[0]} is "
-                             f"{other[apart[0]]}, not {first[apart[0]]}; give all the same, and the data a seed")
+            name = apart[0]
+            if name in ROWS:
+                raise ValueError(f"process {k} has other {name} than process 0: give the data a seed, seed=0, so that "
+                                 "all split them alike")
+            raise ValueError(f"process {k} would train another fit than process 0: {name}: {other[name]}, not "
+                             f"{first[name]}; each must make the same calls")
 
 
 def share_weights(group: ProcessGroup, model: nn.Module) -> None:
