@@ -27,11 +27,13 @@ from .measured import part, rows_of
 from .metadata import about, guess_title, metadata, title_column, titles_among, warn_of_lacking, with_cold
 from .outliers import warn_of_outliers
 from .parts import Cut, Rules, with_codes
+from .row_groups import Paths
 from .schema import Schema, check_both_sides
 from .split import Split, by_time, random_split
 from .sql import read_sql
 from .summary import count_unseen, first_ratings, summary, warn_of_unseen
 from .tables import read_table
+from .totals import counts_of, levels_of, mean_of
 from .vocab import UNKNOWN, Vocab
 
 if TYPE_CHECKING:
@@ -211,6 +213,13 @@ class CollabDataBunch(DataBunch):
         `collab.data.sql.read_sql`, which takes `params` too); `options` are those of `from_df`."""
         return cls.from_df(read_sql(query, con, params), **options)
 
+    @classmethod
+    def from_parquet(cls, ratings: Paths, *names: Hashable | None, folder: str | Path,
+                     **options: Any) -> CollabDataBunch:
+        """`from_df` for Parquet files larger than memory."""
+        from .parquet import from_parquet
+        return from_parquet(cls, ratings, *names, folder=folder, **options)
+
     # What the ratings are ----------------------------------------------------------------------------------------
 
     @property
@@ -226,7 +235,7 @@ class CollabDataBunch(DataBunch):
     @property
     def mean(self) -> float:
         """The mean training rating."""
-        return self.train.tensors[2].double().mean().item()
+        return mean_of(self.train)
 
     @property
     def scale(self) -> tuple[float, float] | None:
@@ -248,7 +257,7 @@ class CollabDataBunch(DataBunch):
     @cached_property
     def levels(self) -> Tensor:
         """The different training ratings, ascending."""
-        return torch.unique(self.train.tensors[2])
+        return levels_of(self.train)[0]
 
     @property
     def interactions(self) -> Interactions:
@@ -339,8 +348,7 @@ class CollabDataBunch(DataBunch):
         """The number of training ratings of each item row (or user row), int64, (n_items,)."""
         if by not in ("item", "user"):
             raise ValueError(f"by={by!r} is neither 'item' nor 'user'")
-        side, n = (1, self.n_items) if by == "item" else (0, self.n_users)
-        return torch.bincount(self.train.tensors[side].cpu(), minlength=n)
+        return counts_of(self.train, 1, self.n_items) if by == "item" else counts_of(self.train, 0, self.n_users)
 
     @cached_property
     def trained(self) -> dict[str, Tensor]:

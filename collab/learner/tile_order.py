@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..data.batches import TensorBatches
-from ..data.tiles import TiledBatches
+from ..data.mapped import MappedBatches
+from ..data.mapped_tiles import MappedTiles
+from ..data.tiles import LARGE, TiledBatches
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
 
-MANY_ROWS = 1 << 20     # training ratings from which on tables are larger than caches
+MANY_ROWS = LARGE
 
 
 class TileOrder(Callback):
@@ -28,7 +30,8 @@ class TileOrder(Callback):
     def before_train(self) -> None:
         learn = self.learn
         train = learn.data.train
-        if type(train) is TensorBatches and train.shuffle:      # a subclass may have an order of its own
+        mapped = isinstance(train, MappedBatches) and MappedTiles.there(train)
+        if train.shuffle and (mapped or type(train) is TensorBatches):      # a subclass may have an order of its own
             if self.tiled is None or self.tiled.batches is not train:
-                self.tiled = TiledBatches(train, learn.data.n_users, learn.data.n_items)
+                self.tiled = (MappedTiles if mapped else TiledBatches)(train, learn.data.n_users, learn.data.n_items)
             learn.batches = self.tiled

@@ -1,0 +1,154 @@
+"""A CollabDataBunch over Parquet files that need not fit into memory (see `CollabDataBunch.from_parquet`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..environment import bars_wanted
+from ..errors import DataError, quoted, warn
+from .aside import Aside
+from .batches import VALID_BS, TensorBatches, default_device
+from .databunch import VALID_PCT, CollabDataBunch
+from .encoded import Options, encoding_in, read
+from .encoder import Encoded, Sizes, encode_into
+from .frames import TableLike
+from .mapped import MappedBatches, Stored
+from .metadata import metadata, title_column, warn_of_lacking
+from .parts import Cut
+from .repeated import refuse_options
+from .row_groups import Paths, Sources
+from .schema import Schema
+from .split import Split, random_split, time_split
+from .streamed_split import AtRandom, ByTime, Keys, Streamed, sortable, streamed_kind
+from .times import times_of
+
+UNITS = {"": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+IN_MEMORY = 64          # a held-out part that takes less than this part of `memory` stays there
+
+
+def from_parquet(cls: type[CollabDataBunch], ratings: Paths, user_name: Hashable | None = None,
+                 item_name: Hashable | None = None, rating_name: Hashable | None = None,
+                 time_name: Hashable | None = None, *, folder: str | Path, valid_pct: float = VALID_PCT,
+                 split: Split | str | None = None, seed: int | None = None, items: TableLike | None = None,
+                 users: TableLike | None = None, title_name: Hashable | None = None, bs: int = 64,
+                 val_bs: int | None = None, device: torch.device | str | None = None, duplicates: str | None = None,
+                 memory: int | str = "1GB") -> CollabDataBunch:
+    """See `CollabDataBunch.from_parquet`."""
+    refuse_options(duplicates)
+    sizes = Sizes.of(bytes_of(memory))
+    if seed is not None and not isinstance(seed, Integral):
+        raise DataError(f"seed must be a whole number or None, got {seed!r}")
+    for name, size in (("bs", bs), ("val_bs", val_bs)):
+        if size is not None and not (isinstance(size, Real) and size >= 1 and size == int(size)):
+            raise DataError(f"the batch size {name} must be a whole number from 1 on, got {size!r}; data in files have "
+                            "no bs='full'" if size == "full" else
+                            f"the batch size {name} must be a whole number from 1 on, got {size!r}")
+    if split is not None and valid_pct not in (0, VALID_PCT):
+        warn(f"valid_pct={valid_pct} is not used, since the split says what is held out; leave one of the two out")
+    random_split(valid_pct)                 # raises what is wrong with the fraction
+    how = streamed_kind(split, valid_pct, None if seed is None else int(seed))
+    sources = Sources(ratings)
+    schema = sources.schema(user_name, item_name, rating_name, time_name)
+    if how["by"] == "time" and schema.time is None:
+        raise DataError("this split needs the time of each rating; name its column with time_name=...")
+    if how["by"] != "time":
+        schema = Schema(schema.user, schema.item, schema.rating)
+    options: Options = {"columns": [*map(str, schema.roles().values())], "split": how,
+                        "seed": None if seed is None else int(seed)}
+
+    def encode(into: Path, options: Options) -> Encoded:
+        with _bar(2 * sources.n) as done:
+            how = _streamed(sources, schema, into, options["split"], sizes)
+            return encode_into(into, sources.tables(schema, sizes.read), sources.n, schema, how, options["seed"], sizes,
+                               lambda column: _keys(column, schema.time), done)
+    path, options = encoding_in(Path(folder), sources.signature(), options, sources.n, encode)
+    found, seed = read(path), int(options["seed"])
+    vocabs = found.users.vocab, found.items.vocab
+    tables = metadata(users, schema.user, vocabs[0]), metadata(items, schema.item, vocabs[1])
+    title_name = title_column(tables[1], title_name, None)
+    warn_of_lacking(tables[1], vocabs[1], features=False, titles=title_name is not None)
+    device = default_device() if device is None else torch.device(device)
+    shape = len(vocabs[0]), len(vocabs[1])
+    train = MappedBatches(Stored(path, "train", found.n_train), bs=bs, shuffle=True, seed=seed, device=device,
+                          shape=shape, digest=f"{path.name}.train", totals=found.totals)
+    valid, aside = _held_out(path, found, max(bs, VALID_BS) if val_bs is None else val_bs, seed, device, memory)
+    return cls(train, valid, None, *vocabs, item_table=tables[1], user_table=tables[0], title_name=title_name,
+               seed=seed, device=device, schema=schema, aside=aside, cut=Cut(_split_of(options["split"])))
+
+
+def _held_out(path: Path, found: Encoded, bs: int, seed: int, device: torch.device, memory: int | str,
+              ) -> tuple[TensorBatches | None, Aside]:
+    """The validation part, in memory where it is small, and the same ratings as known ones."""
+    if not found.n_valid:
+        return None, Aside(found.users, found.items, {})
+    shape = len(found.users.vocab), len(found.items.vocab)
+    stored = Stored(path, "valid", found.n_valid)
+    users, items, ratings = stored.rows(0, found.n_valid)
+    aside = Aside(found.users, found.items, {"valid": (users, items, ratings)})
+    return TensorBatches(*(aside.batch("valid") or ()), bs=bs, seed=seed, device=device, shape=shape), aside
+
+
+def _split_of(options: dict[str, Any]) -> Split:
+    """The split of a table that does the same as the streamed one: the same fraction, by the same rule."""
+    if options["by"] == "time":
+        return time_split(options["valid_pct"])
+    return random_split(options["valid_pct"], options["seed"])
+
+
+def _streamed(sources: Sources, schema: Schema, folder: Path, how: dict[str, Any], sizes: Sizes) -> Streamed:
+    if how["by"] == "random":
+        return AtRandom(sources.n, how["valid_pct"], how["seed"])
+    path = folder / "times"
+    with open(path, "wb") as file:
+        for _, _, column in sources.column(schema.time, sizes.read):
+            _keys(column, schema.time).tofile(file)
+
+    def keys() -> Iterator[Keys]:
+        return (np.fromfile(path, np.uint64, sizes.read, offset=8 * first) for first in range(0, sources.n, sizes.read))
+    split = ByTime(keys, sources.n, how["valid_pct"])
+    path.unlink()
+    return split
+
+
+def _keys(column: pd.Series, name: Hashable) -> Keys:
+    times = times_of(column, name)
+    assert times is not None            # it raises what is wrong
+    return sortable(times)
+
+
+def bytes_of(memory: int | str) -> int:
+    """Bytes from a number, or from text such as "1GB" or "512 MiB"."""
+    match = re.fullmatch(r"\s*([\d.]+)\s*([kmg]?i?b?)\s*", memory.lower()) if isinstance(memory, str) else None
+    unit = "" if match is None else match[2] if match[2].endswith("b") or not match[2] else f"{match[2]}b"
+    try:
+        if match is not None and unit in UNITS:
+            return int(float(match[1]) * UNITS[unit])
+        if isinstance(memory, Integral) and not isinstance(memory, bool):
+            return int(memory)
+    except ValueError:
+        pass
+    raise DataError(f"memory={quoted(memory)} is neither a number of bytes nor text such as '1GB' or '512MB'")
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Any]:
+    """What is told how much of `total` is done, and shows it in a notebook or a terminal."""
+    if not bars_wanted():
+        yield lambda n: None
+        return
+    from fastprogress import progress_bar  # late: it imports matplotlib in a notebook
+    bar: Any = progress_bar(range(total), leave=False)
+    bar.update(0)
+    try:
+        yield lambda n: bar.update(min(n, total - 1))
+    finally:
+        bar.on_iter_end()
