@@ -7,8 +7,8 @@ The ratings are made once, part by part: long tails of users and items, 20 facto
 services often are. Each line is a process of its own: seconds of the processor, ratings a second, and the peak of its
 resident memory (`ru_maxrss`). One epoch of `fit_one_cycle` is timed after one that loads the kernels.
 
-`--paired`: the RMSE after five epochs on rows sorted by user, mapped and in memory with a full permutation, for four
-seeds, and the differences."""
+`--paired`: the RMSE after five epochs for four seeds: mapped in tiles, mapped in blocks, and in memory in the order of
+a full permutation, and the differences from the last."""
 
 from __future__ import annotations
 
@@ -99,15 +99,18 @@ def paired(args: argparse.Namespace) -> None:
     differences = []
     for seed in SEEDS:
         args.seed = seed
-        one, other = (run(args, task)["more"]["rmse"] for task in ("mapped", "memory"))
-        differences.append(one - other)
-        print(f"seed {seed}: mapped {one:.5f}, full permutation {other:.5f}, difference {one - other:+.5f}", flush=True)
-    print(f"mean {np.mean(differences):+.5f}, standard error {np.std(differences, ddof=1) / len(SEEDS) ** 0.5:.5f}")
+        tiles, blocks, whole = (run(args, *how)["more"]["rmse"] for how in (
+            ("mapped", "tiles"), ("mapped", "plain"), ("memory", "plain")))
+        differences.append((tiles - whole, blocks - whole))
+        print(f"seed {seed}: full permutation {whole:.5f}, tiles {tiles - whole:+.5f}, blocks {blocks - whole:+.5f}",
+              flush=True)
+    for name, own in zip(("tiles", "blocks"), np.array(differences).T):
+        print(f"{name}: mean {own.mean():+.5f}, standard error {own.std(ddof=1) / len(SEEDS) ** 0.5:.5f}")
 
 
-def run(args: argparse.Namespace, task: str) -> dict[str, Any]:
+def run(args: argparse.Namespace, task: str, order: str = "tiles") -> dict[str, Any]:
     """What a task prints in a process of its own."""
-    command = [sys.executable, __file__, "--task", task, *(f"--{name}={getattr(args, name)}" for name in
+    command = [sys.executable, __file__, "--task", task, "--order", order, *(f"--{name}={getattr(args, name)}" for name in
                                                            ("n", "folder", "bs", "model", "epochs", "seed"))]
     out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
@@ -149,8 +152,11 @@ def memory(args: argparse.Namespace) -> dict[str, Any]:
 
 def trained(args: argparse.Namespace, data: Any) -> dict[str, Any]:
     from collab import collab_learner
+    from collab.learner.tile_order import TileOrder
     started = time.process_time()
     learn = collab_learner(data, args.model)
+    if args.order == "plain":
+        learn.cbs = [cb for cb in learn.cbs if not isinstance(cb, TileOrder)]
     built = time.process_time() - started
     if args.epochs > 1:
         started = time.process_time(), time.perf_counter()
@@ -181,6 +187,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--paired", action="store_true")
     parser.add_argument("--mapped-only", action="store_true")
+    parser.add_argument("--order", choices=["tiles", "plain"], default="tiles")
     parser.add_argument("--task", choices=[*TASKS])
     args = parser.parse_args()
     args.n = args.n or (8_000_000 if args.paired else 50_000_000)

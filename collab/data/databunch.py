@@ -20,6 +20,7 @@ from .batches import VALID_BS, DataBunch, TensorBatches, default_device
 from .catalogue import Catalogue, titles
 from .features import Features
 from .frames import TableLike, as_frame
+from .gathered import histories_of, known_of
 from .histories import Histories
 from .implicit import schema_of
 from .interactions import Interactions
@@ -34,7 +35,7 @@ from .sql import read_sql
 from .summary import count_unseen, first_ratings, summary, warn_of_unseen
 from .tables import read_table
 from .totals import counts_of, levels_of, mean_of
-from .vocab import UNKNOWN, Vocab
+from .vocab import Vocab
 
 if TYPE_CHECKING:
     from .data_report import DataReport
@@ -268,8 +269,7 @@ class CollabDataBunch(DataBunch):
     @cached_property
     def histories(self) -> Histories:
         """What each user rated in the training part."""
-        x = self.interactions
-        return Histories.of(x.users.cpu(), x.items.cpu(), x.ratings.cpu(), x.n_users)
+        return histories_of(self)
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -281,10 +281,7 @@ class CollabDataBunch(DataBunch):
         """Everything known of each user, held out or not: `histories`, with the ratings of the validation and test
         parts and those that a threshold left out. Its rows are those of `aside.users` and its items those of
         `aside.items`, which also have the ids that were not trained on."""
-        users, items, ratings = (torch.cat([mine.cpu(), more])
-                                 for mine, more in zip(self.train.tensors, self.aside.joined()))
-        named = (users != UNKNOWN) & (items != UNKNOWN)
-        return Histories.of(users[named], items[named], ratings[named], len(self.aside.users))
+        return known_of(self)
 
     @cached_property
     def table_titles(self) -> list[str] | None:

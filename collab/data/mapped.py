@@ -24,16 +24,21 @@ ROW = 20                    # bytes of a row in memory: two int64 and a float32
 
 @dataclass(frozen=True)
 class Stored:
-    """`n` ratings in the files NAME.users, NAME.items (int32) and NAME.ratings (float32) of a folder."""
+    """`n` ratings in the files NAME.users, NAME.items (int32) and NAME.ratings (float32) of a folder. Where `within`
+    says how many rows a model has of either side, rows beyond these are read as 0, unknown."""
 
     folder: Path
     name: str
     n: int
+    within: tuple[int, int] | None = None
 
     def read(self, first: int, n: int) -> list[np.ndarray]:
-        """The n rows from `first` on: int32, int32, float32."""
-        return [np.fromfile(self.folder / f"{self.name}.{column}", kind, n, offset=4 * first)
-                for column, kind in TYPES.items()]
+        """The n rows from `first` on, as far as there are so many: int32, int32, float32."""
+        found = [np.fromfile(self.folder / f"{self.name}.{column}", kind, n, offset=4 * first)
+                 for column, kind in TYPES.items()]
+        for rows, limit in zip(found, self.within or ()):
+            rows[rows >= limit] = 0
+        return found
 
     def rows(self, first: int, n: int) -> list[Tensor]:
         """The same rows as tensors: int64, int64, float32."""
@@ -43,6 +48,20 @@ class Stored:
     def blocks(self, rows: int = CHUNK) -> Iterator[list[Tensor]]:
         """All rows, in order, at most so many at a time."""
         return (self.rows(first, min(rows, self.n - first)) for first in range(0, self.n, rows))
+
+    def whole(self) -> tuple[Tensor, ...]:
+        """All rows in memory, 20 bytes each. Raises DataError where there is no room for them."""
+        needs, free = ROW * self.n, free_memory(torch.device("cpu"))
+        if free is not None and needs > free:
+            raise DataError(f"all {self.n:,} ratings at once need {needs / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
+                            "free; train a model that takes them in batches, such as dot_bias")
+        found = torch.empty(self.n, dtype=torch.int64), torch.empty(self.n, dtype=torch.int64), torch.empty(self.n)
+        first = 0
+        for block in self.blocks():
+            for into, some in zip(found, block):
+                into[first:first + len(some)] = some
+            first += len(block[0])
+        return found
 
 
 class MappedBatches(TensorBatches):
@@ -73,11 +92,7 @@ class MappedBatches(TensorBatches):
     def tensors(self) -> tuple[Tensor, ...]:
         """All rows in memory, 20 bytes each: for models that need them at once. Raises DataError where there is no room
         for them."""
-        needs, free = ROW * self.n, free_memory(torch.device("cpu"))
-        if free is not None and needs > free:
-            raise DataError(f"all {self.n:,} ratings at once need {needs / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
-                            "free; train a model that takes them in batches, such as dot_bias")
-        return tuple(map(torch.cat, zip(*self.blocks()))) if self.n else tuple(self.stored.rows(0, 0))
+        return self.stored.whole()
 
     def blocks(self, rows: int = CHUNK) -> Iterator[Sequence[Tensor]]:
         """All rows, in order, at most so many at a time."""

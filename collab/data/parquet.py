@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from .databunch import VALID_PCT, CollabDataBunch
 from .encoded import Options, encoding_in, read
 from .encoder import Encoded, Sizes, encode_into
 from .frames import TableLike
-from .mapped import MappedBatches, Stored
+from .mapped import ROW, MappedBatches, Stored
+from .mapped_aside import MappedAside
 from .metadata import metadata, title_column, warn_of_lacking
 from .parts import Cut
 from .repeated import refuse_options
@@ -32,7 +34,7 @@ from .streamed_split import AtRandom, ByTime, Keys, Streamed, sortable, streamed
 from .times import times_of
 
 UNITS = {"": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-IN_MEMORY = 64          # a held-out part that takes less than this part of `memory` stays there
+IN_MEMORY = 1 / 16      # share of `memory` up to which a held-out part stays there
 
 
 def from_parquet(cls: type[CollabDataBunch], ratings: Paths, user_name: Hashable | None = None,
@@ -89,11 +91,14 @@ def _held_out(path: Path, found: Encoded, bs: int, seed: int, device: torch.devi
               ) -> tuple[TensorBatches | None, Aside]:
     """The validation part, in memory where it is small, and the same ratings as known ones."""
     if not found.n_valid:
-        return None, Aside(found.users, found.items, {})
+        return None, MappedAside(found.users, found.items, {})
     shape = len(found.users.vocab), len(found.items.vocab)
     stored = Stored(path, "valid", found.n_valid)
-    users, items, ratings = stored.rows(0, found.n_valid)
-    aside = Aside(found.users, found.items, {"valid": (users, items, ratings)})
+    small = ROW * found.n_valid <= IN_MEMORY * bytes_of(memory)
+    aside = MappedAside(found.users, found.items, {"valid": stored}, keep=small)
+    if not small:
+        return MappedBatches(replace(stored, within=shape), bs=bs, seed=seed, device=device, shape=shape,
+                             digest=f"{path.name}.valid"), aside
     return TensorBatches(*(aside.batch("valid") or ()), bs=bs, seed=seed, device=device, shape=shape), aside
 
 

@@ -102,15 +102,25 @@ def contrast_of(found: Signal, parts: Parts, counts: tuple[Tensor, Tensor], damp
     return max((s / (whole(ones) / pairs)) ** 0.25 * root / edge, FAINTEST)
 
 
-def sample(parts: Parts, n: int, n_users: int) -> tuple[Tensor, Tensor, Tensor, float]:
+def sample(parts: Parts, n: int, n_users: int, most: int | None = None) -> tuple[Tensor, Tensor, Tensor, float]:
     """(users, items, values, share): those of n ratings that are of some of the users at random, always the same, and
-    the share of users: for what is too long for more than about SAMPLE ratings."""
-    if (share := SAMPLE / n) >= 1:
+    the share of users: about `most` ratings, by default SAMPLE, for what takes too long for more."""
+    most = SAMPLE if most is None else most
+    if (share := most / n) >= 1:
         users, items, values = map(torch.cat, zip(*parts()))
         return users, items, values, 1.0
     chosen = torch.rand(n_users, generator=torch.Generator().manual_seed(0)) < share
-    kept = ([t[mine] for t in part] for part in parts() for mine in (chosen[part[0]],))
-    users, items, values = map(torch.cat, zip(*kept))
+    kept: list[Tensor] = []
+    size = 0
+    for part in parts():
+        mine = chosen[part[0]].nonzero()[:, 0]
+        if not kept or size + len(mine) > len(kept[0]):     # room for more at once: small pieces would scatter the heap
+            kept = [torch.cat([*(k[:size] for k in kept[j:j + 1]), t.new_empty(size + len(mine) + most)])
+                    for j, t in enumerate(part)]
+        for into, t in zip(kept, part):
+            into[size:size + len(mine)] = t[mine]
+        size += len(mine)
+    users, items, values = (t[:size] for t in kept)
     return users, items, values, share
 
 
