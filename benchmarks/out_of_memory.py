@@ -110,8 +110,8 @@ def paired(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace, task: str, order: str = "tiles") -> dict[str, Any]:
     """What a task prints in a process of its own."""
-    command = [sys.executable, __file__, "--task", task, "--order", order, *(f"--{name}={getattr(args, name)}" for name in
-                                                           ("n", "folder", "bs", "model", "epochs", "seed"))]
+    shared = (f"--{name}={getattr(args, name)}" for name in ("n", "folder", "bs", "model", "epochs", "seed"))
+    command = [sys.executable, __file__, "--task", task, "--order", order, *shared]
     out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
     return found

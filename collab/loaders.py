@@ -5,7 +5,7 @@ they can do is asked here, and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -181,6 +181,22 @@ def columns_of(batches: object) -> Sequence[Tensor] | None:
         return None
     tensors = getattr(batches, "tensors", None)
     return tensors if isinstance(tensors, list | tuple) else None
+
+
+def blocks_of(batches: object) -> Callable[[], Iterable[Sequence[Tensor]]] | None:
+    """What yields all rows in order, in blocks, each time it is called: one block of all where they are in memory. None
+    for batches that are neither in memory as tensors nor `Streamed`."""
+    if (apart := streamed(batches)) is not None:
+        return apart.blocks
+    columns = columns_of(batches)
+    return None if columns is None else lambda: [columns]
+
+
+def in_blocks(batches: object) -> Iterable[Sequence[Tensor]]:
+    """All rows of batches that have `blocks_of`. Raises TypeError for others."""
+    if (blocks := blocks_of(batches)) is None:
+        raise TypeError(f"the rows of {type(batches).__name__} are not slices of tensors")
+    return blocks()
 
 
 @dataclass(frozen=True)

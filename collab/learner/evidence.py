@@ -16,7 +16,7 @@ from ..compiled import DotTables
 from ..data.databunch import CollabDataBunch
 from ..data.signal import FAINTEST, Parts, Signal, contrast_of, renumbered, sample, signal_of
 from ..errors import DataError
-from ..loaders import columns_of, streamed
+from ..loaders import blocks_of
 from ..models.baseline import BiasBaseline
 from ..models.layers import Range
 
@@ -131,13 +131,10 @@ class Evidence:
 def _parts(batches: object) -> Parts:
     """The users, items and ratings of batches on the CPU, all at once or block by block. Raises DataError for batches
     that tell neither."""
-    if (apart := streamed(batches)) is not None:
-        return lambda: ((users, items, ratings) for users, items, ratings in apart.blocks())
-    if (columns := columns_of(batches)) is None:
+    if (blocks := blocks_of(batches)) is None:
         raise DataError("a Ridge is as strong as the training ratings call for, and these batches are no slices of "
                         "tensors; pass a weight decay in its place: collab_learner(data, wd=0.1)")
-    users, items, ratings = (t.cpu() for t in columns)
-    return lambda: [(users, items, ratings)]
+    return lambda: ((users.cpu(), items.cpu(), ratings.cpu()) for users, items, ratings in blocks())
 
 
 def fitted_damping(users: Tensor, items: Tensor, ratings: Tensor, n_users: int, n_items: int) -> tuple[float, float]:
