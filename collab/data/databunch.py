@@ -27,10 +27,10 @@ from .interactions import Interactions
 from .measured import part, rows_of
 from .metadata import about, guess_title, metadata, title_column, titles_among, warn_of_lacking, with_cold
 from .outliers import warn_of_outliers
+from .parquet import from_parquet
 from .parts import Cut, Rules, with_codes
-from .row_groups import Paths
 from .schema import Schema, check_both_sides
-from .split import Split, by_time, random_split
+from .split import VALID_PCT, Split, by_time, random_split
 from .sql import read_sql
 from .summary import count_unseen, first_ratings, summary, warn_of_unseen
 from .tables import read_table
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from .data_report import DataReport
 
 MAX_LEVELS = 101            # more distinct ratings than this are no scale (0 to 100 is one)
-VALID_PCT = 0.2
 
 
 class CollabDataBunch(DataBunch):
@@ -214,12 +213,7 @@ class CollabDataBunch(DataBunch):
         `collab.data.sql.read_sql`, which takes `params` too); `options` are those of `from_df`."""
         return cls.from_df(read_sql(query, con, params), **options)
 
-    @classmethod
-    def from_parquet(cls, ratings: Paths, *names: Hashable | None, folder: str | Path,
-                     **options: Any) -> CollabDataBunch:
-        """`from_df` for Parquet files larger than memory."""
-        from .parquet import from_parquet
-        return from_parquet(cls, ratings, *names, folder=folder, **options)
+    from_parquet = classmethod(from_parquet)
 
     # What the ratings are ----------------------------------------------------------------------------------------
 

@@ -104,8 +104,8 @@ def _make(folder: Path, sources: list[list[object]], options: Options, n: int,
 def _check_room(folder: Path, n: int) -> None:
     free, needs = shutil.disk_usage(folder).free, ON_DISK * n
     if needs > free:
-        raise DataError(f"{folder}: encoding {n:,} ratings takes up to {needs / 1e9:,.1f} GB on disk, and "
-                        f"{free / 1e9:,.1f} GB are free there; choose another folder=...")
+        raise DataError(f"{folder}: encoding {n:,} ratings takes up to {needs / 1e6:,.0f} MB on disk, and "
+                        f"{free / 1e6:,.0f} MB are free there; choose another folder=...")
 
 
 def write(folder: Path, found: Encoded, manifest: dict[str, Any]) -> None:
@@ -118,7 +118,7 @@ def write(folder: Path, found: Encoded, manifest: dict[str, Any]) -> None:
                          ("counts.users", found.totals.counts[0]), ("counts.items", found.totals.counts[1])):
         np.save(folder / f"{name}.npy", values.numpy())
     manifest |= {"mean": found.totals.mean, "n_train": found.n_train, "n_valid": found.n_valid,
-                 "grid": None if found.grid is None else asdict(found.grid)}
+                 "repeated": found.repeated, "grid": None if found.grid is None else asdict(found.grid)}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
 
 
@@ -134,7 +134,7 @@ def read(folder: Path) -> Encoded:
                                   for name in ("levels", "times", "counts.users", "counts.items"))
         grid = known["grid"] and Grid(tuple(known["grid"]["block"]), tuple(known["grid"]["blocks"]))
         return Encoded(users, items, Totals(known["mean"], levels, times, (counts[0], counts[1])), known["n_train"],
-                       known["n_valid"], grid)
+                       known["n_valid"], grid, known["repeated"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} is damaged ({error}); remove it, and it is made anew") from error
 

@@ -54,7 +54,7 @@ class Sizes:
 @dataclass(frozen=True)
 class Encoded:
     """What encoding has found: the vocabs continued by ids of the held-out part alone, the totals of the training part,
-    how many ratings each part has, and the grid of the tiles where there are any."""
+    how many ratings each part has, the grid of the tiles where there are any, and what is said of repeated pairs."""
 
     users: WiderVocab
     items: WiderVocab
@@ -62,6 +62,7 @@ class Encoded:
     n_train: int
     n_valid: int
     grid: Grid | None
+    repeated: str
 
 
 def encode_into(folder: Path, tables: Iterable[pd.DataFrame], n: int, schema: Schema, split: Streamed, seed: int,
@@ -91,7 +92,6 @@ def encode_into(folder: Path, tables: Iterable[pd.DataFrame], n: int, schema: Sc
     check_both([int((side.counts > 0).sum()) for side in sides], [side.most_rated for side in sides], running.n, schema)
     counts = [np.bincount(rows[side.counts > 0], side.counts[side.counts > 0], len(vocab.vocab)).astype(np.int64)
               for side, rows, vocab in zip(sides, numbers, vocabs)]
-    repeated.warn(n, n - running.n)
     _write(folder, "valid", held.take(0), numbers)
     grid = Grid.of(*map(len, counts)) if running.n >= LARGE else None
     tiling = None if grid is None else Tiling(folder, grid, counts[0], sizes)
@@ -107,7 +107,8 @@ def encode_into(folder: Path, tables: Iterable[pd.DataFrame], n: int, schema: Sc
         tiling.write(lambda share: done(n + int(n * (1 + share) / 2)))
     totals = Totals(running.total / max(1, running.n), torch.from_numpy(running.levels),
                     torch.from_numpy(running.times), (torch.from_numpy(counts[0]), torch.from_numpy(counts[1])))
-    return Encoded(vocabs[0], vocabs[1], totals, running.n, n - running.n, grid)
+    return Encoded(vocabs[0], vocabs[1], totals, running.n, n - running.n, grid,
+                   repeated.said(n, n - running.n))
 
 
 def _sorted(side: Numbering) -> tuple[WiderVocab, np.ndarray]:

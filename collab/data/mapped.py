@@ -36,6 +36,9 @@ class Stored:
         """The n rows from `first` on, as far as there are so many: int32, int32, float32."""
         found = [np.fromfile(self.folder / f"{self.name}.{column}", kind, n, offset=4 * first)
                  for column, kind in TYPES.items()]
+        if any(len(column) < min(n, self.n - first) for column in found):
+            raise DataError(f"{self.folder}: the files of encoded ratings are cut short; remove the folder, and encode "
+                            "again")
         for rows, limit in zip(found, self.within or ()):
             rows[rows >= limit] = 0
         return found
@@ -53,8 +56,8 @@ class Stored:
         """All rows in memory, 20 bytes each. Raises DataError where there is no room for them."""
         needs, free = ROW * self.n, free_memory(torch.device("cpu"))
         if free is not None and needs > free:
-            raise DataError(f"all {self.n:,} ratings at once need {needs / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
-                            "free; train a model that takes them in batches, such as dot_bias")
+            raise DataError(f"all {self.n:,} ratings at once need {needs / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB "
+                            "are free; train a model that takes them in batches, such as dot_bias")
         found = torch.empty(self.n, dtype=torch.int64), torch.empty(self.n, dtype=torch.int64), torch.empty(self.n)
         first = 0
         for block in self.blocks():

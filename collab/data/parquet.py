@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,20 +18,23 @@ from ..environment import bars_wanted
 from ..errors import DataError, quoted, warn
 from .aside import Aside
 from .batches import VALID_BS, TensorBatches, default_device
-from .databunch import VALID_PCT, CollabDataBunch
 from .encoded import Options, encoding_in, read
 from .encoder import Encoded, Sizes, encode_into
 from .frames import TableLike
 from .mapped import ROW, MappedBatches, Stored
 from .mapped_aside import MappedAside
 from .metadata import metadata, title_column, warn_of_lacking
+from .outliers import warn_of_far
 from .parts import Cut
-from .repeated import refuse_options
+from .repeated import refuse_options, warn_of_pairs
 from .row_groups import Paths, Sources
 from .schema import Schema
-from .split import Split, random_split, time_split
+from .split import VALID_PCT, Split, random_split, time_split
 from .streamed_split import AtRandom, ByTime, Keys, Streamed, sortable, streamed_kind
 from .times import times_of
+
+if TYPE_CHECKING:
+    from .databunch import CollabDataBunch
 
 UNITS = {"": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 IN_MEMORY = 1 / 16      # share of `memory` up to which a held-out part stays there
@@ -44,7 +47,34 @@ def from_parquet(cls: type[CollabDataBunch], ratings: Paths, user_name: Hashable
                  users: TableLike | None = None, title_name: Hashable | None = None, bs: int = 64,
                  val_bs: int | None = None, device: torch.device | str | None = None, duplicates: str | None = None,
                  memory: int | str = "1GB") -> CollabDataBunch:
-    """See `CollabDataBunch.from_parquet`."""
+    """`from_df` for ratings in Parquet files that need not fit into memory: they are encoded once, in row groups, into
+    files that training reads block by block.
+
+    - `ratings`: a file, a folder of files (those of its folders too, in the order of their names), or a list of
+      either, all with the same columns. `user_name`, `item_name`, `rating_name`, `time_name`: as for `from_df`.
+    - `folder`: where the encoded ratings are kept, some 24 bytes a rating, up to 36 while they are made, and 12 more
+      for each of the histories that `recommend` and `evaluate` ask for. While the files (paths, sizes, times of change
+      and footers) and the options below are the same, a second call only opens what is there; otherwise it encodes
+      again, and removes what was there. A process that is killed leaves nothing that would be opened.
+    - `valid_pct`, `split`: the fraction that is held out at random: the same rows whatever the row groups are, but not
+      those of `from_df`; or `random_split(...)` or `time_split(...)`. Other splits would have to sort all ratings, and
+      are refused.
+    - `seed`: of the split, the order of the rows and that of batches. None takes that of the encoding in `folder`, or
+      draws one where there is none.
+    - `items`, `users`, `title_name`: metadata to show, as for `from_df`. They are not encoded as features.
+    - `duplicates`: pairs that are rated again cannot be told without a sort, so that all rows are kept; a
+      warning says how many there are, by a sample of the users where ratings are many, unless it is "keep".
+    - `bs`, `val_bs`, `device`: as for `from_df`; there is no bs="full".
+    - `memory`: bytes, or text such as "2GB", that the arrays of encoding take at most, beside the ids of users and
+      items and the libraries themselves; a held-out part stays in memory up to a sixteenth of it.
+
+    The vocabs are those of `from_df` for the same training rows. What trains in batches, and recommending, evaluating
+    and errors, take memory for a block of ratings. What needs all ratings at once, such as "als", "svdpp", `export` or
+    `report`, reads them into memory, 20 bytes a rating, and raises DataError where there is no room.
+
+    Raises FileNotFoundError, and DataError for what cannot be trained on, with the file, the column, the rows and the
+    remedy: before work starts for what the footers tell, such as missing columns, other types and missing ids; and for
+    a disk without room."""
     refuse_options(duplicates)
     sizes = Sizes.of(bytes_of(memory))
     if seed is not None and not isinstance(seed, Integral):
@@ -59,11 +89,7 @@ def from_parquet(cls: type[CollabDataBunch], ratings: Paths, user_name: Hashable
     random_split(valid_pct)                 # raises what is wrong with the fraction
     how = streamed_kind(split, valid_pct, None if seed is None else int(seed))
     sources = Sources(ratings)
-    schema = sources.schema(user_name, item_name, rating_name, time_name)
-    if how["by"] == "time" and schema.time is None:
-        raise DataError("this split needs the time of each rating; name its column with time_name=...")
-    if how["by"] != "time":
-        schema = Schema(schema.user, schema.item, schema.rating)
+    schema = sources.schema(user_name, item_name, rating_name, time_name, timed=how["by"] == "time")
     options: Options = {"columns": [*map(str, schema.roles().values())], "split": how,
                         "seed": None if seed is None else int(seed)}
 
@@ -80,6 +106,12 @@ def from_parquet(cls: type[CollabDataBunch], ratings: Paths, user_name: Hashable
     warn_of_lacking(tables[1], vocabs[1], features=False, titles=title_name is not None)
     device = default_device() if device is None else torch.device(device)
     shape = len(vocabs[0]), len(vocabs[1])
+    if split is None and not found.n_valid and valid_pct:
+        warn(f"valid_pct={valid_pct} holds out none of {found.n_train:,} ratings, so there is no validation part; hold "
+             "out more, or none with valid_pct=0")
+    if duplicates is None:
+        warn_of_pairs(found.repeated)
+    warn_of_far(found.totals.levels.numpy(), found.totals.times.numpy(), schema.rating)
     train = MappedBatches(Stored(path, "train", found.n_train), bs=bs, shuffle=True, seed=seed, device=device,
                           shape=shape, digest=f"{path.name}.train", totals=found.totals)
     valid, aside = _held_out(path, found, max(bs, VALID_BS) if val_bs is None else val_bs, seed, device, memory)

@@ -9,7 +9,8 @@ from .streamed_split import scrambled
 
 SAMPLE = 1 << 21            # ratings that are compared
 KEEP = ("from_parquet keeps all rows, and each counts, since merging pairs would take a sort of all ratings; merge "
-        "them where the files are made, or read a table that fits in memory with from_csv(path, duplicates='last')")
+        "them where the files are made, read a table that fits in memory with from_csv(path, duplicates='last'), or "
+        "say duplicates='keep'")
 
 
 class Repeated:
@@ -30,22 +31,26 @@ class Repeated:
         self.keys.append(users[some].astype(np.int64) << 32 | items[some])
         self.held.append(held_out[some])
 
-    def warn(self, n: int, n_held: int) -> None:
-        """Warn of pairs that come again among n ratings, of which `n_held` are held out."""
+    def said(self, n: int, n_held: int) -> str:
+        """How many of n ratings, of which `n_held` are held out, have a pair again, in words; "" if none has."""
         keys, held = np.concatenate(self.keys), np.concatenate(self.held)
         again = int((np.diff(np.sort(keys)) == 0).sum())
         if not again:
-            return
-        whole = self.share == 1
-        what = (f"{again:,} of {n:,} rows rate a pair again" if whole else
+            return ""
+        what = (f"{again:,} of {n:,} rows rate a pair again" if self.share == 1 else
                 f"some {n * again / len(keys):,.0f} of {n:,} rows rate a pair again (told from {len(keys):,} ratings "
                 "of some users)")
         trained = np.sort(keys[~held])
         place = np.searchsorted(trained, keys[held]).clip(max=max(0, len(trained) - 1))
         both = int((trained[place] == keys[held]).sum()) if len(trained) else 0
-        leak = (f", and {both / held.sum():.1%} of the {n_held:,} ratings held out are of pairs that are trained on "
-                "too, so that the error on them looks smaller than it is") if both else ""
-        warn(f"{what}{leak}: {KEEP}")
+        return what + (f", and {both / held.sum():.1%} of the {n_held:,} ratings held out are of pairs that are "
+                       "trained on too, so that the error on them looks smaller than it is" if both else "")
+
+
+def warn_of_pairs(said: str) -> None:
+    """Warn of what `Repeated.said` says, if it says anything."""
+    if said:
+        warn(f"{said}: {KEEP}")
 
 
 def refuse_options(duplicates: object) -> None:

@@ -48,11 +48,15 @@ class Sources:
             found.append([str(file.resolve()), stat.st_size, stat.st_mtime_ns, _footer_hash(file, stat.st_size)])
         return found
 
-    def schema(self, *names: Hashable | None) -> Schema:
-        """The columns by these names of user, item, rating and time, as `Schema.of` finds them. Raises DataError for
-        what the footers tell: no rows, missing columns, and columns of several kinds, or with gaps."""
+    def schema(self, *names: Hashable | None, timed: bool = False) -> Schema:
+        """The columns by these names of user, item, rating and time, as `Schema.of` finds them; the time only if it is
+        needed (`timed`). Raises DataError for what the footers tell: no rows, missing columns, and columns of several
+        kinds, or with gaps."""
         first = self.footers[0].schema.to_arrow_schema()
         found = Schema.of(first.empty_table().to_pandas(ignore_metadata=True), *names)
+        if timed and found.time is None:
+            raise DataError("this split needs the time of each rating; name its column with time_name=...")
+        found = found if timed else Schema(found.user, found.item, found.rating)
         if not self.n:
             raise DataError(f"{self._all()}: there is no row; the columns are {listed(first.names)}")
         for role, name in found.roles().items():

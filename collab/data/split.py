@@ -19,6 +19,7 @@ from ..errors import DataError, warn
 from .codes import Groups, stable_order
 from .times import times_of
 
+VALID_PCT = 0.2             # of the ratings, held out by default
 Rows = np.ndarray
 Split = Callable[[pd.DataFrame], tuple[Rows, Rows]]
 
