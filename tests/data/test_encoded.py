@@ -438,7 +438,7 @@ print(before, encoded, peak(), data.train.n)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="VmHWM")
 def test_memory_is_bounded_by_what_is_asked_for(tmp_path):
-    """3 million ratings: encoding and an epoch take some 135 MiB beyond the libraries, where from_df takes 370."""
+    """3 million ratings: encoding and an epoch take some 130 MiB beyond the libraries, where from_df takes 320."""
     draw, n, folder = np.random.default_rng(0), 300_000, tmp_path / "ratings"
     folder.mkdir()
     for k in range(10):
