@@ -5,7 +5,8 @@
 
 The ratings are made once, part by part: long tails of users and items, 20 factors and noise, sorted by user as logs of
 services often are. Each line is a process of its own: seconds of the processor, ratings a second, and the peak of its
-resident memory (`ru_maxrss`). One epoch of `fit_one_cycle` is timed after one that loads the kernels.
+resident memory (`ru_maxrss`). One epoch of `fit_one_cycle` is timed after one that loads the kernels: "blocks" and
+"tiles" are ratings in files, "memory" the same by `from_df`, in tiles, and "permuted" in a full permutation.
 
 `--paired`: the RMSE after five epochs for four seeds: mapped in tiles, mapped in blocks, and in memory in the order of
 a full permutation, and the differences from the last."""
@@ -84,15 +85,15 @@ def main() -> None:
     print(f"batches of {args.bs:,}, {args.model}")
     print(f"{'':12}{'ratings':>12}{'CPU s':>9}{'ratings/CPU s':>16}{'wall s':>9}{'peak MiB':>10}")
     rates = {}
-    for task in ("encode", "mapped", "memory"):
-        if task == "memory" and args.mapped_only:
+    for name, (task, order) in {"encode": ("encode", "plain"), "blocks": ("mapped", "plain"),
+                                "memory": ("memory", "tiles"), "permuted": ("memory", "plain"),
+                                "encode tiles": ("encode", "tiles"), "tiles": ("mapped", "tiles")}.items():
+        if args.only and name not in args.only:
             continue
-        found = run(args, task)
-        rates[task] = found["n"] / found["cpu"]
-        print(f"{task:12}{found['n']:12,}{found['cpu']:9.1f}{rates[task]:16,.0f}{found['wall']:9.1f}{found['peak']:10,.0f}"
+        found = run(args, task, order)
+        rates[name] = found["n"] / found["cpu"]
+        print(f"{name:12}{found['n']:12,}{found['cpu']:9.1f}{rates[name]:16,.0f}{found['wall']:9.1f}{found['peak']:10,.0f}"
               f"   {json.dumps(found['more'])}", flush=True)
-    if "memory" in rates:
-        print(f"mapped / memory: {rates['mapped'] / rates['memory']:.2f}")
 
 
 def paired(args: argparse.Namespace) -> None:
@@ -118,22 +119,23 @@ def run(args: argparse.Namespace, task: str, order: str = "tiles") -> dict[str, 
 
 
 def encode(args: argparse.Namespace) -> dict[str, Any]:
-    from collab import CollabDataBunch
     folder = Path(args.folder) / f"{args.n}"
-    shutil.rmtree(folder / "encoded", ignore_errors=True)
+    shutil.rmtree(folder / f"encoded-{args.order}", ignore_errors=True)
     started = time.process_time(), time.perf_counter()
-    data = CollabDataBunch.from_parquet(folder, folder=folder / "encoded", bs=args.bs, seed=args.seed,
-                                        valid_pct=VALID_PCT)
+    data = opened(args)
     return measured(started, {"n_users": data.n_users, "n_items": data.n_items},
                     data.train.n + (data.valid.n if data.valid else 0))
 
 
 def mapped(args: argparse.Namespace) -> dict[str, Any]:
+    return trained(args, opened(args))
+
+
+def opened(args: argparse.Namespace) -> Any:
     from collab import CollabDataBunch
     folder = Path(args.folder) / f"{args.n}"
-    data = CollabDataBunch.from_parquet(folder, folder=folder / "encoded", bs=args.bs, seed=args.seed,
-                                        valid_pct=VALID_PCT)
-    return trained(args, data)
+    return CollabDataBunch.from_parquet(folder, folder=folder / f"encoded-{args.order}", bs=args.bs, seed=args.seed,
+                                        valid_pct=VALID_PCT, tiles=args.order == "tiles")
 
 
 def memory(args: argparse.Namespace) -> dict[str, Any]:
@@ -186,7 +188,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--paired", action="store_true")
-    parser.add_argument("--mapped-only", action="store_true")
+    parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--order", choices=["tiles", "plain"], default="tiles")
     parser.add_argument("--task", choices=[*TASKS])
     args = parser.parse_args()

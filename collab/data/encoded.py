@@ -24,7 +24,7 @@ import torch
 from ..errors import DataError
 from ..files import alone_with
 from .aside import WiderVocab
-from .encoder import ON_DISK, Encoded
+from .encoder import ON_DISK, TILED, Encoded
 from .tiles import Grid
 from .totals import Totals
 from .vocab import Vocab
@@ -81,7 +81,7 @@ def _make(folder: Path, sources: list[list[object]], options: Options, n: int,
           encode: Callable[[Path, Options], Encoded]) -> tuple[Path, Options]:
     for left in folder.glob(".*.part"):
         shutil.rmtree(left)
-    _check_room(folder, n)
+    _check_room(folder, n * (TILED if options["tiles"] else ON_DISK))
     if options[SEED] is None:
         options = _seeded(options, int(torch.randint(2**31, ())))
     name = hashlib.blake2b(json.dumps([VERSION, sources, options]).encode(), digest_size=8).hexdigest()
@@ -101,10 +101,9 @@ def _make(folder: Path, sources: list[list[object]], options: Options, n: int,
     return path, options
 
 
-def _check_room(folder: Path, n: int) -> None:
-    free, needs = shutil.disk_usage(folder).free, ON_DISK * n
-    if needs > free:
-        raise DataError(f"{folder}: encoding {n:,} ratings takes up to {needs / 1e6:,.0f} MB on disk, and "
+def _check_room(folder: Path, needs: int) -> None:
+    if needs > (free := shutil.disk_usage(folder).free):
+        raise DataError(f"{folder}: encoding these ratings takes up to {needs / 1e6:,.0f} MB on disk, and "
                         f"{free / 1e6:,.0f} MB are free there; choose another folder=...")
 
 

@@ -3,7 +3,7 @@
     pass over the tables    ids get numbers, in the order of their first occurrence; rows to train on go to random
                             buckets, held-out ones to a file in their order
     pass over the buckets   numbers become rows of the sorted vocabs; each bucket is shuffled and written
-    pass over groups        the same rows once more in tiles (see `tiles`), where they are many
+    pass over groups        the same rows once more in tiles (see `tiles`), if these are wanted
 
 The order depends on the seed and on the places of the ratings alone, not on the row groups."""
 
@@ -25,12 +25,12 @@ from .repeated import Repeated
 from .schema import Schema, check_both
 from .spill import Spill, groups_of
 from .streamed_split import Keys, Streamed, scrambled
-from .tiles import LARGE, Grid
+from .tiles import Grid
 from .totals import Running, Totals
 from .vocab import Vocab
 
 LEAST = 1 << 26             # bytes of memory with which a sensible number of rows fit
-ON_DISK = 36                # bytes of a rating that are on disk at most, while it is encoded
+ON_DISK, TILED = 24, 36     # bytes of a rating that are on disk at most, while it is encoded; with tiles
 WRITTEN = 1 << 20           # rows that are written at a time
 BUCKET_SEED, SHUFFLE_SEED = 1, 2        # added to the seed: for the bucket of a row, for the order within it
 
@@ -66,9 +66,10 @@ class Encoded:
 
 
 def encode_into(folder: Path, tables: Iterable[pd.DataFrame], n: int, schema: Schema, split: Streamed, seed: int,
-                sizes: Sizes, times: Callable[[pd.Series], Keys], done: Callable[[int], None]) -> Encoded:
-    """Write n ratings to files of a folder: "train" in a random order, "valid" in theirs with the rows of `WiderVocab`,
-    "tiles" where there are many. `tables` are checked ones, `times` makes keys of a column of times, and `done` is told
+                sizes: Sizes, times: Callable[[pd.Series], Keys], done: Callable[[int], None], *,
+                tiles: bool = False) -> Encoded:
+    """Write n ratings to files of a folder: "train" in a random order, "valid" in theirs with the rows of `WiderVocab`
+    and, if wanted, "tiles". `tables` are checked ones, `times` makes keys of a column of times, and `done` is told
     how many of 2 n rows are through."""
     sides = Numbering("user"), Numbering("item")
     buckets = Spill(folder, "bucket", -(-n // sizes.bucket))
@@ -93,7 +94,7 @@ def encode_into(folder: Path, tables: Iterable[pd.DataFrame], n: int, schema: Sc
     counts = [np.bincount(rows[side.counts > 0], side.counts[side.counts > 0], len(vocab.vocab)).astype(np.int64)
               for side, rows, vocab in zip(sides, numbers, vocabs)]
     _write(folder, "valid", held.take(0), numbers)
-    grid = Grid.of(*map(len, counts)) if running.n >= LARGE else None
+    grid = Grid.of(*map(len, counts)) if tiles else None
     tiling = None if grid is None else Tiling(folder, grid, counts[0], sizes)
     for k in range(buckets.n):
         mixed = buckets.take(k)

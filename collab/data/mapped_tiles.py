@@ -21,7 +21,7 @@ class MappedTiles(TiledBatches):
 
     @classmethod
     def there(cls, batches: MappedBatches) -> bool:
-        """Whether there are such files: data of few ratings have none."""
+        """Whether there are such files: only where they were wanted."""
         return batches.stored.name == "train" and (batches.stored.folder / COUNTS).exists()
 
     def _fill(self, grid: Grid) -> np.ndarray:

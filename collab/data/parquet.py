@@ -46,13 +46,13 @@ def from_parquet(cls: type[CollabDataBunch], ratings: Paths, user_name: Hashable
                  split: Split | str | None = None, seed: int | None = None, items: TableLike | None = None,
                  users: TableLike | None = None, title_name: Hashable | None = None, bs: int = 64,
                  val_bs: int | None = None, device: torch.device | str | None = None, duplicates: str | None = None,
-                 memory: int | str = "1GB") -> CollabDataBunch:
+                 memory: int | str = "1GB", tiles: bool = False) -> CollabDataBunch:
     """`from_df` for ratings in Parquet files that need not fit into memory: they are encoded once, in row groups, into
     files that training reads block by block.
 
     - `ratings`: a file, a folder of files (those of its folders too, in the order of their names), or a list of
       either, all with the same columns. `user_name`, `item_name`, `rating_name`, `time_name`: as for `from_df`.
-    - `folder`: where the encoded ratings are kept, some 24 bytes a rating, up to 36 while they are made, and 12 more
+    - `folder`: where the encoded ratings are kept, some 12 bytes a rating, up to 24 while they are made, and 12 more
       for each of the histories that `recommend` and `evaluate` ask for. While the files (paths, sizes, times of change
       and footers) and the options below are the same, a second call only opens what is there; otherwise it encodes
       again, and removes what was there. A process that is killed leaves nothing that would be opened.
@@ -67,6 +67,11 @@ def from_parquet(cls: type[CollabDataBunch], ratings: Paths, user_name: Hashable
     - `bs`, `val_bs`, `device`: as for `from_df`; there is no bs="full".
     - `memory`: bytes, or text such as "2GB", that the arrays of encoding take at most, beside the ids of users and
       items and the libraries themselves; a held-out part stays in memory up to a sixteenth of it.
+
+    - `tiles`: write the training rows once more (12 bytes each, 36 while they are made), in the order in which ratings
+      in memory are trained by row-wise Adagrad where they are many (see `TiledBatches`). An epoch then takes three
+      fifths of the time, and two threads share it; the errors are higher than in a random order, by .002 on 8 million
+      ratings of a scale of 5.
 
     The vocabs are those of `from_df` for the same training rows. What trains in batches, and recommending, evaluating
     and errors, take memory for a block of ratings. What needs all ratings at once, such as "als", "svdpp", `export` or
@@ -91,13 +96,13 @@ def from_parquet(cls: type[CollabDataBunch], ratings: Paths, user_name: Hashable
     sources = Sources(ratings)
     schema = sources.schema(user_name, item_name, rating_name, time_name, timed=how["by"] == "time")
     options: Options = {"columns": [*map(str, schema.roles().values())], "split": how,
-                        "seed": None if seed is None else int(seed)}
+                        "seed": None if seed is None else int(seed), "tiles": bool(tiles)}
 
     def encode(into: Path, options: Options) -> Encoded:
         with _bar(2 * sources.n) as done:
             how = _streamed(sources, schema, into, options["split"], sizes)
             return encode_into(into, sources.tables(schema, sizes.read), sources.n, schema, how, options["seed"], sizes,
-                               lambda column: _keys(column, schema.time), done)
+                               lambda column: _keys(column, schema.time), done, tiles=tiles)
     path, options = encoding_in(Path(folder), sources.signature(), options, sources.n, encode)
     found, seed = read(path), int(options["seed"])
     vocabs = found.users.vocab, found.items.vocab

@@ -18,7 +18,6 @@ BLOCK = 4096        # rows of a table that belong together: with 50 factors some
 FEWEST = 8          # blocks of a table, so that there is something to shuffle, and halves are even
 DRAWS = 8           # of halves, the most even of which are taken: two threads wait for each other
 RUN = 1 << 17       # ratings that are drawn at a time, or one tile
-LARGE = 1 << 20     # training ratings from which on tables are larger than caches
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 from ..data.batches import TensorBatches
 from ..data.mapped import MappedBatches
 from ..data.mapped_tiles import MappedTiles
-from ..data.tiles import LARGE, TiledBatches
+from ..data.tiles import TiledBatches
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
 
-MANY_ROWS = LARGE
+MANY_ROWS = 1 << 20     # training ratings from which on tables are larger than caches
 
 
 class TileOrder(Callback):
     """Trains on `TiledBatches` of the training part: every rating once per epoch, in an order that keeps to few users
-    and items for a while, which is several times as fast where the tables are larger than the caches."""
+    and items for a while, which is several times as fast where the tables are larger than the caches. Ratings in files
+    keep their own order, unless they were encoded in tiles too."""
 
     order = Order.TILES
     learn: CollabLearner

@@ -203,7 +203,7 @@ def test_a_second_call_opens_what_is_there(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{"seed": 4}, {"valid_pct": 0.1}, {"split": random_split(0.2, 9)},
-                                     {"rating_name": "user", "user_name": "rating"}])
+                                     {"rating_name": "user", "user_name": "rating"}, {"tiles": True}])
 def test_other_options_encode_again_and_leave_one_encoding(folder, options):
     opened(folder)
     before = encodings(folder)
@@ -301,8 +301,9 @@ def test_many_repeated_pairs_are_told_from_those_of_some_users(ratings, folder, 
 def test_what_does_not_fit_the_disk_is_refused_before_it_is_encoded(folder, monkeypatch):
     usage = type("Usage", (), {"free": 3_000_000})
     monkeypatch.setattr("collab.data.encoded.shutil.disk_usage", lambda path: usage)
-    with pytest.raises(DataError, match=r"encoding 100,000 ratings takes up to 4 MB on disk, and 3 MB are free there"):
-        opened(folder)
+    with pytest.raises(DataError, match=r"encoding these ratings takes up to 4 MB on disk, and 3 MB are free there"):
+        opened(folder, tiles=True)
+    assert opened(folder).train.n == 80_000         # without tiles: 2.4 MB
 
 
 @pytest.mark.parametrize(("options", "said"), [
@@ -339,13 +340,12 @@ def test_titles_are_shown(ml100k, folder):
 
 @pytest.fixture
 def tiled(folder, monkeypatch):
-    """Data with files of tiles, which smaller ones do not have."""
-    for module in ("collab.data.encoder.LARGE", "collab.learner.factory.MANY_ROWS"):
-        monkeypatch.setattr(module, 50_000)
-    return opened(folder, bs=1024)
+    """Data with files of tiles."""
+    monkeypatch.setattr("collab.learner.factory.MANY_ROWS", 50_000)
+    return opened(folder, bs=1024, tiles=True)
 
 
-def test_many_ratings_are_trained_in_tiles_from_files(tiled):
+def test_ratings_are_trained_in_tiles_where_that_is_asked_for(tiled):
     assert MappedTiles.there(tiled.train)
     counts = np.load(tiled.train.stored.folder / "tiles.counts.npy")
     assert counts.sum() == 80_000
@@ -373,7 +373,7 @@ def test_a_resumed_fit_ends_with_the_same_bits(in_tiles, folder, tmp_path, reque
         request.getfixturevalue("tiled")
 
     def fitted(*cbs, **options):
-        learn = collab_learner(opened(folder, bs=1024), "dot_bias", 8)
+        learn = collab_learner(opened(folder, bs=1024, tiles=in_tiles), "dot_bias", 8)
         with learn.no_logging():
             learn.fit_one_cycle(3, cbs=[Checkpoint(tmp_path / "run", every=50), *cbs], **options)
         return learn
