@@ -116,6 +116,13 @@ def repeated_pairs_in_files(folder):
     from_files(folder, AGAIN)
 
 
+@says("data/mapped.py:MappedBatches.tensors", "all 4 training ratings are read into memory at once, 0.0 GB; dot_bias")
+def all_ratings_of_files_at_once(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("collab.data.mapped.LARGE", 10)
+        _ = from_files(folder, FEW).train.tensors
+
+
 @says("data/parquet.py:from_parquet", "valid_pct=0.2 holds out none of 4 ratings")
 def a_fraction_of_files_that_holds_out_none(folder):
     from_files(folder, FEW, valid_pct=0.2)

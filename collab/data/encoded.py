@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from .totals import Totals
 from .vocab import Vocab
 
 MANIFEST = "manifest.json"
+NAME = re.compile("[0-9a-f]{16}")       # of an encoding
 VERSION = 1
 WAIT = 0.2              # seconds between looks at an encoding that another process makes
 SEED = "seed"
@@ -56,18 +58,21 @@ def encoding_in(folder: Path, sources: list[list[object]], options: Options, n: 
 
 
 def _found(folder: Path, sources: list[list[object]], options: Options) -> tuple[Path, Options] | None:
-    for path in sorted(folder.glob(f"*/{MANIFEST}")):
-        if path.parent.name.startswith("."):
-            continue
+    for path in _encodings(folder):
         try:
-            known = json.loads(path.read_text())
-        except (OSError, ValueError):           # just removed, or no manifest of ours
+            known = json.loads((path / MANIFEST).read_text())
+        except (OSError, ValueError):           # just removed, or damaged
             continue
-        if isinstance(known, dict) and known.get("version") == VERSION and known["sources"] == sources:
+        if known["version"] == VERSION and known["sources"] == sources:
             own: Options = known["options"]
             if _seeded(options, own[SEED]) == own:
-                return path.parent, own
+                return path, own
     return None
+
+
+def _encodings(folder: Path) -> list[Path]:
+    """The folders that have the name of an encoding and a manifest; others in the same place are not ours."""
+    return [path.parent for path in folder.glob(f"*/{MANIFEST}") if NAME.fullmatch(path.parent.name)]
 
 
 def _seeded(options: Options, seed: int) -> Options:
@@ -80,7 +85,8 @@ def _seeded(options: Options, seed: int) -> Options:
 def _make(folder: Path, sources: list[list[object]], options: Options, n: int,
           encode: Callable[[Path, Options], Encoded]) -> tuple[Path, Options]:
     for left in folder.glob(".*.part"):
-        shutil.rmtree(left)
+        if NAME.fullmatch(left.name[1:-len(".part")]):
+            shutil.rmtree(left)
     _check_room(folder, n * (TILED if options["tiles"] else ON_DISK))
     if options[SEED] is None:
         options = _seeded(options, int(torch.randint(2**31, ())))
@@ -95,9 +101,9 @@ def _make(folder: Path, sources: list[list[object]], options: Options, n: int,
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    for other in folder.glob(f"*/{MANIFEST}"):
-        if other.parent != path:
-            shutil.rmtree(other.parent)
+    for other in _encodings(folder):
+        if other != path:
+            shutil.rmtree(other)
     return path, options
 
 

@@ -93,7 +93,9 @@ def encode_into(folder: Path, tables: Iterable[pd.DataFrame], n: int, schema: Sc
     check_both([int((side.counts > 0).sum()) for side in sides], [side.most_rated for side in sides], running.n, schema)
     counts = [np.bincount(rows[side.counts > 0], side.counts[side.counts > 0], len(vocab.vocab)).astype(np.int64)
               for side, rows, vocab in zip(sides, numbers, vocabs)]
-    _write(folder, "valid", held.take(0), numbers)
+    append(folder, "valid", np.empty((0, 3), np.int32))         # also where there are none
+    for some in held.parts(0, sizes.read):
+        _write(folder, "valid", some, numbers)
     grid = Grid.of(*map(len, counts)) if tiles else None
     tiling = None if grid is None else Tiling(folder, grid, counts[0], sizes)
     for k in range(buckets.n):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, warn
 from ..loaders import Run, Track, sizes_of
 from ..memory import free_memory
 from .batches import CHUNK, TensorBatches
@@ -20,6 +20,7 @@ from .totals import Totals
 TYPES = {"users": np.int32, "items": np.int32, "ratings": np.float32}
 BLOCK = 1 << 16             # consecutive rows that stay together in an epoch's order
 ROW = 20                    # bytes of a row in memory: two int64 and a float32
+LARGE = 1 << 30             # bytes from which on a need of memory is said
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,11 @@ class MappedBatches(TensorBatches):
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All rows in memory, 20 bytes each: for models that need them at once. Raises DataError where there is no room
-        for them."""
+        """All rows in memory, 20 bytes each: for models that need them at once. Warns of more than LARGE bytes, and
+        raises DataError where there is no room for them."""
+        if (needs := ROW * self.n) > LARGE:
+            warn(f"all {self.n:,} training ratings are read into memory at once, {needs / 1e9:,.1f} GB; dot_bias, net, "
+                 "classifier, bpr and two_tower train without that")
         return self.stored.whole()
 
     def blocks(self, rows: int = CHUNK) -> Iterator[Sequence[Tensor]]:

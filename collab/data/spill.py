@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,13 @@ class Spill:
         rows = np.fromfile(path, np.int32).reshape(-1, self.columns)
         path.unlink()
         return rows
+
+    def parts(self, k: int, rows: int) -> Iterator[Rows]:
+        """The rows of a bucket, at most so many at a time; its file is removed at the end."""
+        for first in range(0, int(self.sizes[k]), rows):
+            yield np.fromfile(self._path(k), np.int32, rows * self.columns,
+                              offset=4 * first * self.columns).reshape(-1, self.columns)
+        self._path(k).unlink(missing_ok=True)
 
     def _path(self, k: int) -> Path:
         return self.folder / f"{self.name}.{k}.spill"

@@ -211,6 +211,17 @@ def test_other_options_encode_again_and_leave_one_encoding(folder, options):
     assert len(encodings(folder)) == 1 and encodings(folder) != before
 
 
+def test_other_things_in_the_folder_stay(folder):
+    encoded = folder.parent / "encoded"
+    (encoded / "site").mkdir(parents=True)
+    (encoded / "site" / "manifest.json").write_text("{}")
+    (encoded / ".mine.part").mkdir()
+    opened(folder)
+    opened(folder, seed=4)
+    assert (encoded / "site" / "manifest.json").exists() and (encoded / ".mine.part").exists()
+    assert len(encodings(folder)) == 3
+
+
 def test_changed_files_are_encoded_again(ratings, folder):
     opened(folder)
     ratings[:10].to_parquet(folder / "c.parquet", index=False)
@@ -296,6 +307,12 @@ def test_many_repeated_pairs_are_told_from_those_of_some_users(ratings, folder, 
     ratings.to_parquet(folder / "c.parquet", index=False)
     with pytest.warns(CollabWarning, match=r"some 100,000 of 200,000 rows rate a pair again \(told from \d+,\d+"):
         opened(folder)
+
+
+def test_a_bar_shows_how_far_encoding_is(folder, monkeypatch, capsys):
+    monkeypatch.setattr(parquet, "bars_wanted", lambda: True)
+    opened(folder)
+    assert "%" in (said := capsys.readouterr()).out + said.err
 
 
 def test_what_does_not_fit_the_disk_is_refused_before_it_is_encoded(folder, monkeypatch):
