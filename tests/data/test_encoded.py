@@ -413,6 +413,20 @@ def test_a_fit_is_not_resumed_on_other_ratings(folder, tmp_path):
         other.fit(1, resume=tmp_path / "run")
 
 
+def test_ratings_outside_a_range_are_counted(folder):
+    with pytest.raises(DataError, match=r"of 80,000 training ratings lie outside y_range \(1, 4\.5\), such as 5; "):
+        collab_learner(opened(folder), "dot_bias", y_range=(1, 4.5))
+    learn = collab_learner(opened(folder), "dot_bias", 5, y_range=(1, 5))
+    assert learn.model.y_range == (1.0, 5.0)
+
+
+def test_training_that_ends_above_the_mean_is_warned_of(folder):
+    learn = collab_learner(opened(folder, bs=256), "dot_bias", 5, lr=1e-12, y_range=(0, 12))
+    learn.model.mu.data.fill_(3.0)              # far from the mean of the ratings
+    with learn.no_logging(), pytest.warns(CollabWarning, match="predicting the mean for all rows has 1.2"):
+        learn.fit(1, cbs=[])
+
+
 def test_both_ways_to_train_take_the_same_batches(folder):
     """The compiled pass, and the loop, to which a callback that listens to every batch leaves it."""
     class Listens(Callback):
