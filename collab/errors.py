@@ -7,6 +7,8 @@ import sys
 import warnings
 from collections.abc import Collection, Hashable
 
+from .processes import is_main
+
 OURS = re.compile(rf"{__name__.partition('.')[0]}(\.|$)|(functools|contextlib|abc)$|torch(\.|$)")
 """Modules whose frames are not the caller's: ours, and those that call our functions for us."""
 
@@ -61,8 +63,10 @@ def with_point(value: object) -> str:
 
 
 def warn(message: str) -> None:
-    """Warn with a `CollabWarning` at the line outside this package that led here, however deep the calls between."""
-    _at_the_caller(message, CollabWarning)
+    """Warn with a `CollabWarning` at the line outside this package that led here, however deep the calls between.
+    Of several processes that do the same, the first one alone warns."""
+    if is_main():
+        _at_the_caller(message, CollabWarning)
 
 
 def renamed(old: str, new: str) -> None:

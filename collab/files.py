@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from .errors import DataError
@@ -29,6 +29,11 @@ else:
     import fcntl
 
 CONFIG, CHECKSUM, BLANK = "config.json", "collab.sha256", "0" * 64
+PIECE = 1 << 26         # bytes that are written at a time
+DTYPES = {torch.int64: "I64", torch.float64: "F64", torch.complex64: "C64", torch.float32: "F32", torch.int32: "I32",
+          torch.bfloat16: "BF16", torch.float16: "F16", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
+          torch.bool: "BOOL"}
+"""The names of safetensors for what it holds, in the order of its files."""
 VERSIONS = {"model": 3, "index": 2, "checkpoint": 2}
 Config = dict[str, Any]
 Tree = Any          # nested dicts, lists and tuples of tensors, arrays and plain values
@@ -44,15 +49,52 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], config: Config, 
     configuration that JSON cannot hold."""
     path = Path(path)
     not_a_folder(path)
-    packed = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}    # tied ones part
     config = {"kind": kind, "version": VERSIONS[kind], **config}
-    packed[CONFIG] = torch.frombuffer(bytearray(json.dumps(config, default=plain_value).encode()), dtype=torch.uint8)
-    content = save(packed, metadata={CHECKSUM: BLANK})
-    at = content.index(BLANK.encode(), content.index(CHECKSUM.encode()))
+    as_json = torch.frombuffer(bytearray(json.dumps(config, default=plain_value).encode()), dtype=torch.uint8)
+    packed = _in_order({**{name: t.detach() for name, t in tensors.items()}, CONFIG: as_json})
+    head = _header(packed)
     with whole_file(path) as file:
-        for part in (content[:at], _checksum(content, at).encode(), memoryview(content)[at + len(BLANK):]):
-            file.write(part)
+        digest = hashlib.sha256(head)
+        file.write(head)
+        for t in packed.values():
+            for part in _bytes(t):
+                digest.update(part)
+                file.write(part)
+        file.seek(head.index(BLANK.encode(), head.index(CHECKSUM.encode())))
+        file.write(digest.hexdigest().encode())
     return path
+
+
+def _in_order(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as safetensors orders them, so that each begins at a multiple of its numbers' size. Raises TypeError
+    for a dtype that it does not have."""
+    for name, t in tensors.items():
+        if t.dtype not in DTYPES:
+            raise TypeError(f"{name} is of {t.dtype}, which a file cannot hold")
+    kinds = [*DTYPES]
+    return dict(sorted(tensors.items(), key=lambda item: (kinds.index(item[1].dtype), item[0])))
+
+
+def _header(tensors: dict[str, Tensor]) -> bytes:
+    """The first bytes of a safetensors file: the length of its JSON, and the JSON, which says where each tensor is."""
+    entries: dict[str, Any] = {"__metadata__": {CHECKSUM: BLANK}}
+    begin = 0
+    for name, t in tensors.items():
+        end = begin + t.numel() * t.element_size()
+        entries[name] = {"dtype": DTYPES[t.dtype], "shape": [*t.shape], "data_offsets": [begin, end]}
+        begin = end
+    told = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    told += b" " * (-len(told) % 8)
+    return len(told).to_bytes(8, "little") + told
+
+
+def _bytes(t: Tensor) -> Iterator[memoryview]:
+    """A tensor's bytes, some PIECE at a time: a table may be larger than the memory that is free, out of a file."""
+    rows = t.reshape(1) if not t.dim() else t
+    size = max(1, rows[:1].numel() * t.element_size())
+    for part in rows.split(max(1, PIECE // size)):
+        if part.numel():
+            yield part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def write_bytes(path: Path, content: bytes) -> Path:

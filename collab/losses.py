@@ -105,27 +105,31 @@ def logistic(pos: Tensor, neg: Tensor) -> Tensor:
 
 
 def softmax_in_batch(logits: Tensor, log_q: Tensor | None = None, hits: Tensor | None = None,
-                     temperature: float = 1.0) -> Tensor:
+                     temperature: float = 1.0, first: int | None = None) -> Tensor:
     """Mean over rows r of -log softmax(logits / temperature - log_q)[r, r]: the item of each row against those of the
-    others. `logits` (bs, bs): row r has the scores of the user of row r for the items of all rows.
+    others. `logits` (bs, bs): row r has the scores of the user of row r for the items of all rows. Of a slice of m rows
+    of the batch that begins at `first`, they are (m, bs).
 
     `log_q` (bs,): the logarithm of how often each item is drawn (its share of the training rows). Popular items are in
     many batches, and without it are pushed down for that (Yi et al. 2019, "Sampling-bias-corrected neural modeling",
-    eq. 3). `hits` bool (bs, bs): what is left out of the sum because it is not a negative: the row's own item in other
-    rows, and other items that the user has chosen; the diagonal stays. The own item is then in the sum once, however
+    eq. 3). `hits` bool (m, bs): what is left out of the sum because it is not a negative: the row's own item in other
+    rows, and other items that the user has chosen; the own place stays. The own item is then in the sum once, however
     often it was drawn, and is corrected by `log_drawn`, the others by how often they are expected in the other rows.
     Raises ValueError for other shapes, or a temperature that is not above 0."""
-    n = len(logits)
-    if logits.shape != (n, n):
-        raise ValueError(f"logits must have shape (bs, bs), got {tuple(logits.shape)}")
+    m, n = logits.shape if logits.dim() == 2 else (0, -1)
+    if not (m == n if first is None else 0 <= first <= n - m):
+        raise ValueError("logits must have shape (bs, bs), or (m, bs) of m rows of the batch from `first` on, got "
+                         f"{tuple(logits.shape)}")
+    first = first or 0
     others = max(1, n - 1)
     offset = logits.new_zeros(n) if log_q is None else log_q + math.log(others)
     scaled = torch.add(-offset, logits, alpha=1 / positive(temperature))
     with torch.no_grad():       # constants added in place, and what is masked has no gradient: no more copies
         if hits is not None:
-            own = scaled.diagonal() + offset - (0 if log_q is None else log_drawn(log_q, others))
-            scaled.masked_fill_(hits, -math.inf).diagonal().copy_(own)
-    return F.cross_entropy(scaled, torch.arange(n, device=logits.device))
+            mine = slice(first, first + m)
+            own = scaled.diagonal(first) + offset[mine] - (0 if log_q is None else log_drawn(log_q[mine], others))
+            scaled.masked_fill_(hits, -math.inf).diagonal(first).copy_(own)
+    return F.cross_entropy(scaled, torch.arange(first, first + m, device=logits.device))
 
 
 def log_drawn(log_q: Tensor, n: int) -> Tensor:

@@ -6,7 +6,8 @@ import functools
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -50,6 +51,23 @@ class Metric(ABC):
     @abstractmethod
     def value(self) -> float: ...
 
+    def state(self) -> Any:
+        """What it was fed since `reset`, as tensors and plain values, for `merge`."""
+        raise self._cannot_merge()
+
+    def merge(self, states: Sequence[Any]) -> None:
+        """Take the `state` of every process in place of its own: of n, each was fed every n-th batch."""
+        raise self._cannot_merge()
+
+    def check_merges(self) -> None:
+        """Raise TypeError for a metric without `state` and `merge`, which takes one process."""
+        if type(self).state is Metric.state or type(self).merge is Metric.merge:
+            raise self._cannot_merge()
+
+    def _cannot_merge(self) -> TypeError:
+        return TypeError(f"the metric {self.name} cannot be computed by several processes: give {type(self).__name__} "
+                         "the methods state() and merge(states)")
+
 
 class MeanOf(Metric):
     """finish(mean over all elements of f(pred - target)), summed in float64 and without waiting for the device.
@@ -73,6 +91,14 @@ class MeanOf(Metric):
 
     def value(self) -> float:
         return self.finish(self.total.item() / self.n) if self.total is not None and self.n else math.nan
+
+    def state(self) -> tuple[Tensor | None, int]:
+        return self.total, self.n
+
+    def merge(self, states: Sequence[tuple[Tensor | None, int]]) -> None:
+        totals = [total for total, _ in states if total is not None]
+        self.total = functools.reduce(torch.add, totals) if totals else None
+        self.n = sum(n for _, n in states)
 
 
 class RMSE(MeanOf):
@@ -121,11 +147,22 @@ class WholeSet(Metric):
         self.preds.append(pred.detach())
         self.targets.append(target)
 
+    def state(self) -> tuple[list[Tensor], list[Tensor]]:
+        return self.preds, self.targets
+
+    def merge(self, states: Sequence[tuple[list[Tensor], list[Tensor]]]) -> None:
+        self.preds, self.targets = (in_batches(parts) for parts in zip(*states))
+
     def value(self) -> float:
         if not self.preds:
             return math.nan
         pred, target = torch.cat(self.preds), torch.cat(self.targets)
         return float(self.f(_array(target), _array(pred)) if self.target_first else self.f(pred, target))
+
+
+def in_batches(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The batches that were dealt out to several processes, in their order."""
+    return [batch for several in zip_longest(*parts) for batch in several if batch is not None]
 
 
 def rmse(pred: Tensor, target: Tensor) -> Tensor:

@@ -66,6 +66,7 @@ from .select.comparison import compare_models
 from .select.standings import Comparison
 from .select.tuning import tune
 from .serve import service
+from .sharded_rows import sharded_tables
 from .train.callback import Callback
 from .train.callbacks.averaging import EMA, SWA
 from .train.callbacks.experiment_loggers import MLflow, WandB
@@ -99,5 +100,5 @@ __all__ = [
     "huber", "kfold", "leave_last", "load_learner", "logistic", "mae", "merge_dot_models", "movielens",
     "movielens_split", "mse", "observed_mse", "per_user_split", "random_split", "read_sql", "read_table", "rmse",
     "rows_split", "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "service",
-    "softmax_in_batch", "synthetic", "time_split", "tune", "user_split",
+    "sharded_tables", "softmax_in_batch", "synthetic", "time_split", "tune", "user_split",
 ]

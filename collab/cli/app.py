@@ -121,17 +121,18 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
     if isinstance(test_note, str) and (said := of_pairs(bunch, test_note)):
         say(f"{said}\n")
     learn = collab_learner(bunch, model, n_factors=factors or 50, lr=lr, wd=wd)
-    with progress(quiet):
-        (learn.fit if is_solved(model) else learn.fit_one_cycle)(
-            epochs or epochs_of(model), cbs=None if log is None else JSONLines(log))
-        print()
-    if learn.interrupted:
-        print(f"Nothing was written to {out}.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED)
-    if not math.isfinite(learn.recorder.losses[-1]):
-        raise DataError(f"the loss is {learn.recorder.losses[-1]}, and nothing was written to {out}; "
-                        "train again with a lower --lr")
-    finish(learn, bunch, out, notes, as_=as_, card=not no_card, say=say)
+    with learn.distributed():
+        with progress(quiet):
+            (learn.fit if is_solved(model) else learn.fit_one_cycle)(
+                epochs or epochs_of(model), cbs=None if log is None else JSONLines(log))
+            print()
+        if learn.interrupted:
+            print(f"Nothing was written to {out}.", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED)
+        if not math.isfinite(learn.recorder.losses[-1]):
+            raise DataError(f"the loss is {learn.recorder.losses[-1]}, and nothing was written to {out}; "
+                            "train again with a lower --lr")
+        finish(learn, bunch, out, notes, as_=as_, card=not no_card, say=say)
 
 
 @app.command(cls=Command)

@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from enum import StrEnum
 from importlib import import_module
 from textwrap import shorten
@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from .. import interrupt
 from ..errors import CollabWarning, DataError, with_point
+from ..processes import is_main, started
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter  # the classes that TyperCommand's own signatures name
@@ -29,6 +30,7 @@ UsageError: type[Any] = typer.BadParameter.__mro__[1]       # typer exports no n
 ORDER = ("check", "compare", "tune", "train", "evaluate", "recommend", "similar", "explain", "report", "index", "serve",
          "demo")
 """Commands in the order of a day's work, in which help lists them."""
+TOGETHER = ("train",)       # commands that several processes may run as one
 FILES, COLUMNS, MODEL, SPLIT = "Reading files", "Columns and rows", "Model", "What is held out"
 PANELS = ("Arguments", "Options", MODEL, SPLIT, COLUMNS, FILES)
 """The parts of a command's help; others, by the name that an option gives, follow."""
@@ -147,6 +149,13 @@ class Output(StrEnum):
     JSON = "json"
 
 
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Print nothing to standard output for the length of a `with`."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
 class Command(TyperCommand):
     """A command that refuses an option which is given twice, where the parser would silently take the last one, and
     shows its options by panels."""
@@ -171,7 +180,10 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Context) -> Any:
         """Load the library, which takes more than a second, and run the command. From then on Ctrl-C is raised, so that
-        running work can clean up."""
+        running work can clean up. Of several processes that torchrun has started, the first one alone prints."""
+        if started() and self.name not in TOGETHER:
+            ctx.fail(f"torchrun has started several processes, which is for {', '.join(TOGETHER)}; start "
+                     f"{self.name} without it")
         import_module("collab.public")
         interrupt.loaded()
         fitting = import_module(".remedies", __package__).fitting       # which loads what reads tables
@@ -181,7 +193,8 @@ class Command(TyperCommand):
             ASKED[:] = _chosen(ctx.params)
             for pattern in ASKED if ctx.params.get("quiet") else ():
                 warnings.filterwarnings("ignore", pattern, CollabWarning)
-            return super().invoke(ctx)
+            with nullcontext() if is_main() else _unheard():
+                return super().invoke(ctx)
 
     def get_short_help_str(self, limit: int = 45) -> str:
         """The first sentence, whole: the list of commands wraps it."""

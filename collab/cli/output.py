@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..interpret.explanation import Explanation, with_whole_ratings
+from ..processes import is_main
 from .command import Output
 
 UNLIMITED = 1 << 20     # characters a line, where no terminal has to fit it
@@ -35,7 +36,7 @@ def remarks(as_: Output | None, quiet: bool = False) -> Callable[[str], None]:
     def say(text: str) -> None:
         if as_ in (None, Output.TABLE):
             print(text)
-        elif not quiet:
+        elif not quiet and is_main():
             print(text, file=sys.stderr)
     return say
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol
 
 import pandas as pd
@@ -16,6 +17,7 @@ from ..data.databunch import CollabDataBunch
 from ..data.vocab import Ids
 from ..models.base import as_collab
 from ..models.baseline import MostPopular
+from ..processes import by_turns, team_size
 from ..retrieval.diverse import check_diversity, diverse, n_candidates
 from ..retrieval.topk import MAX_SCORES, cross_scores, top_k
 from ..train.callbacks.seeded import untouched_randomness
@@ -156,13 +158,15 @@ def measure(ranker: Ranker, held_out: HeldOut, ks: Sequence[int], metrics: Seque
         if vectors is None and "diversity" in metrics:
             vectors = as_collab(ranker.model).factors("item").detach().cpu()
         factors = torch.zeros(0, 0) if vectors is None else vectors
-        found, scores = top_k(as_collab(ranker.model).scorer(), held_out.users.to(data.device), candidates,
-                              min(n_candidates(max(ks), diversity), len(candidates)), held_out.seen)
+        scorer, n = as_collab(ranker.model).scorer(), min(n_candidates(max(ks), diversity), len(candidates))
+        found, scores = _joined(partial(top_k, scorer, some.to(data.device), candidates, n, held_out.seen)
+                                for some in held_out.users.tensor_split(team_size()))
         if diversity:
             found, _ = diverse(found, scores, factors, max(ks), diversity)
         hits = held_out.hits(found)
         rest: dict[str, Callable[[Tensor], Tensor]] = {
-            "auc": lambda _: _auc(ranker.model, held_out, candidates),
+            "auc": lambda _: _joined(partial(_auc, ranker.model, held_out, candidates, some)
+                                     for some in held_out.users.tensor_split(team_size()))[0],
             "coverage": lambda found: ranking.coverage(found, len(candidates)),
             "diversity": lambda found: ranking.intra_list_distance(found, factors),
             "novelty": lambda found: ranking.novelty(found, _shares(data)),
@@ -180,13 +184,19 @@ def _shares(data: CollabDataBunch) -> Tensor:
     return raters.clamp(min=1).double() / data.trained["user"].sum()
 
 
-def _auc(model: nn.Module, held_out: HeldOut, candidates: Tensor) -> Tensor:
-    scores, n_items, parts = cross_scores(model), held_out.data.n_items, []
-    for users in held_out.users.split(max(1, MAX_SCORES // n_items)):
+def _joined(works: Iterable[Callable[[], tuple[Tensor, ...]]]) -> tuple[Tensor, ...]:
+    """What all works give, one after the other; processes that share them do one each."""
+    return tuple(torch.cat(parts) for parts in zip(*by_turns([*works])))
+
+
+def _auc(model: nn.Module, held_out: HeldOut, candidates: Tensor, users: Tensor) -> tuple[Tensor]:
+    scores, n_items = cross_scores(model), held_out.data.n_items
+    parts = [torch.empty(0, dtype=torch.float64)]
+    for users in users.split(max(1, MAX_SCORES // n_items)):
         relevant, allowed = torch.zeros(len(users), n_items, dtype=torch.bool), torch.ones(len(users), n_items).bool()
         relevant[held_out.relevant.pairs(users)] = True
         if held_out.seen is not None:
             allowed[held_out.seen.pairs(users)] = False
         block = scores(users.to(candidates.device), candidates).float().cpu()
         parts.append(ranking.auc(block, relevant[:, held_out.candidates], allowed[:, held_out.candidates]))
-    return torch.cat(parts)
+    return torch.cat(parts),

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from ..data.databunch import CollabDataBunch
 from ..data.implicit import check_threshold
+from ..errors import DataError
+from ..sharded_rows import ShardedRows
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
 from .evaluation import check_request, columns, measure
@@ -38,6 +40,9 @@ class RankingMetrics(Callback):
     def before_fit(self) -> None:
         if not isinstance(self.learn.data, CollabDataBunch):
             raise TypeError(f"RankingMetrics needs a CollabDataBunch, got {type(self.learn.data).__name__}")
+        if any(isinstance(p, ShardedRows) for p in self.learn.model.parameters()):
+            raise DataError("RankingMetrics scores all items, and their table is spread over processes: leave it out, "
+                            "collab_learner(data, metrics=[]), and evaluate(learn) after the `with`")
         with self.learn.untouched():
             self.held_out = HeldOut.of(self.learn.data, threshold=self.threshold)
         say_unknown(self.held_out.left_out, int(self.held_out.n_relevant.sum()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from ..data.where import Where
 from ..environment import bars_wanted, in_notebook
 from ..errors import DataError, counted, warn
 from ..files import whole_file
+from ..processes import by_turns, is_main
 from ..retrieval.diverse import check_diversity, n_candidates
 from ..retrieval.topk import check_exclude, check_k
 from .csv_style import Style
@@ -41,7 +43,8 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
     With `path` the rows are written to that .csv or .parquet file (which needs pyarrow) as they come, with a bar in a
     notebook or terminal, and the path is returned. The file takes its name once it is whole: Ctrl-C leaves the old one.
     A warning counts users whom the file lacks, since no item is left for them. `sep`, `decimal` and `encoding` are
-    those of a .csv: ";", "," and "utf-8-sig" for a spreadsheet that is set to German.
+    those of a .csv: ";", "," and "utf-8-sig" for a spreadsheet that is set to German. Inside `with
+    learn.distributed()`, processes share the work, and the first one writes.
 
     Raises DataError for another ending, ids that the file cannot hold, without pyarrow, and for a `sep`, `decimal` or
     `encoding` that a .csv cannot have, or that is given without a .csv to write."""
@@ -65,8 +68,7 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
 
     def made() -> Iterator[pd.DataFrame]:
         n_lists = 0
-        for begin in range(0, len(rows), size):
-            one = table(begin, begin + size)
+        for one in by_turns([partial(table, begin, begin + size) for begin in range(0, len(rows), size)]):
             n_lists += int((one["rank"] == 1).sum())
             yield one
         if path is not None and (lacking := len(rows) - n_lists):
@@ -78,7 +80,11 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
     path, total = Path(path), -(-len(rows) // size)
     write: Callable[[Path, pd.DataFrame, Iterator[pd.DataFrame]], None] = {
         ".parquet": _write_parquet, ".pq": _write_parquet, ".csv": style.write}.get(path.suffix.lower(), _no_ending)
-    write(path, table(0, 0), _with_bar(tables, total))      # the first has the columns and their types
+    if is_main():
+        write(path, table(0, 0), _with_bar(tables, total))      # the first has the columns and their types
+    else:
+        for _ in tables:
+            pass        # this process has made its share of them
     return path
 
 

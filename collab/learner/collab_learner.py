@@ -50,6 +50,7 @@ from .recommendations import pairs_of, pool_of, rows_of, similar, titled
 from .recommending import check_one, recommend
 from .ridge import Ridge
 from .settings import Loss, default_loss, training_cbs, without_plan
+from .sharding import before_gathering, id_inputs
 from .sweeps import NO_RATES, Solved, Sweeps
 from .unknown_rows import AverageUnknown, fill_unknown
 
@@ -330,7 +331,7 @@ class CollabLearner(Learner):
         """Write one safetensors file with weights, configuration, settings, vocabs, item metadata, training history,
         and training and held-out ratings (`recommend` leaves out both). `notes` are JSON values to keep. A model `card`
         is written beside it, model.md: that of `card`, or a text of yours, such as `card(evaluate(learn))`. Without
-        any, a card that tells of the model before is removed.
+        any, a card that tells of the model before is removed. Of several processes, the first one alone writes.
 
         Raises DataError for ids or metadata that a file cannot hold; the old file, if any, is then left as it was."""
         return export(self, path, card, notes)
@@ -341,6 +342,7 @@ class CollabLearner(Learner):
         fill_unknown(self.model, self.data)     # a checkpoint from mid-epoch has older averages
 
     facts, card = facts, card
+    id_inputs, before_gathering = id_inputs, before_gathering
 
     def summary(self) -> Text:
         """Describe the learner, as `Learner.summary` does, and the recipe that its size has called for."""

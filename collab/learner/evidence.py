@@ -27,6 +27,7 @@ CLEAR, HIDDEN = 0.68, 0.4   # contrast from which on factors count as found, up 
 HELD = 0.8                  # over the contrast: the strength that a ridge has at least
 UNUSUAL = 0.5               # of the logarithm of a damping over the usual one: it is tried
 ROUNDS = 5                  # of expectation maximisation
+ROWS = 1 << 20              # that are worked out at a time
 SURE = 300                  # rows of which half a damping is their own
 
 
@@ -82,7 +83,7 @@ class Evidence:
         low, high = y_range or (0.0, 0.0)
         m = min(max((data.mean - low) / (high - low), 0.01), 0.99) if y_range else 0.0
         return cls((baseline.u_bias.float(), baseline.i_bias.float()), damping, math.sqrt(squares / n), found,
-                   stands_out, (high - low) * m * (1 - m) if y_range else 1.0, counts)
+                   stands_out, (high - low) * m * (1 - m) if y_range else 1.0, (counts[0].int(), counts[1].int()))
 
     @property
     def said(self) -> str:
@@ -102,19 +103,20 @@ class Evidence:
         return max(self.signal.beyond_chance ** -0.25, least)
 
     def ridges(self, scale: float) -> tuple[np.ndarray, ...]:
-        """The L2 for every rating of a row, float32, by row: of the factors of users and of items, of their biases.
+        """The L2 for every rating of a row, float32, by row: of the factors of users and of items, of their biases (see
+        `RowRidge`)."""
+        factors, biases = zip(*(one.of_all() for one in self.row_ridges(scale)))
+        return *factors, *biases
 
-        Of factors: scale strength sigma slope (sqrt(U) + sqrt(I)) / sqrt(n) n_row^(POWER - 1), the last factor divided
-        by its mean over the ratings, where U users and I items have the n ratings (a matrix of noise has singular
-        values of sigma (sqrt(U) + sqrt(I))). Of biases: slope^2 damping / n_row."""
+    def row_ridges(self, scale: float) -> list[RowRidge]:
+        """The L2 for every rating of a row, of users and of items. Of factors it is scale strength sigma slope
+        (sqrt(U) + sqrt(I)) / sqrt(n), times a share of each row, where U users and I items have the n ratings (a matrix
+        of noise has singular values of sigma (sqrt(U) + sqrt(I))). Of biases it is slope^2 damping / n_row."""
         known = [int((counts > 0).sum()) for counts in self.counts]
         n = int(self.counts[0].sum())
         whole = scale * self.strength * self.sigma * self.slope * sum(map(math.sqrt, known)) / math.sqrt(n)
-        rows = [counts.double().clamp(min=1) for counts in self.counts]
-        shares = [row ** (POWER - 1) / ((counts * row ** (POWER - 1)).sum() / n)
-                  for row, counts in zip(rows, self.counts)]
-        held = [self.slope ** 2 * damping / row for damping, row in zip(self.damping, rows)]
-        return tuple(t.float().numpy() for t in (*(whole * share for share in shares), *held))
+        return [RowRidge(counts, whole, self.slope ** 2 * damping)
+                for counts, damping in zip(self.counts, self.damping)]
 
     @torch.no_grad()
     def start(self, tables: DotTables) -> None:
@@ -125,7 +127,34 @@ class Evidence:
             doubt = _doubt(self.contrast)
             share = doubt + (1 - doubt) * ITEM_START / (self.counts[1] + ITEM_START)
             for bias, start in ((tables.user_bias, self.biases[0]), (tables.item_bias, self.biases[1] * share)):
-                bias.copy_((start / self.slope).view_as(bias))
+                bias.copy_((start / self.slope).view(bias.shape))
+
+
+class RowRidge:
+    """The L2 for every rating of a row: of its factors `whole` n_row^(POWER - 1), the last factor divided by its mean
+    over the ratings, and of its bias `bias` / n_row. Rows are worked out when they are asked for."""
+
+    def __init__(self, counts: Tensor, whole: float, bias: float):
+        self.counts, self.whole, self.bias = counts, whole, bias
+        self.mean = sum((part * _power(part)).sum() for part in counts.split(ROWS)) / int(counts.sum())
+
+    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """That of the factors and of the bias of these rows, float32."""
+        return self._of(self.counts[rows])
+
+    def of_all(self) -> tuple[np.ndarray, np.ndarray]:
+        """That of all rows."""
+        made = torch.empty(2, len(self.counts))
+        for into, part in zip(made.split(ROWS, 1), self.counts.split(ROWS)):
+            into[0], into[1] = self._of(part)
+        return made[0].numpy(), made[1].numpy()
+
+    def _of(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        return (self.whole * (_power(counts) / self.mean)).float(), (self.bias / counts.double().clamp(min=1)).float()
+
+
+def _power(counts: Tensor) -> Tensor:
+    return counts.double().clamp(min=1) ** (POWER - 1)
 
 
 def _parts(batches: object) -> Parts:

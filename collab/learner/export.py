@@ -21,6 +21,7 @@ from ..models.arguments import class_name
 from ..models.base import CollabModel, as_collab
 from ..models.ensemble import Ensemble
 from ..models.rank_ensemble import RankEnsemble
+from ..processes import is_main
 from ..train.misfit import misfit
 from .card import card_path, remove_card, write_card
 from .settings import settings_of
@@ -45,6 +46,8 @@ class Parts(NamedTuple):
 
 def export(learn: CollabLearner, path: str | Path, card: bool | str, notes: Mapping[str, Any]) -> Path:
     """See `CollabLearner.export`."""
+    if not is_main():
+        return Path(path)
     text = learn.card(notes=notes, file=path) if card is True else card     # before: what fails has written nothing
     written = save_parts(path, learn.model, learn.data, settings_of(learn), {**learn.notes, **notes},
                          learn.recorder.state_dict())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -34,7 +34,7 @@ class Objective(Callback):
     """Train a model to rank the items that a user chose above others; ratings are ignored, scores not clipped.
 
     `valid_loss` is the same objective over the validation rows, in evaluation mode, with negatives from a generator
-    that starts at the same seed each time, so that epochs can be compared. Training draws from the learner's stream.
+    that each batch starts at its own seed, so that epochs can be compared. Training draws from the learner's stream.
     `config` holds the arguments that rebuild the objective. Raises DataError for data of another kind."""
 
     in_eval = True
@@ -43,6 +43,8 @@ class Objective(Callback):
     negatives: Negatives
     generator: torch.Generator | None = None
     data: CollabDataBunch | None = None
+    whole_items: bool = False
+    """Whether each row is compared with the items of the whole batch, of which a process may have a slice."""
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
@@ -119,8 +121,13 @@ class Sampled(Objective):
 
     def drawn(self) -> tuple[Tensor, Tensor]:
         """Items (bs, n_negatives) and their scores."""
-        users, n = self.learn.xb[0], self.n_negatives
-        items = self.negatives.draw(users, n, self.generator)
+        users, n, share = self.learn.xb[0], self.n_negatives, self.learn.share
+        if self.generator is not None:
+            self.generator.manual_seed(self.learn.i)        # whichever other batches this process has
+        if share is None:
+            items = self.negatives.draw(users, n, self.generator)
+        else:       # for all rows, so that every process draws what one would
+            items = self.negatives.draw(share.xb[0], n, self.generator)[share.begin:share.end]
         return items, self.learn.model(users.repeat_interleave(n), items.flatten()).view(len(users), n)
 
     def _draws(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -219,9 +226,11 @@ class InBatchSoftmax(Objective):
     in the training rows (Yi et al. 2019). The same item in another row is masked; with `exclude_seen`
     so is the user's whole training history. For models with a `cross`, such as dot models and `TwoTower`.
 
-    Negatives come from the batch: use large ones. Validation rows are compared in groups of a training batch's size."""
+    Negatives come from the batch: use large ones. Where several processes share it, each compares its users with the
+    items of all. Validation rows are compared in groups of a training batch's size."""
 
     name = "softmax"
+    whole_items = True
 
     def __init__(self, temperature: float = 1.0, log_q: bool = True, exclude_seen: bool = False):
         self.temperature, self.corrected, self.exclude_seen = positive(temperature), log_q, exclude_seen
@@ -235,19 +244,29 @@ class InBatchSoftmax(Objective):
         return Negatives(data.counts().to(data.device), 1.0, data.histories if self.exclude_seen else None)
 
     def predict(self) -> None:
-        learn, (users, items) = self.learn, self.learn.xb
-        cross = as_collab(learn.model).cross
-        step = len(users) if learn.training else max(1, min(learn.data.train.bs, math.isqrt(MAX_SCORES)))
+        learn, cross = self.learn, as_collab(self.learn.model).cross
         preds, losses = [], []
-        for u, i in zip(users.split(step), items.split(step)):
-            logits = cross(u, i).float()
-            hits = i == i[:, None]
+        for u, i, first in self._groups():
+            logits, own = cross(u, i).float(), i[first:first + len(u)]
+            hits = i == own[:, None]
             if self.exclude_seen:
                 hits = hits | self.negatives.seen(u.repeat_interleave(len(i)), i.repeat(len(u))).view(len(u), -1)
             log_q = self.log_q[i] if self.corrected else None
-            losses.append(softmax_in_batch(logits, log_q, hits, self.temperature) * len(u))
-            preds.append(logits.diagonal())
-        learn.pred, self.loss = torch.cat(preds), torch.stack(losses).sum() / len(users)
+            losses.append(softmax_in_batch(logits, log_q, hits, self.temperature, first) * len(u))
+            preds.append(logits.diagonal(first))
+        learn.pred, self.loss = torch.cat(preds), torch.stack(losses).sum() / len(learn.yb)
+
+    def _groups(self) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Rows that are compared: the users, the items of all rows, and the place of the first user's among these. Of
+        a batch that several processes share, each has some of the users, and all items."""
+        learn, share = self.learn, self.learn.share
+        users, items = learn.xb
+        if share is not None:
+            yield users, share.xb[1], share.begin
+            return
+        step = len(users) if learn.training else max(1, min(learn.data.train.bs, math.isqrt(MAX_SCORES)))
+        for u, i in zip(users.split(step), items.split(step)):
+            yield u, i, 0
 
     def get_loss(self) -> None:
         self.learn.loss = self.loss

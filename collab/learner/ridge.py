@@ -11,9 +11,11 @@ from torch import Tensor
 
 from ..given import is_real
 from ..models.base import as_collab
+from ..sharded_rows import ShardedRows
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
-from .evidence import Evidence
+from ..train.sparse_gradients import rows_of_table
+from .evidence import Evidence, RowRidge
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -38,6 +40,7 @@ class Ridge(Callback):
         self.scale = scale
         self.ridges: tuple[np.ndarray, ...] = ()
         self.weights: list[Tensor] = []         # the same on the device
+        self.by_row: list[RowRidge] = []        # the same, where tables are sharded and all rows would be too many
 
     def before_fit(self) -> None:
         learn = self.learn
@@ -46,9 +49,13 @@ class Ridge(Callback):
             raise TypeError("a learner has one Ridge; pass a `scale` of your own with cbs=Ridge(scale)")
         if (tables := model.dot_tables()) is None:
             raise model.lacks("has no ridge: it is not a plain dot product; pass a weight decay, wd=")
-        self.ridges = ()
+        self.ridges, self.by_row = (), []
         if not any(group["weight_decay"] for group in learn.opt.param_groups):
-            self.ridges = Evidence.of(learn.data, tables.y_range).ridges(self.scale)
+            evidence = Evidence.of(learn.data, tables.y_range)
+            if isinstance(tables.users, ShardedRows):
+                self.by_row = evidence.row_ridges(self.scale)
+            else:
+                self.ridges = evidence.ridges(self.scale)
         self.weights = [torch.from_numpy(ridge).to(learn.device) for ridge in self.ridges]
 
     def before_chunk(self) -> None:
@@ -59,17 +66,18 @@ class Ridge(Callback):
 
     def after_loss(self) -> None:
         learn = self.learn
-        if not learn.training or not self.ridges:
+        if not learn.training or not (self.ridges or self.by_row):
             return
         tables = as_collab(learn.model).dot_tables()
         assert tables is not None       # `before_fit` has looked
         total = torch.zeros((), device=learn.device)
-        for rows, factors, bias, held, held_bias in (
-                (learn.xb[0], tables.users, tables.user_bias, self.weights[0], self.weights[2]),
-                (learn.xb[1], tables.items, tables.item_bias, self.weights[1], self.weights[3])):
-            for table, weights in ((factors, held), (bias, held_bias)):
+        for k, (factors, bias) in enumerate(((tables.users, tables.user_bias), (tables.items, tables.item_bias))):
+            rows = learn.xb[k]
+            held = self.by_row[k](rows) if self.by_row else (self.weights[k][rows], self.weights[k + 2][rows])
+            for table, weights in zip((factors, bias), held):
                 if table is not None:
-                    total = total + (weights[rows] * table[rows].square().sum(1)).mean()
+                    touched = rows_of_table(learn.model, table, rows)
+                    total = total + (weights * touched.square().sum(1)).mean()
         learn.loss = learn.loss + total
 
     def __repr__(self) -> str:

@@ -34,7 +34,8 @@ DEFAULTS: dict[str, Loss] = {"preference": preference_error, "none": no_loss}   
 OPTIMIZERS: dict[str, OptFunc] = {"adamw": adamw, "row_adagrad": RowAdagrad}      # that a recipe chooses
 TERMS: dict[str, type[FactorTerm]] = {term.name: term for term in (L2, Gravity)}
 STANDARD = frozenset(("Seeded", "EpochStart", "Scores", "Recorder", "Progress", "AverageUnknown", "MeanYardstick",
-                      "Sweeps", "Threads", "RankingMetrics", "Ridge", "TileOrder"))
+                      "Distributed", "Reduction", "ShardedTables", "Sweeps", "Threads", "RankingMetrics",
+                      "Ridge", "TileOrder"))
 """The classes of callbacks that a learner adds by itself, or that do nothing without a validation part."""
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..compiled import one_thread
 from ..models.solved import SolvedModel
+from ..processes import started
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
 from ..train.lr_find import RangeTest
@@ -40,6 +41,8 @@ class Sweeps(Callback):
         return cast(SolvedModel, self.learn.model)      # learners add this callback for no other
 
     def before_fit(self) -> None:
+        if started():
+            raise self.model.lacks("is solved by one process; start it without torchrun")
         scheduled = any(isinstance(cb, ParamScheduler | RangeTest) for cb in self.learn.run.cbs)
         if scheduled or any(group["lr"] or group["weight_decay"] for group in self.learn.opt.param_groups):
             raise self.model.lacks(NO_RATES)

@@ -10,6 +10,7 @@ from torch import nn
 from ..compiled import one_thread
 from ..data.databunch import CollabDataBunch
 from ..models.base import as_collab
+from ..sharded_rows import ShardedRows
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
 
@@ -36,6 +37,8 @@ class AverageUnknown(Callback):
         self._fill()
 
     def _fill(self) -> None:
+        if self.learn.run.cut_off is not None and _are_sharded(self.learn.model):
+            return          # the other processes may be elsewhere
         with one_thread():
             fill_unknown(self.learn.model, self.learn.data)
         self.filled = self._tables()
@@ -46,12 +49,18 @@ class AverageUnknown(Callback):
         return tuple((id(table), table._version) for own in tables.values() for table in own)
 
 
+def _are_sharded(model: nn.Module) -> bool:
+    return any(isinstance(p, ShardedRows) for p in model.parameters())
+
+
 @torch.no_grad()
 def fill_unknown(model: nn.Module, data: CollabDataBunch) -> None:
     """Set row 0 of every table of ids, and the rows of cold ids, to the mean of the rows that were trained."""
     for side, tables in as_collab(model).id_tables().items():
         for table in tables:
-            if data.none_cold[side]:        # as most are: no copy
+            if isinstance(table, ShardedRows):
+                table.average_rest(data.trained[side])
+            elif data.none_cold[side]:        # as most are: no copy
                 table[0] = table[1:].mean(0)
             else:
                 trained = data.trained[side].to(table.device)

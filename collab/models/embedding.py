@@ -117,7 +117,7 @@ class EmbeddingDotBias(CollabModel):
 def are_plain(model: nn.Module) -> bool:
     """Whether all parts of the model are embeddings that look rows up and do nothing else."""
     return all(type(part) is nn.Embedding and part.max_norm is None and part.padding_idx is None
-               and not part.scale_grad_by_freq and not part.sparse for part in model.children())
+               and not part.scale_grad_by_freq for part in model.children())
 
 
 def only_reads(model: nn.Module) -> bool:

@@ -9,13 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..numerics import entries_at, run_of
+from ..sharded_rows import ShardedRows, drawn_rows, in_shards
 
 Range = tuple[float, float]
 LARGE = 1 << 14     # smaller batches always gather the rows of their pairs
 
 
 def embedding(n: int, size: int, std: float = 0.01) -> nn.Embedding:
-    """An embedding table of shape (n, size), drawn from a normal distribution truncated at two deviations."""
+    """An embedding table of shape (n, size), drawn from a normal distribution truncated at two deviations; see
+    `sharded_tables` for one that is never whole."""
+    if in_shards():
+        table = nn.Embedding(n, size, device="meta")
+        table.weight = drawn_rows(n, size, std)
+        return table
     table = nn.Embedding(n, size)
     nn.init.trunc_normal_(table.weight, std=std, a=-2 * std, b=2 * std)
     return table
@@ -27,7 +33,8 @@ def dots(u: nn.Embedding, v: nn.Embedding, users: Tensor, items: Tensor) -> Tens
     Where all n_users x n_items scores take less room than the factors of a large batch, such as a full batch of dense
     ratings, they come from one product of matrices, which is many times faster than gathering rows and adding up their
     gradients. Both ways agree to rounding."""
-    if len(users) >= LARGE and u.num_embeddings * v.num_embeddings <= 2 * u.embedding_dim * len(users):
+    if (len(users) >= LARGE and u.num_embeddings * v.num_embeddings <= 2 * u.embedding_dim * len(users)
+            and not isinstance(u.weight, ShardedRows)):
         return entries_at(u.weight @ v.weight.T, users, items)
     return (u(users) * v(items)).sum(1)
 

@@ -23,6 +23,8 @@ class Callback:
 
     Callbacks are called by ascending `order` (see `callbacks.order.Order` for those that ship); equal orders, as they
     were added. `run_before` and `run_after`, tuples of callback classes, take precedence over both.
+    With `takes_sparse`, gradients of large tables may be sparse though it listens after their computation or a step.
+    With `main_only`, that is in the first of several processes alone, for what it writes or shows.
     With `in_eval`, `validate`, `get_preds` and `lr_find` call it too; otherwise only a fit does.
     An error in `before_fit` refuses the fit: the callbacks before it clean up, and all get back their attributes.
     A method whose name looks like an event but is not one raises TypeError when the class is made."""
@@ -31,6 +33,8 @@ class Callback:
     run_before: tuple[type[Callback], ...] = ()
     run_after: tuple[type[Callback], ...] = ()
     in_eval: bool = False
+    main_only: bool = False
+    takes_sparse: bool = False
     learn: Learner
 
     def __init_subclass__(cls, **kwargs: object):

@@ -123,6 +123,8 @@ def odd_parameters(model: nn.Module, tables: DotTables) -> str | None:
             return "a parameter has a hook"
     if any(getattr(module, name, None) for module in model.modules() for name in HOOKS):
         return "the model has a hook"
+    if any(isinstance(module, nn.Embedding) and module.sparse for module in model.modules()):
+        return "gradients are sparse"
     return None
 
 

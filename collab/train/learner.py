@@ -19,7 +19,9 @@ from ..given import told
 from ..loaders import Batches, Data, count, device_of, unshuffled
 from ..losses import mse
 from ..metrics import Metric, as_metrics
+from ..processes import is_main, started
 from .callback import Callback, Cbs, Dispatch, as_list, scope
+from .callbacks.distributed import Distributed, Share, distributed
 from .callbacks.progress import Progress
 from .callbacks.recorder import Recorder
 from .callbacks.resume import EpochStart, resuming
@@ -32,6 +34,7 @@ from .fused import Chunk, fused, release
 from .inspection import facts, show_training_loop, summary
 from .lr_find import lr_find
 from .optim import Hyper, OptFunc, adamw, check_hyper, make_optimizer, set_hyper
+from .sparse_gradients import sparse_gradients
 from .state import learner_state, restore_state
 from .untouched import FITTING, Modes, one_fit, turn, untouched
 
@@ -69,8 +72,9 @@ class Learner:
     stream is left alone.
 
     During a fit its state is plain attributes that callbacks may read and change: `n_epochs`, `epoch`, `i` (the batch
-    of this pass), `batches`, `training`, `xb`, `yb`, `pred`, `loss`, `opt`, `model`. `interrupted` says whether Ctrl-C
-    ended the last fit."""
+    of this pass), `batches`, `training`, `xb`, `yb`, `pred`, `loss`, `opt`, `model`; and `share`, where several
+    processes take slices of each batch (see `distributed`), of which `xb` and `yb` are one. `interrupted` says whether
+    Ctrl-C ended the last fit."""
 
     data: Any               # a `Data`; callbacks know what else theirs has
     batches: Batches
@@ -79,6 +83,7 @@ class Learner:
     pred: Tensor
     loss: Tensor
     chunk: Chunk
+    share: Share | None = None
 
     def __init__(self, data: Data, model: nn.Module, loss_func: Callable[[Tensor, Tensor], Tensor] = mse,
                  opt_func: OptFunc = adamw, *, lr: Hyper | None = None, wd: Hyper | None = None,
@@ -86,6 +91,7 @@ class Learner:
         if not callable(loss_func):
             raise TypeError(f"loss_func must be a function of (predictions, targets), got {loss_func!r}")
         check_hyper(lr=lr, wd=wd)
+        _check_unwrapped(model)
         self.device = device_of(data)
         self.data, self.model, self.loss_func = data, model.to(self.device), loss_func
         self.opt_func, self.lr, self.wd, self.seed = opt_func, lr, wd, seed
@@ -113,8 +119,16 @@ class Learner:
 
     def set_model(self, model: nn.Module) -> None:
         """Replace the model, and move it to the learner's device; the next fit begins with a fresh optimizer."""
+        _check_unwrapped(model)
         self.model = model.to(self.device)
         self.__dict__.pop("opt", None)
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows of the batch, in all processes."""
+        return len(self.yb) if self.share is None else self.share.n
+
+    distributed = distributed
 
     # The loop ---------------------------------------------------------------------------------------------------
 
@@ -145,7 +159,7 @@ class Learner:
         except KeyboardInterrupt:
             FITTING.discard(self)       # Ctrl-C may have come just as the fit ended
             self.interrupted = True
-            if self.progress in self.cbs:
+            if self.progress in self.cbs and is_main():
                 print(f"Interrupted in epoch {self.epoch}, batch {self.i}; the history is kept, training can go on.")
         except Cancel as stray:
             raise RuntimeError(f"{type(stray).__name__} was raised where its scope was not open") from stray
@@ -177,8 +191,9 @@ class Learner:
     def _train(self) -> None:
         if fused(self):         # the same steps, compiled
             return
-        for self.i, (*self.xb, self.yb) in enumerate(self.batches):
-            self._batch()
+        with sparse_gradients(self):    # those of the rows that a batch touches, where tables are large
+            for self.i, (*self.xb, self.yb) in enumerate(self.batches):
+                self._batch()
 
     @scope("validate")
     def _validate(self) -> None:
@@ -263,8 +278,9 @@ class Learner:
     # Files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> Path:
-        """Write weights, optimizer, history and random states, for `load`: whole or not at all, and without pickle."""
-        return write_tree(path, learner_state(self))
+        """Write weights, optimizer, history and random states, for `load`: whole or not at all, and without pickle. Of
+        several processes, the first one alone writes."""
+        return write_tree(path, learner_state(self)) if is_main() else Path(path)
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
         """Restore what `save` or a `Checkpoint` wrote; torch's random state too, unless the learner has its own.
@@ -345,7 +361,7 @@ class Learner:
             cb.learn = self
         outer = self.run
         try:
-            self.run = Dispatch(cbs, self.verbs)
+            self.run = Dispatch([cb for cb in cbs if is_main() or not cb.main_only], self.verbs)
             yield
         finally:
             release(self.run)
@@ -354,12 +370,22 @@ class Learner:
     def _check_fit(self, n_epochs: int) -> None:
         if not isinstance(n_epochs, numbers.Integral) or n_epochs < 0:
             raise ValueError(f"n_epochs must be a whole number, at least 0, got {n_epochs!r}")
+        if started() and not any(isinstance(cb, Distributed) for cb in self.cbs):
+            raise RuntimeError("this is one of several processes that torchrun has started, and each would train a "
+                               "model of its own on all of the data; fit inside `with learn.distributed():`")
         if not count(self.data.train, "training batches"):
             raise ValueError("there are no training batches")
         if self.data.valid is not None:
             count(self.data.valid, "validation batches")
         if {id(p) for g in self.opt.param_groups for p in g["params"]} != {id(p) for p in self.model.parameters()}:
             raise RuntimeError("the optimizer holds the parameters of another model; make a new learner for this one")
+
+
+def _check_unwrapped(model: nn.Module) -> None:
+    """Raise TypeError for a model that was put into torch's own wrapper for several processes or devices."""
+    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        raise TypeError(f"give the model itself, not {type(model).__name__} around it, which hides its methods; fit "
+                        "inside `with learn.distributed():`")
 
 
 def _no_callbacks(metrics: Iterable[MetricLike] | MetricLike | None) -> list[MetricLike]:

@@ -18,7 +18,7 @@ class RowAdagrad(Plain):
 
     where a row r of a table (n, k) is its first dimension, and each number of a vector its own row. Rows without a
     gradient stay as they are: there is no momentum. So does a parameter without dimensions, such as a model's mean,
-    which is a row of no table. The step does not depend on the scale of the loss.
+    which is a row of no table. The step does not depend on the scale of the loss. Sparse gradients are those of rows.
     Raises ValueError for an `lr`, `eps` or `weight_decay` that is negative."""
 
     def __init__(self, params: Iterable[Any], lr: float = 0.07, eps: float = 1e-10, weight_decay: float = 0.0):
@@ -51,6 +51,14 @@ class RowAdagrad(Plain):
                 state["step"] += 1
                 if group["weight_decay"]:
                     p.mul_(1 - group["lr"] * group["weight_decay"])
+                if p.grad.is_sparse:
+                    grad = p.grad.coalesce()
+                    rows, values = grad.indices()[0], grad.values()
+                    sums = total[rows] + values.square().flatten(1).mean(1)
+                    total[rows] = sums
+                    size = sums.sqrt_().add_(group["eps"]).reciprocal_().mul_(-group["lr"])
+                    p.index_add_(0, rows, values * size[:, None])
+                    continue
                 square = p.grad.square()
                 total += square.flatten(1).mean(1) if p.dim() > 1 else square
                 size = total.sqrt().add_(group["eps"]).reciprocal_().mul_(-group["lr"])

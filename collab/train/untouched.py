@@ -20,7 +20,7 @@ from .whole import whole
 if TYPE_CHECKING:
     from .learner import Learner
 
-RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "pred", "loss")
+RUNNING = ("batches", "training", "i", "epoch", "n_epochs", "xb", "yb", "share", "pred", "loss")
 FITTING: WeakSet[Learner] = WeakSet()
 """The learners whose fit is running. Not an attribute of a learner, since a copy made meanwhile may be fitted."""
 

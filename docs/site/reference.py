@@ -17,7 +17,7 @@ ROOMS = {       # page: (title, what it begins with, packages and modules)
     "datasets": ("Data sets", "MovieLens, and ratings with planted factors.", ("collab.datasets",)),
     "models": ("Models", "Modules from rows of users and items to scores.", ("collab.models",)),
     "losses": ("Losses and metrics", "Functions of predictions and targets.", ("collab.losses", "collab.metrics")),
-    "training": ("Training", "The loop, its optimizers and schedules.", ("collab.train",)),
+    "training": ("Training", "The loop, its optimizers and schedules.", ("collab.train", "collab.sharded_rows")),
     "callbacks": ("Callbacks", "What may be hooked into training.", ("collab.train.callback", "collab.train.callbacks",
                                                                        "collab.train.events")),
     "learner": ("Collaborative learners", "Recipes, recommendations, new users, files.", ("collab.learner",)),

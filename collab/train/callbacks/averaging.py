@@ -18,6 +18,7 @@ class Averaging(Callback):
     Raises TypeError, before training, for two averages in one fit."""
 
     order = Order.AVERAGING
+    takes_sparse = True
 
     def __init__(self, keep: bool = True):
         self.keep = keep

@@ -33,6 +33,7 @@ class CSVLogger(Callback):
     name."""
 
     order = Order.LOGGER
+    main_only = True
 
     def __init__(self, path: str | Path = "history.csv", append: bool = False):
         self.path, self.append = Path(path), append
@@ -90,6 +91,7 @@ class TensorBoard(Callback):
     package tensorboard is missing."""
 
     order = Order.LOGGER
+    main_only = True
 
     def __init__(self, folder: str | Path = "runs", every: int = 50):
         if every < 1:
@@ -151,6 +153,7 @@ class ShowGraph(Callback):
     Elsewhere it does nothing, unless `always`. `figure` is the last drawing."""
 
     order = Order.GRAPH
+    main_only = True
 
     def __init__(self, always: bool = False):
         self.always = always        # for scripts that show `figure` themselves

@@ -11,7 +11,9 @@ class Order(IntEnum):
     A callback of your own may name any number, also one between two of these: `order = Order.RECORDER + 0.5`."""
 
     SEEDED = -100           # Seeded: whatever the others draw in a fit comes from the learner's own stream
+    SHARDED = -99           # ShardedTables: looks rows up and steps them; after a validation, for the others too
     SWEEPS = -98            # Sweeps: all rows are one batch before anything counts batches
+    DISTRIBUTED = -97       # Distributed: slices the batch, and makes its loss that of all rows, before others see them
     THREADS = -95           # Threads: the number of threads holds for everything that follows
     EPOCH_START = -90       # EpochStart: remembers random states before anything draws
     TILES = -85             # TileOrder: the batches are arranged before they are counted
@@ -26,6 +28,7 @@ class Order(IntEnum):
     RIDGE = -5              # Ridge: joins the loss after it was recorded
     DEFAULT = 0             # yours, unless they say otherwise, objectives and TerminateOnNaN: they find that row
     ACCUMULATION = 20       # GradientAccumulation: decides whether there is a step
+    REDUCTION = 22          # Reduction: adds up the gradients of processes, once a step, while they are still scaled
     MIXED_PRECISION = 25    # MixedPrecision: unscales the gradients, once a step
     CLIP = 30               # GradientClip: clips gradients that are complete and unscaled
     SCHEDULE = 50           # ParamScheduler, the test of lr_find: the last word on rates before the batch

@@ -15,6 +15,7 @@ class Progress(Callback):
     the bars within an epoch, for a callback that calls `write` itself."""
 
     order = Order.PROGRESS
+    main_only = True
 
     def __init__(self) -> None:
         self.bar, self.epochs = True, True

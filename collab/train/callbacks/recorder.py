@@ -140,7 +140,7 @@ class Recorder(Callback):
         if learn.training:
             opt = learn.opt
             noted, self._noted = self._noted, {}
-            self._waiting.append((learn.loss.detach(), noted, len(learn.yb), get_hyper(opt, "lr"),
+            self._waiting.append((learn.loss.detach(), noted, learn.n_rows, get_hyper(opt, "lr"),
                                   get_hyper(opt, "momentum")))
             if len(self._waiting) >= FLUSH:
                 self._flush()

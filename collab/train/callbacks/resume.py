@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...errors import warn
 from ...files import not_a_folder, read_tree, write_tree
+from ...processes import is_main
 from ..callback import Callback
 from ..events import CancelBatch, CancelEpoch
 from ..fingerprint import Fingerprint, differences, fingerprint
@@ -94,9 +95,10 @@ class Checkpoint(Callback):
 
     def _write(self) -> None:
         learn = self.learn
-        write_tree(self.path, {**learner_state(learn), "done": learn.i + 1, "per_epoch": len(learn.batches),
-                               "start": learn.epoch_start.drawn, "fit": learn.epoch_start.fit,
-                               "began": learn.epoch_start.began})
+        if is_main():
+            write_tree(self.path, {**learner_state(learn), "done": learn.i + 1, "per_epoch": len(learn.batches),
+                                   "start": learn.epoch_start.drawn, "fit": learn.epoch_start.fit,
+                                   "began": learn.epoch_start.began})
         self.written += 1
 
     def after_fit(self) -> None:

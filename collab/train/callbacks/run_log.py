@@ -30,6 +30,7 @@ class RunLog(Callback):
     their last one by what `begin` returns."""
 
     order = Order.LOGGER
+    main_only = True
     begun = False
     logged = -1         # the last epoch of the learner's history that the log has
 

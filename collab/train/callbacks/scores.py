@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ...metrics import Metric
+from ...metrics import Metric, in_batches
 from ..callback import Callback
 from .order import Order
 
@@ -47,6 +51,17 @@ class Scores(Callback):
             for metric in self.metrics:
                 metric.update(pred, self.learn.yb)
 
+    def state(self) -> tuple[Tensor, int, list[Any]]:
+        """What was summed up so far, for `merge`."""
+        return self.total, self.n, [metric.state() for metric in self.metrics]
+
+    def merge(self, states: Sequence[tuple[Tensor, int, list[Any]]]) -> None:
+        """Take what all processes have summed up, each of the batches that were dealt to it."""
+        totals, ns, metrics = zip(*states)
+        self.total, self.n = functools.reduce(torch.add, totals), sum(ns)
+        for metric, *own in zip(self.metrics, *metrics):
+            metric.merge(own)
+
     def after_chunk(self) -> None:
         """The losses of a fused pass are numbers."""
 
@@ -65,3 +80,11 @@ class Collect(Callback):
     def after_pred(self) -> None:
         self.preds.append(self.learn.decode(self.learn.pred).detach().cpu())
         self.targets.append(self.learn.yb.cpu())
+
+    def state(self) -> tuple[list[Tensor], list[Tensor]]:
+        """What it holds, for `merge`."""
+        return self.preds, self.targets
+
+    def merge(self, states: Sequence[tuple[list[Tensor], list[Tensor]]]) -> None:
+        """Take what every process holds of the batches that were dealt to it."""
+        self.preds, self.targets = (in_batches(parts) for parts in zip(*states))

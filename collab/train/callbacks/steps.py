@@ -43,23 +43,25 @@ class GradientAccumulation(Callback):
     not a whole number above 0."""
 
     order = Order.ACCUMULATION
+    takes_sparse = True
     in_eval = True      # so that lr_find takes the steps that training takes
 
     def __init__(self, n: int):
         self.n = whole("n", n)
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Forget the rows of a step that is dropped."""
         self.rows = 0               # in the gradients
         self.divided = False        # whether these are the mean over the rows, rather than the sum
         self.last = False           # whether no further batch comes before the step
 
-    before_train = _begin
+    before_train = begin
 
     def after_loss(self) -> None:
         learn = self.learn
         if learn.training:
-            rows = len(learn.yb)
+            rows = learn.n_rows
             learn.loss.register_hook(lambda grad: self._weighted(grad, rows))   # the recorded loss stays as it is
 
     def _weighted(self, grad: Tensor, rows: int) -> Tensor:
@@ -74,7 +76,7 @@ class GradientAccumulation(Callback):
         self.divided = True
 
     def after_step(self) -> None:
-        self._begin()
+        self.begin()
 
     def after_batch(self) -> None:
         if self.divided:            # another callback skipped the step
@@ -98,7 +100,7 @@ class GradientAccumulation(Callback):
             self.after_train()
         if self.rows:                       # cut off before its step
             self.learn.opt.zero_grad()
-            self._begin()
+            self.begin()
 
     def state_dict(self) -> State:
         return {"rows": self.rows}

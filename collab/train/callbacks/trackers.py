@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...errors import warn
 from ...files import not_a_folder, write_tree
 from ...metrics import known_mode
+from ...processes import is_main
 from ..callback import Callback, State
 from ..events import CancelFit
 from ..optim import set_hyper
@@ -168,7 +169,8 @@ class SaveBest(Tracker):
             self.weights = self._copy() if self.validated is None else self.validated
             self.row = len(self.learn.recorder.rows) - 1
             if self.path is not None and self._betters(Path(self.path)):
-                write_tree(self.path, {**learner_state(self.learn, without=self), "model": self.weights})
+                if is_main():
+                    write_tree(self.path, {**learner_state(self.learn, without=self), "model": self.weights})
                 self.written = self.best
 
     def _betters(self, path: Path) -> bool:
@@ -251,5 +253,6 @@ class TerminateOnNaN(Callback):
         learn = self.learn
         if not torch.isfinite(learn.loss):
             self.stopped = True
-            print(f"The loss was {learn.loss.item()} in epoch {learn.epoch}, batch {learn.i}: training ends here.")
+            if is_main():
+                print(f"The loss was {learn.loss.item()} in epoch {learn.epoch}, batch {learn.i}: training ends here.")
             raise CancelFit
