@@ -40,9 +40,14 @@ class TensorBatches:
         if bs < 1 or bs != int(bs):
             raise DataError(f"the batch size bs must be a whole number from 1 on, got {bs}")
         self.device = torch.device(device)
-        self.tensors = tuple(t.to(self.device) for t in tensors) if _fits(tensors, self.device) else tensors
+        self._tensors = tuple(t.to(self.device) for t in tensors) if _fits(tensors, self.device) else tensors
         self.bs, self.shuffle, self.shape = int(bs), shuffle, shape
         self.generator = torch.Generator().manual_seed(seed)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All rows."""
+        return self._tensors
 
     @property
     def n(self) -> int:
