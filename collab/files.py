@@ -94,7 +94,8 @@ def _bytes(t: Tensor) -> Iterator[memoryview]:
     size = max(1, rows[:1].numel() * t.element_size())
     for part in rows.split(max(1, PIECE // size)):
         if part.numel():
-            yield part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+            flat = part.cpu().contiguous().as_strided((part.numel(),), (1,))     # one number may have any stride
+            yield flat.view(torch.uint8).numpy().data
 
 
 def write_bytes(path: Path, content: bytes) -> Path:

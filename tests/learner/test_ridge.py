@@ -41,6 +41,16 @@ def ridge_of(learn):
     return next(cb for cb in learn.cbs if isinstance(cb, Ridge))
 
 
+def test_ridges_of_some_rows_are_those_of_all(data, monkeypatch):
+    monkeypatch.setattr("collab.learner.evidence.ROWS", 7)
+    found, rows = Evidence.of(data, data.y_range), torch.tensor([3, 0, 5, 3])
+    every = [torch.from_numpy(ridge) for ridge in found.ridges(0.25)]
+    for k, one in enumerate(found.row_ridges(0.25)):
+        factors, biases = one(rows)
+        assert torch.equal(factors, every[k][rows]) and torch.equal(biases, every[k + 2][rows])
+    assert all(len(ridge.unique()) > 5 for ridge in every)
+
+
 def test_ridges_are_those_of_the_formula(data):
     users, items, ratings = (t.numpy() for t in data.train.tensors)
     found = Evidence.of(data, data.y_range)

@@ -1,7 +1,9 @@
 """Tables sharded by TorchRec train as one process does, and come back whole."""
 
 import importlib.util
+import os
 import re
+import signal
 import sys
 from functools import partial
 
@@ -387,6 +389,24 @@ def test_an_error_of_one_process_ends_all(event, order):
     (_, one), (_, other) = in_processes(2, work)
     assert one.startswith("OtherProcess: process 1 has failed with ValueError: here"), one
     assert other == "ValueError: here"
+
+
+@needs_torchrec
+@pytest.mark.parametrize("event", ["before_batch", "after_pred", "after_backward", "after_step", "before_validate"])
+def test_a_process_that_is_killed_ends_the_others(event):
+    class Killed(Callback):
+        def __init__(self):
+            setattr(self, event, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+    def work(rank):
+        learn = learner()
+        if rank == 1:
+            learn.add_cbs(Killed())
+        with learn.no_logging(), sharded(learn):
+            learn.fit(1)
+    first, killed, third = in_processes(3, work)
+    assert killed == ("died", signal.SIGKILL)
+    assert first[0] == third[0] == "raised" and first[1].startswith("OtherProcess: another process was killed"), first
 
 
 @needs_torchrec
