@@ -283,7 +283,8 @@ class Learner:
         return write_state(self, Path(path), learner_state(self))
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
-        """Restore what `save` or a `Checkpoint` wrote; torch's random state too, unless the learner has its own.
+        """Restore what `save` or a `Checkpoint` wrote; torch's random state too, unless the learner has its own. Inside
+        `with learn.distributed()`, the first process reads for all.
 
         Raises FileNotFoundError, or ValueError for a file of another kind or a state that does not fit."""
         with untouched_randomness() if self.seed is not None else nullcontext():

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..files import TensorFile, read_tree, reading, tensor_file, write_tensors, write_tree
-from ..processes import is_main
+from ..processes import is_main, of_first
 from ..sharded_rows import ShardedRows, rows_of_rank
 from .process_group import Place
 from .torchrec_tables import TorchRecTables
@@ -152,9 +153,10 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def read_state(path: str | Path) -> Any:
-    """Read what `write_state` wrote. Tables in files beside it are `stored`, to be read by `restore_tables`, and in the
-    model stands their shape in place of their weights."""
-    state = read_tree(path)
+    """Read what `write_state` wrote; where processes share work, the first one reads the main file for all. Tables in
+    files beside it are `stored`, to be read by `restore_tables`; the model has their shape in place of their weights.
+    """
+    state = of_first(partial(read_tree, path))
     if isinstance(state, dict) and "tables" in state:
         stored = StoredTables(Path(path), state["tables"])
         with reading(path):

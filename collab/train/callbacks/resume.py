@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...errors import warn
 from ...files import not_a_folder
+from ...processes import of_first
 from ..callback import Callback
 from ..events import CancelBatch, CancelEpoch
 from ..fingerprint import Fingerprint, differences, fingerprint
@@ -120,7 +121,7 @@ def resuming(resume: str | Path | None, cbs: Iterable[Callback]) -> list[Resume]
     if len(checkpoints) != 1:
         raise ValueError(f'resume="auto" goes on from the file of the one Checkpoint among the callbacks, and there '
                          f"are {len(checkpoints)}; add cbs=Checkpoint(path), or give resume=path")
-    return [Resume(checkpoints[0].path)] if checkpoints[0].path.exists() else []
+    return [Resume(checkpoints[0].path)] if of_first(checkpoints[0].path.exists) else []
 
 
 class Resume(Callback):
@@ -128,7 +129,7 @@ class Resume(Callback):
 
     Epochs and batches that were done are skipped, not trained again; the order of the interrupted epoch's batches is
     drawn again from the random states at its start. A checkpoint of a fit's last batch leaves nothing to train, which a
-    CollabWarning says.
+    CollabWarning says. Of several processes, the first one reads the file for all.
     Raises ValueError, before anything is changed, for a file of another kind; for a fit that differs in its data,
     batches, schedule, hyper-parameters, model or optimizer; and if this learner has trained since that fit began, other
     than in that very fit, since that training would be lost."""
