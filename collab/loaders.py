@@ -5,7 +5,7 @@ they can do is asked here, and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -126,13 +126,10 @@ class Track:
 
 @runtime_checkable
 class Pieces(Protocol):
-    """Batches of at most `bs` rows that are slices of larger pieces of `tensors`."""
+    """Batches of at most `bs` rows that are slices of larger pieces: of `tensors` in memory, or `Streamed`."""
 
     @property
     def bs(self) -> int: ...
-
-    @property
-    def tensors(self) -> Sequence[Tensor]: ...
 
     def pieces(self) -> Iterator[Sequence[Track]]:
         """The rows of a pass, in order: pieces of one or two tracks. The batches of different tracks of a piece
@@ -146,7 +143,31 @@ def pieces_of(batches: object) -> Pieces | None:
     depth = {name: next((k for k, cls in enumerate(type(batches).__mro__) if name in vars(cls)), 0)
              for name in ("pieces", "__iter__")}
     whole = isinstance(batches, Pieces) and depth["pieces"] <= depth["__iter__"]
-    return batches if isinstance(batches, Pieces) and whole and batches.tensors and batches.bs else None
+    there = streamed(batches) is not None or bool(columns_of(batches))
+    return batches if isinstance(batches, Pieces) and whole and there and batches.bs else None
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """Batches of users, items and ratings (int64, int64, float32 on the CPU) that do not stay in memory: `digest`
+    stands for the rows in place of a hash, no row lies beyond `shape`, (n_users, n_items), and `blocks` reads all."""
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    def blocks(self) -> Iterator[Sequence[Tensor]]: ...
+
+
+def streamed(batches: object) -> Streamed | None:
+    """The batches, or what is arranged in them, if they are `Streamed`; None where they are in memory."""
+    for _ in range(DEPTH):
+        if batches is None or isinstance(batches, Streamed):
+            break
+        batches = getattr(batches, "batches", None)
+    return batches if isinstance(batches, Streamed) else None
 
 
 def _in_order(batches: object) -> Callable[[], Batches] | None:
@@ -156,18 +177,37 @@ def _in_order(batches: object) -> Callable[[], Batches] | None:
 
 def columns_of(batches: object) -> Sequence[Tensor] | None:
     """The tensors that the batches are slices of, if they are such (TensorBatches, a TensorDataset)."""
+    if streamed(batches) is not None:
+        return None
     tensors = getattr(batches, "tensors", None)
     return tensors if isinstance(tensors, list | tuple) else None
 
 
+def blocks_of(batches: object) -> Callable[[], Iterable[Sequence[Tensor]]] | None:
+    """What yields all rows in order, in blocks, each time it is called: one block of all where they are in memory. None
+    for batches that are neither in memory as tensors nor `Streamed`."""
+    if (apart := streamed(batches)) is not None:
+        return apart.blocks
+    columns = columns_of(batches)
+    return None if columns is None else lambda: [columns]
+
+
+def in_blocks(batches: object) -> Iterable[Sequence[Tensor]]:
+    """All rows of batches that have `blocks_of`. Raises TypeError for others."""
+    if (blocks := blocks_of(batches)) is None:
+        raise TypeError(f"the rows of {type(batches).__name__} are not slices of tensors")
+    return blocks()
+
+
 @dataclass(frozen=True)
 class Description:
-    """What batches tell of themselves; None for what they do not: all their `tensors`, the number of their rows
-    `n_rows`, and their batch size `bs`."""
+    """What batches tell of themselves; None for what they do not: all their `tensors`, or the `digest` of those that
+    are not in memory, the number of their rows `n_rows`, and their batch size `bs`."""
 
     tensors: Sequence[Tensor] | None = None
     n_rows: int | None = None
     bs: int | None = None
+    digest: str | None = None
 
     @classmethod
     def of(cls, batches: object) -> Description:
@@ -182,7 +222,8 @@ class Description:
             n = sum(len(batch[-1]) for batch in inner)
         elif not isinstance(n, int):
             n = len(dataset) if isinstance(dataset, Sized) else None
-        return cls(tensors, n, bs if isinstance(bs, int) else None)
+        apart = streamed(inner)
+        return cls(tensors, n, bs if isinstance(bs, int) else None, None if apart is None else apart.digest)
 
 
 class Generators:

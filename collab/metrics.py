@@ -93,7 +93,7 @@ class MeanOf(Metric):
         return self.finish(self.total.item() / self.n) if self.total is not None and self.n else math.nan
 
     def state(self) -> tuple[Tensor | None, int]:
-        return self.total, self.n
+        return None if self.total is None else self.total.cpu(), self.n       # processes have devices of their own
 
     def merge(self, states: Sequence[tuple[Tensor | None, int]]) -> None:
         totals = [total for total, _ in states if total is not None]
@@ -148,7 +148,7 @@ class WholeSet(Metric):
         self.targets.append(target)
 
     def state(self) -> tuple[list[Tensor], list[Tensor]]:
-        return self.preds, self.targets
+        return [t.cpu() for t in self.preds], [t.cpu() for t in self.targets]
 
     def merge(self, states: Sequence[tuple[list[Tensor], list[Tensor]]]) -> None:
         self.preds, self.targets = (in_batches(parts) for parts in zip(*states))

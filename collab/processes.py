@@ -22,6 +22,11 @@ def rank() -> int:
     return int(os.environ["RANK"]) if "WORLD_SIZE" in os.environ and os.environ.get("RANK") else 0
 
 
+def local_rank() -> int:
+    """The number of this process among those on its machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK") or 0)
+
+
 def size() -> int:
     """How many processes there are; 1 where it is alone."""
     return int(os.environ.get("WORLD_SIZE") or 1) if os.environ.get("RANK") else 1
@@ -46,6 +51,10 @@ class Team(Protocol):
         """What each of them gives here, in order."""
         ...
 
+    def announce(self, mine: Any) -> Any:
+        """What the first of them gives here."""
+        ...
+
 
 _teams: list[Team] = []
 
@@ -63,6 +72,19 @@ def team(of: Team) -> Iterator[None]:
 def team_size() -> int:
     """How many processes share work here."""
     return _teams[-1].size if _teams else 1
+
+
+def of_first(work: Callable[[], T]) -> T:
+    """What a work gives: where processes share work, what it gives in the first one, which alone does it.
+
+    >>> of_first(lambda: 1)
+    1
+    """
+    if not _teams:
+        return work()
+    of = _teams[-1]
+    given: T = of.announce(work() if of.rank == 0 else None)
+    return given
 
 
 def by_turns(works: Sequence[Callable[[], T]]) -> Iterator[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -149,6 +150,25 @@ class Ragged:
         table = self.values.new_zeros(len(rows), n_columns)
         table[position, self.columns[place]] = self.values[place]
         return table
+
+    def runs(self, n: int) -> Iterator[tuple[range, Tensor, Tensor]]:
+        """(rows, the row of each entry, its column) of consecutive rows that have at most n entries, or of one row."""
+        first = 0
+        while first < len(self):
+            last = int(torch.searchsorted(self.starts, self.starts[first] + n, right=True)) - 1
+            last = min(max(last, first + 1), len(self))
+            counts = self.starts[first:last + 1].diff()
+            rows = torch.repeat_interleave(torch.arange(first, last, device=counts.device), counts)
+            yield range(first, last), rows, self.columns[self.starts[first]:self.starts[last]]
+            first = last
+
+    def holds(self, rows: Tensor, columns: Tensor, n_columns: int) -> Tensor:
+        """Whether each pair of a row and a column, int64 (m,), has an entry: bool (m,), in bounded memory."""
+        found, keys = torch.zeros(len(rows), dtype=torch.bool, device=rows.device), rows * n_columns + columns
+        for span, own, theirs in self.runs(MAX_NUMBERS):
+            asked = ((rows >= span.start) & (rows < span.stop)).nonzero()[:, 0]
+            found[asked] = torch.isin(keys[asked], own * n_columns + theirs)
+        return found
 
     def padded(self, rows: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """(columns, values) of the first `length` entries of a few rows, each (len(rows), length), padded with 0."""

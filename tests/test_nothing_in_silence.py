@@ -99,6 +99,40 @@ def a_rating_far_from_all_others(_):
     made(pd.DataFrame({"user": np.arange(100) % 10, "item": np.arange(100) // 10, "rating": [1000.0, *[1, 2, 3] * 33]}))
 
 
+def from_files(folder, table, **options):
+    table.to_parquet(folder / "ratings.parquet", index=False)
+    return CollabDataBunch.from_parquet(folder / "ratings.parquet", folder=folder / "encoded", seed=0, device="cpu",
+                                        **{"valid_pct": 0, **options})
+
+
+@says("data/outliers.py:warn_of_far", "1 of 100 ratings, such as 1,000, is far .*y_range=")
+def a_rating_in_files_far_from_all_others(folder):
+    from_files(folder, pd.DataFrame({"user": np.arange(100) % 10, "item": np.arange(100) // 10,
+                                     "rating": [1000.0, *[1, 2, 3] * 33]}))
+
+
+@says("data/repeated.py:warn_of_pairs", "1 of 5 rows rate a pair again: from_parquet keeps all rows.*duplicates='keep'")
+def repeated_pairs_in_files(folder):
+    from_files(folder, AGAIN)
+
+
+@says("data/mapped.py:MappedBatches.tensors", "all 4 training ratings are read into memory at once, 0.0 GB; dot_bias")
+def all_ratings_of_files_at_once(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("collab.data.mapped.LARGE", 10)
+        _ = from_files(folder, FEW).train.tensors
+
+
+@says("data/parquet.py:from_parquet", "valid_pct=0.2 holds out none of 4 ratings")
+def a_fraction_of_files_that_holds_out_none(folder):
+    from_files(folder, FEW, valid_pct=0.2)
+
+
+@says("data/parquet.py:from_parquet", "valid_pct=0.5 is not used, since the split says what is held out")
+def a_fraction_beside_a_split_of_files(folder):
+    from_files(folder, FEW, valid_pct=0.5, split=time_split(0.25))
+
+
 @says("data/implicit.py:interaction_schema", "column 'x' is not used.*rating_name='x'")
 def a_third_column_that_may_be_a_strength(_):
     made(FEW[["user", "item"]].assign(x=[5, 5, 1, 1]), implicit=True)

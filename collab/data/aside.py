@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,7 @@ class Aside:
     The names are "valid" and "test", in the order of these parts; "weak", the ratings that a threshold leaves out of
     any part; and "file", all of them together in a learner that was loaded."""
 
-    def __init__(self, users: WiderVocab, items: WiderVocab, parts: dict[str, Rows]):
+    def __init__(self, users: WiderVocab, items: WiderVocab, parts: Mapping[str, Rows]):
         self.users, self.items, self.parts = users, items, parts
 
     @classmethod

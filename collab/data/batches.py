@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..loaders import Batches, Generators, Track, generator_of
+from ..processes import local_rank, started
 
 CHUNK = 1 << 20     # rows permuted at a time, so that an epoch needs little memory beyond the data
 VALID_BS = 8192     # nothing is learned from validation batches, so they may be large
@@ -39,9 +40,14 @@ class TensorBatches:
         if bs < 1 or bs != int(bs):
             raise DataError(f"the batch size bs must be a whole number from 1 on, got {bs}")
         self.device = torch.device(device)
-        self.tensors = tuple(t.to(self.device) for t in tensors) if _fits(tensors, self.device) else tensors
+        self._tensors = tuple(t.to(self.device) for t in tensors) if _fits(tensors, self.device) else tensors
         self.bs, self.shuffle, self.shape = int(bs), shuffle, shape
         self.generator = torch.Generator().manual_seed(seed)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All rows."""
+        return self._tensors
 
     @property
     def n(self) -> int:
@@ -138,8 +144,10 @@ def on_device(batches: Any, device: torch.device) -> Any:
 
 
 def default_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU where there is one; of several processes on a machine, each takes one in turn."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank() % torch.cuda.device_count()) if started() else torch.device("cuda")
 
 
 class DataBunch:

@@ -20,25 +20,27 @@ from .batches import VALID_BS, DataBunch, TensorBatches, default_device
 from .catalogue import Catalogue, titles
 from .features import Features
 from .frames import TableLike, as_frame
+from .gathered import histories_of, known_of
 from .histories import Histories
 from .implicit import schema_of
 from .interactions import Interactions
 from .measured import part, rows_of
 from .metadata import about, guess_title, metadata, title_column, titles_among, warn_of_lacking, with_cold
 from .outliers import warn_of_outliers
+from .parquet import from_parquet
 from .parts import Cut, Rules, with_codes
 from .schema import Schema, check_both_sides
-from .split import Split, by_time, random_split
+from .split import VALID_PCT, Split, by_time, random_split
 from .sql import read_sql
 from .summary import count_unseen, first_ratings, summary, warn_of_unseen
 from .tables import read_table
-from .vocab import UNKNOWN, Vocab
+from .totals import counts_of, levels_of, mean_of
+from .vocab import Vocab
 
 if TYPE_CHECKING:
     from .data_report import DataReport
 
 MAX_LEVELS = 101            # more distinct ratings than this are no scale (0 to 100 is one)
-VALID_PCT = 0.2
 
 
 class CollabDataBunch(DataBunch):
@@ -211,6 +213,8 @@ class CollabDataBunch(DataBunch):
         `collab.data.sql.read_sql`, which takes `params` too); `options` are those of `from_df`."""
         return cls.from_df(read_sql(query, con, params), **options)
 
+    from_parquet = classmethod(from_parquet)
+
     # What the ratings are ----------------------------------------------------------------------------------------
 
     @property
@@ -226,7 +230,7 @@ class CollabDataBunch(DataBunch):
     @property
     def mean(self) -> float:
         """The mean training rating."""
-        return self.train.tensors[2].double().mean().item()
+        return mean_of(self.train)
 
     @property
     def scale(self) -> tuple[float, float] | None:
@@ -248,7 +252,7 @@ class CollabDataBunch(DataBunch):
     @cached_property
     def levels(self) -> Tensor:
         """The different training ratings, ascending."""
-        return torch.unique(self.train.tensors[2])
+        return levels_of(self.train)[0]
 
     @property
     def interactions(self) -> Interactions:
@@ -259,8 +263,7 @@ class CollabDataBunch(DataBunch):
     @cached_property
     def histories(self) -> Histories:
         """What each user rated in the training part."""
-        x = self.interactions
-        return Histories.of(x.users.cpu(), x.items.cpu(), x.ratings.cpu(), x.n_users)
+        return histories_of(self)
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -272,10 +275,7 @@ class CollabDataBunch(DataBunch):
         """Everything known of each user, held out or not: `histories`, with the ratings of the validation and test
         parts and those that a threshold left out. Its rows are those of `aside.users` and its items those of
         `aside.items`, which also have the ids that were not trained on."""
-        users, items, ratings = (torch.cat([mine.cpu(), more])
-                                 for mine, more in zip(self.train.tensors, self.aside.joined()))
-        named = (users != UNKNOWN) & (items != UNKNOWN)
-        return Histories.of(users[named], items[named], ratings[named], len(self.aside.users))
+        return known_of(self)
 
     @cached_property
     def table_titles(self) -> list[str] | None:
@@ -339,8 +339,7 @@ class CollabDataBunch(DataBunch):
         """The number of training ratings of each item row (or user row), int64, (n_items,)."""
         if by not in ("item", "user"):
             raise ValueError(f"by={by!r} is neither 'item' nor 'user'")
-        side, n = (1, self.n_items) if by == "item" else (0, self.n_users)
-        return torch.bincount(self.train.tensors[side].cpu(), minlength=n)
+        return counts_of(self.train, 1, self.n_items) if by == "item" else counts_of(self.train, 0, self.n_users)
 
     @cached_property
     def trained(self) -> dict[str, Tensor]:

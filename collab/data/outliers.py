@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import amount, they, warn
-from .problems import Problem
+from .problems import NO_ROWS, Problem
 
 LEAST = 10              # with fewer ratings, none counts as far from the others
 SHARE = 100             # at most one rating in so many is an outlier
@@ -39,10 +39,32 @@ def outliers(ratings: pd.Series, name: Hashable, *, implicit: bool = False) -> P
     low, high = np.partition(values, (few, n - 1 - few))[[few, n - 1 - few]]
     if values.max() - high <= TIMES * (high - low) >= low - values.min():
         return None             # nothing is far: the usual case, in which nothing is sorted
-    levels = np.unique(values)
+    found = _far(*np.unique(values, return_counts=True), low, high)
+    if found is None:
+        return None
+    lowest, highest, _ = found
+    return _problem(*found, n, name, np.flatnonzero((values < lowest) | (values > highest)))
+
+
+def warn_of_far(levels: np.ndarray, times: np.ndarray, name: Hashable) -> None:
+    """Warn of the `outliers` among ratings of which only the different ones are known, ascending, and how often each
+    occurs."""
+    ends, n = times.cumsum(), int(times.sum())
+    few = max(1, n // SHARE)
+    low, high = levels[np.searchsorted(ends, [few, n - 1 - few], "right")]
+    found = None if n < LEAST else _far(levels, times, low, high)
+    if found is not None:
+        problem = _problem(*found, n, name, NO_ROWS)
+        warn(f"{problem.where}: {problem.what}: {problem.remedy}")
+
+
+def _far(levels: np.ndarray, times: np.ndarray, low: float, high: float) -> tuple[float, float, np.ndarray] | None:
+    """(the least and the largest of the ratings near to those from `low` to `high`, the others with how often each
+    occurs, (2, n)); None where there are no others."""
     at, to = np.searchsorted(levels, [low, high])
     if at == to:                # nearly all are equal: take the distance to the nearest other as their width
-        nearest = min((k for k in (at - 1, at + 1) if 0 <= k < len(levels)), key=lambda k: abs(levels[k] - low))
+        nearest = min((k for k in (at - 1, at + 1) if 0 <= k < len(levels)), key=lambda k: abs(levels[k] - low),
+                      default=at)
         at, to = min(at, nearest), max(to, nearest)
     while True:
         reach = TIMES * (levels[to] - levels[at])
@@ -52,13 +74,14 @@ def outliers(ratings: pd.Series, name: Hashable, *, implicit: bool = False) -> P
             to += 1
         else:
             break
-    far = [*levels[:at], *levels[to + 1:]]
-    if not far:
-        return None
-    rows = np.flatnonzero((values < levels[at]) | (values > levels[to]))
-    count = len(rows)
-    what = (f"{count:,} of {n:,} ratings, such as {amount(far[-1])}, {they(count)} far from the others, which "
-            f"go from {amount(levels[at])} to {amount(levels[to])}")
+    far = np.r_[0:at, to + 1:len(levels)]
+    return (levels[at], levels[to], np.stack([levels[far], times[far]])) if len(far) else None
+
+
+def _problem(lowest: float, highest: float, far: np.ndarray, n: int, name: Hashable, rows: np.ndarray) -> Problem:
+    count = int(far[1].sum())
+    what = (f"{count:,} of {n:,} ratings, such as {amount(far[0, -1])}, {they(count)} far from the others, which "
+            f"go from {amount(lowest)} to {amount(highest)}")
     return Problem(f"column {name!r}", what, "the range of predictions would reach that far, or the error where they "
                    "are held out; correct or drop them, or train without a range, with y_range=None", name, rows,
                    stops=False, in_file="the range of predictions would reach that far: correct or remove these lines, "

@@ -6,7 +6,7 @@ import datetime
 import difflib
 import numbers
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -148,13 +148,19 @@ def check_both_sides(table: pd.DataFrame, schema: Schema, found: Found = stop) -
     """Raises DataError where there are no training ratings, or all are of one user or of one item."""
     if not len(table):
         raise DataError("nothing is left to train on: the rows that the split puts there are left out by the threshold")
-    for role in ("user", "item"):
-        ids = table[role]
-        if ids.iloc[0] == ids.iloc[-1] and ids.nunique() == 1:
+    ends = [(table[role].iloc[0], table[role].iloc[-1]) for role in ("user", "item")]
+    check_both([2 if first != last else table[role].nunique() for role, (first, last) in zip(("user", "item"), ends)],
+               [first for first, _ in ends], len(table), schema, found)
+
+
+def check_both(distinct: Sequence[int], ids: Sequence[Hashable], n: int, schema: Schema, found: Found = stop) -> None:
+    """Raises DataError where n ratings to train on have one `distinct` user or item alone, which is in `ids`."""
+    for role, several, id in zip(("user", "item"), distinct, ids):
+        if several == 1:
             name = schema.roles()[role]
-            found(Problem(f"column {quoted(name)}", f"all {len(table):,} ratings to train on have the same {role}, "
-                          f"{show(ids.iloc[0])}", "collaborative filtering needs at least two. If the columns are in "
-                          f"another order, say so with {role}_name=...", name))
+            found(Problem(f"column {quoted(name)}", f"all {n:,} ratings to train on have the same {role}, {show(id)}",
+                          "collaborative filtering needs at least two. If the columns are in another order, say so "
+                          f"with {role}_name=...", name))
 
 
 # Ids --------------------------------------------------------------------------------------------------------------

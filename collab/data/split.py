@@ -19,6 +19,7 @@ from ..errors import DataError, warn
 from .codes import Groups, stable_order
 from .times import times_of
 
+VALID_PCT = 0.2             # of the ratings, held out by default
 Rows = np.ndarray
 Split = Callable[[pd.DataFrame], tuple[Rows, Rows]]
 
@@ -29,7 +30,13 @@ def random_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
 
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         order = np.random.default_rng(seed).permutation(len(df))
-        return _by_mask(df, order[:_part(len(df), valid_pct)])
+        return _by_mask(df, order[:part_of(len(df), valid_pct)])
+    return _streamed(split, "random", valid_pct, seed)
+
+
+def _streamed(split: Split, by: str, valid_pct: float, seed: int = 0) -> Split:
+    """A split that can be made without seeing all ratings at once (see `streamed_split`)."""
+    vars(split)["streamed"] = {"by": by, "valid_pct": valid_pct, "seed": seed}
     return split
 
 
@@ -49,9 +56,9 @@ def time_split(valid_pct: float = 0.2) -> Split:
 
     @_by_time
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
-        times, n_valid = _times(df), _part(len(df), valid_pct)
+        times, n_valid = _times(df), part_of(len(df), valid_pct)
         return _by_mask(df, stable_order(times)[len(df) - n_valid:])
-    return split
+    return _streamed(split, "time", valid_pct)
 
 
 def leave_last(n: int = 1) -> Split:
@@ -86,7 +93,7 @@ def per_user_split(valid_pct: float = 0.25, seed: int = 0) -> Split:
         n = by_user.sizes
         if valid_pct > 0:
             _warn_of_few("per_user_split", n > 1, 1)
-        return _by_mask(df, by_user.rows[by_user.within < np.minimum(-_part(-n, valid_pct), n - 1)])
+        return _by_mask(df, by_user.rows[by_user.within < np.minimum(-part_of(-n, valid_pct), n - 1)])
     return split
 
 
@@ -96,7 +103,7 @@ def user_split(valid_pct: float = 0.2, seed: int = 0) -> Split:
 
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         codes, users = pd.factorize(df["user"])
-        chosen = np.random.default_rng(seed).permutation(len(users))[:_part(len(users), valid_pct)]
+        chosen = np.random.default_rng(seed).permutation(len(users))[:part_of(len(users), valid_pct)]
         held_out = np.zeros(len(users) + 1, dtype=bool)     # a missing user, -1, is not held out
         held_out[chosen] = True
         return _by_mask(df, held_out[codes])
@@ -234,10 +241,10 @@ def _check_fraction(valid_pct: float) -> None:
 
 
 @overload
-def _part(n: int, fraction: float) -> int: ...
+def part_of(n: int, fraction: float) -> int: ...
 @overload
-def _part(n: np.ndarray, fraction: float) -> np.ndarray: ...
-def _part(n: int | np.ndarray, fraction: float) -> int | np.ndarray:
+def part_of(n: np.ndarray, fraction: float) -> np.ndarray: ...
+def part_of(n: int | np.ndarray, fraction: float) -> int | np.ndarray:
     """`fraction` of `n`, rounded down: 29 for 0.29 of 100, although the product of these floats is 28.999..."""
     part = np.floor(np.round(n * fraction, 6)).astype(int)
     return int(part) if isinstance(n, int) else part

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from ..errors import warn
+from ..loaders import in_blocks
 from .frames import Table
+from .mapped import MappedBatches
 from .vocab import UNKNOWN
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ def summary(data: CollabDataBunch) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for name in PARTS:
         if (part := getattr(data, name)) is None:
+            continue
+        if name == "train" and isinstance(part, MappedBatches):     # whose ids are all trained on
+            rows.append({"part": name, "ratings": part.n, "users": int(data.trained["user"].sum()),
+                         "items": int(data.trained["item"].sum()), "mean": data.mean, "unseen_users": 0,
+                         "unseen_items": 0, "ratings_with_unseen": 0})
             continue
         users, items, ratings = (t.cpu() for t in part.tensors)
         known_user, known_item = data.trained["user"][users], data.trained["item"][items]
@@ -64,7 +71,7 @@ def _untrained(rows: Tensor, trained: Tensor) -> int:
 
 def first_ratings(data: CollabDataBunch, n: int) -> pd.DataFrame:
     """The first `n` training ratings: raw ids, titles where there are any, ratings."""
-    users, items, ratings = (t[:n].cpu().numpy() for t in data.train.tensors)
+    users, items, ratings = (t[:n].cpu().numpy() for t in next(iter(in_blocks(data.train))))
     shown = pd.DataFrame({"user": data.users.decode(users), "item": data.items.decode(items)})
     if titles := data.titles(shown["item"]):
         shown = Table(shown.assign(title=titles))

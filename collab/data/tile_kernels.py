@@ -34,9 +34,9 @@ def arrange(users: Any, items: Any, ratings: Any, tiles: Any, ends: Any, into_us
 
 
 @compiled
-def take(users: Any, items: Any, ratings: Any, first: int, order: Any, into_users: Any, into_items: Any,
+def take(users: Any, items: Any, ratings: Any, order: Any, into_users: Any, into_items: Any,
          into_ratings: Any) -> None:
-    """Write the ratings at `first` + `order`."""
+    """Write the ratings in an order."""
     for k in range(len(order)):
-        row = first + order[k]
+        row = order[k]
         into_users[k], into_items[k], into_ratings[k] = users[row], items[row], ratings[row]

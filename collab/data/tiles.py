@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +20,28 @@ DRAWS = 8           # of halves, the most even of which are taken: two threads w
 RUN = 1 << 17       # ratings that are drawn at a time, or one tile
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Blocks of rows: so many rows of users and of items are a block, and so many `blocks` there are."""
+
+    block: tuple[int, int]
+    blocks: tuple[int, int]
+
+    @classmethod
+    def of(cls, n_users: int, n_items: int) -> Grid:
+        """For tables of so many rows, halves of one size."""
+        block = [-(-n // max(FEWEST, 2 * -(-n // (2 * BLOCK)))) for n in (n_users, n_items)]
+        return cls((block[0], block[1]), (-(-n_users // block[0]), -(-n_items // block[1])))
+
+    def user_blocks(self, users: np.ndarray) -> np.ndarray:
+        """The block of each user; what lies outside, which is for the model to refuse, is in the outermost ones."""
+        return (users // self.block[0]).clip(0, self.blocks[0] - 1)
+
+    def tiles(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """The tile of each rating."""
+        return self.user_blocks(users) * self.blocks[1] + (items // self.block[1]).clip(0, self.blocks[1] - 1)
+
+
 class TiledBatches:
     """The same rows as `batches`, in tiles: the ratings of a block of users and a block of items (consecutive rows).
 
@@ -31,21 +54,27 @@ class TiledBatches:
 
     def __init__(self, batches: TensorBatches, n_users: int, n_items: int):
         self.batches, self.device = batches, batches.device
-        users, items, ratings = (t.numpy() for t in batches.tensors)
-        block = [-(-n // max(FEWEST, 2 * -(-n // (2 * BLOCK)))) for n in (n_users, n_items)]     # halves of one size
-        self.blocks = -(-n_users // block[0]), -(-n_items // block[1])
+        grid = Grid.of(n_users, n_items)
+        self.blocks = grid.blocks
+        self.counts = self._fill(grid)
+        self.begins = self.counts.cumsum() - self.counts
+
+    def _fill(self, grid: Grid) -> np.ndarray:
+        """Keep the ratings tile by tile, and return how many each tile has."""
+        users, items, ratings = (t.numpy() for t in self.batches.tensors)
         self.rows = np.empty(len(users), np.int32), np.empty(len(users), np.int32), np.empty_like(ratings)
         if not_compiled() is None:
-            self.counts = self._arrange(users, items, ratings, block)
-        else:
-            user_blocks, item_blocks = ((rows // own).clip(0, n - 1)      # what lies outside is for the model to refuse
-                                        for rows, own, n in zip((users, items), block, self.blocks))
-            tiles = user_blocks * self.blocks[1] + item_blocks
-            self.counts = np.bincount(tiles, minlength=self.blocks[0] * self.blocks[1])
-            order = np.argsort(tiles, kind="stable")
-            for into, column in zip(self.rows, (users, items, ratings)):
-                into[:] = column[order]
-        self.begins = self.counts.cumsum() - self.counts
+            return self._arrange(users, items, ratings, grid.block)
+        tiles = grid.tiles(users, items)
+        order = np.argsort(tiles, kind="stable")
+        for into, column in zip(self.rows, (users, items, ratings)):
+            into[:] = column[order]
+        return np.bincount(tiles, minlength=self.blocks[0] * self.blocks[1])
+
+    def _tile(self, k: int) -> Sequence[np.ndarray]:
+        """The users, items and ratings of a tile."""
+        rows = slice(self.begins[k], self.begins[k] + self.counts[k])
+        return [column[rows] for column in self.rows]
 
     def _arrange(self, users: np.ndarray, items: np.ndarray, ratings: np.ndarray, block: Sequence[int]) -> np.ndarray:
         """Write the ratings into `rows`, tile by tile, and return how many each tile has."""
@@ -68,6 +97,11 @@ class TiledBatches:
     def tensors(self) -> Sequence[Tensor]:
         """All rows, in the order of the table."""
         return self.batches.tensors
+
+    @property
+    def dtypes(self) -> Sequence[torch.dtype]:
+        """The types of users, items and ratings in batches."""
+        return [t.dtype for t in self.tensors]
 
     @property
     def generator(self) -> torch.Generator:
@@ -116,8 +150,7 @@ class TiledBatches:
     def _track(self, tiles: np.ndarray, n_batches: int) -> Track:
         """The ratings of these tiles, each tile's in a random order that a seed stands for."""
         seeds = torch.randint(1 << 62, (len(tiles),), generator=self.batches.generator).tolist()
-        begins, counts = self.begins[tiles], self.counts[tiles]
-        take = _taking()
+        counts, take = self.counts[tiles], _taking()
         own = np.concatenate([[0], counts.cumsum()])                # the first row of each tile in this track
         row = own[-1] * np.arange(n_batches + 1) // n_batches       # and of each batch
 
@@ -125,14 +158,19 @@ class TiledBatches:
         def order(j: int) -> np.ndarray:
             return _drawn(int(counts[j]), torch.Generator().manual_seed(seeds[j])).numpy()
 
+        @lru_cache(maxsize=1)
+        def ratings(j: int) -> Sequence[np.ndarray]:
+            return self._tile(int(tiles[j]))
+
         def runs(first: int, last: int) -> Iterator[Run]:
             while first < last:
                 end = min(max(int(np.searchsorted(row, row[first] + RUN)), first + 1), last)
-                taken = [torch.empty(int(row[end] - row[first]), dtype=t.dtype) for t in self.tensors]
+                taken = [torch.empty(int(row[end] - row[first]), dtype=kind) for kind in self.dtypes]
                 into, done, k = [t.numpy() for t in taken], 0, int(np.searchsorted(own, row[first], "right")) - 1
                 while done < len(taken[0]):
                     some = order(k)[row[first] + done - own[k]:row[end] - own[k]]
-                    take(*self.rows, begins[k], some, *(column[done:done + len(some)] for column in into))
+                    if len(some):
+                        take(*ratings(k), some, *(column[done:done + len(some)] for column in into))
                     done, k = done + len(some), k + 1
                 yield Run(taken, np.diff(row[first:end + 1]))
                 first = end
@@ -151,13 +189,12 @@ def _drawn(n: int, generator: torch.Generator) -> Tensor:
 
 
 def _taking() -> Callable[..., None]:
-    """What writes the ratings at `first` + `order`: (users, items, ratings, first, order, *into)."""
+    """What writes the ratings in an `order`: (users, items, ratings, order, *into)."""
     if not_compiled() is None:
         from .tile_kernels import take
         return take
 
-    def taken(users: np.ndarray, items: np.ndarray, ratings: np.ndarray, first: int, order: np.ndarray,
-              *into: np.ndarray) -> None:
+    def taken(users: np.ndarray, items: np.ndarray, ratings: np.ndarray, order: np.ndarray, *into: np.ndarray) -> None:
         for column, own in zip((users, items, ratings), into):
-            own[:] = column[first + order]
+            own[:] = column[order]
     return taken

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.batches import TensorBatches
 from ..errors import warn
+from ..loaders import in_blocks
 from ..metrics import MAE, RMSE
 from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
@@ -50,8 +51,8 @@ def measured(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None)
     batches = learn.data.rows_of(part)
     preds, targets = learn.get_preds(batches)
     users, items = (torch.cat(column) for column in zip(*((u.cpu(), i.cpu()) for u, i, _ in batches)))
-    rated = learn.data.interactions
-    mean, biases = (BiasBaseline(rated.n_users, rated.n_items).fit(rated.users, rated.items, rated.ratings, *damping)
+    data = learn.data
+    mean, biases = (BiasBaseline(data.n_users, data.n_items).fit_blocks(lambda: in_blocks(data.train), *damping)
                     for damping in ((math.inf, math.inf), ()))
     by_mean, by_biases = (learn.clip(baseline(users, items)) for baseline in (mean, biases))
     table = pd.DataFrame([_row("mean rating", by_mean, targets), _row("mean and biases", by_biases, targets),

@@ -178,9 +178,10 @@ def measure(ranker: Ranker, held_out: HeldOut, ks: Sequence[int], metrics: Seque
 
 def _shares(data: CollabDataBunch) -> Tensor:
     """The share of training users who rated each item, by row; at least one user's share."""
-    seen = data.histories
-    items = torch.unique(pair_keys(data, seen.users, seen.items)) % data.n_items
-    return torch.bincount(items, minlength=data.n_items).clamp(min=1).double() / data.trained["user"].sum()
+    raters = torch.zeros(data.n_items, dtype=torch.int64)
+    for _, users, items in data.histories.runs(MAX_SCORES):
+        raters += torch.bincount(torch.unique(pair_keys(data, users, items)) % data.n_items, minlength=data.n_items)
+    return raters.clamp(min=1).double() / data.trained["user"].sum()
 
 
 def _joined(works: Iterable[Callable[[], tuple[Tensor, ...]]]) -> tuple[Tensor, ...]:

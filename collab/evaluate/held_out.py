@@ -81,7 +81,7 @@ class HeldOut:
                           ("ratings_of_unknown_items", item == UNKNOWN if unknown_items == "drop" else never),
                           ("ratings_of_items_not_among", never if among is None else ~torch.isin(item, pool)),
                           ("ratings_seen_in_training", never if seen is None else
-                           torch.isin(pair_keys(data, user, item), pair_keys(data, seen.users, seen.items)))):
+                           seen.holds(user, item, data.n_items))):
             left_out[name], rest = int((rest & out).sum()), rest & ~out
         if among is None:
             del left_out["ratings_of_items_not_among"]

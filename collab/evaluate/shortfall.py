@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
+from ..loaders import in_blocks
 from ..metrics import rmse
 from ..models.als import ALS
 from ..models.base import as_collab
@@ -111,8 +112,11 @@ def remark(learn: Predictor, baseline: BiasBaseline, beside: Beside, where: str)
 def _on_training(learn: Predictor, baseline: BiasBaseline) -> tuple[float, float]:
     """RMSE of the learner and of the biases on training ratings."""
     train = learn.data.train
-    rows = slice(None, None, math.ceil(train.n / SAMPLE))
-    users, items, ratings = (t[rows] for t in train.tensors)
+    step, first, parts = math.ceil(train.n / SAMPLE), 0, []
+    for block in in_blocks(train):
+        parts.append([t[first::step] for t in block])
+        first = (first - len(block[0])) % step          # of the next block
+    users, items, ratings = map(torch.cat, zip(*parts))
     some = TensorBatches(users, items, ratings, bs=8192, device=train.device, shape=train.shape)
     preds, targets = learn.get_preds(some)
     return float(rmse(preds, targets)), float(rmse(learn.clip(baseline(users.cpu(), items.cpu())), targets))

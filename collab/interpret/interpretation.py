@@ -16,6 +16,7 @@ from ..data.vocab import Vocab
 from ..errors import warn
 from ..evaluate.accuracy import errors
 from ..learner.collab_learner import CollabLearner
+from ..loaders import in_blocks
 from ..numerics import products
 from ..retrieval.topk import top_k
 from . import maps
@@ -64,8 +65,10 @@ class CollabInterpretation:
         bias, counts = self.learn.bias(is_item=self._is_item(by)).numpy(), self._counts(by)
         chosen = np.flatnonzero(counts >= min_ratings)
         order = chosen[np.argsort(-bias[chosen] if largest else bias[chosen], kind="stable")][:n]
-        rows, ratings = (self.data.train.tensors[k].cpu() for k in (1 if by == "item" else 0, 2))
-        sums = np.bincount(rows, weights=ratings, minlength=len(counts) + 1)[1:]
+        sums = np.zeros(len(counts) + 1)
+        for users, items, ratings in in_blocks(self.data.train):
+            sums += np.bincount((items if by == "item" else users).cpu(), ratings.cpu(), len(sums))
+        sums = sums[1:]
         means = np.where(counts > 0, sums / counts.clip(min=1), np.nan)
         return self._labels(by, order).assign(mean_rating=means[order], bias=bias[order])
 

@@ -116,7 +116,7 @@ def plot_cross(self: CollabInterpretation, n: int = 15, ax: Axes | None = None) 
     head(ax, f"Ratings of the {len(users):,} busiest users for the {len(items):,} most rated items")
     figure = ax.get_figure()
     if figure is not None:
-        levels = np.unique(data.train.tensors[2].cpu().numpy())
+        levels = data.levels.cpu().numpy()
         figure.colorbar(image, ax=ax, label="rating", ticks=levels if len(levels) <= 12 else None)
     return ax
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..data.allowed import Chosen
 from ..data.databunch import CollabDataBunch
 from ..data.frame_kinds import framed
+from ..data.gathered import interactions_of_some
 from ..data.vocab import UNKNOWN, Ids, labels, several
 from ..data.where import Where
 from ..errors import DataError, warn
@@ -82,7 +83,7 @@ class CollabLearner(Learner):
         super().__init__(data, model, loss_func or default_loss(part), opt_func=opt_func, lr=lr, wd=wd,
                          metrics=metrics, cbs=cbs, seed=seed)
         self.add_cbs([AverageUnknown(), MeanYardstick(), *([Sweeps()] if part.solved else [])])
-        if not part.own_interactions:
+        if part.keeps_interactions and not part.own_interactions:
             part.set_interactions(data.interactions)
         fill_unknown(self.model, data)
 
@@ -98,7 +99,7 @@ class CollabLearner(Learner):
         if not is_dot_product(new) and any(isinstance(cb, Ridge) for cb in self.cbs):     # it had the plan of another
             self.opt_func, self.recipe = adamw, ""
             self.lr, self.wd, self.cbs = without_plan(new, self.ranks, self.data, self.cbs)
-        if not new.own_interactions:
+        if new.keeps_interactions and not new.own_interactions:
             new.set_interactions(self.data.interactions)
         fill_unknown(model, self.data)
 
@@ -252,7 +253,7 @@ class CollabLearner(Learner):
             if not all(torch.isfinite(table).all() for table in (form.users, form.items)):
                 raise ValueError("some weights of the model are not numbers (NaN) or infinite: it is broken, and "
                                  "nobody can be folded in")
-            self._folding = now, FoldIn(form, self.data.interactions, self.objective, pull, solved)
+            self._folding = now, FoldIn(form, interactions_of_some(self.data), self.objective, pull, solved)
         return self._folding[1]
 
     def lose_objective(self) -> None:

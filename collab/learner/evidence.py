@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 from weakref import WeakKeyDictionary
@@ -13,9 +14,9 @@ from torch import Tensor
 
 from ..compiled import DotTables
 from ..data.databunch import CollabDataBunch
-from ..data.signal import FAINTEST, Signal, contrast, renumbered, signal, some
+from ..data.signal import FAINTEST, Parts, Signal, contrast_of, renumbered, sample, signal_of
 from ..errors import DataError
-from ..loaders import columns_of
+from ..loaders import blocks_of
 from ..models.baseline import BiasBaseline
 from ..models.layers import Range
 
@@ -56,33 +57,33 @@ class Evidence:
 
     @classmethod
     def _gathered(cls, data: CollabDataBunch, y_range: Range | None) -> Evidence:
-        if (columns := columns_of(data.train)) is None:
-            raise DataError("a Ridge is as strong as the training ratings call for, and these batches are no slices of "
-                            "tensors; pass a weight decay in its place: collab_learner(data, wd=0.1)")
-        users, items, ratings = (t.cpu() for t in columns)
-        baseline = BiasBaseline(data.n_users, data.n_items)
+        parts = _parts(data.train)
+        counts = data.counts("user"), data.counts("item")
+        n, shape = int(counts[0].sum()), (data.n_users, data.n_items)
+        baseline = BiasBaseline(*shape)
 
-        def left(damping: tuple[float, float]) -> tuple[Tensor, Signal, float]:
-            """What biases with this damping leave, its signal, and how far that stands out."""
-            baseline.fit(users, items, ratings, *damping)
-            residuals = ratings - baseline(users, items)
-            found = signal(users, items, residuals, data.n_users, data.n_items)
-            return residuals, found, contrast(found, users, items, data.n_users, data.n_items, damping)
-        damping, own = BIAS_RIDGE, fitted_damping(users, items, ratings, data.n_users, data.n_items)
-        residuals, found, stands_out = left(damping)
+        def left(damping: tuple[float, float]) -> tuple[float, Signal, float]:
+            """The sum of the squares of what biases with this damping leave, its signal, and how far that stands
+            out."""
+            baseline.fit_blocks(parts, *damping)
+            found = signal_of(residuals, n, *shape)
+            squares = sum(e.double().square().sum().item() for _, _, e in residuals())
+            return squares, found, contrast_of(found, parts, counts, damping)
+
+        def residuals() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            return ((users, items, ratings - baseline(users, items)) for users, items, ratings in parts())
+        damping, own = BIAS_RIDGE, _fitted(parts, n, *shape)
+        squares, found, stands_out = left(damping)
         if _doubt(stands_out) or max(abs(math.log(fit / usual)) for fit, usual in zip(own, damping)) > UNUSUAL:
             if stands_out > FAINTEST:       # what is left of large biases would look like factors
-                residuals, found, stands_out = left(own)
+                squares, found, stands_out = left(own)
             doubt = _doubt(stands_out)
             damping = tuple(usual ** (1 - doubt) * fit ** doubt for usual, fit in zip(BIAS_RIDGE, own))
-            baseline.fit(users, items, ratings, *damping)
+            baseline.fit_blocks(parts, *damping)
         low, high = y_range or (0.0, 0.0)
-        m = min(max((ratings.double().mean().item() - low) / (high - low), 0.01), 0.99) if y_range else 0.0
-        return cls((baseline.u_bias.float(), baseline.i_bias.float()), damping,
-                   residuals.double().square().mean().sqrt().item(), found, stands_out,
-                   (high - low) * m * (1 - m) if y_range else 1.0,
-                   (torch.bincount(users, minlength=data.n_users).int(),
-                    torch.bincount(items, minlength=data.n_items).int()))
+        m = min(max((data.mean - low) / (high - low), 0.01), 0.99) if y_range else 0.0
+        return cls((baseline.u_bias.float(), baseline.i_bias.float()), damping, math.sqrt(squares / n), found,
+                   stands_out, (high - low) * m * (1 - m) if y_range else 1.0, (counts[0].int(), counts[1].int()))
 
     @property
     def said(self) -> str:
@@ -156,12 +157,29 @@ def _power(counts: Tensor) -> Tensor:
     return counts.double().clamp(min=1) ** (POWER - 1)
 
 
+def _parts(batches: object) -> Parts:
+    """The users, items and ratings of batches on the CPU, all at once or block by block. Raises DataError for batches
+    that tell neither."""
+    if (blocks := blocks_of(batches)) is None:
+        raise DataError("a Ridge is as strong as the training ratings call for, and these batches are no slices of "
+                        "tensors; pass a weight decay in its place: collab_learner(data, wd=0.1)")
+    return lambda: ((users.cpu(), items.cpu(), ratings.cpu()) for users, items, ratings in blocks())
+
+
 def fitted_damping(users: Tensor, items: Tensor, ratings: Tensor, n_users: int, n_items: int) -> tuple[float, float]:
-    """The damping of users' and items' biases that the ratings of `some` rows call for: the variance of the noise over
-    that of the biases, by expectation maximisation (empirical Bayes; Dempster, Laird, Rubin 1977), in the geometric
-    mean with BIAS_RIDGE with a weight of rows / (rows + SURE)."""
-    kept, _ = some(users, n_users) if n_users >= n_items else some(items, n_items)
-    (users, n_users), (items, n_items), ratings = renumbered(users[kept]), renumbered(items[kept]), ratings[kept]
+    """The damping of users' and items' biases that the ratings of a `sample` of rows call for: the variance of the
+    noise over that of the biases, by expectation maximisation (empirical Bayes; Dempster, Laird, Rubin 1977), in the
+    geometric mean with BIAS_RIDGE with a weight of rows / (rows + SURE)."""
+    return _fitted(lambda: [(users, items, ratings)], len(users), n_users, n_items)
+
+
+def _fitted(parts: Parts, n: int, n_users: int, n_items: int) -> tuple[float, float]:
+    """`fitted_damping` of n ratings in parts."""
+    if n_users >= n_items:
+        users, items, ratings, _ = sample(parts, n, n_users)
+    else:
+        items, users, ratings, _ = sample(lambda: ((items, users, r) for users, items, r in parts()), n, n_items)
+    (users, n_users), (items, n_items) = renumbered(users), renumbered(items)
     baseline, damping = BiasBaseline(n_users, n_items), BIAS_RIDGE
     counts = [torch.bincount(users).double(), torch.bincount(items).double()]
     least = 1e-9 * ratings.double().var(correction=0).item()

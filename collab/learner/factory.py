@@ -15,6 +15,7 @@ from ..data.databunch import CollabDataBunch
 from ..errors import DataError, renamed, warn
 from ..evaluate.ranking_metrics import RankingMetrics
 from ..files import reading
+from ..loaders import blocks_of
 from ..losses import mse
 from ..metrics import MAE, RMSE
 from ..models.base import CollabModel, as_collab
@@ -211,7 +212,8 @@ def _loss(given: Loss | Objective | str | None) -> tuple[Loss | None, Objective 
 
 def _can_rank(data: CollabDataBunch) -> bool:
     """Whether the validation part has anything to find for a known user."""
-    return data.valid is not None and bool(((data.valid.tensors[0] > 0) & (data.valid.tensors[1] > 0)).any())
+    blocks = blocks_of(data.valid)
+    return blocks is not None and any(bool(((users > 0) & (items > 0)).any()) for users, items, _ in blocks())
 
 
 def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int, y_range: Range | str | None, raw: bool,
@@ -261,8 +263,9 @@ def _check_range(data: CollabDataBunch, y_range: Range | str | None) -> Range | 
     if not -math.inf < low < high < math.inf:
         raise DataError(f"y_range must be (low, high) with low < high, 'auto' or None, got {y_range!r}")
     for name, part in (("training", data.train), ("validation", data.valid)):
-        if part is not None and (outside := (part.tensors[2] < low) | (part.tensors[2] > high)).any():
-            raise DataError(f"{int(outside.sum()):,} of {part.n:,} {name} ratings lie outside y_range ({low:g}, "
-                            f"{high:g}), such as {part.tensors[2][outside][0].item():g}; a sigmoid onto it cannot "
-                            f"reach them. y_range='auto' is {data.y_range}")
+        outside = [ratings[(ratings < low) | (ratings > high)] for _, _, ratings in (blocks_of(part) or tuple)()]
+        if n := sum(map(len, outside)):
+            first = next(some for some in outside if len(some))[0].item()
+            raise DataError(f"{n:,} of {part.n:,} {name} ratings lie outside y_range ({low:g}, {high:g}), such as "
+                            f"{first:g}; a sigmoid onto it cannot reach them. y_range='auto' is {data.y_range}")
     return low, high

@@ -46,7 +46,7 @@ def folding_of(learn: CollabLearner) -> Equations | RankedFolding | None:
 
 def mean_of(learn: CollabLearner) -> float | None:
     """The mean of the training ratings; None where items were chosen."""
-    return None if learn.data.implicit else learn.data.interactions.ratings.mean().item()
+    return None if learn.data.implicit else learn.data.mean
 
 
 def reasons(learn: CollabLearner, found: Tensor, rated: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

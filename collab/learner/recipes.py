@@ -11,10 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
-
 from ..data.databunch import CollabDataBunch
 from ..data.features import Features
+from ..data.totals import levels_of
 from ..errors import DataError
 from ..given import counterpart
 from ..models.als import ALS
@@ -197,7 +196,7 @@ def net(c: Context) -> Options:
 def classifier(c: Context) -> Options:
     if c.data.scale is None:
         raise DataError("the ratings lie on more than 101 levels, too many for classes; train another model")
-    levels, counts = torch.unique(c.data.train.tensors[2], return_counts=True)
+    levels, counts = levels_of(c.data.train)
     return {"levels": levels.tolist(), "counts": counts.tolist()}
 
 

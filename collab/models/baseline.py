@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -45,15 +45,46 @@ class BiasBaseline(CollabModel):
         against .9536)."""
         device = self.mu.device
         users, items, y = users.to(device).long(), items.to(device).long(), ratings.to(device).double()
-        by_user, by_item = users.split(ROWS), items.split(ROWS)
-        self.mu, self.u_bias, self.i_bias = y.mean(), torch.zeros_like(self.u_bias), torch.zeros_like(self.i_bias)
-        rest = (y - self.mu).split(ROWS)
-        u_total, i_total = _sums(rest, by_user, self.u_bias), _sums(rest, by_item, self.i_bias)     # of r - mu
-        u_weight, i_weight = _weights(users, self.u_bias, damping_u), _weights(items, self.i_bias, damping_i)
+        return self._solve(lambda: [(users, items, y)], y.mean(), damping_u, damping_i, sweeps)
+
+    def fit_blocks(self, blocks: Callable[[], Iterable[Sequence[Tensor]]], damping_u: float = 5.0,
+                   damping_i: float = 3.0, sweeps: int = 10) -> BiasBaseline:
+        """`fit` for ratings that come in blocks of users, items and ratings, the same ones each time that `blocks` is
+        called: twice for each sweep. Memory is that of a block; the mean is the same to rounding."""
+        n, total = 0, torch.zeros((), dtype=torch.float64, device=self.mu.device)
+        for _, _, ratings in blocks():
+            n, total = n + len(ratings), total + ratings.to(total).sum()
+        return self._solve(blocks, total / max(1, n), damping_u, damping_i, sweeps)
+
+    def _solve(self, blocks: Callable[[], Iterable[Sequence[Tensor]]], mu: Tensor, damping_u: float, damping_i: float,
+               sweeps: int) -> BiasBaseline:
+        device = self.mu.device
+        self.mu, self.u_bias, self.i_bias = mu, torch.zeros_like(self.u_bias), torch.zeros_like(self.i_bias)
+
+        def pieces() -> Iterator[Sequence[Tensor]]:
+            """Users, items and ratings that stay in the cache: one after the other they are added in the same order
+            each time."""
+            for block in blocks():
+                yield from zip(*(t.to(device).split(ROWS) for t in block))
+        u_total, i_total = torch.zeros_like(self.u_bias), torch.zeros_like(self.i_bias)         # of r - mu
+        u_count, i_count = torch.zeros_like(self.u_bias), torch.zeros_like(self.i_bias)
+        for users, items, ratings in pieces():
+            rest = ratings.double() - mu
+            for rows, total, count in ((users, u_total, u_count), (items, i_total, i_count)):
+                total.scatter_add_(0, rows, rest)
+                count.scatter_add_(0, rows, torch.ones_like(rest))
+        # 1 where there are no ratings, whose sum is 0
+        u_weight, i_weight = (torch.where(count > 0, count + damping, 1.0)
+                              for count, damping in ((u_count, damping_u), (i_count, damping_i)))
         for _ in range(sweeps):
             before = self.u_bias
-            self.i_bias = (i_total - _sums(_at(self.u_bias, by_user), by_item, i_total)) / i_weight
-            self.u_bias = (u_total - _sums(_at(self.i_bias, by_item), by_user, u_total)) / u_weight
+            taken = torch.zeros_like(i_total)
+            for users, items, _ in pieces():
+                taken.scatter_add_(0, items, self.u_bias.index_select(0, users))
+            self.i_bias, taken = (i_total - taken) / i_weight, torch.zeros_like(u_total)
+            for users, items, _ in pieces():
+                taken.scatter_add_(0, users, self.i_bias.index_select(0, items))
+            self.u_bias = (u_total - taken) / u_weight
             if (self.u_bias - before).abs().max() <= SETTLED * self.u_bias.abs().max():
                 break
         return self
@@ -76,21 +107,3 @@ class MostPopular(CollabModel):
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return self.counts[items].expand(len(users), -1)
 
-
-def _sums(values: Iterable[Tensor], rows: Iterable[Tensor], like: Tensor) -> Tensor:
-    """The sum of the values of each row, in a tensor like `like`. Values and rows come in pieces: one after the other
-    they are added in the same order each time."""
-    total = torch.zeros_like(like)
-    for some, where in zip(values, rows):
-        total.scatter_add_(0, where, some)
-    return total
-
-
-def _at(table: Tensor, rows: Iterable[Tensor]) -> Iterator[Tensor]:
-    return (table.index_select(0, some) for some in rows)
-
-
-def _weights(rows: Tensor, like: Tensor, damping: float) -> Tensor:
-    """The number of ratings of each row plus the damping; 1 where there are none, whose sum is 0."""
-    counts = torch.bincount(rows, minlength=len(like)).to(like)
-    return torch.where(counts > 0, counts + damping, 1.0)

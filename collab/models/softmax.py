@@ -11,6 +11,7 @@ from torch.nn.functional import embedding_bag
 from torch.utils.checkpoint import checkpoint
 
 from ..data.interactions import Interactions
+from ..drawn import drawn_for, uniform
 from ..numerics import products
 from ..ragged import Ragged
 from .base import CollabModel, Group, Side
@@ -136,11 +137,11 @@ class SoftmaxNet(CollabModel):
         if targets is not None:
             if self.leave_out:
                 values = values * (columns != targets[at])
-            values = values * (torch.rand(len(users), 1, device=users.device) >= 0.02)[at, 0]
+            values = values * (uniform(len(users), 1, device=users.device) >= 0.02)[at, 0]
         n = values.new_zeros(len(users)).index_add_(0, at, values).clamp(min=1)
         if targets is not None and self.drop:
-            if len(users) * n_items <= MAX_NUMBERS:     # one for each pair, as earlier versions drew them from a seed
-                drawn = torch.rand(len(users), n_items, device=users.device)[at, columns]
+            if drawn_for(len(users)) * n_items <= MAX_NUMBERS:     # for each pair, as earlier versions drew them
+                drawn = uniform(len(users), n_items, device=users.device)[at, columns]
             else:
                 drawn = torch.rand_like(values)
             values = values * (drawn >= self.drop) / (1 - self.drop)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.interactions import Interactions
+from ..drawn import uniform
 from ..numerics import products, rows_at, sparse_product
 from ..ragged import Ragged
 from .base import SCORING, SIDES, CollabModel, Group, Scorer, Side, named_tables
@@ -108,7 +109,7 @@ class SVDpp(CollabModel):
         counts = (self.u_partners if side == "u" else self.i_partners).rows.lengths(rows).float()
         known = counts > 0
         if own is not None and self.id_drop:
-            known = known & (torch.rand(len(rows), device=rows.device) >= self.id_drop)
+            known = known & (uniform(len(rows), device=rows.device) >= self.id_drop)
         ids = torch.where(known, rows, 0)
         x = weight(ids)
         if self.history:

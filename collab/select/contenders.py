@@ -17,6 +17,7 @@ from ..evaluate.evaluation import Popularity
 from ..learner.collab_learner import CollabLearner
 from ..learner.factory import collab_learner
 from ..learner.recipes import RECIPES, recipe_named, recipe_of
+from ..loaders import in_blocks
 from ..models.baseline import BiasBaseline
 from ..train.callback import Callback
 from .known_metrics import ERRORS, RANKING
@@ -152,9 +153,8 @@ def _of_recipe(label: str, name: str, learned: dict[str, Any], options: dict[str
 
 def _biases(**damping: Any) -> Maker:
     def make(data: CollabDataBunch) -> CollabLearner:
-        rated = data.interactions
         fitted = BiasBaseline(data.n_users, data.n_items).to(data.device)
-        return CollabLearner(data, fitted.fit(rated.users, rated.items, rated.ratings, **damping))
+        return CollabLearner(data, fitted.fit_blocks(lambda: in_blocks(data.train), **damping))
     return make
 
 

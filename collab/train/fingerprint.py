@@ -40,7 +40,8 @@ def fingerprint(learn: Learner) -> Fingerprint:
     hypers = {key: [_plain(group.get(key)) for group in groups] for key in groups[0]
               if key not in ("params", "name", GIVEN)}
     return {EPOCHS: learn.n_epochs, ROWS: train.n_rows, BS: train.bs, BATCHES: len(learn.data.train),
-            SEED: seed_of(learn.data), HASHES[0]: hash_of(train.tensors), HASHES[1]: hash_of(valid.tensors),
+            SEED: seed_of(learn.data), HASHES[0]: train.digest or hash_of(train.tensors),
+            HASHES[1]: valid.digest or hash_of(valid.tensors),
             LOSS: _name(learn.loss_func), OBJECTIVE: objective_of(learn), TERMS: _terms(learn),
             OPTIMIZER: type(learn.opt).__name__, **hypers,
             SCHEDULE: _schedule(learn),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..compiled import MOST_THREADS, DotTables, in_parts, not_compiled, one_thread
-from ..loaders import Pieces, pieces_of
+from ..loaders import Pieces, columns_of, pieces_of
 from .fusible import in_bulk, odd_batches, odd_parameters, tables_of
 
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ def foreseen(learn: Learner) -> Iterator[None]:
     run, tables, threads = learn.run, tables_of(learn.model), torch.get_num_threads()
     with one_thread():
         pieces = None if tables is None else _foreseeable(learn, tables)
-        preds = None if tables is None or pieces is None else _predictions(pieces.tensors, tables, threads)
-    if tables is None or pieces is None or preds is None:
+        all_columns = columns_of(learn.batches)
+        preds = (None if tables is None or pieces is None or all_columns is None else
+                 _predictions(all_columns, tables, threads))
+    if tables is None or pieces is None or all_columns is None or preds is None:
         yield
         return
-    bs, columns = pieces.bs, pieces.tensors[:2]
+    bs, columns = pieces.bs, all_columns[:2]
     read = [*columns, *tables.parameters]
     versions, before = [t._version for t in read], run.predict
 
@@ -52,10 +54,10 @@ def foreseen(learn: Learner) -> Iterator[None]:
 def _foreseeable(learn: Learner, tables: DotTables) -> Pieces | None:
     """The batches of the pass, if their predictions can be made beforehand."""
     batches, run = learn.batches, learn.run
-    pieces = pieces_of(batches)
-    if pieces is None or getattr(batches, "shuffle", None) is not False or len(pieces.tensors[0]) < MANY:
+    pieces, columns = pieces_of(batches), columns_of(batches)
+    if pieces is None or columns is None or getattr(batches, "shuffle", None) is not False or len(columns[0]) < MANY:
         return None
-    if any(t.is_inference() for t in (*pieces.tensors, *tables.parameters)):    # whose changes are not counted
+    if any(t.is_inference() for t in (*columns, *tables.parameters)):           # whose changes are not counted
         return None
     if not_compiled() or run.owners["predict"] is not learn.verbs or not all(
             in_bulk(cb) for cb in run.cbs if hasattr(cb, "before_batch")):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..compiled import DotTables, RankingLoss, not_compiled
-from ..loaders import pieces_of
+from ..loaders import columns_of, pieces_of, streamed
 from ..losses import mse
 from .callback import Callback, Dispatch
 from .events import IN_BULK, POINTS, VERBS
@@ -71,14 +71,17 @@ def why_not(learn: Learner, run: Dispatch, batches: object) -> str | None:
 
 def odd_batches(batches: object, tables: DotTables) -> str | None:
     """Why kernels cannot take these batches, in words; None where they can."""
-    pieces = pieces_of(batches)
-    if pieces is None or [t.dtype for t in pieces.tensors] != [torch.int64, torch.int64, torch.float32]:
+    pieces, lacking = pieces_of(batches), "some ratings are of rows that the model does not have"
+    if pieces is not None and (apart := streamed(batches)) is not None:
+        return lacking if apart.shape[0] > len(tables.users) or apart.shape[1] > len(tables.items) else None
+    columns = columns_of(batches)
+    if pieces is None or columns is None or [t.dtype for t in columns] != [torch.int64, torch.int64, torch.float32]:
         return "the batches are not slices of users, items and float32 ratings"
-    if any(t.device.type != "cpu" or t.dim() != 1 or t.requires_grad for t in pieces.tensors):
+    if any(t.device.type != "cpu" or t.dim() != 1 or t.requires_grad for t in columns):
         return "the ratings are not plain columns on the CPU"
-    for rows, table in zip(pieces.tensors, (tables.users, tables.items)):
+    for rows, table in zip(columns, (tables.users, tables.items)):
         if len(rows) and not 0 <= int((ends := rows.aminmax()).min) <= int(ends.max) < len(table):
-            return "some ratings are of rows that the model does not have"      # a kernel would write elsewhere
+            return lacking      # a kernel would write elsewhere
     return None
 
 

@@ -6,7 +6,7 @@ import copy
 import numbers
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..given import told
 from ..loaders import Batches, Data, count, device_of, unshuffled
 from ..losses import mse
 from ..metrics import Metric, as_metrics
-from ..processes import is_main, started
+from ..processes import is_main, of_first, started
 from .callback import Callback, Cbs, Dispatch, as_list, scope
 from .callbacks.distributed import Distributed, Share, distributed
 from .callbacks.progress import Progress
@@ -283,11 +283,12 @@ class Learner:
         return write_tree(path, learner_state(self)) if is_main() else Path(path)
 
     def load(self, path: str | Path, with_opt: bool = True) -> None:
-        """Restore what `save` or a `Checkpoint` wrote; torch's random state too, unless the learner has its own.
+        """Restore what `save` or a `Checkpoint` wrote; torch's random state too, unless the learner has its own. Inside
+        `with learn.distributed()`, the first process reads for all.
 
         Raises FileNotFoundError, or ValueError for a file of another kind or a state that does not fit."""
         with untouched_randomness() if self.seed is not None else nullcontext():
-            restore_state(self, read_tree(path), with_opt=with_opt, source=path)
+            restore_state(self, of_first(partial(read_tree, path)), with_opt=with_opt, source=path)
 
     # Inspection --------------------------------------------------------------------------------------------------
 

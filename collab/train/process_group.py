@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import IntEnum
-from functools import cache
 from itertools import count
 from typing import Any
 
@@ -25,13 +24,14 @@ from .whole import held_interrupt
 MINUTES = 30        # that a process waits for the others: in between, one may encode or write large files
 ROOM = 4            # numbers in a message, until a fit asks for more: all are equally long, wherever they come from
 _opened = count()
+_stores: list[dist.TCPStore] = []       # one, which all groups of this process share
 
 
 class Place(IntEnum):
     """Where a process is when it sends a message."""
 
-    (START, TRAINING, LOOKED_UP, LOSS, STEP, STEPPED, TRAINED, AVERAGED, VALIDATED, EPOCH_ENDED, FIT_ENDED, TURN,
-     LEFT) = range(13)
+    (START, TRAINING, LOOKED_UP, LOSS, STEP, STEPPED, TRAINED, AVERAGED, VALIDATING, VALIDATED, EPOCH_ENDED, FIT_ENDED,
+     TURN, LEFT) = range(14)
 
 
 class Says(IntEnum):
@@ -50,6 +50,9 @@ class ProcessGroup:
     failed. All set `room` at the same place."""
 
     def __init__(self, device: torch.device, minutes: float = MINUTES):
+        if dist.is_initialized():
+            raise RuntimeError("this process is in a process group already, of another `with learn.distributed()` or "
+                               "of torch.distributed.init_process_group: leave that one first")
         self.rank, self.size, self.minutes = rank(), size(), minutes
         again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = dist.PrefixStore(f"collab/{again}/{next(_opened)}", _store(minutes))      # restarts begin anew
@@ -110,6 +113,12 @@ class ProcessGroup:
             self.meet(Place.TURN)
             return self.objects(mine)
 
+    def announce(self, mine: Any) -> Any:
+        """What the first process gives here, once all are here."""
+        with held_interrupt():
+            self.meet(Place.TURN)
+            return self.from_first(mine)
+
     def from_first(self, mine: Any) -> Any:
         """What the first process gives: plain values and tensors."""
         only = [mine]
@@ -134,9 +143,12 @@ def _raised(heard: Says, errors: Sequence[str | None]) -> BaseException:
     return cancel()
 
 
-@cache
 def _store(minutes: float) -> dist.TCPStore:
-    """The store at which the processes find each other: the one that torchrun keeps, or one of the first process."""
-    kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), size(),
-                         is_master=rank() == 0 and not kept, timeout=timedelta(minutes=minutes))
+    """The store at which the processes find each other, and wait for up to so many minutes: the one that torchrun
+    keeps, or one of the first process."""
+    if not _stores:
+        kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        _stores.append(dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), size(),
+                                     is_master=rank() == 0 and not kept, timeout=timedelta(minutes=minutes)))
+    _stores[0].set_timeout(timedelta(minutes=minutes))
+    return _stores[0]

@@ -34,7 +34,8 @@ class Gradients:
             there, sparse, n = zip(*(own[3 * k:3 * k + 3] for own in numbers))
             if not any(there):
                 continue
-            if _is_table(p) and (any(sparse) or FEW * sum(n) <= len(p)):
+            rowwise = p.dim() == 2 and all(one == other for one, other in zip(there, sparse))
+            if rowwise or (_is_table(p) and (any(sparse) or FEW * sum(n) <= len(p))):
                 _exchange_rows(p, rows, [int(count) for count in n], sparse=any(sparse))
                 continue
             if p.grad is None or p.grad.is_sparse:
@@ -62,11 +63,11 @@ def _is_table(p: nn.Parameter) -> bool:
 
 def _touched(p: nn.Parameter) -> Tensor | None:
     """The rows of a table whose gradient is not 0, ascending; None where it is exchanged whole or has none."""
-    if p.grad is None or not _is_table(p):
-        return None
-    if p.grad.is_sparse:
+    if p.grad is not None and p.grad.is_sparse and p.dim() == 2:
         p.grad = p.grad.coalesce()
         return p.grad.indices()[0]
+    if p.grad is None or not _is_table(p):
+        return None
     return (p.grad != 0).any(1).nonzero()[:, 0]
 
 

@@ -129,6 +129,25 @@ def test_the_first_entries_of_each_row_are_those_of_pandas_head(ratings, histori
     assert len(few) == N_USERS and len(histories.where(histories.ratings > 100).items) == 0
 
 
+@pytest.mark.parametrize("n", [1, 20, 1000])
+def test_runs_have_all_rows_in_order_and_few_entries(histories, n):
+    runs = list(histories.runs(n))
+    assert [row for span, _, _ in runs for row in span] == list(range(N_USERS))
+    assert torch.equal(torch.cat([rows for _, rows, _ in runs]), histories.users)
+    assert torch.equal(torch.cat([columns for _, _, columns in runs]), histories.items)
+    assert all(len(span) == 1 or len(rows) <= n for span, rows, _ in runs) and (n < 1000 or len(runs) == 1)
+
+
+@pytest.mark.parametrize("most", [7, 1 << 22])
+def test_pairs_with_an_entry_are_those_of_the_table(ratings, histories, most, monkeypatch):
+    monkeypatch.setattr(ragged_module, "MAX_NUMBERS", most)
+    rows, columns = (grid.flatten() for grid in torch.meshgrid(torch.arange(N_USERS), torch.arange(N_ITEMS),
+                                                               indexing="ij"))
+    found = histories.holds(rows, columns, N_ITEMS)
+    pairs = set(zip(ratings["user"], ratings["item"]))
+    assert found.tolist() == [pair in pairs for pair in zip(rows.tolist(), columns.tolist())]
+
+
 def test_row_0_is_the_average_of_the_rows_with_entries(once):
     averaged = once.averaged(N_ITEMS)
     dense = once.dense(torch.arange(N_USERS), N_ITEMS)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from collab.data import signal as module
-from collab.data.signal import signal
+from collab.data.signal import Signal, contrast, contrast_of, sample, signal, signal_of
 
 
 def by_loops(users, items, e, n_users, n_items):
@@ -62,3 +62,33 @@ def test_residuals_of_nothing_have_no_signal():
     users = torch.arange(5)
     assert signal(users, users, torch.ones(5), 5, 5) == (0.0, 0.0)
     assert signal(users, users.flip(0) * 0, torch.zeros(5), 5, 5) == (0.0, 0.0)
+
+
+def in_parts(*columns, n=37):
+    """What yields columns a few rows at a time."""
+    return lambda: zip(*(column.split(n) for column in columns))
+
+
+@pytest.mark.parametrize("exactly", [True, False])
+@pytest.mark.parametrize("shape", [(150, 100), (100, 150)])
+def test_the_signal_of_parts_is_that_of_the_whole(shape, exactly, monkeypatch):
+    if not exactly:
+        monkeypatch.setattr(module, "DENSE", 0)
+    users, items, e, *n = residuals(*shape, factors=0.5)
+    assert signal_of(in_parts(users, items, e), len(e), *n) == pytest.approx(signal(users, items, e, *n), rel=1e-5)
+    counts = torch.bincount(users, minlength=n[0]), torch.bincount(items, minlength=n[1])
+    found = Signal(0.7, 0.1)
+    assert contrast_of(found, in_parts(users, items, e), counts, (4.0, 2.5)) == pytest.approx(
+        contrast(found, users, items, *n, (4.0, 2.5)), rel=1e-5)
+
+
+@pytest.mark.parametrize("most", [50, 400, 10**6])
+def test_a_sample_of_parts_has_whole_users_in_order(most):
+    users, items, e, n_users, _ = residuals(150, 100)
+    kept, its_items, values, share = sample(in_parts(users, items, e, n=10), len(e), n_users, most)
+    assert share == min(1.0, most / len(e)) and (most > 1000) == (len(kept) == len(e))
+    mine = torch.isin(users, kept)
+    for own, whole in ((kept, users), (its_items, items), (values, e)):
+        assert torch.equal(own, whole[mine])
+    again = sample(in_parts(users, items, e, n=10**6), len(e), n_users, most)
+    assert torch.equal(again[0], kept)

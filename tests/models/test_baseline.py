@@ -58,16 +58,28 @@ def test_baseline_by_pieces_is_that_of_all_rows_at_once(n, monkeypatch):
     assert torch.equal(pieces.u_bias, whole.u_bias) and torch.equal(pieces.i_bias, whole.i_bias)
 
 
-def test_baseline_sweeps_no_more_than_changes_it(monkeypatch):
-    sweeps = []
-    monkeypatch.setattr(baseline, "_at", lambda table, rows: sweeps.append(1) or (table[some] for some in rows))
-    # every user rated every item: the second sweep finds what the first left, and half a sweep is one call
-    fitted([1, 1, 2, 2], [1, 2, 1, 2], [1.0, 2.0, 3.0, 4.0], damping_u=0, damping_i=0)
-    assert len(sweeps) == 4
-    fitted([1, 1, 2, 2], [1, 2, 1, 2], [1.0, 2.0, 3.0, 4.0], damping_u=np.inf, damping_i=np.inf)
-    assert len(sweeps) == 6                             # of zeros, one sweep
-    fitted([1, 1, 2, 3], [1, 2, 2, 2], [1.0, 2.0, 3.0, 5.0], sweeps=3)
-    assert len(sweeps) == 12                            # not settled yet
+def half_sweeps(u, i, r, **options):
+    """How often a fit goes over the ratings after their mean and their sums."""
+    passes, columns = [], (torch.tensor(u), torch.tensor(i), torch.tensor(r))
+    by_blocks = BiasBaseline(4, 4).fit_blocks(lambda: passes.append(1) or [columns], **options)
+    assert torch.equal(by_blocks.u_bias, BiasBaseline(4, 4).fit(*columns, **options).u_bias)
+    return len(passes) - 2
+
+
+def test_baseline_sweeps_no_more_than_changes_it():
+    # every user rated every item: the second sweep finds what the first left
+    assert half_sweeps([1, 1, 2, 2], [1, 2, 1, 2], [1.0, 2.0, 3.0, 4.0], damping_u=0, damping_i=0) == 4
+    # of zeros, one sweep
+    assert half_sweeps([1, 1, 2, 2], [1, 2, 1, 2], [1.0, 2.0, 3.0, 4.0], damping_u=np.inf, damping_i=np.inf) == 2
+    # not settled yet
+    assert half_sweeps([1, 1, 2, 3], [1, 2, 2, 2], [1.0, 2.0, 3.0, 5.0], sweeps=3) == 6
+
+
+def test_baseline_of_blocks_is_that_of_all_ratings():
+    u, i, r = torch.tensor([1, 1, 2, 2, 3]), torch.tensor([1, 2, 1, 2, 3]), torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    blocks = BiasBaseline(4, 4).fit_blocks(lambda: ((u[k:k + 2], i[k:k + 2], r[k:k + 2]) for k in (0, 2, 4)))
+    whole = BiasBaseline(4, 4).fit(u, i, r)
+    assert blocks.mu == 3 and torch.equal(blocks.u_bias, whole.u_bias) and torch.equal(blocks.i_bias, whole.i_bias)
 
 
 def test_baseline_is_a_model_of_a_learner(tmp_path):

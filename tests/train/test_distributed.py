@@ -123,10 +123,13 @@ def largest(preds, targets):
     ("several drawn items", lambda: learner("dot_bias", "sgd", cbs=BPR(n_negatives=3))),
     ("sampled softmax", lambda: learner("dot_bias", "sgd", cbs=SampledSoftmax(n_negatives=7))),
     ("softmax in the batch", lambda: learner("dot", "sgd", wd=None, cbs=InBatchSoftmax(exclude_seen=True))),
-    ("svdpp", lambda: learner("svdpp", "sgd", drop=0.0, id_drop=0.0)),
+    ("svdpp", lambda: learner("svdpp", "sgd")),
+    ("svdpp of drawn items", lambda: learner("svdpp", "sgd", cbs=BPR(n_negatives=2))),
+    ("softmax", lambda: learner("softmax", "sgd", wd=None, drop=0.3, leave_out=True)),
     ("classifier", lambda: learner("classifier", "sgd", drop=0.0)),
     ("bfloat16", lambda: learner("net", "sgd", cbs=MixedPrecision())),
     ("fewer rows than processes", lambda: few_rows()),
+    ("small tables with sparse gradients", lambda: few_rows(torch.optim.SparseAdam, sparse=True)),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_whatever_is_combined(name, make):
     same_as_one(make, 3, **({"atol": 4e-3, "of_losses": 4e-3} if name == "bfloat16" else {}))     # its rounding
@@ -136,18 +139,18 @@ def square(model):
     return 0.01 * model.u_weight.weight.square().mean()
 
 
-def few_rows():
+def few_rows(opt=torch.optim.SGD, sparse=False):
     """Batches of two rows and a last one of one: some slices are empty."""
     rows = [torch.tensor([1, 2, 3, 4, 5]), torch.tensor([2, 1, 3, 2, 1]), torch.tensor([5.0, 3.0, 1.0, 2.0, 4.0])]
     data = DataBunch(TensorBatches(*rows, bs=2, shuffle=True, seed=1), TensorBatches(*rows, bs=2), device="cpu")
     torch.manual_seed(2)
-    return Learner(data, Product(), mse, torch.optim.SGD, lr=0.1, metrics=[RMSE(), MAE(), largest], seed=3)
+    return Learner(data, Product(sparse), mse, opt, lr=0.1, metrics=[RMSE(), MAE(), largest], seed=3)
 
 
 class Product(nn.Module):
-    def __init__(self):
+    def __init__(self, sparse=False):
         super().__init__()
-        self.users, self.items = nn.Embedding(6, 3), nn.Embedding(4, 3)
+        self.users, self.items = nn.Embedding(6, 3, sparse=sparse), nn.Embedding(4, 3, sparse=sparse)
 
     def forward(self, users, items):
         return (self.users(users) * self.items(items)).sum(1)
@@ -319,7 +322,8 @@ def test_what_differs_between_processes_is_said(change, said):
         with learn.distributed():
             learn.fit(2 if odd and change == "epochs" else 1)
     message = refused(work)
-    assert f"process 1 would train another fit than process 0: its {said} is" in message, message
+    expected = f"has other {said} than process 0" if change == "data" else f"another fit than process 0: {said}: "
+    assert f"process 1 {'' if change == 'data' else 'would train '}{expected}" in message, message
 
 
 def test_a_metric_that_cannot_be_merged_is_refused():

@@ -84,10 +84,10 @@ def test_the_exported_file_is_the_usual_one(tmp_path):
 def test_an_error_in_one_share_ends_all():
     def measured(rank):
         learn = learner()
-        if rank:
-            with torch.no_grad():
-                learn.model.i_weight.weight.fill_(torch.nan)
         with learn.distributed(minutes=0.3):
+            if rank:
+                with torch.no_grad():
+                    learn.model.i_weight.weight.fill_(torch.nan)
             evaluate(learn)
     first, second = in_processes(2, measured)
     assert second[0] == "raised" and first[1] == f"OtherProcess: process 1 has failed with {second[1]}"

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from torch import nn
 
 from collab import (
     RMSE,
+    Callback,
     CancelBatch,
     CancelEpoch,
     CancelFit,
@@ -127,6 +130,30 @@ def test_a_step_that_is_skipped_after_the_sum_counts_once():
             torch.testing.assert_close(torch.tensor(p), torch.tensor(own), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(("event", "error", "at"), [
+    ("before_batch", CancelTrain, 3), ("after_loss", CancelTrain, 3), ("after_batch", CancelTrain, 2),
+    ("after_loss", CancelBatch, 3), ("after_backward", CancelTrain, 2)])
+def test_rows_that_wait_for_a_step_are_those_of_all(event, error, at):
+    """A pass that all cut short at once takes the step of one process; where one alone does, all drop these rows."""
+    def work(rank, ranks=(0, 1)):
+        return ended(line(GradientAccumulation(8), *[raise_at(event, error(), at)] if rank in ranks else []))
+    for ranks in ((0, 1), (1,)):
+        first, second = values(in_processes(2, partial(work, ranks=ranks)))
+        assert first == second and first[0] == "ok"
+        if len(ranks) == 2 and event != "after_backward":
+            for p, own in zip(first[1][0], work(0)[1][0]):
+                torch.testing.assert_close(torch.tensor(p), torch.tensor(own), atol=1e-6, rtol=0)
+
+
+def test_a_batch_that_is_cancelled_after_the_sum_is_dropped_whole():
+    """What is added up afterwards does not depend on the number of processes."""
+    def work(rank):
+        return ended(line(GradientAccumulation(8), raise_at("after_backward", CancelBatch(), at=1, order=60)))
+    two, four = (values(in_processes(n, work))[0][1][0] for n in (2, 4))
+    for p, own in zip(two, four):
+        torch.testing.assert_close(torch.tensor(p), torch.tensor(own), atol=1e-6, rtol=0)
+
+
 def test_a_process_that_is_killed_is_told_of():
     def work(rank):
         die = type("Die", (raise_at("after_step", None).__class__.__mro__[1],), {
@@ -145,7 +172,59 @@ def test_processes_that_make_other_calls_are_told_of():
                 learn.validate()
             learn.fit(1)
     for how, what in in_processes(2, work):
-        assert how == "raised" and "at different places: START in process 0, VALIDATED in process 1" in what
+        assert how == "raised" and "at different places: START in process 0, VALIDATING in process 1" in what
+
+
+@pytest.mark.parametrize(("error", "event", "order"), [
+    (ValueError, "before_fit", 15), (ValueError, "after_step", -99), (KeyboardInterrupt, "after_step", -99),
+    (ValueError, "after_validate", 15)])
+def test_after_a_stop_the_processes_fit_again(error, event, order):
+    """Twice stopped by one of them, which catches the error, and then as if nothing had happened."""
+    def work(rank):
+        learn, hows = line(), []
+        with learn.no_logging(), learn.distributed(minutes=0.3):
+            for stopped in (True, True, False):
+                try:
+                    learn.fit(1, cbs=raise_at(event, error("here"), 0, order) if rank == 1 and stopped else None)
+                    hows.append("ok")
+                except (ValueError, RuntimeError) as raised:
+                    hows.append(f"{type(raised).__name__}: {raised}")
+        return hows, [p.tolist() for p in learn.model.parameters()]
+    (first, left), (second, own) = values(in_processes(2, work))
+    assert left == own
+    assert second == (["ok"] * 3 if error is KeyboardInterrupt else ["ValueError: here"] * 2 + ["ok"])
+    assert first == [how if how == "ok" else f"OtherProcess: process 1 has failed with {how}" for how in second]
+
+
+def test_after_ctrl_c_all_have_the_weights_of_the_first_process():
+    """One was stopped after a step that another has not taken."""
+    def work(rank):
+        learn = line()
+        class Stopped(Callback):
+            def step(self):
+                if self.learn.i == 2:
+                    os.kill(os.getpid(), signal.SIGINT)
+                self.learn.opt.step()
+        with learn.no_logging(), learn.distributed(minutes=0.3):
+            learn.fit(1, cbs=Stopped() if rank == 1 else None)
+            return learn.interrupted, [p.tolist() for p in learn.model.parameters()]
+    first, second = values(in_processes(2, work))
+    assert first == second and first[0]
+
+
+def test_an_error_of_an_evaluation_is_told_at_once():
+    """And the one that has failed may catch it."""
+    def work(rank):
+        learn, cb = line(), raise_at("after_loss", ValueError("here"))
+        cb.in_eval = True
+        learn.add_cbs([cb] if rank == 1 else [])
+        with learn.no_logging(), learn.distributed(minutes=0.3):
+            with pytest.raises(ValueError if rank else RuntimeError, match="here" if rank else "process 1 has failed"):
+                learn.validate()
+            learn.fit(1)
+            return learn.validate()
+    first, second = values(in_processes(2, work))
+    assert first == second
 
 
 # Resuming --------------------------------------------------------------------------------------------------------
@@ -177,6 +256,33 @@ def test_begun_by_four_processes_and_ended_by_two_and_by_one(tmp_path):
     assert rmse == pytest.approx(whole[1], abs=1e-6)
     for name, p in whole[0].items():
         torch.testing.assert_close(weights[name], p, atol=1e-5, rtol=0)
+
+
+def test_the_file_of_the_first_process_is_that_of_all(tmp_path):
+    """Where each has folders of its own, as on several machines."""
+    def work(rank):
+        with pytest.raises((Enough, RuntimeError)):
+            fitted(learner(), tmp_path / f"{rank}", raise_at("after_batch", Enough(), at=12, order=200))
+        return fitted(learner(), tmp_path / f"{rank}")
+    whole = fitted(learner(), tmp_path / "whole")
+    for _, rmse in values(in_processes(2, work)):
+        assert rmse == pytest.approx(whole[1], abs=1e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "whole"]
+
+
+def test_what_was_saved_is_there_for_all_at_once(tmp_path):
+    class Late(Callback):
+        main_only = True
+
+        def after_fit(self):
+            time.sleep(0.3)
+
+    def work(rank):
+        learn = line(Late())
+        with learn.no_logging(), learn.distributed(minutes=0.3):
+            learn.fit(1)
+            learn.load(learn.save(tmp_path / "state"))
+    values(in_processes(2, work))
 
 
 SCRIPT = """

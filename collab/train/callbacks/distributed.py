@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from ...loaders import Description
+from ...drawn import Slice, slice_batches
+from ...loaders import Batches
 from ...numerics import checksum
 from ...processes import started, team
-from ...sharded_rows import ShardedRows
-from ..callback import Callback
-from ..events import Cancel, CancelBatch, CancelStep
+from ..alike import check_same, share_weights, sum_of_rows, told
+from ..callback import Callback, Dispatch
+from ..events import Cancel, CancelBatch, CancelStep, CancelTrain
 from ..process_group import MINUTES, Place, ProcessGroup, Says
 from ..reduction import Gradients, trained
 from ..sharded import sharded
+from ..untouched import FITTING
 from ..whole import held_interrupt
 from .dropout_rows import DropoutRows
 from .order import Order
@@ -29,8 +33,9 @@ from .steps import GradientAccumulation, scale_gradients
 if TYPE_CHECKING:
     from ..learner import Learner
 
-OURS = __name__.partition(".")[0] + "."
 TABLES = ("replicated", "sharded")
+OTHER_BATCHES = ("the processes have come to different batches; let the data draw them from a torch generator, or from "
+                 "torch's global random numbers before each pass, which all processes have in common")
 CLOSING = {"batch": Says.BATCH, "train": Says.TRAIN, "validate": Says.VALIDATE, "epoch": Says.EPOCH, "fit": Says.FIT}
 
 
@@ -54,15 +59,19 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
     Every process runs the same script, and makes the same calls inside the `with`. Each takes its slice of every
     training batch, so that `bs` is the size of the whole, and all end with the same bits, to rounding those of one
     process: the gradients of all rows are added up before each step. Validation batches are dealt out. Losses and
-    metrics are those of all rows. Weights, optimizer, history and random states begin as those of the first process,
-    which alone prints and writes files. `tables="replicated"`: each process has the whole model, and of large tables
-    the rows that are touched are exchanged. `tables="sharded"`: each has some rows of every table of ids, which
-    TorchRec looks up and steps by row-wise Adagrad; afterwards they are whole again (see `sharded_tables`, too).
+    metrics are those of all rows. All have the weights of the first process from the beginning of the `with`, and its
+    optimizer, history and random states from that of a fit; it alone prints, and reads and writes the learner's files.
+    `tables="replicated"`: each process has the whole model, and of large tables the rows that are touched are
+    exchanged. `tables="sharded"`: each has some rows of every table of ids, which TorchRec looks up and steps by
+    row-wise Adagrad; afterwards they are whole again (see `sharded_tables`, too). Dropout and what models of collab
+    draw for the rows of a batch are those of one process, too; a model that draws otherwise (such as a SoftmaxNet, one
+    input for all rows of a user) sees other random numbers.
 
     What one process raises, cancels or is interrupted by ends all of them alike; a batch that one cancels is dropped in
-    all. One that does not answer within `minutes` is given up. Raises ValueError for other `tables`, and before a fit,
-    for data, models or fits that are not the same in all processes; TypeError for metrics that cannot be merged;
-    DataError where tables cannot be sharded."""
+    all, with the rows that wait for the same step. One that does not answer within `minutes` is given up. Raises
+    ValueError for other `tables`, and for models, data or fits that are not the same in all processes; TypeError for
+    metrics that cannot be merged; DataError where tables cannot be sharded; RuntimeError inside another such `with`,
+    and for batches that are not the same."""
     if tables not in TABLES:
         raise ValueError(f"tables={tables!r} is not one of {', '.join(map(repr, TABLES))}")
     if not started():
@@ -72,6 +81,7 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
         raise RuntimeError("this learner is distributed already: one `with` is enough")
     group = ProcessGroup(self.device, minutes)
     try:
+        share_weights(group, self.model)
         slices = Distributed(group)
         with ExitStack() as stack:
             cbs: list[Callback] = [slices, Reduction(slices)]
@@ -98,23 +108,31 @@ class Distributed(Callback):
 
     def __init__(self, group: ProcessGroup):
         self.group = group
-        self.done: set[str] = set()         # the scopes whose last message was sent
-        self.met = 0                        # messages of this batch
+        self.runs: WeakKeyDictionary[Dispatch, _At] = WeakKeyDictionary()    # an evaluation inside a fit has its own
         self.steps = 0                      # of the optimizer, so far
         self.weight = 0.0                   # of this slice in the mean over the batch
         self.pending: Cancel | None = None  # heard as this process cancelled a narrower scope
         self.dropout = DropoutRows()
 
+    @property
+    def at(self) -> _At:
+        """How far the innermost pass has come."""
+        return self.runs.setdefault(self.learn.run, _At())
+
     # Alike before a fit ------------------------------------------------------------------------------------------
 
     def before_fit(self) -> None:
-        self.done.discard("fit")
         with held_interrupt():
-            self.group.meet(Place.START)
+            self._start(Place.START)
             self._check_alike()
             self.group.room = max(self.group.room, 3 * len(trained(self.learn.model)))
             self._begin_alike()
         self.dropout.add(self.learn)
+
+    def _start(self, place: Place) -> None:
+        """Begin anew with all processes, whatever has ended a fit or an evaluation before."""
+        self.group.meet(place)
+        self.group.stopping, self.group.failed, self.pending, self.steps = Says.ON, False, None, 0
 
     def _check_alike(self) -> None:
         learn = self.learn
@@ -127,19 +145,12 @@ class Distributed(Callback):
                 isinstance(cb, Checkpoint) and cb.every is not None for cb in learn.cbs):
             raise ValueError("a checkpoint in the middle of an accumulated step would hold the gradients of one process"
                              " alone: with GradientAccumulation, leave out every= of Checkpoint")
-        mine = _told(learn)
-        first, *others = self.group.objects(mine)
-        for k, other in enumerate(others, start=1):
-            if apart := [name for name in first if first[name] != other[name]]:
-                raise ValueError(f"process {k} would train another fit than process 0: its {apart[0]} is "
-                                 f"{other[apart[0]]}, not {first[apart[0]]}; give all the same, and the data a seed")
+        check_same(self.group, told(learn))
 
     def _begin_alike(self) -> None:
         """Continue from the weights, the optimizer, the history and the random states of the first process."""
         learn, group = self.learn, self.group
-        with torch.no_grad():
-            for tensor in _apart(group, [*learn.model.parameters(), *learn.model.buffers()]):
-                group.share(tensor)
+        share_weights(group, learn.model)
         moments = [value for state in learn.opt.state.values() for value in state.values() if torch.is_tensor(value)]
         sums = group.objects([checksum(t.contiguous()) for t in moments])
         if any(own != sums[0] for own in sums):
@@ -148,50 +159,60 @@ class Distributed(Callback):
             history = group.from_first(learn.recorder.state_dict() if not group.rank else None)
             if group.rank:
                 learn.recorder.load_state_dict(history)
-        self._draw_alike()
+        self._draw_alike(learn.data.train)
 
-    def _draw_alike(self) -> None:
-        train = self.learn.data.train
-        draw_again(train, self.group.from_first(drawn_with(train) if not self.group.rank else None))
+    def _draw_alike(self, batches: Batches) -> None:
+        draw_again(batches, self.group.from_first(drawn_with(batches) if not self.group.rank else None))
 
     # Slices ------------------------------------------------------------------------------------------------------
 
     def before_train(self) -> None:
         self._go_on()
-        self.done.discard("train")
+        self.at.done.discard("train")
         with held_interrupt():
             self.group.meet(Place.TRAINING)
-            self._draw_alike()      # what a model draws of its own may have moved them apart
+            self._draw_alike(self.learn.data.train)     # what a model draws of its own may have moved them apart
 
     def before_validate(self) -> None:
-        self.done.discard("validate")
+        self._go_on()
+        self.at.done.discard("validate")
+        with held_interrupt():
+            if self.learn in FITTING:
+                self.group.meet(Place.VALIDATING)
+            else:
+                self._start(Place.VALIDATING)
+                share_weights(self.group, self.learn.model)
+            self._draw_alike(self.learn.batches)
 
     def before_epoch(self) -> None:
-        self.done.discard("epoch")
+        self.at.done.discard("epoch")
 
     def before_batch(self) -> None:
-        learn, group = self.learn, self.group
+        learn, group, at = self.learn, self.group, self.at
         self._go_on()
-        self.done.discard("batch")
+        at.done.discard("batch")
         if not learn.training:
-            self.met = 2
+            at.met = 2
             if learn.i % group.size != group.rank:
                 raise CancelBatch
             return
-        self.met, n = 0, len(learn.yb)
+        at.met, at.begun, n = 0, False, len(learn.yb)
         begin, end = n * group.rank // group.size, n * (group.rank + 1) // group.size
         self.weight = (end - begin) / n
         if begin == end:
             begin, end = 0, 1           # of no weight, so that every model has a row to work on
-        learn.share = Share(learn.xb, begin, end, n)
+        slice_batches(Slice(begin, end, n))
+        learn.share, self.rows = Share(learn.xb, begin, end, n), sum_of_rows((*learn.xb, learn.yb))
         learn.xb, learn.yb = [x[begin:end] for x in learn.xb], learn.yb[begin:end]
 
     def after_loss(self) -> None:
         learn = self.learn
         if learn.training:
-            numbers = self.weight, learn.loss.item() if self.weight else 0.0, self.steps
+            numbers = self.weight, learn.loss.item() if self.weight else 0.0, self.steps, self.rows
             rows = self.group.meet(Place.LOSS, numbers=numbers)
-            self.met += 1
+            self.at.met += 1
+            if len({row[5] for row in rows}) > 1:
+                raise RuntimeError(OTHER_BATCHES)
             if len({row[4] for row in rows}) > 1:
                 raise RuntimeError("a callback has skipped a step in some of the processes alone, after the gradients "
                                    "were added up; let it raise CancelStep before that, with an `order` below "
@@ -202,18 +223,27 @@ class Distributed(Callback):
         self.steps += 1
 
     def after_batch(self) -> None:
-        self.learn.share = None
-        self.done.add("batch")
+        self.learn.share, self.at.begun = None, False
+        self.at.done.add("batch")
 
     def cleanup_batch(self) -> None:
-        learn = self.learn
+        learn, at = self.learn, self.at
         learn.share = None
-        self._cancelled("batch", self.met == 2)
-        if learn.training and "batch" not in self.done:     # what others have of it is dropped too
-            learn.opt.zero_grad()
-            for cb in learn.run.cbs:
+        if learn.training:
+            slice_batches(None)
+        said = self._cancelled("batch", at.met == 2, at.begun)
+        if learn.training and "batch" not in at.done and not isinstance(learn.run.cut_off, CancelTrain):
+            self._drop(said)
+
+    def _drop(self, said: list[list[float]] | None) -> None:
+        """Clear what waits for a step, unless all have `said` that they cancel before the batch was added to it."""
+        unbegun = said is not None and not any(place != Place.LEFT or begun for place, _, begun, *_ in said)
+        if not unbegun:
+            self.learn.opt.zero_grad()
+            for cb in self.learn.run.cbs:
                 if isinstance(cb, GradientAccumulation):
                     cb.begin()
+        self.at.begun = False
 
     # The ends of scopes ------------------------------------------------------------------------------------------
 
@@ -234,39 +264,52 @@ class Distributed(Callback):
         self._ended("fit", Place.FIT_ENDED)
 
     def cleanup_train(self) -> None:
-        self._cancelled("train", "train" in self.done)
+        said = self._cancelled("train", "train" in self.at.done, self.at.begun)
+        if "train" not in self.at.done and self.learn.run.cut_off is None:
+            self._drop(said)
 
     def cleanup_validate(self) -> None:
-        self._cancelled("validate", "validate" in self.done)
+        self._cancelled("validate", "validate" in self.at.done)
+        if self.learn not in FITTING and "validate" not in self.at.done:
+            self._cut_off()
 
     def cleanup_epoch(self) -> None:
-        self._cancelled("epoch", "epoch" in self.done)
+        self._cancelled("epoch", "epoch" in self.at.done)
 
     def cleanup_fit(self) -> None:
         self.dropout.remove()
-        error, group = self.learn.run.cut_off, self.group
-        if error is None:
-            self._cancelled("fit", "fit" in self.done)
-        elif "fit" not in self.done and group.stopping < Says.INTERRUPT and not group.failed:
-            interrupt = isinstance(error, KeyboardInterrupt)
-            group.meet(Place.LEFT, Says.INTERRUPT if interrupt else Says.ERROR, error=error)
+        group = self.group
+        self._cancelled("fit", "fit" in self.at.done)
+        if "fit" not in self.at.done:
+            self._cut_off()
+        if group.stopping is Says.INTERRUPT:        # some may have taken a step that others have not
+            share_weights(group, self.learn.model)
         group.stopping = Says.ON
 
     def _ended(self, scope: str, place: Place) -> None:
         self._go_on()
-        self.done.add(scope)
+        self.at.done.add(scope)
         self.group.meet(place)
 
-    def _cancelled(self, scope: str, ended: bool) -> None:
-        """Say that this process has cancelled the scope, where it has, and has not heard so from another."""
-        says, group = CLOSING[scope], self.group
+    def _cancelled(self, scope: str, ended: bool, begun: bool = False) -> list[list[float]] | None:
+        """Say that this process has cancelled the scope, where it has, and has not heard so from another; and whether
+        it has `begun` to add to the gradients. What all have said, or None."""
+        says, group, said = CLOSING[scope], self.group, None
         if not ended and group.stopping is Says.ON and self.learn.run.cut_off is None:
             try:
-                group.meet(Place.LEFT, says)
+                said = group.meet(Place.LEFT, says, [begun])
             except Cancel as wider:
                 self.pending = wider
         if group.stopping is says:
             group.stopping = Says.ON
+        return said
+
+    def _cut_off(self) -> None:
+        """Say which error has ended this process's fit or evaluation, where it is its own."""
+        error, group = self.learn.run.cut_off, self.group
+        if error is not None and group.stopping < Says.INTERRUPT and not group.failed:
+            interrupt = isinstance(error, KeyboardInterrupt)
+            group.meet(Place.LEFT, Says.INTERRUPT if interrupt else Says.ERROR, error=error)
 
     def _go_on(self) -> None:
         pending, self.pending = self.pending, None
@@ -289,14 +332,20 @@ class Reduction(Callback):
 
     def after_loss(self) -> None:
         if self.learn.training:
-            weight = self.slices.weight
-            self.learn.loss.register_hook(lambda grad: grad * weight)
+            self.learn.loss.register_hook(self._weighted)
+
+    def _weighted(self, grad: Tensor) -> Tensor:
+        self.slices.at.begun = True
+        return grad * self.slices.weight
+
+    def cleanup_batch(self) -> None:
+        self.reduced = False        # of a batch that was cancelled, the gradients are dropped
 
     def after_backward(self) -> None:
         with held_interrupt():
             mine = Gradients(self.learn.model)
             rows = self.group.meet(Place.STEP, numbers=mine.numbers)
-            self.slices.met += 1
+            self.slices.at.met += 1
             if any(row[1] == Says.NO_STEP for row in rows):
                 raise CancelStep
             mine.add_up([numbers for _, _, *numbers in rows])
@@ -306,12 +355,21 @@ class Reduction(Callback):
         self.reduced = False
 
     def after_batch(self) -> None:
-        if self.learn.training and self.slices.met == 1:        # a step was skipped before it was this one's turn
-            self.slices.met += 1
+        if self.learn.training and self.slices.at.met == 1:        # a step was skipped before it was this one's turn
+            self.slices.at.met += 1
             self.group.meet(Place.STEP, Says.NO_STEP)
         if self.reduced:            # another callback skipped the step: the next gradients are added to these
             scale_gradients(self.learn.model, 1 / self.group.size)
             self.reduced = False
+
+
+@dataclass
+class _At:
+    """How far a fit or an evaluation has come."""
+
+    done: set[str] = field(default_factory=set)     # the scopes whose last message was sent
+    met: int = 0                                    # messages of this batch
+    begun: bool = False                             # whether this batch was added to the gradients
 
 
 class _Shown(torch.autograd.Function):
@@ -324,26 +382,3 @@ class _Shown(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return grads[0], None
-
-
-def _told(learn: Learner) -> dict[str, Any]:
-    """What a process tells the others of the fit that it is about to begin, by what it is called in messages."""
-    train, valid = Description.of(learn.data.train), Description.of(learn.data.valid)
-    shapes = {name: tuple(t.shape) for name, t in learn.model.state_dict().items()}
-    groups = [{k: v for k, v in g.items() if isinstance(v, int | float | str | bool)} for g in learn.opt.param_groups]
-    return {"number of epochs": learn.n_epochs, "number of training batches": len(learn.data.train),
-            "training rows": _sums(train), "validation rows": _sums(valid), "model": type(learn.model).__name__,
-            "shape of parameters": shapes, "optimizer": type(learn.opt).__name__, "hyper-parameters": groups,
-            "callbacks": [type(cb).__name__ for cb in learn.run.cbs if type(cb).__module__.startswith(OURS)
-                          and not cb.main_only]}        # others may be there to watch one process
-
-
-def _sums(part: Description) -> list[int]:
-    return [part.n_rows or 0, *map(checksum, part.tensors or ())]
-
-
-def _apart(group: ProcessGroup, tensors: list[Tensor]) -> list[Tensor]:
-    """The tensors that are not the same in all processes."""
-    tensors = [t for t in tensors if not isinstance(t, ShardedRows)]
-    sums = group.objects([checksum(t.contiguous()) for t in tensors])
-    return [t for t, *own in zip(tensors, *sums) if len(set(own)) > 1]

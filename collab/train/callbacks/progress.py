@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...environment import bars_wanted, in_notebook
+from ...processes import is_main
 from ..callback import Callback
 from .order import Order
 
@@ -49,7 +50,9 @@ class Progress(Callback):
 
     def write(self, row: Mapping[str, float]) -> None:
         """Print a line of the table, under a new header if it is the first one or the columns have changed; seconds
-        come last."""
+        come last. Of several processes, the first one alone prints."""
+        if not is_main():
+            return
         names = [*(k for k in row if k != "seconds"), *(["seconds"] if "seconds" in row else [])]
         cells = [f"{row[k]:.2f}" if k == "seconds" else f"{row[k]:.4f}" if isinstance(row[k], float) else str(row[k])
                  for k in names]

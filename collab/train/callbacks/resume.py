@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from ...errors import warn
 from ...files import not_a_folder, read_tree, write_tree
-from ...processes import is_main
+from ...processes import is_main, of_first
 from ..callback import Callback
 from ..events import CancelBatch, CancelEpoch
 from ..fingerprint import Fingerprint, differences, fingerprint
@@ -118,7 +119,7 @@ def resuming(resume: str | Path | None, cbs: Iterable[Callback]) -> list[Resume]
     if len(checkpoints) != 1:
         raise ValueError(f'resume="auto" goes on from the file of the one Checkpoint among the callbacks, and there '
                          f"are {len(checkpoints)}; add cbs=Checkpoint(path), or give resume=path")
-    return [Resume(checkpoints[0].path)] if checkpoints[0].path.exists() else []
+    return [Resume(checkpoints[0].path)] if of_first(checkpoints[0].path.exists) else []
 
 
 class Resume(Callback):
@@ -126,7 +127,7 @@ class Resume(Callback):
 
     Epochs and batches that were done are skipped, not trained again; the order of the interrupted epoch's batches is
     drawn again from the random states at its start. A checkpoint of a fit's last batch leaves nothing to train, which a
-    CollabWarning says.
+    CollabWarning says. Of several processes, the first one reads the file for all.
     Raises ValueError, before anything is changed, for a file of another kind; for a fit that differs in its data,
     batches, schedule, hyper-parameters, model or optimizer; and if this learner has trained since that fit began, other
     than in that very fit, since that training would be lost."""
@@ -139,7 +140,7 @@ class Resume(Callback):
         self.state: LearnerState | None = None
 
     def before_fit(self) -> None:
-        state: LearnerState = read_tree(self.path)
+        state: LearnerState = of_first(partial(read_tree, self.path))
         if not isinstance(state, dict) or not {"done", "per_epoch", "start", "fit", "began"} <= set(state):
             raise ValueError(f"{self.path} was not written by a Checkpoint in the middle of a fit; load it with "
                              "learn.load(path)")

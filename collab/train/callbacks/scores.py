@@ -53,7 +53,7 @@ class Scores(Callback):
 
     def state(self) -> tuple[Tensor, int, list[Any]]:
         """What was summed up so far, for `merge`."""
-        return self.total, self.n, [metric.state() for metric in self.metrics]
+        return self.total.cpu(), self.n, [metric.state() for metric in self.metrics]
 
     def merge(self, states: Sequence[tuple[Tensor, int, list[Any]]]) -> None:
         """Take what all processes have summed up, each of the batches that were dealt to it."""

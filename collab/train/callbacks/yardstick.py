@@ -7,7 +7,7 @@ import math
 import torch
 
 from ...errors import warn
-from ...loaders import columns_of
+from ...loaders import blocks_of
 from ..callback import Callback
 from .loss_terms import LossTerms
 from .order import Order
@@ -66,16 +66,20 @@ class MeanYardstick(Callback):
     @torch.no_grad()
     def _of_the_mean(self) -> float:
         """The loss of predicting the mean, over all training rows; NaN if it cannot be computed."""
-        tensors = columns_of(self.learn.data.train)
-        if not tensors or not tensors[-1].is_floating_point():
+        blocks = blocks_of(self.learn.data.train)
+        if blocks is None:
             return math.nan
-        targets, total = tensors[-1], 0.0
-        mean = targets.double().mean().to(targets.dtype)
+        n, total = 0, 0.0
+        for *_, targets in blocks():
+            if not targets.is_floating_point():
+                return math.nan
+            n, total = n + len(targets), total + targets.double().sum().item()
+        mean, total = torch.tensor(total / max(1, n)), 0.0
         try:
             with untouched_randomness():
-                for part in targets.split(ROWS):
+                for part in (part for *_, targets in blocks() for part in targets.split(ROWS)):
                     part = part.to(self.learn.device)
                     total += float(self.learn.loss_func(mean.to(part).expand_as(part), part)) * len(part)
         except (IndexError, RuntimeError, TypeError, ValueError):
             return math.nan                     # a loss of other inputs, such as logits
-        return total / max(1, len(targets))
+        return total / max(1, n)
