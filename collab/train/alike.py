@@ -32,8 +32,8 @@ def told(learn: Learner) -> dict[str, Any]:
                           and not cb.main_only]}        # others may be there to watch one process
 
 
-def _sums(part: Description) -> list[int]:
-    return [part.n_rows or 0, *map(_in_halves, part.tensors or ())]
+def _sums(part: Description) -> list[int | str]:
+    return [part.n_rows or 0, *([part.digest] if part.digest is not None else map(_in_halves, part.tensors or ()))]
 
 
 def _in_halves(t: Tensor) -> int:

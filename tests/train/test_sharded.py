@@ -36,10 +36,14 @@ from collab.losses import mse
 from collab.models.layers import embedding
 from collab.sharded_rows import ShardedRows, sharded_tables
 from collab.train.row_adagrad import RowAdagrad
+from collab.train.torchrec_tables import check_installed
 
 pytestmark = pytest.mark.usefixtures("torchrec_loaded")
 needs_torchrec = pytest.mark.skipif(importlib.util.find_spec("torchrec") is None,
                                     reason='needs TorchRec: pip install "collab-torch[sharded]"')
+if importlib.util.find_spec("torchrec") is not None:
+    check_installed()           # imported once, before processes are forked
+
 RATINGS = synthetic(n_users=120, n_items=90, n_ratings=1_500, seed=3).ratings
 
 
@@ -53,7 +57,7 @@ def learner(model="dot_bias", bs=100, n_factors=5, **options):
 
 
 def sharded(learn):
-    return learn.distributed(tables="sharded", minutes=0.4)
+    return learn.distributed(tables="sharded", minutes=0.9)
 
 
 def trained(rank, make=learner, fits=(2,), together=True, cbs=lambda: []):
@@ -352,7 +356,7 @@ def test_without_torchrec_it_says_what_to_install():
         with pytest.raises(DataError, match=r'TorchRec.*: pip install "collab-torch\[sharded\]"'), sharded(learn):
             pass
         assert type(learn.model.u_weight.weight) is torch.nn.Parameter
-        with learn.no_logging(), learn.distributed(minutes=0.4):
+        with learn.no_logging(), learn.distributed(minutes=0.9):
             learn.fit(1)
         return True
     assert values(in_processes(2, work)) == [True, True]
