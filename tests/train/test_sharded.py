@@ -36,14 +36,10 @@ from collab.losses import mse
 from collab.models.layers import embedding
 from collab.sharded_rows import ShardedRows, sharded_tables
 from collab.train.row_adagrad import RowAdagrad
-from collab.train.torchrec_tables import check_installed
 
 pytestmark = pytest.mark.usefixtures("torchrec_loaded")
 needs_torchrec = pytest.mark.skipif(importlib.util.find_spec("torchrec") is None,
                                     reason='needs TorchRec: pip install "collab-torch[sharded]"')
-if importlib.util.find_spec("torchrec") is not None:
-    check_installed()           # imported once, before processes are forked
-
 RATINGS = synthetic(n_users=120, n_items=90, n_ratings=1_500, seed=3).ratings
 
 

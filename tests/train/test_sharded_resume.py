@@ -47,7 +47,7 @@ def learner(n_factors=5, built=False, compiled=False):
 
 def fitted(path, *cbs, every=3, tables="sharded", **made):
     learn = learner(**made)
-    with learn.no_logging(), learn.distributed(tables=tables, minutes=0.4):
+    with learn.no_logging(), learn.distributed(tables=tables, minutes=0.9):
         learn.fit_one_cycle(2, cbs=[Checkpoint(path, every=every), *cbs], resume="auto")
     return learn
 
@@ -136,7 +136,7 @@ def test_a_learner_is_saved_and_loaded_inside_and_outside(tmp_path):
 
     def work(rank, n_epochs):
         learn = learner()
-        with learn.no_logging(), learn.distributed(tables="sharded", minutes=0.4):
+        with learn.no_logging(), learn.distributed(tables="sharded", minutes=0.9):
             if n_epochs:
                 learn.fit(n_epochs)
                 learn.save(path)
@@ -160,7 +160,7 @@ def test_a_learner_is_saved_and_loaded_inside_and_outside(tmp_path):
         """Tables that are not drawn yet are loaded before the processes are connected."""
         learn = learner(built=True)
         learn.load(path)
-        with learn.no_logging(), learn.distributed(tables="sharded", minutes=0.4):
+        with learn.no_logging(), learn.distributed(tables="sharded", minutes=0.9):
             return learn.validate()["rmse"]
     assert values(in_processes(3, outside)) == pytest.approx([saved[0][0]] * 3, rel=1e-6)
 
@@ -172,7 +172,7 @@ def test_what_was_saved_can_be_read_at_once_by_all(tmp_path, monkeypatch):
         learn = learner()
         if not rank:
             monkeypatch.setattr(sharded_state, "write_tree", lambda *args: (time.sleep(0.5), write_tree(*args)))
-        with learn.no_logging(), learn.distributed(tables="sharded", minutes=0.4):
+        with learn.no_logging(), learn.distributed(tables="sharded", minutes=0.9):
             for _ in range(2):
                 learn.save(tmp_path / "saved")
                 learn.load(tmp_path / "saved")
