@@ -76,6 +76,7 @@ clean:
 
 .venv/dev: .venv/core
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,charts,docs,notebooks]"
+	test "$$(uname)" != Linux || $(PIP) install --quiet --constraint constraints.txt --no-deps torchrec
 	touch $@
 
 .peers/done: benchmarks/peers/requirements.txt
