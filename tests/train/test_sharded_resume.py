@@ -347,8 +347,12 @@ def damage(file):
 
 
 @pytest.mark.parametrize("n, share", [(1, 1.0), (3, 1.0), (4, 0.5), (64, 1.0)])
-def test_a_usual_learner_goes_on_from_the_tables_of_several_processes(tmp_path, n, share):
-    """With the same bits as from a checkpoint of its own; of 64 processes, the last ones have no rows."""
+def test_a_usual_learner_goes_on_from_the_tables_of_several_processes(tmp_path, monkeypatch, n, share):
+    """With the same bits as from a checkpoint of its own, and where TorchRec cannot be imported; of 64 processes, the
+    last ones have no rows."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchrec"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torchrec", None)
     path = tmp_path / "part"
     cut(0, path, 4)
     whole = state_of(fitted(tmp_path / "whole"))
