@@ -26,6 +26,7 @@ def mapped_histories(name: str, parts: Sequence[Stored], n_users: int) -> Histor
     bytes a rating. Other processes that ask for the same meanwhile wait for them. Rows or columns of 0, which stand for
     unknown ids, are left out. Within a user the order is that of the parts."""
     folder = parts[0].folder / name
+    parts[0].check_there()
     while not folder.exists():
         with alone_with(folder) as alone:
             if not alone:
