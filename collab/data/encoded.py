@@ -45,7 +45,9 @@ def encoding_in(folder: Path, sources: list[list[object]], options: Options, n: 
     writes one into an empty folder: no other process sees it before it is complete, and others that want the same wait
     for it. With a seed of None an encoding of any seed will do, and a new one draws its seed from torch's generator.
 
-    Raises DataError where the disk has no room for n ratings."""
+    Raises DataError for a file in place of a folder, and where the disk has no room for n ratings."""
+    if folder.is_file():
+        raise DataError(f"{folder} is a file; the encoded ratings need a folder: choose another folder=...")
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         if (found := _found(folder, sources, options)) is not None:

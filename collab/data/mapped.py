@@ -35,6 +35,7 @@ class Stored:
 
     def read(self, first: int, n: int) -> list[np.ndarray]:
         """The n rows from `first` on, as far as there are so many: int32, int32, float32."""
+        self.check_there()
         found = [np.fromfile(self.folder / f"{self.name}.{column}", kind, n, offset=4 * first)
                  for column, kind in TYPES.items()]
         if any(len(column) < min(n, self.n - first) for column in found):
@@ -43,6 +44,13 @@ class Stored:
         for rows, limit in zip(found, self.within or ()):
             rows[rows >= limit] = 0
         return found
+
+    def check_there(self) -> None:
+        """Raise DataError where the folder is not there any more."""
+        if not self.folder.is_dir():
+            raise DataError(f"{self.folder}: these encoded ratings were removed, perhaps as others were made in the "
+                            "same folder=..., which keeps the last alone; call from_parquet again, for each in a "
+                            "folder of its own")
 
     def rows(self, first: int, n: int) -> list[Tensor]:
         """The same rows as tensors: int64, int64, float32."""

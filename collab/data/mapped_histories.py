@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..files import alone_with
 from .histories import Histories
 from .mapped import Stored
 from .spill import Spill, groups_of
 
 GROUP = 1 << 21         # rows that are sorted at a time
 READ = 1 << 20          # rows that are read at a time
+WAIT = 0.1              # seconds between looks at what another process writes
 KINDS = {"columns": np.int64, "values": np.float32}
 
 
 def mapped_histories(name: str, parts: Sequence[Stored], n_users: int) -> Histories:
     """The ratings of all parts by user, mapped from files beside the first part, which are made where they lack: 12
-    bytes a rating. Rows or columns of 0, which stand for unknown ids, are left out. Within a user the order is that of
-    the parts."""
+    bytes a rating. Other processes that ask for the same meanwhile wait for them. Rows or columns of 0, which stand for
+    unknown ids, are left out. Within a user the order is that of the parts."""
     folder = parts[0].folder / name
-    if not folder.exists():
-        _write(folder, parts, n_users)
+    parts[0].check_there()
+    while not folder.exists():
+        with alone_with(folder) as alone:
+            if not alone:
+                time.sleep(WAIT)
+            elif not folder.exists():
+                _write(folder, parts, n_users)
     starts = torch.from_numpy(np.load(folder / "starts.npy"))
     n = int(starts[-1])
     # copied where it is written: nobody changes the files through a tensor

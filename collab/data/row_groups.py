@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ..errors import DataError, counted, listed, quoted, they
-from .frames import as_frame
+from .frames import as_frame, is_table
 from .problems import Problem
 from .schema import DATETIMES, LEAVE_OUT, Schema, rating_table
 
@@ -28,11 +28,14 @@ class Sources:
     """The Parquet files of ratings: one, all of a folder and of its folders in the order of their names, or several of
     either. `n` is the number of their rows, which the footers say.
 
-    Raises FileNotFoundError for a path that is not there, DataError for a folder without such files, for a file that
-    cannot be read, and where pyarrow is missing."""
+    Raises FileNotFoundError for a path that is not there, DataError for a table in place of paths, for a folder without
+    such files, for a file that cannot be read, and where pyarrow is missing."""
 
     def __init__(self, paths: Paths):
-        several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+        if is_table(several) or not isinstance(several, Iterable):
+            raise DataError(f"from_parquet takes paths of Parquet files, got {type(paths).__name__}; a table is taken "
+                            "by from_df")
         self.files = [file for path in several for file in _files(Path(path))]
         if not self.files:
             raise DataError("no files to read ratings from: the list of paths is empty")
@@ -123,7 +126,8 @@ class Sources:
         try:
             return read_metadata(file)
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file} cannot be read as Parquet: {error}") from error
+            raise DataError(f"{file} cannot be read as Parquet: {error}" + (
+                "" if file.suffix.lower() in ENDINGS else "; other files are read with from_csv")) from error
 
     def _all(self) -> str:
         return str(self.files[0]) if len(self.files) == 1 else counted(len(self.files), "file")
@@ -135,7 +139,8 @@ class Sources:
 def _files(path: Path) -> list[Path]:
     """The file, or the files of a folder, in the order of their names, those with hidden names left out."""
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
+        raise FileNotFoundError(f"{path}: no such file or folder" + (
+            "; patterns are not expanded: pass the folder, or a list of files" if set(str(path)) & set("*?[") else ""))
     if not path.is_dir():
         return [path]
     found = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file() and not any(

@@ -47,7 +47,7 @@ class OtherProcess(RuntimeError):
 class ProcessGroup:
     """The group that this process is in, open until `close`. `stopping` is what was said last, by this process or
     another, other than to go on: nothing more is exchanged until that scope has ended; `failed`, whether a process has
-    failed. All set `room` at the same place."""
+    failed. All set `room` at the same place. Raises OtherProcess where one does not come within so many minutes."""
 
     def __init__(self, device: torch.device, minutes: float = MINUTES):
         if dist.is_initialized():
@@ -55,10 +55,14 @@ class ProcessGroup:
                                "of torch.distributed.init_process_group: leave that one first")
         self.rank, self.size, self.minutes = rank(), size(), minutes
         again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store = dist.PrefixStore(f"collab/{again}/{next(_opened)}", _store(minutes))      # restarts begin anew
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size,
-                                timeout=timedelta(minutes=minutes))
+        try:
+            store = dist.PrefixStore(f"collab/{again}/{next(_opened)}", _store(minutes))      # restarts begin anew
+            dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size,
+                                    timeout=timedelta(minutes=minutes))
+        except dist.DistStoreError as error:
+            raise OtherProcess(f"not all of the {self.size} processes have come to `with learn.distributed()` within "
+                               f"{minutes:g} minutes: each must run it, not the first alone") from error
         self.room = ROOM
         self.stopping = Says.ON
         self.failed = False
@@ -83,8 +87,12 @@ class ProcessGroup:
             self.failed |= heard is Says.ERROR or apart
         if apart:
             places = ", ".join(f"{Place(int(row[0])).name} in process {k}" for k, row in enumerate(rows))
+            left = [k for k, row in enumerate(rows) if row[0] == Place.LEFT]
             raise RuntimeError(f"the processes are at different places: {places}; each must make the same calls, with "
-                               "the same data and callbacks")
+                               "the same data and callbacks" + (
+                                   f". Process {left[0]} has left the `with learn.distributed()` already: what one "
+                                   "process alone does, such as under `if rank == 0`, belongs after the `with`"
+                                   if left else ""))
         if heard > max(says, Says.NO_STEP):
             raise _raised(heard, errors)
         return rows

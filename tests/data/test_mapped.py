@@ -8,6 +8,7 @@ from collab import TensorBatches
 from collab.data import mapped, tiles
 from collab.data.encoder import Sizes, Tiling, append
 from collab.data.mapped import MappedBatches, Stored
+from collab.data.mapped_histories import mapped_histories
 from collab.data.mapped_tiles import MappedTiles
 from collab.data.tiles import Grid, TiledBatches
 from collab.errors import DataError
@@ -124,6 +125,14 @@ def test_files_that_were_cut_short_are_told(batches, tmp_path):
     path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(DataError, match="the files of encoded ratings are cut short; remove the folder"):
         epoch(batches)
+
+
+def test_files_that_were_removed_are_told(tmp_path):
+    folder = tmp_path / "encoded"
+    with pytest.raises(DataError, match="encoded: these encoded ratings were removed, perhaps as others were made"):
+        Stored(folder, "train", N).rows(0, 10)
+    with pytest.raises(DataError, match="encoded: these encoded ratings were removed, perhaps as others were made"):
+        mapped_histories("known", [Stored(folder, "train", N)], N_USERS)
 
 
 def test_a_batch_size_below_one_is_refused(batches):

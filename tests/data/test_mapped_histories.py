@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -56,3 +58,22 @@ def test_without_ratings_all_histories_are_empty(tmp_path):
     append(tmp_path, "train", np.empty((0, 3), np.int32))
     found = mapped_histories("histories", [Stored(tmp_path, "train", 0)], 4)
     assert found.counts.tolist() == [0, 0, 0, 0]
+
+
+def test_several_that_ask_at_once_write_them_once(parts, monkeypatch):
+    """Processes of one torchrun ask for the same histories at the same time."""
+    found, written, write = [], [], module._write
+
+    def slowly(*args):
+        written.append(args)
+        if len(written) == 1:
+            other.start()
+            other.join(0.5)             # it waits for these to be whole
+        write(*args)
+    monkeypatch.setattr(module, "_write", slowly)
+    other = threading.Thread(target=lambda: found.append(mapped_histories("known", parts, 40)))
+    own = mapped_histories("known", parts, 40)
+    other.join(10)
+    assert len(written) == 1
+    assert torch.equal(found[0].columns, own.columns) and torch.equal(found[0].starts, own.starts)
+    assert not list(parts[0].folder.glob(".*"))

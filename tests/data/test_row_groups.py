@@ -34,6 +34,10 @@ def opened(folder, **options):
                                        **options)
 
 
+def opened_as(ratings, folder):
+    return CollabDataBunch.from_parquet(ratings, folder=folder, seed=0, duplicates="keep")
+
+
 def tables_of(paths, rows=4):
     sources = Sources(paths)
     return list(sources.tables(sources.schema(), rows))
@@ -83,6 +87,20 @@ def test_what_is_not_there_is_said(tmp_path):
     (tmp_path / "a.parquet").write_text("user,item,rating")
     with pytest.raises(DataError, match="a.parquet cannot be read as Parquet"):
         Sources(tmp_path)
+
+
+def test_what_is_no_parquet_file_is_told_what_reads_it(made, tmp_path):
+    folder, text = made(table()), tmp_path / "ratings.csv"
+    table().to_csv(text, index=False)
+    for given in (table(), pa.table(table()), 5):
+        with pytest.raises(DataError, match="takes paths of Parquet files, got .*; a table is taken by from_df"):
+            opened_as(given, tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such file or folder; patterns are not expanded: pass the folder,"):
+        opened_as(folder / "*.parquet", tmp_path)
+    with pytest.raises(DataError, match="cannot be read as Parquet: .*; other files are read with from_csv"):
+        opened_as(text, tmp_path)
+    with pytest.raises(DataError, match="ratings.csv is a file; the encoded ratings need a folder"):
+        opened_as(folder, text)
 
 
 def test_a_column_that_one_file_lacks_is_named_before_anything_is_encoded(made):

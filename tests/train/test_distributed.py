@@ -357,6 +357,13 @@ def test_other_tables_are_refused():
         pass
 
 
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), "30", None])
+def test_minutes_that_are_no_time_are_refused_in_a_process_that_is_alone_too(minutes):
+    with pytest.raises(ValueError, match="minutes must be a number above 0, got "), \
+            line_learner().distributed(minutes=minutes):
+        pass
+
+
 def test_one_process_alone_is_not_changed():
     learn = line_learner()
     with learn.distributed() as same:

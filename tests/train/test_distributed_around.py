@@ -151,6 +151,17 @@ def test_the_same_rows_in_another_order_are_refused():
         assert how == "raised" and "has other training rows than process 0" in what
 
 
+def test_data_without_a_seed_is_named_where_models_differ_by_it():
+    """Another split has other items, and so another table; the shapes that are alike are left out."""
+    def work(rank):
+        data = CollabDataBunch.from_df(RATINGS[:400], seed=rank, bs=100, device="cpu")
+        with collab_learner(data, n_factors=5, seed=1).distributed(minutes=0.5):
+            pass
+    for how, what in in_processes(2, work):
+        assert how == "raised" and "'i_bias.weight': " in what and "'mu'" not in what
+        assert what.endswith("; each must make the same calls, with data of the same seed, such as seed=0")
+
+
 # One `with` after another ----------------------------------------------------------------------------------------
 
 def test_one_with_after_another():

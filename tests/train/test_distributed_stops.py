@@ -175,6 +175,28 @@ def test_processes_that_make_other_calls_are_told_of():
         assert how == "raised" and "at different places: START in process 0, VALIDATING in process 1" in what
 
 
+def test_a_call_that_the_first_process_alone_makes_is_told_of():
+    def work(rank):
+        learn = line()
+        with learn.no_logging(), learn.distributed(minutes=0.3):
+            learn.fit(1)
+            if rank == 0:
+                learn.validate()
+    for how, what in in_processes(2, work):
+        assert how == "raised" and "Process 1 has left the `with learn.distributed()` already: what one " in what
+
+
+def test_a_process_that_does_not_come_is_told_of():
+    def work(rank):
+        if rank == 0:
+            with line().distributed(minutes=0.02):
+                pass
+    first, second = in_processes(2, work)
+    assert second == ("gave", None) and first == ("raised", (
+        "OtherProcess: not all of the 2 processes have come to `with learn.distributed()` within 0.02 minutes: each "
+        "must run it, not the first alone"))
+
+
 @pytest.mark.parametrize(("error", "event", "order"), [
     (ValueError, "before_fit", 15), (ValueError, "after_step", -99), (KeyboardInterrupt, "after_step", -99),
     (ValueError, "after_validate", 15)])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...drawn import Slice, slice_batches
+from ...given import is_real
 from ...loaders import Batches
 from ...numerics import checksum
 from ...processes import started, team
@@ -69,11 +70,14 @@ def distributed(self: Learner, tables: str = "replicated", *, minutes: float = M
 
     What one process raises, cancels or is interrupted by ends all of them alike; a batch that one cancels is dropped in
     all, with the rows that wait for the same step. One that does not answer within `minutes` is given up. Raises
-    ValueError for other `tables`, and for models, data or fits that are not the same in all processes; TypeError for
-    metrics that cannot be merged; DataError where tables cannot be sharded; RuntimeError inside another such `with`,
-    and for batches that are not the same."""
+    ValueError for other `tables` or `minutes`, and for models, data or fits that are not the same in all processes;
+    TypeError for metrics that cannot be merged; DataError where tables cannot be sharded; RuntimeError inside another
+    such `with`, and for batches that are not the same; OtherProcess, a RuntimeError, where another process fails or
+    does not come."""
     if tables not in TABLES:
         raise ValueError(f"tables={tables!r} is not one of {', '.join(map(repr, TABLES))}")
+    if not (is_real(minutes) and minutes > 0):
+        raise ValueError(f"minutes must be a number above 0, got {minutes!r}")
     if not started():
         yield self
         return
