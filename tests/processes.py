@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -40,6 +41,24 @@ def values(results):
     for rank, (how, what) in enumerate(results):
         assert how == "gave", f"process {rank} {how} {what}"
     return [what for _, what in results]
+
+
+def left_alone_and_killed(folder, script, limit=150):
+    """The weights that two processes of torchrun leave in weights0 and weights1 of their folder: of a run that was left
+    alone, then of one in which a process has died and all were started again. `script` has places for the `paths` of
+    imports, its `folder`, and whether to `die`, of which it leaves a file "died"."""
+    found, tests = [], Path(__file__).parent
+    for die in (False, True):
+        own = folder / str(die)
+        own.mkdir()
+        (own / "script.py").write_text(script.format(paths=[str(tests), str(tests.parent)], folder=str(own), die=die))
+        done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+                               "--max-restarts", "1", "--monitor-interval", "0.1", own / "script.py"],
+                              capture_output=True, text=True, timeout=limit)
+        assert done.returncode == 0, done.stderr
+        assert (own / "died").exists() == die
+        found += [torch.load(own / f"weights{rank}", weights_only=True) for rank in (0, 1)]
+    return found
 
 
 def free_port():

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -30,7 +31,7 @@ def check_installed() -> None:
     """Raise DataError where TorchRec is not installed, or does not load."""
     try:
         with _quiet():
-            import torchrec  # noqa: F401
+            import_module("torchrec")
     except (ImportError, OSError, RuntimeError) as error:
         raise DataError(f"sharded tables need TorchRec, which cannot be imported ({error}): {INSTALL}") from error
     logging.getLogger("torch.fx._symbolic_trace").addFilter(_no_advice)

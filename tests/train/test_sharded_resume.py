@@ -3,16 +3,14 @@
 import importlib.util
 import os
 import signal
-import subprocess
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from helpers import Batchwise, raise_at
-from processes import in_processes, values
+from processes import in_processes, left_alone_and_killed, values
 
 from collab import RMSE, CancelStep, Checkpoint, CollabDataBunch, DataError, collab_learner, synthetic
 from collab.files import read_tree, write_tree
@@ -296,21 +294,9 @@ torch.save({{name: p.detach() for name, p in learn.model.named_parameters()}},
 @needs_torchrec
 def test_a_process_that_is_killed_is_started_again_by_torchrun(tmp_path):
     """SIGKILL in the second epoch: the weights of the run that was left alone, bit by bit."""
-    found = []
-    for die in (False, True):
-        folder = tmp_path / str(die)
-        folder.mkdir()
-        tests = Path(__file__).parents[1]
-        (folder / "script.py").write_text(SCRIPT.format(paths=[str(tests), str(tests.parent)], folder=str(folder),
-                                                        die=die))
-        done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-                               "--max-restarts", "1", "--monitor-interval", "0.1", folder / "script.py"],
-                              capture_output=True, text=True, timeout=150)
-        assert done.returncode == 0, done.stderr
-        assert (folder / "died").exists() == die
-        found += [torch.load(folder / f"weights{rank}", weights_only=True) for rank in (0, 1)]
-    for weights in found[1:]:
-        assert all(torch.equal(found[0][name], p) for name, p in weights.items())
+    whole, *others = left_alone_and_killed(tmp_path, SCRIPT)
+    for weights in others:
+        assert all(torch.equal(whole[name], p) for name, p in weights.items())
 
 
 # A usual learner goes on, without TorchRec -----------------------------------------------------------------------
