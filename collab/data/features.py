@@ -68,12 +68,16 @@ class Features:
         return cls(torch.from_numpy(codes * (weights != 0)), torch.from_numpy(weights.astype(np.float32)), labels,
                    scaling)
 
+    @property
+    def column(self) -> Tensor:
+        """The number of each feature's column, in the order of columns, int64 (n_features,)."""
+        columns = list(dict.fromkeys(column for column, _ in self.labels))
+        return torch.tensor([columns.index(column) for column, _ in self.labels])
+
     def by_column(self) -> list[tuple[Tensor, Tensor, int]]:
         """(codes, weights, number of features) of each column separately, in their order."""
-        columns = list(dict.fromkeys(column for column, _ in self.labels))
-        of = torch.tensor([columns.index(column) for column, _ in self.labels])
-        parts = []
-        for k in range(len(columns)):
+        of, parts = self.column, []
+        for k in range(int(of.max()) + 1):
             first, n = int(torch.nonzero(of == k)[0]), int((of == k).sum())
             used = (self.weights != 0) & (of[self.codes] == k)
             wide = used.any(0)

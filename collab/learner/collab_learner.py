@@ -17,13 +17,13 @@ from ..data.allowed import Chosen
 from ..data.databunch import CollabDataBunch
 from ..data.frame_kinds import framed
 from ..data.gathered import interactions_of_some
-from ..data.vocab import UNKNOWN, Ids, labels, several
+from ..data.vocab import UNKNOWN, Ids, several
 from ..data.where import Where
 from ..errors import DataError, warn
 from ..files import Config
 from ..given import told
 from ..losses import no_loss
-from ..models.base import MAX_PAIRS, CollabModel, Side, as_collab
+from ..models.base import CollabModel, Side, as_collab
 from ..models.dot_form import DotForm
 from ..models.embedding import only_reads
 from ..models.layers import Range
@@ -42,12 +42,13 @@ from .batch_output import recommend_all
 from .card import card
 from .export import export
 from .facts import facts
-from .new_users import FoldIn, Rated, add_ratings, closed_form_of_ratings, rated_rows, scores_of
+from .new_users import FoldIn, add_ratings, closed_form_of_ratings
 from .objectives import Objective
+from .predicting import predict, probabilities
 from .reasons import folding_of
 from .recipes import ROW_RATE, is_dot_product
-from .recommendations import pairs_of, pool_of, rows_of, similar, titled
-from .recommending import check_one, recommend
+from .recommendations import pool_of, rows_of, similar, titled
+from .recommending import recommend
 from .ridge import Ridge
 from .settings import Loss, default_loss, training_cbs, without_plan
 from .sharding import before_gathering, id_inputs
@@ -184,44 +185,7 @@ class CollabLearner(Learner):
 
     # Scores ------------------------------------------------------------------------------------------------------
 
-    def predict(self, user: Ids | None = None, item: Ids | None = None, unknown: str = "average",
-                ratings: Rated | None = None) -> float | np.ndarray:
-        """The predicted rating: a float for one user and one item, an array for lists, arrays or Series (either may be
-        single). Items are named by id or, here as everywhere, by title (see `Catalogue`). In place of a user, pass the
-        `ratings` of a new one (see `recommend`).
-
-        An id that was not trained on is scored as the average one, with a warning; with unknown="error" it raises
-        UnknownId, as does text that is not a title where ids are not text."""
-        check_one(user, ratings)
-        if item is None:
-            raise DataError("give an item, or several")
-        if ratings is not None:
-            items = rows_of(self, self.data.items, item, unknown)
-            rows, values, chosen = rated_rows(self, ratings, unknown)
-            scores = self.clip(scores_of(self, rows[chosen], values[chosen]))[items].cpu().numpy()
-            return scores if several(item) else float(scores[0])
-        users, items = pairs_of(self, user, item, unknown)
-        scores = self.clip(self.looking(lambda: self.collab_model.scores(users, items))).cpu().numpy()
-        return scores if several(user) or several(item) else float(scores[0])
-
-    def probabilities(self, user: Ids, item: Ids, unknown: str = "average") -> pd.DataFrame:
-        """The probability of each rating, for the pairs that `predict` takes: user, item, one column per level, named
-        by its rating, and most_likely, the most probable level. Raises Unsupported for a model that is not a
-        classifier."""
-        model = self.collab_model
-        users, items = pairs_of(self, user, item, unknown)
-        pairs = zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS))
-        shares = self.looking(lambda: torch.cat([model.probabilities(*pair) for pair in pairs])).cpu()
-        levels = model.rating_levels().cpu()
-        table = pd.DataFrame(shares.numpy(), columns=levels.tolist()).assign(
-            most_likely=levels[shares.argmax(1)].numpy())
-        for vocab, ids, rows in ((self.data.items, item, items), (self.data.users, user, users)):
-            asked = labels(ids)
-            found = vocab.ids[rows.cpu().numpy()]                   # ids, where titles were asked for
-            named = [asked[k % len(asked)] if id is None else id for k, id in enumerate(found)]
-            table.insert(0, vocab.name, pd.Index(named, tupleize_cols=False))
-        return table
-
+    predict, probabilities = predict, probabilities
     recommend = recommend
     recommend_all = recommend_all
     add_ratings = add_ratings

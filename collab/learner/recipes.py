@@ -18,6 +18,7 @@ from ..errors import DataError
 from ..given import counterpart
 from ..models.als import ALS
 from ..models.base import CollabModel, Side
+from ..models.bayesian import BayesianFM, Columns
 from ..models.classifier import RatingClassifier
 from ..models.ease import EASE
 from ..models.embedding import EmbeddingDot, EmbeddingDotBias
@@ -256,6 +257,12 @@ def als_explicit(c: Context) -> Options:
     return {"implicit": False}
 
 
+@recipe("bayes", BayesianFM, "draws of a factorisation machine, with intervals", reads=("user", "item"),
+        space={"degrees": Between(2.0, 50.0, log=True)})
+def bayes(c: Context) -> Options:
+    return {"users": by_column(c.data.user_features), "items": by_column(c.data.item_features)}
+
+
 @recipe("ease", EASE, "item to item, solved at once", ranks=True,
         space={"reg": Between(10.0, 5000.0, log=True), "user_power": Between(0.0, 1.0)})
 def ease(c: Context) -> Options:
@@ -272,6 +279,11 @@ def infinite_ae(c: Context) -> Options:
 def known(features: Features | None) -> Known | None:
     """Features as models take them: (codes, weights, how many there are)."""
     return None if features is None else (features.codes, features.weights, len(features.labels))
+
+
+def by_column(features: Features | None) -> Columns | None:
+    """Features as a model takes them that tells their columns apart: (codes, weights, the column of each)."""
+    return None if features is None else (features.codes, features.weights, features.column)
 
 
 def rates(recipe: Recipe, n: int, bs: int) -> tuple[float, float]:

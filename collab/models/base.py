@@ -18,6 +18,7 @@ from ..numerics import cosines
 from .arguments import class_name, recording
 from .dot_form import DotForm, Ridge
 from .looked_up import looked_up
+from .mixture import Mixture
 
 Side = Literal["user", "item"]
 SIDES: tuple[Side, Side] = ("user", "item")
@@ -39,6 +40,8 @@ RENAMED = {"predicts_ratings": "ranks", "score_history": "score_new", "fold_in":
 NO_USERS = "cannot add users: it has no table of vectors for users alone; train again with their ratings"
 
 NO_PROBABILITIES = "gives scores, not probabilities; train a classifier: collab_learner(data, 'classifier')"
+NO_INTERVALS = ("gives scores, not how sure it is of them; train a model of draws: collab_learner(data, 'bayes', "
+                "n_factors=10)")
 SAID: set[tuple[type, str]] = set()        # what has been said of old names
 
 
@@ -185,6 +188,14 @@ class CollabModel(nn.Module):
     def probabilities(self, users: Tensor, items: Tensor) -> Tensor:
         """P(rating = level) of n pairs, (n, C)."""
         raise self.lacks(NO_PROBABILITIES)
+
+    def predictive(self, users: Tensor, items: Tensor) -> Mixture:
+        """How the ratings of n pairs are distributed, for intervals."""
+        raise self.lacks(NO_INTERVALS)
+
+    def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Mixture:
+        """The same of n items `asked` (n,), for a new user who rated the rows `items` (m,) with `ratings` (m,)."""
+        raise self.lacks(NO_INTERVALS)
 
     def rating_levels(self) -> Tensor:
         """The C rating levels of a classifier, ascending."""

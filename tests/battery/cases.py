@@ -50,6 +50,7 @@ LACKS: dict[str, set[str]] = {
     "hybrid": {"add_ratings", "probabilities"},
     "als": {*BIASES, *STEPS, "probabilities", "errors"},
     "als_explicit": {*STEPS, "probabilities"},
+    "bayes": {*STEPS, "add_ratings", "probabilities"},
     "ease": {*FACTORS - {"similar_items"}, *BIASES, *PRODUCT, *STEPS, "probabilities", "errors"},
     "infinite_ae": {*FACTORS - {"similar_users"}, *BIASES, *PRODUCT, *STEPS, "add_ratings", "probabilities", "errors"},
     "bpr": {"probabilities", "errors"},
@@ -68,7 +69,7 @@ LACKS: dict[str, set[str]] = {
 SAYS = {**dict.fromkeys(FACTORS, "factors"), **dict.fromkeys(BIASES, "bias"), **dict.fromkeys(STEPS, "solved|loss"),
         "index": "index", "new_people": "new|fold", "add_ratings": "users|people", "probabilities": "probabilit",
         "errors": "error|order", "fit": "loss|train"}       # what a message has, beside the name of the class
-METADATA = {"hybrid", "hybrid_hidden", "two_tower"}      # what is known of cold ids moves their scores
+METADATA = {"hybrid", "hybrid_hidden", "two_tower", "bayes"}      # what is known of cold ids moves their scores
 FOREIGN = {"distance", "plain", "layers"}      # no file can build them
 
 

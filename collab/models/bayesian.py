@@ -1,0 +1,243 @@
+"""BayesianFM: a factorisation machine that is drawn, not fitted, so that it knows how sure it is."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..given import is_real
+from ..ragged import Ragged
+from .base import SIDES, Scorer, Side
+from .dot_form import DotForm, TableScorer
+from .drawn_side import Columns, DrawnSide, Size
+from .gibbs import Design, Draw, Rated, draw_noise, draw_precision, draw_side
+from .mixture import Mixture
+from .solved import SolvedModel, check_rows
+
+QUIET = 6               # sweeps before rows get a noise of their own
+WARM_UP = 8             # one part in so many of the draws, the first one, is not used
+MAX_NUMBERS = 1 << 22   # of users, and of items, that are gathered at a time: 16 MiB
+STEPS = 3               # of EM, for the noise of a new user
+
+
+class Prepared(NamedTuple):
+    """The training rows arranged for sweeps: standardised ratings (n,), and both sides' ratings and features."""
+
+    targets: Tensor
+    of_users: Rated
+    of_items: Rated
+    designs: tuple[Design, Design]
+
+    def errors(self, u: Draw, i: Draw) -> Tensor:
+        """The squared errors of the standardised ratings, float64 (n,)."""
+        x, z = u.x[self.of_users.rows], i.x[self.of_items.rows]
+        score = (x[:, :-1] * z[:, :-1]).sum(1) + x[:, -1] + z[:, -1]
+        return (self.targets - score).double().square()
+
+
+class BayesianFM(SolvedModel):
+    """A factorisation machine of two sides whose weights are drawn from their posterior by Gibbs sampling:
+
+        score = mu + b_u + b_i + x_u . z_i,    [x_u, b_u] = sum_f F_uf beta_f + p_u,    items alike
+
+    The features F of a user are a constant, the items rated in training, each 1 / sqrt(n_u) (SVD++: Koren 2008, eq. 15;
+    for both sides: Rendle, Zhang, Koren 2019, "On the difficulty of evaluating baselines"), and the metadata. p and
+    beta are normal around 0, with a precision for each factor and, for beta, each column of features (automatic
+    relevance determination); all precisions have the prior Gamma(1, 1). A rating is normal around its score, with
+    precision alpha a_u a_i, where a_u, a_i ~ Gamma(nu / 2, nu / 2) make up for users who rate erratically and items
+    that divide: `degrees` is nu, and 0 leaves them out. (Salakhutdinov, Mnih 2008; Rendle 2012, "Factorization machines
+    with libFM", section 5.2.) Ratings are standardised inside, so that other scales give the same on that scale.
+
+    A sweep of a learner is `per_epoch` sweeps of the chain, each of which draws all users and then all items, jointly
+    with the weights of their features. Of the chain `n_draws` states are kept: when there are as many, every second one
+    is dropped, and from then on half as many are taken. The first eighth is the warm-up, and is not used. So a further
+    fit goes on with the chain, and more sweeps only make it better. The random state is torch's, which a learner seeds
+    and a checkpoint holds: a resumed chain has the same bits.
+
+    A prediction is the mean over draws, which is one product of wide factors: see `factors`. `predictive` says how far
+    off a rating may be. Rows without ratings are told in `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each
+    user and item, and as much again while scoring; in a sweep 8 (n_factors + 1)^2 for each row."""
+
+    n_sweeps = 32
+    ranks = False
+    default_loss = "mse"
+    unknown_row = True
+    mu: Tensor
+    spread: Tensor
+    alpha: Tensor
+    counts: Tensor
+
+    def __init__(self, n_factors: int, n_users: int, n_items: int, users: Columns | Size | None = None,
+                 items: Columns | Size | None = None, n_draws: int = 128, per_epoch: int = 8, degrees: float = 8.0,
+                 history: bool = True, mean: float | None = None):
+        super().__init__()
+        for name, value in (("n_draws", n_draws), ("per_epoch", per_epoch)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
+        if n_draws % 2:
+            raise ValueError(f"n_draws must be even, since every second one is dropped, got {n_draws}")
+        if not (is_real(degrees) and 0 <= degrees < math.inf):
+            raise ValueError(f"degrees must be a finite number, at least 0, got {degrees!r}")
+        self.n_draws, self.per_epoch, self.degrees = n_draws, per_epoch, float(degrees)
+        self.u = DrawnSide(n_users, n_items, n_factors, n_draws, users, history)
+        self.i = DrawnSide(n_items, n_users, n_factors, n_draws, items, history)
+        self.config |= {"users": users and self.u.size, "items": items and self.i.size}
+        self.register_buffer("alpha", torch.ones(n_draws, dtype=torch.float64))
+        self.register_buffer("mu", torch.tensor(0.0 if mean is None else mean))
+        self.register_buffer("spread", torch.ones(()))
+        self.register_buffer("counts", torch.tensor([0, 0, 1]))     # sweeps, draws kept, sweeps for each
+
+    # Scores ------------------------------------------------------------------------------------------------------
+
+    @property
+    def used(self) -> slice:
+        """The draws that count."""
+        kept = int(self.counts[1])
+        return slice(kept // WARM_UP, max(kept, 1))
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        used, parts = self.used, [self.mu.new_empty(0)]
+        step = max(1, MAX_NUMBERS // self.u.draws[0].numel())
+        for some, others in zip(users.split(step), items.split(step)):
+            x, z = self.u.draws[some, used], self.i.draws[others, used]
+            score = (x[..., :-2] * z[..., :-2]).sum((1, 2)) + x[..., -2].sum(1) + z[..., -2].sum(1)
+            parts.append(self.mu + self.spread * score / x.shape[1])
+        return torch.cat(parts)
+
+    def cross(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.scorer()(users, items)
+
+    def scorer(self) -> Scorer:
+        return TableScorer(self.dot_form())
+
+    def dot_form(self) -> DotForm:
+        (users, items), (u_bias, i_bias) = ([own(side) for side in SIDES] for own in (self.factors, self.biases))
+        return DotForm(users, items, u_bias, i_bias, self.mu.item())
+
+    def factors(self, side: Side) -> Tensor:
+        """The factors of all draws that count beside each other, (n_rows, draws * n_factors), scaled: the product of a
+        user and an item is the mean over draws of x_u . z_i, in units of the ratings."""
+        x = self._side(side).draws[:, self.used, :-2]
+        return (x * (self.spread / x.shape[1]).sqrt()).flatten(1).detach()
+
+    def biases(self, side: Side) -> Tensor:
+        return (self.spread * self._side(side).draws[:, self.used, -2].mean(1)).detach()
+
+    def predictive(self, users: Tensor, items: Tensor) -> Mixture:
+        """How the ratings of n pairs are distributed: a normal distribution for each draw."""
+        x, b_u, a_u = self.u.split(users, self.used)
+        return self._ratings(x, b_u, a_u, *self.u.unsure(users, self.used), items)
+
+    def _ratings(self, x: Tensor, b_u: Tensor, a_u: Tensor, of_x: Tensor, of_b: Tensor, items: Tensor) -> Mixture:
+        """The ratings of `items` (n,) by users with these factors, biases and noise in each draw, and the variances of
+        the first two."""
+        z, b_i, a_i = self.i.split(items, self.used)
+        of_z, of_i = self.i.unsure(items, self.used)
+        means = (x * z).sum(2) + b_u + b_i
+        variances = (of_x * (z.square() + of_z) + of_z * x.square()).sum(2) + of_b + of_i
+        variances += 1 / (self.alpha[self.used] * a_u * a_i)
+        return Mixture(self.mu.double() + self.spread * means, self.spread * variances.sqrt())
+
+    def _side(self, side: Side) -> DrawnSide:
+        return self.u if side == "user" else self.i
+
+    # The chain ---------------------------------------------------------------------------------------------------
+
+    def prepare(self, users: Tensor, items: Tensor, ratings: Tensor) -> Prepared:
+        """Rows of users and items and their ratings, each of shape (n,). Raises ValueError for rows that the model does
+        not have."""
+        users, items, ratings = users.to(self.mu.device), items.to(self.mu.device), ratings.to(self.mu)
+        n_users, n_items, width = len(self.u.x), len(self.i.x), self.u.x.shape[1]
+        check_rows(users, items, ratings, n_users, n_items)
+        self.mu.fill_(ratings.double().mean())
+        spread = ratings.double().std(correction=0)
+        self.spread.fill_(torch.where(spread > 1e-6 * ratings.abs().max(), spread, 1.0))
+        rated = Rated(users, items, n_users, width), Rated(items, users, n_items, width)
+        for side, own in zip((self.u, self.i), rated):
+            side.cold.copy_(own.counts == 0)
+        pairs = Ragged.unique(users, items, None, n_users, n_items)
+        return Prepared((ratings - self.mu) / self.spread, *rated,
+                        (self.u.design(pairs), self.i.design(pairs.transposed(n_items))))
+
+    @torch.no_grad()
+    def sweep(self, prepared: Prepared) -> float:
+        """Take `per_epoch` sweeps of the chain; the mean sum of squared errors of the states that these begin at."""
+        return sum(self._sweep(prepared) for _ in range(self.per_epoch)) / self.per_epoch
+
+    @torch.no_grad()
+    def loss(self, prepared: Prepared) -> float:
+        """The sum of squared errors of the chain's state."""
+        return prepared.errors(self.u.state, self.i.state).sum().item() * self.spread.item() ** 2
+
+    def _sweep(self, prepared: Prepared) -> float:
+        targets, of_users, of_items, designs = prepared
+        users, items, u, i = of_users.rows, of_items.rows, self.u.state, self.i.state
+        errors, sweeps = prepared.errors(u, i), int(self.counts[0])
+        alpha = draw_precision(errors * u.noise[users] * i.noise[items]) if sweeps else torch.ones_like(self.alpha[0])
+        if self.degrees and sweeps >= QUIET:
+            u = u._replace(noise=draw_noise(of_users, errors * alpha * i.noise[items], self.degrees))
+            i = i._replace(noise=draw_noise(of_items, errors * alpha * u.noise[users], self.degrees))
+        weights = (alpha * u.noise[users] * i.noise[items]).to(targets)
+        u = draw_side(u, of_users.equations(targets, weights, i.x), designs[0], of_users.counts)
+        i = draw_side(i, of_items.equations(targets, weights, u.x), designs[1], of_items.counts)
+        self.u.go_to(u)
+        self.i.go_to(i)
+        self._count(alpha)
+        return errors.sum().item() * self.spread.item() ** 2
+
+    def _count(self, alpha: Tensor) -> None:
+        """Count a sweep, and keep the state of the chain where it is one of those that are kept."""
+        sweeps, kept, each = self.counts.tolist()
+        sweeps += 1
+        if sweeps % each == 0 and kept == self.n_draws:
+            self.u.halve()
+            self.i.halve()
+            self.alpha[:kept // 2] = self.alpha[1::2].clone()
+            kept, each = kept // 2, each * 2
+        if sweeps % each == 0:
+            self.u.keep(kept)
+            self.i.keep(kept)
+            self.alpha[kept] = alpha
+            kept += 1
+        self.counts.copy_(torch.tensor([sweeps, kept, each]))
+
+    # New users ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
+        """The mean over draws of all items' scores, (n_items,), for a new user: see `_solved`."""
+        x = self._solved(items, ratings)[0]
+        z = self.i.draws[:, self.used, :-1].double()
+        scores = torch.einsum("sk,nsk->n", x[:, :-1], z[..., :-1]) + x[:, -1].sum() + z[..., -1].sum(1)
+        return self.mu + (self.spread * scores / len(x)).to(self.mu)
+
+    @torch.no_grad()
+    def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Mixture:
+        """As `predictive`, with what the ratings leave open of the new user's x."""
+        x, covariance, noise = self._solved(items, ratings)
+        z = self.i.split(asked, self.used)[0]
+        design = torch.cat([z, torch.ones_like(z[..., :1])], 2)
+        whole = torch.einsum("nsk,skl,nsl->ns", design, covariance, design)
+        alone = covariance.diagonal(dim1=1, dim2=2)[:, :-1]     # a part of `whole`, and what unsure items add to it
+        return self._ratings(x[:, :-1], x[:, -1], noise, alone, whole - (alone * z.square()).sum(2), asked)
+
+    def _solved(self, items: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The mean (draws, width) and covariance (draws, width, width) of a new user's [x, b] in each draw, given the
+        rows `items` (n,) and their `ratings` (n,), and the most likely noise of that user (draws,), by EM. Before any
+        rating, [x, b] is normal around the average user, with the variance that users have."""
+        z, b_i, a_i = (t.transpose(0, 1) for t in self.i.split(items.to(self.mu.device), self.used))
+        design = torch.cat([z, torch.ones_like(z[..., :1])], 2)
+        wanted = (ratings.to(self.mu.device).double() - self.mu) / self.spread - b_i
+        weights = self.alpha[self.used, None] * a_i
+        prior = 1 / self.u.variance[self.used, 0].double().clamp(min=1e-12)
+        average, noise = self.u.draws[0, self.used, :-1].double(), torch.ones_like(self.alpha[self.used])
+        for _ in range(STEPS if self.degrees else 1):
+            weighted = (weights * noise[:, None])[..., None] * design
+            left = weighted.mT @ design + torch.diag_embed(prior)
+            x = torch.linalg.solve(left, (weighted * wanted[..., None]).sum(1) + prior * average)
+            errors = (wanted - (design @ x[..., None])[..., 0]).square() * weights
+            noise = (self.degrees + len(items)) / (self.degrees + errors.sum(1)) if self.degrees else noise
+        return x, torch.linalg.inv(left), noise
