@@ -40,27 +40,32 @@ OURS: dict[str, tuple[str, int, int, dict[str, Any], int]] = {
     "svdpp": ("svdpp", 10, 1024, {"n_factors": 40}, 1),
     "hybrid": ("hybrid", 10, 1024, {"n_factors": 40}, 1),
     "hybrid, 4 seeds as one model": ("hybrid", 10, 1024, {"n_factors": 40}, 4),
+    "bayes": ("bayes", 64, 1024, {}, 1),
 }
+TOGETHER = {"bayes with hybrid": ("bayes", "hybrid, 4 seeds as one model")}     # the mean of both
 
 
-def bunch(ratings: pd.DataFrame, split: Any, bs: int, hybrid: bool) -> CollabDataBunch:
-    """The data with the columns that only hybrid models see."""
+def bunch(ratings: pd.DataFrame, split: Any, bs: int, reads: bool) -> CollabDataBunch:
+    """The data, with metadata for models that read these."""
     ml = movielens("100k")
-    features = "auto" if hybrid else None
+    features = "auto" if reads else None
     return CollabDataBunch.from_df(ratings, split=split, items=ml.items, users=ml.users, bs=bs, seed=0, device="cpu",
                                    item_features=features, user_features=features)
 
 
 def trained(name: str, ratings: pd.DataFrame, split: Any, seed: int, **changed: Any) -> tuple[CollabLearner, float]:
-    """A learner of OURS fitted to the training part of the split, and the seconds that took."""
+    """A learner of OURS or TOGETHER fitted to the training part of the split, and the seconds that took."""
+    if name in TOGETHER:
+        members, seconds = zip(*(trained(one, ratings, split, seed) for one in TOGETHER[name]))
+        return average_learners(members), sum(seconds)
     model, epochs, bs, options, n = OURS[name]
     epochs, bs = changed.pop("epochs", epochs), changed.pop("bs", bs)
-    data = bunch(ratings, split, bs, model == "hybrid")
+    data = bunch(ratings, split, bs, model in ("hybrid", "bayes"))
     start, learners = time.process_time(), []
     for k in range(n):
         learn = collab_learner(data, model, seed=seed + k, **(options | changed))
         with learn.no_logging(), without_validation(learn):
-            learn.fit_one_cycle(epochs)
+            learn.fit(epochs) if model == "bayes" else learn.fit_one_cycle(epochs)
         learners.append(learn)
     return learners[0] if n == 1 else average_learners(learners, merge=True), time.process_time() - start
 
@@ -117,7 +122,7 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--folds", nargs="+", default=list(CANONICAL), choices=list(CANONICAL))
-    parser.add_argument("--models", nargs="+", default=list(OURS), choices=list(OURS))
+    parser.add_argument("--models", nargs="+", default=[*OURS, *TOGETHER], choices=[*OURS, *TOGETHER])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--out", type=Path)

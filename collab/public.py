@@ -29,6 +29,7 @@ from .learner.ensembles import SnapshotEnsemble, average_learners
 from .learner.factory import collab_learner, load_learner
 from .learner.new_users import FoldIn
 from .learner.objectives import BPR, FullSoftmax, InBatchSoftmax, Logistic, SampledSoftmax
+from .learner.predicting import Interval
 from .learner.ridge import Ridge
 from .losses import (
     RatingCrossEntropy,
@@ -45,6 +46,7 @@ from .metrics import MAE, MSE, RMSE, Metric, WholeSet, rmse
 from .models.als import ALS
 from .models.base import CollabModel, Unsupported
 from .models.baseline import BiasBaseline
+from .models.bayesian import BayesianFM
 from .models.classifier import RatingClassifier
 from .models.dot_form import DotForm
 from .models.ease import EASE
@@ -85,20 +87,21 @@ from .train.schedule import ParamScheduler, combine_scheds, sched_cos, sched_exp
 __getattr__ = old_name
 
 __all__ = [
-    "ALS", "BPR", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BiasBaseline", "CSVLogger", "Callback",
-    "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate", "Checkpoint",
-    "CollabDataBunch", "CollabInterpretation", "CollabLearner", "CollabModel", "CollabWarning", "Comparison",
-    "DataBunch", "DataError", "DataReport", "DotForm", "EarlyStopping", "EmbeddingDot", "EmbeddingDotBias",
-    "EmbeddingNet", "Ensemble", "Features", "FoldIn", "FullSoftmax", "GradientAccumulation", "GradientClip",
-    "Gravity", "HybridNet", "InBatchSoftmax", "Index", "InfiniteAE", "JSONLines", "Learner", "LightGCN", "Logistic",
-    "LossTerms", "MLflow", "Metric", "MixedPrecision", "Negatives", "ParamScheduler", "Popularity", "RankEnsemble",
-    "RankingMetrics", "RankingResult", "RatingClassifier", "RatingCrossEntropy", "RatingSet", "RecordEvery",
-    "ReduceLROnPlateau", "Ridge", "RowAdagrad", "SVDpp", "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph",
-    "SnapshotEnsemble", "SoftmaxNet", "SolvedModel", "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads",
-    "TwoTower", "UnknownId", "Unsupported", "Vocab", "WandB", "WholeSet", "average_learners", "bpr", "chart_counts",
-    "chart_norms", "collab_learner", "combine_scheds", "compare", "compare_models", "cross_validate", "evaluate",
-    "huber", "kfold", "leave_last", "load_learner", "logistic", "mae", "merge_dot_models", "movielens",
-    "movielens_split", "mse", "observed_mse", "per_user_split", "random_split", "read_sql", "read_table", "rmse",
-    "rows_split", "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "service",
-    "sharded_tables", "softmax_in_batch", "synthetic", "time_split", "tune", "user_split",
+    "ALS", "BPR", "EASE", "EMA", "L2", "MAE", "MSE", "RMSE", "SWA", "BayesianFM", "BiasBaseline", "CSVLogger",
+    "Callback", "CancelBatch", "CancelEpoch", "CancelFit", "CancelStep", "CancelTrain", "CancelValidate",
+    "Checkpoint", "CollabDataBunch", "CollabInterpretation", "CollabLearner", "CollabModel", "CollabWarning",
+    "Comparison", "DataBunch", "DataError", "DataReport", "DotForm", "EarlyStopping", "EmbeddingDot",
+    "EmbeddingDotBias", "EmbeddingNet", "Ensemble", "Features", "FoldIn", "FullSoftmax", "GradientAccumulation",
+    "GradientClip", "Gravity", "HybridNet", "InBatchSoftmax", "Index", "InfiniteAE", "Interval", "JSONLines",
+    "Learner", "LightGCN", "Logistic", "LossTerms", "MLflow", "Metric", "MixedPrecision", "Negatives",
+    "ParamScheduler", "Popularity", "RankEnsemble", "RankingMetrics", "RankingResult", "RatingClassifier",
+    "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "Ridge", "RowAdagrad", "SVDpp",
+    "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble", "SoftmaxNet", "SolvedModel",
+    "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower", "UnknownId", "Unsupported", "Vocab",
+    "WandB", "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms", "collab_learner",
+    "combine_scheds", "compare", "compare_models", "cross_validate", "evaluate", "huber", "kfold", "leave_last",
+    "load_learner", "logistic", "mae", "merge_dot_models", "movielens", "movielens_split", "mse", "observed_mse",
+    "per_user_split", "random_split", "read_sql", "read_table", "rmse", "rows_split", "sampled_softmax",
+    "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "service", "sharded_tables",
+    "softmax_in_batch", "synthetic", "time_split", "tune", "user_split",
 ]

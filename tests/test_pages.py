@@ -50,7 +50,7 @@ def test_the_guide_to_models_says_what_each_can_do(made):
     ratings, films = made
     table = rows_of_abilities()
     assert {*table} == {*RECIPES}
-    solved = ("als", "als_explicit", "ease", "infinite_ae")
+    solved = ("als", "als_explicit", "bayes", "ease", "infinite_ae")
     for name, said in table.items():
         ranks = RECIPES[name].ranks
         data = CollabDataBunch.from_df(ratings, items=films, item_features=["genres"], bs=512, seed=0,
@@ -65,6 +65,7 @@ def test_the_guide_to_models_says_what_each_can_do(made):
         assert can(learn.add_ratings, new) == (said["`add_ratings`"] == "yes"), name
         assert can(learn.index) == (said["an index to serve"] == "yes"), name
         assert can(learn.probabilities, 1, first) == (said["probabilities"] == "yes"), name
+        assert can(learn.predict, 1, first, interval=0.9) == (said["intervals"] == "yes"), name
 
 
 def can(method, *args, **keywords):

@@ -120,7 +120,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
         say(f"{said}\n")
     if isinstance(test_note, str) and (said := of_pairs(bunch, test_note)):
         say(f"{said}\n")
-    learn = collab_learner(bunch, model, n_factors=factors or 50, lr=lr, wd=wd)
+    learn = collab_learner(bunch, model, n_factors=factors, lr=lr, wd=wd)
     with learn.distributed():
         with progress(quiet):
             (learn.fit if is_solved(model) else learn.fit_one_cycle)(

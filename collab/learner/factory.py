@@ -40,7 +40,7 @@ NOT_KEPT = "not known, since the file is of a version that did not keep it"
 SMALL_BATCH = 4096      # up to this size batches gain nothing from a second thread
 
 
-def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n_factors: int = 50, *,
+def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n_factors: int | None = None, *,
                    y_range: Range | str | None = "auto", loss_func: Loss | Objective | str | None = None,
                    opt_func: OptFunc | None = None, lr: float | None = None, wd: float | None = None,
                    metrics: Iterable[MetricLike] | MetricLike | None = None, cbs: Cbs = None,
@@ -49,6 +49,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     """A learner for ratings, or for ranking.
 
     - `model`: a name, or a module from (users, items) to scores, for which `n_factors` and `y_range` mean nothing.
+      `n_factors` are by default 50, of "bayes" 10.
       For ratings: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "classifier"
       (`RatingClassifier` over the training ratings, at most 101 levels), "svdpp" (`SVDpp`) and "hybrid" (`HybridNet`,
       for data with `user_features` or `item_features`); the last two multiply the matrix of all ratings in each batch,
@@ -56,7 +57,8 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
       Trained to rank: "bpr" (`EmbeddingDotBias`), "lightgcn" (`LightGCN`), "softmax" (`SoftmaxNet`) and "two_tower"
       (`TwoTower`); the last two
       read the data's features. "softmax" is best with batches of some 16,384 and 30 epochs, the others with 1,024.
-      Solved in sweeps (see `Sweeps`), not trained: "als" (implicit `ALS`), "als_explicit", "ease" (`EASE`),
+      Solved in sweeps (see `Sweeps`), not trained: "als" (implicit `ALS`), "als_explicit", "bayes" (`BayesianFM`, which
+      reads the data's features and also gives intervals), "ease" (`EASE`),
       "infinite_ae" (`InfiniteAE`) and a `SolvedModel` of your own; these take `loss_func` (a function of held-out
       scores and ratings), `metrics`, `cbs`, `seed` and `options`.
     - `y_range`: the range of a sigmoid over the scores: "auto" is `data.y_range`; None, and always "dot", is none.
@@ -216,7 +218,7 @@ def _can_rank(data: CollabDataBunch) -> bool:
     return blocks is not None and any(bool(((users > 0) & (items > 0)).any()) for users, items, _ in blocks())
 
 
-def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int, y_range: Range | str | None, raw: bool,
+def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int | None, y_range: Range | str | None, raw: bool,
            ranks: bool, seed: int, options: Options) -> tuple[nn.Module, Recipe]:
     """The given model, or one built by its name, whose scores are `raw` or train to rank, and the recipe that trains
     it."""
@@ -227,6 +229,7 @@ def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int, y_rang
         part = as_collab(given)
         return given, recipe_of(part, raw or part.ranks or part.default_loss in OBJECTIVES)
     recipe = recipe_named(given)
+    n_factors = recipe.n_factors if n_factors is None else n_factors
     if not isinstance(n_factors, numbers.Integral) or n_factors < 1:
         raise ValueError(f"n_factors must be a whole number, at least 1, got {n_factors!r}")
     limits = None if (raw or recipe.ranks) and isinstance(y_range, str) else _check_range(data, y_range)

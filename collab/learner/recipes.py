@@ -71,9 +71,10 @@ class Context:
 class Recipe:
     """How a model is built and trained. `lr` and `wd` are for batches of 64, and were chosen on validation parts of
     MovieLens-100K's u1 training rows, of 60,000 ratings (see `rates`); with `ridge`, a model of ratings is trained by
-    `rate_plan` unless it is given rates. `bs` and `epochs` are the command line's defaults. `reads` are the sides whose
-    features the model reads, and `needs_features` whether it requires them. `space` is where `tune` looks for better
-    options, beside the settings that all models have (see `search`)."""
+    `rate_plan` unless it is given rates. `bs` and `epochs` are the command line's defaults, `n_factors` is that
+    of `collab_learner` too. `reads` are the sides whose features the model reads, and `needs_features` whether it
+    requires them. `space` is where `tune` looks for better options, beside the settings that all models have (see
+    `search`)."""
 
     name: str
     model: type[CollabModel]
@@ -83,6 +84,7 @@ class Recipe:
     wd: float = 0.0
     bs: int = 64
     epochs: int = 5
+    n_factors: int = 50
     ranks: bool = False
     ridge: bool = False
     reads: tuple[Side, ...] = ()
@@ -257,8 +259,8 @@ def als_explicit(c: Context) -> Options:
     return {"implicit": False}
 
 
-@recipe("bayes", BayesianFM, "draws of a factorisation machine, with intervals", reads=("user", "item"),
-        space={"degrees": Between(2.0, 50.0, log=True)})
+@recipe("bayes", BayesianFM, "draws of a factorisation machine, with intervals", n_factors=10, reads=("user", "item"),
+        space={"n_factors": Between(4, 40, log=True, whole=True), "degrees": Between(2.0, 50.0, log=True)})
 def bayes(c: Context) -> Options:
     return {"users": by_column(c.data.user_features), "items": by_column(c.data.item_features)}
 

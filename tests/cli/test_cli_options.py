@@ -72,7 +72,8 @@ def test_options_without_a_file_that_they_are_about_are_refused(collab, trained,
 def test_defaults_of_models_and_the_help_that_names_them(collab, name, epochs, bs):
     assert (model_options.epochs_of(name), model_options.bs_of(name)) == (epochs, bs)
     said = " ".join(collab("train", "--help")[1].split())
-    for piece in ("by default 5 (", "svdpp, hybrid: 10; ", "bpr, als, als_explicit: 15; ", "softmax: 30). ease, inf"):
+    for piece in ("by default 5 (", "svdpp, hybrid: 10; ", "bpr, als, als_explicit: 15; ",
+                  "softmax: 30; bayes: 32). ease, inf"):
         assert piece in said
     for piece in ("By default 64 (svdpp, hybrid, bpr, two_tower: 1,024; ", "softmax: 16,384). Not for als,"):
         assert piece in said
@@ -102,14 +103,16 @@ def test_what_help_says_of_models_is_what_their_recipes_say():
     rates, ranks = ("; ".join(f"{name}, {recipe.about}" for name, recipe in RECIPES.items() if recipe.ranks == ranks)
                     for ranks in (False, True))
     epochs, bs = defaults(model_options.epochs_of, "epochs"), defaults(model_options.bs_of, "bs")
-    readers = " and ".join(name for name in RECIPES if model_options.uses(name, "users"))
+    factors = defaults(lambda name: RECIPES[name].n_factors, "factors")
+    *first, last = (name for name in RECIPES if model_options.uses(name, "users"))
     should_be = {
         "MODEL_HELP": f"For ratings: {rates}. For ranking: {ranks}.",
-        "FACTORS_HELP": f"Factors per user and item; by default 50. Not for {without('factors')}.",
+        "FACTORS_HELP": f"Factors per user and item; by default {factors}. Not for {without('factors')}.",
         "EPOCHS_HELP": f"Passes over the training ratings, or sweeps of als; by default {epochs}. {without('epochs')} "
                        "are solved at once.",
         "BS_HELP": f"Ratings per batch; larger is faster. By default {bs}. Not for {without('bs')}.",
-        "USERS_HELP": f"A file with a user id in each row and what is known about the user; for {readers}."}
+        "USERS_HELP": f"A file with a user id in each row and what is known about the user; for "
+                      f"{', '.join(first)} and {last}."}
     assert {name: getattr(model_help, name) for name in should_be} == should_be
 
 
@@ -124,8 +127,9 @@ def test_what_each_model_uses():
     assert used["ease"] == used["infinite_ae"] == set() and used["als"] == {"factors", "epochs", "seed"}
     assert used["dot"] == {*options} - {"items", "users"} and used["softmax"] == {*options} - {"users"}
     assert used["hybrid"] == used["two_tower"] == {*options}
+    assert used["bayes"] == {*options} - {"bs", "lr", "wd"}
     assert [name for name in used if model_options.is_solved(name)] == [
-        "als", "als_explicit", "ease", "infinite_ae"]
+        "als", "als_explicit", "bayes", "ease", "infinite_ae"]
     assert [name for name in used if model_options.needs_metadata(name)] == ["hybrid"]
 
 

@@ -9,7 +9,7 @@ from collab.models.bayesian import BayesianFM
 from collab.models.gibbs import Design, Draw, Rated, draw_noise, draw_precision, draw_relevance, draw_side, gamma
 from collab.ragged import Ragged
 
-WIDTH, N_ROWS, N_OTHERS, DRAWS = 3, 4, 5, 6_000
+WIDTH, N_ROWS, N_OTHERS, DRAWS = 3, 4, 5, 4_000
 ROWS = torch.tensor([0, 0, 0, 1, 1, 2])             # row 3 has no ratings
 OTHERS = torch.tensor([0, 2, 4, 1, 2, 3])
 TARGETS = torch.tensor([0.5, -1.0, 0.3, 1.2, 0.1, -0.7])
@@ -167,12 +167,12 @@ def test_ratings_and_states_that_take_turns_stay_in_the_prior():
     torch.manual_seed(1)
     model, prepared = machine()
     prior = []
-    for _ in range(2_000):
+    for _ in range(1_500):
         prior_draw(model, prepared.designs)
         model.counts.copy_(torch.tensor([100, 1, 1]))
         prior.append(seen(model))
     prior = torch.stack(prior)
-    chain = simulated(5_000)
+    chain = simulated(3_000)
     blocks = chain.view(50, -1, chain.shape[1]).mean(1)
     error = (prior.var(0) / len(prior) + blocks.var(0) / len(blocks)).sqrt()
     off = (chain.mean(0) - prior.mean(0)) / error

@@ -292,7 +292,7 @@ def test_by_default_models_that_do_not_fit_are_left_out_and_named():
     found = compare_models(levels, metrics="rmse", device="cpu", seed=0, epochs=1)
     assert {*found.left_out} == {"hybrid", "classifier"}
     assert {*found.table["model"]} == {"mean rating", "mean and biases", "dot_bias", "dot", "net", "svdpp",
-                                       "als_explicit"}
+                                       "als_explicit", "bayes"}
     assert "Not compared: classifier: the ratings lie on more than 101 levels" in repr(found)
 
 
