@@ -1,4 +1,4 @@
-"""Calibration: whether outcomes that a classifier gives 70 % happen in 70 % of cases."""
+"""Calibration: whether outcomes that a model gives 70 % happen in 70 % of cases."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from torch import Tensor
 
 from ..data.batches import TensorBatches
 from ..losses import RatingCrossEntropy
+from ..models.base import CollabModel, Unsupported
 from ..plotting import GREY, axes, head
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from .interpretation import CollabInterpretation
+
+
+def has_levels(model: CollabModel) -> bool:
+    """Whether the model gives a probability of each level of the ratings."""
+    try:
+        model.rating_levels()
+    except Unsupported:
+        return False
+    return True
 
 
 def calibration(self: CollabInterpretation, bins: int = 10,

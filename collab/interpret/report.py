@@ -22,6 +22,7 @@ from ..evaluate.result import RankingResult, said
 from ..files import write_bytes
 from ..models.base import Unsupported
 from ..models.ensemble import Ensemble
+from .calibration import has_levels
 from .curves import panels
 from .maps import need
 from .report_page import packed, page, row, table
@@ -92,7 +93,7 @@ class Sections:
         ranks, model = self.learn.ranks, self.learn.collab_model
         parts: dict[str, Callable[[], str]] = {
             "Ranking" if ranks else "Error": self.ranking if ranks else self.error,
-            **({"Calibration": self.calibration} if model.classes and self.part is not None else {}),
+            **({"Calibration": self.calibration} if has_levels(model) and self.part is not None else {}),
             "Training": self.training, "Recommendations": self.recommendations, "Similar items": self.similar,
             "Map of the items": self.map, "Biases": self.biases, "Principal components": self.components}
         made: dict[str, str] = {}

@@ -95,8 +95,8 @@ def _interval(learn: CollabLearner, parts: list[Callable[[], Mixture]], share: f
 
 def probabilities(self: CollabLearner, user: Ids, item: Ids, unknown: str = "average") -> pd.DataFrame:
     """The probability of each rating, for the pairs that `predict` takes: user, item, one column per level, named
-    by its rating, and most_likely, the most probable level. Raises Unsupported for a model that is not a
-    classifier."""
+    by its rating, and most_likely, the most probable level. Raises Unsupported for a model that
+    gives none: all but a classifier and "bayes", which needs ratings on at most 101 levels."""
     model = self.collab_model
     users, items = pairs_of(self, user, item, unknown)
     pairs = zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS))

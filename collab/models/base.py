@@ -39,7 +39,8 @@ RENAMED = {"predicts_ratings": "ranks", "score_history": "score_new", "fold_in":
            "expected": "to_scores"}
 NO_USERS = "cannot add users: it has no table of vectors for users alone; train again with their ratings"
 
-NO_PROBABILITIES = "gives scores, not probabilities; train a classifier: collab_learner(data, 'classifier')"
+NO_PROBABILITIES = ("gives scores, not probabilities; train a model of draws or a classifier: "
+                    "collab_learner(data, 'bayes'), collab_learner(data, 'classifier')")
 NO_INTERVALS = ("gives scores, not how sure it is of them; train a model of draws: collab_learner(data, 'bayes', "
                 "n_factors=10)")
 SAID: set[tuple[type, str]] = set()        # what has been said of old names
@@ -198,7 +199,7 @@ class CollabModel(nn.Module):
         raise self.lacks(NO_INTERVALS)
 
     def rating_levels(self) -> Tensor:
-        """The C rating levels of a classifier, ascending."""
+        """The C levels of ratings that have a probability each, ascending."""
         raise self.lacks(NO_PROBABILITIES)
 
     # What was learned --------------------------------------------------------------------------------------------

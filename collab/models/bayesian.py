@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -20,6 +22,7 @@ from .solved import SolvedModel, check_rows
 QUIET = 6               # sweeps before rows get a noise of their own
 WARM_UP = 8             # one part in so many of the draws, the first one, is not used
 MAX_NUMBERS = 1 << 22   # of users, and of items, that are gathered at a time: 16 MiB
+MAX_PAIRS = 1 << 11     # whose distributions are made at a time
 STEPS = 3               # of EM, for the noise of a new user
 
 
@@ -58,8 +61,9 @@ class BayesianFM(SolvedModel):
     and a checkpoint holds: a resumed chain has the same bits.
 
     A prediction is the mean over draws, which is one product of wide factors: see `factors`. `predictive` says how far
-    off a rating may be. Rows without ratings are told in `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each
-    user and item, and as much again while scoring; in a sweep 8 (n_factors + 1)^2 for each row."""
+    off a rating may be; with `levels`, the distinct ratings, ascending, `probabilities` says which of them it is. Rows
+    without ratings are told in `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and as much
+    again while scoring; in a sweep 8 (n_factors + 1)^2 for each row."""
 
     n_sweeps = 32
     ranks = False
@@ -69,10 +73,11 @@ class BayesianFM(SolvedModel):
     spread: Tensor
     alpha: Tensor
     counts: Tensor
+    levels: Tensor | None
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, users: Columns | Size | None = None,
                  items: Columns | Size | None = None, n_draws: int = 128, per_epoch: int = 8, degrees: float = 8.0,
-                 history: bool = True, mean: float | None = None):
+                 history: bool = True, levels: Sequence[float] | None = None, mean: float | None = None):
         super().__init__()
         for name, value in (("n_draws", n_draws), ("per_epoch", per_epoch)):
             if not isinstance(value, int) or value < 1:
@@ -81,6 +86,10 @@ class BayesianFM(SolvedModel):
             raise ValueError(f"n_draws must be even, since every second one is dropped, got {n_draws}")
         if not (is_real(degrees) and 0 <= degrees < math.inf):
             raise ValueError(f"degrees must be a finite number, at least 0, got {degrees!r}")
+        levels = None if levels is None else tuple(map(float, levels))
+        if levels is not None and any(low >= high for low, high in pairwise(levels)):
+            raise ValueError(f"levels must be the distinct ratings, ascending, got {levels}")
+        self.config |= {"levels": levels}
         self.n_draws, self.per_epoch, self.degrees = n_draws, per_epoch, float(degrees)
         self.u = DrawnSide(n_users, n_items, n_factors, n_draws, users, history)
         self.i = DrawnSide(n_items, n_users, n_factors, n_draws, items, history)
@@ -88,6 +97,7 @@ class BayesianFM(SolvedModel):
         self.register_buffer("alpha", torch.ones(n_draws, dtype=torch.float64))
         self.register_buffer("mu", torch.tensor(0.0 if mean is None else mean))
         self.register_buffer("spread", torch.ones(()))
+        self.register_buffer("levels", None if levels is None else torch.tensor(levels), persistent=False)
         self.register_buffer("counts", torch.tensor([0, 0, 1]))     # sweeps, draws kept, sweeps for each
 
     # Scores ------------------------------------------------------------------------------------------------------
@@ -130,6 +140,21 @@ class BayesianFM(SolvedModel):
         """How the ratings of n pairs are distributed: a normal distribution for each draw."""
         x, b_u, a_u = self.u.split(users, self.used)
         return self._ratings(x, b_u, a_u, *self.u.unsure(users, self.used), items)
+
+    def probabilities(self, users: Tensor, items: Tensor) -> Tensor:
+        """P(level) of n pairs, (n, C): that of a rating nearer to the level than to any other."""
+        levels = self.rating_levels().double()
+        parts = [levels.new_empty(0, len(levels))]
+        for some, others in zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS)):
+            below = self.predictive(some, others).below(((levels[1:] + levels[:-1]) / 2).expand(len(some), -1))
+            ends = below.new_zeros(len(some), 1)
+            parts.append(torch.cat([ends, below, ends + 1], 1).diff(dim=1))
+        return torch.cat(parts).to(self.mu)
+
+    def rating_levels(self) -> Tensor:
+        if self.levels is None:
+            raise self.lacks("knows of no levels of ratings to give probabilities of; predict with interval=0.9")
+        return self.levels
 
     def _ratings(self, x: Tensor, b_u: Tensor, a_u: Tensor, of_x: Tensor, of_b: Tensor, items: Tensor) -> Mixture:
         """The ratings of `items` (n,) by users with these factors, biases and noise in each draw, and the variances of

@@ -50,7 +50,7 @@ LACKS: dict[str, set[str]] = {
     "hybrid": {"add_ratings", "probabilities"},
     "als": {*BIASES, *STEPS, "probabilities", "errors"},
     "als_explicit": {*STEPS, "probabilities"},
-    "bayes": {*STEPS, "add_ratings", "probabilities"},
+    "bayes": {*STEPS, "add_ratings"},
     "ease": {*FACTORS - {"similar_items"}, *BIASES, *PRODUCT, *STEPS, "probabilities", "errors"},
     "infinite_ae": {*FACTORS - {"similar_users"}, *BIASES, *PRODUCT, *STEPS, "add_ratings", "probabilities", "errors"},
     "bpr": {"probabilities", "errors"},

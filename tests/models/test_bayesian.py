@@ -78,7 +78,8 @@ def test_equal_ratings_are_predicted():
 
 
 @pytest.mark.parametrize(("options", "said"), [({"n_draws": 7}, "n_draws must be even"), ({"n_draws": 0}, "at least 1"),
-                                               ({"per_epoch": 0}, "per_epoch"), ({"degrees": -1.0}, "degrees")])
+                                               ({"per_epoch": 0}, "per_epoch"), ({"degrees": -1.0}, "degrees"),
+                                               ({"levels": [2, 1]}, "ascending")])
 def test_wrong_options_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
         BayesianFM(2, 5, 5, **options)
@@ -144,6 +145,28 @@ def test_the_interval_of_a_pair_is_the_mixture_over_draws(learn):
     for limit, share in ((found.low, 0.1), (found.high, 0.9)):
         below = torch.special.ndtr((limit - means) / deviations).mean().item()
         assert limit in learn.data.scale or below == pytest.approx(share, abs=1e-5)
+
+
+def test_probabilities_are_the_shares_of_the_mixture_between_levels(learn):
+    """A level has what lies nearer to it than to others; the mean rating under them is near the prediction."""
+    levels = sorted(RATINGS["rating"].unique())
+    users, items, ratings = learn.data.valid.tensors
+    shares = learn.model.probabilities(users, items)
+    mixture = learn.model.predictive(users, items)
+    low, high = (torch.full((len(users),), (levels[k] + levels[k + 1]) / 2) for k in (0, 1))
+    second = mixture.below(high) - mixture.below(low)
+    torch.testing.assert_close(shares[:, 1], second.float())
+    torch.testing.assert_close(shares.sum(1), torch.ones(len(users)))
+    table = learn.probabilities(RATINGS["user"][0], RATINGS["item"][0])
+    assert [*table.columns] == ["user", "item", *levels, "most_likely"]
+    told = shares[torch.arange(len(users)), torch.searchsorted(learn.model.rating_levels(), ratings)].log().mean()
+    by_chance = np.log(RATINGS["rating"].value_counts(normalize=True)[ratings.tolist()]).mean()
+    assert told > by_chance + 0.05
+
+
+def test_ratings_on_too_many_levels_have_no_probabilities(certain):
+    with pytest.raises(Unsupported, match="BayesianFM knows of no levels of ratings"):
+        certain.probabilities(0, 1)
 
 
 def test_intervals_are_floats_for_one_pair_and_arrays_for_several(learn):
