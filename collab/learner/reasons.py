@@ -23,7 +23,8 @@ def equations_of(learn: CollabLearner) -> Equations | None:
     own = learn.looking(learn.collab_model.closed_form)
     if own is not None and own[1].alpha is not None:        # to ratings `FoldIn` adds a prior
         return Equations(*own)
-    if learn.ranks or learn.looking(learn.collab_model.dot_form) is None:
+    scored = own is None and learn.collab_model.scores_new
+    if learn.ranks or scored or learn.looking(learn.collab_model.dot_form) is None:
         return None
     folding = learn.fold_in()
     return Equations(folding.form, folding.ridge, folding.pull)

@@ -41,8 +41,7 @@ NO_USERS = "cannot add users: it has no table of vectors for users alone; train 
 
 NO_PROBABILITIES = ("gives scores, not probabilities; train a model of draws or a classifier: "
                     "collab_learner(data, 'bayes'), collab_learner(data, 'classifier')")
-NO_INTERVALS = ("gives scores, not how sure it is of them; train a model of draws: collab_learner(data, 'bayes', "
-                "n_factors=10)")
+NO_INTERVALS = "gives scores without their uncertainty; train collab_learner(data, 'bayes')"
 SAID: set[tuple[type, str]] = set()        # what has been said of old names
 
 
@@ -179,6 +178,11 @@ class CollabModel(nn.Module):
         """The scores of all items, (n_items,), for a new user who rated the rows `items` (n,) with `ratings` (n,)."""
         raise self.lacks("cannot score new users: its score is not a product of a user and an item, and it has no "
                          "score_new(items, ratings); train again with their ratings")
+
+    @property
+    def scores_new(self) -> bool:
+        """Whether the model defines `score_new`."""
+        return type(self).score_new is not CollabModel.score_new
 
     def closed_form(self) -> tuple[DotForm, Ridge] | None:
         """The equations that `score_new` solves, where it solves a new user's vector in closed form: the tables, of
@@ -325,6 +329,10 @@ class PlainModel(CollabModel):
     def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
         own = self._method("fold_in", "score_new")
         return super().score_new(items, ratings) if own is None else own(items, ratings)
+
+    @property
+    def scores_new(self) -> bool:
+        return self._method("fold_in", "score_new") is not None
 
     def id_tables(self) -> dict[Side, list[Tensor]]:
         own = None if self.unknown_row else self._method("id_tables", "id_tables")

@@ -1,8 +1,9 @@
-"""BayesianFM: a factorisation machine that is drawn, not fitted, so that it knows how sure it is."""
+"""BayesianFM: a factorisation machine fitted by Gibbs sampling, which gives predictive distributions."""
 
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from ..ragged import Ragged
 from .base import SIDES, Scorer, Side
 from .dot_form import DotForm, TableScorer
 from .drawn_side import Columns, DrawnSide, Size
-from .gibbs import Design, Draw, Rated, draw_noise, draw_precision, draw_side
+from .gibbs import SUREST, Design, Draw, Rated, draw_noise, draw_precision, draw_side
 from .mixture import Mixture
 from .solved import SolvedModel, check_rows
 
@@ -55,15 +56,15 @@ class BayesianFM(SolvedModel):
     with libFM", section 5.2.) Ratings are standardised inside, so that other scales give the same on that scale.
 
     A sweep of a learner is `per_epoch` sweeps of the chain, each of which draws all users and then all items, jointly
-    with the weights of their features. Of the chain `n_draws` states are kept: when there are as many, every second one
-    is dropped, and from then on half as many are taken. The first eighth is the warm-up, and is not used. So a further
-    fit goes on with the chain, and more sweeps only make it better. The random state is torch's, which a learner seeds
-    and a checkpoint holds: a resumed chain has the same bits.
+    with the weights of their features. `n_draws` states of the chain are kept: when there are as many, every second one
+    is dropped, and from then on half as many are taken; those of the first eighth of the sweeps are not used. A further
+    fit goes on with the chain. The random state is torch's, which a learner seeds and a checkpoint holds: on a CPU, a
+    resumed chain has the same bits.
 
-    A prediction is the mean over draws, which is one product of wide factors: see `factors`. `predictive` says how far
-    off a rating may be; with `levels`, the distinct ratings, ascending, `probabilities` says which of them it is. Rows
-    without ratings are told in `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and as much
-    again while scoring; in a sweep 8 (n_factors + 1)^2 for each row."""
+    A prediction is the mean over draws, which is one product of wide factors (`factors`). `predictive` gives the
+    distribution of a rating and, with `levels`, the distinct ratings, ascending, `probabilities` that of each level.
+    For rows without ratings see `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and as
+    much again while scoring; in a fit some 250 bytes per rating, and 16 (n_factors + 1)^2 for each row."""
 
     n_sweeps = 32
     ranks = False
@@ -72,20 +73,21 @@ class BayesianFM(SolvedModel):
     mu: Tensor
     spread: Tensor
     alpha: Tensor
-    counts: Tensor
+    sweeps: Tensor
+    each: Tensor
+    kept_at: Tensor
     levels: Tensor | None
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, users: Columns | Size | None = None,
                  items: Columns | Size | None = None, n_draws: int = 128, per_epoch: int = 8, degrees: float = 8.0,
                  history: bool = True, levels: Sequence[float] | None = None, mean: float | None = None):
         super().__init__()
-        for name, value in (("n_draws", n_draws), ("per_epoch", per_epoch)):
-            if not isinstance(value, int) or value < 1:
+        for name, value in (("n_factors", n_factors), ("n_draws", n_draws), ("per_epoch", per_epoch)):
+            if not isinstance(value, numbers.Integral) or value < 1:
                 raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
-        if n_draws % 2:
-            raise ValueError(f"n_draws must be even, since every second one is dropped, got {n_draws}")
-        if not (is_real(degrees) and 0 <= degrees < math.inf):
-            raise ValueError(f"degrees must be a finite number, at least 0, got {degrees!r}")
+        if not (is_real(degrees) and (degrees == 0 or 2 < degrees < math.inf)):
+            raise ValueError(f"degrees must be a finite number above 2, so that ratings have a variance, or 0 for one "
+                             f"noise of all, got {degrees!r}")
         levels = None if levels is None else tuple(map(float, levels))
         if levels is not None and any(low >= high for low, high in pairwise(levels)):
             raise ValueError(f"levels must be the distinct ratings, ascending, got {levels}")
@@ -98,21 +100,23 @@ class BayesianFM(SolvedModel):
         self.register_buffer("mu", torch.tensor(0.0 if mean is None else mean))
         self.register_buffer("spread", torch.ones(()))
         self.register_buffer("levels", None if levels is None else torch.tensor(levels), persistent=False)
-        self.register_buffer("counts", torch.tensor([0, 0, 1]))     # sweeps, draws kept, sweeps for each
+        self.register_buffer("sweeps", torch.tensor(0))
+        self.register_buffer("each", torch.tensor(1))       # sweeps from one state that is kept to the next
+        self.register_buffer("kept_at", torch.zeros(n_draws, dtype=torch.int64))    # by place: the sweep, 0 for none
 
     # Scores ------------------------------------------------------------------------------------------------------
 
     @property
-    def used(self) -> slice:
-        """The draws that count."""
-        kept = int(self.counts[1])
-        return slice(kept // WARM_UP, max(kept, 1))
+    def used(self) -> Tensor:
+        """The places of the draws that count, int64 (draws,); before the first sweep 0, whose draw is 0."""
+        found = (self.kept_at > self.sweeps // WARM_UP).nonzero()[:, 0]
+        return found if len(found) else found.new_zeros(1)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         used, parts = self.used, [self.mu.new_empty(0)]
         step = max(1, MAX_NUMBERS // self.u.draws[0].numel())
         for some, others in zip(users.split(step), items.split(step)):
-            x, z = self.u.draws[some, used], self.i.draws[others, used]
+            x, z = self.u.draws[some[:, None], used], self.i.draws[others[:, None], used]
             score = (x[..., :-2] * z[..., :-2]).sum((1, 2)) + x[..., -2].sum(1) + z[..., -2].sum(1)
             parts.append(self.mu + self.spread * score / x.shape[1])
         return torch.cat(parts)
@@ -200,8 +204,9 @@ class BayesianFM(SolvedModel):
     def _sweep(self, prepared: Prepared) -> float:
         targets, of_users, of_items, designs = prepared
         users, items, u, i = of_users.rows, of_items.rows, self.u.state, self.i.state
-        errors, sweeps = prepared.errors(u, i), int(self.counts[0])
+        errors, sweeps = prepared.errors(u, i), int(self.sweeps)
         alpha = draw_precision(errors * u.noise[users] * i.noise[items]) if sweeps else torch.ones_like(self.alpha[0])
+        alpha = alpha.clamp(max=SUREST)
         if self.degrees and sweeps >= QUIET:
             u = u._replace(noise=draw_noise(of_users, errors * alpha * i.noise[items], self.degrees))
             i = i._replace(noise=draw_noise(of_items, errors * alpha * u.noise[users], self.degrees))
@@ -214,20 +219,19 @@ class BayesianFM(SolvedModel):
         return errors.sum().item() * self.spread.item() ** 2
 
     def _count(self, alpha: Tensor) -> None:
-        """Count a sweep, and keep the state of the chain where it is one of those that are kept."""
-        sweeps, kept, each = self.counts.tolist()
-        sweeps += 1
-        if sweeps % each == 0 and kept == self.n_draws:
-            self.u.halve()
-            self.i.halve()
-            self.alpha[:kept // 2] = self.alpha[1::2].clone()
-            kept, each = kept // 2, each * 2
-        if sweeps % each == 0:
-            self.u.keep(kept)
-            self.i.keep(kept)
-            self.alpha[kept] = alpha
-            kept += 1
-        self.counts.copy_(torch.tensor([sweeps, kept, each]))
+        """Count a sweep, and keep the state of the chain where it is one of those that are kept. A place is free while
+        it is written, so that nothing is used that Ctrl-C has left half done."""
+        sweep = int(self.sweeps) + 1
+        if sweep % int(self.each) == 0 and (self.kept_at > 0).all():
+            self.kept_at[self.kept_at % (2 * self.each) > 0] = 0
+            self.each.mul_(2)
+        if sweep % int(self.each) == 0:
+            place = int((self.kept_at == 0).nonzero()[0])
+            self.u.keep(place)
+            self.i.keep(place)
+            self.alpha[place] = alpha
+            self.kept_at[place] = sweep
+        self.sweeps.fill_(sweep)
 
     # New users ---------------------------------------------------------------------------------------------------
 
@@ -251,8 +255,10 @@ class BayesianFM(SolvedModel):
 
     def _solved(self, items: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The mean (draws, width) and covariance (draws, width, width) of a new user's [x, b] in each draw, given the
-        rows `items` (n,) and their `ratings` (n,), and the most likely noise of that user (draws,), by EM. Before any
-        rating, [x, b] is normal around the average user, with the variance that users have."""
+        rows `items` (n,) and their `ratings` (n,), and the factor on the precision of that user's ratings, (draws,),
+        whose inverse is the mean of the inverse. Before any rating, [x, b] is normal around the average user, with the
+        variance that users have; which items were rated does not count. x is the most likely one, found by EM over the
+        factor."""
         z, b_i, a_i = (t.transpose(0, 1) for t in self.i.split(items.to(self.mu.device), self.used))
         design = torch.cat([z, torch.ones_like(z[..., :1])], 2)
         wanted = (ratings.to(self.mu.device).double() - self.mu) / self.spread - b_i
@@ -264,5 +270,8 @@ class BayesianFM(SolvedModel):
             left = weighted.mT @ design + torch.diag_embed(prior)
             x = torch.linalg.solve(left, (weighted * wanted[..., None]).sum(1) + prior * average)
             errors = (wanted - (design @ x[..., None])[..., 0]).square() * weights
-            noise = (self.degrees + len(items)) / (self.degrees + errors.sum(1)) if self.degrees else noise
+            if self.degrees:
+                noise = (self.degrees + len(items)) / (self.degrees + errors.sum(1))
+        if self.degrees:        # 1 / Gamma(a, b) has the mean b / (a - 1)
+            noise = noise * (self.degrees + len(items) - 2) / (self.degrees + len(items))
         return x, torch.linalg.inv(left), noise

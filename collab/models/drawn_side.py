@@ -18,10 +18,10 @@ class DrawnSide(nn.Module):
     """The state of the chain, in buffers, so that a file goes on where it was written; the metadata; and of each draw
     that is kept what predictions take.
 
-    `draws` (n_rows, n_draws, width + 1) are [x, b, noise] of all rows (see `Draw`), where width = n_factors + 1 and
-    noise is what the precision of a row's ratings is times. A row without ratings has what its metadata say, and the
-    mean of all else over the rows with ratings; without metadata, as row 0, it has their mean. How far off that may be,
-    `variance` says, (n_draws, 2, width): the variance over rows with ratings, of x and of all but metadata."""
+    `draws` (n_rows, n_draws, width + 1) are [x, b, noise] of all rows (see `Draw`), where width = n_factors + 1. A row
+    without ratings gets the part of x that its metadata give, and of the rest the mean over rows with ratings; without
+    metadata, like row 0, it gets the mean of x. `variance` (n_draws, 2, width) is the uncertainty of such rows: the
+    variance over rows with ratings, [0] of x and [1] of the rest."""
 
     x: Tensor
     beta: Tensor
@@ -48,11 +48,12 @@ class DrawnSide(nn.Module):
         self.n_groups = 1 + history + n_columns
         self.register_buffer("x", torch.zeros(n_rows, width))
         self.register_buffer("beta", torch.zeros(1 + history * n_others + n_features, width))
-        self.register_buffer("precision", torch.full((width,), START))
-        self.register_buffer("relevance", torch.full((self.n_groups, width), START))
+        self.register_buffer("precision", torch.full((width,), START, dtype=torch.float64))
+        self.register_buffer("relevance", torch.full((self.n_groups, width), START, dtype=torch.float64))
         self.register_buffer("noise", torch.ones(n_rows, dtype=torch.float64))
         self.x[:, :-1].normal_(std=SPREAD)
         self.draws = nn.Parameter(torch.zeros(n_rows, n_draws, width + 1), requires_grad=False)
+        self.draws[..., -1] = 1.0
         self.register_buffer("variance", torch.zeros(n_draws, 2, width))
         self.register_buffer("cold", torch.ones(n_rows, dtype=torch.bool))
 
@@ -105,17 +106,12 @@ class DrawnSide(nn.Module):
         self.draws[:, place, -1] = self.noise
         self.variance[place] = torch.stack([own.var(0, correction=0), rest.var(0, correction=0)])
 
-    def halve(self) -> None:
-        """Drop every second draw."""
-        half = self.draws.shape[1] // 2
-        self.draws[:, :half], self.variance[:half] = self.draws[:, 1::2].clone(), self.variance[1::2].clone()
-
-    def split(self, rows: Tensor, used: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def split(self, rows: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Factors (n, draws, n_factors), biases and noise (n, draws) of rows, in float64."""
-        own = self.draws[rows, used].double()
+        own = self.draws[rows[:, None], used].double()
         return own[..., :-2], own[..., -2], own[..., -1]
 
-    def unsure(self, rows: Tensor, used: slice) -> tuple[Tensor, Tensor]:
+    def unsure(self, rows: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
         """The variances of factors (n, draws, n_factors) and biases (n, draws) of rows, 0 where these have ratings."""
         own = self.variance[used].double()[:, self._informed[rows].long()].transpose(0, 1) * self.cold[rows, None, None]
         return own[..., :-1], own[..., -1]

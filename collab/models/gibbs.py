@@ -14,6 +14,7 @@ from .blocks import Block, make_blocks
 STEPS = 30              # of conjugate gradients for the weights of features, at most
 TOLERANCE = 1e-2        # of the residual, in the norm of the preconditioner, over that of the right side
 SHAPE, RATE = 1.0, 1.0  # of the Gamma priors of all precisions
+SUREST = 1e6            # the precision of a standardised rating, at most: its noise is at least a thousandth of them
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,15 @@ class Draw(NamedTuple):
 
     x: Tensor               # (n_rows, width), width = n_factors + 1
     beta: Tensor            # (n_features, width)
-    precision: Tensor       # (width,): that of p
-    relevance: Tensor       # (n_groups, width): that of beta, by group of features
-    noise: Tensor           # float64 (n_rows,): what the precision of the noise is times, for the ratings of a row
+    precision: Tensor       # float64 (width,): that of p
+    relevance: Tensor       # float64 (n_groups, width): that of beta, by group of features
+    noise: Tensor           # float64 (n_rows,): a factor on the precision of a row's ratings
 
 
 class Equations(NamedTuple):
     """What the ratings say of x given the rest: row r is N(A^-1 b, A^-1), A = sum w y y' and b = sum w t y over its
-    ratings, with y = [z, 1] of the other side and t the rating without the other side's bias."""
+    ratings, with y = [z, 1] of the other side and t the rating without the other side's bias. In float64: of ratings
+    with little noise, A is so much larger than the prior's precision that float32 would lose the latter."""
 
     left: Tensor            # A, (n_rows, width, width)
     right: Tensor           # b, (n_rows, width)
@@ -66,14 +68,15 @@ class Rated:
     def equations(self, targets: Tensor, weights: Tensor, other: Tensor) -> Equations:
         """The equations of all rows from the ratings `targets` (n,), the precision `weights` (n,) of each, and x of the
         other side, (n_others, width)."""
-        design = torch.cat([other[:, :-1], torch.ones_like(other[:, :1])], 1)
+        weights = weights.clamp(max=SUREST)
+        design = torch.cat([other[:, :-1], torch.ones_like(other[:, :1])], 1).double()
         wanted = targets - other[self.others, -1]
-        both = torch.stack([wanted, wanted + torch.randn_like(wanted) / weights.sqrt()], 1)
+        both = torch.stack([wanted, wanted + torch.randn_like(wanted) / weights.sqrt()], 1).double()
         n, width = len(self.counts), design.shape[1]
         left, right = design.new_zeros(n, width, width), design.new_zeros(n, width, 2)
         for rows, at, inside in self.blocks:
             factors = design[self.others[at]]
-            weighted = (factors * (inside * weights[at])[..., None]).mT
+            weighted = (factors * (inside * weights[at])[..., None].double()).mT
             left[rows], right[rows] = weighted @ factors, weighted @ both[at]
         return Equations(left, right[..., 0], right[..., 1])
 
@@ -89,25 +92,28 @@ def draw_side(side: Draw, equations: Equations, design: Design, counts: Tensor) 
     factor = torch.linalg.cholesky(equations.left + torch.diag(precision))
     beta = draw_weights(side, equations, factor, design)
     mean = design.forward @ beta
-    noise = (factor @ torch.randn_like(mean)[..., None])[..., 0]
+    noise = (factor @ torch.randn_like(equations.right)[..., None])[..., 0]
     solved = torch.cholesky_solve((equations.right + precision * mean + noise)[..., None], factor)[..., 0]
-    x = torch.where(known[:, None], solved, mean)
+    x = torch.where(known[:, None], solved.to(mean), mean)
     squares = (x - mean).double().square().sum(0)
-    return Draw(x, beta, gamma(SHAPE + known.sum() / 2, RATE + squares / 2).float(),
+    return Draw(x, beta, gamma(SHAPE + known.sum() / 2, RATE + squares / 2),
                 draw_relevance(beta, design.group, design.n_groups), side.noise)
 
 
 def draw_weights(side: Draw, equations: Equations, factor: Tensor, design: Design) -> Tensor:
     """Draw beta given all but x: N(H^-1 h, H^-1), where P = diag(precision), `factor` is the Cholesky factor of A + P,
 
-        H = F' M F + diag(relevance),    M = P - P (A + P)^-1 P,    h = F' P (A + P)^-1 b
+        H = F' M F + diag(relevance),    M = P - P (A + P)^-1 P = P (A + P)^-1 A,    h = F' P (A + P)^-1 b
 
-    The draw solves H beta = h + N(0, H) by conjugate gradients from the last one (Papandreou and Yuille 2010)."""
+    The draw solves H beta = h + N(0, H) by conjugate gradients from the last one (Papandreou and Yuille 2010), to
+    TOLERANCE or in STEPS: so much less than the draw varies is left of the error."""
     precision, held = side.precision, side.relevance[design.group]
-    own = torch.randn_like(side.x) * precision.sqrt()
+    held = held.to(side.beta)
+    own = torch.randn_like(equations.right) * precision.sqrt()
     pulled = torch.cholesky_solve((equations.noisy + own)[..., None], factor)[..., 0]
-    right = design.backward @ (precision * pulled - own) + held.sqrt() * torch.randn_like(side.beta)
-    middle = torch.diag(precision) - precision[:, None] * torch.cholesky_inverse(factor) * precision
+    right = design.backward @ (precision * pulled - own).to(side.x) + held.sqrt() * torch.randn_like(side.beta)
+    middle = precision[:, None] * torch.cholesky_solve(equations.left, factor)
+    middle = ((middle + middle.mT) / 2).to(side.x)
     scale = 1 / (design.squares @ torch.diagonal(middle, dim1=1, dim2=2).contiguous() + held)
 
     def image(v: Tensor) -> Tensor:
@@ -134,7 +140,7 @@ def draw_relevance(beta: Tensor, group: Tensor, n_groups: int) -> Tensor:
     squares = torch.zeros(n_groups, beta.shape[1], dtype=torch.float64, device=beta.device)
     squares.index_add_(0, group, beta.double().square())
     sizes = torch.bincount(group, minlength=n_groups)[:, None]
-    return gamma(SHAPE + sizes / 2, RATE + squares / 2).float()
+    return gamma(SHAPE + sizes / 2, RATE + squares / 2)
 
 
 def draw_noise(rated: Rated, errors: Tensor, degrees: float) -> Tensor:

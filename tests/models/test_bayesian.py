@@ -39,9 +39,10 @@ def test_every_second_draw_is_dropped_when_there_is_no_room():
     for _ in range(13):
         model.sweep(prepared)
         states.append(model.u.x[1:].clone())
-        kept = model.u.draws[1:, :int(model.counts[1]), :-1]
-        seen.append([next(k + 1 for k, x in enumerate(states) if torch.equal(x, kept[:, j]))
-                     for j in range(kept.shape[1])])
+        places = model.kept_at.nonzero()[:, 0]
+        seen.append(sorted(next(k + 1 for k, x in enumerate(states) if torch.equal(x, model.u.draws[1:, place, :-1]))
+                           for place in places))
+        assert seen[-1] == sorted(model.kept_at[places].tolist())
     assert seen == [[1], [1, 2], [1, 2, 3], [1, 2, 3, 4], [2, 4], [2, 4, 6], [2, 4, 6], [2, 4, 6, 8], [2, 4, 6, 8],
                     [4, 8], [4, 8], [4, 8, 12], [4, 8, 12]]
 
@@ -50,7 +51,7 @@ def test_a_chain_that_was_stopped_and_resumed_has_the_same_bits(tmp_path):
     whole = fitted(bunch(), 6, n_draws=8)
     cut, again = (collab_learner(bunch(), "bayes", 3, n_draws=8) for _ in range(2))
     fit_quietly(cut, 6, cbs=[Checkpoint(tmp_path / "c", every=1), interrupted_at("cleanup_epoch", 4)])
-    assert cut.interrupted and int(cut.model.counts[0]) == 32
+    assert cut.interrupted and int(cut.model.sweeps) == 32
     fit_quietly(again, 6, resume=tmp_path / "c")
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
@@ -60,7 +61,7 @@ def test_a_file_goes_on_with_the_chain(learn, tmp_path):
     loaded = load_learner(learn.export(tmp_path / "bayes.safetensors"), device="cpu")
     for name, value in learn.model.state_dict().items():
         assert torch.equal(value, loaded.model.state_dict()[name]), name
-    assert loaded.model.used == learn.model.used == slice(1, 12)        # 24 sweeps, of which every second is kept
+    assert learn.model.kept_at[learn.model.used].sort()[0].tolist() == [*range(4, 25, 2)]   # of 24 sweeps
 
 
 def test_ratings_on_another_scale_give_the_same_on_that_scale():
@@ -72,12 +73,29 @@ def test_ratings_on_another_scale_give_the_same_on_that_scale():
         torch.testing.assert_close(other.model(users, items), 8 * one.model(users, items) - 4, atol=2e-4, rtol=0)
 
 
+@pytest.mark.parametrize("degrees", [0.0, 8.0])
+def test_ratings_without_noise_are_predicted(degrees):
+    """Sums of what the user and the item add: the precision of a rating grows until it is held."""
+    draw = np.random.default_rng(0)
+    b_u, b_i = draw.normal(size=100), draw.normal(size=60)
+    pair = draw.choice(6_000, 4_000, replace=False)
+    table = pd.DataFrame({"user": pair // 60, "item": pair % 60, "rating": 3 + b_u[pair // 60] + b_i[pair % 60]})
+    learn = fitted(bunch(table), 8, degrees=degrees)
+    preds, targets = learn.get_preds()
+    assert (preds - targets).abs().max() < 0.02
+    found = learn.predict(table["user"][:50].tolist(), table["item"][:50].tolist(), interval=0.9)
+    assert (found.high - found.low).max() < 0.2
+
+
 def test_equal_ratings_are_predicted():
-    learn = fitted(bunch(RATINGS.assign(rating=3.0), valid_pct=0), 1)
-    assert learn.predict(RATINGS["user"][0], RATINGS["item"][0]) == pytest.approx(3.0, abs=0.3)
+    learn = fitted(bunch(RATINGS.assign(rating=3.0), valid_pct=0), 2)
+    mean, low, high = learn.predict(RATINGS["user"][0], RATINGS["item"][0], interval=0.9)
+    assert (mean, low, high) == pytest.approx((3.0, 3.0, 3.0), abs=0.2)
+    assert torch.isfinite(learn.model.u.x).all()
 
 
-@pytest.mark.parametrize(("options", "said"), [({"n_draws": 7}, "n_draws must be even"), ({"n_draws": 0}, "at least 1"),
+@pytest.mark.parametrize(("options", "said"), [({"n_draws": 2.5}, "whole number"), ({"n_draws": 0}, "at least 1"),
+                                               ({"degrees": 1.5}, "above 2"),
                                                ({"per_epoch": 0}, "per_epoch"), ({"degrees": -1.0}, "degrees"),
                                                ({"levels": [2, 1]}, "ascending")])
 def test_wrong_options_are_refused(options, said):
@@ -187,7 +205,7 @@ def test_an_interval_is_a_probability(learn, interval):
 def test_models_that_are_not_drawn_have_no_intervals():
     dots = collab_learner(bunch(), "dot_bias", 3)
     for who in ({"user": RATINGS["user"][0]}, {"ratings": {RATINGS["item"][1]: 4.0}}):
-        with pytest.raises(Unsupported, match=r"EmbeddingDotBias gives scores, not how sure it is .*'bayes'"):
+        with pytest.raises(Unsupported, match="EmbeddingDotBias gives scores without their uncertainty; .*'bayes'"):
             dots.predict(item=RATINGS["item"][0], interval=0.9, **who)
 
 
@@ -198,7 +216,7 @@ def test_a_new_user_is_solved_in_every_draw():
     learn = fitted(bunch(), degrees=0.0)
     model, items, ratings = learn.model, torch.tensor([3, 7, 11]), torch.tensor([1.0, 4.0, 5.0])
     total = np.zeros(learn.data.n_items)
-    draws = range(*model.used.indices(16))
+    draws = model.used.tolist()
     for k in draws:
         z = model.i.draws[:, k].double().numpy()
         design, target = np.c_[z[items, :3], np.ones(3)], (ratings.numpy() - model.mu.item()) / model.spread.item()

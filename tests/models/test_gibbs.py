@@ -24,8 +24,8 @@ def other():
 
 @pytest.fixture(scope="module")
 def start():
-    return Draw(torch.zeros(N_ROWS, WIDTH), torch.zeros(2, WIDTH), torch.tensor([1.0, 2.0, 4.0]),
-                torch.tensor([[1.0, 0.5, 2.0], [3.0, 1.0, 0.7]]), torch.ones(N_ROWS, dtype=torch.float64))
+    return Draw(torch.zeros(N_ROWS, WIDTH), torch.zeros(2, WIDTH), torch.tensor([1.0, 2.0, 4.0]).double(),
+                torch.tensor([[1.0, 0.5, 2.0], [3.0, 1.0, 0.7]]).double(), torch.ones(N_ROWS, dtype=torch.float64))
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +117,10 @@ def prior_draw(model, designs):
     """Weights, rows and precisions from the prior: the state of a chain before any rating."""
     for side, design in zip((model.u, model.i), designs):
         width = side.x.shape[1]
-        precision = gamma(1.0, torch.ones(width, dtype=torch.float64)).float()
-        relevance = gamma(1.0, torch.ones(side.n_groups, width, dtype=torch.float64)).float()
-        beta = torch.randn_like(side.beta) / relevance[design.group].sqrt()
-        x = design.forward @ beta + torch.randn_like(side.x) / precision.sqrt()
+        precision = gamma(1.0, torch.ones(width, dtype=torch.float64))
+        relevance = gamma(1.0, torch.ones(side.n_groups, width, dtype=torch.float64))
+        beta = (torch.randn_like(side.beta) / relevance[design.group].sqrt()).float()
+        x = design.forward @ beta + (torch.randn_like(side.x) / precision.sqrt()).float()
         half = torch.full((len(x),), model.degrees / 2, dtype=torch.float64)
         side.go_to(Draw(x, beta, precision, relevance, gamma(half, half)))
     model.alpha[0] = gamma(1.0, torch.ones((), dtype=torch.float64))
@@ -128,8 +128,8 @@ def prior_draw(model, designs):
 
 def seen(model):
     """Bounded functions of everything that is drawn, and of two products, so that no moment is infinite."""
-    u, i, kept = model.u, model.i, max(int(model.counts[1]) - 1, 0)
-    numbers = [model.alpha[kept].log(), u.noise[1].log(), i.noise[2].log(), u.x[1, 0].abs().log()]
+    u, i = model.u, model.i
+    numbers = [model.alpha[0].log(), u.noise[1].log(), i.noise[2].log(), u.x[1, 0].abs().log()]
     numbers += [i.x[2, -1].abs().log()]
     numbers += [t.flatten()[-1].log() for t in (u.precision, i.precision, u.relevance, i.relevance)]
     numbers += [u.beta[0, 0], i.beta[-1, -1], u.x[2, -1], u.x[1, 0] * i.x[1, 0], u.x[3, 0] * u.beta[0, 0]]
@@ -140,7 +140,7 @@ def machine():
     model = BayesianFM(1, N_USERS, N_ITEMS, per_epoch=1, n_draws=2)
     users, items = PAIRS.T
     prepared = model.prepare(users, items, torch.tensor([1.0, 2, 3, 4, 5, 4, 3]))
-    model.counts[0] = 100           # past the first sweeps, in which not everything is drawn
+    model.sweeps.fill_(100)         # past the first sweeps, in which not everything is drawn
     return model, prepared
 
 
@@ -151,7 +151,7 @@ def simulated(n):
     prior_draw(model, prepared.designs)
     found = []
     for _ in range(n):
-        model.counts.copy_(torch.tensor([100, 0, 1]))
+        model.kept_at.zero_()           # the state, and so alpha, is kept in the first place
         x, z = model.u.x[users], model.i.x[items]
         score = (x[:, :-1] * z[:, :-1]).sum(1) + x[:, -1] + z[:, -1]
         precision = model.alpha[0] * model.u.noise[users] * model.i.noise[items]
@@ -169,7 +169,6 @@ def test_ratings_and_states_that_take_turns_stay_in_the_prior():
     prior = []
     for _ in range(1_500):
         prior_draw(model, prepared.designs)
-        model.counts.copy_(torch.tensor([100, 1, 1]))
         prior.append(seen(model))
     prior = torch.stack(prior)
     chain = simulated(3_000)
