@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import count
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from .processes import rank, size, started
 
 BLOCK = 1 << 16         # rows that are drawn with one seed, whatever the number of processes
-ROWS = 1 << 12          # that are added up at a time
+ROWS = 1 << 12          # that are worked on at a time: a BLOCK would stay in the allocator
 SAFE = {"size", "dim", "numel", "__len__", "element_size", "is_floating_point", "is_complex", "is_inference",
         "requires_grad_", "__hash__", "_has_compatible_shallow_copy_type", "is_contiguous", "nelement"}
 """Methods that read no numbers."""
@@ -210,15 +209,14 @@ def drawn_rows(n_rows: int, width: int, std: float) -> ShardedRows:
     own = rows_of_rank(n_rows, rank(), size())
 
     def draw(into: Tensor) -> None:
-        generator, at = torch.Generator(), own.start
-        for block in count(own.start // BLOCK):
-            begin, end = block * BLOCK, min(n_rows, (block + 1) * BLOCK)
-            if begin >= own.stop:
-                return
-            drawn = truncated_normal(end - begin, width, std, generator.manual_seed(seed + block))
-            stop = min(end, own.stop)
-            into[at - own.start:stop - own.start] = drawn[at - begin:stop - begin]
-            at = stop
+        generator, step = torch.Generator(), min(ROWS, BLOCK)
+        for begin in range(own.start // BLOCK * BLOCK, own.stop, step):
+            if begin % BLOCK == 0:
+                generator.manual_seed(seed + begin // BLOCK)
+            drawn = truncated_normal(min(n_rows - begin, step), width, std, generator)
+            first, stop = max(begin, own.start), min(begin + len(drawn), own.stop)
+            if first < stop:
+                into[first - own.start:stop - own.start] = drawn[first - begin:stop - begin]
     return ShardedRows(n_rows, width, draw)
 
 

@@ -223,6 +223,8 @@ def test_rows_are_drawn_alike_by_any_number_of_processes(size, monkeypatch):
         return torch.cat(parts)
     two = drawn(2)
     assert torch.equal(drawn(size) if size > 1 else two, two)
+    monkeypatch.setattr("collab.sharded_rows.ROWS", 4)
+    assert torch.equal(drawn(2), two)
     assert two.abs().max() <= 0.2
     assert two.std().item() == pytest.approx(0.0880, abs=0.005)     # of a normal one cut off at two deviations
     assert len(two.unique(dim=0)) == 100
