@@ -30,8 +30,10 @@ from collab.data.mapped import MappedBatches
 from collab.data.mapped_tiles import MappedTiles
 from collab.data.parquet import bytes_of
 from collab.data.streamed_split import AtRandom
+from collab.data.totals import counts_of
 from collab.errors import DataError
 from collab.evaluate.accuracy import errors
+from collab.learner.unknown_rows import trained_rows
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,10 @@ def test_the_data_are_those_of_from_df_for_the_same_split(ratings, folder):
     assert torch.equal(data.levels, same.levels)
     for by in ("user", "item"):
         assert torch.equal(data.counts(by), same.counts(by)) and torch.equal(data.trained[by], same.trained[by])
+        for of in (data, same):
+            counted = counts_of(of.train, ["user", "item"].index(by), len(same.counts(by)), slice(7, 300))
+            assert torch.equal(counted, same.counts(by)[7:300])
+            assert torch.equal(trained_rows(of, by, slice(7, 300)), same.trained[by][7:300])
     pd.testing.assert_frame_equal(rows(data.train, data.users, data.items), rows(same.train, same.users, same.items))
     pd.testing.assert_frame_equal(held_out(data), held_out(same))
     for one, other in zip(data.valid.tensors, same.valid.tensors):

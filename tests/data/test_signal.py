@@ -48,6 +48,8 @@ def test_random_signs_estimate_it(monkeypatch, numba):
     assert estimated.excess == pytest.approx(exact.excess, rel=0.1)
     assert estimated.deviation == pytest.approx(exact.deviation, rel=0.1)
     assert estimated == signal(*given)
+    monkeypatch.setattr("collab.data.signal.ROWS", 7)
+    assert tuple(signal(*given)) == pytest.approx(tuple(estimated), rel=1e-12)
 
 
 def test_noise_has_none_and_factors_have_much():
