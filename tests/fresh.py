@@ -67,12 +67,18 @@ class FreshProcesses:
         return subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
+    def command(self, *words):
+        """The words by which another program starts `python WORDS` as a process of its own, which ends with it."""
+        if not hasattr(os, "fork"):
+            return [sys.executable, *words]
+        return [sys.executable, __file__, "ask", self.address, *words]
+
     def kernel(self, folder):
         """Write a kernel of Jupyter into a folder, which JUPYTER_PATH may name; return its name."""
         if not hasattr(os, "fork"):
             return "python3"
-        spec = {"argv": [sys.executable, __file__, "ask", self.address, "-m", "ipykernel_launcher", "-f",
-                         "{connection_file}"], "display_name": "Fresh", "language": "python"}
+        spec = {"argv": self.command("-m", "ipykernel_launcher", "-f", "{connection_file}"), "display_name": "Fresh",
+                "language": "python"}
         (path := folder / "kernels" / "fresh").mkdir(parents=True)
         (path / "kernel.json").write_text(json.dumps(spec))
         return "fresh"

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 from helpers import Batchwise, raise_at
-from processes import in_processes, left_alone_and_killed, values
+from processes import ended_after_a_kill, in_processes, values
 
 from collab import RMSE, CancelStep, Checkpoint, CollabDataBunch, DataError, collab_learner, synthetic
 from collab.files import read_tree, write_tree
@@ -281,7 +281,7 @@ from collab import Callback
 class Die(Callback):
     def after_step(self):
         marks = Path({folder!r}) / "died"
-        if os.environ["RANK"] == "1" and {die} and self.learn.recorder.n_batches == 11 and not marks.exists():
+        if os.environ["RANK"] == "1" and self.learn.recorder.n_batches == 11 and not marks.exists():
             marks.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -292,10 +292,11 @@ torch.save({{name: p.detach() for name, p in learn.model.named_parameters()}},
 
 
 @needs_torchrec
-def test_a_process_that_is_killed_is_started_again_by_torchrun(tmp_path):
+def test_a_process_that_is_killed_is_started_again_by_torchrun(tmp_path, fresh):
     """SIGKILL in the second epoch: the weights of the run that was left alone, bit by bit."""
-    whole, *others = left_alone_and_killed(tmp_path, SCRIPT)
-    for weights in others:
+    whole = values(in_processes(2, partial(end, path=tmp_path / "whole")))[0][0]
+    for weights in ended_after_a_kill(tmp_path, SCRIPT, fresh):
+        assert weights.keys() == whole.keys()
         assert all(torch.equal(whole[name], p) for name, p in weights.items())
 
 
