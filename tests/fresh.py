@@ -7,6 +7,7 @@ imported, it looks whether it is in a notebook: kernels of notebooks are forks o
 notebooks draw with.
 
 Run: python fresh.py serve ADDRESS                      the interpreter that waits for programs
+     python fresh.py torchrec ADDRESS                   one that has imported TorchRec, too
      python fresh.py notebooks ADDRESS                  that which waits for kernels
      python fresh.py ask ADDRESS -m MODULE ARGUMENTS    as `python -m MODULE ARGUMENTS`"""
 
@@ -30,8 +31,8 @@ LIMIT = 300     # seconds, for what takes a few
 
 
 class FreshProcesses:
-    """The interpreter that waits for programs, or with the role "notebooks" for kernels, until `close`. Where there is
-    no fork, each program gets its own."""
+    """The interpreter that waits for programs, or with the role "notebooks" for kernels, until `close`; with the role
+    "torchrec" it has imported that, where it is installed. Where there is no fork, each program gets its own."""
 
     def __init__(self, role="serve"):
         if not hasattr(os, "fork"):
@@ -229,6 +230,9 @@ def import_first(role):
                      "altair", "vl_convert"):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+    if role == "torchrec":
+        with contextlib.suppress(ImportError, OSError, RuntimeError):
+            importlib.import_module("torchrec")
     importlib.import_module("pandas")
     vars(builtins).pop("get_ipython", None)
     assert not {"collab", "numba"} & {*sys.modules}
