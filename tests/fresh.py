@@ -62,7 +62,7 @@ class FreshProcesses:
             return subprocess.CompletedProcess(words, exit_code(sock), said["out"], said["err"])
 
     def start(self, *words):
-        """A `Program`, or where there is no fork a `subprocess.Popen`, that runs `python -m MODULE ARGUMENTS`."""
+        """A `Program`, or where there is no fork a `subprocess.Popen`, that runs `python WORDS`: see `run`."""
         if hasattr(os, "fork"):
             return Program(self.address, [*map(str, words)])
         return subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
