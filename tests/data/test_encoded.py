@@ -265,10 +265,10 @@ CollabDataBunch.from_parquet(sys.argv[1], folder=sys.argv[2], seed=3)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
-def test_a_killed_encoding_leaves_nothing_that_is_opened(folder):
+def test_a_killed_encoding_leaves_nothing_that_is_opened(folder, fresh):
     encoded = folder.parent / "encoded"
-    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(encoded)])
-    assert done.returncode == -signal.SIGKILL
+    done = fresh.run("-c", KILLED, folder, encoded)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     left, = encoded.glob(".*.part")
     assert (left / "train.users").stat().st_size > 0 and not list(encoded.glob("*/manifest.json"))
     data = opened(folder)
@@ -287,11 +287,12 @@ def test_an_interrupted_encoding_is_removed(folder, monkeypatch):
     assert opened(folder).train.n == 80_000
 
 
-def test_two_processes_make_one_encoding(folder):
+def test_two_processes_make_one_encoding(folder, fresh):
     encoded = folder.parent / "encoded"
     code = KILLED.replace("os.kill", "len").replace(", signal.SIGKILL", "").replace("os.getpid()", "'x'")
-    both = [subprocess.Popen([sys.executable, "-c", code, str(folder), str(encoded)]) for _ in range(2)]
-    assert [one.wait(100) for one in both] == [0, 0]
+    both = [fresh.start("-c", code, folder, encoded) for _ in range(2)]
+    said = [one.communicate(timeout=100)[1] for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
     assert len(encodings(folder)) == 1
 
 

@@ -66,7 +66,7 @@ def test_residuals_of_nothing_have_no_signal():
     assert signal(users, users.flip(0) * 0, torch.zeros(5), 5, 5) == (0.0, 0.0)
 
 
-def in_parts(*columns, n=37):
+def in_parts(*columns, n=997):
     """What yields columns a few rows at a time."""
     return lambda: zip(*(column.split(n) for column in columns))
 
