@@ -319,12 +319,12 @@ class Watch(Callback):
 
 @needs_torchrec
 @pytest.mark.parametrize("start, there", [
-    (sharded_tables, []), (nullcontext, [(torch.bool, 121), (torch.bool, 91)])])        # `data.trained`, of before
+    (sharded_tables, []), (nullcontext, [(torch.bool, 61), (torch.bool, 51)])])        # `data.trained`, of before
 @pytest.mark.parametrize("n", [2, 4])
 def test_a_process_keeps_the_ridge_of_its_own_rows_alone(n, start, there):
     """And nothing else that is as long as a table: by the default recipe, during a fit and after it."""
     def work(rank):
-        watch = Watch(121, 91)
+        watch = Watch(61, 51)
         with start():
             learn = learner(bs=64)
         assert watch.lengths == (learn.data.n_users, learn.data.n_items)
@@ -339,7 +339,7 @@ def test_a_process_keeps_the_ridge_of_its_own_rows_alone(n, start, there):
     counts = [learner().data.counts(side).tolist() for side in ("user", "item")]
     for during, after, lengths, biases, own, beside in values(in_processes(n, work)):
         assert during == after == there and biases is None
-        assert lengths == own and own[0] <= -(-121 // n)
+        assert lengths == own and own[0] <= -(-61 // n)
         assert beside == counts             # which no step has moved
 
 
