@@ -53,9 +53,10 @@ class Shape(NamedTuple):
 
     def memory(self, sharded: bool = False) -> float:
         """Bytes of each process: factors, biases, RowAdagrad's two sums and the four strengths of the ridge of every
-        row. Sharded: of its own rows, and the strengths of all."""
-        own = self.rows / self.processes if sharded else self.rows
-        return NUMBER * (own * (self.factors + 1 + 2) + 2 * self.rows)
+        row. Sharded: of its own rows, whose biases are four numbers wide, and their numbers of ratings."""
+        if sharded:
+            return NUMBER * self.rows / self.processes * (self.factors + 4 + 2 + 1)
+        return NUMBER * self.rows * (self.factors + 1 + 2 + 2)
 
     def sent(self, touched: float, sharded: bool = False) -> float:
         """Bytes that a process sends in a step to each of the others, or to all where tables are sharded. Replicated:

@@ -6,9 +6,10 @@ Run: python benchmarks/sharded.py [--rows 20000000] [--factors 64] [--processes 
 Trains dot_bias on made-up ratings of `rows` rows in all, four fifths of them users, whose tables are sharded from the
 start (`sharded_tables`). Printed are, for each process, its memory before the learner was built, how much more it had
 at most until the fit was over (VmHWM over VmRSS), the share of that in the whole tables and RowAdagrad's sums, and the
-CPU of a step: the median over epochs. `--plain` leaves out the ridge of dot_bias, which keeps counts and a strength of
-every row in each process; `--one` trains one process in the usual way, by the compiled pass; `--gather` also measures
-the end of the `with` and an export; `--checkpoint`, a save inside of it and a load: how much memory each takes more."""
+CPU of a step: the median over epochs. `--plain` leaves out the ridge of dot_bias, for which each process looks at all
+ratings as the learner is built, and keeps how many its own rows have; `--one` trains one process in the usual way, by
+the compiled pass; `--gather` also measures the end of the `with` and an export; `--checkpoint`, a save inside of it and
+a load: how much memory each takes more."""
 
 from __future__ import annotations
 

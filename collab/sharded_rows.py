@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import count
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from .processes import rank, size, started
 
 BLOCK = 1 << 16         # rows that are drawn with one seed, whatever the number of processes
+ROWS = 1 << 12          # that are worked on at a time: a BLOCK would stay in the allocator
 SAFE = {"size", "dim", "numel", "__len__", "element_size", "is_floating_point", "is_complex", "is_inference",
         "requires_grad_", "__hash__", "_has_compatible_shallow_copy_type", "is_contiguous", "nelement"}
 """Methods that read no numbers."""
@@ -34,6 +34,14 @@ class Engine(Protocol):
     def look_up(self, table: ShardedRows, rows: Tensor) -> Tensor:
         """The rows (...,) of a table (n, width), of shape (..., width). All processes ask at the same time, each for
         its own rows."""
+        ...
+
+    def keep_beside(self, table: ShardedRows, numbers: Tensor) -> bool:
+        """Keep a number beside each of this process's rows of a table, (len(own),), if there is room for it."""
+        ...
+
+    def beside(self, table: ShardedRows, rows: Tensor) -> Tensor:
+        """The numbers that are kept beside rows (...,) of a table, (...,), by `look_up`."""
         ...
 
     def add_up(self, numbers: Tensor) -> None:
@@ -107,10 +115,23 @@ class ShardedRows(Tensor):
             rows = torch.arange(*rows.indices(len(self)))
         if not isinstance(rows, Tensor) or rows.dtype != torch.int64:
             raise self._not_here(f"an index of {type(rows).__name__}")
+        return self._connected().look_up(self, rows)
+
+    def keep_beside(self, numbers: Tensor) -> bool:
+        """Keep a number beside each of the rows `own`, (len(own),), float32 and not trained, while an engine connects
+        the processes; False where it has no room for them. The rows that it exchanges are a little wider than the
+        table's, and have room unless that is as wide: this takes no memory, and no exchange of its own."""
+        return self._connected().keep_beside(self, numbers)
+
+    def beside(self, rows: Tensor) -> Tensor:
+        """The numbers beside these rows, (...,). All processes ask at the same time."""
+        return self._connected().beside(self, rows)
+
+    def _connected(self) -> Engine:
         if self.engine is None:
             raise RuntimeError(f"the rows of a table of {len(self):,} are spread over processes, and can be looked up "
                                "inside `with learn.distributed(tables='sharded')`; after it the first process has all")
-        return self.engine.look_up(self, rows)
+        return self.engine
 
     @torch.no_grad()
     def fill(self, into: Tensor) -> None:
@@ -122,16 +143,16 @@ class ShardedRows(Tensor):
         self.shard, self.draw = into, None
 
     @torch.no_grad()
-    def average_rest(self, trained: Tensor) -> None:
-        """Set the rows that were not `trained`, bool (n_rows,), to the mean of those that were. Before an engine
-        connects the processes, this does nothing."""
+    def average_rest(self, trained: Callable[[slice], Tensor]) -> None:
+        """Set the rows that were not trained to the mean of those that were; `trained` says so of the rows `own`, bool
+        (len(own),). Before an engine connects the processes, this does nothing."""
         if self.engine is None or self.shard is None:
             return
-        mine, total = trained[self.own], torch.zeros(self.shape[1] + 1, dtype=torch.float64)
-        pieces = [*zip(self.shard.split(BLOCK), mine.split(BLOCK))]
+        mine, total = trained(self.own), torch.zeros(self.shape[1] + 1, dtype=torch.float64)
+        pieces = [*zip(self.shard.split(ROWS), mine.split(ROWS))]
         for rows, some in pieces:
             total[:-1] += rows[some].sum(0, dtype=torch.float64)
-        total[-1] = mine.sum()
+        total[-1] = mine.count_nonzero()
         self.engine.add_up(total)
         mean = (total[:-1] / total[-1]).to(self.shard)
         for rows, some in pieces:
@@ -188,15 +209,14 @@ def drawn_rows(n_rows: int, width: int, std: float) -> ShardedRows:
     own = rows_of_rank(n_rows, rank(), size())
 
     def draw(into: Tensor) -> None:
-        generator, at = torch.Generator(), own.start
-        for block in count(own.start // BLOCK):
-            begin, end = block * BLOCK, min(n_rows, (block + 1) * BLOCK)
-            if begin >= own.stop:
-                return
-            drawn = truncated_normal(end - begin, width, std, generator.manual_seed(seed + block))
-            stop = min(end, own.stop)
-            into[at - own.start:stop - own.start] = drawn[at - begin:stop - begin]
-            at = stop
+        generator, step = torch.Generator(), min(ROWS, BLOCK)
+        for begin in range(own.start // BLOCK * BLOCK, own.stop, step):
+            if begin % BLOCK == 0:
+                generator.manual_seed(seed + begin // BLOCK)
+            drawn = truncated_normal(min(n_rows - begin, step), width, std, generator)
+            first, stop = max(begin, own.start), min(begin + len(drawn), own.stop)
+            if first < stop:
+                into[first - own.start:stop - own.start] = drawn[first - begin:stop - begin]
     return ShardedRows(n_rows, width, draw)
 
 

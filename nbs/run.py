@@ -2,7 +2,8 @@
 
 Run: python nbs/run.py [--fast] [--write] [NAME ...]
 
---fast   a cell whose metadata has "fast" runs that in place of its source: larger batches, outputs of the same form
+--fast   a cell whose metadata has "fast" runs that in place of its source: larger batches, outputs of the same form;
+         pictures are coarse
 --write  keep the outputs: pictures reduced to 128 colours, charts both as a picture and as what a page can make live
 
 A notebook has one idea, runs in less than two minutes, needs nothing but `collab` and what it imports, and ends with
@@ -29,11 +30,14 @@ try:
 except ImportError:
     pass
 else:
-    altair.renderers.register("both", lambda spec, **_: {
-        f"application/vnd.vegalite.{altair.SCHEMA_VERSION.split('.')[0]}+json": spec,
-        "image/png": base64.b64encode(vl_convert.vegalite_to_png(spec, scale=1.5)).decode()})
+    altair.renderers.register("both", lambda spec, **_: {{
+        f"application/vnd.vegalite.{{altair.SCHEMA_VERSION.split('.')[0]}}+json": spec,
+        "image/png": base64.b64encode(vl_convert.vegalite_to_png(spec, scale={scale})).decode()}})
     altair.renderers.enable("both")
 """     # run before the first cell: a chart is kept as its specification and as a picture
+FAST = """
+%config InlineBackend.print_figure_kwargs = {"bbox_inches": None, "dpi": 30}
+"""     # the same with coarser pictures, each drawn once and not a second time for its margins
 
 
 def executed(path: Path, fast: bool = False, folder: Path = HERE, kernel: str = "python3") -> nbformat.NotebookNode:
@@ -44,7 +48,8 @@ def executed(path: Path, fast: bool = False, folder: Path = HERE, kernel: str = 
         cell.source = cell.metadata.get("fast", cell.source) if fast else cell.source
     client = NotebookClient(book, timeout=600, kernel_name=kernel, record_timing=False, coalesce_streams=True,
                             shutdown_kernel="immediate", resources={"metadata": {"path": str(folder)}})
-    client.on_notebook_start = lambda notebook: client.kc.execute(BOTH, store_history=False)
+    first = BOTH.format(scale=0.2 if fast else 1.5) + (FAST if fast else "")
+    client.on_notebook_start = lambda notebook: client.kc.execute(first, store_history=False)
     with tempfile.TemporaryDirectory() as place:        # a kernel that is ended at once, not in seconds, leaves files
         client.execute(env={**os.environ, "TMPDIR": place})
     for cell, source in zip(book.cells, sources):

@@ -44,7 +44,8 @@ def torchrec_loaded() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first, so that workers that are given whole files in this order end together."""
-    long = ["test_notebooks.py", "test_day.py", "test_startup.py", "test_site.py", "test_pages.py"]
+    long = ["test_notebooks.py", "test_site.py", "test_day.py", "test_sharded.py", "test_sharded_resume.py",
+            "test_distributed.py", "test_distributed_stops.py", "test_startup.py", "test_battery_command_line.py"]
     place = {name: k for k, name in enumerate(long)}
     items.sort(key=lambda item: place.get(item.path.name, len(long)))
 

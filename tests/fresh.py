@@ -7,6 +7,7 @@ imported, it looks whether it is in a notebook: kernels of notebooks are forks o
 notebooks draw with.
 
 Run: python fresh.py serve ADDRESS                      the interpreter that waits for programs
+     python fresh.py torchrec ADDRESS                   one that has imported TorchRec, too
      python fresh.py notebooks ADDRESS                  that which waits for kernels
      python fresh.py ask ADDRESS -m MODULE ARGUMENTS    as `python -m MODULE ARGUMENTS`"""
 
@@ -30,8 +31,8 @@ LIMIT = 300     # seconds, for what takes a few
 
 
 class FreshProcesses:
-    """The interpreter that waits for programs, or with the role "notebooks" for kernels, until `close`. Where there is
-    no fork, each program gets its own."""
+    """The interpreter that waits for programs, or with the role "notebooks" for kernels, until `close`; with the role
+    "torchrec" it has imported that, where it is installed. Where there is no fork, each program gets its own."""
 
     def __init__(self, role="serve"):
         if not hasattr(os, "fork"):
@@ -61,18 +62,24 @@ class FreshProcesses:
             return subprocess.CompletedProcess(words, exit_code(sock), said["out"], said["err"])
 
     def start(self, *words):
-        """A `Program`, or where there is no fork a `subprocess.Popen`, that runs `python -m MODULE ARGUMENTS`."""
+        """A `Program`, or where there is no fork a `subprocess.Popen`, that runs `python WORDS`: see `run`."""
         if hasattr(os, "fork"):
             return Program(self.address, [*map(str, words)])
         return subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
+    def command(self, *words):
+        """The words by which another program starts `python WORDS` as a process of its own, which ends with it."""
+        if not hasattr(os, "fork"):
+            return [sys.executable, *words]
+        return [sys.executable, __file__, "ask", self.address, *words]
+
     def kernel(self, folder):
         """Write a kernel of Jupyter into a folder, which JUPYTER_PATH may name; return its name."""
         if not hasattr(os, "fork"):
             return "python3"
-        spec = {"argv": [sys.executable, __file__, "ask", self.address, "-m", "ipykernel_launcher", "-f",
-                         "{connection_file}"], "display_name": "Fresh", "language": "python"}
+        spec = {"argv": self.command("-m", "ipykernel_launcher", "-f", "{connection_file}"), "display_name": "Fresh",
+                "language": "python"}
         (path := folder / "kernels" / "fresh").mkdir(parents=True)
         (path / "kernel.json").write_text(json.dumps(spec))
         return "fresh"
@@ -223,6 +230,9 @@ def import_first(role):
                      "altair", "vl_convert"):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+    if role == "torchrec":
+        with contextlib.suppress(ImportError, OSError, RuntimeError):
+            importlib.import_module("torchrec")
     importlib.import_module("pandas")
     vars(builtins).pop("get_ipython", None)
     assert not {"collab", "numba"} & {*sys.modules}

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -43,22 +42,17 @@ def values(results):
     return [what for _, what in results]
 
 
-def left_alone_and_killed(folder, script, limit=150):
-    """The weights that two processes of torchrun leave in weights0 and weights1 of their folder: of a run that was left
-    alone, then of one in which a process has died and all were started again. `script` has places for the `paths` of
-    imports, its `folder`, and whether to `die`, of which it leaves a file "died"."""
-    found, tests = [], Path(__file__).parent
-    for die in (False, True):
-        own = folder / str(die)
-        own.mkdir()
-        (own / "script.py").write_text(script.format(paths=[str(tests), str(tests.parent)], folder=str(own), die=die))
-        done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-                               "--max-restarts", "1", "--monitor-interval", "0.1", own / "script.py"],
-                              capture_output=True, text=True, timeout=limit)
-        assert done.returncode == 0, done.stderr
-        assert (own / "died").exists() == die
-        found += [torch.load(own / f"weights{rank}", weights_only=True) for rank in (0, 1)]
-    return found
+def ended_after_a_kill(folder, script, fresh):
+    """The weights that two processes of torchrun leave in weights0 and weights1 of their folder, where one has died and
+    all were started again. `script` has places for the `paths` of imports and for its `folder`, and leaves a file
+    "died" there."""
+    tests = Path(__file__).parent
+    code = script.format(paths=[str(tests), str(tests.parent)], folder=str(folder))
+    done = fresh.run("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1",
+                     "--monitor-interval", "0.1", "--no-python", *fresh.command("-c", code))
+    assert done.returncode == 0, done.stderr
+    assert (folder / "died").exists()
+    return [torch.load(folder / f"weights{rank}", weights_only=True) for rank in (0, 1)]
 
 
 def free_port():

@@ -137,8 +137,9 @@ def read(folder: Path) -> Encoded:
         if vocabs[0] is None or vocabs[1] is None:
             raise ValueError("there are no ids in it")
         users, items = WiderVocab(vocabs[0], vocabs[2]), WiderVocab(vocabs[1], vocabs[3])
-        levels, times, *counts = (torch.from_numpy(np.load(folder / f"{name}.npy"))
-                                  for name in ("levels", "times", "counts.users", "counts.items"))
+        levels, times = (torch.from_numpy(np.load(folder / f"{name}.npy")) for name in ("levels", "times"))
+        counts = [torch.from_numpy(np.load(folder / f"counts.{side}.npy", mmap_mode="c"))
+                  for side in ("users", "items")]
         grid = known["grid"] and Grid(tuple(known["grid"]["block"]), tuple(known["grid"]["blocks"]))
         return Encoded(users, items, Totals(known["mean"], levels, times, (counts[0], counts[1])), known["n_train"],
                        known["n_valid"], grid, known["repeated"])

@@ -19,6 +19,7 @@ CELLS = 1 << 24     # numbers of the table for it
 WORK = 5e7          # ratings, or rows if these are more, times random vectors otherwise
 FEWEST = 8          # random vectors
 CHUNK = 1 << 20     # ratings at a time where vectors are added up without numba
+ROWS = 1 << 18      # of tables at a time, where each has numbers of its own
 
 
 class Signal(NamedTuple):
@@ -160,13 +161,14 @@ def _estimated(parts: Parts, n: int, n_users: int, n_items: int, work: float = W
     for _, items, values in parts():
         diagonal += torch.bincount(items, weights=values.square(), minlength=n_items)
     for _ in range(rounds):
-        z = torch.randint(0, 2, (n_items, 8), generator=generator).float() * 2 - 1
+        z = torch.empty(n_items, 8).random_(0, 2, generator=generator).mul_(2).sub_(1)
         seen, image = torch.zeros(n_users, 8), torch.zeros(n_items, 8)
         for users, items, values in parts():
             _multiply(users, items, values.float(), z, seen)
         for users, items, values in parts():
             _multiply(items, users, values.float(), seen, image)
-        total += (image.double() - diagonal[:, None] * z).square().sum().item()
+        for own in zip(image.split(ROWS), diagonal.split(ROWS), z.split(ROWS)):
+            total += (own[0].double() - own[1][:, None] * own[2]).square().sum().item()
     return total / (8 * rounds)
 
 

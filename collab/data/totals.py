@@ -42,11 +42,28 @@ def levels_of(batches: TensorBatches) -> tuple[Tensor, Tensor]:
     return levels, times
 
 
-def counts_of(batches: TensorBatches, side: int, n_rows: int) -> Tensor:
-    """The number of ratings of each row of users (side 0) or of items (1), int64 (n_rows,)."""
+def counts_of(batches: TensorBatches, side: int, n_rows: int, some: slice | None = None) -> Tensor:
+    """The number of ratings of each of n_rows rows of users (side 0) or of items (1), int64 (n_rows,); or of `some` of
+    them, from a first to before a last one."""
     if (totals := _known(batches)) is not None:
-        return totals.counts[side].clone()
-    return torch.bincount(batches.tensors[side].cpu(), minlength=n_rows)
+        return totals.counts[side][some or slice(None)].clone()
+    rows = batches.tensors[side].cpu()
+    return torch.bincount(rows if some is None else _from(rows, some),
+                          minlength=n_rows if some is None else some.stop - some.start)
+
+
+def trained_of(batches: TensorBatches, side: int, some: slice) -> Tensor:
+    """Which of some rows of users (side 0) or of items (1) have ratings, bool: by no more memory than that."""
+    if (totals := _known(batches)) is not None:
+        return totals.counts[side][some] > 0
+    trained = torch.zeros(some.stop - some.start, dtype=torch.bool)
+    trained[_from(batches.tensors[side].cpu(), some)] = True
+    return trained
+
+
+def _from(rows: Tensor, some: slice) -> Tensor:
+    """Those of the rows that are among `some`, numbered from there."""
+    return rows[(rows >= some.start) & (rows < some.stop)] - some.start
 
 
 def _known(batches: object) -> Totals | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
@@ -15,10 +15,13 @@ from torch import Tensor
 from ..compiled import DotTables
 from ..data.databunch import CollabDataBunch
 from ..data.signal import FAINTEST, Parts, Signal, contrast_of, renumbered, sample, signal_of
+from ..data.totals import counts_of
 from ..errors import DataError
 from ..loaders import blocks_of
+from ..memory import give_back
 from ..models.baseline import BiasBaseline
 from ..models.layers import Range
+from ..sharded_rows import ShardedRows
 
 POWER = 0.4                 # of a row's number of ratings, with which its ridge in the sum over them grows
 ITEM_START = 20.0           # an item with as many ratings starts at half of its bias in closed form
@@ -30,36 +33,59 @@ ROUNDS = 5                  # of expectation maximisation
 ROWS = 1 << 20              # that are worked out at a time
 SURE = 300                  # rows of which half a damping is their own
 
+Held = tuple[slice, slice]
+"""Rows of users and of items."""
+
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the training ratings say of a dot model with this range, before any training: the biases of users and items
-    in closed form (float32, by row) and their damping, the deviation of what biases leave (`sigma`), its `Signal`, the
-    `contrast` of its factors, the slope of the range at the mean rating, and the number of ratings of each row."""
+    """What the training ratings say of a dot model with this range, before any training: the damping of biases of users
+    and items in closed form, the deviation of what biases leave (`sigma`), its `Signal`, the `contrast` of its factors,
+    the slope of the range at the mean rating; how many ratings there are (`n`), and how many users and items have some
+    (`rated`); the means over ratings of n_row^(POWER - 1) (`powers`).
 
-    biases: tuple[Tensor, Tensor]
+    Of the rows `held`, the number of ratings of each (`counts`, int32) and, where all are held, the biases (float32;
+    None where they were dropped, and have to be found again)."""
+
     damping: tuple[float, float]
     sigma: float
     signal: Signal
     contrast: float
     slope: float
+    n: int
+    rated: tuple[int, int]
+    powers: tuple[float, float]
+    held: Held
     counts: tuple[Tensor, Tensor]
+    biases: tuple[Tensor, Tensor] | None
 
     known: ClassVar[WeakKeyDictionary[object, dict[Range | None, Evidence]]] = WeakKeyDictionary()
 
     @classmethod
-    def of(cls, data: CollabDataBunch, y_range: Range | None) -> Evidence:
-        """The evidence in the training part; computed once for each part and range."""
+    def of(cls, data: CollabDataBunch, y_range: Range | None, held: Held | None = None) -> Evidence:
+        """The evidence in the training part; computed once for each part and range, and kept for the rows `held`, by
+        default all."""
         found = cls.known.setdefault(data.train, {})
         if y_range not in found:
             found[y_range] = cls._gathered(data, y_range)
+        found[y_range] = found[y_range]._at(data, held or _all_rows(data))
         return found[y_range]
+
+    def _at(self, data: CollabDataBunch, held: Held) -> Evidence:
+        if held == self.held:
+            return self
+        if self.held == _all_rows(data):
+            counts = [own[rows].clone() for own, rows in zip(self.counts, held)]
+        else:
+            counts = [counts_of(data.train, k, size, rows).int()
+                      for k, (size, rows) in enumerate(zip((data.n_users, data.n_items), held))]
+        return replace(self, held=held, counts=(counts[0], counts[1]), biases=None)
 
     @classmethod
     def _gathered(cls, data: CollabDataBunch, y_range: Range | None) -> Evidence:
         parts = _parts(data.train)
-        counts = data.counts("user"), data.counts("item")
-        n, shape = int(counts[0].sum()), (data.n_users, data.n_items)
+        n, counts = int(data.counts("user").sum()), (data.counts("user").int(), data.counts("item").int())
+        shape = data.n_users, data.n_items
         baseline = BiasBaseline(*shape)
 
         def left(damping: tuple[float, float]) -> tuple[float, Signal, float]:
@@ -82,8 +108,10 @@ class Evidence:
             baseline.fit_blocks(parts, *damping)
         low, high = y_range or (0.0, 0.0)
         m = min(max((data.mean - low) / (high - low), 0.01), 0.99) if y_range else 0.0
-        return cls((baseline.u_bias.float(), baseline.i_bias.float()), damping, math.sqrt(squares / n), found,
-                   stands_out, (high - low) * m * (1 - m) if y_range else 1.0, (counts[0].int(), counts[1].int()))
+        rated = int((counts[0] > 0).sum()), int((counts[1] > 0).sum())
+        return cls(damping, math.sqrt(squares / n), found, stands_out, (high - low) * m * (1 - m) if y_range else 1.0,
+                   n, rated, (_mean_power(counts[0], n), _mean_power(counts[1], n)), _all_rows(data), counts,
+                   (baseline.u_bias.float(), baseline.i_bias.float()))
 
     @property
     def said(self) -> str:
@@ -105,56 +133,84 @@ class Evidence:
     def ridges(self, scale: float) -> tuple[np.ndarray, ...]:
         """The L2 for every rating of a row, float32, by row: of the factors of users and of items, of their biases (see
         `RowRidge`)."""
-        factors, biases = zip(*(one.of_all() for one in self.row_ridges(scale)))
+        factors, biases = zip(*(one.of_all(own) for one, own in zip(self.row_ridges(scale), self.counts)))
         return *factors, *biases
 
     def row_ridges(self, scale: float) -> list[RowRidge]:
         """The L2 for every rating of a row, of users and of items. Of factors it is scale strength sigma slope
         (sqrt(U) + sqrt(I)) / sqrt(n), times a share of each row, where U users and I items have the n ratings (a matrix
         of noise has singular values of sigma (sqrt(U) + sqrt(I))). Of biases it is slope^2 damping / n_row."""
-        known = [int((counts > 0).sum()) for counts in self.counts]
-        n = int(self.counts[0].sum())
-        whole = scale * self.strength * self.sigma * self.slope * sum(map(math.sqrt, known)) / math.sqrt(n)
-        return [RowRidge(counts, whole, self.slope ** 2 * damping)
-                for counts, damping in zip(self.counts, self.damping)]
+        whole = (scale * self.strength * self.sigma * self.slope * sum(map(math.sqrt, self.rated))
+                 / math.sqrt(self.n))
+        return [RowRidge(whole, self.slope ** 2 * damping, mean) for damping, mean in zip(self.damping, self.powers)]
 
     @torch.no_grad()
-    def start(self, tables: DotTables) -> None:
+    def start(self, data: CollabDataBunch, tables: DotTables) -> None:
         """Start a model's biases in closed form, in units of what goes into the range. Where factors stand out, those
         of items with many ratings start nearer to 0: training finds these itself, and better so together with the
         factors."""
         if tables.user_bias is not None and tables.item_bias is not None:
             doubt = _doubt(self.contrast)
+            of_users, of_items = self.biases or self._fitted_again(data)
             share = doubt + (1 - doubt) * ITEM_START / (self.counts[1] + ITEM_START)
-            for bias, start in ((tables.user_bias, self.biases[0]), (tables.item_bias, self.biases[1] * share)):
+            for bias, start in ((tables.user_bias, of_users), (tables.item_bias, of_items * share)):
                 bias.copy_((start / self.slope).view(bias.shape))
+
+    def _fitted_again(self, data: CollabDataBunch) -> tuple[Tensor, Tensor]:
+        baseline = BiasBaseline(data.n_users, data.n_items).fit_blocks(_parts(data.train), *self.damping)
+        return baseline.u_bias.float(), baseline.i_bias.float()
+
+
+def look_at(data: CollabDataBunch, tables: DotTables, start: bool) -> str:
+    """Gather the `Evidence` for a model with these tables, and `start` its biases, where asked for; what is to be said
+    of it. Of tables of which this process holds some rows, the numbers of these rows alone are kept."""
+    found = Evidence.of(data, tables.y_range)
+    if start:
+        found.start(data, tables)
+    said = found.said
+    if (held := held_rows(tables)) is not None:
+        found = Evidence.of(data, tables.y_range, held)
+        give_back()
+    return said
+
+
+def held_rows(tables: DotTables) -> Held | None:
+    """The rows of users and of items that this process holds, where that is not all of them."""
+    users, items = tables.users, tables.items
+    return (users.own, items.own) if isinstance(users, ShardedRows) and isinstance(items, ShardedRows) else None
+
+
+def _all_rows(data: CollabDataBunch) -> Held:
+    return slice(0, data.n_users), slice(0, data.n_items)
 
 
 class RowRidge:
-    """The L2 for every rating of a row: of its factors `whole` n_row^(POWER - 1), the last factor divided by its mean
-    over the ratings, and of its bias `bias` / n_row. Rows are worked out when they are asked for."""
+    """The L2 for every rating of a row: of its factors `whole` n_row^(POWER - 1) / `mean`, where that is the mean of
+    these powers over the ratings, and of its bias `bias` / n_row."""
 
-    def __init__(self, counts: Tensor, whole: float, bias: float):
-        self.counts, self.whole, self.bias = counts, whole, bias
-        self.mean = sum((part * _power(part)).sum() for part in counts.split(ROWS)) / int(counts.sum())
+    def __init__(self, whole: float, bias: float, mean: float):
+        self.whole, self.bias, self.mean = whole, bias, mean
 
-    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """That of the factors and of the bias of these rows, float32."""
-        return self._of(self.counts[rows])
+    def __call__(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """That of the factors and of the bias of rows with so many ratings, float32."""
+        return ((self.whole * (_power(counts) / self.mean)).float(),
+                (self.bias / counts.double().clamp(min=1)).float())
 
-    def of_all(self) -> tuple[np.ndarray, np.ndarray]:
-        """That of all rows."""
-        made = torch.empty(2, len(self.counts))
-        for into, part in zip(made.split(ROWS, 1), self.counts.split(ROWS)):
-            into[0], into[1] = self._of(part)
+    def of_all(self, counts: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """The same, some rows at a time."""
+        made = torch.empty(2, len(counts))
+        for into, part in zip(made.split(ROWS, 1), counts.split(ROWS)):
+            into[0], into[1] = self(part)
         return made[0].numpy(), made[1].numpy()
-
-    def _of(self, counts: Tensor) -> tuple[Tensor, Tensor]:
-        return (self.whole * (_power(counts) / self.mean)).float(), (self.bias / counts.double().clamp(min=1)).float()
 
 
 def _power(counts: Tensor) -> Tensor:
     return counts.double().clamp(min=1) ** (POWER - 1)
+
+
+def _mean_power(counts: Tensor, n: int) -> float:
+    """The mean of `_power` over the n ratings of rows with these numbers of them."""
+    return sum((part * _power(part)).sum().item() for part in counts.split(ROWS)) / n
 
 
 def _parts(batches: object) -> Parts:

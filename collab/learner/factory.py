@@ -27,7 +27,7 @@ from ..train.learner import MetricLike
 from ..train.optim import Hyper, OptFunc, adamw, check_hyper, sets
 from ..train.row_adagrad import RowAdagrad
 from .collab_learner import CollabLearner, no_data
-from .evidence import Evidence
+from .evidence import look_at
 from .export import load_parts, load_weights
 from .objectives import OBJECTIVES, Objective, objective
 from .recipes import ROW_RATE, Context, Options, Recipe, is_dot_product, rate_plan, rates, recipe_named, recipe_of
@@ -122,10 +122,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
         opt_func, rate, scale, recipe_said = rate_plan(data.train.n, data.train.bs, opt_func)
         wd, ridge = 0.0, [] if own_ridge else [Ridge(scale)]
         if (tables := part.dot_tables()) is not None:
-            evidence = Evidence.of(data, tables.y_range)
-            recipe_said += evidence.said
-            if isinstance(model, str):      # others keep their own start
-                evidence.start(tables)
+            recipe_said += look_at(data, tables, start=isinstance(model, str))      # others keep their own start
     opt_func, (own_lr, own_wd) = opt_func or adamw, rates(recipe, data.train.n, data.train.bs)
     if rate is None and not sets(opt_func, "lr"):
         rate = ROW_RATE if opt_func is RowAdagrad else own_lr

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..compiled import DotTables
 from ..given import is_real
 from ..models.base import as_collab
 from ..sharded_rows import ShardedRows
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
 from ..train.sparse_gradients import rows_of_table
-from .evidence import Evidence, RowRidge
+from .evidence import Evidence, Held, RowRidge, held_rows
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
+
+
+Counts = Callable[[Tensor], Tensor]
+"""The numbers of ratings of rows (n,)."""
 
 
 class Ridge(Callback):
@@ -40,7 +46,7 @@ class Ridge(Callback):
         self.scale = scale
         self.ridges: tuple[np.ndarray, ...] = ()
         self.weights: list[Tensor] = []         # the same on the device
-        self.by_row: list[RowRidge] = []        # the same, where tables are sharded and all rows would be too many
+        self.by_row: list[tuple[RowRidge, Counts]] = []     # the same, where tables are sharded
 
     def before_fit(self) -> None:
         learn = self.learn
@@ -51,12 +57,24 @@ class Ridge(Callback):
             raise model.lacks("has no ridge: it is not a plain dot product; pass a weight decay, wd=")
         self.ridges, self.by_row = (), []
         if not any(group["weight_decay"] for group in learn.opt.param_groups):
-            evidence = Evidence.of(learn.data, tables.y_range)
-            if isinstance(tables.users, ShardedRows):
-                self.by_row = evidence.row_ridges(self.scale)
+            if (held := held_rows(tables)) is not None:
+                self.by_row = self._by_row(tables, held)
             else:
-                self.ridges = evidence.ridges(self.scale)
+                self.ridges = Evidence.of(learn.data, tables.y_range).ridges(self.scale)
         self.weights = [torch.from_numpy(ridge).to(learn.device) for ridge in self.ridges]
+
+    def _by_row(self, tables: DotTables, held: Held) -> list[tuple[RowRidge, Counts]]:
+        """The ridges of users and of items by their numbers of ratings, and what gives these for the rows of a batch.
+        Each process has those of its own rows, beside them: they come with the rows."""
+        data, y_range = self.learn.data, tables.y_range
+        found, counts = Evidence.of(data, y_range, held), list[Counts]()
+        for k, own in enumerate(((tables.user_bias, tables.users), (tables.item_bias, tables.items))):
+            room = next((t for t in own if isinstance(t, ShardedRows) and t.keep_beside(found.counts[k])), None)
+            counts.append(Evidence.of(data, y_range).counts[k].__getitem__ if room is None else room.beside)
+        return [*zip(found.row_ridges(self.scale), counts)]
+
+    def cleanup_fit(self) -> None:
+        self.by_row = []        # it holds tables of this `with`
 
     def before_chunk(self) -> None:
         self.learn.chunk.ridges = self.ridges
@@ -73,8 +91,12 @@ class Ridge(Callback):
         total = torch.zeros((), device=learn.device)
         for k, (factors, bias) in enumerate(((tables.users, tables.user_bias), (tables.items, tables.item_bias))):
             rows = learn.xb[k]
-            held = self.by_row[k](rows) if self.by_row else (self.weights[k][rows], self.weights[k + 2][rows])
-            for table, weights in zip((factors, bias), held):
+            if self.by_row:
+                ridge, counts = self.by_row[k]
+                own = ridge(counts(rows))
+            else:
+                own = self.weights[k][rows], self.weights[k + 2][rows]
+            for table, weights in zip((factors, bias), own):
                 if table is not None:
                     touched = rows_of_table(learn.model, table, rows)
                     total = total + (weights * touched.square().sum(1)).mean()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..compiled import one_thread
 from ..data.databunch import CollabDataBunch
-from ..models.base import as_collab
+from ..data.totals import trained_of
+from ..models.base import SIDES, Side, as_collab
 from ..sharded_rows import ShardedRows
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
@@ -53,13 +56,24 @@ def _are_sharded(model: nn.Module) -> bool:
     return any(isinstance(p, ShardedRows) for p in model.parameters())
 
 
+_known: WeakKeyDictionary[object, dict[tuple[str, int, int], Tensor]] = WeakKeyDictionary()
+
+
+def trained_rows(data: CollabDataBunch, side: Side, rows: slice) -> Tensor:
+    """Which of some rows of "user" or "item" have training ratings, bool: `data.trained` without the other rows."""
+    found = _known.setdefault(data.train, {})
+    if (key := (side, rows.start, rows.stop)) not in found:
+        found[key] = trained_of(data.train, SIDES.index(side), rows)
+    return found[key]
+
+
 @torch.no_grad()
 def fill_unknown(model: nn.Module, data: CollabDataBunch) -> None:
     """Set row 0 of every table of ids, and the rows of cold ids, to the mean of the rows that were trained."""
     for side, tables in as_collab(model).id_tables().items():
         for table in tables:
             if isinstance(table, ShardedRows):
-                table.average_rest(data.trained[side])
+                table.average_rest(partial(trained_rows, data, side))
             elif data.none_cold[side]:        # as most are: no copy
                 table[0] = table[1:].mean(0)
             else:

@@ -74,20 +74,28 @@ class BiasBaseline(CollabModel):
                 total.scatter_add_(0, rows, rest)
                 count.scatter_add_(0, rows, torch.ones_like(rest))
         # 1 where there are no ratings, whose sum is 0
-        u_weight, i_weight = (torch.where(count > 0, count + damping, 1.0)
-                              for count, damping in ((u_count, damping_u), (i_count, damping_i)))
+        for count, damping in ((u_count, damping_u), (i_count, damping_i)):
+            none = count == 0
+            count.add_(damping)[none] = 1.0
+        u_weight, i_weight = u_count, i_count
         for _ in range(sweeps):
             before = self.u_bias
             taken = torch.zeros_like(i_total)
             for users, items, _ in pieces():
                 taken.scatter_add_(0, items, self.u_bias.index_select(0, users))
-            self.i_bias, taken = (i_total - taken) / i_weight, torch.zeros_like(u_total)
+            self.i_bias, taken = torch.sub(i_total, taken, out=taken).div_(i_weight), torch.zeros_like(u_total)
             for users, items, _ in pieces():
                 taken.scatter_add_(0, users, self.i_bias.index_select(0, items))
-            self.u_bias = (u_total - taken) / u_weight
-            if (self.u_bias - before).abs().max() <= SETTLED * self.u_bias.abs().max():
+            self.u_bias = torch.sub(u_total, taken, out=taken).div_(u_weight)
+            if _largest(before.sub_(self.u_bias)) <= SETTLED * _largest(self.u_bias):
                 break
         return self
+
+
+def _largest(of: Tensor) -> Tensor:
+    """The largest absolute value, without a copy."""
+    least, most = torch.aminmax(of)
+    return torch.maximum(-least, most)
 
 
 class MostPopular(CollabModel):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import math
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from ..memory import give_back
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"        # what to write to CLEAR: see proc(5)
@@ -63,8 +64,7 @@ def quick_collection() -> Iterator[None]:
 
 def _reset_peak() -> float:
     """Bytes in use, after the record of the most has been set to that; NaN where it cannot be."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     try:
         CLEAR.write_text(RESET_PEAK)
     except OSError:

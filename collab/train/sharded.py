@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..errors import DataError
+from ..memory import give_back
 from ..sharded_rows import ShardedRows, rows_of_rank
 from .callback import Callback
 from .callbacks.averaging import Averaging
@@ -75,11 +76,14 @@ def sharded(learn: Learner, group: ProcessGroup) -> Iterator[ShardedTables]:
     _check_tables(learn, inputs)
     before = [table for own in inputs for table in own]
     everywhere = [all(whole) for whole in zip(*group.objects([not isinstance(p, ShardedRows) for p in before]))]
-    flat = [_spread(learn, table, group) for table in before]
+    sizes = [len(own) for own in inputs]
+    inputs.clear()
+    flat = [_spread(learn, before.pop(0), group) for _ in everywhere]     # each whole table goes before the next
     rest = iter(flat)
-    tables = [[next(rest) for _ in own] for own in inputs]
+    tables = [[next(rest) for _ in range(n)] for n in sizes]
     groups = [_group_of(learn, table) for table in flat]
     engine = TorchRecTables(flat, groups, [learn.opt.param_groups[k]["eps"] for k in groups], group)
+    give_back()         # what initial weights were drawn in
     try:
         yield ShardedTables(engine, tables, groups)
         learn.before_gathering()

@@ -55,12 +55,15 @@ class LookedUp:
     sent: Tensor            # what it gave, (n, padded width), with its graph
     leaf: Tensor            # (*rows.shape, width): gradients are added up here until the step
 
-    def part(self, table: ShardedRows, rows: Tensor) -> Tensor | None:
-        """The weights of these rows, where they are the ones that were asked for, or a slice of them."""
-        if self.table is not table or self.version != rows._version:
-            return None
-        within = place_in(self.rows, rows)
-        return None if within is None else self.leaf if rows.shape == self.rows.shape else self.leaf[within]
+    beside: Tensor          # (*rows.shape, padded width - width): what is kept beside the rows
+
+    def covers(self, table: ShardedRows, rows: Tensor) -> bool:
+        """Whether these rows are the ones that were asked for, or a slice of them."""
+        return self.table is table and self.version == rows._version and place_in(self.rows, rows) is not None
+
+    def part(self, of: Tensor, rows: Tensor) -> Tensor:
+        """These rows of `leaf` or of `beside`."""
+        return of if rows.shape == self.rows.shape else of[place_in(self.rows, rows)]
 
 
 class TorchRecTables:
@@ -94,13 +97,26 @@ class TorchRecTables:
     # Looking up --------------------------------------------------------------------------------------------------
 
     def look_up(self, table: ShardedRows, rows: Tensor) -> Tensor:
+        one = self._looked_up(table, rows)
+        return one.part(one.leaf, rows)
+
+    def beside(self, table: ShardedRows, rows: Tensor) -> Tensor:
+        one = self._looked_up(table, rows)
+        return one.part(one.beside, rows)[..., 0]
+
+    def keep_beside(self, table: ShardedRows, numbers: Tensor) -> bool:
+        room = self._collection(table).room[self.names[id(table)]]
+        if room.shape[1]:
+            room[:, 0] = numbers
+        return bool(room.shape[1])
+
+    def _looked_up(self, table: ShardedRows, rows: Tensor) -> LookedUp:
         if self.expected is not None:
             self.fetch_expected(table, rows)
-        for known in self.found:
-            if (part := known.part(table, rows)) is not None:
-                return part
-        self._fetch([(table, rows)])
-        return self.found[-1].leaf
+        known = next((one for one in self.found if one.covers(table, rows)), None)
+        if known is None:
+            self._fetch([(table, rows)])
+        return known or self.found[-1]
 
     def begin(self, expected: Expected | None) -> None:
         """Begin a batch, in which these rows are looked up, all in one exchange."""
@@ -123,9 +139,11 @@ class TorchRecTables:
         assert sent is not None
         learning = torch.is_grad_enabled()
         for name, (table, rows) in zip(names, wanted):
-            leaf = sent[name].detach()[:, :table.shape[1]].view(*rows.shape, table.shape[1])
+            width = table.shape[1]
+            leaf, beside = (part.view(*rows.shape, part.shape[1])
+                            for part in (sent[name].detach()[:, :width], sent[name].detach()[:, width:]))
             leaf.requires_grad_(learning and table.requires_grad)
-            one = LookedUp(table, rows, rows._version, self.rates(table), sent[name], leaf)
+            one = LookedUp(table, rows, rows._version, self.rates(table), sent[name], leaf, beside)
             self.found.append(one)
             if leaf.requires_grad:
                 self.pending.append(one)
@@ -137,9 +155,11 @@ class TorchRecTables:
 
     def sums(self, table: ShardedRows) -> tuple[Tensor, float]:
         """What TorchRec keeps of the rows `own`, (len(own),), and which share that is of RowAdagrad's sums."""
-        name = self.names[id(table)]
-        collection = next(one for one in self.collections if name in one.tables)
-        return collection.sums[name], collection.share
+        collection = self._collection(table)
+        return collection.sums[self.names[id(table)]], collection.share
+
+    def _collection(self, table: ShardedRows) -> Collection:
+        return next(one for one in self.collections if self.names[id(table)] in one.tables)
 
     def serve(self) -> None:
         """Give rows to processes that look some up, until all processes are here."""
@@ -213,6 +233,7 @@ class Collection:
             self.module: Any = sharder.shard(whole, plan, env, torch.device("cpu"))
         self.kernels = [part.emb_module for lookup in self.module._lookups for part in lookup._emb_modules]
         weights, sums = (dict(zip(self.tables, own, strict=True)) for own in self._held())
+        self.room = {name: weights[name][:, kind.width:] for name in self.tables}      # their gradients are 0
         for name, table in self.tables.items():
             table.fill(weights[name][:, :kind.width])
             if table.sums is not None:

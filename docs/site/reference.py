@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -28,6 +29,21 @@ ROOMS = {       # page: (title, what it begins with, packages and modules)
     "serving": ("Serving", "Recommendations over HTTP, and a page.", ("collab.serve",)),
     "errors": ("Errors", "What is raised and warned of.", ("collab.errors",)),
 }
+
+HELP = """
+import contextlib, io, json, sys
+from collab.cli import main
+shown = {}
+for command in sys.argv[1:]:
+    sys.argv = ["collab", command, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            main()
+        except SystemExit as end:
+            assert not end.code, command
+    shown[command] = out.getvalue()
+print(json.dumps(shown))
+"""     # in a process of its own, without a terminal
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -55,12 +71,10 @@ def page_of_module(module: str) -> str | None:
 def _command_line() -> str:
     from collab.cli.app import commands
     env = os.environ | {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
-    shown = ["# Command line\n\n`collab COMMAND --help`, as it is printed."]
-    for command in commands():
-        done = subprocess.run([sys.executable, "-m", "collab", command, "--help"], capture_output=True, text=True,
-                              env=env, check=True)
-        shown.append(f"## {command}\n\n```text\n{done.stdout.strip()}\n```")
-    return "\n\n".join(shown) + "\n"
+    done = subprocess.run([sys.executable, "-c", HELP, *commands()], capture_output=True, text=True, env=env,
+                          check=True)
+    shown = [f"## {command}\n\n```text\n{text.strip()}\n```" for command, text in json.loads(done.stdout).items()]
+    return "\n\n".join(["# Command line\n\n`collab COMMAND --help`, as it is printed.", *shown]) + "\n"
 
 
 class Doctests(griffe.Extension):

@@ -1,6 +1,5 @@
 """`torchrun --nproc-per-node N -m collab train ...`: one model, one file, printed once."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,12 +8,7 @@ import pytest
 
 from collab import load_learner, synthetic
 
-
-def run(*args, processes=None, **env):
-    """A command of `collab`, by torchrun where there are `processes`."""
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes else []
-    return subprocess.run([sys.executable, *start, "-m", "collab", *map(str, args)], capture_output=True, text=True,
-                          timeout=120, env={**os.environ, **env})
+TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +18,12 @@ def ratings(tmp_path_factory):
     return path
 
 
-def test_two_processes_train_the_model_of_one(ratings, tmp_path):
-    one, two = (run("train", ratings, "--epochs", 2, "--out", tmp_path / f"{n}.safetensors", processes=n)
-                for n in (None, 2))
+def test_two_processes_train_the_model_of_one(ratings, tmp_path, fresh):
+    """Those of torchrun start as from a shell, the others of this file had torch already (see `fresh`)."""
+    train = ["-m", "collab", "train", str(ratings), "--epochs", "2", "--out"]
+    one = fresh.run(*train, tmp_path / "None.safetensors")
+    two = subprocess.run([sys.executable, *TWO, *train, tmp_path / "2.safetensors"], capture_output=True, text=True,
+                         timeout=120)
     assert one.returncode == two.returncode == 0, two.stderr
     error = [re.search(r"RMSE.*", done.stdout)[0].split()[:3] for done in (one, two)]
     assert error[0] == error[1] and two.stdout.count("RMSE") == one.stdout.count("RMSE")
@@ -35,13 +32,15 @@ def test_two_processes_train_the_model_of_one(ratings, tmp_path):
     assert a.predict(1, 5) == pytest.approx(b.predict(1, 5), abs=1e-3)
 
 
-def test_other_commands_take_one_process(ratings):
-    env = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400"}
-    done = run("check", ratings, **env)
+def test_other_commands_take_one_process(ratings, fresh, monkeypatch):
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "29400")):
+        monkeypatch.setenv(name, value)
+    done = fresh.run("-m", "collab", "check", ratings)
     assert done.returncode == 2 and "torchrun has started several processes, which is for train" in done.stderr
 
 
-def test_solved_models_take_one_process(ratings, tmp_path):
-    done = run("train", ratings, "--model", "als", "--out", tmp_path / "als.safetensors", processes=2)
+def test_solved_models_take_one_process(ratings, tmp_path, fresh):
+    done = fresh.run(*TWO, "--no-python", *fresh.command("-m", "collab", "train", ratings, "--model", "als", "--out",
+                                                         tmp_path / "als.safetensors"))
     assert done.returncode and "is solved by one process; start it without torchrun" in done.stderr
     assert not (tmp_path / "als.safetensors").exists()

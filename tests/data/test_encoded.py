@@ -30,8 +30,10 @@ from collab.data.mapped import MappedBatches
 from collab.data.mapped_tiles import MappedTiles
 from collab.data.parquet import bytes_of
 from collab.data.streamed_split import AtRandom
+from collab.data.totals import counts_of
 from collab.errors import DataError
 from collab.evaluate.accuracy import errors
+from collab.learner.unknown_rows import trained_rows
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,10 @@ def test_the_data_are_those_of_from_df_for_the_same_split(ratings, folder):
     assert torch.equal(data.levels, same.levels)
     for by in ("user", "item"):
         assert torch.equal(data.counts(by), same.counts(by)) and torch.equal(data.trained[by], same.trained[by])
+        for of in (data, same):
+            counted = counts_of(of.train, ["user", "item"].index(by), len(same.counts(by)), slice(7, 300))
+            assert torch.equal(counted, same.counts(by)[7:300])
+            assert torch.equal(trained_rows(of, by, slice(7, 300)), same.trained[by][7:300])
     pd.testing.assert_frame_equal(rows(data.train, data.users, data.items), rows(same.train, same.users, same.items))
     pd.testing.assert_frame_equal(held_out(data), held_out(same))
     for one, other in zip(data.valid.tensors, same.valid.tensors):
@@ -259,10 +265,10 @@ CollabDataBunch.from_parquet(sys.argv[1], folder=sys.argv[2], seed=3)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
-def test_a_killed_encoding_leaves_nothing_that_is_opened(folder):
+def test_a_killed_encoding_leaves_nothing_that_is_opened(folder, fresh):
     encoded = folder.parent / "encoded"
-    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(encoded)])
-    assert done.returncode == -signal.SIGKILL
+    done = fresh.run("-c", KILLED, folder, encoded)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     left, = encoded.glob(".*.part")
     assert (left / "train.users").stat().st_size > 0 and not list(encoded.glob("*/manifest.json"))
     data = opened(folder)
@@ -281,11 +287,12 @@ def test_an_interrupted_encoding_is_removed(folder, monkeypatch):
     assert opened(folder).train.n == 80_000
 
 
-def test_two_processes_make_one_encoding(folder):
+def test_two_processes_make_one_encoding(folder, fresh):
     encoded = folder.parent / "encoded"
     code = KILLED.replace("os.kill", "len").replace(", signal.SIGKILL", "").replace("os.getpid()", "'x'")
-    both = [subprocess.Popen([sys.executable, "-c", code, str(folder), str(encoded)]) for _ in range(2)]
-    assert [one.wait(100) for one in both] == [0, 0]
+    both = [fresh.start("-c", code, folder, encoded) for _ in range(2)]
+    said = [one.communicate(timeout=100)[1] for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
     assert len(encodings(folder)) == 1
 
 

@@ -48,6 +48,8 @@ def test_random_signs_estimate_it(monkeypatch, numba):
     assert estimated.excess == pytest.approx(exact.excess, rel=0.1)
     assert estimated.deviation == pytest.approx(exact.deviation, rel=0.1)
     assert estimated == signal(*given)
+    monkeypatch.setattr("collab.data.signal.ROWS", 7)
+    assert tuple(signal(*given)) == pytest.approx(tuple(estimated), rel=1e-12)
 
 
 def test_noise_has_none_and_factors_have_much():
@@ -64,7 +66,7 @@ def test_residuals_of_nothing_have_no_signal():
     assert signal(users, users.flip(0) * 0, torch.zeros(5), 5, 5) == (0.0, 0.0)
 
 
-def in_parts(*columns, n=37):
+def in_parts(*columns, n=997):
     """What yields columns a few rows at a time."""
     return lambda: zip(*(column.split(n) for column in columns))
 

@@ -46,9 +46,26 @@ def test_ridges_of_some_rows_are_those_of_all(data, monkeypatch):
     found, rows = Evidence.of(data, data.y_range), torch.tensor([3, 0, 5, 3])
     every = [torch.from_numpy(ridge) for ridge in found.ridges(0.25)]
     for k, one in enumerate(found.row_ridges(0.25)):
-        factors, biases = one(rows)
+        factors, biases = one(found.counts[k][rows])
         assert torch.equal(factors, every[k][rows]) and torch.equal(biases, every[k + 2][rows])
     assert all(len(ridge.unique()) > 5 for ridge in every)
+
+
+def test_evidence_that_was_kept_for_some_rows_is_whole_again():
+    """With the same bits, and without another look at the signal; as after a `with` whose tables were sharded."""
+    data = CollabDataBunch.from_df(RATINGS, seed=0, bs=64, device="cpu")
+    learn, whole = collab_learner(data), Evidence.of(data, data.y_range)
+    biases = [layer.weight.detach().clone() for layer in (learn.model.u_bias, learn.model.i_bias)]
+    for held in ((slice(20, 40), slice(0, 11)), (slice(55, 61), slice(33, 41))):        # the second of what was dropped
+        some = Evidence.of(data, data.y_range, held)
+        assert some.biases is None and [len(own) for own in some.counts] == [rows.stop - rows.start for rows in held]
+        for k, (one, rows) in enumerate(zip(some.row_ridges(0.25), held)):
+            for mine, every in zip(one(some.counts[k]), whole.ridges(0.25)[k::2]):
+                assert mine.tolist() == every[rows].tolist()
+    again = Evidence.of(data, data.y_range)
+    assert again.signal is whole.signal and all(map(np.array_equal, again.ridges(0.25), whole.ridges(0.25)))
+    learn = collab_learner(data)
+    assert all(map(torch.equal, biases, (learn.model.u_bias.weight, learn.model.i_bias.weight)))
 
 
 def test_ridges_are_those_of_the_formula(data):

@@ -35,14 +35,15 @@ from collab.train.process_group import ProcessGroup
 from collab.train.reduction import Gradients
 from collab.train.row_adagrad import RowAdagrad
 
-RATINGS = synthetic(n_users=120, n_items=90, n_ratings=1_500, seed=3).ratings
+RATINGS = synthetic(n_users=60, n_items=50, n_ratings=750, seed=3).ratings        # six batches of 100
+MORE = synthetic(n_users=120, n_items=90, n_ratings=1_500, seed=3).ratings
 OPTIMIZERS = {"sgd": {"opt_func": torch.optim.SGD, "lr": 0.3, "wd": 0.01},
               "adagrad": {"opt_func": RowAdagrad, "lr": 0.05, "wd": None}, "adamw": {"lr": 5e-3, "wd": 0.1}}
 MODELS = "dot_bias", "net", "bpr", "two_tower"
 
 
-def bunch(bs=100, **options):
-    return CollabDataBunch.from_df(RATINGS, seed=0, bs=bs, val_bs=130, device="cpu", **options)
+def bunch(ratings=RATINGS):
+    return CollabDataBunch.from_df(ratings, seed=0, bs=100, val_bs=130, device="cpu")
 
 
 def trained(rank, make, n_epochs=2):
@@ -73,9 +74,9 @@ def same_as_one(make, n, but=(), atol=1e-5, of_losses=1e-6):
     return many[0], one
 
 
-def learner(model, optimizer, **options):
+def learner(model, optimizer, ratings=RATINGS, **options):
     sizes = {} if model == "two_tower" else {"n_factors": 5}
-    return collab_learner(bunch(), model, seed=1, **{**OPTIMIZERS[optimizer], **sizes, **options})
+    return collab_learner(bunch(ratings), model, seed=1, **{**OPTIMIZERS[optimizer], **sizes, **options})
 
 
 @pytest.mark.parametrize("n", [2, 4])
@@ -127,7 +128,7 @@ def largest(preds, targets):
     ("svdpp of drawn items", lambda: learner("svdpp", "sgd", cbs=BPR(n_negatives=2))),
     ("softmax", lambda: learner("softmax", "sgd", wd=None, drop=0.3, leave_out=True)),
     ("classifier", lambda: learner("classifier", "sgd", drop=0.0)),
-    ("bfloat16", lambda: learner("net", "sgd", cbs=MixedPrecision())),
+    ("bfloat16", lambda: learner("net", "sgd", MORE, cbs=MixedPrecision())),
     ("fewer rows than processes", lambda: few_rows()),
     ("small tables with sparse gradients", lambda: few_rows(torch.optim.SparseAdam, sparse=True)),
 ], ids=lambda value: value if isinstance(value, str) else "")

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 from helpers import raise_at
-from processes import in_processes, left_alone_and_killed, values
+from processes import ended_after_a_kill, in_processes, values
 from torch import nn
 
 from collab import (
@@ -321,7 +321,7 @@ from collab import Callback
 class Die(Callback):
     def after_step(self):
         marks = Path({folder!r}) / "died"
-        if os.environ["RANK"] == "1" and {die} and self.learn.recorder.n_batches == 17 and not marks.exists():
+        if os.environ["RANK"] == "1" and self.learn.recorder.n_batches == 17 and not marks.exists():
             marks.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -330,8 +330,9 @@ torch.save(weights, Path({folder!r}) / f"weights{{os.environ['RANK']}}")
 """
 
 
-def test_a_process_that_is_killed_is_started_again_by_torchrun(tmp_path):
+def test_a_process_that_is_killed_is_started_again_by_torchrun(tmp_path, fresh):
     """SIGKILL in the middle of the second epoch: the weights of the run that was left alone, bit by bit."""
-    whole, *others = left_alone_and_killed(tmp_path, SCRIPT)
-    for weights in others:
+    whole, _ = values(in_processes(2, lambda rank: fitted(learner(), tmp_path / "whole")[0]))
+    for weights in ended_after_a_kill(tmp_path, SCRIPT, fresh):
+        assert weights.keys() == whole.keys()
         assert all(torch.equal(whole[name], p) for name, p in weights.items())

@@ -1,10 +1,12 @@
 """Tables sharded by TorchRec train as one process does, and come back whole."""
 
+import gc
 import importlib.util
 import os
 import re
 import signal
 import sys
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -32,6 +34,8 @@ from collab import (
     load_learner,
     synthetic,
 )
+from collab.learner.evidence import Evidence
+from collab.learner.ridge import Ridge
 from collab.losses import mse
 from collab.models.layers import embedding
 from collab.sharded_rows import ShardedRows, sharded_tables
@@ -40,7 +44,7 @@ from collab.train.row_adagrad import RowAdagrad
 pytestmark = pytest.mark.usefixtures("torchrec_loaded")
 needs_torchrec = pytest.mark.skipif(importlib.util.find_spec("torchrec") is None,
                                     reason='needs TorchRec: pip install "collab-torch[sharded]"')
-RATINGS = synthetic(n_users=120, n_items=90, n_ratings=1_500, seed=3).ratings
+RATINGS = synthetic(n_users=60, n_items=50, n_ratings=750, seed=3).ratings
 
 
 def learner(model="dot_bias", bs=100, n_factors=5, **options):
@@ -186,7 +190,7 @@ def test_pairs_are_scored_and_validated_inside():
         return *inside, learn.predict(3, [4, 5]).tolist(), learn.validate()["rmse"] if not rank else None
     for scores, rmse, preds, after, rmse_after in values(in_processes(2, work)):
         assert scores == pytest.approx(after, rel=1e-6)
-        assert len(preds) == 300
+        assert len(preds) == 150
         assert rmse_after in (None, pytest.approx(rmse, rel=1e-6))
 
 
@@ -219,6 +223,8 @@ def test_rows_are_drawn_alike_by_any_number_of_processes(size, monkeypatch):
         return torch.cat(parts)
     two = drawn(2)
     assert torch.equal(drawn(size) if size > 1 else two, two)
+    monkeypatch.setattr("collab.sharded_rows.ROWS", 4)
+    assert torch.equal(drawn(2), two)
     assert two.abs().max() <= 0.2
     assert two.std().item() == pytest.approx(0.0880, abs=0.005)     # of a normal one cut off at two deviations
     assert len(two.unique(dim=0)) == 100
@@ -239,7 +245,7 @@ def built(rank, path=None):
         table = learn.model.u_weight.weight
         with pytest.raises(RuntimeError, match=r"can be looked up inside `with learn.distributed\(tables='sharded'\)`"):
             learn.predict(3, [4, 5])
-        with pytest.raises(RuntimeError, match=f"needs all 121 rows of a table, of which this process holds "
+        with pytest.raises(RuntimeError, match=f"needs all 61 rows of a table, of which this process holds "
                                                f"{table.own.start} to {table.own.stop}"):
             learn.recommend(3)
         return table.own, table.shard
@@ -284,6 +290,78 @@ def test_tables_that_came_to_the_first_process_are_spread_again():
             learn.fit(1)
         return learn.recorder.losses
     torch.testing.assert_close(values(in_processes(2, work))[1], values(in_processes(2, at_once))[1], atol=1e-6, rtol=0)
+
+
+# What a process keeps of the rows of others ------------------------------------------------------------------------
+
+
+class Watch(Callback):
+    """What tensors there are with so many rows as one of these, at a batch of the second epoch, but for those that were
+    there before."""
+
+    def __init__(self, *lengths):
+        self.lengths, self.before, self.seen = lengths, [], None
+        self.before = self._found()
+
+    def after_batch(self):
+        if self.learn.training and self.learn.epoch == 1:
+            self.seen = self.now()
+
+    def now(self):
+        return [(one.dtype, *one.shape) for one in self._found()]
+
+    def _found(self):
+        gc.collect()
+        tensors = [one for one in gc.get_objects() if type(one) in (torch.Tensor, torch.nn.Parameter)]
+        return [one for one in tensors if one.dim() and len(one) in self.lengths
+                and not any(one is other for other in self.before)]
+
+
+@needs_torchrec
+@pytest.mark.parametrize("start, there", [
+    (sharded_tables, []), (nullcontext, [(torch.bool, 61), (torch.bool, 51)])])        # `data.trained`, of before
+@pytest.mark.parametrize("n", [2, 4])
+def test_a_process_keeps_the_ridge_of_its_own_rows_alone(n, start, there):
+    """And nothing else that is as long as a table: by the default recipe, during a fit and after it."""
+    def work(rank):
+        watch = Watch(61, 51)
+        with start():
+            learn = learner(bs=64)
+        assert watch.lengths == (learn.data.n_users, learn.data.n_items)
+        with learn.no_logging(), sharded(learn):
+            learn.fit(2, cbs=watch)
+            after, tables = watch.now(), learn.collab_model.dot_tables()
+            evidence = Evidence.known[learn.data.train][tables.y_range]
+            beside = [table.beside(torch.arange(len(table))) for table in (tables.user_bias, tables.item_bias)]
+            return (watch.seen, after, [len(own) for own in evidence.counts], evidence.biases,
+                    [table.own.stop - table.own.start for table in (tables.users, tables.items)],
+                    [own.tolist() for own in beside])
+    counts = [learner().data.counts(side).tolist() for side in ("user", "item")]
+    for during, after, lengths, biases, own, beside in values(in_processes(n, work)):
+        assert during == after == there and biases is None
+        assert lengths == own and own[0] <= -(-61 // n)
+        assert beside == counts             # which no step has moved
+
+
+@needs_torchrec
+@pytest.mark.parametrize("n_factors", [5, 8])
+def test_a_ridge_without_biases_is_that_of_one_process(n_factors):
+    """Rows of 8 numbers have no room for more."""
+    same_as_one(2, make=partial(learner, "dot", n_factors=n_factors, cbs=Ridge(3.0)))
+
+
+@needs_torchrec
+def test_after_the_with_the_ridge_is_whole():
+    def work(rank):
+        learn = learner()
+        before = Evidence.of(learn.data, learn.data.y_range).ridges(0.25)
+        with learn.no_logging(), sharded(learn):
+            learn.fit(1)
+        ridge = next(cb for cb in learn.cbs if isinstance(cb, Ridge))
+        assert not ridge.by_row             # it would keep the shards
+        found = Evidence.of(learn.data, learn.data.y_range).ridges(0.25)
+        return [own.tolist() == one.tolist() for own, one in zip(found, before)]
+    assert values(in_processes(2, work)) == [[True] * 4] * 2
 
 
 # What cannot be had --------------------------------------------------------------------------------------------------

@@ -5,12 +5,14 @@ import os
 import signal
 import sys
 import time
-from functools import partial
+from contextlib import closing
+from functools import cache, partial
 
 import pytest
 import torch
+from fresh import FreshProcesses
 from helpers import Batchwise, raise_at
-from processes import in_processes, left_alone_and_killed, values
+from processes import ended_after_a_kill, in_processes, values
 
 from collab import RMSE, CancelStep, Checkpoint, CollabDataBunch, DataError, collab_learner, synthetic
 from collab.files import read_tree, write_tree
@@ -76,6 +78,15 @@ def names(folder):
     return sorted(one.name for one in folder.iterdir())
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """How two processes end, by rank, that nothing has stopped (see `state_of`)."""
+    @cache
+    def undisturbed(**options):
+        return values(in_processes(2, partial(end, path=tmp_path_factory.mktemp("whole") / "whole", **options)))
+    return undisturbed
+
+
 @needs_torchrec
 @pytest.mark.parametrize("compiled", [True, False])
 def test_begun_by_four_processes_and_ended_by_two_and_by_one(tmp_path, compiled):
@@ -97,12 +108,11 @@ def test_begun_by_four_processes_and_ended_by_two_and_by_one(tmp_path, compiled)
 @needs_torchrec
 @pytest.mark.parametrize("at", [4, PER_EPOCH - 1])
 @pytest.mark.parametrize("n_factors", [5, 8])
-def test_as_many_processes_end_with_the_same_bits(tmp_path, at, n_factors):
+def test_as_many_processes_end_with_the_same_bits(tmp_path, undisturbed, at, n_factors):
     """Also where TorchRec's rows are padded."""
-    run = partial(end, n_factors=n_factors)
-    whole = values(in_processes(2, partial(run, path=tmp_path / "whole", every=4)))
-    values(in_processes(2, partial(cut, path=tmp_path / "part", at=at, every=4, n_factors=n_factors)))
-    for one, other in zip(whole, values(in_processes(2, partial(run, path=tmp_path / "part", every=4)))):
+    options = {"path": tmp_path / "part", "every": 4, "n_factors": n_factors}
+    values(in_processes(2, partial(cut, at=at, **options)))
+    for one, other in zip(undisturbed(every=4, n_factors=n_factors), values(in_processes(2, partial(end, **options)))):
         assert same(one, other)
 
 
@@ -184,12 +194,12 @@ def test_what_was_saved_can_be_read_at_once_by_all(tmp_path, monkeypatch):
 @needs_torchrec
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("when", ["rows", "main"])
-def test_a_process_that_is_killed_as_it_writes_leaves_the_checkpoint_before(tmp_path, monkeypatch, rank, when):
+def test_a_process_that_is_killed_as_it_writes_leaves_the_checkpoint_before(tmp_path, monkeypatch, undisturbed, rank,
+                                                                                        when):
     """At its second checkpoint, in its own rows or, all rows being written, before the main file."""
     path, function = tmp_path / "part", "write_rows" if when == "rows" else "write_tree"
     if (rank, when) == (1, "main"):
         return                      # only the first process writes that
-    whole = values(in_processes(2, partial(end, path=tmp_path / "whole")))
 
     def dies(me):
         before, calls = getattr(sharded_state, function), []
@@ -205,12 +215,11 @@ def test_a_process_that_is_killed_as_it_writes_leaves_the_checkpoint_before(tmp_
     assert results[rank] == ("died", signal.SIGKILL)
     assert results[1 - rank][1].startswith("OtherProcess: another process was killed, or has not answered")
     state = read_tree(path)
-    assert state["done"] == 3 and len(names(tmp_path)) == 5     # two main files, the old folder, and what was left
+    assert state["done"] == 3 and len(names(tmp_path)) == 3     # the main file, the old folder, and what was left
     assert (tmp_path / state["tables"]["folder"]).is_dir()
-    for one, other in zip(whole, values(in_processes(2, partial(end, path=path)))):
+    for one, other in zip(undisturbed(), values(in_processes(2, partial(end, path=path)))):
         assert same(one, other)
-    assert names(tmp_path) == sorted(["part", "whole", *(read_tree(tmp_path / name)["tables"]["folder"]
-                                                         for name in ("part", "whole"))])
+    assert names(tmp_path) == ["part", read_tree(path)["tables"]["folder"]]
 
 
 @needs_torchrec
@@ -229,10 +238,8 @@ def test_a_disk_that_is_full_ends_all_processes(tmp_path, monkeypatch, function,
 
 
 @needs_torchrec
-def test_ctrl_c_in_one_process_as_it_writes_ends_the_fit_of_all(tmp_path, monkeypatch):
+def test_ctrl_c_in_one_process_as_it_writes_ends_the_fit_of_all(tmp_path, monkeypatch, undisturbed):
     """The checkpoint before is whole, and both go on from it."""
-    whole = values(in_processes(2, partial(end, path=tmp_path / "whole")))
-
     def work(rank):
         calls = []
 
@@ -247,7 +254,7 @@ def test_ctrl_c_in_one_process_as_it_writes_ends_the_fit_of_all(tmp_path, monkey
         return learn.interrupted, learn.recorder.n_batches
     assert values(in_processes(2, work)) == [(True, 6), (True, 6)]
     assert read_tree(tmp_path / "part")["done"] == 3
-    for one, other in zip(whole, values(in_processes(2, partial(end, path=tmp_path / "part")))):
+    for one, other in zip(undisturbed(), values(in_processes(2, partial(end, path=tmp_path / "part")))):
         assert same(one, other)
 
 
@@ -281,7 +288,7 @@ from collab import Callback
 class Die(Callback):
     def after_step(self):
         marks = Path({folder!r}) / "died"
-        if os.environ["RANK"] == "1" and {die} and self.learn.recorder.n_batches == 11 and not marks.exists():
+        if os.environ["RANK"] == "1" and self.learn.recorder.n_batches == 11 and not marks.exists():
             marks.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -292,10 +299,13 @@ torch.save({{name: p.detach() for name, p in learn.model.named_parameters()}},
 
 
 @needs_torchrec
-def test_a_process_that_is_killed_is_started_again_by_torchrun(tmp_path):
+def test_a_process_that_is_killed_is_started_again_by_torchrun(tmp_path, undisturbed):
     """SIGKILL in the second epoch: the weights of the run that was left alone, bit by bit."""
-    whole, *others = left_alone_and_killed(tmp_path, SCRIPT)
-    for weights in others:
+    whole, *_ = undisturbed()[0]
+    with closing(FreshProcesses("torchrec")) as fresh:
+        ended = ended_after_a_kill(tmp_path, SCRIPT, fresh)
+    for weights in ended:
+        assert weights.keys() == whole.keys()
         assert all(torch.equal(whole[name], p) for name, p in weights.items())
 
 
