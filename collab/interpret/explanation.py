@@ -69,9 +69,10 @@ def explain(learn: CollabLearner, user: Hashable, item: Hashable, n_factors: int
         summands = {}
         if form.u_bias is not None and form.i_bias is not None:
             summands = {"mean": form.mu, "user bias": form.u_bias[u].item(), "item bias": form.i_bias[i].item()}
-        strongest = products.abs().argsort(descending=True)[:n_factors].tolist()
+        strongest = [] if learn.collab_model.of_draws else products.abs().argsort(descending=True)[:n_factors].tolist()
         summands |= {f"factor {k}": products[k].item() for k in strongest}
-        summands["other factors"] = products.sum().item() - products[strongest].sum().item()
+        rest = products.sum().item() - products[strongest].sum().item()
+        summands["other factors" if strongest else "factors"] = rest
         parts, logit = pd.DataFrame({"part": summands.keys(), "value": summands.values()}), sum(summands.values())
     return Explanation(user, item, (learn.data.titles([item]) or [""])[0], score.item(), logit, parts,
                        _nearest(learn, u, i, n_nearest), form is not None and form.y_range is not None,

@@ -238,8 +238,9 @@ def _model(data: CollabDataBunch, given: str | nn.Module, n_factors: int | None,
 def _check_solved(part: CollabModel, ranking: Objective | None, given: dict[str, object]) -> None:
     """Raise Unsupported for arguments that a solved model does not take."""
     if said := [name for name, value in given.items() if value is not None]:
-        raise part.lacks(f"is solved, not trained step by step, and takes no {' and no '.join(said)}; its "
-                         "regularisation is reg, given when the model is built")
+        its = "regularisation is reg," if "reg" in part.config else "options are"
+        raise part.lacks(f"is solved, not trained step by step, and takes no {' and no '.join(said)}; its {its} given "
+                         "when the model is built")
     if ranking is not None:
         raise part.lacks(f"is solved, and has its own objective; it takes no {ranking}")
 

@@ -75,6 +75,8 @@ class CollabModel(nn.Module):
     """The default number of sweeps: 1 for a model that one sweep solves, 0 for a model that is not solved."""
     made_of_trained: bool = False
     """Whether it combines models that were trained separately."""
+    of_draws: bool = False
+    """Whether `factors` are those of several draws, none of which has a meaning of its own."""
     unknown_row: bool = False
     """Whether the model sets row 0 and the rows of cold ids itself; otherwise they are set to the average."""
     same_input: bool = True

@@ -16,6 +16,7 @@ from ..ragged import Ragged
 from .base import SIDES, Scorer, Side
 from .dot_form import DotForm, TableScorer
 from .drawn_side import Columns, DrawnSide, Size
+from .forecast import forecast
 from .gibbs import SUREST, Design, Draw, Rated, draw_noise, draw_precision, draw_side
 from .mixture import Mixture
 from .solved import SolvedModel, check_rows
@@ -23,6 +24,7 @@ from .solved import SolvedModel, check_rows
 QUIET = 6               # sweeps before rows get a noise of their own
 WARM_UP = 8             # one part in so many of the draws, the first one, is not used
 MAX_NUMBERS = 1 << 22   # of users, and of items, that are gathered at a time: 16 MiB
+PER_RATING, PER_ROW = 250, 40   # bytes that a fit takes: for a rating, and for a row by the square of its numbers
 MAX_PAIRS = 1 << 11     # whose distributions are made at a time
 STEPS = 3               # of EM, for the noise of a new user
 
@@ -64,12 +66,13 @@ class BayesianFM(SolvedModel):
     A prediction is the mean over draws, which is one product of wide factors (`factors`). `predictive` gives the
     distribution of a rating and, with `levels`, the distinct ratings, ascending, `probabilities` that of each level.
     For rows without ratings see `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and as
-    much again while scoring; in a fit some 250 bytes per rating, and 16 (n_factors + 1)^2 for each row."""
+    much again while scoring; in a fit some 250 bytes per rating, and 40 (n_factors + 1)^2 for each row."""
 
     n_sweeps = 32
     ranks = False
     default_loss = "mse"
     unknown_row = True
+    of_draws = True
     mu: Tensor
     spread: Tensor
     alpha: Tensor
@@ -181,6 +184,8 @@ class BayesianFM(SolvedModel):
         users, items, ratings = users.to(self.mu.device), items.to(self.mu.device), ratings.to(self.mu)
         n_users, n_items, width = len(self.u.x), len(self.i.x), self.u.x.shape[1]
         check_rows(users, items, ratings, n_users, n_items)
+        forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING * len(ratings)
+                 + PER_ROW * width ** 2 * (n_users + n_items), 0.0, users.device, "take fewer n_factors, or dot_bias")
         self.mu.fill_(ratings.double().mean())
         spread = ratings.double().std(correction=0)
         self.spread.fill_(torch.where(spread > 1e-6 * ratings.abs().max(), spread, 1.0))

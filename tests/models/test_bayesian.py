@@ -7,9 +7,19 @@ import torch
 from helpers import fit_quietly, interrupted_at
 from scipy.stats import norm
 
-from collab import Checkpoint, CollabDataBunch, Unsupported, collab_learner, load_learner, synthetic
+from collab import (
+    Checkpoint,
+    CollabDataBunch,
+    CollabInterpretation,
+    DataError,
+    Unsupported,
+    collab_learner,
+    load_learner,
+    synthetic,
+)
 from collab.models.bayesian import BayesianFM
 from collab.models.mixture import Mixture
+from collab.ragged import Ragged
 
 RATINGS = synthetic(n_users=60, n_items=40, n_ratings=1_200, seed=4).ratings
 
@@ -207,6 +217,65 @@ def test_models_that_are_not_drawn_have_no_intervals():
     for who in ({"user": RATINGS["user"][0]}, {"ratings": {RATINGS["item"][1]: 4.0}}):
         with pytest.raises(Unsupported, match="EmbeddingDotBias gives scores without their uncertainty; .*'bayes'"):
             dots.predict(item=RATINGS["item"][0], interval=0.9, **who)
+
+
+def test_an_explanation_has_one_part_for_all_factors(learn):
+    """Factors of different draws have no meaning of their own."""
+    found = CollabInterpretation(learn).explain(RATINGS["user"][0], RATINGS["item"][0])
+    assert found.parts["part"].tolist() == ["mean", "user bias", "item bias", "factors"]
+    assert found.parts["value"].sum() == pytest.approx(found.logit)
+
+
+def test_an_index_recommends_and_folds_in_nobody(learn):
+    """New users are solved draw by draw, which an index does not do."""
+    user, index = RATINGS["user"][0], learn.index()
+    assert index.recommend(user, 5)["item"].tolist() == learn.recommend(user, 5, exclude=None)["item"].tolist()
+    with pytest.raises(DataError):
+        index.recommend(ratings={RATINGS["item"][1]: 4.0})
+
+
+def test_before_a_fit_the_mean_is_predicted_and_the_interval_is_that_of_the_ratings():
+    learn = collab_learner(bunch(), "bayes", 3, n_draws=4)
+    found = learn.predict(RATINGS["user"][0], RATINGS["item"][0], interval=0.9)
+    assert found.mean == pytest.approx(learn.data.mean, abs=1e-5) and np.isfinite(found).all()
+
+
+def test_a_refusal_names_no_option_that_there_is_not():
+    with pytest.raises(Unsupported, match=r"BayesianFM is solved, .* takes no lr; its options are given when"):
+        collab_learner(bunch(), "bayes", lr=0.1)
+
+
+def test_what_a_pair_without_ratings_leaves_open_is_in_its_interval():
+    """Mean and variance of many draws of x, z and the noise, one by one."""
+    model = BayesianFM(1, 3, 3, n_draws=1)
+    model.kept_at[0] = 1
+    for side, x, variance in ((model.u, [1.0, 0.5], [0.4, 0.3]), (model.i, [-2.0, 0.2], [0.5, 0.1])):
+        side.draws[1, 0] = torch.tensor([*x, 1.0])
+        side.variance[0, 0] = torch.tensor(variance)
+    model.alpha[0] = 2.0
+    row = torch.tensor([1])
+    draw = np.random.default_rng(0)
+    x, b, z, c = (mean + np.sqrt(v) * draw.normal(size=400_000) for mean, v in (
+        (1.0, 0.4), (0.5, 0.3), (-2.0, 0.5), (0.2, 0.1)))
+    drawn = x * z + b + c + draw.normal(size=400_000) / np.sqrt(2.0)
+    found = model.predictive(row, row)
+    assert found.mean.item() == pytest.approx(drawn.mean(), abs=0.02)
+    assert found.deviations.item() ** 2 == pytest.approx(drawn.var(), rel=0.01)
+    model.u.cold[1] = model.i.cold[1] = False
+    assert model.predictive(row, row).deviations.item() ** 2 == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_the_features_of_a_user_are_a_constant_what_they_rated_and_metadata(history):
+    codes, weights = torch.tensor([[0, 0], [1, 0], [0, 2]]), torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 2.0]])
+    model = BayesianFM(1, 3, 4, users=(codes, weights, torch.tensor([0, 0, 1])), history=history, n_draws=1)
+    pairs = Ragged.unique(torch.tensor([1, 1, 2]), torch.tensor([1, 3, 3]), None, 3, 4)
+    design, root = model.u.design(pairs), 0.5 ** 0.5
+    own = [[0, 0, 0, 0], [0, root, 0, root], [0, 0, 0, 1]]
+    rows = [[1.0, *(own[r] if history else []), *known] for r, known in ((1, [0, 1, 0]), (2, [0.5, 0, 2]))]
+    torch.testing.assert_close(design.forward.to_dense()[1:], torch.tensor(rows))
+    assert not design.forward.to_dense()[0].any()
+    assert design.group.tolist() == ([0, 1, 1, 1, 1, 2, 2, 3] if history else [0, 1, 1, 2])
 
 
 # New users and cold items ------------------------------------------------------------------------------------------
