@@ -260,7 +260,7 @@ def als_explicit(c: Context) -> Options:
 
 
 @recipe("bayes", BayesianFM, "draws of a factorisation machine, with intervals", n_factors=10, reads=("user", "item"),
-        space={"n_factors": Between(4, 40, log=True, whole=True), "degrees": Between(2.0, 50.0, log=True)})
+        space={"n_factors": Between(4, 40, log=True, whole=True), "degrees": Between(3.0, 50.0, log=True)})
 def bayes(c: Context) -> Options:
     levels = None if c.data.scale is None else levels_of(c.data.train)[0].tolist()
     return {"users": by_column(c.data.user_features), "items": by_column(c.data.item_features), "levels": levels}
