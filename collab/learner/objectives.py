@@ -24,6 +24,7 @@ from ..models.base import CollabModel, as_collab
 from ..numerics import entries_at, rows_at
 from ..retrieval.exact_loss import ExactLoss
 from ..train.callback import Callback
+from ..train.callbacks.order import Order
 from ..train.callbacks.steps import whole
 
 MAX_SCORES = 1 << 22    # scores that a validation batch takes at a time
@@ -37,17 +38,23 @@ class Objective(Callback):
     that each batch starts at its own seed, so that epochs can be compared. Training draws from the learner's stream.
     `config` holds the arguments that rebuild the objective. Raises DataError for data of another kind."""
 
+    order = Order.OBJECTIVE
     in_eval = True
     name: str
     config: dict[str, Any]
     negatives: Negatives
     generator: torch.Generator | None = None
     data: CollabDataBunch | None = None
+    compares: bool = False
+    """Whether the loss depends on differences between the scores of one user alone, so that what a model adds to all of
+    these (`CollabModel.shared`) has a gradient of 0. Not inherited by a class with a `get_loss` of its own."""
     whole_items: bool = False
     """Whether each row is compared with the items of the whole batch, of which a process may have a slice."""
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
+        if "get_loss" in vars(cls) and "compares" not in vars(cls):
+            cls.compares = False
         for old, new in (("expected", "exact_loss"), ("know", "setup")):
             if old in vars(cls):
                 renamed(f"{cls.__name__}.{old}", new)
@@ -59,6 +66,16 @@ class Objective(Callback):
 
     def before_train(self) -> None:
         self._begin(None)
+
+    def before_batch(self) -> None:
+        if self.compares and isinstance(self.learn.model, CollabModel):
+            self.learn.model.compared = True
+
+    def after_loss(self) -> None:
+        if isinstance(self.learn.model, CollabModel):
+            self.learn.model.compared = False
+
+    cleanup_batch = after_loss
 
     def before_validate(self) -> None:
         self._begin(torch.Generator().manual_seed(0))
@@ -141,6 +158,7 @@ class BPR(Sampled):
     `SoftmaxNet`."""
 
     name = "bpr"
+    compares = True
 
     def __init__(self, n_negatives: int = 1, beta: float = 0.0, exclude_seen: bool = True):
         super().__init__(n_negatives, beta, exclude_seen)
@@ -181,6 +199,7 @@ class SampledSoftmax(Sampled):
     With `exclude_seen` the user's other items are not drawn, and the softmax is over the rest."""
 
     name = "sampled_softmax"
+    compares = True
 
     def __init__(self, n_negatives: int = 50, beta: float = 0.0, temperature: float = 1.0, log_q: bool = True,
                  exclude_seen: bool = False):
@@ -230,6 +249,7 @@ class InBatchSoftmax(Objective):
     items of all. Validation rows are compared in groups of a training batch's size."""
 
     name = "softmax"
+    compares = True
     whole_items = True
 
     def __init__(self, temperature: float = 1.0, log_q: bool = True, exclude_seen: bool = False):
@@ -287,6 +307,7 @@ class FullSoftmax(Objective):
     `SoftmaxNet`, and for other models with a `cross`."""
 
     name = "full_softmax"
+    compares = True
 
     def __init__(self, temperature: float = 1.0):
         self.temperature = positive(temperature)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..compiled import DotTables
@@ -17,6 +18,7 @@ from ..files import Config, plain_value
 from ..numerics import cosines
 from .arguments import class_name, recording
 from .dot_form import DotForm, Ridge
+from .layers import Range, without_gradient
 from .looked_up import looked_up
 from .mixture import Mixture
 
@@ -85,6 +87,8 @@ class CollabModel(nn.Module):
     """Whether it was built with interactions of its own, which a learner leaves as they are."""
     leave_out: bool = False
     """Whether training leaves the item of a row out of that row's input."""
+    compared: bool = False
+    """Whether scores are being compared with others of the same user alone; set by an objective for a batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,6 +141,19 @@ class CollabModel(nn.Module):
     def to_scores(self, output: Tensor) -> Tensor:
         """The scores (bs,) of an output: the output itself or, for a classifier's logits, the expected rating."""
         return output
+
+    def shared(self, term: Tensor, y_range: Range | None = None) -> Tensor:
+        """A term that all scores of a user share. Where these are only `compared` it cancels, unless a range bends the
+        scores: its gradient is then exactly 0, not the rounding of a sum, which Adam and Adagrad scale up to steps."""
+        return without_gradient(term) if self.compared and y_range is None else term
+
+    def onto_score(self, layers: nn.Sequential, x: Tensor, y_range: Range | None) -> Tensor:
+        """What layers make of x (n, width), the last of which gives one number: (n,). Its bias is a `shared` term."""
+        if not self.compared:
+            return layers(x).squeeze(1)
+        *_, last = layers
+        assert isinstance(last, nn.Linear)
+        return F.linear(layers[:-1](x), last.weight, self.shared(last.bias, y_range)).squeeze(1)
 
     def scores(self, users: Tensor, items: Tensor) -> Tensor:
         """The scores of n pairs, (n,), MAX_PAIRS at a time. Raises ValueError for an output of another shape."""

@@ -88,14 +88,14 @@ class EmbeddingDotBias(CollabModel):
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         dot = dots(self.u_weight, self.i_weight, users, items)
-        score = dot + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1) + self.mu
-        return sigmoid_range(score, self.y_range)
+        b_u, mu = (self.shared(term, self.y_range) for term in (self.u_bias(users).squeeze(1), self.mu))
+        return sigmoid_range(dot + b_u + self.i_bias(items).squeeze(1) + mu, self.y_range)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         dot = products(self.u_weight(users), rows_of(self.i_weight, items))
-        dot += self.u_bias(users)           # in place: with many items a table of scores is large
+        dot += self.shared(self.u_bias(users), self.y_range)    # in place: with many items a table of scores is large
         dot += rows_of(self.i_bias, items).T
-        dot += self.mu
+        dot += self.shared(self.mu, self.y_range)
         return sigmoid_range(dot, self.y_range)
 
     def scorer(self) -> Scorer:

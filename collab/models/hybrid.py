@@ -74,9 +74,9 @@ class HybridNet(SVDpp):
     def score(self, user: Half, item: Half) -> Tensor:
         if self.layers is None:
             return super().score(user, item)
-        (x, b_u), (z, b_i) = user, item
-        score = self.drop(x * z).sum(1) + b_u + b_i + self.mu
-        return sigmoid_range(score + self.layers(torch.cat([x, z], 1)).squeeze(1), self.y_range)
+        (x, b_u), (z, b_i), mu = self._with_shared(user, item)
+        score = self.drop(x * z).sum(1) + b_u + b_i + mu
+        return sigmoid_range(score + self.onto_score(self.layers, torch.cat([x, z], 1), self.y_range), self.y_range)
 
     def dot_form(self) -> DotForm | None:
         return super().dot_form() if self.layers is None else None

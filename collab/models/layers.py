@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +63,21 @@ def inverse_sigmoid_range(y: float, y_range: Range | None) -> float:
     if not low < y < high:
         raise ValueError(f"{y} does not lie inside y_range {y_range}")
     return math.log((y - low) / (high - y))
+
+
+class _WithoutGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, term: Tensor) -> Tensor:
+        return term.view_as(term)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return torch.zeros_like(grad)
+
+
+def without_gradient(term: Tensor) -> Tensor:
+    """The term, whose gradient is exactly 0; unlike `detach`, which leaves none, so that steps are counted."""
+    return _WithoutGradient.apply(term)
 
 
 class BatchNorm(nn.BatchNorm1d):

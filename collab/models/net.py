@@ -56,7 +56,7 @@ class EmbeddingNet(CollabModel):
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         x = self.emb_drop(torch.cat([self.u_weight(users), self.i_weight(items)], dim=1))
-        return sigmoid_range(self.layers(x).squeeze(1), self.y_range)
+        return sigmoid_range(self.onto_score(self.layers, x, self.y_range), self.y_range)
 
     def scorer(self) -> Scorer:
         """(users (m,), items (n,)) -> scores (m, n), float64, without dropout, with a copy of the layers. The first

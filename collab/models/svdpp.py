@@ -79,13 +79,18 @@ class SVDpp(CollabModel):
 
     def score(self, user: Half, item: Half) -> Tensor:
         """The scores (n,) of n pairs of sides."""
-        (x, b_u), (z, b_i) = user, item
-        return sigmoid_range(self.drop(x * z).sum(1) + b_u + b_i + self.mu, self.y_range)
+        (x, b_u), (z, b_i), mu = self._with_shared(user, item)
+        return sigmoid_range(self.drop(x * z).sum(1) + b_u + b_i + mu, self.y_range)
 
     def cross_score(self, user: Half, item: Half) -> Tensor:
         """The scores (m, n) of m users' sides with n items'."""
-        (x, b_u), (z, b_i) = user, item
-        return sigmoid_range(products(x, z) + b_u[:, None] + b_i + self.mu, self.y_range)
+        (x, b_u), (z, b_i), mu = self._with_shared(user, item)
+        return sigmoid_range(products(x, z) + b_u[:, None] + b_i + mu, self.y_range)
+
+    def _with_shared(self, user: Half, item: Half) -> tuple[Half, Half, Tensor]:
+        """The sides and mu, where b_u and mu are `shared`."""
+        x, b_u = user
+        return (x, self.shared(b_u, self.y_range)), item, self.shared(self.mu, self.y_range)
 
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return self.scorer()(users, items)
@@ -108,16 +113,19 @@ class SVDpp(CollabModel):
         weight, bias = (self.u_weight, self.u_bias) if side == "u" else (self.i_weight, self.i_bias)
         counts = (self.u_partners if side == "u" else self.i_partners).rows.lengths(rows).float()
         known = counts > 0
+        bias_ids = torch.where(known, rows, 0)
         if own is not None and self.id_drop:
             known = known & (uniform(len(rows), device=rows.device) >= self.id_drop)
         ids = torch.where(known, rows, 0)
+        if side == "i" or not self.compared or self.y_range is not None:
+            bias_ids = ids      # else it cancels (`shared`), whether the user is treated as unknown or not
         x = weight(ids)
         if self.history:
             sums = rows_at(self._sums(side) if sums is None else sums, rows)
             if own is not None:
                 sums, counts = sums - self._partners(side)(own), counts - 1
             x = x + sums * (known / counts.clamp(min=1).sqrt())[:, None]
-        return x, bias(ids).squeeze(1)
+        return x, bias(bias_ids).squeeze(1)
 
     def factors(self, side: Side) -> Tensor:
         """x of every user, or z of every item."""

@@ -86,9 +86,9 @@ def odd_batches(batches: object, tables: DotTables) -> str | None:
 
 
 def in_bulk(cb: Callback) -> bool:
-    """Whether a callback does not listen inside a batch, or its class says what it does in a fused pass, at least as
-    far down as what it does in a batch."""
-    return _depth(cb, IN_BULK) <= _depth(cb, INSIDE) and not set(INSIDE) & set(vars(cb))
+    """Whether a callback does not listen inside a batch, or its class says what it does in a fused pass, or what loss
+    kernels take for it, at least as far down as what it does in a batch."""
+    return _depth(cb, (*IN_BULK, "kernel_loss")) <= _depth(cb, INSIDE) and not set(INSIDE) & set(vars(cb))
 
 
 def ranks(cb: object) -> bool:

@@ -205,6 +205,7 @@ def ranking_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, ran
     user_slot, item_slot, rows, times, gradient = slots
     negatives, loss, temperature, item_off, drawn_off, user_off, weights, slopes = ranked
     n, used, total, slope_sum, mean = negatives.shape[1], 0, 0.0, 0.0, mu[0]
+    shared = width == 0 and loss != LOGISTIC    # what all scores of a user share cancels (`CollabModel.shared`)
     for x in range(begin, begin + size):
         if x + NEAR < len(user_rows):
             prefetch(users, user_rows[x + NEAR], wide)
@@ -234,4 +235,6 @@ def ranking_gradients(form: Any, slots: Any, user_rows: Any, item_rows: Any, ran
             gather(gradient, times, mine, new_user, weight, items, other, rated, lanes)
             gather(gradient, times, its, new_item, weight, users, user, rated, lanes)
             new_user = False
-    return used, total, slope_sum
+        if shared:
+            gradient[mine, 8 * len(lanes)] = F(0)
+    return used, total, 0.0 if shared else slope_sum

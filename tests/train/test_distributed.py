@@ -83,9 +83,7 @@ def learner(model, optimizer, ratings=RATINGS, **options):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("model", MODELS)
 def test_processes_end_where_one_does(model, optimizer, n):
-    """The bias of a user cancels in every pair of BPR: its gradient is rounding, which other optimizers scale up."""
-    but = () if model != "bpr" or optimizer == "sgd" else ("u_bias.weight", "mu")
-    same_as_one(lambda: learner(model, optimizer), n, but)
+    same_as_one(lambda: learner(model, optimizer), n)
 
 
 @pytest.mark.parametrize("n", [2, 3])
@@ -121,11 +119,13 @@ def largest(preds, targets):
     ("terms", lambda: learner("dot_bias", "adamw", cbs=LossTerms(square))),
     ("dropout", lambda: learner("net", "adamw", emb_drop=0.2, drop=0.3)),
     ("dropout of drawn items", lambda: learner("net", "sgd", drop=0.3, cbs=BPR(n_negatives=2))),
-    ("several drawn items", lambda: learner("dot_bias", "sgd", cbs=BPR(n_negatives=3))),
-    ("sampled softmax", lambda: learner("dot_bias", "sgd", cbs=SampledSoftmax(n_negatives=7))),
+    ("several drawn items", lambda: learner("dot_bias", "adamw", loss_func=BPR(n_negatives=3))),
+    ("sampled softmax", lambda: learner("dot_bias", "adagrad", loss_func=SampledSoftmax(n_negatives=7))),
     ("softmax in the batch", lambda: learner("dot", "sgd", wd=None, cbs=InBatchSoftmax(exclude_seen=True))),
+    ("with biases", lambda: learner("dot_bias", "adamw", wd=None, loss_func=InBatchSoftmax())),
     ("svdpp", lambda: learner("svdpp", "sgd")),
-    ("svdpp of drawn items", lambda: learner("svdpp", "sgd", cbs=BPR(n_negatives=2))),
+    ("svdpp of drawn items", lambda: learner("svdpp", "adagrad", loss_func=BPR(n_negatives=2))),
+    ("net of drawn items", lambda: learner("net", "adagrad", loss_func=BPR(n_negatives=2))),
     ("softmax", lambda: learner("softmax", "sgd", wd=None, drop=0.3, leave_out=True)),
     ("classifier", lambda: learner("classifier", "sgd", drop=0.0)),
     ("bfloat16", lambda: learner("net", "sgd", MORE, cbs=MixedPrecision())),
