@@ -21,7 +21,7 @@ from ..files import Config
 from ..learner.card import card_path, write_card
 from ..learner.collab_learner import CollabLearner
 from .command import NAMES, Output, as_options, named_as_options
-from .output import print_document, print_table
+from .output import note_faint, print_document, print_table
 
 WHERE = {"valid": " held out of training (valid)", "test": " held out for the end (test)", None: ""}
 NOTHING = "nothing was held out, so there is no error to report"
@@ -116,7 +116,8 @@ def print_figures(figures: Figures, as_: Output | None = None, about: Mapping[st
 
 
 def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config, *, say: Callable[[str], None] = print,
-           as_: Output | None = None, card: bool = True, about: Mapping[str, object] | None = None) -> None:
+           as_: Output | None = None, card: bool = True, quiet: bool = False,
+           about: Mapping[str, object] | None = None) -> None:
     """Write a trained model, then measure it on what was held out, print that (JSON with what else is to be said
     `about` it), and write it on the model's card: a model is not lost where measuring it fails."""
     learn.export(out, card=False, **notes)
@@ -127,6 +128,7 @@ def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config
     text = learn.card((test or valid).results, notes=notes, part=part, file=out) if card else None
     if text is not None and (written := write_card(card_path(out), text)):
         say(f"\nWrote {written}, the model's card.")
+    note_faint(learn, quiet)
     say(f"\nNext: collab recommend {out} --user {next(iter(data.users))}")
 
 

@@ -60,7 +60,7 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
     is set to German."""
     from ..files import kind_of
     from .inputs import check_writable, given, load, named, only
-    from .output import progress
+    from .output import note_faint, progress
     from .read_again import training_files
     reading = file.reading
     if bool(user) + everybody + (ratings is not None) != 1:
@@ -99,6 +99,8 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
         _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, **rules), as_, rules, quiet)
     else:
         _print_known(learn, user or [], rules, as_)
+    if why:
+        note_faint(learn, quiet)
 
 
 def asked(items: Catalogue, table: pd.DataFrame | None, texts: Names) -> Chosen | None:

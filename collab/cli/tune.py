@@ -88,4 +88,4 @@ def tune(data: Data, *, model: ModelName = DEFAULT, trials: Trials = 20, metric:
                            tuned={"settings": found.best, "trials": len(found.trials), "metric": found.metric})
     about = {"tuned": {"settings": found.best, "beaten": found.beaten, "metric": found.metric}, "trials": found.trials,
              "comparison": found.table}
-    finish(found.learn, data_of, out, notes, say=say, as_=as_, card=not no_card, about=about)
+    finish(found.learn, data_of, out, notes, say=say, as_=as_, card=not no_card, quiet=quiet, about=about)

@@ -185,13 +185,13 @@ def test_an_explanation_is_printed_as_json_and_csv(collab, trained):
     model = trained / "model.safetensors"
     learn = load_learner(model)
     expected = CollabInterpretation(learn).explain(7, 3)
-    code, out, err = collab("explain", model, "--user", 7, "--item", 3, "--as", "json")
+    code, out, err = collab("explain", model, "--user", 7, "--item", 3, "--as", "json", "-q")
     found = json.loads(out)
     assert (code, err) == (0, "") and (found["user"], found["item"], found["title"]) == (7, 3, expected.title)
     assert found["score"] == pytest.approx(expected.score)
     assert sum(part["value"] for part in found["parts"]) == pytest.approx(found["logit"], abs=1e-6)
     assert [row["item"] for row in found["nearest"]] == expected.nearest["item"].tolist()
-    code, out, err = collab("explain", model, "--user", 7, "--item", 3, "--as", "csv")
+    code, out, err = collab("explain", model, "--user", 7, "--item", 3, "--as", "csv", "-q")
     rows = rows_of(out)
     assert (code, err) == (0, "") and [row["kind"] for row in rows] == [
         "score", *["part"] * len(expected.parts), *["nearest"] * len(expected.nearest)]
@@ -201,13 +201,13 @@ def test_an_explanation_is_printed_as_json_and_csv(collab, trained):
 
 def test_similar_items_and_the_path_of_a_report_are_printed_as_json(collab, trained, tmp_path, monkeypatch):
     model = trained / "model.safetensors"
-    code, out, err = collab("similar", model, 3, "-n", 2, "--as", "json")
+    code, out, err = collab("similar", model, 3, "-n", 2, "--as", "json", "-q")
     expected = load_learner(model).similar_items(3, n=2)["item"].tolist()
     assert (code, err) == (0, "") and [row["item"] for row in json.loads(out)] == expected
     monkeypatch.setattr(CollabInterpretation, "report", lambda self, path, *_, **__: path)
     for how, said in (("json", json.dumps({"written": str(tmp_path / "p.html")}) + "\n"),
                       ("csv", f"written\n{tmp_path / 'p.html'}\n"), ("table", f"Wrote {tmp_path / 'p.html'}\n")):
-        assert collab("report", model, "-o", tmp_path / "p.html", "--as", how) == (0, said, "")
+        assert collab("report", model, "-o", tmp_path / "p.html", "--as", how, "-q") == (0, said, "")
 
 
 # Completion --------------------------------------------------------------------------------------------------------
