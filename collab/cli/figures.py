@@ -24,6 +24,7 @@ from .command import NAMES, Output, as_options, named_as_options
 from .output import note_faint, print_document, print_table
 
 WHERE = {"valid": " held out of training (valid)", "test": " held out for the end (test)", None: ""}
+LISTS = "A low RMSE does not make good lists"
 NOTHING = "nothing was held out, so there is no error to report"
 
 
@@ -130,6 +131,8 @@ def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config
         say(f"\nWrote {written}, the model's card.")
     note_faint(learn, quiet)
     say(f"\nNext: collab recommend {out} --user {next(iter(data.users))}")
+    if not learn.ranks and (test or valid).n:
+        say(f"{LISTS}: collab evaluate {out} --k 10 says how good they are.")
 
 
 def _print(figures: Figures, where: str = "") -> None:

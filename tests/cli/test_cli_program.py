@@ -126,6 +126,16 @@ def test_standard_output_has_the_results_of_training_alone(collab, trained, tmp_
     assert (code, quietly, err) == (0, out, "")
 
 
+def test_training_for_errors_says_how_to_see_how_good_lists_are(collab, trained, tmp_path):
+    words = ["train", trained / "ratings.csv", "--epochs", 1, "--no-card", "-o", tmp_path / "m"]
+    code, out, _ = collab(*words)
+    said = f"A low RMSE does not make good lists: collab evaluate {tmp_path / 'm'} --k 10 says how good they are."
+    assert code == 0 and out.splitlines()[-2:] == [f"Next: collab recommend {tmp_path / 'm'} --user 1", said]
+    assert "good lists" not in collab(*words, "--valid-pct", 0)[1]      # there is nothing to rank
+    assert "good lists" not in collab("train", trained / "ratings.csv", "--threshold", 3, "--model", "als", "--no-card",
+                                      "-o", tmp_path / "m")[1]
+
+
 @pytest.mark.parametrize("word", ["--version", "--help"])
 def test_the_reader_of_a_pipe_may_go_away(word):
     script = f"import sys; from collab.cli import main\nsys.argv = ['collab', {word!r}]\nmain()\n"

@@ -72,6 +72,15 @@ def test_choices_are_ranked_beside_popularity_and_the_next_command_is_named(tabl
     assert ("Next:" in said) == ("Take " in said) == (made.taken is not None)
 
 
+def test_a_choice_by_errors_says_that_these_do_not_make_good_lists(tmp_path):
+    synthetic(150, 60, 4000, seed=3).ratings.to_csv(tmp_path / "r.csv", index=False)
+    args = [str(tmp_path / "r.csv"), "--models", "dot_bias"]
+    said = "A low RMSE does not make good lists: collab evaluate MODEL --k 10, once it is trained, says how good they are."
+    lines = compare(*args).splitlines()
+    assert lines[lines.index(said) + 2].startswith("Next: ") and any(line.startswith("Take ") for line in lines)
+    assert said not in compare(*args, "--metrics", "ndcg")
+
+
 def test_the_next_command_has_the_options_with_which_the_table_was_read_and_trains(tmp_path, monkeypatch):
     made = synthetic(80, 40, 2400, seed=3)
     rows = made.ratings.to_csv(index=False, sep=";", decimal=",").split("\n", 1)[1]
