@@ -154,6 +154,14 @@ class DataReport:
         """Whether something stops training with the options that were given."""
         return bool(self.problems["stops"].any())
 
+    @property
+    def to_correct(self) -> str:
+        """What to correct, or to confirm, before training though nothing stops it, such as "line 7, or remove it";
+        empty where there is nothing."""
+        rows = [row for row, problem in zip(self.problems.to_dict("records"), self._in_order) if problem.misleads]
+        return " and ".join(f"{self._places(row['rows'], row['at'])}, or remove "
+                            f"{'it' if row['rows'] == 1 else 'them'}" for row in rows)
+
     def look_at(self, table: TableLike, side: str, said: Callable[[str], str] = str) -> None:
         """Also report on a table of metadata, of `side` "item" or "user", by what training says of it: ids that are
         missing or repeated, rated ones without a row, rows that no rating has, titles. `said` may put it in other

@@ -103,6 +103,21 @@ def test_counts_are_pointed_to_models_that_rank(collab, tmp_path):
     assert code == 0
 
 
+@pytest.mark.parametrize("bad, said", [({7: 500}, "line 9, or remove it"),
+                                       ({7: 500, 30: -400}, "lines 9 and 32, or remove them")])
+def test_what_is_far_from_all_others_is_to_be_corrected_before_training(collab, tmp_path, bad, said):
+    table = pd.DataFrame([(user, item, (user * item) % 5 + 1) for user in range(20) for item in range(15)],
+                         columns=["user", "item", "rating"])
+    table.to_csv(tmp_path / "good.csv", index=False)
+    for row, value in bad.items():
+        table.loc[row, "rating"] = value
+    table.to_csv(tmp_path / "r.csv", index=False)
+    lines = collab("check", tmp_path / "r.csv")[1].splitlines()
+    at = lines.index(f"Next: correct {said}, unless what is there is meant; then:")
+    assert lines[at + 1] == f"  collab train {tmp_path / 'r.csv'}"
+    assert f"Next: collab train {tmp_path / 'good.csv'}" in collab("check", tmp_path / "good.csv")[1].splitlines()
+
+
 def test_titles_in_the_ratings_are_in_the_command_and_in_the_recommendations(collab, tmp_path):
     table = pd.DataFrame([(user, item, (user * item) % 5 + 1) for user in range(6) for item in range(9)],
                          columns=["user", "item", "rating"])
