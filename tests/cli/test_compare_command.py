@@ -75,7 +75,8 @@ def test_choices_are_ranked_beside_popularity_and_the_next_command_is_named(tabl
 def test_a_choice_by_errors_says_that_these_do_not_make_good_lists(tmp_path):
     synthetic(150, 60, 4000, seed=3).ratings.to_csv(tmp_path / "r.csv", index=False)
     args = [str(tmp_path / "r.csv"), "--models", "dot_bias"]
-    said = "A low RMSE does not make good lists: collab evaluate MODEL --k 10, once it is trained, says how good they are."
+    said = ("A low RMSE does not make good lists: collab evaluate MODEL --k 10, once it is trained, says how good they "
+            "are.")
     lines = compare(*args).splitlines()
     assert lines[lines.index(said) + 2].startswith("Next: ") and any(line.startswith("Take ") for line in lines)
     assert said not in compare(*args, "--metrics", "ndcg")
