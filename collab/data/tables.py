@@ -133,6 +133,8 @@ def _check_exists(path: Path) -> None:
             raise DataError(f"there is no file {path}: not even the folder {path.parent} is there")
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
         raise DataError(f"there is no file {path}" + (f"; did you mean {quoted(near[0])}?" if near else ""))
+    if not path.is_file():
+        raise DataError(f"{path} is not a regular file, and a table is read more than once; write it to a file first")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
 
