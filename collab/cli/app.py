@@ -85,6 +85,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
     import pandas as pd
 
     from ..data.split import random_split
+    from ..data.tables import check_no_model
     from ..learner.factory import collab_learner
     from ..train.callbacks.run_log import JSONLines
     from .figures import finish, of_unknown
@@ -94,6 +95,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
     from .prepare import prepare
     from .read_again import of_pairs
     say = remarks(as_, quiet)
+    check_no_model(data)
     inputs = [data, table.items, table.users, test]
     check_writable(out, "model", inputs=inputs)
     if log is not None:

@@ -176,6 +176,9 @@ class Command(TyperCommand):
             value = values.get(getattr(getattr(error, "param", None), "name", ""))
             if isinstance(value, str):
                 error.message = _with_value(error.message, value)
+            elif "unexpected extra argument" in str(getattr(error, "message", "")):
+                files = [name for name in ("--data", "--ratings") if name in own_options(self)]
+                error.message += f"; a file of ratings is given with {files[0]}" if files else ""
             raise
 
     def invoke(self, ctx: Context) -> Any:
@@ -271,6 +274,11 @@ def _with_value(message: str, value: str) -> str:
         return message.replace("Input should be", f"got {value!r}; it should be")
     whole = kind[1] == "integer"
     return f"got {value!r}, which is not a {'whole ' * whole}number{'' if whole else with_point(value)}"
+
+
+def own_options(command: TyperCommand) -> set[str]:
+    """The names of a command's options."""
+    return {name for param in command.params if param.param_type_name == "option" for name in param.opts}
 
 
 def _one_line(item: CompletionItem) -> CompletionItem:

@@ -13,7 +13,7 @@ from typing import TypedDict, TypeVar, Unpack, cast
 import pandas as pd
 
 from ..data.split import CANONICAL, Split, leave_last, per_user_split, random_split, time_split, user_split
-from ..data.tables import ENDINGS, read_table
+from ..data.tables import COMPRESSED, ENDINGS, near, read_table
 from ..datasets.movielens import movielens
 from ..errors import DataError
 from ..files import kind_of
@@ -48,8 +48,14 @@ class Reading(TypedDict, total=False):
 
 
 def load(model: Path) -> CollabLearner:
+    if model.is_dir():
+        raise DataError(f"{model} is a folder; give the model file in it")
     if not model.exists():
-        raise DataError(f"there is no model file {model}; make one with: collab train DATA --out {model}")
+        meant = near(model) if model.absolute().parent.is_dir() else ""
+        raise DataError(f"there is no model file {model}{meant or f'; make one with: collab train DATA --out {model}'}")
+    if kind_of(model) is None and any(model.name.lower().endswith((end, *(end + z for z in COMPRESSED)))
+                                      for end in ENDINGS):
+        raise DataError(f"{model} looks like a table, not like a model; train first: collab train {model}")
     return known_by_recipe(load_learner(model))
 
 
