@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from .. import interrupt
-from ..errors import CollabWarning, DataError, with_point
+from ..errors import CollabWarning, DataError, as_share, with_point
 from ..processes import is_main, started
 
 if TYPE_CHECKING:
@@ -270,10 +270,11 @@ def _chosen(params: Mapping[str, Any]) -> Iterator[str]:
 def _with_value(message: str, value: str) -> str:
     """What the parser says of a number, with the value that was given and, of a decimal comma, how to write it."""
     kind = re.match(r"Input should be a valid (number|integer)", message)
+    share = as_share(value) if message.endswith(" 0.99") or value.endswith("%") else ""
     if kind is None:
-        return message.replace("Input should be", f"got {value!r}; it should be")
+        return message.replace("Input should be", f"got {value!r}; it should be") + share
     whole = kind[1] == "integer"
-    return f"got {value!r}, which is not a {'whole ' * whole}number{'' if whole else with_point(value)}"
+    return f"got {value!r}, which is not a {'whole ' * whole}number{share or ('' if whole else with_point(value))}"
 
 
 def own_options(command: TyperCommand) -> set[str]:

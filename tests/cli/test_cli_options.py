@@ -331,8 +331,8 @@ def test_similar_takes_the_model_first_and_understands_the_other_order(collab, t
 
 def test_a_model_in_place_of_ratings_and_ratings_in_place_of_a_model_are_told(collab, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(trained)
-    model = ("model.safetensors is not a table but a model that was exported; collab recommend and collab evaluate take "
-             "it\n")
+    model = ("model.safetensors is not a table but a model that was exported; collab recommend and collab evaluate "
+             "take it\n")
     for words in (["train"], ["train", "-o", "x"], ["tune"], ["compare"]):
         code, out, err = collab(words[0], "model.safetensors", *words[1:])
         assert (code, out) == (2, "") and err.startswith("Error: ") and err.endswith(model), words
@@ -358,6 +358,17 @@ def test_a_model_that_is_not_there_is_named_with_one_that_is_near(collab, traine
         assert err == f"Error: there is no model file {path}; make one with: collab train DATA --out {path}\n"
     assert collab("recommend", tmp_path, "--user", 7) == (
         2, "", f"Error: {tmp_path} is a folder; give the model file in it\n")
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--valid-pct", "20"], "got '20'; it should be less than or equal to 0.99; say 0.2 for 20 %; see collab train"),
+    (["--valid-pct", "20%"], "got '20%', which is not a number; say 0.2 for 20 %; see collab train"),
+    (["--valid-pct", "300"], "got '300'; it should be less than or equal to 0.99; see collab train"),
+    (["--test", "10"], "--test 10: a fraction is above 0 and below 1; say 0.1 for 10 %\n"),
+    (["--test", "7.5 %"], "--test 7.5 % is neither a fraction, such as 0.1, nor a file; say 0.075 for 7.5 %\n")])
+def test_a_percentage_in_place_of_a_share_is_understood(collab, trained, tmp_path, words, said):
+    code, _, err = collab("train", trained / "ratings.csv", "-o", tmp_path / "m", *words)
+    assert code == 2 and said in err
 
 
 # The program -------------------------------------------------------------------------------------------------------
