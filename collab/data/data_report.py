@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import re
 import textwrap
 from collections.abc import Callable, Hashable
 from dataclasses import replace
@@ -37,6 +38,8 @@ CHOSEN = "as you say, they are read as choices: train a model that ranks, such a
 WIDTH = 96          # columns of text
 PLACES = 6          # rows of a problem that are named
 CELL = 24           # columns of a cell in the table of columns
+QUOTED = re.compile(r" {2,}| (?='(?:\W|$))|(?<=\W') ")      # spaces of an id in quotation marks: no line ends there
+KEPT = "\ue000"     # stands for these while lines are broken
 
 
 class DataReport:
@@ -227,7 +230,8 @@ class DataReport:
             mark = "  STOPS  " if row["stops"] else "  note   "
             sentence = f"{row['where']}: {said(row['what'])}"
             if row["rows"]:
-                example = "" if row["example"] is None else f"such as {cut(row['example'], 40)}; "
+                shown = row["example"]
+                example = "" if shown is None else f"such as {cut(shown, 40) if len(shown) > 40 else shown}; "
                 sentence += f" ({example}{self._places(row['rows'], row['at'])})"
             lines += ["", _wrapped(sentence, mark)]
             if row["remedy"]:
@@ -312,8 +316,9 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _wrapped(text: str, begin: str = "", then: str | None = None) -> str:
     then = " " * len(begin) if then is None else then
-    return textwrap.fill(text, WIDTH, initial_indent=begin, subsequent_indent=then,
-                         break_long_words=False, break_on_hyphens=False)
+    whole = QUOTED.sub(lambda spaces: KEPT * len(spaces[0]), text)
+    return textwrap.fill(whole, WIDTH, initial_indent=begin, subsequent_indent=then,
+                         break_long_words=False, break_on_hyphens=False).replace(KEPT, " ")
 
 
 def _aligned(table: pd.DataFrame, *, right: bool = False) -> str:

@@ -118,6 +118,24 @@ def test_what_is_far_from_all_others_is_to_be_corrected_before_training(collab, 
     assert f"Next: collab train {tmp_path / 'good.csv'}" in collab("check", tmp_path / "good.csv")[1].splitlines()
 
 
+def test_spaces_of_an_id_are_shown_as_they_are_where_lines_are_broken(collab, tmp_path):
+    for pad in range(14):               # so that each place of the sentence comes to the end of a line
+        name = "u" * (pad + 1)
+        (tmp_path / "r.csv").write_text(f"{name},item,rating\n007  ,1,3\n007,2,3\n007 ,3,4\n  007,4,4\n")
+        out = collab("check", tmp_path / "r.csv")[1]
+        assert "such as '007  '; lines" in " ".join(line.strip() for line in out.splitlines()), out
+        shown = re.findall(r"as\s+'([ 0-9]+)'\s+and\s+'([ 0-9]+)'\s+do", out)
+        assert shown and {*shown[0]} <= {"007", "007  ", "007 ", "  007"} and len({*shown[0]}) == 2, out
+        assert all(len(line) <= 96 for line in out.splitlines() if line.startswith(("  note", "      ")))
+
+
+def test_a_date_is_shown_as_it_would_be_written(collab, tmp_path):
+    rows = [f"{u},{i},{(u * i) % 5 + 1},{i + 1:02d}.10.2018" for u in range(8) for i in range(10)]
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,rating,seen on", *rows]) + "\n")
+    out = " ".join(collab("check", tmp_path / "r.csv", "--date-format", "%d.%m.%Y")[1].split())
+    assert "it looks like times, such as 2018-10-01, and is not used" in out and "Timestamp" not in out
+
+
 def test_titles_in_the_ratings_are_in_the_command_and_in_the_recommendations(collab, tmp_path):
     table = pd.DataFrame([(user, item, (user * item) % 5 + 1) for user in range(6) for item in range(9)],
                          columns=["user", "item", "rating"])
