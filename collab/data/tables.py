@@ -148,7 +148,7 @@ def near(path: Path) -> str:
 
 def check_no_model(path: str | os.PathLike) -> None:
     """Raise DataError for a file that collab wrote, such as a model, in the place of a table."""
-    if (kind := kind_of(path)) in READERS:
+    if (kind := kind_of(Path(path))) is not None and kind in READERS:
         raise DataError(f"{path} is not a table but {READERS[kind]}")
 
 
