@@ -181,10 +181,10 @@ class DataReport:
             table, side, self.table[side], self._schema.roles()[side], titled)])
 
     def note(self, problems: list[Problem]) -> None:
-        """Add problems, which no option mends."""
+        """Add problems, which no option mends but those that they name."""
         self._in_order = sorted([*self._in_order, *problems], key=lambda p: not p.stops)
         self.problems = self._problems()
-        self.mended = self.mended and not any(p.stops for p in problems)
+        self.mended = self.mended and not any(p.stops and not p.options for p in problems)
 
     def _problems(self) -> Table:
         rows = []

@@ -136,6 +136,25 @@ def test_a_date_is_shown_as_it_would_be_written(collab, tmp_path):
     assert "it looks like times, such as 2018-10-01, and is not used" in out and "Timestamp" not in out
 
 
+def test_what_reads_the_file_of_items_is_in_the_command(collab, tmp_path):
+    rows = [f"{u},{i},{(u * i) % 5 + 1}" for u in range(8) for i in range(10)]
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,rating", *rows]) + "\n")
+    films = "item;title\n" + "".join(f"{i};Käse {i}\n" for i in range(10))
+    (tmp_path / "films.csv").write_text(films, "latin-1")
+    code, out, _ = collab("check", tmp_path / "r.csv", "--items", tmp_path / "films.csv")
+    assert code == 1 and "is not written in UTF-8" in " ".join(out.split()) and "Next: mend" not in out
+    words = next_of(out)
+    assert words[-4:] in (["--table-sep", ";", "--table-encoding", "latin-1"],
+                          ["--table-encoding", "latin-1", "--table-sep", ";"])
+    assert collab(*words[1:], "--epochs", 1, "--no-card", "-o", tmp_path / "m")[0] == 0
+    assert "Käse 3" in collab("recommend", tmp_path / "m", "--user", 1, "--include-seen")[1]
+    (tmp_path / "users.csv").write_text("user;age\n" + "".join(f"{u};{20 + u % 2}\n" for u in range(8)) + "9;ä\n")
+    both = ["--items", tmp_path / "films.csv", "--users", tmp_path / "users.csv"]
+    assert "Next: mend" in collab("check", tmp_path / "r.csv", *both)[1]    # one encoding would not read both
+    (tmp_path / "films.csv").write_bytes(b"")
+    assert "Next: mend" in collab("check", tmp_path / "r.csv", "--items", tmp_path / "films.csv")[1]
+
+
 def test_titles_in_the_ratings_are_in_the_command_and_in_the_recommendations(collab, tmp_path):
     table = pd.DataFrame([(user, item, (user * item) % 5 + 1) for user in range(6) for item in range(9)],
                          columns=["user", "item", "rating"])
