@@ -140,7 +140,8 @@ class CompiledRated(Rated):
         def work(first: int, last: int) -> None:
             room = [np.empty(shape) for shape in ((CHUNK, wide), (wide, wide), *[(width ** 2, LANES)] * 2,
                                                   (5, width, LANES))]
-            marginals(alone.numpy(), pulled.numpy(), middle.numpy(), *given, *room, first, last)
+            marginals(alone.numpy(), pulled.numpy(), middle.numpy(), *given, *room,
+                      np.empty((2, CHUNK), np.float32), first, last)
         self.by_group.run(work, width ** 2)
         return Marginal(alone, pulled, middle)
 

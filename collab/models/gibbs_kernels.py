@@ -11,9 +11,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..simd import dot, gathered
+from ..simd import dot, gathered, prefetch
 from ..simd_double import LANES, TILE, subtract, tile
 
+AHEAD = 4               # ratings from the one whose row is asked for to the one that is worked on
 CHUNK = 64              # ratings whose products are summed at a time: they fit the first cache
 
 # See als_kernels for the options.
@@ -81,11 +82,11 @@ def middle_product(out, y, middle, sides, width, first, last):
 
 @kernel
 def marginals(alone, pulled, middle, design, offset, starts, places, others, targets, weights, noises, own, free,
-              precision, width, rows, gram, system, inverse, sides, first, last):
+              precision, width, rows, gram, system, inverse, sides, terms, first, last):
     """`Rated.marginal` of the groups `first` to `last` - 1. `design` (n_others, wide) float32 holds [z, 1, 0 ...], wide
     being a multiple of TILE above width + 1. `noises` (n,), by place in a row's order, `own` and `free` (n_rows, width)
     are normal. Room to work in: `rows` (CHUNK, wide), `gram` (wide, wide), `system` and `inverse` (width^2, LANES),
-    `sides` (5, width, LANES)."""
+    `sides` (5, width, LANES), and `terms` (2, CHUNK) float32."""
     right, noisy, drawn = sides[0], sides[1], sides[2]
     for group in range(first, last):
         begin = LANES * group
@@ -95,7 +96,7 @@ def marginals(alone, pulled, middle, design, offset, starts, places, others, tar
             gram[:] = 0.0
             if lane < n:
                 _products(gram, rows, design, offset, starts[row], starts[row + 1], places, others, targets, weights,
-                          noises, width)
+                          noises, width, terms)
             for i in range(width):
                 for j in range(i, width):
                     system[i * width + j, lane] = gram[i, j]
@@ -121,17 +122,21 @@ def marginals(alone, pulled, middle, design, offset, starts, places, others, tar
 
 
 @inlined
-def _products(gram, rows, design, offset, begin, end, places, others, targets, weights, noises, width):
+def _products(gram, rows, design, offset, begin, end, places, others, targets, weights, noises, width, terms):
     """Sums over a row's ratings of the products of s [z, 1], s t and s t + noise, where s^2 is the weight."""
     wide = design.shape[1]
     for start in range(begin, end, CHUNK):
         n = min(CHUNK, end - start)
+        for k in range(n):          # by itself, so that the CPU waits for several at a time
+            place = places[start + k]
+            terms[0, k], terms[1, k] = weights[place], targets[place]
         for k in range(n):
-            place, other = places[start + k], others[start + k]
-            s = math.sqrt(np.float64(weights[place]))
+            other, s = others[start + k], math.sqrt(np.float64(terms[0, k]))
+            if k + AHEAD < n:
+                prefetch(design, others[start + k + AHEAD], (0, 0))
             for f in range(wide):
                 rows[k, f] = s * design[other, f]
-            wanted = s * (np.float64(targets[place]) - np.float64(offset[other]))
+            wanted = s * (np.float64(terms[1, k]) - np.float64(offset[other]))
             rows[k, width], rows[k, width + 1] = wanted, wanted + noises[start + k]
         for i in range(0, width, TILE):
             j = i
