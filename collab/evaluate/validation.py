@@ -141,10 +141,16 @@ def to_split(data: TableLike | CollabDataBunch, folds: int | str | Iterable[Spli
         raise DataError("the data keep neither times nor the order of the table to split by; pass the table of "
                         "ratings instead")
     table, kept = unsplit(data)
-    if data.test is not None and "test" not in options and len(tested := named_rows(data, "test")):
-        kept["test"] = rows_split(np.arange(len(table), len(table) + len(tested)))
-        table = pd.concat([table, tested], ignore_index=True)
+    if data.test is not None and "test" not in options:
+        table, kept["test"] = with_test(table, named_rows(data, "test"))
     return table, splits, kept | options
+
+
+def with_test(table: pd.DataFrame, tested: pd.DataFrame) -> tuple[pd.DataFrame, Split | None]:
+    """The rows of both tables, and the split that holds out the latter as a test part; None where it is empty."""
+    if tested.empty:
+        return table, None
+    return pd.concat([table, tested], ignore_index=True), rows_split(np.arange(len(table), len(table) + len(tested)))
 
 
 def of_fold(number: int, options: dict[str, Any]) -> dict[str, Any]:
