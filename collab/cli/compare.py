@@ -59,8 +59,8 @@ def each_named(args: list[str]) -> list[str]:
 @grouped
 def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Folds = None, draws: Draws = None,
             metrics: Metrics = None, k: FirstK = 10, relevant_above: Above = None, epochs: Epochs = None,
-            bs: BatchSize = None, seed: Seed = None, split: SplitName = "random", valid_pct: ValidPct = None, table: TableOptions,
-            as_: As = None, quiet: Quiet = False) -> None:
+            bs: BatchSize = None, seed: Seed = None, split: SplitName = "random", valid_pct: ValidPct = None,
+            table: TableOptions, as_: As = None, quiet: Quiet = False) -> None:
     """Train several models on the same ratings, each by its own recipe, and say which is the best, beside baselines,
     and which differences are chance. Writes no model: train the one you take with collab train."""
     from ..data.split import draws as small_parts
