@@ -43,7 +43,7 @@ NO_USERS = "cannot add users: it has no table of vectors for users alone; train 
 
 NO_PROBABILITIES = ("gives scores, not probabilities; train a model of draws or a classifier: "
                     "collab_learner(data, 'bayes'), collab_learner(data, 'classifier')")
-NO_INTERVALS = "gives scores without their uncertainty; train collab_learner(data, 'bayes')"
+NO_INTERVALS = "gives scores without their uncertainty; train a model of draws: collab_learner(data, 'bayes')"
 SAID: set[tuple[type, str]] = set()        # what has been said of old names
 
 
@@ -220,6 +220,11 @@ class CollabModel(nn.Module):
     def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Mixture:
         """The same of n items `asked` (n,), for a new user who rated the rows `items` (m,) with `ratings` (m,)."""
         raise self.lacks(NO_INTERVALS)
+
+    @property
+    def gives_intervals(self) -> bool:
+        """Whether the model defines `predictive`."""
+        return type(self).predictive is not CollabModel.predictive
 
     def rating_levels(self) -> Tensor:
         """The C levels of ratings that have a probability each, ascending."""
