@@ -43,6 +43,7 @@ NO_USERS = "cannot add users: it has no table of vectors for users alone; train 
 
 NO_PROBABILITIES = ("gives scores, not probabilities; train a model of draws or a classifier: "
                     "collab_learner(data, 'bayes'), collab_learner(data, 'classifier')")
+NO_NOISE = "knows no noise of a user or an item; train a model of draws: collab_learner(data, 'bayes')"
 NO_INTERVALS = "gives scores without their uncertainty; train a model of draws: collab_learner(data, 'bayes')"
 SAID: set[tuple[type, str]] = set()        # what has been said of old names
 
@@ -220,6 +221,10 @@ class CollabModel(nn.Module):
     def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Mixture:
         """The same of n items `asked` (n,), for a new user who rated the rows `items` (m,) with `ratings` (m,)."""
         raise self.lacks(NO_INTERVALS)
+
+    def rating_noise(self, side: Side) -> Tensor:
+        """How far ratings of each row of a side lie around their prediction, as a standard deviation, (rows,)."""
+        raise self.lacks(NO_NOISE)
 
     @property
     def gives_intervals(self) -> bool:

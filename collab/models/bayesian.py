@@ -158,6 +158,14 @@ class BayesianFM(SolvedModel):
             parts.append(torch.cat([ends, below, ends + 1], 1).diff(dim=1))
         return torch.cat(parts).to(self.mu)
 
+    def rating_noise(self, side: Side) -> Tensor:
+        """The mean over draws of spread / sqrt(alpha a): the standard deviation of the ratings of a row around their
+        prediction, where the other side's noise is 1."""
+        if not self.degrees:
+            raise self.lacks("has one noise for all, since degrees=0; train with degrees=8, the default")
+        noise = self._side(side).draws[:, self.used, -1].double()
+        return self.spread * (self.alpha[self.used] * noise).rsqrt().mean(1)
+
     def rating_levels(self) -> Tensor:
         if self.levels is None:
             raise self.lacks("knows of no levels of ratings to give probabilities of; predict with interval=0.9")
