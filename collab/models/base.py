@@ -215,11 +215,19 @@ class CollabModel(nn.Module):
         raise self.lacks(NO_PROBABILITIES)
 
     def predictive(self, users: Tensor, items: Tensor) -> Mixture:
-        """How the ratings of n pairs are distributed, for intervals."""
+        """How the ratings of n pairs are distributed, for intervals; or those of one user, (1,), for n items."""
         raise self.lacks(NO_INTERVALS)
 
     def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Mixture:
         """The same of n items `asked` (n,), for a new user who rated the rows `items` (m,) with `ratings` (m,)."""
+        raise self.lacks(NO_INTERVALS)
+
+    def drawn_scorer(self, generator: torch.Generator) -> Scorer:
+        """A scorer by draws from the posterior, another one for each user: a possible truth in place of the mean."""
+        raise self.lacks(NO_INTERVALS)
+
+    def score_drawn(self, items: Tensor, ratings: Tensor, generator: torch.Generator) -> Tensor:
+        """The scores of all items, (n_items,), by one draw, for a new user: see `score_new`."""
         raise self.lacks(NO_INTERVALS)
 
     def rating_noise(self, side: Side) -> Tensor:
