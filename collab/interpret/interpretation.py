@@ -22,6 +22,7 @@ from ..retrieval.topk import top_k
 from . import maps
 from .calibration import calibration, plot_calibration
 from .charts import chart_map
+from .coverage import coverage, plot_coverage
 from .explanation import Explanation, explain
 from .labels import check_count
 from .pca import PCA
@@ -137,6 +138,7 @@ class CollabInterpretation:
         return explain(self.learn, user, item, n_factors, n_nearest)
 
     calibration = calibration
+    coverage = coverage
     map = maps.map
     tsne = maps.tsne
     report = report
@@ -151,6 +153,7 @@ class CollabInterpretation:
     plot_cross = plot_cross
     plot_counts = plot_counts
     plot_calibration = plot_calibration
+    plot_coverage = plot_coverage
 
     # Inside ------------------------------------------------------------------------------------------------------
 
