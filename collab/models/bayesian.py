@@ -28,7 +28,7 @@ from .solved import SolvedModel, check_rows
 QUIET = 6               # sweeps before rows get a noise of their own
 WARM_UP = 8             # one part in so many of the draws, the first one, is not used
 MAX_NUMBERS = 1 << 22   # of users, and of items, that are gathered at a time: 16 MiB
-PER_RATING, PER_ROW = 250, 40   # bytes that a fit takes: for a rating, and for a row by the square of its numbers
+PER_RATING, PER_NUMBER = 220, 64        # bytes that a fit takes: for a rating, and for each number of a row
 MAX_PAIRS = 1 << 11     # whose distributions are made at a time
 FEW = 16                # draws that tell how often ratings are expected on each level
 STEPS = 3               # of EM, for the noise of a new user
@@ -76,7 +76,9 @@ class BayesianFM(SolvedModel):
     A prediction is the mean over draws, which is one product of wide factors (`factors`). `predictive` gives the
     distribution of a rating and, with `levels`, the distinct ratings, ascending, `probabilities` that of each level.
     For rows without ratings see `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and as
-    much again while scoring; in a fit some 250 bytes per rating, and 40 (n_factors + 1)^2 for each row."""
+    much again while scoring; in a fit some 220 bytes per rating, and for each row 64 (n_factors + 4) and
+    4 (n_factors + 1)^2, half of the latter where kernels are compiled (`gibbs_compiled`; on a CPU, if there is numba):
+    with these a sweep of the chain over a million ratings takes twice as long as an exact one of explicit `ALS`."""
 
     n_sweeps = 32
     ranks = False
@@ -246,13 +248,15 @@ class BayesianFM(SolvedModel):
         users, items, ratings = users.to(self.mu.device), items.to(self.mu.device), ratings.to(self.mu)
         n_users, n_items, width = len(self.u.x), len(self.i.x), self.u.x.shape[1]
         check_rows(users, items, ratings, n_users, n_items)
-        users, items, ratings = (column[torch.argsort(users, stable=True)] for column in (users, items, ratings))
-        forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING * len(ratings)
-                 + PER_ROW * width ** 2 * (n_users + n_items), 0.0, users.device, "take fewer n_factors, or dot_bias")
+        by_kernels = suits(self.u.x)
+        per_row = PER_NUMBER * (width + 3) + (2 if by_kernels else 4) * width ** 2
+        forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING * len(ratings) + per_row * (n_users + n_items),
+                 0.0, users.device, "take fewer n_factors, or dot_bias")
+        order = torch.argsort(users, stable=True)
+        users, items, ratings = users[order], items[order], ratings[order]
         self.mu.fill_(ratings.double().mean())
         spread = ratings.double().std(correction=0)
         self.spread.fill_(torch.where(spread > 1e-6 * ratings.abs().max(), spread, 1.0))
-        by_kernels = suits(self.u.x)
         rate, design = (CompiledRated, CompiledDesign) if by_kernels else (Rated, Design)
         rated = rate(users, items, n_users, width), rate(items, users, n_items, width)
         for side, own in zip((self.u, self.i), rated):
