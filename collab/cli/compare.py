@@ -18,9 +18,9 @@ Names = Annotated[list[str] | None, typer.Option("--models", "-m", metavar="NAME
                                                  help="The models to compare; names may follow each other. By default "
                                                       "all that fit the data.")]
 Metrics = Annotated[list[str] | None, typer.Option(metavar="NAMES",
-                                                   help="rmse, mae, ndcg, precision, recall, map, mrr, hit, auc; the "
-                                                        "first one decides. By default rmse and mae, for choices ndcg, "
-                                                        "precision and recall.")]
+                                                   help="rmse, mae, log_loss, 'coverage(0.9)', ndcg, precision, "
+                                                        "recall, map, mrr, hit, auc; the first one decides. By default "
+                                                        "rmse and mae, for choices ndcg, precision and recall.")]
 Folds = Annotated[int | None, typer.Option(min=2, help="Train and measure on each of so many parts, in place of "
                                                        "--split.")]
 Draws = Annotated[int | None, typer.Option(min=1, help="Hold out 8% of each user's ratings so many times, in place of "

@@ -22,6 +22,7 @@ from ..retrieval.diverse import check_diversity, diverse, n_candidates
 from ..retrieval.topk import MAX_SCORES, cross_scores, top_k
 from ..train.callbacks.seeded import untouched_randomness
 from . import ranking
+from .certainty import certainty
 from .excluded import Exclude
 from .held_out import HeldOut, pair_keys
 from .result import RankingResult
@@ -141,7 +142,9 @@ def check_request(k: int | Sequence[int], metrics: Sequence[str]) -> tuple[tuple
     if not ks or len({*ks}) < len(ks):
         raise ValueError(f"k must be distinct whole numbers, and at least one of them, got {list(ks)}")
     if not metrics or (unknown := [name for name in metrics if name not in NAMES]):
-        raise ValueError(f"metrics are of {', '.join(NAMES)}; got {unknown[0] if metrics else metrics!r}")
+        of_ratings = ("; this one is of ratings, not of lists: CollabInterpretation(learn).errors(metrics=...)"
+                      if metrics and certainty(unknown[0]) else "")
+        raise ValueError(f"metrics are of {', '.join(NAMES)}; got {unknown[0] if metrics else metrics!r}{of_ratings}")
     return tuple(map(int, ks)), metrics
 
 

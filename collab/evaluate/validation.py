@@ -18,6 +18,7 @@ from ..data.vocab import UNKNOWN
 from ..errors import DataError, warn
 from ..models.base import as_collab
 from .accuracy import measured
+from .certainty import checked, per_rating
 from .evaluation import Ranker, check_request, evaluate
 from .held_out import say_unknown
 from .shortfall import Beside, Predictor, remark
@@ -42,7 +43,7 @@ KNOWN = ("train", "test")       # what is not ranked for a user while folds are 
 def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: TableLike | CollabDataBunch,
                    folds: int | Iterable[Split | str] = 5, fit: Callable[[L], object] | None = None,
                    ranking: Sequence[str] = (), k: int | Sequence[int] = 10, seed: int = 0,
-                   **options: Any) -> pd.DataFrame:
+                   certainty: Sequence[str] = (), **options: Any) -> pd.DataFrame:
     """Train and measure a model on every fold: one row per fold, with what `learn.validate` gives (valid_loss, rmse,
     mae), of a model of ratings the RMSE of the mean and biases (`BiasBaseline`: "rmse of biases"), the metrics of
     `evaluate` that `ranking` names ("ndcg@10" ..., for one `k` or several), each beside that of `Popularity` ("ndcg@10
@@ -55,6 +56,8 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: TableLike
       models that rank, `draws()`.
     - `fit`: trains it; by default `learn.fit_one_cycle(5)`, `learn.fit()` for a solved model, and nothing for an
       `Ensemble` of learners that `make_learner` has trained. One of rankings has the metrics of `ranking` alone.
+    - `certainty`: "log_loss" and "coverage(0.9)", those of `errors`, as further columns; Unsupported is raised, before
+      anything is trained, for a model without probabilities or intervals.
     - `seed`, `options`: those of `CollabDataBunch.from_df`, such as bs=1024; they override those of `data`.
 
     A test part, of `data` or by test=0.1 of a table, is kept out: no fold trains or is measured on it, and what a user
@@ -85,6 +88,7 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: TableLike
     n_found = 0
     for number, split in enumerate(splits):
         learn = make_learner(CollabDataBunch.from_df(table, split=split, seed=seed, **of_fold(number, options)))
+        sure = checked([certainty] if isinstance(certainty, str) else certainty, as_collab(learn.model))
         start = time.perf_counter()
         (fit or _fit)(learn)
         seconds = time.perf_counter() - start
@@ -103,6 +107,9 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: TableLike
             besides.append(beside)
             pooled = Beside.pooled(besides)
             worse = remark(learn, biases, pooled, f"on average over {len(besides)} folds")
+        if sure:
+            found = per_rating(learn, learn.data.rows_of(), sure)
+            row |= {name: values.mean().item() for name, values in found.items()}
         if ranking:
             result = evaluate(learn, k=k, metrics=ranking, exclude=KNOWN)
             left_out.update(result.left_out)

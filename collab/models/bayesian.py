@@ -32,6 +32,9 @@ MAX_PAIRS = 1 << 11     # whose distributions are made at a time
 STEPS = 3               # of EM, for the noise of a new user
 
 
+Split = tuple[Tensor, Tensor, Tensor]      # of `DrawnSide.split`
+
+
 class Prepared(NamedTuple):
     """The training rows arranged for sweeps: standardised ratings (n,), and both sides' ratings and features."""
 
@@ -149,9 +152,13 @@ class BayesianFM(SolvedModel):
         return (self.spread * self._side(side).draws[:, self.used, -2].mean(1)).detach()
 
     def predictive(self, users: Tensor, items: Tensor) -> Mixture:
-        """How the ratings of n pairs are distributed: a normal distribution for each draw."""
-        x, b_u, a_u = self.u.split(users, self.used)
-        return self._ratings(x, b_u, a_u, *self.u.unsure(users, self.used), items)
+        """How the ratings of n pairs, or of one user (1,) and n items, are distributed: a normal distribution for each
+        draw."""
+        parts = self.i.split(items, self.used)
+        of_x, of_b = self.u.unsure(users, self.used)
+        if self.u.cold[users].any():
+            of_b = (of_x * parts[0].square()).sum(2) + of_b
+        return self._ratings(self.u.split(users, self.used), of_x, of_b, parts, items)
 
     def probabilities(self, users: Tensor, items: Tensor) -> Tensor:
         """P(level) of n pairs, (n, C): that of a rating nearer to the level than to any other."""
@@ -163,19 +170,60 @@ class BayesianFM(SolvedModel):
             parts.append(torch.cat([ends, below, ends + 1], 1).diff(dim=1))
         return torch.cat(parts).to(self.mu)
 
+    def drawn_scorer(self, generator: torch.Generator) -> Scorer:
+        """By one of the draws that count for each user; what it leaves open of rows without ratings is drawn, too."""
+        places = self.used[torch.randint(len(self.used), (len(self.u.x),), generator=generator).to(self.used.device)]
+
+        def scores(users: Tensor, items: Tensor) -> Tensor:
+            found = [self.mu.new_empty(0, len(items))]
+            for user in users:
+                place = places[user][None]
+                x = self.u.draws[user, place[0], :-1].double()
+                if self.u.cold[user]:
+                    of_x, of_b = self.u.unsure(user[None], place)
+                    x = x + torch.cat([of_x[0, 0], of_b[0]]).sqrt() * _normal(x, generator)
+                found.append(self._drawn(x, place, items, generator)[None].to(self.mu))
+            return torch.cat(found)
+        return scores
+
+    @torch.no_grad()
+    def score_drawn(self, items: Tensor, ratings: Tensor, generator: torch.Generator) -> Tensor:
+        means, covariance, _ = self._solved(items, ratings)
+        k = int(torch.randint(len(means), (), generator=generator))
+        x = means[k] + torch.linalg.cholesky(covariance[k]) @ _normal(means[k], generator)
+        every = torch.arange(len(self.i.x), device=self.mu.device)
+        return self._drawn(x, self.used[k][None], every, generator).to(self.mu)
+
+    def _drawn(self, x: Tensor, place: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
+        """The scores (n,) of items by the draw at `place` (1,) for a user with these factors and bias, (width,)."""
+        z, b, _ = (t[:, 0] for t in self.i.split(items, place))
+        of_z, of_b = (t[:, 0] for t in self.i.unsure(items, place))
+        open_ = (of_z * x[:-1].square()).sum(1) + of_b
+        return self.mu.double() + self.spread * (z @ x[:-1] + x[-1] + b + open_.sqrt() * _normal(open_, generator))
+
+    def rating_noise(self, side: Side) -> Tensor:
+        """The mean over draws of spread / sqrt(alpha a): the standard deviation of the ratings of a row around their
+        prediction, where the other side's noise is 1."""
+        if not self.degrees:
+            raise self.lacks("has one noise for all, since degrees=0; train with degrees=8, the default")
+        noise = self._side(side).draws[:, self.used, -1].double()
+        return self.spread * (self.alpha[self.used] * noise).rsqrt().mean(1)
+
     def rating_levels(self) -> Tensor:
         if self.levels is None:
             raise self.lacks("knows of no levels of ratings to give probabilities of; predict with interval=0.9")
         return self.levels
 
-    def _ratings(self, x: Tensor, b_u: Tensor, a_u: Tensor, of_x: Tensor, of_b: Tensor, items: Tensor) -> Mixture:
-        """The ratings of `items` (n,) by users with these factors, biases and noise in each draw, and the variances of
-        the first two."""
-        z, b_i, a_i = self.i.split(items, self.used)
-        of_z, of_i = self.i.unsure(items, self.used)
+    def _ratings(self, own: Split, of_x: Tensor, of_u: Tensor, parts: Split, items: Tensor) -> Mixture:
+        """The ratings of `items` (n,), with these `parts`, by n users or one with their `own`. `of_x` are the variances
+        of the users' factors, `of_u` the part of the scores' variance that is the users' alone."""
+        (x, b_u, a_u), (z, b_i, a_i) = own, parts
         means = (x * z).sum(2) + b_u + b_i
-        variances = (of_x * (z.square() + of_z) + of_z * x.square()).sum(2) + of_b + of_i
-        variances += 1 / (self.alpha[self.used] * a_u * a_i)
+        variances = 1 / (self.alpha[self.used] * a_u * a_i) + of_u
+        if len(new := self.i.cold[items].nonzero()[:, 0]):      # most are not, and add nothing
+            of_z, of_i = self.i.unsure(items[new], self.used)
+            x, of_x = (t.expand_as(z)[new] for t in (x, of_x))
+            variances[new] += (of_z * (of_x + x.square())).sum(2) + of_i
         return Mixture(self.mu.double() + self.spread * means, self.spread * variances.sqrt())
 
     def _side(self, side: Side) -> DrawnSide:
@@ -264,11 +312,11 @@ class BayesianFM(SolvedModel):
     def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Mixture:
         """As `predictive`, with what the ratings leave open of the new user's x."""
         x, covariance, noise = self._solved(items, ratings)
-        z = self.i.split(asked, self.used)[0]
-        design = torch.cat([z, torch.ones_like(z[..., :1])], 2)
-        whole = torch.einsum("nsk,skl,nsl->ns", design, covariance, design)
-        alone = covariance.diagonal(dim1=1, dim2=2)[:, :-1]     # a part of `whole`, and what unsure items add to it
-        return self._ratings(x[:, :-1], x[:, -1], noise, alone, whole - (alone * z.square()).sum(2), asked)
+        parts = self.i.split(asked, self.used)
+        design = torch.cat([parts[0], torch.ones_like(parts[0][..., :1])], 2).transpose(0, 1)
+        whole = (design @ covariance).mul_(design).sum(2).T
+        alone = covariance.diagonal(dim1=1, dim2=2)[None, :, :-1]
+        return self._ratings((x[None, :, :-1], x[None, :, -1], noise[None]), alone, whole, parts, asked)
 
     def _solved(self, items: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The mean (draws, width) and covariance (draws, width, width) of a new user's [x, b] in each draw, given the
@@ -292,3 +340,8 @@ class BayesianFM(SolvedModel):
         if self.degrees:        # 1 / Gamma(a, b) has the mean b / (a - 1)
             noise = noise * (self.degrees + len(items) - 2) / (self.degrees + len(items))
         return x, torch.linalg.inv(left), noise
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers of this shape, drawn on the CPU."""
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like.device)
