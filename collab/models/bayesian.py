@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..compiled import one_thread
 from ..given import is_real
 from ..ragged import Ragged
 from .base import SIDES, Scorer, Side
@@ -18,6 +20,7 @@ from .dot_form import DotForm, TableScorer
 from .drawn_side import Columns, DrawnSide, Size
 from .forecast import forecast
 from .gibbs import SUREST, Design, Draw, Rated, draw_noise, draw_precision, draw_side
+from .gibbs_compiled import CompiledDesign, CompiledRated, suits
 from .mixture import Mixture
 from .solved import SolvedModel, check_rows
 
@@ -42,9 +45,11 @@ class Prepared(NamedTuple):
 
     def errors(self, u: Draw, i: Draw) -> Tensor:
         """The squared errors of the standardised ratings, float64 (n,)."""
-        x, z = u.x[self.of_users.rows], i.x[self.of_items.rows]
-        score = (x[:, :-1] * z[:, :-1]).sum(1) + x[:, -1] + z[:, -1]
-        return (self.targets - score).double().square()
+        return (self.targets - self.of_users.scores(u.x, i.x)).double().square()
+
+    def threads(self) -> AbstractContextManager[None]:
+        """One thread of torch for a `with` where kernels have threads of their own; sums then have the same bits."""
+        return one_thread() if isinstance(self.of_users, CompiledRated) else nullcontext()
 
 
 class BayesianFM(SolvedModel):
@@ -232,40 +237,47 @@ class BayesianFM(SolvedModel):
         users, items, ratings = users.to(self.mu.device), items.to(self.mu.device), ratings.to(self.mu)
         n_users, n_items, width = len(self.u.x), len(self.i.x), self.u.x.shape[1]
         check_rows(users, items, ratings, n_users, n_items)
+        users, items, ratings = (column[torch.argsort(users, stable=True)] for column in (users, items, ratings))
         forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING * len(ratings)
                  + PER_ROW * width ** 2 * (n_users + n_items), 0.0, users.device, "take fewer n_factors, or dot_bias")
         self.mu.fill_(ratings.double().mean())
         spread = ratings.double().std(correction=0)
         self.spread.fill_(torch.where(spread > 1e-6 * ratings.abs().max(), spread, 1.0))
-        rated = Rated(users, items, n_users, width), Rated(items, users, n_items, width)
+        by_kernels = suits(self.u.x)
+        rate, design = (CompiledRated, CompiledDesign) if by_kernels else (Rated, Design)
+        rated = rate(users, items, n_users, width), rate(items, users, n_items, width)
         for side, own in zip((self.u, self.i), rated):
             side.cold.copy_(own.counts == 0)
         pairs = Ragged.unique(users, items, None, n_users, n_items)
         return Prepared((ratings - self.mu) / self.spread, *rated,
-                        (self.u.design(pairs), self.i.design(pairs.transposed(n_items))))
+                        (self.u.design(pairs, design), self.i.design(pairs.transposed(n_items), design)))
 
     @torch.no_grad()
     def sweep(self, prepared: Prepared) -> float:
         """Take `per_epoch` sweeps of the chain; the mean sum of squared errors of the states that these begin at."""
-        return sum(self._sweep(prepared) for _ in range(self.per_epoch)) / self.per_epoch
+        with prepared.threads():
+            return sum(self._sweep(prepared) for _ in range(self.per_epoch)) / self.per_epoch
 
     @torch.no_grad()
     def loss(self, prepared: Prepared) -> float:
         """The sum of squared errors of the chain's state."""
-        return prepared.errors(self.u.state, self.i.state).sum().item() * self.spread.item() ** 2
+        with prepared.threads():
+            return prepared.errors(self.u.state, self.i.state).sum().item() * self.spread.item() ** 2
 
     def _sweep(self, prepared: Prepared) -> float:
         targets, of_users, of_items, designs = prepared
-        users, items, u, i = of_users.rows, of_items.rows, self.u.state, self.i.state
-        errors, sweeps = prepared.errors(u, i), int(self.sweeps)
-        alpha = draw_precision(errors * u.noise[users] * i.noise[items]) if sweeps else torch.ones_like(self.alpha[0])
+        u, i, sweeps = self.u.state, self.i.state, int(self.sweeps)
+        errors = prepared.errors(u, i)
+        by_user = of_users.sums(errors, i.noise)
+        alpha = draw_precision(len(errors), (by_user * u.noise).sum()) if sweeps else torch.ones_like(self.alpha[0])
         alpha = alpha.clamp(max=SUREST)
         if self.degrees and sweeps >= QUIET:
-            u = u._replace(noise=draw_noise(of_users, errors * alpha * i.noise[items], self.degrees))
-            i = i._replace(noise=draw_noise(of_items, errors * alpha * u.noise[users], self.degrees))
-        weights = (alpha * u.noise[users] * i.noise[items]).to(targets)
-        u = draw_side(u, of_users.equations(targets, weights, i.x), designs[0], of_users.counts)
-        i = draw_side(i, of_items.equations(targets, weights, u.x), designs[1], of_items.counts)
+            u = u._replace(noise=draw_noise(of_users.counts, alpha * by_user, self.degrees))
+            by_item = of_items.sums(errors, u.noise)
+            i = i._replace(noise=draw_noise(of_items.counts, alpha * by_item, self.degrees))
+        weights = of_users.weights(alpha * u.noise, i.noise)
+        u = draw_side(u, of_users.marginal(targets, weights, i.x, u.precision), designs[0], of_users.counts)
+        i = draw_side(i, of_items.marginal(targets, weights, u.x, i.precision), designs[1], of_items.counts)
         self.u.go_to(u)
         self.i.go_to(i)
         self._count(alpha)
