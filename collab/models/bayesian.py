@@ -328,9 +328,9 @@ class BayesianFM(SolvedModel):
     def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
         """The mean over draws of all items' scores, (n_items,), for a new user: see `_solved`."""
         x = self._solved(items, ratings)[0]
-        z = self.i.draws[:, self.used, :-1].double()
-        scores = torch.einsum("sk,nsk->n", x[:, :-1], z[..., :-1]) + x[:, -1].sum() + z[..., -1].sum(1)
-        return self.mu + (self.spread * scores / len(x)).to(self.mu)
+        weights = torch.cat([x[:, :-1], torch.ones_like(x[:, :1])], 1).to(self.mu)      # the last of items' biases
+        z = self.i.draws[:, self.used, :-1]
+        return self.mu + self.spread * (z.flatten(1) @ weights.flatten() + x[:, -1].sum().to(self.mu)) / len(x)
 
     @torch.no_grad()
     def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Mixture:
