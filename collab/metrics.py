@@ -17,6 +17,9 @@ LOWER = {"loss", "error", "deviance", "divergence", "mse", "rmse", "mae", "msle"
          "bce", "huber"}
 HIGHER = {"score", "accuracy", "acc", "auc", "ndcg", "dcg", "map", "mrr", "hit", "hits", "recall", "precision", "f1",
           "r2", "coverage"}
+OF_DISTRIBUTIONS = ("log_loss", "coverage")
+UNSEEN = ("; log_loss and coverage are of a model's distributions, not of its predictions: "
+          "CollabInterpretation(learn).errors(metrics=...) measures them")
 TURNED = {"neg", "negative", "minus", "inverse"}
 
 
@@ -183,11 +186,12 @@ def as_metrics(metrics: Iterable[Metric | Callable[[Tensor, Tensor], Tensor | fl
     Raises TypeError for what cannot be called, and ValueError for two of one name, as one would hide the other."""
     if metrics is None:
         return []
-    several = metrics if isinstance(metrics, Iterable) else [metrics]
+    several = metrics if isinstance(metrics, Iterable) and not isinstance(metrics, str) else [metrics]
     made = [m() if isinstance(m, type) else m for m in several]
     for m in made:
         if not isinstance(m, Metric) and not callable(m):
-            raise TypeError(f"{m!r} is not a metric; give RMSE(), MAE() or a function of (predictions, targets)")
+            raise TypeError(f"{m!r} is not a metric; give RMSE(), MAE() or a function of (predictions, targets)"
+                            + UNSEEN * str(m).startswith(OF_DISTRIBUTIONS))
     ready = [m if isinstance(m, Metric) else WholeSet(m) for m in made]
     names = [m.name for m in ready]
     if twice := [name for name in names if names.count(name) > 1]:

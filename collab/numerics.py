@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 MAX_NUMBERS = 1 << 18       # numbers of the right-hand side that are held in float64 at a time: 2 MiB, a CPU's cache
+FEW = 1 << 8                # rows whose cosines are taken without normalising a whole table
 
 
 def products(left: Tensor, right: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -58,9 +59,20 @@ def entries_at(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def cosines(weight: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """(rows (m,), rows (n,)) -> the cosines of these rows of `weight`, (m, n) float64; a row of zeros is similar to
-    nothing (0)."""
-    unit = torch.nn.functional.normalize(weight.double(), dim=1)
-    return lambda left, right: products(unit[left], unit, right)
+    nothing (0). The whole table is normalised when more than FEW rows are asked for."""
+    whole: list[Tensor] = []
+
+    def of(left: Tensor, right: Tensor) -> Tensor:
+        if not whole and isinstance(right, Tensor) and len(left) + len(right) <= FEW:
+            return products(_unit(weight[left]), _unit(weight[right]))
+        if not whole:
+            whole.append(_unit(weight))
+        return products(whole[0][left], whole[0], right)
+    return of
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows.double(), dim=1)
 
 
 def sparse_product(matrix: Tensor, transposed: Tensor, table: Tensor) -> Tensor:

@@ -137,7 +137,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
         finish(learn, bunch, out, notes, as_=as_, card=not no_card, say=say, quiet=quiet)
 
 
-@app.command(cls=Command)
+@app.command(cls=Listing)
 @grouped
 def evaluate(model: ModelFile = OUT, *,
              data: Annotated[str | None, typer.Option(help="Other ratings, or those of training, which have moved: of "
@@ -152,6 +152,10 @@ def evaluate(model: ModelFile = OUT, *,
                                                                "by default 10. Makes a model of ratings rank.")] = None,
              relevant_above: Annotated[float | None, typer.Option(help="Measure the ranking, where only held-out "
                                                                        "ratings above this are relevant.")] = None,
+             metrics: Annotated[list[str] | None, typer.Option(metavar="NAMES", help=(
+                 "What to measure: rmse, mae, log_loss and 'coverage(0.9)', how many ratings lie in the intervals of "
+                 "that probability; or, of rankings, ndcg, precision, recall, map, mrr, hit, auc, coverage, novelty, "
+                 "popularity, diversity. Names may follow each other."))] = None,
              diversity: Diversity = 0.0, as_: As = None, quiet: Quiet = False, table: ColumnOptions,
              duplicates: Duplicates = None, bad_rows: BadRows = None) -> None:
     """Measure a model on held-out ratings. Its error is reported beside two baselines; for a model that ranks, or with
@@ -170,7 +174,7 @@ def evaluate(model: ModelFile = OUT, *,
         say(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.")
     if found is not None and which is None and (said := of_unknown(learn.data, found, f"these {found.n:,} ratings")):
         say(said)
-    print_figures(measure(learn, found, k=k, above=relevant_above, diversity=diversity), as_,
+    print_figures(measure(learn, found, k=k, above=relevant_above, diversity=diversity, metrics=metrics), as_,
                   {"model": str(model), "part": which}, where=WHERE[which])
 
 

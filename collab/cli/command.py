@@ -80,6 +80,7 @@ REMEDIES = {
         "; collab recommend and collab serve take its model file",
     r", and it has no score_new\(items, ratings\)": "",
     r" \(see summary\(\)\)": "",
+    r"collab_learner\(data, '(\w+)'\)": r"collab train DATA --model \1",
     r"such as with per_user_split\(\)": "such as with --split per-user",
 }
 """What a person mends in Python (patterns), and in what words on the command line."""

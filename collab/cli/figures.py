@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,10 @@ import torch
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
 from ..data.vocab import UNKNOWN
+from ..errors import DataError
 from ..evaluate import advice, evaluation
+from ..evaluate.accuracy import ERRORS
+from ..evaluate.certainty import CERTAINTY
 from ..evaluate.held_out import NobodyToRank
 from ..evaluate.result import RankingResult
 from ..files import Config
@@ -57,22 +60,29 @@ class Figures(NamedTuple):
 
 
 def measure(learn: CollabLearner, part: TensorBatches | None, *, k: int | None = None,
-            above: float | None = None, diversity: float = 0.0) -> Figures:
-    """The error on a part beside two baselines or, for a model that ranks or where `k`, `above` or `diversity` is
-    given, how much of it is among the first `k`; with `diversity` beside the model's lists without it."""
+            above: float | None = None, diversity: float = 0.0, metrics: Sequence[str] | None = None) -> Figures:
+    """The error on a part beside two baselines or, for a model that ranks or where `k`, `above`, `diversity` or
+    `metrics` of rankings are given, how much of it is among the first `k`; with `diversity` beside the model's lists
+    without it."""
     ranking = learn.ranks or k is not None or above is not None or diversity > 0
+    ranking |= any(name in evaluation.NAMES for name in metrics or ())
+    if metrics and (other := [name for name in metrics if (name in evaluation.NAMES) != ranking]):
+        raise DataError(f"--metrics {other[0]} is {'no metric of rankings' if ranking else 'none of ratings'}, which "
+                        f"are {', '.join(evaluation.NAMES if ranking else (*ERRORS, *CERTAINTY))}; measure one kind at "
+                        "a time")
     if part is None:
         return Figures(0, ranking, None, NOTHING)
     if not ranking:
-        table, remark = advice.errors_and_advice(learn, part)
+        table, remark = advice.errors_and_advice(learn, part, metrics or ERRORS)
         return Figures(part.n, False, table, remark and _spoken(remark))
     try:
-        result = evaluation.evaluate(learn, part, k=k or 10, metrics=("ndcg", "precision", "recall"), threshold=above,
-                                     diversity=diversity)
+        result = evaluation.evaluate(learn, part, k=k or 10, metrics=metrics or ("ndcg", "precision", "recall"),
+                                     threshold=above, diversity=diversity)
     except NobodyToRank as nobody:
         return Figures(part.n, True, None, f"there is no ranking to report: {nobody.why}")
     why = advice.of_ratings(learn.data, part.tensors[2]) if learn.data.implicit else None
-    remark = None if diversity else advice.of_ranking(learn.model, result, why)
+    plain = bool(result.metrics) and result.metrics[0] in evaluation.ACCURACY and not diversity
+    remark = advice.of_ranking(learn.model, result, why) if plain else None
     return Figures(part.n, True, result, remark and _spoken(remark))
 
 

@@ -79,8 +79,8 @@ def _print_text(frame: pd.DataFrame, decimals: int) -> None:
         numeric = pd.api.types.is_numeric_dtype(column)
         table.add_column(Text(str(name)), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in zip(*(column.tolist() for _, column in written.items())):
-        table.add_row(*(Text(f"{cell:.{decimals}f}" if isinstance(cell, float) else "" if cell is None else str(cell))
-                        for cell in row))
+        table.add_row(*(Text("" if cell is None or cell != cell else f"{cell:.{decimals}f}" if isinstance(cell, float)
+                             else str(cell)) for cell in row))
     if watched:
         console.print(table)
         return

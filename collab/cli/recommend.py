@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +45,13 @@ Without = Annotated[Names, typer.Option(metavar="ITEM", help=(
     "Leave out an item, by id or title, or all that meet a condition, such as genres=Horror; may be given again."))]
 Diversity = Annotated[float, typer.Option(min=0, max=1, help="How unlike each other the items of a list should be, "
                                                              "from 0 (the best ones) to 1.")]
+Ranked = Annotated[str | None, typer.Option("--risk", metavar="mean|draw|SHARE", help=(
+    "What to rank by, where the model knows how sure it is (bayes): mean; draw, by what may be true, to explore; or a "
+    "lower quantile, such as 0.1, the rating that is exceeded with probability 0.9."))]
+Interval = Annotated[float | None, typer.Option(metavar="SHARE", help=(
+    "Show low and high, between which the rating lies with this probability, such as 0.9 (bayes)."))]
+Draw = Annotated[int | None, typer.Option("--seed", help="With --risk draw: the same seed gives the same lists; by "
+                                                         "default another one each time.")]
 Why = Annotated[bool, typer.Option("--why", help="Say which liked item raises the score most.")]
 
 
@@ -52,7 +61,8 @@ WRITTEN = ("sep", "decimal", "encoding")        # options of reading, with --all
 @grouped
 def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = False, ratings: Ratings = None,
               n: Count = 10, out: File = None, include_seen: Seen = False, where: Where = None, among: Among = None,
-              without: Without = None, diversity: Diversity = 0.0, why: Why = False, as_: As = None,
+              without: Without = None, diversity: Diversity = 0.0, risk: Ranked = None, interval: Interval = None,
+              seed: Draw = None, why: Why = False, as_: As = None,
               quiet: Quiet = False, file: FileOptions) -> None:
     """Recommend items to a user, beside what that user liked; to a new user, from a few ratings; or to everybody. MODEL
     may be an index file too, for --user and --ratings. How files are read is for --ratings; with --all, --sep,
@@ -75,15 +85,16 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
             raise DataError(f"--as says how to print, and --all writes a file, by the ending of {out}")
         check_writable(out, "lists", option="-o", inputs=[model, ratings])
     if kind_of(model) == "index":
-        idle = given(all=everybody or None, include_seen=include_seen or None)
+        idle = given(all=everybody or None, include_seen=include_seen or None, risk=risk, interval=interval, seed=seed)
         of_index = {"where": where, "among": among, "without": without, "diversity": diversity}
         _from_index(model, user, ratings, idle, n, of_index, why, as_, reading, quiet)
         return
+    ranked = ranked_by(risk, interval, seed)
     learn = load(model)
     if out is not None:
         check_writable(out, "lists", option="-o", inputs=training_files(learn, model))
     rules: dict[str, Any] = {"n": n, "exclude": None if include_seen else "known", "where": where,
-                             "diversity": diversity, "why": why,
+                             "diversity": diversity, "why": why, **ranked,
                              "among": asked(learn.data.catalogue, learn.data.item_table, among),
                              "without": asked(learn.data.catalogue, learn.data.item_table, without)}
     if out is not None:
@@ -101,6 +112,23 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
         _print_known(learn, user or [], rules, as_)
     if why:
         note_faint(learn, quiet)
+
+
+def ranked_by(risk: str | None, interval: float | None, seed: int | None) -> dict[str, Any]:
+    """What --risk, --interval and --seed say, as `recommend` takes them. Raises DataError for what they cannot say."""
+    share: float | str | None = risk
+    with suppress(ValueError):
+        share = risk if risk is None else float(risk)
+    if share not in (None, "mean", "draw") and not (isinstance(share, float) and 0 < share < 1):
+        raise DataError(f"--risk {risk} is neither mean nor draw nor a number between 0 and 1, a lower quantile, such "
+                        "as 0.1")
+    if interval is not None and not 0 < interval < 1:
+        raise DataError(f"--interval {interval:g} is not a probability between 0 and 1, such as 0.9")
+    if seed is not None and share != "draw":
+        raise DataError("--seed is that of a draw; without --risk draw nothing is drawn")
+    if share == "draw" and seed is None:
+        seed = secrets.randbits(62)         # torch's own first state is the same in every process
+    return {"risk": share, "interval": interval, "seed": seed}
 
 
 def asked(items: Catalogue, table: pd.DataFrame | None, texts: Names) -> Chosen | None:

@@ -4,6 +4,7 @@ real and synthetic data (docs/results.md, "Which model for which data")."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -18,7 +19,7 @@ from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
 from ..models.ease import EASE
 from ..models.embedding import EmbeddingDotBias
-from .accuracy import measured
+from .accuracy import ERRORS, asked, measured
 from .result import RankingResult, compare
 from .shortfall import CHANCE, MIN_ROWS, Beside, Predictor, remark
 
@@ -27,10 +28,11 @@ COMPARE = "compare_models(data) shows what each model reaches, and which differe
 
 
 def errors_and_advice(learn: Predictor, part: TensorBatches | pd.DataFrame | None = None,
-                      ) -> tuple[pd.DataFrame, str | None]:
+                      metrics: Sequence[str] = ERRORS) -> tuple[pd.DataFrame, str | None]:
     """`accuracy.errors`, and in place of its warning what to say of a model that is not better than biases. Where what
     the ratings look like explains it, that is what to mend, and nothing else is advised."""
-    table, biases, beside = measured(learn, part)
+    names, sure = asked(learn, metrics)
+    table, biases, beside = measured(learn, part, sure)
     mean = float(table["rmse"].iloc[0])
     said = remark(learn, biases, beside, f"on these {beside.n:,} ratings")
     if said is None:
@@ -38,7 +40,7 @@ def errors_and_advice(learn: Predictor, part: TensorBatches | pd.DataFrame | Non
     elif mean < beside.of_biases:
         said += f"; the mean rating alone, with {mean:.4g}, is better still"
     why = None if said is None else of_ratings(learn.data, learn.data.rows_of(part).tensors[2])
-    return table, said if why is None else f"{why}. {_not_better(learn.model, beside)}"
+    return table[["model", *names]], said if why is None else f"{why}. {_not_better(learn.model, beside)}"
 
 
 def of_ratings(data: CollabDataBunch, held_out: Tensor) -> str | None:

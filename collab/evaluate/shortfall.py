@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -38,6 +39,11 @@ class Predictor(Protocol):
 
     @property
     def ranks(self) -> bool: ...
+
+    @property
+    def shown_range(self) -> tuple[float, float] | None: ...
+
+    def untouched(self) -> AbstractContextManager[object]: ...
 
     def clip(self, scores: Tensor) -> Tensor: ...
 

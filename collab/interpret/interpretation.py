@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from numbers import Real
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..data.batches import TensorBatches
 from ..data.frames import Table
 from ..data.vocab import Vocab
 from ..errors import warn
-from ..evaluate.accuracy import errors
+from ..evaluate.accuracy import ERRORS, errors
 from ..learner.collab_learner import CollabLearner
 from ..loaders import in_blocks
 from ..numerics import products
@@ -22,6 +22,7 @@ from ..retrieval.topk import top_k
 from . import maps
 from .calibration import calibration, plot_calibration
 from .charts import chart_map
+from .coverage import coverage, plot_coverage
 from .explanation import Explanation, explain
 from .labels import check_count
 from .pca import PCA
@@ -50,10 +51,12 @@ class CollabInterpretation:
         """The interpretation of a learner, which is read anew by every call: after further training, as it is then."""
         return cls(learn)
 
-    def errors(self, part: TensorBatches | pd.DataFrame | None = None) -> pd.DataFrame:
+    def errors(self, part: TensorBatches | pd.DataFrame | None = None, *,
+               metrics: Sequence[str] = ERRORS) -> pd.DataFrame:
         """RMSE and MAE on `part` (batches or a table of ratings; by default the validation part), beside the mean
-        rating and biases alone. Warns where biases alone have the lower RMSE, and says what to do."""
-        return errors(self.learn, part)
+        rating and biases alone; or other `metrics`, of "rmse", "mae", "log_loss" and "coverage(0.9)": see
+        `evaluate.errors`. Warns where biases alone have the lower RMSE, and says what to do."""
+        return errors(self.learn, part, metrics=metrics)
 
     def biases(self, by: str = "item", n: int = 15, largest: bool = True, min_ratings: int = 0) -> pd.DataFrame:
         """The `n` largest (or smallest) biases: id, title, n_ratings, mean_rating, bias.
@@ -135,6 +138,7 @@ class CollabInterpretation:
         return explain(self.learn, user, item, n_factors, n_nearest)
 
     calibration = calibration
+    coverage = coverage
     map = maps.map
     tsne = maps.tsne
     report = report
@@ -149,6 +153,7 @@ class CollabInterpretation:
     plot_cross = plot_cross
     plot_counts = plot_counts
     plot_calibration = plot_calibration
+    plot_coverage = plot_coverage
 
     # Inside ------------------------------------------------------------------------------------------------------
 

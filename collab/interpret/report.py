@@ -24,6 +24,7 @@ from ..learner.evidence import faint
 from ..models.base import Unsupported
 from ..models.ensemble import Ensemble
 from .calibration import has_levels
+from .coverage import coverage_in_words
 from .curves import panels
 from .maps import need
 from .report_page import packed, page, row, table
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 K = 10              # recommendations that a ranking is measured by
 DRAWS = 2000        # resamples of the users
+INTERVAL = 0.8      # the probability of the intervals of recommendations
 CHANCE = 0.05       # p-value from which on a difference may be chance
 MIN_RATINGS = 5     # ids with fewer are left out of the components, whose ends they would fill by chance
 PAGES = (".html", ".htm")
@@ -100,7 +102,8 @@ class Sections:
         ranks, model = self.learn.ranks, self.learn.collab_model
         parts: dict[str, Callable[[], str]] = {
             "Ranking" if ranks else "Error": self.ranking if ranks else self.error,
-            **({"Calibration": self.calibration} if has_levels(model) and self.part is not None else {}),
+            **({"Calibration": self.calibration} if self.part is not None and (
+                has_levels(model) or model.gives_intervals) else {}),
             "Training": self.training, "Recommendations": self.recommendations, "Similar items": self.similar,
             "Map of the items": self.map, "Biases": self.biases, "Principal components": self.components}
         made: dict[str, str] = {}
@@ -157,6 +160,18 @@ class Sections:
                 "the difference between the two.</p>")
 
     def calibration(self) -> str:
+        interp, part, model = self.interp, self.part, self.learn.collab_model
+        text, pictures = "", []
+        if has_levels(model):
+            text, picture = self.reliability()
+            pictures.append(picture)
+        if model.gives_intervals:
+            text += f"<p>{escape(coverage_in_words(interp, part))} Below the diagonal the model is too sure.</p>"
+            pictures.append(self.pictures.draw(partial(interp.plot_coverage, part), (4.6, 4.2), "panel"))
+        return text + (row(pictures) if len(pictures) > 1 else pictures[0])
+
+    def reliability(self) -> tuple[str, str]:
+        """A sentence on probabilities, and their picture."""
         interp, part = self.interp, self.part
         error = interp.calibration(part=part).attrs["ece"]
 
@@ -164,7 +179,7 @@ class Sections:
             ax.set_title("Observed share by predicted probability")     # the error is in the sentence above
             return interp.plot_calibration(part=part, ax=ax)
         return (f"<p>Whether ratings that get a probability of 70 % come in 70 % of cases: the expected calibration "
-                f"error is {error:.3f}.</p>" + self.pictures.draw(
+                f"error is {error:.3f}.</p>", self.pictures.draw(
                     draw, (4.6, 4.2), "panel lit", alt="Observed share by predicted "
                     "probability, a line for each rating, beside the diagonal of a calibrated model; calibration "
                     f"error {error:.3f}."))
@@ -182,12 +197,16 @@ class Sections:
     def recommendations(self) -> str:
         liked, part = ("Chosen", "train") if self.data.implicit else ("Rated highest", "known")
         text = ""
+        share = INTERVAL if self.learn.collab_model.gives_intervals else None
         for user in self.users:
-            rated, found = self.learn.rated(user), self.learn.recommend(user, n=8, unknown="error")
+            rated = self.learn.rated(user)
+            found = self.learn.recommend(user, n=8, unknown="error", interval=share)
             name = f"user {user}"
             text += (f"<h3>User {escape(str(user))}, {counted(len(rated), 'known rating')}</h3>"
                      + row([table(self.learn.rated(user, n=8, part=part), f"{liked} by {name}"),
                             table(found, f"Recommended to {name}, of what is not among them")]))
+        if share is not None:
+            text += f"<p class=note>Low and high: the rating lies between them with a probability of {share:.0%}.</p>"
         return text
 
     def similar(self) -> str:

@@ -22,6 +22,7 @@ from ..retrieval.diverse import check_diversity, n_candidates
 from ..retrieval.topk import check_exclude, check_k
 from .csv_style import Style
 from .recommendations import pool_of, ranked_rows, rows_of
+from .risk import Risk
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -33,12 +34,13 @@ NONE_LEFT = "all that may be recommended has been rated; exclude=None recommends
 def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *, exclude: str | None = "known",
                   among: Chosen | None = None, path: str | Path | None = None, without: Chosen | None = None,
                   unknown: str = "average", where: Where | None = None, diversity: float = 0.0, why: bool = False,
+                  risk: float | str | None = None, interval: float | None = None, seed: int | None = None,
                   as_frame: str = "pandas", sep: str = ",", decimal: str = ".",
                   encoding: str = "utf-8") -> Iterator[Any] | Path:
     """`recommend` for many `users` (one id or several; by default all trained ones): an iterator over tables of some
     65,000 rows (user, rank, item, title, score), in the order of the users. `exclude`, `among`, `without`, `unknown`,
-    `where`, `diversity`, `why` and `as_frame` are those of `recommend`; files are written as they are, with `why` as
-    text.
+    `where`, `diversity`, `why`, `risk`, `interval`, `seed` and `as_frame` are those of `recommend`; files are written
+    as they are, with `why` as text.
 
     With `path` the rows are written to that .csv or .parquet file (which needs pyarrow) as they come, with a bar in a
     notebook or terminal, and the path is returned. The file takes its name once it is whole: Ctrl-C leaves the old one.
@@ -54,6 +56,7 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
     check_exclude(exclude)
     check_kind(as_frame)
     check_diversity(diversity)
+    by = Risk.of(risk, interval, seed)
     pool = pool_of(self, among, without, unknown, where)
     vocab = self.data.users
     asked = (vocab.decode(np.arange(1, len(vocab))) if users is None else
@@ -63,7 +66,7 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
 
     def table(begin: int, end: int) -> pd.DataFrame:
         made: pd.DataFrame = ranked_rows(self, rows[begin:end], pool, n=n, exclude=exclude, ids=asked[begin:end],
-                                         why=why, diversity=diversity)
+                                         why=why, diversity=diversity, risk=by, first=begin)
         return made.assign(why=made["why"].astype("string")) if why and path is not None else made
 
     def made() -> Iterator[pd.DataFrame]:

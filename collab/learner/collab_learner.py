@@ -43,6 +43,7 @@ from .card import card
 from .export import export
 from .facts import facts
 from .new_users import FoldIn, add_ratings, closed_form_of_ratings
+from .noise import noise
 from .objectives import Objective
 from .predicting import predict, probabilities
 from .reasons import folding_of
@@ -306,6 +307,7 @@ class CollabLearner(Learner):
         fill_unknown(self.model, self.data)     # a checkpoint from mid-epoch has older averages
 
     facts, card = facts, card
+    noise = noise
     id_inputs, before_gathering = id_inputs, before_gathering
 
     def summary(self) -> Text:

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from ..data.vocab import Ids, labels, several
 from ..errors import DataError
-from ..given import is_real
 from ..models.base import MAX_PAIRS
 from ..models.mixture import Mixture
 from .new_users import Rated, rated_rows, scores_of
 from .recommendations import pairs_of, rows_of
 from .recommending import check_one
+from .risk import check_interval
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -62,8 +62,7 @@ def predict(self: CollabLearner, user: Ids | None = None, item: Ids | None = Non
     check_one(user, ratings)
     if item is None:
         raise DataError("give an item, or several")
-    if interval is not None and not (is_real(interval) and 0 < interval < 1):
-        raise ValueError(f"interval must be a probability between 0 and 1, such as 0.9, got {interval!r}")
+    check_interval(interval)
     model, single = self.collab_model, not several(item) and not several(user)
     if ratings is not None:
         items = rows_of(self, self.data.items, item, unknown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..ragged import Ragged
 from ..retrieval.diverse import check_diversity, diverse, n_candidates
 from ..retrieval.topk import check_k, top_k
 from .reasons import reasons
+from .risk import BY_MEAN, Risk, of_user
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -74,18 +75,25 @@ def best_rows(learn: CollabLearner, scores: Callable[[], Scorer], rows: Tensor, 
 
 def ranked_rows(learn: CollabLearner, rows: Tensor, pool: Tensor | range, *, n: int, exclude: str | None,
                 ids: Iterable[Hashable], column: bool = True, why: bool = False,
-                diversity: float = 0.0, as_frame: str = "pandas") -> Any:
+                diversity: float = 0.0, as_frame: str = "pandas", risk: Risk = BY_MEAN, first: int = 0) -> Any:
     """A table of the best of the pool for each user row; with their `ids` as a `column` in front, and with `why` the
-    `reasons` in the last."""
+    `reasons` in the last. `first` tells blocks of users apart, whose draws are to differ."""
     known = exclude == "known"
     seen = learn.data.known if known else learn.data.histories if exclude == "train" else None
-    found, scores = best_rows(learn, learn.collab_model.scorer, rows, pool, n=n, seen=seen,
-                              seen_by=learn.data.aside.users.encode(ids) if known else None, diversity=diversity,
-                              own=True)
+    seen_by = learn.data.aside.users.encode(ids) if known else None
+    asks = [] if risk.plain else [of_user(learn, row[None]) for row in rows]
+    if risk.quantile is not None:
+        found, scores = risk.best(learn, asks, rows if seen_by is None else seen_by, pool, n=n, seen=seen,
+                                  diversity=diversity)
+    else:
+        scorer = risk.scorer(learn, first) if risk.ranks else learn.collab_model.scorer
+        found, scores = best_rows(learn, scorer, rows, pool, n=n, seen=seen, seen_by=seen_by, diversity=diversity,
+                                  own=not risk.ranks)
+    limits = risk.limits(learn, asks, found)
     causes = reasons(learn, found, (learn.data.histories[row] for row in rows.tolist())) if why else None
     if not column:
-        return ranked(learn, learn.data.items, found, learn.clip(scores), causes, as_frame)
-    table = ranked(learn, learn.data.items, found, learn.clip(scores), causes)
+        return ranked(learn, learn.data.items, found, learn.clip(scores), causes, as_frame, limits)
+    table = ranked(learn, learn.data.items, found, learn.clip(scores), causes, limits=limits)
     table.insert(0, "user", pd.Index(list(ids), tupleize_cols=False).repeat((found >= 0).sum(1).numpy()))
     return framed(table, as_frame)
 
@@ -108,16 +116,17 @@ def similar(learn: CollabLearner, side: Side, id: Hashable, n: int, min_ratings:
 
 
 def ranked(learn: CollabLearner, vocab: Vocab, found: Tensor, scores: Tensor,
-           causes: Tensor | None = None, as_frame: str = "pandas") -> Any:
-    """The result of `top_k` as a table: rank, id, title (of items, where known), score, and why, where there are
-    `causes`: the rows of these, shaped as `found`."""
+           causes: Tensor | None = None, as_frame: str = "pandas", limits: Mapping[str, Tensor] | None = None) -> Any:
+    """The result of `top_k` as a table: rank, id, title (of items, where known), score, the `limits`, and why, where
+    there are `causes`, the rows of these; shaped as `found`."""
     there = found.numpy() >= 0
     rows, best = found.numpy()[there], scores.numpy()[there]
-    if as_frame == "dict" and causes is None and vocab is learn.data.items and len(found) == 1:
+    if as_frame == "dict" and causes is None and not limits and vocab is learn.data.items and len(found) == 1:
         return learn.data.catalogue.lists(rows, best)
     titles = learn.data.catalogue.title_column(rows) if vocab is learn.data.items else {}
     rank = np.arange(1, len(rows) + 1) if len(found) == 1 else there.nonzero()[1] + 1
-    columns = {"rank": rank, vocab.name: vocab.decode(rows), **titles, "score": best}
+    columns = {"rank": rank, vocab.name: vocab.decode(rows), **titles, "score": best,
+               **{name: values.numpy()[there] for name, values in (limits or {}).items()}}
     if causes is not None:
         columns["why"] = learn.data.catalogue.names(causes.numpy()[there])
     return made_of(columns, as_frame, Table if titles else pd.DataFrame)

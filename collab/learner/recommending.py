@@ -17,6 +17,7 @@ from .new_users import Rated, rated_rows, scores_of
 from .one_list import one_list
 from .reasons import reasons
 from .recommendations import best_rows, pool_of, ranked, ranked_rows, rows_of
+from .risk import Risk, of_new
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, exclude: str | None = "known",
               among: Chosen | None = None, unknown: str = "average", without: Chosen | None = None,
               ratings: Rated | None = None, where: Where | None = None, diversity: float = 0.0, why: bool = False,
+              risk: float | str | None = None, interval: float | None = None, seed: int | None = None,
               as_frame: str = "pandas") -> Any:
     """The `n` items with the highest predicted rating for a user: rank, item, title (where known), score.
 
@@ -45,6 +47,14 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
       or where there are no others, they raise UnknownId.
     - `why`: add a column why, the title (or the id, where there is none) of the item among the user's training ratings,
       or among `ratings`, that raises the score most; None where none does (see `reasons`).
+    - `risk`: what items are ranked by, and what the score is. "mean" (or None): the mean of the rating. A number such
+      as 0.1, a lower quantile: the rating that is exceeded with probability 0.9, a safe choice; above 0.5, a bold one.
+      "draw": what one draw of the chain, another one for each user and call, holds to be true (Thompson sampling): an
+      item comes first as often as it may be the best, so that lists explore what little is known of. Other than the
+      mean it takes a model that knows how sure it is, "bayes".
+    - `interval`: a probability such as 0.9: add columns low and high, between which the rating lies with it (see
+      `predict`). Also only for "bayes".
+    - `seed`: of "draw"; by default it comes from torch's random state, which goes on.
     - `as_frame`: "pandas", "polars", "pyarrow" or "dict", {column: list}: what kind of table is returned.
 
     Items without a rating (None, NaN, blank) count as not rated; of ratings for data with a threshold, those above
@@ -54,24 +64,32 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
     check_one(user, ratings)
     check_exclude(exclude)
     check_unknown(unknown)
-    if (ratings is None and among is None and without is None and where is None and not why and not diversity
-            and (table := one_list(self, user, n, exclude, as_frame)) is not None):
+    by = Risk.of(risk, interval, seed)
+    if (by.plain and ratings is None and among is None and without is None and where is None and not why
+            and not diversity and (table := one_list(self, user, n, exclude, as_frame)) is not None):
         return table
     pool = pool_of(self, among, without, unknown, where)
     if ratings is None:
         rows = rows_of(self, self.data.users, user, unknown)
         return ranked_rows(self, rows, pool, n=n, exclude=exclude, ids=labels(user), column=several(user), why=why,
-                           diversity=diversity, as_frame=as_frame)
+                           diversity=diversity, as_frame=as_frame, risk=by)
     seen, values, chosen = rated_rows(self, ratings, unknown)
-    scores = scores_of(self, seen[chosen], values[chosen])
+    own, rated = (t[chosen].to(self.device) for t in (seen, values))
     kept = pool
     if exclude is not None:
         rest = torch.arange(pool.start, pool.stop) if isinstance(pool, range) else pool
         kept = rest[~torch.isin(rest, seen)]
     rows = torch.zeros(1, dtype=torch.int64, device=self.device)
-    found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n, diversity=diversity)
+    ask = [] if by.plain else [of_new(self, own, rated)]
+    if by.quantile is not None:
+        found, best = by.best(self, ask, rows, kept, n=n, diversity=diversity)
+    else:
+        scores = scores_of(self, seen[chosen], values[chosen]) if not by.ranks else self.looking(
+            lambda: self.collab_model.score_drawn(own, rated, by.generator()))
+        found, best = best_rows(self, lambda: lambda _, items: scores[None, items], rows, kept, n=n,
+                                diversity=diversity)
     causes = reasons(self, found, [(seen[chosen], values[chosen])]) if why else None
-    return ranked(self, self.data.items, found, self.clip(best), causes, as_frame)
+    return ranked(self, self.data.items, found, self.clip(best), causes, as_frame, by.limits(self, ask, found))
 
 
 def check_one(user: object, ratings: object) -> None:

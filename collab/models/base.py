@@ -43,7 +43,8 @@ NO_USERS = "cannot add users: it has no table of vectors for users alone; train 
 
 NO_PROBABILITIES = ("gives scores, not probabilities; train a model of draws or a classifier: "
                     "collab_learner(data, 'bayes'), collab_learner(data, 'classifier')")
-NO_INTERVALS = "gives scores without their uncertainty; train collab_learner(data, 'bayes')"
+NO_NOISE = "knows no noise of a user or an item; train a model of draws: collab_learner(data, 'bayes')"
+NO_INTERVALS = "gives scores without their uncertainty; train a model of draws: collab_learner(data, 'bayes')"
 SAID: set[tuple[type, str]] = set()        # what has been said of old names
 
 
@@ -214,12 +215,29 @@ class CollabModel(nn.Module):
         raise self.lacks(NO_PROBABILITIES)
 
     def predictive(self, users: Tensor, items: Tensor) -> Mixture:
-        """How the ratings of n pairs are distributed, for intervals."""
+        """How the ratings of n pairs are distributed, for intervals; or those of one user, (1,), for n items."""
         raise self.lacks(NO_INTERVALS)
 
     def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Mixture:
         """The same of n items `asked` (n,), for a new user who rated the rows `items` (m,) with `ratings` (m,)."""
         raise self.lacks(NO_INTERVALS)
+
+    def drawn_scorer(self, generator: torch.Generator) -> Scorer:
+        """A scorer by draws from the posterior, another one for each user: a possible truth in place of the mean."""
+        raise self.lacks(NO_INTERVALS)
+
+    def score_drawn(self, items: Tensor, ratings: Tensor, generator: torch.Generator) -> Tensor:
+        """The scores of all items, (n_items,), by one draw, for a new user: see `score_new`."""
+        raise self.lacks(NO_INTERVALS)
+
+    def rating_noise(self, side: Side) -> Tensor:
+        """How far ratings of each row of a side lie around their prediction, as a standard deviation, (rows,)."""
+        raise self.lacks(NO_NOISE)
+
+    @property
+    def gives_intervals(self) -> bool:
+        """Whether the model defines `predictive`."""
+        return type(self).predictive is not CollabModel.predictive
 
     def rating_levels(self) -> Tensor:
         """The C levels of ratings that have a probability each, ascending."""

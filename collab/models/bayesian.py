@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..compiled import one_thread
 from ..given import is_real
 from ..ragged import Ragged
 from .base import SIDES, Scorer, Side
@@ -18,15 +20,21 @@ from .dot_form import DotForm, TableScorer
 from .drawn_side import Columns, DrawnSide, Size
 from .forecast import forecast
 from .gibbs import SUREST, Design, Draw, Rated, draw_noise, draw_precision, draw_side
+from .gibbs_compiled import CompiledDesign, CompiledRated, suits
+from .habits import Habits
 from .mixture import Mixture
 from .solved import SolvedModel, check_rows
 
 QUIET = 6               # sweeps before rows get a noise of their own
 WARM_UP = 8             # one part in so many of the draws, the first one, is not used
 MAX_NUMBERS = 1 << 22   # of users, and of items, that are gathered at a time: 16 MiB
-PER_RATING, PER_ROW = 250, 40   # bytes that a fit takes: for a rating, and for a row by the square of its numbers
+PER_RATING, PER_NUMBER = 220, 64        # bytes that a fit takes: for a rating, and for each number of a row
 MAX_PAIRS = 1 << 11     # whose distributions are made at a time
+FEW = 16                # draws that tell how often ratings are expected on each level
 STEPS = 3               # of EM, for the noise of a new user
+
+
+Split = tuple[Tensor, Tensor, Tensor]      # of `DrawnSide.split`
 
 
 class Prepared(NamedTuple):
@@ -39,9 +47,11 @@ class Prepared(NamedTuple):
 
     def errors(self, u: Draw, i: Draw) -> Tensor:
         """The squared errors of the standardised ratings, float64 (n,)."""
-        x, z = u.x[self.of_users.rows], i.x[self.of_items.rows]
-        score = (x[:, :-1] * z[:, :-1]).sum(1) + x[:, -1] + z[:, -1]
-        return (self.targets - score).double().square()
+        return (self.targets - self.of_users.scores(u.x, i.x)).double().square()
+
+    def threads(self) -> AbstractContextManager[None]:
+        """One thread of torch for a `with` where kernels have threads of their own; sums then have the same bits."""
+        return one_thread() if isinstance(self.of_users, CompiledRated) else nullcontext()
 
 
 class BayesianFM(SolvedModel):
@@ -66,7 +76,9 @@ class BayesianFM(SolvedModel):
     A prediction is the mean over draws, which is one product of wide factors (`factors`). `predictive` gives the
     distribution of a rating and, with `levels`, the distinct ratings, ascending, `probabilities` that of each level.
     For rows without ratings see `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and as
-    much again while scoring; in a fit some 250 bytes per rating, and 40 (n_factors + 1)^2 for each row."""
+    much again while scoring; in a fit some 220 bytes per rating, and for each row 64 (n_factors + 4) and
+    4 (n_factors + 1)^2, half of the latter where kernels are compiled (`gibbs_compiled`; on a CPU, if there is numba):
+    with these a sweep of the chain over a million ratings takes twice as long as an exact one of explicit `ALS`."""
 
     n_sweeps = 32
     ranks = False
@@ -103,6 +115,7 @@ class BayesianFM(SolvedModel):
         self.register_buffer("mu", torch.tensor(0.0 if mean is None else mean))
         self.register_buffer("spread", torch.ones(()))
         self.register_buffer("levels", None if levels is None else torch.tensor(levels), persistent=False)
+        self.habits = Habits(n_users, len(levels or ()))
         self.register_buffer("sweeps", torch.tensor(0))
         self.register_buffer("each", torch.tensor(1))       # sweeps from one state that is kept to the next
         self.register_buffer("kept_at", torch.zeros(n_draws, dtype=torch.int64))    # by place: the sweep, 0 for none
@@ -143,34 +156,85 @@ class BayesianFM(SolvedModel):
     def biases(self, side: Side) -> Tensor:
         return (self.spread * self._side(side).draws[:, self.used, -2].mean(1)).detach()
 
-    def predictive(self, users: Tensor, items: Tensor) -> Mixture:
-        """How the ratings of n pairs are distributed: a normal distribution for each draw."""
-        x, b_u, a_u = self.u.split(users, self.used)
-        return self._ratings(x, b_u, a_u, *self.u.unsure(users, self.used), items)
+    def predictive(self, users: Tensor, items: Tensor, used: Tensor | None = None) -> Mixture:
+        """How the ratings of n pairs, or of one user (1,) and n items, are distributed: a normal distribution for each
+        draw, or for each of the places in `used`."""
+        used = self.used if used is None else used
+        parts = self.i.split(items, used)
+        of_x, of_b = self.u.unsure(users, used)
+        if self.u.cold[users].any():
+            of_b = (of_x * parts[0].square()).sum(2) + of_b
+        return self._ratings(self.u.split(users, used), of_x, of_b, parts, items, used)
 
     def probabilities(self, users: Tensor, items: Tensor) -> Tensor:
-        """P(level) of n pairs, (n, C): that of a rating nearer to the level than to any other."""
+        """P(level) of n pairs, (n, C): that of a rating nearer to the level than to any other, times what the user's
+        `Habits` make of it."""
+        levels = self.rating_levels()
+        pairs = zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS))
+        parts = [self.habits(some, self._shares(some, others, self.used)) for some, others in pairs]
+        return torch.cat([self.mu.new_empty(0, len(levels)), *(part.to(self.mu) for part in parts)])
+
+    def _shares(self, users: Tensor, items: Tensor, used: Tensor) -> Tensor:
+        """`probabilities` without habits, float64."""
         levels = self.rating_levels().double()
-        parts = [levels.new_empty(0, len(levels))]
-        for some, others in zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS)):
-            below = self.predictive(some, others).below(((levels[1:] + levels[:-1]) / 2).expand(len(some), -1))
-            ends = below.new_zeros(len(some), 1)
-            parts.append(torch.cat([ends, below, ends + 1], 1).diff(dim=1))
-        return torch.cat(parts).to(self.mu)
+        below = self.predictive(users, items, used).below(((levels[1:] + levels[:-1]) / 2).expand(len(users), -1))
+        ends = below.new_zeros(len(users), 1)
+        return torch.cat([ends, below, ends + 1], 1).diff(dim=1)
+
+    def drawn_scorer(self, generator: torch.Generator) -> Scorer:
+        """By one of the draws that count for each user; what it leaves open of rows without ratings is drawn, too."""
+        places = self.used[torch.randint(len(self.used), (len(self.u.x),), generator=generator).to(self.used.device)]
+
+        def scores(users: Tensor, items: Tensor) -> Tensor:
+            found = [self.mu.new_empty(0, len(items))]
+            for user in users:
+                place = places[user][None]
+                x = self.u.draws[user, place[0], :-1].double()
+                if self.u.cold[user]:
+                    of_x, of_b = self.u.unsure(user[None], place)
+                    x = x + torch.cat([of_x[0, 0], of_b[0]]).sqrt() * _normal(x, generator)
+                found.append(self._drawn(x, place, items, generator)[None].to(self.mu))
+            return torch.cat(found)
+        return scores
+
+    @torch.no_grad()
+    def score_drawn(self, items: Tensor, ratings: Tensor, generator: torch.Generator) -> Tensor:
+        means, covariance, _ = self._solved(items, ratings)
+        k = int(torch.randint(len(means), (), generator=generator))
+        x = means[k] + torch.linalg.cholesky(covariance[k]) @ _normal(means[k], generator)
+        every = torch.arange(len(self.i.x), device=self.mu.device)
+        return self._drawn(x, self.used[k][None], every, generator).to(self.mu)
+
+    def _drawn(self, x: Tensor, place: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
+        """The scores (n,) of items by the draw at `place` (1,) for a user with these factors and bias, (width,)."""
+        z, b, _ = (t[:, 0] for t in self.i.split(items, place))
+        of_z, of_b = (t[:, 0] for t in self.i.unsure(items, place))
+        open_ = (of_z * x[:-1].square()).sum(1) + of_b
+        return self.mu.double() + self.spread * (z @ x[:-1] + x[-1] + b + open_.sqrt() * _normal(open_, generator))
+
+    def rating_noise(self, side: Side) -> Tensor:
+        """The mean over draws of spread / sqrt(alpha a): the standard deviation of the ratings of a row around their
+        prediction, where the other side's noise is 1."""
+        if not self.degrees:
+            raise self.lacks("has one noise for all, since degrees=0; train with degrees=8, the default")
+        noise = self._side(side).draws[:, self.used, -1].double()
+        return self.spread * (self.alpha[self.used] * noise).rsqrt().mean(1)
 
     def rating_levels(self) -> Tensor:
         if self.levels is None:
             raise self.lacks("knows of no levels of ratings to give probabilities of; predict with interval=0.9")
         return self.levels
 
-    def _ratings(self, x: Tensor, b_u: Tensor, a_u: Tensor, of_x: Tensor, of_b: Tensor, items: Tensor) -> Mixture:
-        """The ratings of `items` (n,) by users with these factors, biases and noise in each draw, and the variances of
-        the first two."""
-        z, b_i, a_i = self.i.split(items, self.used)
-        of_z, of_i = self.i.unsure(items, self.used)
+    def _ratings(self, own: Split, of_x: Tensor, of_u: Tensor, parts: Split, items: Tensor, used: Tensor) -> Mixture:
+        """The ratings of `items` (n,), with these `parts`, by n users or one with their `own`. `of_x` are the variances
+        of the users' factors, `of_u` the part of the scores' variance that is the users' alone."""
+        (x, b_u, a_u), (z, b_i, a_i) = own, parts
         means = (x * z).sum(2) + b_u + b_i
-        variances = (of_x * (z.square() + of_z) + of_z * x.square()).sum(2) + of_b + of_i
-        variances += 1 / (self.alpha[self.used] * a_u * a_i)
+        variances = 1 / (self.alpha[used] * a_u * a_i) + of_u
+        if len(new := self.i.cold[items].nonzero()[:, 0]):      # most are not, and add nothing
+            of_z, of_i = self.i.unsure(items[new], used)
+            x, of_x = (t.expand_as(z)[new] for t in (x, of_x))
+            variances[new] += (of_z * (of_x + x.square())).sum(2) + of_i
         return Mixture(self.mu.double() + self.spread * means, self.spread * variances.sqrt())
 
     def _side(self, side: Side) -> DrawnSide:
@@ -184,40 +248,60 @@ class BayesianFM(SolvedModel):
         users, items, ratings = users.to(self.mu.device), items.to(self.mu.device), ratings.to(self.mu)
         n_users, n_items, width = len(self.u.x), len(self.i.x), self.u.x.shape[1]
         check_rows(users, items, ratings, n_users, n_items)
-        forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING * len(ratings)
-                 + PER_ROW * width ** 2 * (n_users + n_items), 0.0, users.device, "take fewer n_factors, or dot_bias")
+        by_kernels = suits(self.u.x)
+        per_row = PER_NUMBER * (width + 3) + (2 if by_kernels else 4) * width ** 2
+        forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING * len(ratings) + per_row * (n_users + n_items),
+                 0.0, users.device, "take fewer n_factors, or dot_bias")
+        order = torch.argsort(users, stable=True)
+        users, items, ratings = users[order], items[order], ratings[order]
         self.mu.fill_(ratings.double().mean())
         spread = ratings.double().std(correction=0)
         self.spread.fill_(torch.where(spread > 1e-6 * ratings.abs().max(), spread, 1.0))
-        rated = Rated(users, items, n_users, width), Rated(items, users, n_items, width)
+        rate, design = (CompiledRated, CompiledDesign) if by_kernels else (Rated, Design)
+        rated = rate(users, items, n_users, width), rate(items, users, n_items, width)
         for side, own in zip((self.u, self.i), rated):
             side.cold.copy_(own.counts == 0)
         pairs = Ragged.unique(users, items, None, n_users, n_items)
         return Prepared((ratings - self.mu) / self.spread, *rated,
-                        (self.u.design(pairs), self.i.design(pairs.transposed(n_items))))
+                        (self.u.design(pairs, design), self.i.design(pairs.transposed(n_items), design)))
 
     @torch.no_grad()
     def sweep(self, prepared: Prepared) -> float:
         """Take `per_epoch` sweeps of the chain; the mean sum of squared errors of the states that these begin at."""
-        return sum(self._sweep(prepared) for _ in range(self.per_epoch)) / self.per_epoch
+        with prepared.threads():
+            return sum(self._sweep(prepared) for _ in range(self.per_epoch)) / self.per_epoch
 
     @torch.no_grad()
     def loss(self, prepared: Prepared) -> float:
         """The sum of squared errors of the chain's state."""
-        return prepared.errors(self.u.state, self.i.state).sum().item() * self.spread.item() ** 2
+        with prepared.threads():
+            return prepared.errors(self.u.state, self.i.state).sum().item() * self.spread.item() ** 2
+
+    @torch.no_grad()
+    def finish(self, prepared: Prepared) -> None:
+        """Count how the training ratings differ from the probabilities that some of the draws give them (`Habits`)."""
+        if self.levels is None:
+            return
+        users, items = prepared.of_users.rows, prepared.of_users.others
+        classes = torch.bucketize(self.mu + self.spread * prepared.targets, (self.levels[1:] + self.levels[:-1]) / 2)
+        some = self.used[::math.ceil(len(self.used) / FEW)]
+        self.habits.count((u, c, self._shares(u, i, some)) for u, i, c in zip(
+            *(rows.split(MAX_PAIRS) for rows in (users, items, classes))))
 
     def _sweep(self, prepared: Prepared) -> float:
         targets, of_users, of_items, designs = prepared
-        users, items, u, i = of_users.rows, of_items.rows, self.u.state, self.i.state
-        errors, sweeps = prepared.errors(u, i), int(self.sweeps)
-        alpha = draw_precision(errors * u.noise[users] * i.noise[items]) if sweeps else torch.ones_like(self.alpha[0])
+        u, i, sweeps = self.u.state, self.i.state, int(self.sweeps)
+        errors = prepared.errors(u, i)
+        by_user = of_users.sums(errors, i.noise)
+        alpha = draw_precision(len(errors), (by_user * u.noise).sum()) if sweeps else torch.ones_like(self.alpha[0])
         alpha = alpha.clamp(max=SUREST)
         if self.degrees and sweeps >= QUIET:
-            u = u._replace(noise=draw_noise(of_users, errors * alpha * i.noise[items], self.degrees))
-            i = i._replace(noise=draw_noise(of_items, errors * alpha * u.noise[users], self.degrees))
-        weights = (alpha * u.noise[users] * i.noise[items]).to(targets)
-        u = draw_side(u, of_users.equations(targets, weights, i.x), designs[0], of_users.counts)
-        i = draw_side(i, of_items.equations(targets, weights, u.x), designs[1], of_items.counts)
+            u = u._replace(noise=draw_noise(of_users.counts, alpha * by_user, self.degrees))
+            by_item = of_items.sums(errors, u.noise)
+            i = i._replace(noise=draw_noise(of_items.counts, alpha * by_item, self.degrees))
+        weights = of_users.weights(alpha * u.noise, i.noise)
+        u = draw_side(u, of_users.marginal(targets, weights, i.x, u.precision), designs[0], of_users.counts)
+        i = draw_side(i, of_items.marginal(targets, weights, u.x, i.precision), designs[1], of_items.counts)
         self.u.go_to(u)
         self.i.go_to(i)
         self._count(alpha)
@@ -244,19 +328,19 @@ class BayesianFM(SolvedModel):
     def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
         """The mean over draws of all items' scores, (n_items,), for a new user: see `_solved`."""
         x = self._solved(items, ratings)[0]
-        z = self.i.draws[:, self.used, :-1].double()
-        scores = torch.einsum("sk,nsk->n", x[:, :-1], z[..., :-1]) + x[:, -1].sum() + z[..., -1].sum(1)
-        return self.mu + (self.spread * scores / len(x)).to(self.mu)
+        weights = torch.cat([x[:, :-1], torch.ones_like(x[:, :1])], 1).to(self.mu)      # the last of items' biases
+        z = self.i.draws[:, self.used, :-1]
+        return self.mu + self.spread * (z.flatten(1) @ weights.flatten() + x[:, -1].sum().to(self.mu)) / len(x)
 
     @torch.no_grad()
     def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Mixture:
         """As `predictive`, with what the ratings leave open of the new user's x."""
         x, covariance, noise = self._solved(items, ratings)
-        z = self.i.split(asked, self.used)[0]
-        design = torch.cat([z, torch.ones_like(z[..., :1])], 2)
-        whole = torch.einsum("nsk,skl,nsl->ns", design, covariance, design)
-        alone = covariance.diagonal(dim1=1, dim2=2)[:, :-1]     # a part of `whole`, and what unsure items add to it
-        return self._ratings(x[:, :-1], x[:, -1], noise, alone, whole - (alone * z.square()).sum(2), asked)
+        parts = self.i.split(asked, self.used)
+        design = torch.cat([parts[0], torch.ones_like(parts[0][..., :1])], 2).transpose(0, 1)
+        whole = (design @ covariance).mul_(design).sum(2).T
+        alone = covariance.diagonal(dim1=1, dim2=2)[None, :, :-1]
+        return self._ratings((x[None, :, :-1], x[None, :, -1], noise[None]), alone, whole, parts, asked, self.used)
 
     def _solved(self, items: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The mean (draws, width) and covariance (draws, width, width) of a new user's [x, b] in each draw, given the
@@ -280,3 +364,8 @@ class BayesianFM(SolvedModel):
         if self.degrees:        # 1 / Gamma(a, b) has the mean b / (a - 1)
             noise = noise * (self.degrees + len(items) - 2) / (self.degrees + len(items))
         return x, torch.linalg.inv(left), noise
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers of this shape, drawn on the CPU."""
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like.device)

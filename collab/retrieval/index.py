@@ -133,7 +133,8 @@ class Index:
                   exclude: Hashable | Iterable[Hashable] | Mapping[Hashable, Iterable[Hashable]] = (),
                   unknown: str = "average", *, ratings: Rated | None = None, why: bool = False,
                   among: Chosen | None = None, without: Chosen | None = None, where: Where | None = None,
-                  diversity: float = 0.0, as_frame: str = "pandas") -> Any:
+                  diversity: float = 0.0, as_frame: str = "pandas", risk: float | str | None = None,
+                  interval: float | None = None) -> Any:
         """The `n` best items for a user: rank, item, title, score. For several users (a list, array or Series), one
         table below another with the column user in front. In place of a user, pass the `ratings` of a new one, as to
         `CollabLearner.recommend`: these items are left out, and with `why` a column says which of them raises the score
@@ -146,8 +147,12 @@ class Index:
         {column: list}: the kind of table.
         Raises DataError for an index without users, for `ratings` where it holds nothing to fold in new ones by, for
         `why` of a known user, whose ratings it does not hold, and for conditions on items of which it keeps no
-        columns."""
+        columns; and for a `risk` other than "mean" or an `interval`, which take the model itself: an index holds the
+        means of what it has drawn."""
         check_kind(as_frame)
+        if risk not in (None, "mean") or interval is not None:
+            raise DataError("an index holds vectors, and not how sure the model is of them; ask the learner: "
+                            f"learn.recommend(user, {'interval' if interval is not None else 'risk'}=...)")
         rules = NO_RULES
         if among is not None or without is not None or where is not None or diversity:
             kept = self.allowed(among, without, where, unknown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +16,13 @@ from ..data.databunch import CollabDataBunch
 from ..data.frames import TableLike
 from ..data.split import Split
 from ..errors import CollabWarning, DataError, warn
+from ..evaluate.certainty import certainty, checked, log_loss_of_shares, per_rating
 from ..evaluate.evaluation import Popularity, check_request, evaluate
-from ..evaluate.validation import of_fold, to_split
+from ..evaluate.validation import KNOWN, of_fold, to_split
 from ..learner.recipes import RECIPES
+from ..models.base import Unsupported
 from .contenders import Contender, Models, baselines_for, contenders_of, training_part
-from .known_metrics import ERRORS, RANKING, not_one_of
+from .known_metrics import ERRORS, LOG_LOSS, OF_RATINGS, RANKING, not_one_of
 from .standings import FEW_BATCHES, SMALL, Comparison, Measured, Run
 from .usage import measured_usage, quick_collection
 from .warm_up import warm_up
@@ -43,9 +46,12 @@ def compare_models(data: TableLike | CollabDataBunch, models: Models | None = No
       its model; or a dict of any of these, by the names to show. By default all that the first metric can measure, of
       recipes that rate or that rank.
     - `metrics`: "rmse" and "mae" by default; for implicit data "ndcg", "precision" and "recall", of the first `k`. The
-      first one decides. Models of ratings can be measured by both kinds, those that only rank by the latter alone.
+      first one decides. Models of ratings can be measured by both kinds, those that only rank by the latter alone, and
+      those that know how sure they are by "log_loss" and "coverage(0.9)" (see `evaluate.errors`), too. Of the latter
+      neither more nor less is better, so that another has to decide. The table has a gap where a model has no metric.
     - `folds`: how many parts of `kfold(folds, seed)`, or splits, as in `cross_validate`; by default the one part that
-      is held out already.
+      is held out already. To choose among models that rank, take `draws()`: small parts, several times. A test part,
+      of the data or by test=0.1, is kept out: nothing is trained or measured on it, and it is not ranked.
     - `part`: "valid", or "test" for the test part of a CollabDataBunch. What is measured is never seen in training, by
       no early stopping either: the data that a learner is built over have no held-out part. To choose among many models
       is to choose settings, though: the figure of the winner is a little too good, and a test part tells by how much.
@@ -136,9 +142,10 @@ class _Measure:
     def __init__(self, data: CollabDataBunch, batches: TensorBatches, metrics: Sequence[str], k: int,
                  relevant_above: float | None, users: Codes):
         self.data, self.batches, self.k, self.above, self.codes = data, batches, k, relevant_above, users
-        self.errors = [name for name in metrics if name in ERRORS]
+        self.names, self.errors = metrics, [name for name in metrics if name in ERRORS]
         self.ranking = [name for name in metrics if name in RANKING]
-        if self.errors:
+        self.sure = [one for one in map(certainty, metrics) if one is not None]
+        if self.errors or self.sure:
             kept = data.aside.of_part("test" if batches is data.test else "valid", batches)
             rows = batches.tensors[0].cpu() if kept is None else kept[0]
             distinct, where = torch.unique(rows, return_inverse=True)
@@ -152,22 +159,34 @@ class _Measure:
             learn = contender.trained(self.data, watch.callbacks())
         if getattr(learn, "interrupted", False):
             raise KeyboardInterrupt
+        learn.data.valid, learn.data.test = self.data.valid, self.data.test
+        vars(learn.data).pop("unseen", None)        # of the parts that it had not
         measured: dict[str, Measured] = {}
-        if self.errors and not (isinstance(learn, Popularity) or learn.ranks):
-            measured |= self._errors(learn)
-        if self.ranking and contender.measures in (None, RANKING, (*ERRORS, *RANKING)):
+        if (self.errors or self.sure) and not (isinstance(learn, Popularity) or learn.ranks):
+            measured |= self._errors(learn) | self._certainty(learn, contender)
+        if self.ranking and (contender.measures is None or RANKING[0] in contender.measures):
             measured |= self._ranking(learn)
         for name, found in measured.items():
             if not np.isfinite(found.totals).all():
                 raise ValueError(f"its {name} is not a number; train it with a lower rate")
         if not measured:
-            raise ValueError(f"it has none of {', '.join([*self.errors, *self.ranking])}")
-        if hasattr(learn, "recorder"):
-            learn.data.valid, learn.data.test = self.data.valid, self.data.test
-            vars(learn.data).pop("unseen", None)        # of the parts that it had not
+            raise ValueError(f"it has none of {', '.join(self.names)}")
         return Run(contender.label, fold, measured, usage, contender.baseline), learn
 
+    def _certainty(self, learn: Any, contender: Contender) -> dict[str, Measured]:
+        if contender.baseline:
+            has = [one for one in self.sure if one.name in (contender.measures or ())]
+            values = {one.name: log_loss_of_shares(self.data, self.batches.tensors[2]) for one in has}
+        else:
+            has = [one for one in self.sure if one.name in _certainties(learn, [one.name])]
+            values = per_rating(learn, self.batches, has)
+        n = len(self.codes)
+        return {name: Measured(np.bincount(self.raters, of.numpy(), n), np.bincount(self.raters, minlength=n))
+                for name, of in values.items()}
+
     def _errors(self, learn: Any) -> dict[str, Measured]:
+        if not self.errors:
+            return {}
         preds, targets = learn.get_preds(self.batches)
         wrong = (preds.double() - targets.double()).numpy()
         n = len(self.codes)
@@ -177,7 +196,7 @@ class _Measure:
 
     def _ranking(self, learn: Any) -> dict[str, Measured]:
         table = evaluate(learn, self.batches, k=self.k, metrics=self.ranking, threshold=self.above,
-                         baseline=False).per_user
+                         exclude="train" if self.batches is self.data.test else KNOWN, baseline=False).per_user
         codes = self._coded(table["user"].tolist())
         n, found = len(self.codes), {}
         for name in self.ranking:
@@ -195,14 +214,19 @@ def _metrics(given: Sequence[str] | str | None, implicit: bool, k: int) -> list[
         given = ("ndcg", "precision", "recall") if implicit else ERRORS
     names = [given] if isinstance(given, str) else list(given)
     if not names:
-        raise DataError(f"metrics={given!r} names none; take some of {', '.join((*ERRORS, *RANKING))}")
-    names = list(dict.fromkeys(name.lower() if isinstance(name, str) else name for name in names))
-    if unknown := [name for name in names if name not in (*ERRORS, *RANKING)]:
-        raise not_one_of((*ERRORS, *RANKING), "metrics", unknown[0])
+        raise DataError(f"metrics={given!r} names none; take some of {', '.join((*OF_RATINGS, *RANKING))}")
+    names = [name.lower() if isinstance(name, str) else name for name in names]
+    sure = {name: found.name for name in names if (found := certainty(name)) is not None}
+    names = list(dict.fromkeys(sure.get(name, name) for name in names))
+    if unknown := [name for name in names if name not in (*ERRORS, *sure.values(), *RANKING)]:
+        raise not_one_of((*OF_RATINGS, *RANKING), "metrics", unknown[0])
+    if names[0] in sure.values() and names[0] != LOG_LOSS:
+        raise DataError(f"{names[0]} cannot decide, since neither more nor less of it is better; name another before "
+                        f"it, such as metrics=[{LOG_LOSS!r}, {names[0]!r}]")
     if not isinstance(k, int):
         raise ValueError(f"models are compared by their first k items, one whole number, got k={k!r}")
     check_request(k, ("ndcg",))
-    if implicit and (errors := [name for name in names if name in ERRORS]):
+    if implicit and (errors := [name for name in names if name not in RANKING]):
         raise DataError(f"implicit data are choices, without ratings to predict, so there is no {errors[0]}; compare "
                         f"by {', '.join(RANKING)}")
     return names
@@ -229,7 +253,7 @@ def _folds(data: TableLike | CollabDataBunch, folds: int | str | Iterable[Split 
     if part == "test":
         raise DataError("folds are made of the training and validation ratings; leave part='test' out, or folds")
     seed = (data.seed if isinstance(data, CollabDataBunch) else 0) if seed is None else seed
-    if beside := [name for name in ("split", "valid_pct", "test") if name in options]:
+    if beside := [name for name in ("split", "valid_pct") if name in options]:
         raise DataError(f"folds say what is held out, and leave nothing to {beside[0]}=...; leave one of the two out")
     table, splits, kept = to_split(data, folds, seed, options)
     names: list[Hashable] = [split if isinstance(split, str) else number for number, split in enumerate(splits, 1)]
@@ -251,7 +275,7 @@ def _fitting(contenders: list[Contender], data: CollabDataBunch, metrics: Sequen
     fitting, left_out = [], {}
     for contender in contenders:
         try:
-            measures = None if contender.own else _can(contender, data)
+            measures = None if contender.own else _can(contender, data, metrics)
             if measures is not None and not {*measures} & {*metrics}:
                 raise DataError(f"it only orders items, and has no {' and no '.join(metrics)}; compare by "
                                 f"metrics={RANKING[0]!r} or another of {', '.join(RANKING)}")
@@ -266,11 +290,27 @@ def _fitting(contenders: list[Contender], data: CollabDataBunch, metrics: Sequen
     return fitting, left_out
 
 
-def _can(contender: Contender, data: CollabDataBunch) -> tuple[str, ...]:
+def _can(contender: Contender, data: CollabDataBunch, metrics: Sequence[str]) -> tuple[str, ...]:
+    """What a contender can be measured by: of the metrics of certainty, those of `metrics` that it has. Raises
+    Unsupported where it has none of `metrics`, and these are all of certainty."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollabWarning)      # they come again when it is trained
         learn = contender.make(training_part(data, contender.bs))
-    return RANKING if learn.ranks else (*ERRORS, *RANKING)
+    if learn.ranks:
+        return RANKING
+    if not (sure := _certainties(learn, metrics)) and all(certainty(name) for name in metrics):
+        checked(metrics, learn.collab_model)        # which says what it lacks
+    return (*ERRORS, *RANKING, *sure)
+
+
+def _certainties(learn: Any, names: Sequence[str]) -> list[str]:
+    """Those of the metrics that are of probabilities or intervals, and that the learner's model has."""
+    found = []
+    for name in names:
+        if certainty(name) is not None:
+            with suppress(Unsupported):
+                found += [one.name for one in checked([name], learn.collab_model)]
+    return found
 
 
 def _is_large(contender: Contender, data: CollabDataBunch) -> bool:

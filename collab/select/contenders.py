@@ -20,7 +20,7 @@ from ..learner.recipes import RECIPES, recipe_named, recipe_of
 from ..loaders import in_blocks
 from ..models.baseline import BiasBaseline
 from ..train.callback import Callback
-from .known_metrics import ERRORS, RANKING
+from .known_metrics import ERRORS, LOWER, RANKING
 
 LEARNED = ("epochs", "bs")          # options of training; the others are those of `collab_learner`
 Maker = Callable[[CollabDataBunch], CollabLearner]
@@ -159,7 +159,7 @@ def _biases(**damping: Any) -> Maker:
 
 
 BASELINES = {one.label: one for one in (
-    Contender("mean rating", _biases(damping_u=math.inf, damping_i=math.inf), measures=ERRORS, baseline=True),
+    Contender("mean rating", _biases(damping_u=math.inf, damping_i=math.inf), measures=LOWER, baseline=True),
     Contender("mean and biases", _biases(), measures=ERRORS, baseline=True),
     Contender("MostPopular", Popularity, measures=RANKING, baseline=True))}
 """By the names that they have in `errors` and `evaluate`."""

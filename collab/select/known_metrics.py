@@ -4,9 +4,12 @@ import difflib
 from collections.abc import Sequence
 
 from ..errors import DataError
+from ..evaluate.accuracy import ERRORS as ERRORS  # of ratings: less is better
+from ..evaluate.certainty import CERTAINTY, LOG_LOSS
 from ..evaluate.evaluation import ACCURACY
 
-ERRORS = ("rmse", "mae")            # of ratings: less is better
+LOWER = (*ERRORS, LOG_LOSS)
+OF_RATINGS = (*ERRORS, *CERTAINTY)
 RANKING = (*ACCURACY, "auc")        # of lists: more is better. What else `evaluate` measures is no goal in itself
 
 

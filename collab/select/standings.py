@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..plotting import BLUE, GREY, axes, cut, head
-from .known_metrics import ERRORS
+from .known_metrics import LOG_LOSS, LOWER, RANKING
 from .paired import PerUser, compared, intervals
 from .usage import Usage
 
@@ -82,7 +82,7 @@ class Comparison:
            part: str, **rest: Any) -> Comparison:
         """Put the runs of all folds together."""
         labels = list(dict.fromkeys(run.label for run in runs))
-        named = {name: name if name in (*ERRORS, "auc") else f"{name}@{k}" for name in metrics}
+        named = {name: f"{name}@{k}" if name in RANKING and name != "auc" else name for name in metrics}
         values, pairs = {}, []
         for name, shown in named.items():
             has = [label for label in labels if all(name in run.measured for run in runs if run.label == label)]
@@ -110,13 +110,19 @@ class Comparison:
         return self.table.loc[self.table["vs best"].isin([BEST, TIED]), "model"].tolist()
 
     @property
+    def _baselines_in_order(self) -> list[str]:
+        """The baselines that have the first metric, best first."""
+        return self.table.loc[(self.table["vs best"] != NONE) & self.table["model"].isin(self.baselines),
+                              "model"].tolist()
+
+    @property
     def no_better_than_baseline(self) -> list[str]:
         """The models whose first metric is not better than that of the best baseline by more than chance."""
-        order = [label for label in self.table["model"] if label in self.baselines]
+        order = self._baselines_in_order
         if not order:
             return []
         pairs = self.pairs[self.pairs["metric"] == self.metrics[0]]
-        sign = -1 if self.metrics[0] in ERRORS else 1
+        sign = -1 if self.metrics[0] in LOWER else 1
         better = {row["a"] if sign * row["difference"] > 0 else row["b"] for row in pairs.to_dict("records")
                   if order[0] in (row["a"], row["b"]) and row["p_holm"] < 1 - self.level}
         measured = self.table.loc[self.table["vs best"] != NONE, "model"]
@@ -136,7 +142,7 @@ class Comparison:
         """What follows for the choice of a model, in sentences."""
         said, cost = [], dict(zip(self.table["model"], self.table["seconds"]))
         tied, taken = self.tied, self.taken
-        baseline = next((label for label in self.table["model"] if label in self.baselines), None)
+        baseline = next(iter(self._baselines_in_order), None)
         if len(tied) > 1:
             said.append(f"{_listed(tied)} are tied: the difference from the best may be chance.")
         if taken is None:
@@ -149,7 +155,8 @@ class Comparison:
             said.append(f"Take {taken}: it is {better}{faster * (taken != self.best)}.")
         else:
             said.append(f"Take {self.best}: it is better than all others by more than chance.")
-            near = [label for label in self.table["model"][1:] if label not in self.baselines
+            measured = self.table.loc[self.table["vs best"] != NONE, "model"]
+            near = [label for label in measured[1:] if label not in self.baselines
                     and cost[label] * FAR < cost[self.best] and _faster(cost[label], cost[self.best])]
             if near:
                 row = self.table[self.table["model"] == near[0]].iloc[0]
@@ -161,7 +168,7 @@ class Comparison:
 
     def heading(self) -> str:
         """What was measured on what."""
-        less = "less" if self.metrics[0] in ERRORS else "more"
+        less = "less" if self.metrics[0] in LOWER else "more"
         return f"{_shown(self.metrics[0])} on {self.measured_on}, {self.n_users:,} users; {less} is better"
 
     def notes(self) -> list[str]:
@@ -246,7 +253,7 @@ def _value(found: Measured | None, name: str) -> float:
 def _table(labels: list[str], values: Mapping[str, pd.DataFrame], pairs: pd.DataFrame, usage: Mapping[str, list[Usage]],
            level: float) -> pd.DataFrame:
     first = next(iter(values))
-    sign = 1 if first in ERRORS else -1
+    sign = 1 if first in LOWER else -1
     numbers = {name: {label: dict(zip(found, row)) for label, row in zip(found.index, found.to_numpy().tolist())}
                for name, found in values.items()}
     own = numbers[first]
@@ -287,8 +294,8 @@ def _difference_interval(pairs: pd.DataFrame, label: str, best: str) -> tuple[fl
 
 def _shown(metric: str) -> str:
     name, at, k = metric.partition("@")
-    return {"map": "MAP", "mrr": "MRR", "hit": "Hit rate"}.get(name, name.capitalize() if len(name) > 4
-                                                                else name.upper()) + at + k
+    words = {"map": "MAP", "mrr": "MRR", "hit": "Hit rate", LOG_LOSS: "Log loss"}
+    return words.get(name, name.capitalize() if len(name) > 4 else name.upper()) + at + k
 
 
 def _number(value: float, form: str) -> str:

@@ -6,13 +6,25 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from contextlib import suppress
+from typing import Any, NamedTuple, NoReturn
 
 MAX_BODY = 64 << 10         # bytes of a request
 MAX_N, MAX_RATINGS, MAX_TEXT = 100, 500, 200    # items of a list; ratings, and items left out; characters of a search
 MAX_RATING = 1e30           # on any scale; models hold numbers in float32
 DEFAULT_N = 10
-BODY = ("ratings", "n", "without")
+BODY = ("ratings", "n", "without", "interval", "risk")
+
+
+class Ranked(NamedTuple):
+    """What a list is ranked by, and the probability of the intervals beside it: those of `recommend`, None for the mean
+    and for none."""
+
+    risk: float | str | None = None
+    interval: float | None = None
+
+
+BY_MEAN = Ranked()
 
 
 class Refused(Exception):
@@ -50,6 +62,25 @@ def count_of(value: object, most: int = MAX_N) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise Refused(400, f"n must be a whole number from 1 to {most}, got {_shown(value)}")
     return value
+
+
+def ranked_of(risk: object, interval: object) -> Ranked:
+    """`risk` ("mean", "draw" or a number between 0 and 1) and `interval` (a number between 0 and 1), as text or values;
+    None for what is not there. Raises Refused for anything else."""
+    return Ranked(risk if risk in ("mean", "draw") else _share(risk, "risk", "mean, draw, or a "),
+                  _share(interval, "interval", "a "))
+
+
+def _share(value: object, name: str, other: str) -> float | None:
+    if value is None:
+        return None
+    share = value
+    if isinstance(value, str) and len(value) < 30:
+        with suppress(ValueError):
+            share = float(value)
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise Refused(400, f"{name} must be {other}number between 0 and 1, got {_shown(value)}")
+    return float(share)
 
 
 def text_of(query: dict[str, Any], name: str) -> str:

@@ -14,6 +14,15 @@ ID: Json = {"oneOf": [{"type": "integer"}, {"type": "string"}],
 N: Json = {"name": "n", "in": "query", "description": f"How many; by default {DEFAULT_N}.",
      "schema": {"type": "integer", "minimum": 1, "maximum": MAX_N, "default": DEFAULT_N}}
 
+SHARE: Json = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+SURE: tuple[tuple[str, Json, str], ...] = (
+    ("interval", SHARE, "A probability, such as 0.9: each item then has low and high, between which its rating lies "
+                        "with it."),
+    ("risk", {"oneOf": [{"type": "string", "enum": ["mean", "draw"]}, SHARE]},
+     "What to rank by, and what the score is: mean, the default; a number such as 0.1, the rating that is exceeded "
+     "with probability 0.9, a safe choice; or draw, by what may be true, each time differently, to explore."))
+"""What a model that knows how sure it is takes, too: names, schemas and descriptions."""
+
 
 def document(served: Served) -> Json:
     """The OpenAPI document of a model's service: its paths, and what they take and give."""
@@ -30,6 +39,7 @@ def document(served: Served) -> Json:
     body = {"type": "object", "required": ["ratings"], "additionalProperties": False, "properties": {
         "ratings": {**ratings, "description": f"What the visitor {what}"},
         "n": {**N["schema"], "description": N["description"]},
+        **({name: {**schema, "description": about} for name, schema, about in SURE} if served.intervals else {}),
         "without": {"type": "array", "items": ID, "maxItems": MAX_RATINGS, "description": "Items to leave out."}}}
     chosen = served.popular(2)
     example: Json = {"ratings": [one["item"] for one in chosen] if likes or served.scale is None else
@@ -37,6 +47,8 @@ def document(served: Served) -> Json:
     recommend = {
         "get": _operation("Recommend to a known user", _listed("Recommendation"), 404, parameters=[
             _text("user", "The id of the user."), N,
+            *({"name": name, "in": "query", "description": about, "schema": schema}
+              for name, schema, about in SURE if served.intervals),
             {"name": "without", "in": "query", "description": "An item to leave out; may be given again.",
              "schema": {"type": "array", "items": {"type": "string"}}}]),
         "post": _operation("Recommend to a visitor", _listed("Recommendation"), 404, 408, 413, 415,
@@ -53,12 +65,12 @@ def document(served: Served) -> Json:
              "/items": {"get": _operation(f"The {first}", _listed("Item"), parameters=[N])},
              "/map": {"get": _operation(f"The map of the page: the {first}, and their places", _listed("Item"))},
              "/health": {"get": _operation("What the service knows and can do", {"type": "object"})}}
-    return {"openapi": "3.1.0", "paths": paths, "components": {"schemas": _schemas()},
+    return {"openapi": "3.1.0", "paths": paths, "components": {"schemas": _schemas(served.intervals)},
             "info": {"title": "collab", "version": VERSION,
                      "description": f"Recommendations from {served.model}: {served.about()['items']:,} items."}}
 
 
-def _schemas() -> Json:
+def _schemas(intervals: bool) -> Json:
     item = {"item": ID, "title": {"type": "string", "description": "Where titles are known."},
             "n_ratings": {"type": "integer", "description": "How often it was rated, where that is known."},
             "x": {"type": "number", "description": "Its place on the map, where there is one: from the left,"},
@@ -66,9 +78,12 @@ def _schemas() -> Json:
     ranked = {"rank": {"type": "integer", "description": "1 for the first."}, **item,
               "score": {"type": "number", "description": "The predicted rating; of models that rank, and of similar "
                                                          "items, a number by which they are ordered."}}
+    limits = {name: {"type": "number", "description": f"With interval, {what} the rating lies between them with its "
+                     "probability."} for name, what in (("low", "the lower end:"), ("high", "the upper end:"))}
     why = {"type": ["string", "null"], "description": "The title (or id) of what was liked that raises the score most."}
     return {"Item": {"type": "object", "properties": item}, "Similar": {"type": "object", "properties": ranked},
-            "Recommendation": {"type": "object", "properties": {**ranked, "why": why}},
+            "Recommendation": {"type": "object", "properties": {**ranked, **(limits if intervals else {}),
+                                                               "why": why}},
             "Error": {"type": "object", "properties": {"error": {"type": "string"}}}}
 
 

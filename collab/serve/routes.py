@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .asked import MAX_BODY, Refused, count_of, items_of, json_of, query_of, ratings_of, text_of
+from .asked import MAX_BODY, Refused, count_of, items_of, json_of, query_of, ranked_of, ratings_of, text_of
 from .documentation import documentation
 from .openapi import document
 from .served import Served
@@ -39,9 +39,11 @@ def application(served: Served, threads: int) -> Starlette:
         if request.method == "POST":
             body = await body_of(request)
             return await in_pool(lambda: for_visitor(served, body))
-        query = query_of(request.query_params.multi_items(), once=("user", "n"), several=("without",))
+        query = query_of(request.query_params.multi_items(), once=("user", "n", "interval", "risk"),
+                         several=("without",))
         user, n, without = text_of(query, "user"), count_of(query.get("n")), items_of(query["without"], "without")
-        return await in_pool(lambda: {"items": served.recommend_known(user, n, without)})
+        ranked = ranked_of(query.get("risk"), query.get("interval"))
+        return await in_pool(lambda: {"items": served.recommend_known(user, n, without, ranked)})
 
     async def similar(request: Request) -> Response:
         query = query_of(request.query_params.multi_items(), once=("item", "n"))
@@ -85,7 +87,8 @@ def for_visitor(served: Served, body: bytes) -> dict[str, Any]:
     """The answer to the body of a visitor."""
     asked = json_of(body)
     ratings, n = ratings_of(asked, served.scale is None), count_of(asked.get("n"))
-    return {"items": served.recommend_new(ratings, n, items_of(asked.get("without"), "without"))}
+    ranked = ranked_of(asked.get("risk"), asked.get("interval"))
+    return {"items": served.recommend_new(ratings, n, items_of(asked.get("without"), "without"), ranked)}
 
 
 async def body_of(request: Request) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
@@ -24,7 +25,7 @@ from ..retrieval.diverse import check_diversity
 from ..retrieval.fold_in_ranking import RankedFolding
 from ..retrieval.index import Index
 from ..retrieval.list_rules import ListRules
-from .asked import Refused
+from .asked import BY_MEAN, Ranked, Refused
 from .item_map import places
 from .title_search import TitleSearch
 
@@ -81,15 +82,15 @@ class Names:
 
 class Served(ABC):
     """What the routes ask of a model. `counts` (n_items,) are the training ratings by row, or None; `scale` is None
-    where items are chosen and not rated; `visitors`, `similars` and `reasons` say whether it can do these, and
-    `why_not` why it takes no visitors."""
+    where items are chosen and not rated; `visitors`, `similars`, `reasons` and `intervals` say whether it can do these,
+    and `why_not` why it takes no visitors."""
 
     model: str
     users: Names | None = None
     counts: np.ndarray | None = None
     scale: Scale | None = None
     threshold: float | None = None
-    visitors, similars, reasons, why_not = True, True, True, ""
+    visitors, similars, reasons, intervals, why_not = True, True, True, False, ""
 
     def __init__(self, catalogue: Catalogue, vectors: np.ndarray | None):
         self.catalogue, self.items = catalogue, Names(catalogue.vocab)
@@ -104,45 +105,51 @@ class Served(ABC):
     # What a model answers ----------------------------------------------------------------------------------------
 
     @abstractmethod
-    def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> Lists:
+    def for_user(self, user: Hashable, n: int, without: list[Hashable], ranked: Ranked = BY_MEAN) -> Lists:
         """The list of a known user."""
 
     @abstractmethod
-    def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
-                without: list[Hashable]) -> Lists:
+    def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int, without: list[Hashable],
+                ranked: Ranked = BY_MEAN) -> Lists:
         """The list of a new user who rated, or chose, these items."""
 
     @abstractmethod
     def like(self, row: int, n: int) -> Lists:
         """The items most like one."""
 
-    def for_visitor(self, ratings: Mapping[Hashable, float | None], n: int, without: list[Hashable]) -> Lists:
+    def for_visitor(self, ratings: Mapping[Hashable, float | None], n: int, without: list[Hashable],
+                    ranked: Ranked = BY_MEAN) -> Lists:
         """The list of a visitor. Without ratings (None), items are chosen; those with ratings that are not above the
         `threshold` of the data are not, and are left out: the library's own list, without its warning. Raises DataError
         where nothing is chosen."""
         given = {item: rating for item, rating in ratings.items() if rating is not None}
         if not given:
-            return self.for_new([*ratings], n, without)
+            return self.for_new([*ratings], n, without, ranked)
         if self.threshold is None:
-            return self.for_new(given, n, without)
+            return self.for_new(given, n, without, ranked)
         chosen = {item: rating for item, rating in given.items() if rating > self.threshold}
         if not chosen:
             raise DataError(f"none of the ratings is above {self.threshold:g}, above which an item counts as chosen; "
                             "send a list of the items that were")
-        return self.for_new(chosen, n, [*without, *(given.keys() - chosen.keys())])
+        return self.for_new(chosen, n, [*without, *(given.keys() - chosen.keys())], ranked)
 
     # What the routes ask -----------------------------------------------------------------------------------------
 
-    def recommend_known(self, user: str, n: int, without: list[str]) -> list[dict[str, Any]]:
-        """Recommendations for a known user. Raises Refused for an unknown one."""
+    def recommend_known(self, user: str, n: int, without: list[str],
+                        ranked: Ranked = BY_MEAN) -> list[dict[str, Any]]:
+        """Recommendations for a known user. Raises Refused for an unknown one, and what the model cannot rank by."""
+        self._check(ranked)
         if self.users is None:
             raise Refused(400, "this index holds no users; send the ratings of a visitor")
         if not (row := self.users.row(user)):
             raise Refused(404, f"there is no user {user[:60]!r}")
-        return self._listed(self.for_user(self.users.vocab.ids[row], n, self.ids(without)))
+        return self._listed(self.for_user(self.users.vocab.ids[row], n, self.ids(without), ranked))
 
-    def recommend_new(self, ratings: Mapping[str, float | None], n: int, without: list[str]) -> list[dict[str, Any]]:
-        """Recommendations for a visitor. Raises Refused for unknown items, and where the model takes no visitors."""
+    def recommend_new(self, ratings: Mapping[str, float | None], n: int, without: list[str],
+                      ranked: Ranked = BY_MEAN) -> list[dict[str, Any]]:
+        """Recommendations for a visitor. Raises Refused for unknown items, what the model cannot rank by, and where it
+        takes no visitors."""
+        self._check(ranked)
         if not self.visitors:
             raise Refused(400, self.why_not)
         ids = self.ids(list(ratings))
@@ -154,7 +161,13 @@ class Served(ABC):
                     raise Refused(400, f"{rating:g} for {item} is outside the scale of {low:g} to {high:g}")
         if len(rated) < len(ids):
             raise Refused(400, "an item is rated twice, by its id and by its title")
-        return self._listed(self.for_visitor(rated, n, self.ids(without)))
+        return self._listed(self.for_visitor(rated, n, self.ids(without), ranked))
+
+    def _check(self, ranked: Ranked) -> None:
+        """Raise Refused for a risk and an interval where the model does not know how sure it is."""
+        if not self.intervals and (ranked.interval is not None or ranked.risk not in (None, "mean")):
+            raise Refused(400, f"{self.model} does not know how sure it is of a rating, and takes no "
+                               f"{'risk' if ranked.interval is None else 'interval'}; a model of draws (bayes) does")
 
     def similar(self, item: str, n: int) -> dict[str, Any]:
         """An item, and those most like it. Raises Refused for an unknown one."""
@@ -203,13 +216,16 @@ class Served(ABC):
         return {"status": "ok", "model": self.model, "items": len(self.catalogue.vocab) - 1,
                 "users": 0 if self.users is None else len(self.users.vocab) - 1,
                 "titles": self.catalogue.titles is not None, "scale": self.scale, "visitors": self.visitors,
-                "why_not": self.why_not, "similar": self.similars, "reasons": self.reasons,
+                "why_not": self.why_not, "similar": self.similars, "reasons": self.reasons, "intervals": self.intervals,
                 "map": self.places is not None, "key": self.key}
 
     def _listed(self, table: Lists) -> list[dict[str, Any]]:
         rows = self.catalogue.vocab.encode(table["item"]).tolist()
         found = [{"rank": rank, **self.shown(row), "score": round(float(score), 4)}
                  for rank, row, score in zip(table["rank"], rows, table["score"])]
+        for end in ("low", "high"):
+            for one, limit in zip(found, table.get(end, ())):
+                one[end] = round(float(limit), 4)
         if "why" in table:
             for one, why in zip(found, table["why"]):
                 one["why"] = None if why is None else str(why)
@@ -283,6 +299,7 @@ class OfLearner(Served):
             levels = learn.data.levels.cpu()
             low, high = learn.scale or (levels[0].item(), levels[-1].item())
             self.scale = scale_of(low, high, step=step_of(low, levels))
+            self.intervals = learn.collab_model.gives_intervals
         self._least = MIN_RATINGS if (self.counts[1:] >= MIN_RATINGS).sum() > 1 else 0
         try:
             vectors = learn.weight(is_item=True).double().numpy()
@@ -290,17 +307,17 @@ class OfLearner(Served):
             vectors = None
         super().__init__(learn.data.catalogue, vectors)
 
-    def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> Lists:
+    def for_user(self, user: Hashable, n: int, without: list[Hashable], ranked: Ranked = BY_MEAN) -> Lists:
         return self.learn.recommend(user, n=n, without=without or None, why=self.reasons, as_frame="dict",
-                                    **self.rules._asdict())
+                                    **self.rules._asdict(), **_drawn(ranked))
 
-    def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
-                without: list[Hashable]) -> Lists:
+    def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int, without: list[Hashable],
+                ranked: Ranked = BY_MEAN) -> Lists:
         if isinstance(ratings, list) and not self.learn.data.implicit:
             scale = self.learn.data.scale               # of a model that ranks, whose objective reads no ratings
             ratings = dict.fromkeys(ratings, 1.0 if scale is None else scale[1])
         return self.learn.recommend(ratings=ratings, n=n, without=without or None, why=self.reasons, as_frame="dict",
-                                    **self.rules._asdict())
+                                    **self.rules._asdict(), **_drawn(ranked))
 
     def like(self, row: int, n: int) -> Lists:
         return self.learn.similar_items(self.catalogue.vocab.ids[row], n=n, min_ratings=self._least,
@@ -321,12 +338,12 @@ class OfIndex(Served):
         super().__init__(index.catalogue, vectors.numpy())
         self.reasons = self.reasons and self.visitors       # it does not hold the ratings of its users
 
-    def for_user(self, user: Hashable, n: int, without: list[Hashable]) -> Lists:
+    def for_user(self, user: Hashable, n: int, without: list[Hashable], ranked: Ranked = BY_MEAN) -> Lists:
         return self.index.recommend(user, n=n, exclude=without, unknown="error", as_frame="dict",
                                     **self.rules._asdict())
 
-    def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int,
-                without: list[Hashable]) -> Lists:
+    def for_new(self, ratings: Mapping[Hashable, float] | list[Hashable], n: int, without: list[Hashable],
+                ranked: Ranked = BY_MEAN) -> Lists:
         equations = self.index.equations
         if isinstance(equations, RankedFolding):
             if isinstance(ratings, list) and equations.mean is not None:
@@ -344,6 +361,11 @@ class OfIndex(Served):
         best = torch.argsort(cosine, descending=True, stable=True)[:min(n, int(cosine.isfinite().sum()))]
         return {"rank": [*range(1, len(best) + 1)], "item": self.catalogue.vocab.decode(best.numpy() + 1).tolist(),
                 "score": cosine[best].tolist()}
+
+
+def _drawn(ranked: Ranked) -> dict[str, Any]:
+    """What lists are ranked by, with a seed of its own for each draw: threads would share torch's random state."""
+    return {**ranked._asdict(), "seed": secrets.randbits(62) if ranked.risk == "draw" else None}
 
 
 def scale_of(low: float, high: float, *, step: float | None = None) -> Scale:

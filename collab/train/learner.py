@@ -391,6 +391,8 @@ def _check_unwrapped(model: nn.Module) -> None:
 
 def _no_callbacks(metrics: Iterable[MetricLike] | MetricLike | None) -> list[MetricLike]:
     """The metrics as a list. Raises TypeError for a callback among them, such as RankingMetrics."""
+    if isinstance(metrics, str):
+        metrics = [metrics]         # which as_metrics refuses by its whole name
     several = [] if metrics is None else list(metrics) if isinstance(metrics, Iterable) else [metrics]
     for m in several:
         cls: type = m if isinstance(m, type) else type(m)

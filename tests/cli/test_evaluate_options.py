@@ -1,6 +1,7 @@
 """collab evaluate on ratings that come from elsewhere, as they are."""
 
 import json
+from io import StringIO
 
 import pandas as pd
 import pytest
@@ -60,3 +61,28 @@ def test_what_was_trained_on_and_the_error_are_one_line_apart(collab, trained):
     code, out, _ = collab("evaluate", trained / "model.safetensors", "--data", trained / "ratings.csv", "--split",
                           "none")
     assert code == 0 and "says little.\n\nError on 900 ratings" in out
+
+
+def test_metrics_of_how_sure_a_model_is(collab, trained, tmp_path):
+    model = tmp_path / "bayes.safetensors"
+    assert collab("train", trained / "ratings.csv", "--model", "bayes", "--factors", 3, "--epochs", 2, "--no-card",
+                  "--out", model)[0] == 0
+    code, out, _ = collab("evaluate", model, "--metrics", "log_loss", "coverage(0.9)", "--as", "csv")
+    assert code == 0
+    table = pd.read_csv(StringIO(out)).set_index("model")
+    assert [*table] == ["log_loss", "coverage(0.9)"] and 0.7 < table.loc["bayes", "coverage(0.9)"] < 1
+    assert table["coverage(0.9)"].isna().sum() == 2 and table["log_loss"].isna().sum() == 1
+    _, shown, _ = collab("evaluate", model, "--metrics", "log_loss,coverage(0.9)")
+    assert f"{table.loc['bayes', 'log_loss']:.4f}" in shown and "nan" not in shown
+    ranked = collab("evaluate", model, "--metrics", "hit", "coverage", "--k", 5)[1]
+    assert "Top 5" in ranked and "hit" in ranked and "coverage" in ranked and "ndcg" not in ranked
+    assert "coverage" in collab("evaluate", model, "--metrics", "coverage")[1]
+
+
+def test_metrics_that_a_model_does_not_have(collab, trained):
+    model = trained / "model.safetensors"
+    code, out, err = collab("evaluate", model, "--metrics", "log_loss")
+    assert code == 2 and not out and "dot_bias" in err and "--model bayes" in err
+    assert "coverage(0.9)" in collab("evaluate", model, "--metrics", "coverage(9)")[2]
+    code, _, err = collab("evaluate", model, "--metrics", "ndcg", "rmse")
+    assert code == 2 and "--metrics rmse is no metric of rankings" in err

@@ -1,5 +1,7 @@
 """BayesianFM: its chain, the draws it keeps, intervals and new users."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -175,21 +177,41 @@ def test_the_interval_of_a_pair_is_the_mixture_over_draws(learn):
         assert limit in learn.data.scale or below == pytest.approx(share, abs=1e-5)
 
 
-def test_probabilities_are_the_shares_of_the_mixture_between_levels(learn):
-    """A level has what lies nearer to it than to others; the mean rating under them is near the prediction."""
+def test_probabilities_are_the_shares_of_the_mixture_between_levels_and_habits(learn):
+    """A level has what lies nearer to it than to others, times a factor of the user."""
     levels = sorted(RATINGS["rating"].unique())
     users, items, ratings = learn.data.valid.tensors
     shares = learn.model.probabilities(users, items)
     mixture = learn.model.predictive(users, items)
-    low, high = (torch.full((len(users),), (levels[k] + levels[k + 1]) / 2) for k in (0, 1))
-    second = mixture.below(high) - mixture.below(low)
-    torch.testing.assert_close(shares[:, 1], second.float())
-    torch.testing.assert_close(shares.sum(1), torch.ones(len(users)))
+    middles = torch.tensor([(low + high) / 2 for low, high in pairwise(levels)]).expand(len(users), -1)
+    parts = torch.nn.functional.pad(mixture.below(middles), (1, 1))
+    parts[:, -1] = 1
+    weighted = parts.diff(dim=1) * learn.model.habits.factors[users]
+    torch.testing.assert_close(shares, (weighted / weighted.sum(1, keepdim=True)).float())
     table = learn.probabilities(RATINGS["user"][0], RATINGS["item"][0])
     assert [*table.columns] == ["user", "item", *levels, "most_likely"]
     told = shares[torch.arange(len(users)), torch.searchsorted(learn.model.rating_levels(), ratings)].log().mean()
     by_chance = np.log(RATINGS["rating"].value_counts(normalize=True)[ratings.tolist()]).mean()
     assert told > by_chance + 0.05
+
+
+def test_a_users_habits_are_those_of_the_training_ratings():
+    """The even users give whole stars alone: of half stars that the scores make likely, hardly any are expected of
+    them, and of the others as many as before."""
+    drawn = synthetic(n_users=60, n_items=40, n_ratings=1_600, seed=4, step=0.5).ratings
+    whole = drawn["user"] % 2 == 0
+    drawn["rating"] = drawn["rating"].where(~whole, drawn["rating"].round())
+    learn = fitted(bunch(drawn), 8)
+    users, items, _ = learn.data.valid.tensors
+    half = learn.model.rating_levels() % 1 > 0
+    even = torch.tensor(learn.data.users.decode(users.numpy()).astype(int) % 2 == 0)
+    shares = learn.model.probabilities(users, items)[:, half].sum(1)
+    alone = learn.model._shares(users, items, learn.model.used)[:, half].sum(1)
+    assert alone[even].mean() > 0.3
+    assert shares[even].mean() < alone[even].mean() / 2
+    assert shares[~even].mean() > 0.3
+    back = fitted(bunch(drawn), 8)
+    assert torch.equal(back.model.habits.factors, learn.model.habits.factors)
 
 
 def test_ratings_on_too_many_levels_have_no_probabilities(certain):
@@ -271,10 +293,11 @@ def test_the_features_of_a_user_are_a_constant_what_they_rated_and_metadata(hist
     model = BayesianFM(1, 3, 4, users=(codes, weights, torch.tensor([0, 0, 1])), history=history, n_draws=1)
     pairs = Ragged.unique(torch.tensor([1, 1, 2]), torch.tensor([1, 3, 3]), None, 3, 4)
     design, root = model.u.design(pairs), 0.5 ** 0.5
+    features = design.ahead(torch.eye(len(model.u.beta)))
     own = [[0, 0, 0, 0], [0, root, 0, root], [0, 0, 0, 1]]
     rows = [[1.0, *(own[r] if history else []), *known] for r, known in ((1, [0, 1, 0]), (2, [0.5, 0, 2]))]
-    torch.testing.assert_close(design.forward.to_dense()[1:], torch.tensor(rows))
-    assert not design.forward.to_dense()[0].any()
+    torch.testing.assert_close(features[1:], torch.tensor(rows))
+    assert not features[0].any()
     assert design.group.tolist() == ([0, 1, 1, 1, 1, 2, 2, 3] if history else [0, 1, 1, 2])
 
 

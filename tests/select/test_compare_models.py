@@ -266,7 +266,7 @@ def never(given: CollabDataBunch) -> CollabLearner:
     ([("dot", {"bs": "512"})], {}, "bs must be a whole number from 1 on, or 'full', got '512'"),
     ({"mean and biases": never}, {}, "mean and biases is the name of a baseline"),
     ([], {}, "there is nothing to compare"),
-    ([never], {"metrics": "rsme"}, "metrics='rsme' is not one of rmse, mae, ndcg, .*; did you mean 'rmse'?"),
+    ([never], {"metrics": "rsme"}, "metrics='rsme' is not one of rmse, mae, log_loss, .*; did you mean 'rmse'?"),
     ([never], {"metrics": "ndcg", "k": 0}, "k must be a whole number"),
     ([never], {"folds": 2, "part": "test"}, "folds are made of the training and validation ratings"),
     ([never], {"folds": 2, "valid_pct": 0.3}, "folds say what is held out, and leave nothing to valid_pct"),

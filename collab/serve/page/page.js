@@ -5,6 +5,7 @@ import { control, kindOf, make } from "./rating.js";
 import { ItemMap } from "./map.js";
 
 const $ = id => document.getElementById(id);
+const SHARE = 0.8;      // the probability of the ranges that are shown
 const N = 10, N_OPTIONS = 8, N_KNOWN = 8, ENOUGH = 3;   // recommended, found, shown to begin with, and until so many are rated
 const nameOf = one => one.title ?? String(one.item), keyOf = one => String(one.item);
 const rated = new Map();            // key -> {item, title, x, y, rating}; the rating is null until there is one
@@ -38,7 +39,7 @@ async function refresh() {
     : Object.fromEntries(mine.map(one => [keyOf(one), one.rating]));
   const without = [...hidden.values(), ...rated.values()].filter(one => !mine.includes(one)).map(one => one.item);
   try {
-    const answer = await ask("recommend", { body: { ratings, n: N, without }, signal: asking.signal });
+    const answer = await ask("recommend", { body: { ratings, n: N, without, ...sure() }, signal: asking.signal });
     $("error").hidden = true;
     showNext(answer.items);
     performance.measure("rating to list", "rating");
@@ -75,6 +76,18 @@ function named(one) {
   return shown;
 }
 
+function sure() { return about.intervals ? { interval: SHARE } : {}; }
+
+// A predicted rating and, where the model knows it, between which ratings the visitor's own is likely to lie.
+function predicted(one, score) {
+  const element = make("span", { class: "score", title: "predicted rating" }, score);
+  if (one.low === undefined) return element;
+  const [low, high] = [one.low, one.high].map(end => String(Number(end.toFixed(1))));
+  element.title = `predicted rating; with a probability of ${SHARE * 100} % yours is between ${low} and ${high}`;
+  element.append(make("span", { class: "range" }, ` (${low} to ${high})`));
+  return element;
+}
+
 function row(one, { rank, why, score, drop }) {
   const value = rated.get(keyOf(one))?.rating ?? null;
   const rating = kind ? control(about.scale, nameOf(one), value, value => rate(one, value)) : null;
@@ -82,7 +95,7 @@ function row(one, { rank, why, score, drop }) {
   if (why) what.append(make("span", { class: "why" }, why[0], make("b", {}, why[1])));
   const element = make("li", { "data-item": keyOf(one) }, ...(rank ? [make("span", { class: "rank" }, String(rank))] : []), what);
   const does = make("span", { class: "does" });
-  if (score !== undefined) does.append(make("span", { class: "score", title: "predicted rating" }, score));
+  if (score !== undefined) does.append(predicted(one, score));
   if (rating) does.append(rating.element);
   const shown = make("span", { class: "value", "aria-hidden": "true" }, value === null ? "" : String(value));
   if (drop && kind === "stars") does.append(shown);
@@ -301,7 +314,7 @@ async function showUser(event) {
   event.preventDefault();
   busy(true);
   try {
-    const { items } = await ask(`recommend?user=${encodeURIComponent($("user-id").value.trim())}&n=${N}`);
+    const { items } = await ask(`recommend?user=${encodeURIComponent($("user-id").value.trim())}&n=${N}${about.intervals ? `&interval=${SHARE}` : ""}`);
     $("error").hidden = true;
     $("nothing").textContent = "Nothing is left to recommend.";
     showNext(items);
