@@ -67,9 +67,13 @@ def check(ctx: typer.Context, data: Data, *, table: TableOptions, plot: Plot = N
     command = train_command(ctx, data, report.options | own)
     ranking = None if report.ranking is None else train_command(ctx, data, report.ranking | own)
     if as_ is Output.JSON:
-        print(json.dumps(report.to_dict() | {"command": command, "ranking_command": ranking}, ensure_ascii=False))
+        document = report.to_dict()
+        for row in [*document["problems"], document]:
+            row |= {name: as_options(row[name]) for name in ("what", "remedy", "advice") if name in row}
+        print(json.dumps(document | {"command": command, "ranking_command": ranking}, ensure_ascii=False))
     elif as_ is Output.CSV:
-        print_table(report.problems.drop(columns="options"), as_)
+        said = {name: report.problems[name].map(as_options) for name in ("what", "remedy")}
+        print_table(report.problems.drop(columns="options").assign(**said), as_)
     else:
         print(report.text(as_options, chosen=not quiet))
         if report.family:

@@ -147,7 +147,10 @@ def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config
 
 def _print(figures: Figures, where: str = "") -> None:
     if isinstance(figures.results, RankingResult):
-        shown = replace(figures.results, name=named_as_options(figures.results.name))
+        shown, beside = (one and replace(one, name=named_as_options(one.name))
+                         for one in (figures.results, figures.results.baseline))
+        assert shown is not None
+        shown = replace(shown, baseline=beside)
         print(f"\nRanking of {figures.n:,} {f'ratings{where}' if where else 'held-out ratings'}:\n\n{shown}")
     elif figures.results is not None:
         print(f"\nError on {figures.n:,} ratings{where}:\n")

@@ -201,10 +201,10 @@ class Sections:
         for user in self.users:
             rated = self.learn.rated(user)
             found = self.learn.recommend(user, n=8, unknown="error", interval=share)
-            name = f"user {user}"
+            name, did = f"user {user}", "chosen" if self.data.implicit else "rated"
             text += (f"<h3>User {escape(str(user))}, {counted(len(rated), 'known rating')}</h3>"
                      + row([table(self.learn.rated(user, n=8, part=part), f"{liked} by {name}"),
-                            table(found, f"Recommended to {name}, of what is not among them")]))
+                            table(found, f"Recommended to {name}, without what was {did} already")]))
         if share is not None:
             text += f"<p class=note>Low and high: the rating lies between them with a probability of {share:.0%}.</p>"
         return text

@@ -136,6 +136,14 @@ def test_a_date_is_shown_as_it_would_be_written(collab, tmp_path):
     assert "it looks like times, such as 2018-10-01, and is not used" in out and "Timestamp" not in out
 
 
+def test_remedies_for_programs_are_options_too(collab, german):
+    told = json.loads(collab("check", german, "--as", "json")[1])
+    said = " ".join([told["advice"], *(f"{row['what']} {row['remedy']}" for row in told["problems"])])
+    assert "--sep ';'" in said and "--threshold" in said and not re.search(r"\b\w+_?\w*='|threshold=", said)
+    said = collab("check", german, "--as", "csv")[1]
+    assert "--sep ';'" in said and "sep='" not in said
+
+
 def test_what_reads_the_file_of_items_is_in_the_command(collab, tmp_path):
     rows = [f"{u},{i},{(u * i) % 5 + 1}" for u in range(8) for i in range(10)]
     (tmp_path / "r.csv").write_text("\n".join(["user,item,rating", *rows]) + "\n")
