@@ -72,8 +72,8 @@ def check(ctx: typer.Context, data: Data, *, table: TableOptions, plot: Plot = N
             row |= {name: as_options(row[name]) for name in ("what", "remedy", "advice") if name in row}
         print(json.dumps(document | {"command": command, "ranking_command": ranking}, ensure_ascii=False))
     elif as_ is Output.CSV:
-        said = {name: report.problems[name].map(as_options) for name in ("what", "remedy")}
-        print_table(report.problems.drop(columns="options").assign(**said), as_)
+        told = {name: report.problems[name].map(as_options) for name in ("what", "remedy")}
+        print_table(report.problems.drop(columns="options").assign(**told), as_)
     else:
         print(report.text(as_options, chosen=not quiet))
         if report.family:

@@ -52,10 +52,11 @@ def load(model: Path) -> CollabLearner:
         raise DataError(f"{model} is a folder; give the model file in it")
     if not model.exists():
         meant = near(model) if model.absolute().parent.is_dir() else ""
-        raise DataError(f"there is no model file {model}{meant or f'; make one with: collab train DATA --out {model}'}")
+        raise DataError(f"there is no model file {model}{f'{meant} Otherwise ' if meant else '; '}make one with: "
+                        f"collab train DATA --out {model}")
     if kind_of(model) is None and any(model.name.lower().endswith((end, *(end + z for z in COMPRESSED)))
                                       for end in ENDINGS):
-        raise DataError(f"{model} looks like a table, not like a model; train first: collab train {model}")
+        raise DataError(f"{model} is not a model file, and looks like a table; train first: collab train {model}")
     return known_by_recipe(load_learner(model))
 
 

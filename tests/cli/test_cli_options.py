@@ -339,7 +339,8 @@ def test_a_model_in_place_of_ratings_and_ratings_in_place_of_a_model_are_told(co
     code, out, _ = collab("check", "model.safetensors")
     assert code == 1 and "is not a table but a model" in " ".join(out.split())
     assert not (trained / "x").exists()
-    table = (2, "", "Error: ratings.csv looks like a table, not like a model; train first: collab train ratings.csv\n")
+    table = (2, "", "Error: ratings.csv is not a model file, and looks like a table; train first: collab train "
+             "ratings.csv\n")
     for words in (["recommend", "ratings.csv", "--user", 7], ["evaluate", "ratings.csv"], ["similar", "ratings.csv", 3],
                   ["index", "ratings.csv"], ["report", "ratings.csv", "-o", tmp_path / "r.html"],
                   ["explain", "ratings.csv", "--user", 7, "--item", 3], ["serve", "ratings.csv", "--port", 0]):
@@ -352,7 +353,8 @@ def test_a_model_in_place_of_ratings_and_ratings_in_place_of_a_model_are_told(co
 def test_a_model_that_is_not_there_is_named_with_one_that_is_near(collab, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(trained)
     assert collab("recommend", "modle.safetensors", "--user", 7) == (
-        2, "", "Error: there is no model file modle.safetensors; did you mean 'model.safetensors'?\n")
+        2, "", "Error: there is no model file modle.safetensors; did you mean 'model.safetensors'? Otherwise make "
+        "one with: collab train DATA --out modle.safetensors\n")
     for path in ("none/m", "zzz"):
         _, _, err = collab("recommend", path, "--user", 7)
         assert err == f"Error: there is no model file {path}; make one with: collab train DATA --out {path}\n"
