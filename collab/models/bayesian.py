@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -18,7 +18,9 @@ from .dot_form import DotForm, TableScorer
 from .drawn_side import Columns, DrawnSide, Size
 from .forecast import forecast
 from .gibbs import SUREST, Design, Draw, Rated, draw_noise, draw_precision, draw_side
-from .mixture import Mixture
+from .graded_scorer import GradedScorer, expected_ratings
+from .mixture import Graded, Mixture, Predictive
+from .ordinal import Interval, draw_cuts, first_cuts, solve_new
 from .solved import SolvedModel, check_rows
 
 QUIET = 6               # sweeps before rows get a noise of their own
@@ -29,19 +31,30 @@ MAX_PAIRS = 1 << 11     # whose distributions are made at a time
 STEPS = 3               # of EM, for the noise of a new user
 
 
+Likelihood = Literal["normal", "ordinal"]
+
+
 class Prepared(NamedTuple):
-    """The training rows arranged for sweeps: standardised ratings (n,), and both sides' ratings and features."""
+    """The training rows arranged for sweeps: standardised ratings (n,), both sides' ratings and features, and, where
+    ratings are ordinal, the numbers of their levels (n,); the targets are then latent ratings."""
 
     targets: Tensor
     of_users: Rated
     of_items: Rated
     designs: tuple[Design, Design]
+    classes: Tensor | None = None
+
+    def scores(self, u: Draw, i: Draw) -> Tensor:
+        x, z = u.x[self.of_users.rows], i.x[self.of_items.rows]
+        return (x[:, :-1] * z[:, :-1]).sum(1) + x[:, -1] + z[:, -1]
+
+    def roots(self, u: Draw, i: Draw) -> Tensor:
+        """The roots of what rows make of the precisions of their ratings, float64 (n,)."""
+        return (u.noise[self.of_users.rows] * i.noise[self.of_items.rows]).sqrt()
 
     def errors(self, u: Draw, i: Draw) -> Tensor:
         """The squared errors of the standardised ratings, float64 (n,)."""
-        x, z = u.x[self.of_users.rows], i.x[self.of_items.rows]
-        score = (x[:, :-1] * z[:, :-1]).sum(1) + x[:, -1] + z[:, -1]
-        return (self.targets - score).double().square()
+        return (self.targets - self.scores(u, i)).double().square()
 
 
 class BayesianFM(SolvedModel):
@@ -63,7 +76,16 @@ class BayesianFM(SolvedModel):
     fit goes on with the chain. The random state is torch's, which a learner seeds and a checkpoint holds: on a CPU, a
     resumed chain has the same bits.
 
-    A prediction is the mean over draws, which is one product of wide factors (`factors`). `predictive` gives the
+    With `likelihood` "ordinal", a rating on C levels is the interval that a latent rating falls into, which is normal
+    around its score without mu, with precision a_u a_i; between the levels are C - 1 cut-points (an ordered probit:
+    Albert, Chib 1993, section 4). What only the unit and the origin of latent ratings would tell apart is fixed: the
+    mean precision at 1, and the middle cut-point where the shares of levels put it for a score of 0. A sweep draws the
+    cut-points (`draw_cuts`), then latent ratings from truncated normal distributions, then the rest as above. Scores
+    are expected ratings, sum over levels of level * P(level), mean over draws. They are no product of vectors, so that
+    `dot_form` is None; factors and biases are those of latent ratings. The limits of intervals are levels, and hold
+    their share of ratings or more.
+
+    Otherwise a prediction is the mean over draws, which is one product of wide factors (`factors`). `predictive` gives the
     distribution of a rating and, with `levels`, the distinct ratings, ascending, `probabilities` that of each level.
     For rows without ratings see `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and as
     much again while scoring; in a fit some 250 bytes per rating, and 40 (n_factors + 1)^2 for each row."""
@@ -80,10 +102,13 @@ class BayesianFM(SolvedModel):
     each: Tensor
     kept_at: Tensor
     levels: Tensor | None
+    cuts: Tensor | None
+    kept_cuts: Tensor | None
 
     def __init__(self, n_factors: int, n_users: int, n_items: int, users: Columns | Size | None = None,
                  items: Columns | Size | None = None, n_draws: int = 128, per_epoch: int = 8, degrees: float = 8.0,
-                 history: bool = True, levels: Sequence[float] | None = None, mean: float | None = None):
+                 history: bool = True, levels: Sequence[float] | None = None, mean: float | None = None,
+                 likelihood: Likelihood = "normal"):
         super().__init__()
         for name, value in (("n_factors", n_factors), ("n_draws", n_draws), ("per_epoch", per_epoch)):
             if not isinstance(value, numbers.Integral) or value < 1:
@@ -95,14 +120,24 @@ class BayesianFM(SolvedModel):
         if levels is not None and any(low >= high for low, high in pairwise(levels)):
             raise ValueError(f"levels must be the distinct ratings, ascending, got {levels}")
         self.config |= {"levels": levels}
+        if likelihood not in get_args(Likelihood):
+            raise ValueError(f"likelihood must be 'normal' or 'ordinal', got {likelihood!r}")
+        self.ordinal = likelihood == "ordinal"
+        if self.ordinal and len(levels or ()) < 2:
+            raise ValueError("likelihood='ordinal' needs levels, at least two distinct ratings: "
+                             f"{'these ratings are on no scale of a few levels' if levels is None else levels}; "
+                             "leave it out for likelihood='normal'")
         self.n_draws, self.per_epoch, self.degrees = n_draws, per_epoch, float(degrees)
         self.u = DrawnSide(n_users, n_items, n_factors, n_draws, users, history)
         self.i = DrawnSide(n_items, n_users, n_factors, n_draws, items, history)
         self.config |= {"users": users and self.u.size, "items": items and self.i.size}
         self.register_buffer("alpha", torch.ones(n_draws, dtype=torch.float64))
-        self.register_buffer("mu", torch.tensor(0.0 if mean is None else mean))
+        self.register_buffer("mu", torch.tensor(0.0 if mean is None or self.ordinal else mean))
         self.register_buffer("spread", torch.ones(()))
         self.register_buffer("levels", None if levels is None else torch.tensor(levels), persistent=False)
+        cuts = first_cuts(torch.ones(len(levels or ()))) if self.ordinal else None
+        self.register_buffer("cuts", cuts)
+        self.register_buffer("kept_cuts", None if cuts is None else cuts.repeat(n_draws, 1))
         self.register_buffer("sweeps", torch.tensor(0))
         self.register_buffer("each", torch.tensor(1))       # sweeps from one state that is kept to the next
         self.register_buffer("kept_at", torch.zeros(n_draws, dtype=torch.int64))    # by place: the sweep, 0 for none
@@ -116,6 +151,8 @@ class BayesianFM(SolvedModel):
         return found if len(found) else found.new_zeros(1)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        if self.ordinal:
+            return self._expected(users, items)
         used, parts = self.used, [self.mu.new_empty(0)]
         step = max(1, MAX_NUMBERS // self.u.draws[0].numel())
         for some, others in zip(users.split(step), items.split(step)):
@@ -124,13 +161,31 @@ class BayesianFM(SolvedModel):
             parts.append(self.mu + self.spread * score / x.shape[1])
         return torch.cat(parts)
 
+    def _expected(self, users: Tensor, items: Tensor) -> Tensor:
+        """The expected ordinal ratings of n pairs, (n,); without ratings in training, by all that is unsure."""
+        found, cold = self.mu.new_empty(len(users)), self.u.cold[users] | self.i.cold[items]
+        assert self.kept_cuts is not None
+        used, cuts, levels = self.used, self.kept_cuts[self.used], self.rating_levels()
+        for rows in (~cold).nonzero()[:, 0].split(MAX_PAIRS):
+            x, z = self.u.draws[users[rows, None], used], self.i.draws[items[rows, None], used]
+            scores = (x[..., :-2] * z[..., :-2]).sum(2) + x[..., -2] + z[..., -2]
+            found[rows] = expected_ratings(scores.T, (x[..., -1] * z[..., -1]).sqrt().T, cuts, levels.to(scores))
+        for rows in cold.nonzero()[:, 0].split(MAX_PAIRS):
+            found[rows] = self.predictive(users[rows], items[rows]).mean.to(found)
+        return found
+
     def cross(self, users: Tensor, items: Tensor) -> Tensor:
         return self.scorer()(users, items)
 
     def scorer(self) -> Scorer:
-        return TableScorer(self.dot_form())
+        if self.kept_cuts is not None:
+            return GradedScorer(self.u, self.i, self.used, self.kept_cuts, self.rating_levels(), self)
+        return TableScorer(self._product())
 
-    def dot_form(self) -> DotForm:
+    def dot_form(self) -> DotForm | None:
+        return None if self.ordinal else self._product()
+
+    def _product(self) -> DotForm:
         (users, items), (u_bias, i_bias) = ([own(side) for side in SIDES] for own in (self.factors, self.biases))
         return DotForm(users, items, u_bias, i_bias, self.mu.item())
 
@@ -143,8 +198,9 @@ class BayesianFM(SolvedModel):
     def biases(self, side: Side) -> Tensor:
         return (self.spread * self._side(side).draws[:, self.used, -2].mean(1)).detach()
 
-    def predictive(self, users: Tensor, items: Tensor) -> Mixture:
-        """How the ratings of n pairs are distributed: a normal distribution for each draw."""
+    def predictive(self, users: Tensor, items: Tensor) -> Predictive:
+        """How the ratings of n pairs are distributed: a normal distribution for each draw, which an ordinal rating cuts
+        into levels."""
         x, b_u, a_u = self.u.split(users, self.used)
         return self._ratings(x, b_u, a_u, *self.u.unsure(users, self.used), items)
 
@@ -163,14 +219,16 @@ class BayesianFM(SolvedModel):
             raise self.lacks("knows of no levels of ratings to give probabilities of; predict with interval=0.9")
         return self.levels
 
-    def _ratings(self, x: Tensor, b_u: Tensor, a_u: Tensor, of_x: Tensor, of_b: Tensor, items: Tensor) -> Mixture:
+    def _ratings(self, x: Tensor, b_u: Tensor, a_u: Tensor, of_x: Tensor, of_b: Tensor, items: Tensor) -> Predictive:
         """The ratings of `items` (n,) by users with these factors, biases and noise in each draw, and the variances of
         the first two."""
         z, b_i, a_i = self.i.split(items, self.used)
-        of_z, of_i = self.i.unsure(items, self.used)
-        means = (x * z).sum(2) + b_u + b_i
-        variances = (of_x * (z.square() + of_z) + of_z * x.square()).sum(2) + of_b + of_i
-        variances += 1 / (self.alpha[self.used] * a_u * a_i)
+        means, variances = (x * z).sum(2) + b_u + b_i, 1 / (self.alpha[self.used] * a_u * a_i)
+        if of_x.any() or of_b.any() or self.i.cold[items].any():
+            of_z, of_i = self.i.unsure(items, self.used)
+            variances += (of_x * (z.square() + of_z) + of_z * x.square()).sum(2) + of_b + of_i
+        if self.kept_cuts is not None:
+            return Graded.of(means, variances.sqrt(), self.kept_cuts[self.used], self.rating_levels())
         return Mixture(self.mu.double() + self.spread * means, self.spread * variances.sqrt())
 
     def _side(self, side: Side) -> DrawnSide:
@@ -186,31 +244,65 @@ class BayesianFM(SolvedModel):
         check_rows(users, items, ratings, n_users, n_items)
         forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING * len(ratings)
                  + PER_ROW * width ** 2 * (n_users + n_items), 0.0, users.device, "take fewer n_factors, or dot_bias")
-        self.mu.fill_(ratings.double().mean())
-        spread = ratings.double().std(correction=0)
-        self.spread.fill_(torch.where(spread > 1e-6 * ratings.abs().max(), spread, 1.0))
+        classes = self._classes(ratings) if self.ordinal else None
+        if classes is None:
+            self.mu.fill_(ratings.double().mean())
+            spread = ratings.double().std(correction=0)
+            self.spread.fill_(torch.where(spread > 1e-6 * ratings.abs().max(), spread, 1.0))
         rated = Rated(users, items, n_users, width), Rated(items, users, n_items, width)
         for side, own in zip((self.u, self.i), rated):
             side.cold.copy_(own.counts == 0)
         pairs = Ragged.unique(users, items, None, n_users, n_items)
         return Prepared((ratings - self.mu) / self.spread, *rated,
-                        (self.u.design(pairs), self.i.design(pairs.transposed(n_items))))
+                        (self.u.design(pairs), self.i.design(pairs.transposed(n_items))), classes)
+
+    def _classes(self, ratings: Tensor) -> Tensor:
+        """The numbers of the levels of training ratings (n,), from which a new chain's cut-points are set."""
+        classes, levels = self._nearest(ratings), self.rating_levels()
+        if (off := (levels[classes] - ratings).abs() > 1e-6 * (levels[-1] - levels[0])).any():
+            raise ValueError(f"{int(off.sum())} of {len(ratings)} ratings, such as {ratings[off][0].item():g}, are not "
+                             f"among the {len(levels)} levels of this model; build it with levels that hold them all")
+        if not self.sweeps and self.cuts is not None:
+            self.cuts.copy_(first_cuts(torch.bincount(classes, minlength=len(levels))))
+        return classes
+
+    def _nearest(self, ratings: Tensor) -> Tensor:
+        levels = self.rating_levels()
+        return torch.bucketize(ratings, (levels[1:] + levels[:-1]) / 2)
 
     @torch.no_grad()
     def sweep(self, prepared: Prepared) -> float:
-        """Take `per_epoch` sweeps of the chain; the mean sum of squared errors of the states that these begin at."""
-        return sum(self._sweep(prepared) for _ in range(self.per_epoch)) / self.per_epoch
+        """Take `per_epoch` sweeps of the chain; the mean sum of squared errors of the states that these begin at, or
+        the `loss` of the last one, where ratings are ordinal."""
+        errors = sum(self._sweep(prepared) for _ in range(self.per_epoch)) / self.per_epoch
+        return self.loss(prepared) if self.ordinal else errors
 
     @torch.no_grad()
     def loss(self, prepared: Prepared) -> float:
         """The sum of squared errors of the chain's state."""
+        if prepared.classes is not None and self.cuts is not None:
+            levels, roots = self.rating_levels(), prepared.roots(self.u.state, self.i.state)
+            scores = prepared.scores(self.u.state, self.i.state).double()
+            expected = Graded.of(scores[:, None], 1 / roots[:, None], self.cuts[None], levels).mean
+            return (levels[prepared.classes] - expected).square().sum().item()
         return prepared.errors(self.u.state, self.i.state).sum().item() * self.spread.item() ** 2
 
+    def _latent(self, prepared: Prepared) -> tuple[Prepared, Tensor | None]:
+        """Where ratings are ordinal, draw the cut-points given scores, and then latent ratings."""
+        if prepared.classes is None or self.cuts is None:
+            return prepared, None
+        scores, roots = prepared.scores(self.u.state, self.i.state).double(), prepared.roots(self.u.state, self.i.state)
+        cuts = draw_cuts(self.cuts, prepared.classes, scores, roots)
+        drawn = scores + Interval.of_levels(cuts, prepared.classes, scores, roots).draw() / roots
+        return prepared._replace(targets=drawn.to(prepared.targets)), cuts
+
     def _sweep(self, prepared: Prepared) -> float:
-        targets, of_users, of_items, designs = prepared
+        prepared, cuts = self._latent(prepared)
+        targets, of_users, of_items, designs, classes = prepared
         users, items, u, i = of_users.rows, of_items.rows, self.u.state, self.i.state
-        errors, sweeps = prepared.errors(u, i), int(self.sweeps)
-        alpha = draw_precision(errors * u.noise[users] * i.noise[items]) if sweeps else torch.ones_like(self.alpha[0])
+        errors, sweeps, one = prepared.errors(u, i), int(self.sweeps), torch.ones_like(self.alpha[0])
+        fixed = not sweeps or classes is not None
+        alpha = one if fixed else draw_precision(errors * u.noise[users] * i.noise[items])
         alpha = alpha.clamp(max=SUREST)
         if self.degrees and sweeps >= QUIET:
             u = u._replace(noise=draw_noise(of_users, errors * alpha * i.noise[items], self.degrees))
@@ -220,6 +312,8 @@ class BayesianFM(SolvedModel):
         i = draw_side(i, of_items.equations(targets, weights, u.x), designs[1], of_items.counts)
         self.u.go_to(u)
         self.i.go_to(i)
+        if self.cuts is not None and cuts is not None:
+            self.cuts.copy_(cuts)
         self._count(alpha)
         return errors.sum().item() * self.spread.item() ** 2
 
@@ -235,6 +329,8 @@ class BayesianFM(SolvedModel):
             self.u.keep(place)
             self.i.keep(place)
             self.alpha[place] = alpha
+            if self.cuts is not None and self.kept_cuts is not None:
+                self.kept_cuts[place] = self.cuts
             self.kept_at[place] = sweep
         self.sweeps.fill_(sweep)
 
@@ -243,13 +339,17 @@ class BayesianFM(SolvedModel):
     @torch.no_grad()
     def score_new(self, items: Tensor, ratings: Tensor) -> Tensor:
         """The mean over draws of all items' scores, (n_items,), for a new user: see `_solved`."""
+        if self.ordinal:
+            every = torch.arange(len(self.i.x), device=self.mu.device)
+            return torch.cat([self.predictive_new(items, ratings, some).mean for some in every.split(MAX_PAIRS)]
+                             ).to(self.mu)
         x = self._solved(items, ratings)[0]
         z = self.i.draws[:, self.used, :-1].double()
         scores = torch.einsum("sk,nsk->n", x[:, :-1], z[..., :-1]) + x[:, -1].sum() + z[..., -1].sum(1)
         return self.mu + (self.spread * scores / len(x)).to(self.mu)
 
     @torch.no_grad()
-    def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Mixture:
+    def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Predictive:
         """As `predictive`, with what the ratings leave open of the new user's x."""
         x, covariance, noise = self._solved(items, ratings)
         z = self.i.split(asked, self.used)[0]
@@ -263,13 +363,17 @@ class BayesianFM(SolvedModel):
         rows `items` (n,) and their `ratings` (n,), and the factor on the precision of that user's ratings, (draws,),
         whose inverse is the mean of the inverse. Before any rating, [x, b] is normal around the average user, with the
         variance that users have; which items were rated does not count. x is the most likely one, found by EM over the
-        factor."""
+        factor, or by `solve_new` where ratings are ordinal; one on none of the levels then counts as the nearest."""
         z, b_i, a_i = (t.transpose(0, 1) for t in self.i.split(items.to(self.mu.device), self.used))
         design = torch.cat([z, torch.ones_like(z[..., :1])], 2)
-        wanted = (ratings.to(self.mu.device).double() - self.mu) / self.spread - b_i
-        weights = self.alpha[self.used, None] * a_i
+        weights, ratings = self.alpha[self.used, None] * a_i, ratings.to(self.mu)
         prior = 1 / self.u.variance[self.used, 0].double().clamp(min=1e-12)
         average, noise = self.u.draws[0, self.used, :-1].double(), torch.ones_like(self.alpha[self.used])
+        if self.kept_cuts is not None:
+            found = solve_new(design, b_i, weights, self._nearest(ratings), self.kept_cuts[self.used], average, prior,
+                              self.degrees)
+            return found._replace(noise=found.noise * self._unsure_noise(len(items)))
+        wanted = (ratings.double() - self.mu) / self.spread - b_i
         for _ in range(STEPS if self.degrees else 1):
             weighted = (weights * noise[:, None])[..., None] * design
             left = weighted.mT @ design + torch.diag_embed(prior)
@@ -277,6 +381,9 @@ class BayesianFM(SolvedModel):
             errors = (wanted - (design @ x[..., None])[..., 0]).square() * weights
             if self.degrees:
                 noise = (self.degrees + len(items)) / (self.degrees + errors.sum(1))
-        if self.degrees:        # 1 / Gamma(a, b) has the mean b / (a - 1)
-            noise = noise * (self.degrees + len(items) - 2) / (self.degrees + len(items))
-        return x, torch.linalg.inv(left), noise
+        return x, torch.linalg.inv(left), noise * self._unsure_noise(len(items))
+
+    def _unsure_noise(self, n: int) -> float:
+        """What the mean of a new user's noise after n ratings is less than its inverse: 1 / Gamma(a, b) has the mean
+        b / (a - 1)."""
+        return (self.degrees + n - 2) / (self.degrees + n) if self.degrees else 1.0
