@@ -1,14 +1,18 @@
 """Error of our models and of other libraries on MovieLens-100K's five canonical folds, in one run and one table.
 
 Run: python benchmarks/accuracy.py [--folds u1 u2] [--models dot_bias svdpp] [--seed 0] [--no-peers] [--out FILE]
+     python benchmarks/accuracy.py --size latest-small [--folds 0 1 2]
      python benchmarks/accuracy.py --validate svdpp [--lr 4e-3 --wd 0.5 --epochs 10 --bs 1024 ...]
 
 A fold's test rows are looked at once, after training. Settings were chosen with --validate, which trains on u1's
 training rows without a slice of them and prints the error on the slice, for two slices (rows 20,001-40,000 and
 60,001-80,000 of u.data); u1's own test rows play no part in it. Those two slices are the test rows of u2 and u4, so
-that of the five folds u1 is the one that no choice of settings has seen in any form. Seconds are of the processor, for
-training alone, on one thread. Peers run where `make peers` has made their environment. "cold" is the error on the
-ratings of a tenth of the items in u1's training rows, all of whose ratings were removed from training."""
+that of the five folds u1 is the one that no choice of settings has seen in any form. Of ml-latest-small a fold is a
+fifth of the rows, held out at random by the seed of that number, which is also that of the training.
+
+Seconds are of the processor, for training alone, on one thread. The interval beside a mean is that of 95 % over folds,
+by Student's t. Peers run where `make peers` has made their environment. "cold" is the error on the ratings of a tenth
+of the items in u1's training rows, all of whose ratings were removed from training."""
 
 import argparse
 import json
@@ -22,13 +26,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 
 from collab import CollabDataBunch, CollabLearner, average_learners, collab_learner, movielens, rows_split
 from collab.data.split import CANONICAL, apply_split
 
 ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".peers" / "bin" / "python"
-PEERS = ("surprise_svd", "surprise_svd_tuned", "surprise_svdpp", "fastai_dot_bias", "fastai_dot_bias_shuffled")
+PEERS = ("myfm_ordered", "myfm", "surprise_svd", "surprise_svd_tuned", "surprise_svdpp", "fastai_dot_bias",
+         "fastai_dot_bias_shuffled")
 SLICES = ((20_000, 40_000), (60_000, 80_000))
 
 # name: the model's name for collab_learner, epochs, batch size, options; and how many seeds are averaged into one model
@@ -45,22 +51,28 @@ OURS: dict[str, tuple[str, int, int, dict[str, Any], int]] = {
 TOGETHER = {"bayes with hybrid": ("bayes", "hybrid, 4 seeds as one model")}     # the mean of both
 
 
-def bunch(ratings: pd.DataFrame, split: Any, bs: int, reads: bool) -> CollabDataBunch:
+def bunch(ratings: pd.DataFrame, split: Any, bs: int, reads: bool, size: str = "100k") -> CollabDataBunch:
     """The data, with metadata for models that read these."""
-    ml = movielens("100k")
+    ml = movielens(size)
     features = "auto" if reads else None
-    return CollabDataBunch.from_df(ratings, split=split, items=ml.items, users=ml.users, bs=bs, seed=0, device="cpu",
-                                   item_features=features, user_features=features)
+    of_users = {} if ml.users is None or ml.users.shape[1] < 2 else {"users": ml.users, "user_features": features}
+    return CollabDataBunch.from_df(ratings, split=split, items=ml.items, bs=bs, seed=0, device="cpu",
+                                   item_features=features, **of_users)
 
 
-def trained(name: str, ratings: pd.DataFrame, split: Any, seed: int, **changed: Any) -> tuple[CollabLearner, float]:
-    """A learner of OURS or TOGETHER fitted to the training part of the split, and the seconds that took."""
-    if name in TOGETHER:
-        members, seconds = zip(*(trained(one, ratings, split, seed) for one in TOGETHER[name]))
-        return average_learners(members), sum(seconds)
+def split_of(ratings: pd.DataFrame, fold: str) -> Any:
+    """A canonical fold by its name, or a fifth of the rows at random by its seed."""
+    if fold in CANONICAL:
+        return fold
+    return rows_split(np.random.default_rng(int(fold)).permutation(len(ratings))[:len(ratings) // 5])
+
+
+def trained(name: str, ratings: pd.DataFrame, split: Any, seed: int, size: str = "100k",
+            **changed: Any) -> tuple[CollabLearner, float]:
+    """A learner of OURS fitted to the training part of the split, and the seconds that took."""
     model, epochs, bs, options, n = OURS[name]
     epochs, bs = changed.pop("epochs", epochs), changed.pop("bs", bs)
-    data = bunch(ratings, split, bs, model in ("hybrid", "bayes"))
+    data = bunch(ratings, split, bs, model in ("hybrid", "bayes"), size)
     start, learners = time.process_time(), []
     for k in range(n):
         learn = collab_learner(data, model, seed=seed + k, **(options | changed))
@@ -68,6 +80,12 @@ def trained(name: str, ratings: pd.DataFrame, split: Any, seed: int, **changed: 
             learn.fit(epochs) if model == "bayes" else learn.fit_one_cycle(epochs)
         learners.append(learn)
     return learners[0] if n == 1 else average_learners(learners, merge=True), time.process_time() - start
+
+
+def _together(members: list[tuple[CollabLearner, float]]) -> tuple[CollabLearner, float]:
+    """The mean of learners, and the seconds that they took."""
+    learners, seconds = zip(*members)
+    return average_learners(learners), sum(seconds)
 
 
 class without_validation:
@@ -93,17 +111,21 @@ def cold_split(seed: int) -> Callable[[pd.DataFrame], tuple[np.ndarray, np.ndarr
     return split
 
 
-def peers(ratings: pd.DataFrame, fold: str, seed: int) -> list[dict[str, Any]]:
+def peers(ratings: pd.DataFrame, fold: str, seed: int, size: str) -> list[dict[str, Any]]:
     """What other libraries reach on the fold, one process each."""
-    train, test = apply_split(fold, ratings)
+    train, test = apply_split(split_of(ratings, fold), ratings)
+    scale = f"{ratings['rating'].min():g}", f"{ratings['rating'].max():g}"
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "train.csv", Path(folder) / "test.csv"]
         for file, rows in zip(files, (train, test)):
             ratings.iloc[rows][["user", "item", "rating"]].to_csv(file, index=False)
+        write_features(ratings, fold, size, Path(folder))
         found = []
         for model in PEERS:
-            run = subprocess.run([PEER, ROOT / "benchmarks/peers/ratings.py", *files, "--model", model, "--seed",
-                                  str(seed), "--json"], capture_output=True, text=True, check=True)
+            reads = ["--features", folder] if model.startswith("myfm") else []
+            run = subprocess.run([PEER, "-W", "ignore", ROOT / "benchmarks/peers/ratings.py", *files, "--model", model,
+                                  "--seed", str(seed), "--scale", *scale, "--json", *reads], capture_output=True,
+                                 text=True, check=True)
             got = json.loads(run.stdout.splitlines()[-1])
             found.append({"model": model, "fold": fold, "rmse": got["rmse"], "mae": got["mae"],
                           "seconds": got["cpu_seconds"]})
@@ -111,17 +133,34 @@ def peers(ratings: pd.DataFrame, fold: str, seed: int) -> list[dict[str, Any]]:
     return found
 
 
+def write_features(ratings: pd.DataFrame, fold: str, size: str, folder: Path) -> None:
+    """The metadata that our models read, in files for myFM."""
+    data = bunch(ratings, split_of(ratings, fold), 64, True, size)
+    for side, vocab, features in (("user", data.users, data.user_features), ("item", data.items, data.item_features)):
+        if features is None:
+            continue
+        row, place = features.weights.nonzero(as_tuple=True)
+        feature = features.codes[row, place]
+        pd.DataFrame({"id": vocab.ids[row.numpy()], "feature": feature, "weight": features.weights[row, place],
+                      "column": features.column[feature]}).to_csv(folder / f"{side}.csv", index=False)
+
+
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row a model: RMSE of every fold, means, and seconds a fold."""
+    """A row a model: RMSE of every fold, their mean and half of its interval of 95 %, and seconds a fold."""
     frame = pd.DataFrame(rows)
     wide = frame.pivot(index="model", columns="fold", values="rmse")
-    means = frame.groupby("model")[["rmse", "mae", "seconds"]].mean()
-    return wide.join(means.rename(columns={"rmse": "mean rmse", "mae": "mean mae"})).sort_values("mean rmse")
+    n = wide.shape[1]
+    half = wide.std(axis=1) * stats.t.ppf(0.975, n - 1) / n ** 0.5 if n > 1 else np.nan
+    means = frame.groupby("model")[["rmse", "mae", "seconds"]].mean().assign(half=half)[["rmse", "half", "mae",
+                                                                                        "seconds"]]
+    return wide.join(means.rename(columns={"rmse": "mean rmse", "half": "+-", "mae": "mean mae"})).sort_values(
+        "mean rmse")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--folds", nargs="+", default=list(CANONICAL), choices=list(CANONICAL))
+    parser.add_argument("--size", default="100k", choices=["100k", "latest-small"])
+    parser.add_argument("--folds", nargs="+")
     parser.add_argument("--models", nargs="+", default=[*OURS, *TOGETHER], choices=[*OURS, *TOGETHER])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-peers", action="store_true")
@@ -131,7 +170,10 @@ def main() -> None:
         parser.add_argument(f"--{option}", type=kind)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    ratings = movielens("100k").ratings
+    ratings = movielens(args.size).ratings
+    folds = args.folds or ([*CANONICAL] if args.size == "100k" else ["0", "1", "2", "3", "4"])
+    if not all(fold in CANONICAL if args.size == "100k" else fold.isdigit() for fold in folds):
+        parser.error("folds of 100k are u1 to u5, of other sizes numbers")
 
     if args.validate:
         changed = {k: v for k in ("lr", "wd", "epochs", "bs", "n_factors") if (v := getattr(args, k)) is not None}
@@ -144,20 +186,25 @@ def main() -> None:
         return
 
     rows: list[dict[str, Any]] = []
-    for fold in args.folds:
+    needed = {*args.models, *(member for name in args.models for member in TOGETHER.get(name, ()))}
+    for fold in folds:
+        seed = args.seed if fold in CANONICAL else int(fold)
+        split = split_of(ratings, fold)
+        members = {name: trained(name, ratings, split, seed, args.size) for name in OURS if name in needed}
         for name in args.models:
-            learn, seconds = trained(name, ratings, fold, args.seed)
+            learn, seconds = _together([members[one] for one in TOGETHER[name]]) if name in TOGETHER else members[name]
             scores = learn.validate()
             rows.append({"model": name, "fold": fold, **scores, "seconds": seconds})
             print(rows[-1], flush=True)
         if PEER.exists() and not args.no_peers:
-            rows += peers(ratings, fold, args.seed)
+            rows += peers(ratings, fold, seed, args.size)
     made = table(rows).round(4).to_string()
     cold = []
-    for name in [m for m in ("dot_bias", "svdpp", "hybrid") if m in args.models]:
+    for name in [m for m in ("dot_bias", "svdpp", "hybrid", "bayes") if m in args.models and args.size == "100k"]:
         learn, _ = trained(name, ratings.iloc[20_000:].reset_index(drop=True), cold_split(args.seed), args.seed)
         cold.append({"model": name, "rmse on cold items": learn.validate()["rmse"]})
-    made += "\n\n" + pd.DataFrame(cold).round(4).to_string(index=False)
+    if cold:
+        made += "\n\n" + pd.DataFrame(cold).round(4).to_string(index=False)
     settings = "\n".join(f"{name}: model {model}, {epochs} epochs, bs {bs}, {options or 'recipe'}, {n} seed(s) from "
                          f"{args.seed}" for name, (model, epochs, bs, options, n) in OURS.items()
                          if name in args.models)

@@ -1,15 +1,16 @@
 """Other libraries that predict ratings: train one on a table, and measure it on another.
 
-Surprise, fastai and libmf as their users call them, so that their figures stand beside ours on the same split and
+Surprise, fastai, myFM and libmf as their users call them, so that their figures stand beside ours on the same split and
 machine. It imports nothing of ours, since it runs in the environment that `make peers` makes. Both tables are CSV files
-with the columns user, item and rating, or .npz files with such arrays, on a scale of 1 to 5. Everything runs in one
-thread. The last line on stdout is JSON; "seconds" is training alone: neither imports, nor turning the table into what
-the library wants, nor predicting. Where other processes share the machine, "cpu_seconds" of the same stretch is the
-steadier figure; "microseconds" are of the processor, for each rating that training passed over.
+with the columns user, item and rating, or .npz files with such arrays; predictions are clipped to the `--scale`.
+Everything runs in one thread. The last line on stdout is JSON; "seconds" is training alone: neither imports, nor
+turning the table into what the library wants, nor predicting. Where other processes share the machine, "cpu_seconds" of
+the same stretch is the steadier figure; "microseconds" are of the processor, for each rating that training passed over.
 
 Run: .peers/bin/python benchmarks/peers/ratings.py TRAIN TEST --model surprise_svd [--seed 0] [--epochs 20]"""
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -25,7 +26,6 @@ import pandas as pd
 from tables import read
 from threadpoolctl import threadpool_limits
 
-LOW, HIGH = 1.0, 5.0        # the scale of the ratings; predictions are clipped to it
 VECTOR = Path(__file__).parents[2] / ".peers" / "libmf_vector.so"
 
 
@@ -60,7 +60,7 @@ def surprise(name: str, train: pd.DataFrame, test: pd.DataFrame, options: argpar
     given |= {key: value for key, value in asked.items() if value is not None}
     make = library.SVDpp if name == "svdpp" else library.SVD
     algo = make(random_state=options.seed, **given)
-    reader = library.Reader(rating_scale=(LOW, HIGH))
+    reader = library.Reader(rating_scale=options.scale)
     trainset = library.Dataset.load_from_df(train, reader).build_full_trainset()
     settings = {"n_factors": algo.n_factors, "n_epochs": algo.n_epochs, "lr_all": algo.lr_bu, "reg_all": algo.reg_bu,
                 "order": "of the table, never shuffled", "clipped": "by Surprise",
@@ -96,7 +96,7 @@ def fastai(shuffled: bool, train: pd.DataFrame, test: pd.DataFrame, options: arg
     epochs = 5 if options.epochs is None else options.epochs
     n_factors = 50 if options.factors is None else options.factors
     rate = math.sqrt(bs / 64)
-    lr, wd, y_range = 5e-3 * rate, 0.1 * rate, (0, 5.5)
+    lr, wd, y_range = 5e-3 * rate, 0.1 * rate, (0, options.scale[1] + 0.5)
     loader = {"dl_type": TabDataLoader} if shuffled else {}
 
     def fit(n_batches: int | None = None, n_epochs: int = 1) -> tuple[tuple[float, float], Any, Any]:
@@ -118,10 +118,11 @@ def fastai(shuffled: bool, train: pd.DataFrame, test: pd.DataFrame, options: arg
                 n_batches = min(whole, max(20, int(options.limit / 6 / per_batch)))
         seconds, learn, dls = fit(n_batches, epochs if n_batches is None else 1)
         with learn.no_bar():
-            predicted = None if n_batches else learn.get_preds(dl=dls.test_dl(test))[0].numpy().ravel().clip(LOW, HIGH)
+            predicted = None if n_batches else learn.get_preds(dl=dls.test_dl(test))[0].numpy().ravel()
+    predicted = None if predicted is None else predicted.clip(*options.scale)
     settings = {"n_factors": n_factors, "bs": bs, "epochs": epochs, "schedule": "fit_one_cycle", "lr": lr, "wd": wd,
                 "y_range": list(y_range), "loader": type(dls.train).__name__,
-                "clipped": f"to {LOW:g}..{HIGH:g} here; fastai does not",
+                "clipped": "here; fastai does not",
                 "unknown": "the row of '#na#', which training only decays"}
     passed, note = ((n_batches * bs, f"{n_batches:,} of {whole:,} batches") if n_batches else
                     (len(train) * epochs, f"{epochs} epochs"))
@@ -152,9 +153,58 @@ def libmf(vector: bool, train: pd.DataFrame, test: pd.DataFrame, options: argpar
     for part in np.array_split(np.arange(len(test)), 1 + len(test) // 500_000):
         score = (p[u[part]] * q[i[part]]).sum(1)
         predicted.append(np.where((u[part] < 0) | (i[part] < 0), train["rating"].mean(), score))
-    built = {"clipped": f"to {LOW:g}..{HIGH:g} here", "unknown": "the mean", "vector instructions": vector}
-    return Trained(np.concatenate(predicted).clip(LOW, HIGH), *seconds, len(train) * epochs, version("libmf"),
+    built = {"clipped": "here", "unknown": "the mean", "vector instructions": vector}
+    return Trained(np.concatenate(predicted).clip(*options.scale), *seconds, len(train) * epochs, version("libmf"),
                    settings | built, f"{epochs} epochs")
+
+
+def myfm(ordered: bool, train: pd.DataFrame, test: pd.DataFrame, options: argparse.Namespace) -> Trained:
+    """The Bayesian factorisation machine of myFM with SVD++ features both ways, as its example for MovieLens has them:
+    an id, the other side's ids in training, each 1 / sqrt(n), and the metadata of `--features`, with a precision for
+    each of these groups. `ordered` is its ordered probit, whose prediction is the expected rating; else normal noise.
+
+    Rank 10 and 512 sweeps are those of the example."""
+    import myfm as library
+    from scipy import sparse
+    sweeps, rank = options.epochs or 512, options.factors or 10
+    files = {side: Path(options.features or "", f"{side}.csv") for side in ("user", "item")}
+    known = {side: pd.read_csv(file) if options.features and file.exists() else None for side, file in files.items()}
+    ids = {side: pd.Index(train[side].unique()) for side in ("user", "item")}
+
+    def block(side: str, other: str) -> tuple[sparse.csr_matrix, list[int]]:
+        """The features of the side's ids, of which the last row is an unknown one without any; and the groups' sizes"""
+        rows, columns = ids[side].get_indexer(train[side]), ids[other].get_indexer(train[other])
+        n, n_others = len(ids[side]), len(ids[other])
+        share = 1 / np.sqrt(np.bincount(rows, minlength=n))
+        parts = [sparse.eye(n, format="csr"), sparse.csr_matrix((share[rows], (rows, columns)), (n, n_others))]
+        if known[side] is not None:
+            for _, part in known[side].groupby("column"):
+                part = part.assign(row=ids[side].get_indexer(part["id"])).query("row >= 0")
+                codes = part["feature"].rank(method="dense").astype(int) - 1
+                parts.append(sparse.csr_matrix((part["weight"], (part["row"], codes)), (n, codes.max() + 1)))
+        whole = sparse.hstack(parts, format="csr")
+        whole = sparse.vstack([whole, sparse.csr_matrix((1, whole.shape[1]))], format="csr")
+        return whole, [part.shape[1] for part in parts]
+
+    def relations(table: pd.DataFrame) -> list[Any]:
+        return [library.RelationBlock([k if k >= 0 else len(ids[side]) for k in ids[side].get_indexer(table[side])],
+                                      blocks[side][0]) for side in ("user", "item")]
+    blocks = {"user": block("user", "item"), "item": block("item", "user")}
+    make = library.MyFMOrderedProbit if ordered else library.MyFMRegressor
+    model = make(rank=rank, random_seed=options.seed)
+    levels = np.sort(train["rating"].unique())
+    target = np.searchsorted(levels, train["rating"]) if ordered else train["rating"].to_numpy()
+    empty, shapes = sparse.csr_matrix((len(train), 0)), [n for _, sizes in blocks.values() for n in sizes]
+    given = relations(train)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        seconds = timed(lambda: model.fit(empty, target, X_rel=given, n_iter=sweeps, n_kept_samples=sweeps,
+                                          group_shapes=shapes))
+    asked = sparse.csr_matrix((len(test), 0)), relations(test)
+    predicted = model.predict_proba(*asked) @ levels if ordered else model.predict(*asked)
+    settings = {"rank": rank, "n_iter": sweeps, "features": "ids, history both ways"
+                + (", metadata" if options.features else ""), "clipped": "here"}
+    return Trained(np.clip(predicted, *options.scale), *seconds, len(train) * sweeps, library.__version__, settings,
+                   f"{sweeps} sweeps")
 
 
 MODELS: dict[str, Callable[[pd.DataFrame, pd.DataFrame, argparse.Namespace], Trained]] = {
@@ -163,16 +213,18 @@ MODELS: dict[str, Callable[[pd.DataFrame, pd.DataFrame, argparse.Namespace], Tra
     "surprise_svdpp": lambda *args: surprise("svdpp", *args),
     "fastai_dot_bias": lambda *args: fastai(False, *args),
     "fastai_dot_bias_shuffled": lambda *args: fastai(True, *args),
+    "myfm": lambda *args: myfm(False, *args),
+    "myfm_ordered": lambda *args: myfm(True, *args),
     "libmf": lambda *args: libmf(False, *args),
     "libmf_vector": lambda *args: libmf(True, *args),
 }
 
 
-def ratings(path: str) -> pd.DataFrame:
+def ratings(path: str, low: float, high: float) -> pd.DataFrame:
     """The columns that count, in the order that the libraries want; ratings off the scale would be clipped unseen."""
     table = read(path, ["user", "item", "rating"]).astype({"rating": float})
-    if not table["rating"].between(LOW, HIGH).all():
-        raise SystemExit(f"{path}: ratings must lie between {LOW:g} and {HIGH:g}")
+    if not table["rating"].between(low, high).all():
+        raise SystemExit(f"{path}: ratings must lie between {low:g} and {high:g}")
     return table
 
 
@@ -185,6 +237,9 @@ def main() -> None:
     parser.add_argument("--bs", type=int, help="batch size, of fastai only (64)")
     parser.add_argument("--epochs", type=int, help="in place of the model's own number")
     parser.add_argument("--factors", type=int, help="in place of the model's own number")
+    parser.add_argument("--scale", type=float, nargs=2, default=[1.0, 5.0], help="the lowest and the highest rating")
+    parser.add_argument("--features", help="of myFM only: a folder with user.csv and item.csv, which have the columns "
+                                           "id, feature, weight and column")
     parser.add_argument("--limit", type=float, help="CPU seconds that training may take: where the first batches, or a "
                                                     "first epoch, tell that it takes longer, only some of it is timed, "
                                                     "and there is no error")
@@ -192,7 +247,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.bs is not None and not options.model.startswith("fastai"):
         parser.error("Surprise and libmf take one rating at a time: --bs is for fastai")
-    train, test = ratings(options.train), ratings(options.test)
+    train, test = (ratings(path, *options.scale) for path in (options.train, options.test))
     with threadpool_limits(1):
         trained = MODELS[options.model](train, test, options)
     unknown = ~(test["user"].isin(train["user"]) & test["item"].isin(train["item"]))
