@@ -85,10 +85,10 @@ class BayesianFM(SolvedModel):
     `dot_form` is None; factors and biases are those of latent ratings. The limits of intervals are levels, and hold
     their share of ratings or more.
 
-    Otherwise a prediction is the mean over draws, which is one product of wide factors (`factors`). `predictive` gives the
-    distribution of a rating and, with `levels`, the distinct ratings, ascending, `probabilities` that of each level.
-    For rows without ratings see `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and as
-    much again while scoring; in a fit some 250 bytes per rating, and 40 (n_factors + 1)^2 for each row."""
+    Otherwise a prediction is the mean over draws, which is one product of wide factors (`factors`). `predictive` gives
+    the distribution of a rating and, with `levels`, the distinct ratings, ascending, `probabilities` that of each
+    level. For rows without ratings see `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and
+    as much again while scoring; in a fit some 250 bytes per rating, and 40 (n_factors + 1)^2 for each row."""
 
     n_sweeps = 32
     ranks = False
