@@ -6,6 +6,7 @@ from .data.databunch import CollabDataBunch, DataBunch
 from .data.features import Features
 from .data.negatives import Negatives
 from .data.split import (
+    draws,
     kfold,
     leave_last,
     movielens_split,
@@ -99,9 +100,9 @@ __all__ = [
     "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble", "SoftmaxNet", "SolvedModel",
     "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower", "UnknownId", "Unsupported", "Vocab",
     "WandB", "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms", "collab_learner",
-    "combine_scheds", "compare", "compare_models", "cross_validate", "evaluate", "huber", "kfold", "leave_last",
-    "load_learner", "logistic", "mae", "merge_dot_models", "movielens", "movielens_split", "mse", "observed_mse",
-    "per_user_split", "random_split", "read_sql", "read_table", "rmse", "rows_split", "sampled_softmax",
-    "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "service", "sharded_tables",
-    "softmax_in_batch", "synthetic", "time_split", "tune", "user_split",
+    "combine_scheds", "compare", "compare_models", "cross_validate", "draws", "evaluate", "huber", "kfold",
+    "leave_last", "load_learner", "logistic", "mae", "merge_dot_models", "movielens", "movielens_split", "mse",
+    "observed_mse", "per_user_split", "random_split", "read_sql", "read_table", "rmse", "rows_split",
+    "sampled_softmax", "sched_cos", "sched_exp", "sched_lin", "sched_no", "sched_poly", "service",
+    "sharded_tables", "softmax_in_batch", "synthetic", "time_split", "tune", "user_split",
 ]

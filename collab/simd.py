@@ -169,6 +169,31 @@ def multiply(_: Any, x: Any, i: Any, y: Any, j: Any, into: Any, k: Any, squares:
 
 
 @operation
+def gathered(_: Any, into: Any, i: Any, y: Any, columns: Any, values: Any, begin: Any, end: Any, lanes: Any) -> Any:
+    """into[i] = sum over begin <= n < end of values[n] y[columns[n]], the columns being int32"""
+    def emit(c: Code, vectors: range) -> None:
+        b, (begin, end) = c.b, c.args[5:7]
+        table, row, numbers, places = c.array(2), c.row(0), c.array(4).data, c.array(3).data
+        start, stride = b.ptrtoint(table.data, I64), cgutils.unpack_tuple(b, table.strides)[0]
+        sums = [[cgutils.alloca_once_value(b, ZEROS) for _ in vectors] for _ in range(2)]
+
+        def add_up(n: Any, totals: list[Any]) -> None:
+            at = b.mul(b.sext(b.load(b.gep(places, [n])), I64), stride)
+            own = b.inttoptr(b.add(start, at), VECTOR.as_pointer())
+            factor = c.everywhere(b.load(b.gep(numbers, [n])), VECTOR)
+            for k, total in zip(vectors, totals):
+                b.store(c.add(c.mul(factor, c.load(own, k)), b.load(total)), total)
+        with cgutils.for_range_slice(b, begin, b.sub(end, I64(1)), I64(2), inc=True) as (n, _):
+            add_up(n, sums[0])          # two sums at a time: each waits for its own additions only
+            add_up(b.add(n, I64(1)), sums[1])
+        with b.if_then(b.trunc(b.sub(end, begin), ir.IntType(1))):
+            add_up(b.sub(end, I64(1)), sums[0])
+        for k, one, other in zip(vectors, *sums):
+            c.store(c.add(b.load(one), b.load(other)), row, k)
+    return (types.void(into, types.int64, y, columns, values, types.int64, types.int64, lanes), _emitted(emit, lanes))
+
+
+@operation
 def put(_: Any, x: Any, i: Any, a: Any, y: Any, j: Any, lanes: Any) -> Any:
     """x[i] = a y[j]"""
     def emit(c: Code, vectors: range) -> None:

@@ -23,6 +23,8 @@ Metrics = Annotated[list[str] | None, typer.Option(metavar="NAMES",
                                                         "precision and recall.")]
 Folds = Annotated[int | None, typer.Option(min=2, help="Train and measure on each of so many parts, in place of "
                                                        "--split.")]
+Draws = Annotated[int | None, typer.Option(min=1, help="Hold out 8% of each user's ratings so many times, in place of "
+                                                       "--split: for models that rank.")]
 FirstK = Annotated[int, typer.Option("-k", "--k", min=1, help="Rankings are measured by their first k items.")]
 Above = Annotated[float | None, typer.Option(help="In rankings, only held-out ratings above this are relevant.")]
 
@@ -55,12 +57,13 @@ def each_named(args: list[str]) -> list[str]:
 
 
 @grouped
-def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Folds = None, metrics: Metrics = None,
-            k: FirstK = 10, relevant_above: Above = None, epochs: Epochs = None, bs: BatchSize = None,
-            seed: Seed = None, split: SplitName = "random", valid_pct: ValidPct = None, table: TableOptions,
-            as_: As = None, quiet: Quiet = False) -> None:
+def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Folds = None, draws: Draws = None,
+            metrics: Metrics = None, k: FirstK = 10, relevant_above: Above = None, epochs: Epochs = None,
+            bs: BatchSize = None, seed: Seed = None, split: SplitName = "random", valid_pct: ValidPct = None,
+            table: TableOptions, as_: As = None, quiet: Quiet = False) -> None:
     """Train several models on the same ratings, each by its own recipe, and say which is the best, beside baselines,
     and which differences are chance. Writes no model: train the one you take with collab train."""
+    from ..data.split import draws as small_parts
     from ..learner.recipes import RECIPES
     from ..select.comparison import compare_models
     from .inputs import WITHOUT_FRACTION, given, split_of
@@ -70,8 +73,12 @@ def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Fold
     from .prepare import prepare
     for name in models or RECIPES:
         check_model(name, "--models")
-    if folds is not None and (said := given(split=None if split == "random" else split, valid_pct=valid_pct)):
+    held_out = given(split=None if split == "random" else split, valid_pct=valid_pct)
+    if folds is not None and (said := {**held_out, **given(draws=draws)}):
         raise DataError(f"--folds holds out every rating once, and takes no --{next(iter(said)).replace('_', '-')}")
+    if draws is not None and held_out:
+        raise DataError("--draws holds out 8% of each user's ratings, and takes no "
+                        f"--{next(iter(held_out)).replace('_', '-')}")
     if valid_pct is not None and (split in WITHOUT_FRACTION or not valid_pct):
         raise DataError("--valid-pct 0 holds out nothing to measure on" if not valid_pct else
                         f"--split {split} decides by itself what is held out, and takes no --valid-pct")
@@ -81,11 +88,11 @@ def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Fold
         raise DataError("implicit data are added up where a pair comes again, and take no --duplicates")
     seed = seed or 0
     prepared = prepare(data, models or [], table, option="--models")
-    how: dict[str, Any] = {}
-    if folds is None:
+    how: dict[str, Any] = {"folds": folds if draws is None else small_parts(draws, seed=seed)}
+    if how["folds"] is None:
         how["split"] = split_of(split, valid_pct=0.2 if valid_pct is None else valid_pct, seed=seed)
     with progress(quiet), prepared.in_lines():
-        found = compare_models(prepared.ratings, models, metrics=metrics or None, folds=folds, k=k,
+        found = compare_models(prepared.ratings, models, metrics=metrics or None, k=k,
                                relevant_above=relevant_above, epochs=epochs, bs=bs, seed=seed,
                                **prepared.options, **how)
     if as_ in (None, Output.TABLE):

@@ -9,7 +9,7 @@ including those below the `threshold`, since it counts rows. Each part is then m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import overload
 
 import numpy as np
@@ -136,6 +136,17 @@ def kfold(n_folds: int = 5, seed: int = 0) -> list[Split]:
             return _by_mask(df, np.array_split(order, n_folds)[k])
         return split
     return [fold(k) for k in range(n_folds)]
+
+
+def draws(n_draws: int = 4, share: float = 0.08, seed: int = 0) -> list[Split]:
+    """`n_draws` splits, each of which holds out a small random `share` of every user's ratings (see `per_user_split`):
+    for choosing among models that rank. Each model is trained on nearly all ratings, as it will be in the end, and the
+    noise of a small part is averaged out over the draws."""
+    if isinstance(n_draws, bool) or not isinstance(n_draws, Integral) or n_draws < 1:
+        raise DataError(f"draws needs a whole number of them, at least 1, got {n_draws!r}")
+    if not isinstance(share, Real) or not 0 < share < 1:
+        raise DataError(f"share is a fraction of each user's ratings, above 0 and below 1, got {share!r}")
+    return [per_user_split(share, int(one.generate_state(1)[0])) for one in np.random.SeedSequence(seed).spawn(n_draws)]
 
 
 def movielens_split(name: str) -> Split:

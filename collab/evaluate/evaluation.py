@@ -22,6 +22,7 @@ from ..retrieval.diverse import check_diversity, diverse, n_candidates
 from ..retrieval.topk import MAX_SCORES, cross_scores, top_k
 from ..train.callbacks.seeded import untouched_randomness
 from . import ranking
+from .excluded import Exclude
 from .held_out import HeldOut, pair_keys
 from .result import RankingResult
 
@@ -54,7 +55,7 @@ class Popularity:
 
 
 def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, metrics: Sequence[str] = ACCURACY,
-             threshold: float | None = None, *, exclude: str | None = "train", users: Ids | None = None,
+             threshold: float | None = None, *, exclude: Exclude = "train", users: Ids | None = None,
              unknown_items: str = "drop", baseline: bool = True,
              among: Chosen | None = None, diversity: float = 0.0) -> RankingResult:
     """Rank all items for each user with held-out ratings, and measure the top `k`. With several, such as [1, 5, 10],
@@ -72,7 +73,9 @@ def evaluate(learn: Ranker, batches: Any = None, k: int | Sequence[int] = 10, me
       `summary` alone). `collab.evaluate.ranking` has sources.
     - `threshold`: held-out items are relevant if rated above it, 3 being "rating > 3"; by default all of them are.
     - `exclude`: "train": items that a user rated in training are neither ranked nor relevant; None: they are both.
-      Held-out items are to be found, so that they are never left out, unlike in `recommend`.
+      Held-out items are to be found, so that they are never left out, unlike in `recommend`. Those of another held-out
+      part would count as misses where a model finds them: ("train", "test") leaves them out too, while `data.valid` is
+      measured.
     - `users`: only these: a raw id, or several.
     - `unknown_items`: held-out items that were not trained on cannot be recommended. "drop" leaves them out; "miss"
       keeps them as relevant ones that are never found, each once, so that models with other vocabs are measured alike.

@@ -20,6 +20,7 @@ from ..data.histories import Histories
 from ..data.implicit import check_threshold, names_strength
 from ..data.vocab import UNKNOWN, Ids, Vocab, labels
 from ..errors import warn
+from .excluded import Exclude, excluded_parts, seen_in
 from .result import Question, said
 
 NAMELESS = 0                # the key of an item whose raw id is not known
@@ -61,30 +62,34 @@ class HeldOut:
 
     @classmethod
     def of(cls, data: CollabDataBunch, batches: Any = None, threshold: float | None = None,
-           exclude: str | None = "train", users: Ids | None = None, unknown_items: str = "drop",
+           exclude: Exclude = "train", users: Ids | None = None, unknown_items: str = "drop",
            among: Chosen | None = None) -> HeldOut:
         """The held-out part for the arguments of `evaluate`."""
         if unknown_items not in ("drop", "miss"):
             raise ValueError(f"unknown_items={unknown_items!r} is neither 'drop' nor 'miss'")
-        if exclude not in ("train", None):
-            raise ValueError(f"exclude={exclude!r} is neither 'train' nor None: what was held out is to be found, and "
-                             "is never left out")
+        excluded = excluded_parts(data, exclude, batches)
         check_threshold(threshold)
         user, item, rating, key = _columns(data, batches)
         asked = torch.unique(user[user != UNKNOWN]) if users is None else _known(data.users, users)
         kept = allowed(data.catalogue, lambda: data.item_table, among=among)
         pool = torch.arange(1, data.n_items) if kept is None else torch.from_numpy(kept).nonzero()[:, 0]
         rest = torch.ones_like(user, dtype=torch.bool) if users is None else torch.isin(user, asked)
-        seen, left_out, never = data.histories if exclude else None, {}, torch.zeros_like(user, dtype=torch.bool)
+        trained = data.histories if "train" in excluded else None
+        seen = seen_in(data, excluded)
+        left_out, never = dict[str, int](), torch.zeros_like(user, dtype=torch.bool)
         for name, out in (("ratings_of_unknown_users", user == UNKNOWN),
                           ("ratings_not_above_threshold", ~(rating > (TOO_WEAK if threshold is None else threshold))),
                           ("ratings_of_unknown_items", item == UNKNOWN if unknown_items == "drop" else never),
                           ("ratings_of_items_not_among", never if among is None else ~torch.isin(item, pool)),
-                          ("ratings_seen_in_training", never if seen is None else
+                          ("ratings_seen_in_training", never if trained is None else
+                           trained.holds(user, item, data.n_items)),
+                          ("ratings_of_excluded_parts", never if seen is trained or seen is None else
                            seen.holds(user, item, data.n_items))):
             left_out[name], rest = int((rest & out).sum()), rest & ~out
         if among is None:
             del left_out["ratings_of_items_not_among"]
+        if not {*excluded} - {"train"}:
+            del left_out["ratings_of_excluded_parts"]
         user, item, key = user[rest], item[rest], key[rest]
         lost, named = item == UNKNOWN, item.clone()         # unknown items share a row, and differ by id
         names, codes = torch.unique(key[lost], return_inverse=True)
@@ -106,7 +111,8 @@ class HeldOut:
         names = torch.zeros(data.n_users, dtype=torch.int64).index_add_(0, user, key)[rows].numpy()
         nameless = torch.bincount(user[key == NAMELESS], minlength=data.n_users)[rows].numpy() > 0
         return cls(data, rows, n_relevant[rows], relevant, pool, seen, left_out,
-                   Question(names, nameless, exclude, None if among is None else _pool_key(data, pool)))
+                   Question(names, nameless, ", ".join(excluded) or None,
+                            None if among is None else _pool_key(data, pool)))
 
     def hits(self, found: Tensor) -> Tensor:
         """Whether the recommended items, rows (m, w), -1 where there is none, are relevant: bool (m, w)."""

@@ -12,23 +12,24 @@ from ..sharded_rows import ShardedRows
 from ..train.callback import Callback
 from ..train.callbacks.order import Order
 from .evaluation import check_request, columns, measure
+from .excluded import Exclude
 from .held_out import HeldOut, say_unknown
 
 
 class RankingMetrics(Callback):
     """Record and print ranking metrics of the validation part after every `every`-th epoch and the last: "ndcg@10" and
-    so on, as in `evaluate`, for one `k` or several; in other epochs they are NaN.
+    so on, for one `k` or several; in other epochs they are NaN. `threshold` and `exclude` are those of `evaluate`.
     `SaveBest("ndcg@10")` may watch them."""
 
     order = Order.RANKING_METRICS
 
     def __init__(self, k: int | Sequence[int] = 10, metrics: Sequence[str] = ("ndcg", "recall"), every: int = 1,
-                 threshold: float | None = None):
+                 threshold: float | None = None, exclude: Exclude = "train"):
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")
         self.ks, self.metrics = check_request(k, metrics)
         check_threshold(threshold)
-        self.every, self.threshold = every, threshold
+        self.every, self.threshold, self.exclude = every, threshold, exclude
 
     @property
     def modes(self) -> dict[str, str | None]:
@@ -44,7 +45,7 @@ class RankingMetrics(Callback):
             raise DataError("RankingMetrics scores all items, and their table is spread over processes: leave it out, "
                             "collab_learner(data, metrics=[]), and evaluate(learn) after the `with`")
         with self.learn.untouched():
-            self.held_out = HeldOut.of(self.learn.data, threshold=self.threshold)
+            self.held_out = HeldOut.of(self.learn.data, threshold=self.threshold, exclude=self.exclude)
         say_unknown(self.held_out.left_out, int(self.held_out.n_relevant.sum()))
 
     def after_validate(self) -> None:

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import pandas as pd
 import torch
 
 from ..data.databunch import CollabDataBunch
 from ..data.frames import TableLike
-from ..data.split import Split, kfold
+from ..data.split import Split, kfold, rows_split
 from ..data.vocab import UNKNOWN
 from ..errors import DataError, warn
 from ..models.base import as_collab
@@ -35,6 +36,7 @@ class Trainable(Ranker, Predictor, Protocol):
 
 
 L = TypeVar("L", bound=Trainable)
+KNOWN = ("train", "test")       # what is not ranked for a user while folds are measured
 
 
 def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: TableLike | CollabDataBunch,
@@ -49,10 +51,14 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: TableLike
     - `make_learner`: builds a learner for the data of a fold: `collab_learner`, or a function of your own around it.
     - `data`: a table of ratings. Or a CollabDataBunch, whose training and validation ratings are split anew, with its
       metadata and options; it keeps neither times nor the order of the table, so that splits by these need the table.
-    - `folds`: how many parts of `kfold(folds, seed)`, or the splits themselves: ("u1", "u2"), [time_split(0.2)].
+    - `folds`: how many parts of `kfold(folds, seed)`, or the splits themselves: ("u1", "u2"), [time_split(0.2)]; for
+      models that rank, `draws()`.
     - `fit`: trains it; by default `learn.fit_one_cycle(5)`, `learn.fit()` for a solved model, and nothing for an
       `Ensemble` of learners that `make_learner` has trained. One of rankings has the metrics of `ranking` alone.
     - `seed`, `options`: those of `CollabDataBunch.from_df`, such as bs=1024; they override those of `data`.
+
+    A test part, of `data` or by test=0.1 of a table, is kept out: no fold trains or is measured on it, and what a user
+    has in it is not ranked, since a model that finds it would be blamed for that.
 
     Report `.mean()` and `.std()` of the table. Warns where mean and biases have the lower RMSE over all folds, and says
     what to do. Ctrl-C ends it with the finished folds and a warning, or raises KeyboardInterrupt where there are none.
@@ -98,7 +104,7 @@ def cross_validate(make_learner: Callable[[CollabDataBunch], L], data: TableLike
             pooled = Beside.pooled(besides)
             worse = remark(learn, biases, pooled, f"on average over {len(besides)} folds")
         if ranking:
-            result = evaluate(learn, k=k, metrics=ranking)
+            result = evaluate(learn, k=k, metrics=ranking, exclude=KNOWN)
             left_out.update(result.left_out)
             n_found += int(result.per_user["n_relevant"].sum())
             for name in map(str, result.summary.index):
@@ -125,7 +131,8 @@ def _fit(learn: Trainable) -> None:
 def to_split(data: TableLike | CollabDataBunch, folds: int | str | Iterable[Split | str], seed: int,
              options: dict[str, Any]) -> tuple[TableLike, list[Split | str], dict[str, Any]]:
     """A table, the splits to train and measure on, and options of `from_df`. Of a CollabDataBunch the training and
-    validation ratings are split anew, with its metadata; raises DataError where they keep nothing to split by."""
+    validation ratings are split anew, with its metadata, and the test part stays that; raises DataError where they keep
+    nothing to split by."""
     splits: list[Split | str] = [folds] if isinstance(folds, str) else [
         *(folds if isinstance(folds, Iterable) else kfold(folds, seed))]
     if not isinstance(data, CollabDataBunch):
@@ -134,13 +141,32 @@ def to_split(data: TableLike | CollabDataBunch, folds: int | str | Iterable[Spli
         raise DataError("the data keep neither times nor the order of the table to split by; pass the table of "
                         "ratings instead")
     table, kept = unsplit(data)
+    if data.test is not None and "test" not in options:
+        table, kept["test"] = with_test(table, named_rows(data, "test"))
     return table, splits, kept | options
+
+
+def with_test(table: pd.DataFrame, tested: pd.DataFrame) -> tuple[pd.DataFrame, Split | None]:
+    """The rows of both tables, and the split that holds out the latter as a test part; None where it is empty."""
+    if tested.empty:
+        return table, None
+    return pd.concat([table, tested], ignore_index=True), rows_split(np.arange(len(table), len(table) + len(tested)))
 
 
 def of_fold(number: int, options: dict[str, Any]) -> dict[str, Any]:
     """The options of `from_df` for a fold: the first one alone, 0, warns of pairs that are rated again."""
     said = number > 0 and options.get("duplicates") is None
     return options | {"duplicates": "keep"} if said else options
+
+
+def named_rows(data: CollabDataBunch, part: str) -> pd.DataFrame:
+    """The ratings of a held-out part under their raw ids, without those whose ids the data did not keep."""
+    batches = getattr(data, part)
+    users, items, ratings = (column.cpu() for column in data.aside.of_part(part, batches) or batches.tensors)
+    known = (users != UNKNOWN) & (items != UNKNOWN)
+    return pd.DataFrame({data.schema.user: data.aside.users.decode(users[known]),
+                         data.schema.item: data.aside.items.decode(items[known]),
+                         data.schema.rating: ratings[known].numpy()})
 
 
 def unsplit(data: CollabDataBunch, *, valid: bool = True) -> tuple[pd.DataFrame, dict[str, Any]]:

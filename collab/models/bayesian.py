@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from ..compiled import one_thread
 from ..given import is_real
 from ..ragged import Ragged
 from .base import SIDES, Scorer, Side
@@ -18,6 +20,7 @@ from .dot_form import DotForm, TableScorer
 from .drawn_side import Columns, DrawnSide, Size
 from .forecast import forecast
 from .gibbs import SUREST, Design, Draw, Rated, draw_noise, draw_precision, draw_side
+from .gibbs_compiled import CompiledDesign, CompiledRated, suits
 from .graded_scorer import GradedScorer, expected_ratings
 from .mixture import Graded, Mixture, Predictive
 from .ordinal import Interval, draw_cuts, first_cuts, solve_new
@@ -44,17 +47,13 @@ class Prepared(NamedTuple):
     designs: tuple[Design, Design]
     classes: Tensor | None = None
 
-    def scores(self, u: Draw, i: Draw) -> Tensor:
-        x, z = u.x[self.of_users.rows], i.x[self.of_items.rows]
-        return (x[:, :-1] * z[:, :-1]).sum(1) + x[:, -1] + z[:, -1]
-
-    def roots(self, u: Draw, i: Draw) -> Tensor:
-        """The roots of what rows make of the precisions of their ratings, float64 (n,)."""
-        return (u.noise[self.of_users.rows] * i.noise[self.of_items.rows]).sqrt()
-
     def errors(self, u: Draw, i: Draw) -> Tensor:
         """The squared errors of the standardised ratings, float64 (n,)."""
-        return (self.targets - self.scores(u, i)).double().square()
+        return (self.targets - self.of_users.scores(u.x, i.x)).double().square()
+
+    def threads(self) -> AbstractContextManager[None]:
+        """One thread of torch for a `with` where kernels have threads of their own; sums then have the same bits."""
+        return one_thread() if isinstance(self.of_users, CompiledRated) else nullcontext()
 
 
 class BayesianFM(SolvedModel):
@@ -242,6 +241,7 @@ class BayesianFM(SolvedModel):
         users, items, ratings = users.to(self.mu.device), items.to(self.mu.device), ratings.to(self.mu)
         n_users, n_items, width = len(self.u.x), len(self.i.x), self.u.x.shape[1]
         check_rows(users, items, ratings, n_users, n_items)
+        users, items, ratings = (column[torch.argsort(users, stable=True)] for column in (users, items, ratings))
         forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING * len(ratings)
                  + PER_ROW * width ** 2 * (n_users + n_items), 0.0, users.device, "take fewer n_factors, or dot_bias")
         classes = self._classes(ratings) if self.ordinal else None
@@ -249,12 +249,14 @@ class BayesianFM(SolvedModel):
             self.mu.fill_(ratings.double().mean())
             spread = ratings.double().std(correction=0)
             self.spread.fill_(torch.where(spread > 1e-6 * ratings.abs().max(), spread, 1.0))
-        rated = Rated(users, items, n_users, width), Rated(items, users, n_items, width)
+        by_kernels = suits(self.u.x)
+        rate, design = (CompiledRated, CompiledDesign) if by_kernels else (Rated, Design)
+        rated = rate(users, items, n_users, width), rate(items, users, n_items, width)
         for side, own in zip((self.u, self.i), rated):
             side.cold.copy_(own.counts == 0)
         pairs = Ragged.unique(users, items, None, n_users, n_items)
         return Prepared((ratings - self.mu) / self.spread, *rated,
-                        (self.u.design(pairs), self.i.design(pairs.transposed(n_items))), classes)
+                        (self.u.design(pairs, design), self.i.design(pairs.transposed(n_items), design)), classes)
 
     def _classes(self, ratings: Tensor) -> Tensor:
         """The numbers of the levels of training ratings (n,), from which a new chain's cut-points are set."""
@@ -274,42 +276,49 @@ class BayesianFM(SolvedModel):
     def sweep(self, prepared: Prepared) -> float:
         """Take `per_epoch` sweeps of the chain; the mean sum of squared errors of the states that these begin at, or
         the `loss` of the last one, where ratings are ordinal."""
-        errors = sum(self._sweep(prepared) for _ in range(self.per_epoch)) / self.per_epoch
+        with prepared.threads():
+            errors = sum(self._sweep(prepared) for _ in range(self.per_epoch)) / self.per_epoch
         return self.loss(prepared) if self.ordinal else errors
 
     @torch.no_grad()
     def loss(self, prepared: Prepared) -> float:
         """The sum of squared errors of the chain's state."""
-        if prepared.classes is not None and self.cuts is not None:
-            levels, roots = self.rating_levels(), prepared.roots(self.u.state, self.i.state)
-            scores = prepared.scores(self.u.state, self.i.state).double()
-            expected = Graded.of(scores[:, None], 1 / roots[:, None], self.cuts[None], levels).mean
+        with prepared.threads():
+            if prepared.classes is None or self.cuts is None:
+                return prepared.errors(self.u.state, self.i.state).sum().item() * self.spread.item() ** 2
+            levels, (scores, roots) = self.rating_levels(), self._seen(prepared)
+            expected = expected_ratings(scores[None], roots[None], self.cuts[None], levels.double())
             return (levels[prepared.classes] - expected).square().sum().item()
-        return prepared.errors(self.u.state, self.i.state).sum().item() * self.spread.item() ** 2
 
     def _latent(self, prepared: Prepared) -> tuple[Prepared, Tensor | None]:
         """Where ratings are ordinal, draw the cut-points given scores, and then latent ratings."""
         if prepared.classes is None or self.cuts is None:
             return prepared, None
-        scores, roots = prepared.scores(self.u.state, self.i.state).double(), prepared.roots(self.u.state, self.i.state)
+        scores, roots = self._seen(prepared)
         cuts = draw_cuts(self.cuts, prepared.classes, scores, roots)
         drawn = scores + Interval.of_levels(cuts, prepared.classes, scores, roots).draw() / roots
         return prepared._replace(targets=drawn.to(prepared.targets)), cuts
 
+    def _seen(self, prepared: Prepared) -> tuple[Tensor, Tensor]:
+        """Scores and roots of the precisions of latent ratings, float64 (n,)."""
+        u, i, rated = self.u.state, self.i.state, prepared.of_users
+        return rated.scores(u.x, i.x).double(), rated.weights(u.noise, i.noise).double().sqrt()
+
     def _sweep(self, prepared: Prepared) -> float:
         prepared, cuts = self._latent(prepared)
         targets, of_users, of_items, designs, classes = prepared
-        users, items, u, i = of_users.rows, of_items.rows, self.u.state, self.i.state
-        errors, sweeps, one = prepared.errors(u, i), int(self.sweeps), torch.ones_like(self.alpha[0])
-        fixed = not sweeps or classes is not None
-        alpha = one if fixed else draw_precision(errors * u.noise[users] * i.noise[items])
-        alpha = alpha.clamp(max=SUREST)
+        u, i, sweeps, alpha = self.u.state, self.i.state, int(self.sweeps), torch.ones_like(self.alpha[0])
+        errors = prepared.errors(u, i)
+        by_user = of_users.sums(errors, i.noise)
+        if sweeps and classes is None:
+            alpha = draw_precision(len(errors), (by_user * u.noise).sum()).clamp(max=SUREST)
         if self.degrees and sweeps >= QUIET:
-            u = u._replace(noise=draw_noise(of_users, errors * alpha * i.noise[items], self.degrees))
-            i = i._replace(noise=draw_noise(of_items, errors * alpha * u.noise[users], self.degrees))
-        weights = (alpha * u.noise[users] * i.noise[items]).to(targets)
-        u = draw_side(u, of_users.equations(targets, weights, i.x), designs[0], of_users.counts)
-        i = draw_side(i, of_items.equations(targets, weights, u.x), designs[1], of_items.counts)
+            u = u._replace(noise=draw_noise(of_users.counts, alpha * by_user, self.degrees))
+            by_item = of_items.sums(errors, u.noise)
+            i = i._replace(noise=draw_noise(of_items.counts, alpha * by_item, self.degrees))
+        weights = of_users.weights(alpha * u.noise, i.noise)
+        u = draw_side(u, of_users.marginal(targets, weights, i.x, u.precision), designs[0], of_users.counts)
+        i = draw_side(i, of_items.marginal(targets, weights, u.x, i.precision), designs[1], of_items.counts)
         self.u.go_to(u)
         self.i.go_to(i)
         if self.cuts is not None and cuts is not None:

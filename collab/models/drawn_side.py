@@ -67,7 +67,7 @@ class DrawnSide(nn.Module):
         for table, value in zip(self.state, draw):
             table.copy_(value)
 
-    def design(self, pairs: Ragged) -> Design:
+    def design(self, pairs: Ragged, of: type[Design] = Design) -> Design:
         """The features of all rows but row 0: a constant, the partners in `pairs`, each 1 / sqrt(their number), and
         metadata."""
         n, n_features = len(pairs), len(self.column)
@@ -80,7 +80,7 @@ class DrawnSide(nn.Module):
         group = torch.full((len(self.beta),), int(self.history), device=self.x.device)      # history, but for its ends
         group[0], group[len(group) - n_features:] = 0, 1 + int(self.history) + self.column
         entries, columns, numbers = (torch.cat(part) for part in zip(*parts))
-        return Design.of(Ragged.unique(entries, columns, numbers, n, len(group)), group, self.n_groups)
+        return of(Ragged.unique(entries, columns, numbers, n, len(group)), group, self.n_groups)
 
     def _known(self) -> tuple[Tensor, Tensor, Tensor]:
         """(rows, features, values) of the metadata, each (n,)."""

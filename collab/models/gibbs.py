@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,24 +16,6 @@ SHAPE, RATE = 1.0, 1.0  # of the Gamma priors of all precisions
 SUREST = 1e6            # the precision of a standardised rating, at most: its noise is at least a thousandth of them
 
 
-@dataclass(frozen=True)
-class Design:
-    """The features F of one side's rows, (n_rows, n_features), sparse; those of a group share their precisions."""
-
-    forward: Tensor         # F in csr
-    backward: Tensor        # F' in csr
-    squares: Tensor         # the squares of F' in csr
-    group: Tensor           # int64 (n_features,)
-    n_groups: int
-
-    @classmethod
-    def of(cls, features: Ragged, group: Tensor, n_groups: int) -> Design:
-        """From the entries of F."""
-        transposed = features.transposed(len(group))
-        squares = Ragged(transposed.starts, transposed.columns, transposed.values.square())
-        return cls(features.csr(len(group)), transposed.csr(len(features)), squares.csr(len(features)), group, n_groups)
-
-
 class Draw(NamedTuple):
     """One side in one state of the chain: x = F beta + p, the last column being the bias."""
 
@@ -45,14 +26,53 @@ class Draw(NamedTuple):
     noise: Tensor           # float64 (n_rows,): a factor on the precision of a row's ratings
 
 
-class Equations(NamedTuple):
-    """What the ratings say of x given the rest: row r is N(A^-1 b, A^-1), A = sum w y y' and b = sum w t y over its
-    ratings, with y = [z, 1] of the other side and t the rating without the other side's bias. In float64: of ratings
-    with little noise, A is so much larger than the prior's precision that float32 would lose the latter."""
+class Marginal(NamedTuple):
+    """What the ratings say of x and of beta, p being integrated out. Of row r they say that x is N(A^-1 b, A^-1), with
+    A = sum w y y' and b = sum w t y over its ratings, y = [z, 1] of the other side and t the rating without the other
+    side's bias. Where P = diag(precision) and S = (A + P)^-1,
 
-    left: Tensor            # A, (n_rows, width, width)
-    right: Tensor           # b, (n_rows, width)
-    noisy: Tensor           # b + N(0, A), (n_rows, width)
+        x given beta is N(S (b + P F beta), S),  M = P - P S P = P S A,  beta is N(H^-1 F' P S b, H^-1), H = F' M F + L
+
+    L being the prior's precision. All is solved in float64: of ratings with little noise, A is so much larger than P
+    that float32 would lose the latter."""
+
+    alone: Tensor           # S b + N(0, S), (n_rows, width)
+    pulled: Tensor          # P S b + N(0, M), (n_rows, width)
+    middle: Tensor          # M, (n_rows, width, width), or as a `Design` of kernels has it
+
+
+class Design:
+    """The features F of one side's rows, (n_rows, n_features), sparse; those of a group share their precisions.
+
+    Tables of beta and of rows may have more columns than width, which are 0 (`wide`)."""
+
+    def __init__(self, features: Ragged, group: Tensor, n_groups: int):
+        """From the entries of F; `group` int64 (n_features,)."""
+        self.group, self.n_groups = group, n_groups
+        transposed = features.transposed(len(group))
+        squares = Ragged(transposed.starts, transposed.columns, transposed.values.square())
+        self.forward, self.backward = features.csr(len(group)), transposed.csr(len(features))
+        self.squares = squares.csr(len(features))
+
+    def wide(self, table: Tensor) -> Tensor:
+        """The table with as many columns as products take."""
+        return table
+
+    def ahead(self, beta: Tensor) -> Tensor:
+        """F beta."""
+        return self.forward @ beta
+
+    def back(self, rows: Tensor) -> Tensor:
+        """F' rows."""
+        return self.backward @ rows
+
+    def through(self, middle: Tensor, rows: Tensor) -> Tensor:
+        """M_r times row r."""
+        return (middle @ rows[..., None])[..., 0]
+
+    def diagonal(self, middle: Tensor) -> Tensor:
+        """The diagonal of F' M F."""
+        return self.squares @ torch.diagonal(middle, dim1=1, dim2=2).contiguous()
 
 
 class Rated:
@@ -64,61 +84,84 @@ class Rated:
         place = torch.arange(len(rows), dtype=torch.float64, device=rows.device)
         self.blocks = [(block.rows, block.values.long(), _inside(block).to(torch.float32))
                        for block in make_blocks(rows, others, place, n_rows, width)]
+        self.order = torch.argsort(rows, stable=True)
 
-    def equations(self, targets: Tensor, weights: Tensor, other: Tensor) -> Equations:
-        """The equations of all rows from the ratings `targets` (n,), the precision `weights` (n,) of each, and x of the
-        other side, (n_others, width)."""
-        weights = weights.clamp(max=SUREST)
+    def scores(self, x: Tensor, other: Tensor) -> Tensor:
+        """What x of this side and of the other one say of the ratings, (n,)."""
+        x, z = x[self.rows], other[self.others]
+        return (x[:, :-1] * z[:, :-1]).sum(1) + x[:, -1] + z[:, -1]
+
+    def weights(self, own: Tensor, other: Tensor) -> Tensor:
+        """The precision of each rating, the product of its row's and the other side's, float32 (n,)."""
+        return (own[self.rows] * other[self.others]).clamp(max=SUREST).float()
+
+    def sums(self, errors: Tensor, other: Tensor) -> Tensor:
+        """The sums by row of `errors` (n,), each times the other side's factor; float64 (n_rows,)."""
+        sums = torch.zeros(len(self.counts), dtype=torch.float64, device=errors.device)
+        return sums.index_add_(0, self.rows, errors.double() * other[self.others])
+
+    def marginal(self, targets: Tensor, weights: Tensor, other: Tensor, precision: Tensor) -> Marginal:
+        """What ratings with `targets` (n,) and precisions `weights` (n,) say, beside x of the other side, (n_others,
+        width), and the `precision` of p."""
+        noises, own, free = normal(self, other)
         design = torch.cat([other[:, :-1], torch.ones_like(other[:, :1])], 1).double()
-        wanted = targets - other[self.others, -1]
-        both = torch.stack([wanted, wanted + torch.randn_like(wanted) / weights.sqrt()], 1).double()
-        n, width = len(self.counts), design.shape[1]
-        left, right = design.new_zeros(n, width, width), design.new_zeros(n, width, 2)
+        noise, wanted = torch.empty_like(noises), targets - other[self.others, -1]
+        noise[self.order] = noises
+        both = torch.stack([wanted, wanted + noise / weights.sqrt()], 1).double()
+        own, free = own.double() * precision.sqrt(), free.double()
+        alone, pulled = free / precision.sqrt(), torch.zeros_like(own)        # of rows without ratings
+        middle = other.new_zeros(*own.shape, own.shape[1])
         for rows, at, inside in self.blocks:
             factors = design[self.others[at]]
             weighted = (factors * (inside * weights[at])[..., None].double()).mT
-            left[rows], right[rows] = weighted @ factors, weighted @ both[at]
-        return Equations(left, right[..., 0], right[..., 1])
+            right = weighted @ both[at]
+            right[..., 1] += own[rows]
+            factor = torch.linalg.cholesky(weighted @ factors + torch.diag(precision))
+            solution = torch.cholesky_inverse(factor)
+            right = solution @ right
+            alone[rows] = right[..., 0] + torch.linalg.solve_triangular(factor.mT, free[rows, :, None], upper=True)[
+                ..., 0]
+            pulled[rows] = precision * right[..., 1] - own[rows]
+            middle[rows] = (torch.diag(precision) - precision[:, None] * solution * precision).to(middle)
+        return Marginal(alone.to(other), pulled.to(other), middle)
+
+
+def normal(rated: Rated, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Standard normal numbers: for the ratings, in the order of their rows, and two for each number of x."""
+    shape = len(rated.counts), other.shape[1]
+    noises = torch.randn(len(rated.rows), dtype=torch.float32, device=other.device)
+    own, free = (torch.randn(shape, dtype=torch.float32, device=other.device) for _ in range(2))
+    return noises, own, free
 
 
 def _inside(block: Block) -> Tensor:
     return torch.arange(block.columns.shape[1], device=block.rows.device) < block.counts[:, None]
 
 
-def draw_side(side: Draw, equations: Equations, design: Design, counts: Tensor) -> Draw:
+def draw_side(side: Draw, marginal: Marginal, design: Design, counts: Tensor) -> Draw:
     """Draw beta without p, then x given beta, then the precisions. `counts` (n_rows,) are numbers of ratings; rows
     without any take no part, and get F beta."""
-    precision, known = side.precision, counts > 0
-    factor = torch.linalg.cholesky(equations.left + torch.diag(precision))
-    beta = draw_weights(side, equations, factor, design)
-    mean = design.forward @ beta
-    noise = (factor @ torch.randn_like(equations.right)[..., None])[..., 0]
-    solved = torch.cholesky_solve((equations.right + precision * mean + noise)[..., None], factor)[..., 0]
-    x = torch.where(known[:, None], solved.to(mean), mean)
+    beta, known = draw_weights(side, marginal, design), counts > 0
+    mean = design.ahead(beta)
+    pull = design.through(marginal.middle, mean)
+    beta, mean, pull = (table[:, :side.x.shape[1]] for table in (beta, mean, pull))
+    x = torch.where(known[:, None], (marginal.alone + (mean - pull / side.precision)).to(mean), mean)
     squares = (x - mean).double().square().sum(0)
     return Draw(x, beta, gamma(SHAPE + known.sum() / 2, RATE + squares / 2),
                 draw_relevance(beta, design.group, design.n_groups), side.noise)
 
 
-def draw_weights(side: Draw, equations: Equations, factor: Tensor, design: Design) -> Tensor:
-    """Draw beta given all but x: N(H^-1 h, H^-1), where P = diag(precision), `factor` is the Cholesky factor of A + P,
-
-        H = F' M F + diag(relevance),    M = P - P (A + P)^-1 P = P (A + P)^-1 A,    h = F' P (A + P)^-1 b
-
-    The draw solves H beta = h + N(0, H) by conjugate gradients from the last one (Papandreou and Yuille 2010), to
-    TOLERANCE or in STEPS: so much less than the draw varies is left of the error."""
-    precision, held = side.precision, side.relevance[design.group]
-    held = held.to(side.beta)
-    own = torch.randn_like(equations.right) * precision.sqrt()
-    pulled = torch.cholesky_solve((equations.noisy + own)[..., None], factor)[..., 0]
-    right = design.backward @ (precision * pulled - own).to(side.x) + held.sqrt() * torch.randn_like(side.beta)
-    middle = precision[:, None] * torch.cholesky_solve(equations.left, factor)
-    middle = ((middle + middle.mT) / 2).to(side.x)
-    scale = 1 / (design.squares @ torch.diagonal(middle, dim1=1, dim2=2).contiguous() + held)
+def draw_weights(side: Draw, marginal: Marginal, design: Design) -> Tensor:
+    """Draw beta given all but x. The draw solves H beta = F' P S b + N(0, H) by conjugate gradients from the last one
+    (Papandreou and Yuille 2010), to TOLERANCE or in STEPS: so much less than the draw varies is left of the error."""
+    prior = side.relevance[design.group].to(side.beta)
+    held = design.wide(prior)
+    right = design.back(marginal.pulled) + design.wide(prior.sqrt() * torch.randn_like(side.beta))
+    scale = design.wide(1 / (design.diagonal(marginal.middle) + prior))
 
     def image(v: Tensor) -> Tensor:
-        return design.backward @ (middle @ (design.forward @ v)[..., None])[..., 0] + held * v
-    beta = side.beta
+        return design.back(design.through(marginal.middle, design.ahead(v))).addcmul_(held, v)
+    beta = design.wide(side.beta)
     residual = right - image(beta)
     scaled = scale * residual
     direction, size = scaled, (residual * scaled).sum()
@@ -143,18 +186,16 @@ def draw_relevance(beta: Tensor, group: Tensor, n_groups: int) -> Tensor:
     return gamma(SHAPE + sizes / 2, RATE + squares / 2)
 
 
-def draw_noise(rated: Rated, errors: Tensor, degrees: float) -> Tensor:
+def draw_noise(counts: Tensor, sums: Tensor, degrees: float) -> Tensor:
     """Draw what the precision is times for the ratings of each row, (n_rows,): Gamma((nu + n) / 2, (nu + sum) / 2) over
-    `errors` (n,), squared and times the precision that all else gives them. A row without ratings draws from the prior.
-    """
-    sums = torch.zeros(len(rated.counts), dtype=torch.float64, device=errors.device)
-    sums.index_add_(0, rated.rows, errors)
-    return gamma((degrees + rated.counts) / 2, (degrees + sums) / 2)
+    the `sums` (n_rows,) of squared errors, each times the precision that all else gives it. A row without ratings draws
+    from the prior."""
+    return gamma((degrees + counts) / 2, (degrees + sums) / 2)
 
 
-def draw_precision(errors: Tensor) -> Tensor:
-    """Draw the precision of all ratings from their squared errors (n,), each times its row's noise."""
-    return gamma(SHAPE + len(errors) / 2, RATE + errors.sum() / 2)
+def draw_precision(n: int, total: Tensor) -> Tensor:
+    """Draw the precision of all n ratings from the sum of their squared errors, each times the noise of its rows."""
+    return gamma(SHAPE + n / 2, RATE + total / 2)
 
 
 def gamma(shape: Tensor | float, rate: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ..data.frames import TableLike
 from ..data.split import Split
 from ..errors import CollabWarning, DataError, warn
 from ..evaluate.evaluation import Popularity, check_request, evaluate
-from ..evaluate.validation import of_fold, to_split
+from ..evaluate.validation import KNOWN, of_fold, to_split
 from ..learner.recipes import RECIPES
 from .contenders import Contender, Models, baselines_for, contenders_of, training_part
 from .known_metrics import ERRORS, RANKING, not_one_of
@@ -45,7 +45,8 @@ def compare_models(data: TableLike | CollabDataBunch, models: Models | None = No
     - `metrics`: "rmse" and "mae" by default; for implicit data "ndcg", "precision" and "recall", of the first `k`. The
       first one decides. Models of ratings can be measured by both kinds, those that only rank by the latter alone.
     - `folds`: how many parts of `kfold(folds, seed)`, or splits, as in `cross_validate`; by default the one part that
-      is held out already.
+      is held out already. To choose among models that rank, take `draws()`: small parts, several times. A test part,
+      of the data or by test=0.1, is kept out: nothing is trained or measured on it, and it is not ranked.
     - `part`: "valid", or "test" for the test part of a CollabDataBunch. What is measured is never seen in training, by
       no early stopping either: the data that a learner is built over have no held-out part. To choose among many models
       is to choose settings, though: the figure of the winner is a little too good, and a test part tells by how much.
@@ -152,6 +153,8 @@ class _Measure:
             learn = contender.trained(self.data, watch.callbacks())
         if getattr(learn, "interrupted", False):
             raise KeyboardInterrupt
+        learn.data.valid, learn.data.test = self.data.valid, self.data.test
+        vars(learn.data).pop("unseen", None)        # of the parts that it had not
         measured: dict[str, Measured] = {}
         if self.errors and not (isinstance(learn, Popularity) or learn.ranks):
             measured |= self._errors(learn)
@@ -162,9 +165,6 @@ class _Measure:
                 raise ValueError(f"its {name} is not a number; train it with a lower rate")
         if not measured:
             raise ValueError(f"it has none of {', '.join([*self.errors, *self.ranking])}")
-        if hasattr(learn, "recorder"):
-            learn.data.valid, learn.data.test = self.data.valid, self.data.test
-            vars(learn.data).pop("unseen", None)        # of the parts that it had not
         return Run(contender.label, fold, measured, usage, contender.baseline), learn
 
     def _errors(self, learn: Any) -> dict[str, Measured]:
@@ -177,7 +177,7 @@ class _Measure:
 
     def _ranking(self, learn: Any) -> dict[str, Measured]:
         table = evaluate(learn, self.batches, k=self.k, metrics=self.ranking, threshold=self.above,
-                         baseline=False).per_user
+                         exclude="train" if self.batches is self.data.test else KNOWN, baseline=False).per_user
         codes = self._coded(table["user"].tolist())
         n, found = len(self.codes), {}
         for name in self.ranking:
@@ -229,7 +229,7 @@ def _folds(data: TableLike | CollabDataBunch, folds: int | str | Iterable[Split 
     if part == "test":
         raise DataError("folds are made of the training and validation ratings; leave part='test' out, or folds")
     seed = (data.seed if isinstance(data, CollabDataBunch) else 0) if seed is None else seed
-    if beside := [name for name in ("split", "valid_pct", "test") if name in options]:
+    if beside := [name for name in ("split", "valid_pct") if name in options]:
         raise DataError(f"folds say what is held out, and leave nothing to {beside[0]}=...; leave one of the two out")
     table, splits, kept = to_split(data, folds, seed, options)
     names: list[Hashable] = [split if isinstance(split, str) else number for number, split in enumerate(splits, 1)]

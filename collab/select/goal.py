@@ -16,6 +16,7 @@ from ..errors import DataError
 from ..evaluate.evaluation import evaluate
 from ..evaluate.ranking_metrics import RankingMetrics
 from ..evaluate.result import compare
+from ..evaluate.validation import KNOWN
 from ..learner.collab_learner import CollabLearner
 from ..metrics import MAE, MSE, RMSE, Metric, as_metrics
 from ..train.callback import Callback
@@ -44,7 +45,7 @@ class Goal:
 
     def recorders(self) -> list[Callback]:
         """Callbacks of a trial that record the metric after every epoch."""
-        return [RankingMetrics(self.k, (self.ranking,))] if self.ranking else []
+        return [RankingMetrics(self.k, (self.ranking,), exclude=KNOWN)] if self.ranking else []
 
     def better(self, a: float, b: float) -> bool:
         """Whether `a` is better than `b`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from torch import Tensor
@@ -14,22 +14,30 @@ from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
 from ..data.split import Split, random_split
 from ..errors import CollabWarning, DataError, warn
-from ..evaluate.validation import unsplit
+from ..evaluate.validation import named_rows, unsplit, with_test
 
 TIME = "time of the rating"
 
 
 @dataclass(frozen=True, eq=False)
 class ThreeWay:
-    """`trials`: what trials are trained and measured on. `whole`: all of these ratings as one training part, beside
-    `untouched`, the part that no trial sees, named `name` ("test", or "valid" where there is none), and `users`, int64
-    (n,), who gave its ratings, the unknown ones told apart. Rows of `untouched` are those of `whole`."""
+    """`trials`: what trials are trained and measured on; their test part is the untouched one, which is not ranked for
+    the users who have it, since finding it would count as a miss. `whole`: all of these ratings as one training part,
+    beside `untouched`, the part that no trial sees, named `name` ("test", or "valid" where there is none), and `users`,
+    int64 (n,), who gave its ratings, the unknown ones told apart. Rows of `untouched` are those of `whole`."""
 
     trials: CollabDataBunch
     whole: CollabDataBunch
     untouched: TensorBatches
     name: str
     users: Tensor
+
+    def unaware(self) -> ThreeWay:
+        """The same with trials that do not know which pairs are untouched: errors of ratings have no use for that."""
+        trials = copy.copy(self.trials)
+        trials.test = None
+        vars(trials).pop("unseen", None)        # it counts a test part
+        return replace(self, trials=trials)
 
     @property
     def words(self) -> str:
@@ -54,10 +62,8 @@ def three_way(data: CollabDataBunch, split: Split | None = None) -> ThreeWay:
         whole = data if name == "valid" or data.valid is None else _joined(data)
     if name == "test" and split is None and data.valid is not None:
         trials = copy.copy(data)
-        trials.test = None
-        vars(trials).pop("unseen", None)        # it counts a test part
     else:
-        trials = _cut(data, split)
+        trials = _cut(data, split, name)
     if trials.valid is None or not trials.valid.n:
         raise DataError(f"the split of the data, once more, holds out none of the {data.train.n:,} training ratings "
                         "for the trials; make the data with another, such as valid_pct=0.2")
@@ -67,12 +73,15 @@ def three_way(data: CollabDataBunch, split: Split | None = None) -> ThreeWay:
     return ThreeWay(trials, whole, untouched, name, untouched.tensors[0].cpu() if kept is None else kept[0])
 
 
-def _cut(data: CollabDataBunch, split: Split | None) -> CollabDataBunch:
-    """The training ratings, cut into training and validation."""
+def _cut(data: CollabDataBunch, split: Split | None, name: str) -> CollabDataBunch:
+    """The training ratings, cut into training and validation, beside the untouched part of this name."""
     table, options = unsplit(data, valid=False)
     split = _again(data) if split is None else split
+    untouched = named_rows(data, name)
     if data.cut is not None and data.cut.times is not None:
         table, options["time_name"] = table.assign(**{TIME: data.cut.times}), TIME
+        untouched = untouched.assign(**{TIME: data.cut.times[0]})      # not cut by it
+    table, options["test"] = with_test(table, untouched)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollabWarning)
         return CollabDataBunch.from_df(table, split=split, seed=data.seed, **options)

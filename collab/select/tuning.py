@@ -82,6 +82,8 @@ def tune(data: CollabDataBunch, model: str = "dot_bias", n_trials: int = 20, *, 
         warnings.simplefilter("ignore", CollabWarning)
         first = made(parts.trials, recipe, options, seed=seed)      # refuses what does not fit, before any trial
     aim = goal(metric, data, first.ranks)
+    if aim.ranking is None:
+        parts = parts.unaware()
     own = defaults(first, recipe, searched)
     what = fingerprint(parts.trials, parts.untouched, model=model, space=searched, metric=aim.name, options=options,
                        seed=seed)

@@ -12,7 +12,16 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from collab import CollabWarning, Learner, compare_models, per_user_split, random_split, synthetic
+from collab import (
+    CollabWarning,
+    Learner,
+    compare_models,
+    draws,
+    per_user_split,
+    random_split,
+    read_table,
+    synthetic,
+)
 from collab.cli.app import app, main
 from collab.cli.compare import each_named
 
@@ -95,12 +104,21 @@ def test_folds_stand_for_a_split(table: str):
     assert "on 3 folds" in compare(table, "--folds", "3", "--models", "als_explicit", "--epochs", "2")
 
 
+def test_draws_are_small_parts_of_every_user(table: str):
+    said = compare(table, "--draws", "2", "--models", "ease", "--metrics", "ndcg", "--as", "json")
+    expected = compare_models(read_table(table), ["ease"], metrics="ndcg", folds=draws(2, 0.08), seed=0).table
+    assert {row["model"]: row["ndcg@10"] for row in json.loads(said)} == pytest.approx(
+        dict(zip(expected["model"], expected["ndcg@10"])))
+
+
 @pytest.mark.parametrize("args, message", [
     (["--models", "alz"], "Error: --models alz is not one of dot_bias, .*; did you mean als?"),
     (["--models", "als"], "Error: als: it only orders items, and has no rmse and no mae; compare by --metrics 'ndcg'"),
     (["--models", "hybrid"], "Error: --models hybrid needs to know more than ids and titles: pass --items or --users"),
     (["--folds", "3", "--valid-pct", "0.3"], "Error: --folds holds out every rating once, and takes no --valid-pct"),
     (["--folds", "3", "--split", "time"], "Error: --folds holds out every rating once, and takes no --split"),
+    (["--folds", "3", "--draws", "4"], "Error: --folds holds out every rating once, and takes no --draws"),
+    (["--draws", "4", "--split", "time"], "Error: --draws holds out 8% of each user's ratings, and takes no --split"),
     (["--valid-pct", "0"], "Error: --valid-pct 0 holds out nothing to measure on"),
     (["--split", "last", "--valid-pct", "0.1"], "Error: --split last decides by itself what is held out"),
     (["--implicit", "--duplicates", "mean"], "Error: implicit data .* take no --duplicates"),

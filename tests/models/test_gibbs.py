@@ -5,8 +5,20 @@ import math
 import pytest
 import torch
 
+from collab.compiled import not_compiled
+from collab.models import bayesian
 from collab.models.bayesian import BayesianFM
-from collab.models.gibbs import Design, Draw, Rated, draw_noise, draw_precision, draw_relevance, draw_side, gamma
+from collab.models.gibbs import (
+    Design,
+    Draw,
+    Rated,
+    draw_noise,
+    draw_precision,
+    draw_relevance,
+    draw_side,
+    gamma,
+)
+from collab.models.gibbs_compiled import CompiledDesign, CompiledRated
 from collab.models.ordinal import WIDE
 from collab.ragged import Ragged
 
@@ -16,6 +28,10 @@ OTHERS = torch.tensor([0, 2, 4, 1, 2, 3])
 TARGETS = torch.tensor([0.5, -1.0, 0.3, 1.2, 0.1, -0.7])
 WEIGHTS = torch.tensor([1.0, 2.0, 0.5, 1.5, 1.0, 3.0])
 FEATURES = torch.tensor([[1.0, 0.0], [1.0, 0.5], [1.0, -1.0], [1.0, 2.0]])
+
+kernels = pytest.mark.skipif(not_compiled() is not None, reason=str(not_compiled()))
+WAYS = {"torch": (Rated, Design), "kernels": (CompiledRated, CompiledDesign)}
+both_ways = pytest.mark.parametrize("way", ["torch", pytest.param("kernels", marks=kernels)], scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +46,16 @@ def start():
 
 
 @pytest.fixture(scope="module")
-def design():
-    row, column = FEATURES.nonzero(as_tuple=True)
-    return Design.of(Ragged.of(row, column, FEATURES[row, column], N_ROWS), torch.tensor([0, 1]), 2)
-
-
-@pytest.fixture(scope="module")
-def drawn(start, design, other):
+def drawn(start, other, way):
     """[beta, x] of many draws, (DRAWS, 2 WIDTH + N_ROWS WIDTH), with the precisions held."""
     torch.manual_seed(0)
-    rated = Rated(ROWS, OTHERS, N_ROWS, WIDTH)
+    row, column = FEATURES.nonzero(as_tuple=True)
+    rate, of = WAYS[way]
+    rated = rate(ROWS, OTHERS, N_ROWS, WIDTH)
+    design = of(Ragged.of(row, column, FEATURES[row, column], N_ROWS), torch.tensor([0, 1]), 2)
     found, now = [], start
     for _ in range(DRAWS):
-        one = draw_side(now, rated.equations(TARGETS, WEIGHTS, other), design, rated.counts)
+        one = draw_side(now, rated.marginal(TARGETS, WEIGHTS, other, start.precision), design, rated.counts)
         now = start._replace(beta=one.beta)
         found.append(torch.cat([one.beta.flatten(), one.x.flatten()]))
     return torch.stack(found).double()
@@ -66,12 +79,14 @@ def exact(start, other):
     return (both @ mean)[known], (both @ covariance @ both.T)[known][:, known]
 
 
+@both_ways
 def test_the_joint_draw_of_weights_and_rows_has_the_exact_mean(drawn, exact):
     mean, covariance = exact
     error = (drawn[:, :len(mean)].mean(0) - mean) / (covariance.diagonal() / DRAWS).sqrt()
     assert error.abs().max() < 4.5                  # 15 numbers, whose errors are standard normal
 
 
+@both_ways
 def test_and_the_exact_covariance(drawn, exact):
     mean, covariance = exact
     own = torch.cov(drawn[:, :len(mean)].T)
@@ -80,6 +95,7 @@ def test_and_the_exact_covariance(drawn, exact):
     assert ((own - covariance) / error).abs().max() < 4.5
 
 
+@both_ways
 def test_a_row_without_ratings_is_what_its_features_say(drawn):
     beta, last = drawn[:, :2 * WIDTH].view(-1, 2, WIDTH), drawn[:, -WIDTH:]
     torch.testing.assert_close(last, beta[:, 0] + 2 * beta[:, 1], atol=1e-5, rtol=1e-5)
@@ -89,10 +105,10 @@ def test_precisions_are_drawn_from_their_conjugate_posteriors():
     """Means and variances of Gamma(a, b): a / b and a / b^2."""
     torch.manual_seed(0)
     errors = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
-    alphas = torch.stack([draw_precision(errors) for _ in range(5_000)])
+    alphas = torch.stack([draw_precision(3, errors.sum()) for _ in range(5_000)])
     check_gamma(alphas, 1 + 3 / 2, 1 + 3.5 / 2)
-    rated = Rated(torch.tensor([1, 1, 2]), torch.zeros(3, dtype=torch.int64), 4, 2)
-    noise = torch.stack([draw_noise(rated, errors, 8.0) for _ in range(5_000)])
+    counts, sums = torch.tensor([0, 2, 1, 0]), torch.tensor([0.0, 1.5, 2.0, 0.0], dtype=torch.float64)
+    noise = torch.stack([draw_noise(counts, sums, 8.0) for _ in range(5_000)])
     for row, (n, total) in enumerate([(0, 0.0), (2, 1.5), (1, 2.0), (0, 0.0)]):
         check_gamma(noise[:, row], (8 + n) / 2, (8 + total) / 2)
     beta = torch.tensor([[1.0], [2.0], [3.0]])
@@ -121,7 +137,7 @@ def prior_draw(model, designs):
         precision = gamma(1.0, torch.ones(width, dtype=torch.float64))
         relevance = gamma(1.0, torch.ones(side.n_groups, width, dtype=torch.float64))
         beta = (torch.randn_like(side.beta) / relevance[design.group].sqrt()).float()
-        x = design.forward @ beta + (torch.randn_like(side.x) / precision.sqrt()).float()
+        x = design.ahead(design.wide(beta))[:, :width] + (torch.randn_like(side.x) / precision.sqrt()).float()
         half = torch.full((len(x),), model.degrees / 2, dtype=torch.float64)
         side.go_to(Draw(x, beta, precision, relevance, gamma(half, half)))
     model.alpha[0] = gamma(1.0, torch.ones((), dtype=torch.float64))
@@ -154,13 +170,15 @@ def machine(likelihood):
     return model, prepared
 
 
-def simulated(n, likelihood):
-    """The functions over a chain that takes turns: ratings given the state, the state given ratings."""
+def simulated(n_chains, n, likelihood):
+    """The functions over chains that begin in the prior and take turns: ratings given the state, the state given
+    ratings. Their means by chain, which do not depend on each other."""
     model, prepared = machine(likelihood)
     users, items = PAIRS.T
-    prior_draw(model, prepared.designs)
     found = []
-    for _ in range(n):
+    for turn in range(n_chains * n):
+        if turn % n == 0:
+            prior_draw(model, prepared.designs)
         model.kept_at.zero_()           # the state, and so alpha, is kept in the first place
         x, z = model.u.x[users], model.i.x[items]
         score = (x[:, :-1] * z[:, :-1]).sum(1) + x[:, -1] + z[:, -1]
@@ -169,13 +187,15 @@ def simulated(n, likelihood):
         classes = torch.bucketize(targets, model.cuts) if model.ordinal else None
         model._sweep(prepared._replace(targets=targets.float(), classes=classes))
         found.append(seen(model))
-    return torch.stack(found)
+    return torch.stack(found).view(n_chains, n, -1).mean(1)
 
 
+@both_ways
 @pytest.mark.parametrize("likelihood", ["normal", "ordinal"])
-def test_ratings_and_states_that_take_turns_stay_in_the_prior(likelihood):
-    """Geweke's joint test of every conditional at once: the mean of each function over the chain, whose error is that
-    of means over blocks of it, is its mean over draws from the prior."""
+def test_ratings_and_states_that_take_turns_stay_in_the_prior(way, likelihood, monkeypatch):
+    """Geweke's joint test of every conditional at once: the mean of each function over chains is its mean over draws
+    from the prior."""
+    monkeypatch.setattr(bayesian, "suits", lambda table: way == "kernels")
     torch.manual_seed(1)
     model, prepared = machine(likelihood)
     prior = []
@@ -183,8 +203,7 @@ def test_ratings_and_states_that_take_turns_stay_in_the_prior(likelihood):
         prior_draw(model, prepared.designs)
         prior.append(seen(model))
     prior = torch.stack(prior)
-    chain = simulated(3_000, likelihood)
-    blocks = chain.view(50, -1, chain.shape[1]).mean(1)
-    error = (prior.var(0) / len(prior) + blocks.var(0) / len(blocks)).sqrt()
-    off = (chain.mean(0) - prior.mean(0)) / error
+    chains = simulated(100, 30, likelihood)
+    error = (prior.var(0) / len(prior) + chains.var(0) / len(chains)).sqrt()
+    off = (chains.mean(0) - prior.mean(0)) / error
     assert off.abs().max() < 4.5, off

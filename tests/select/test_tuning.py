@@ -118,6 +118,18 @@ def test_trials_see_none_of_the_ratings_of_the_report(monkeypatch):
             f"and not on the {data.test.n:,} test ratings") in repr(found)
 
 
+@pytest.mark.parametrize("how", [{}, {"test": 0.1}, {"test": 0.1, "valid_pct": 0}])
+def test_trials_that_rank_leave_out_what_users_chose_in_the_untouched_part(monkeypatch, how):
+    tried, fitted = [], tuning._fitted
+    monkeypatch.setattr(tuning, "_fitted", lambda *args: tried.append(fitted(*args)) or tried[-1])
+    data = bunch(implicit=True, threshold=3, **how)
+    found = tune(data, "ease", 2, space={"reg": (10.0, 500.0, "log")})
+    for learn, value in zip(tried, found.trials["value"]):
+        known, ranked = evaluate(learn, exclude=("train", "test")), evaluate(learn)
+        assert {*pairs(learn.data, "test")} == {*pairs(data, "test" if how else "valid")}
+        assert value == pytest.approx(known.summary["ndcg"], abs=1e-12) and value > ranked.summary["ndcg"] + 0.01
+
+
 def pairs(data, name):
     users, items, _ = data.train.tensors if name == "train" else data.aside.parts[name]
     return list(zip(data.aside.users.decode(users).tolist(), data.aside.items.decode(items).tolist()))
