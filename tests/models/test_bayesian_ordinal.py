@@ -230,6 +230,35 @@ def test_a_file_goes_on_with_the_chain(tmp_path):
     assert again.model.cuts[2] == before[2]             # a chain that goes on does not begin again
 
 
+def test_latent_ratings_fall_between_the_new_cut_points():
+    """Also where the noise of rows is large or small; those of a level that ends nowhere go beyond it."""
+    data = bunch(valid_pct=0)
+    model = collab_learner(data, "bayes", 2, likelihood="ordinal").model
+    prepared = model.prepare(*data.train.tensors)
+    model.u.noise.copy_(torch.logspace(-2, 2, len(model.u.noise)))
+    before = model.cuts.clone()
+    for _ in range(5):
+        drawn, cuts = model._latent(prepared)
+        if not torch.equal(cuts, before):
+            break
+    assert not torch.equal(cuts, before)
+    ends, classes = torch.cat([cuts[:1] - 1e9, cuts, cuts[-1:] + 1e9]), prepared.classes
+    assert (drawn.targets >= ends[classes] - 1e-5).all() and (drawn.targets <= ends[classes + 1] + 1e-5).all()
+    apart = (drawn.targets - cuts[-1])[classes == 4]
+    loud = model.u.noise[data.train.tensors[0].sort().values][classes == 4] < 1
+    assert apart[loud].mean() > 2 * apart[~loud].mean() > 0
+
+
+def test_a_chain_that_goes_on_keeps_its_cut_points():
+    data = bunch(valid_pct=0)
+    model = collab_learner(data, "bayes", 2, likelihood="ordinal").model
+    model.sweep(model.prepare(*data.train.tensors))
+    model.cuts += 0.25
+    cuts = model.cuts.clone()
+    model.prepare(*data.train.tensors)
+    assert torch.equal(model.cuts, cuts)
+
+
 def test_a_kept_draw_has_the_cut_points_of_its_sweep():
     data = bunch(valid_pct=0)
     model = collab_learner(data, "bayes", 2, n_draws=3, per_epoch=1, likelihood="ordinal").model
