@@ -202,9 +202,9 @@ class BayesianFM(SolvedModel):
         return self.mu.double() + self.spread * (z @ x[:-1] + x[-1] + b + open_.sqrt() * _normal(open_, generator))
 
     def rating_noise(self, side: Side) -> Tensor:
-        """The mean over draws of spread / sqrt(alpha a), times the root of the mean of 1 / a over the other side's rows:
-        the standard deviation of the ratings of a row around their prediction. Only the products alpha a_u a_i are
-        known well, and what one of them takes on over the chain, another loses."""
+        """The mean over draws of spread / sqrt(alpha a), times the root of the mean of 1 / a over the other side's
+        rows: the standard deviation of the ratings of a row around their prediction. Only the products alpha a_u a_i
+        are known well: what one factor takes on over the chain, another loses."""
         if not self.degrees:
             raise self.lacks("has one noise for all, since degrees=0; train with degrees=8, the default")
         other = self.i if side == "user" else self.u
