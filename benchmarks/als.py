@@ -1,11 +1,15 @@
 """ALS against `implicit`'s on synthetic ratings of several sizes, in one run: processor seconds on one thread.
 
 Run: python benchmarks/als.py [--sizes 100k 1m 5m] [--factors 32 64 128] [--repeats 3] [--explicit] [--peer PYTHON]
+     python benchmarks/als.py --bayes [--sizes 1m] [--factors 10 32] [--repeats 3]
 
 Both take 15 sweeps of 3 steps of conjugate gradients over the same choices, with alpha 5 and reg 30. "sweep" is one
 over items and users, with its share of arranging the rows; "fit" is all of `learn.fit`, the objective after every
 sweep included. `implicit` runs where `make peers` has made its environment; its fit computes no objective. The kernels
-are compiled before the clock starts."""
+are compiled before the clock starts.
+
+With --bayes a sweep of `BayesianFM` (ids, histories, a noise of each row) beside an exact one of explicit ALS and one
+of 3 steps, without arranging the rows; each figure is the median of as many sweeps as there are repeats."""
 
 import argparse
 import json
@@ -20,6 +24,7 @@ import torch
 
 from collab import ALS, CollabDataBunch, collab_learner, synthetic
 from collab.compiled import not_compiled
+from collab.models.bayesian import QUIET, BayesianFM
 
 ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".peers" / "bin" / "python"
@@ -47,6 +52,34 @@ def fit_seconds(data: CollabDataBunch, n_factors: int, implicit: bool) -> float:
     return time.process_time() - start
 
 
+def beside_bayes(data: CollabDataBunch, n_factors: int, repeats: int) -> dict[str, float]:
+    """Seconds of a sweep of BayesianFM, and of exact and iterative ones of explicit ALS, taken in turns."""
+    size = n_factors, data.n_users, data.n_items
+    models = {"bayes": BayesianFM(*size, per_epoch=1), "exact": ALS(*size, implicit=False, cg_steps=0),
+              "3 steps": ALS(*size, implicit=False)}
+    prepared = {name: model.prepare(*data.train.tensors) for name, model in models.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for k in range(QUIET + 2 + repeats):
+        for name, model in models.items():
+            start = time.process_time()
+            model.sweep(prepared[name])
+            if k >= QUIET + 2:          # rows have a noise of their own by then
+                seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(own) for name, own in seconds.items()}
+
+
+def compare_bayes(sizes: list[str], factors: list[int], repeats: int) -> None:
+    rows = []
+    for size in sizes:
+        data = CollabDataBunch.from_df(synthetic(*SIZES[size]).ratings, valid_pct=0, device="cpu")
+        for n_factors in factors:
+            found = beside_bayes(data, n_factors, repeats)
+            row = {"ratings": size, "factors": n_factors, **{f"{name} ms": 1e3 * own for name, own in found.items()}}
+            rows.append(row | {"bayes over exact": found["bayes"] / found["exact"]})
+            print(rows[-1], flush=True)
+    print(f"\n{pd.DataFrame(rows).round(2).to_string(index=False)}")
+
+
 def peer_seconds(python: Path, files: list[Path], n_factors: int) -> float:
     """Seconds of a whole fit of `implicit`."""
     run = subprocess.run([python, ROOT / "benchmarks/peers/ranking.py", *files, "--model", "als", "--factors",
@@ -61,11 +94,15 @@ def main() -> None:
     parser.add_argument("--factors", nargs="+", type=int, default=[32, 64, 128])
     parser.add_argument("--repeats", type=int, default=3, help="medians are taken")
     parser.add_argument("--explicit", action="store_true", help="ours on ratings, against the same of implicit")
+    parser.add_argument("--bayes", action="store_true", help="sweeps of BayesianFM beside those of explicit ALS")
     parser.add_argument("--peer", type=Path, default=PEER, help="a Python that has implicit")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if reason := not_compiled():
         print(f"without kernels: {reason}")
+    if args.bayes:
+        compare_bayes(args.sizes, args.factors, args.repeats)
+        return
     tiny = CollabDataBunch.from_df(synthetic(20, 20, 100).ratings, split=None, device="cpu")
     fit_seconds(tiny, 2, implicit=not args.explicit)
     rows = []

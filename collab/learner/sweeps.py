@@ -87,6 +87,9 @@ class Sweeps(Callback):
         """A sweep has no gradients."""
 
     def cleanup_fit(self) -> None:
+        if self.prepared is not None:
+            with self._threads():
+                self.model.finish(self.prepared)
         self.prepared = None
 
 

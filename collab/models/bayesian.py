@@ -21,14 +21,16 @@ from .drawn_side import Columns, DrawnSide, Size
 from .forecast import forecast
 from .gibbs import SUREST, Design, Draw, Rated, draw_noise, draw_precision, draw_side
 from .gibbs_compiled import CompiledDesign, CompiledRated, suits
+from .habits import Habits
 from .mixture import Mixture
 from .solved import SolvedModel, check_rows
 
 QUIET = 6               # sweeps before rows get a noise of their own
 WARM_UP = 8             # one part in so many of the draws, the first one, is not used
 MAX_NUMBERS = 1 << 22   # of users, and of items, that are gathered at a time: 16 MiB
-PER_RATING, PER_ROW = 250, 40   # bytes that a fit takes: for a rating, and for a row by the square of its numbers
+PER_RATING, PER_NUMBER = 220, 64        # bytes that a fit takes: for a rating, and for each number of a row
 MAX_PAIRS = 1 << 11     # whose distributions are made at a time
+FEW = 16                # draws that tell how often ratings are expected on each level
 STEPS = 3               # of EM, for the noise of a new user
 
 
@@ -74,7 +76,9 @@ class BayesianFM(SolvedModel):
     A prediction is the mean over draws, which is one product of wide factors (`factors`). `predictive` gives the
     distribution of a rating and, with `levels`, the distinct ratings, ascending, `probabilities` that of each level.
     For rows without ratings see `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and as
-    much again while scoring; in a fit some 250 bytes per rating, and 40 (n_factors + 1)^2 for each row."""
+    much again while scoring; in a fit some 220 bytes per rating, and for each row 64 (n_factors + 4) and
+    4 (n_factors + 1)^2, half of the latter where kernels are compiled (`gibbs_compiled`; on a CPU, if there is numba):
+    with these a sweep of the chain over a million ratings takes twice as long as an exact one of explicit `ALS`."""
 
     n_sweeps = 32
     ranks = False
@@ -111,6 +115,7 @@ class BayesianFM(SolvedModel):
         self.register_buffer("mu", torch.tensor(0.0 if mean is None else mean))
         self.register_buffer("spread", torch.ones(()))
         self.register_buffer("levels", None if levels is None else torch.tensor(levels), persistent=False)
+        self.habits = Habits(n_users, len(levels or ()))
         self.register_buffer("sweeps", torch.tensor(0))
         self.register_buffer("each", torch.tensor(1))       # sweeps from one state that is kept to the next
         self.register_buffer("kept_at", torch.zeros(n_draws, dtype=torch.int64))    # by place: the sweep, 0 for none
@@ -151,24 +156,30 @@ class BayesianFM(SolvedModel):
     def biases(self, side: Side) -> Tensor:
         return (self.spread * self._side(side).draws[:, self.used, -2].mean(1)).detach()
 
-    def predictive(self, users: Tensor, items: Tensor) -> Mixture:
+    def predictive(self, users: Tensor, items: Tensor, used: Tensor | None = None) -> Mixture:
         """How the ratings of n pairs, or of one user (1,) and n items, are distributed: a normal distribution for each
-        draw."""
-        parts = self.i.split(items, self.used)
-        of_x, of_b = self.u.unsure(users, self.used)
+        draw, or for each of the places in `used`."""
+        used = self.used if used is None else used
+        parts = self.i.split(items, used)
+        of_x, of_b = self.u.unsure(users, used)
         if self.u.cold[users].any():
             of_b = (of_x * parts[0].square()).sum(2) + of_b
-        return self._ratings(self.u.split(users, self.used), of_x, of_b, parts, items)
+        return self._ratings(self.u.split(users, used), of_x, of_b, parts, items, used)
 
     def probabilities(self, users: Tensor, items: Tensor) -> Tensor:
-        """P(level) of n pairs, (n, C): that of a rating nearer to the level than to any other."""
+        """P(level) of n pairs, (n, C): that of a rating nearer to the level than to any other, times what the user's
+        `Habits` make of it."""
+        levels = self.rating_levels()
+        pairs = zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS))
+        parts = [self.habits(some, self._shares(some, others, self.used)) for some, others in pairs]
+        return torch.cat([self.mu.new_empty(0, len(levels)), *(part.to(self.mu) for part in parts)])
+
+    def _shares(self, users: Tensor, items: Tensor, used: Tensor) -> Tensor:
+        """`probabilities` without habits, float64."""
         levels = self.rating_levels().double()
-        parts = [levels.new_empty(0, len(levels))]
-        for some, others in zip(users.split(MAX_PAIRS), items.split(MAX_PAIRS)):
-            below = self.predictive(some, others).below(((levels[1:] + levels[:-1]) / 2).expand(len(some), -1))
-            ends = below.new_zeros(len(some), 1)
-            parts.append(torch.cat([ends, below, ends + 1], 1).diff(dim=1))
-        return torch.cat(parts).to(self.mu)
+        below = self.predictive(users, items, used).below(((levels[1:] + levels[:-1]) / 2).expand(len(users), -1))
+        ends = below.new_zeros(len(users), 1)
+        return torch.cat([ends, below, ends + 1], 1).diff(dim=1)
 
     def drawn_scorer(self, generator: torch.Generator) -> Scorer:
         """By one of the draws that count for each user; what it leaves open of rows without ratings is drawn, too."""
@@ -217,14 +228,14 @@ class BayesianFM(SolvedModel):
             raise self.lacks("knows of no levels of ratings to give probabilities of; predict with interval=0.9")
         return self.levels
 
-    def _ratings(self, own: Split, of_x: Tensor, of_u: Tensor, parts: Split, items: Tensor) -> Mixture:
+    def _ratings(self, own: Split, of_x: Tensor, of_u: Tensor, parts: Split, items: Tensor, used: Tensor) -> Mixture:
         """The ratings of `items` (n,), with these `parts`, by n users or one with their `own`. `of_x` are the variances
         of the users' factors, `of_u` the part of the scores' variance that is the users' alone."""
         (x, b_u, a_u), (z, b_i, a_i) = own, parts
         means = (x * z).sum(2) + b_u + b_i
-        variances = 1 / (self.alpha[self.used] * a_u * a_i) + of_u
+        variances = 1 / (self.alpha[used] * a_u * a_i) + of_u
         if len(new := self.i.cold[items].nonzero()[:, 0]):      # most are not, and add nothing
-            of_z, of_i = self.i.unsure(items[new], self.used)
+            of_z, of_i = self.i.unsure(items[new], used)
             x, of_x = (t.expand_as(z)[new] for t in (x, of_x))
             variances[new] += (of_z * (of_x + x.square())).sum(2) + of_i
         return Mixture(self.mu.double() + self.spread * means, self.spread * variances.sqrt())
@@ -240,13 +251,15 @@ class BayesianFM(SolvedModel):
         users, items, ratings = users.to(self.mu.device), items.to(self.mu.device), ratings.to(self.mu)
         n_users, n_items, width = len(self.u.x), len(self.i.x), self.u.x.shape[1]
         check_rows(users, items, ratings, n_users, n_items)
-        users, items, ratings = (column[torch.argsort(users, stable=True)] for column in (users, items, ratings))
-        forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING * len(ratings)
-                 + PER_ROW * width ** 2 * (n_users + n_items), 0.0, users.device, "take fewer n_factors, or dot_bias")
+        by_kernels = suits(self.u.x)
+        per_row = PER_NUMBER * (width + 3) + (2 if by_kernels else 4) * width ** 2
+        forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING * len(ratings) + per_row * (n_users + n_items),
+                 0.0, users.device, "take fewer n_factors, or dot_bias")
+        order = torch.argsort(users, stable=True)
+        users, items, ratings = users[order], items[order], ratings[order]
         self.mu.fill_(ratings.double().mean())
         spread = ratings.double().std(correction=0)
         self.spread.fill_(torch.where(spread > 1e-6 * ratings.abs().max(), spread, 1.0))
-        by_kernels = suits(self.u.x)
         rate, design = (CompiledRated, CompiledDesign) if by_kernels else (Rated, Design)
         rated = rate(users, items, n_users, width), rate(items, users, n_items, width)
         for side, own in zip((self.u, self.i), rated):
@@ -266,6 +279,17 @@ class BayesianFM(SolvedModel):
         """The sum of squared errors of the chain's state."""
         with prepared.threads():
             return prepared.errors(self.u.state, self.i.state).sum().item() * self.spread.item() ** 2
+
+    @torch.no_grad()
+    def finish(self, prepared: Prepared) -> None:
+        """Count how the training ratings differ from the probabilities that some of the draws give them (`Habits`)."""
+        if self.levels is None:
+            return
+        users, items = prepared.of_users.rows, prepared.of_users.others
+        classes = torch.bucketize(self.mu + self.spread * prepared.targets, (self.levels[1:] + self.levels[:-1]) / 2)
+        some = self.used[::math.ceil(len(self.used) / FEW)]
+        self.habits.count((u, c, self._shares(u, i, some)) for u, i, c in zip(
+            *(rows.split(MAX_PAIRS) for rows in (users, items, classes))))
 
     def _sweep(self, prepared: Prepared) -> float:
         targets, of_users, of_items, designs = prepared
@@ -319,7 +343,7 @@ class BayesianFM(SolvedModel):
         design = torch.cat([parts[0], torch.ones_like(parts[0][..., :1])], 2).transpose(0, 1)
         whole = (design @ covariance).mul_(design).sum(2).T
         alone = covariance.diagonal(dim1=1, dim2=2)[None, :, :-1]
-        return self._ratings((x[None, :, :-1], x[None, :, -1], noise[None]), alone, whole, parts, asked)
+        return self._ratings((x[None, :, :-1], x[None, :, -1], noise[None]), alone, whole, parts, asked, self.used)
 
     def _solved(self, items: Tensor, ratings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The mean (draws, width) and covariance (draws, width, width) of a new user's [x, b] in each draw, given the

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..ragged import Ragged
-from .blocks import Block, make_blocks
+from .blocks import MAX_NUMBERS, Block, make_blocks
 
 STEPS = 30              # of conjugate gradients for the weights of features, at most
 TOLERANCE = 1e-2        # of the residual, in the norm of the preconditioner, over that of the right side
@@ -88,8 +88,11 @@ class Rated:
 
     def scores(self, x: Tensor, other: Tensor) -> Tensor:
         """What x of this side and of the other one say of the ratings, (n,)."""
-        x, z = x[self.rows], other[self.others]
-        return (x[:, :-1] * z[:, :-1]).sum(1) + x[:, -1] + z[:, -1]
+        parts, step = [x.new_empty(0)], max(1, MAX_NUMBERS // x.shape[1])
+        for rows, others in zip(self.rows.split(step), self.others.split(step)):
+            own, theirs = x[rows], other[others]
+            parts.append((own[:, :-1] * theirs[:, :-1]).sum(1) + own[:, -1] + theirs[:, -1])
+        return torch.cat(parts)
 
     def weights(self, own: Tensor, other: Tensor) -> Tensor:
         """The precision of each rating, the product of its row's and the other side's, float32 (n,)."""

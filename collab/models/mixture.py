@@ -24,8 +24,9 @@ class Mixture(NamedTuple):
     def below(self, values: Tensor) -> Tensor:
         """The probability of less than each of `values` (n,), or (n, m) for m values each."""
         several = values if values.dim() == 2 else values[:, None]
-        found = torch.stack([torch.special.ndtr((one[:, None] - self.means) / self.deviations).mean(1)
-                             for one in several.T.double()], 1)
+        shares = [torch.special.ndtr((one[:, None] - self.means) / self.deviations).mean(1)
+                  for one in several.T.double()]
+        found = torch.stack(shares, 1) if shares else self.means.new_empty(len(self.means), 0)
         return found if values.dim() == 2 else found[:, 0]
 
     def quantile(self, share: float) -> Tensor:

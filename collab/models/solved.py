@@ -16,7 +16,8 @@ class SolvedModel(CollabModel, ABC):
 
     `prepare(users, items, ratings)` checks and arranges the training rows, once per fit; `sweep(prepared)` solves and
     replaces the weights at its end, so that an interrupted sweep leaves the old ones; `loss(prepared)` is the
-    objective, summed over all terms, which a sweep may return instead where it costs nothing there. Rows are int64, 0
+    objective, summed over all terms, which a sweep may return instead where it costs nothing there;
+    `finish(prepared)` completes at the end of a fit what is read in predictions alone. Rows are int64, 0
     being the unknown one, ratings float32, each of shape (n,)."""
 
     solved = True
@@ -32,6 +33,9 @@ class SolvedModel(CollabModel, ABC):
 
     @abstractmethod
     def loss(self, prepared: Any) -> float: ...
+
+    def finish(self, prepared: Any) -> None:
+        """Complete what no sweep reads; called once, as a fit ends."""
 
 
 def check_rows(users: Tensor, items: Tensor, ratings: Tensor, n_users: int, n_items: int) -> None:

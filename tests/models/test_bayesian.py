@@ -1,5 +1,7 @@
 """BayesianFM: its chain, the draws it keeps, intervals and new users."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -175,21 +177,41 @@ def test_the_interval_of_a_pair_is_the_mixture_over_draws(learn):
         assert limit in learn.data.scale or below == pytest.approx(share, abs=1e-5)
 
 
-def test_probabilities_are_the_shares_of_the_mixture_between_levels(learn):
-    """A level has what lies nearer to it than to others; the mean rating under them is near the prediction."""
+def test_probabilities_are_the_shares_of_the_mixture_between_levels_and_habits(learn):
+    """A level has what lies nearer to it than to others, times a factor of the user."""
     levels = sorted(RATINGS["rating"].unique())
     users, items, ratings = learn.data.valid.tensors
     shares = learn.model.probabilities(users, items)
     mixture = learn.model.predictive(users, items)
-    low, high = (torch.full((len(users),), (levels[k] + levels[k + 1]) / 2) for k in (0, 1))
-    second = mixture.below(high) - mixture.below(low)
-    torch.testing.assert_close(shares[:, 1], second.float())
-    torch.testing.assert_close(shares.sum(1), torch.ones(len(users)))
+    middles = torch.tensor([(low + high) / 2 for low, high in pairwise(levels)]).expand(len(users), -1)
+    parts = torch.nn.functional.pad(mixture.below(middles), (1, 1))
+    parts[:, -1] = 1
+    weighted = parts.diff(dim=1) * learn.model.habits.factors[users]
+    torch.testing.assert_close(shares, (weighted / weighted.sum(1, keepdim=True)).float())
     table = learn.probabilities(RATINGS["user"][0], RATINGS["item"][0])
     assert [*table.columns] == ["user", "item", *levels, "most_likely"]
     told = shares[torch.arange(len(users)), torch.searchsorted(learn.model.rating_levels(), ratings)].log().mean()
     by_chance = np.log(RATINGS["rating"].value_counts(normalize=True)[ratings.tolist()]).mean()
     assert told > by_chance + 0.05
+
+
+def test_a_users_habits_are_those_of_the_training_ratings():
+    """The even users give whole stars alone: of half stars that the scores make likely, hardly any are expected of
+    them, and of the others as many as before."""
+    drawn = synthetic(n_users=60, n_items=40, n_ratings=1_600, seed=4, step=0.5).ratings
+    whole = drawn["user"] % 2 == 0
+    drawn["rating"] = drawn["rating"].where(~whole, drawn["rating"].round())
+    learn = fitted(bunch(drawn), 8)
+    users, items, _ = learn.data.valid.tensors
+    half = learn.model.rating_levels() % 1 > 0
+    even = torch.tensor(learn.data.users.decode(users.numpy()).astype(int) % 2 == 0)
+    shares = learn.model.probabilities(users, items)[:, half].sum(1)
+    alone = learn.model._shares(users, items, learn.model.used)[:, half].sum(1)
+    assert alone[even].mean() > 0.3
+    assert shares[even].mean() < alone[even].mean() / 2
+    assert shares[~even].mean() > 0.3
+    back = fitted(bunch(drawn), 8)
+    assert torch.equal(back.model.habits.factors, learn.model.habits.factors)
 
 
 def test_ratings_on_too_many_levels_have_no_probabilities(certain):
