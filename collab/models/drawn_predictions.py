@@ -162,14 +162,17 @@ class DrawnPredictions(SolvedModel):
         return expected_ratings(scores[None], roots.sqrt()[None], self.kept_cuts[place], self.rating_levels(), habits)
 
     def rating_noise(self, side: Side) -> Tensor:
-        """The mean over draws of spread / sqrt(alpha a): the standard deviation of the ratings of a row around their
-        prediction, where the other side's noise is 1."""
+        """The mean over draws of spread / sqrt(alpha a), times the root of the mean of 1 / a over the other side's
+        rows: the standard deviation of the ratings of a row around their prediction. Only the products alpha a_u a_i
+        are known well: what one factor takes on over the chain, another loses."""
         if self.kept_cuts is not None:
             raise self.lacks("has the noise of latent ratings, not of ratings; train with likelihood='normal'")
         if not self.degrees:
             raise self.lacks("has one noise for all, since degrees=0; train with degrees=8, the default")
-        noise = self._side(side).draws[:, self.used, -1].double()
-        return self.spread * (self.alpha[self.used] * noise).rsqrt().mean(1)
+        other = self.i if side == "user" else self.u
+        own, theirs = (of.draws[:, self.used, -1].double() for of in (self._side(side), other))
+        average = theirs[~other.cold].reciprocal().mean(0) if not other.cold.all() else 1.0
+        return self.spread * (average / (self.alpha[self.used] * own)).sqrt().mean(1)
 
     def rating_levels(self) -> Tensor:
         if self.levels is None:
