@@ -62,6 +62,17 @@ def with_point(value: object) -> str:
     return f"; write {str(value).strip().replace(',', '.')}" if comma else ""
 
 
+def as_share(value: object) -> str:
+    """How to write a percentage as the share that is asked for, for the end of a message; nothing of anything else.
+
+    >>> as_share("20"), as_share("2,5 %"), as_share(30), as_share("0.2"), as_share("many"), as_share(300)
+    ('; say 0.2 for 20 %', '; say 0.025 for 2.5 %', '; say 0.3 for 30 %', '', '', '')
+    """
+    found = re.fullmatch(r"\s*(\d+(?:[.,]\d+)?)\s*(%?)\s*", str(value))
+    number = float(found[1].replace(",", ".")) if found else 0.0
+    return f"; say {number / 100:g} for {number:g} %" if found and (1 < number < 100 or (found[2] and number)) else ""
+
+
 def warn(message: str) -> None:
     """Warn with a `CollabWarning` at the line outside this package that led here, however deep the calls between.
     Of several processes that do the same, the first one alone warns."""

@@ -45,6 +45,13 @@ def rows_of_abilities():
     return found
 
 
+def test_the_readme_names_the_models_without_an_index():
+    text = (DOCS.parent / "README.md").read_text()
+    said = re.search(r"All models but (.*?) have an index", text, re.S)[1]
+    assert {*re.findall(r"`(\w+)`", said)} == {name for name, can in rows_of_abilities().items()
+                                               if can["an index to serve"] != "yes"}
+
+
 def test_the_guide_to_models_says_what_each_can_do(made):
     from collab.learner.recipes import RECIPES
     ratings, films = made

@@ -85,6 +85,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
     import pandas as pd
 
     from ..data.split import random_split
+    from ..data.tables import check_no_model
     from ..learner.factory import collab_learner
     from ..train.callbacks.run_log import JSONLines
     from .figures import finish, of_unknown
@@ -94,6 +95,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
     from .prepare import prepare
     from .read_again import of_pairs
     say = remarks(as_, quiet)
+    check_no_model(data)
     inputs = [data, table.items, table.users, test]
     check_writable(out, "model", inputs=inputs)
     if log is not None:
@@ -132,7 +134,7 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
         if not math.isfinite(learn.recorder.losses[-1]):
             raise DataError(f"the loss is {learn.recorder.losses[-1]}, and nothing was written to {out}; "
                             "train again with a lower --lr")
-        finish(learn, bunch, out, notes, as_=as_, card=not no_card, say=say)
+        finish(learn, bunch, out, notes, as_=as_, card=not no_card, say=say, quiet=quiet)
 
 
 @app.command(cls=Listing)
@@ -188,7 +190,7 @@ def similar(words: Annotated[list[str], typer.Argument(metavar="[MODEL] ITEM", s
             as_: As = None, quiet: Quiet = False) -> None:
     """List the items nearest to one."""
     from .inputs import item_of, load
-    from .output import print_table
+    from .output import note_faint, print_table
     model, item = _model_and_item(words)
     learn = load(model)
     id = item_of(learn, item)
@@ -196,6 +198,7 @@ def similar(words: Annotated[list[str], typer.Argument(metavar="[MODEL] ITEM", s
         title = (learn.data.titles([id]) or [""])[0]
         print(f"Nearest to {f'{title} ({id})' if title else id}:\n")
     print_table(learn.similar_items(id, n=n, min_ratings=min_ratings), as_, if_empty="nothing with so many ratings")
+    note_faint(learn, quiet)
 
 
 @app.command(cls=Command)
@@ -205,9 +208,10 @@ def explain(user: Annotated[str, typer.Option(help="The user's id.")],
     """Split the score of an item for a user into its parts, and list the nearest items that the user rated."""
     from ..interpret import CollabInterpretation
     from .inputs import item_of, load
-    from .output import print_explanation
+    from .output import note_faint, print_explanation
     learn = load(model)
     print_explanation(CollabInterpretation(learn).explain(learn.data.users.parse(user), item_of(learn, item)), as_)
+    note_faint(learn, quiet)
 
 
 @app.command(cls=Command)
@@ -226,7 +230,7 @@ def report(model: ModelFile = OUT, *,
     from ..interpret import CollabInterpretation
     from ..interpret.report import check_ending
     from .inputs import check_writable, load
-    from .output import print_written, progress, remarks
+    from .output import note_faint, print_written, progress, remarks
     from .read_again import held_out, training_files
     check_writable(out, "page", inputs=[model, data])
     check_ending(out)
@@ -242,6 +246,7 @@ def report(model: ModelFile = OUT, *,
     with progress(quiet):
         written = CollabInterpretation(learn).report(out, found, users=users)
     print_written(written, as_)
+    note_faint(learn, quiet)
 
 
 app.command(cls=Listing)(index)

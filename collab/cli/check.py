@@ -61,20 +61,26 @@ def check(ctx: typer.Context, data: Data, *, table: TableOptions, plot: Plot = N
         report = DataReport.from_df(ratings, **columns, implicit=table.implicit, name=data)
     else:
         report = DataReport.from_csv(data, **reading, **columns, implicit=table.implicit)
-    _look_at(report, beside, table)
+    needs = _look_at(report, beside, table)
     own = {} if table.items is None else given(items=table.items, table_sep=table.table_sep,
-                                               table_encoding=table.table_encoding)
+                                               table_encoding=table.table_encoding) | needs
     command = train_command(ctx, data, report.options | own)
     ranking = None if report.ranking is None else train_command(ctx, data, report.ranking | own)
     if as_ is Output.JSON:
-        print(json.dumps(report.to_dict() | {"command": command, "ranking_command": ranking}, ensure_ascii=False))
+        document = report.to_dict()
+        for row in [*document["problems"], document]:
+            row |= {name: as_options(row[name]) for name in ("what", "remedy", "advice") if name in row}
+        print(json.dumps(document | {"command": command, "ranking_command": ranking}, ensure_ascii=False))
     elif as_ is Output.CSV:
-        print_table(report.problems.drop(columns="options"), as_)
+        said = {name: report.problems[name].map(as_options) for name in ("what", "remedy")}
+        print_table(report.problems.drop(columns="options").assign(**said), as_)
     else:
         print(report.text(as_options, chosen=not quiet))
         if report.family:
             rows = "" if beside else " and is about no single row"
-            print("\nNext: " + (command if report.mended else f"mend what stops training{rows}, and check again"))
+            first = f"correct {said}, unless what is there is meant; then:\n  " if (said := report.to_correct) else ""
+            print("\nNext: " + (first + command if report.mended else
+                               f"mend what stops training{rows}, and check again"))
             if ranking is not None and report.mended:
                 print(f"Or, to rank: {ranking}")
     if plot is not None:
@@ -84,27 +90,44 @@ def check(ctx: typer.Context, data: Data, *, table: TableOptions, plot: Plot = N
         raise typer.Exit(1)
 
 
-def _look_at(report: DataReport, beside: Mapping[str, Path], table: TableOptions) -> None:
-    """Report on the files of items and users too, read as training reads them beside ratings with these options."""
-    from ..data.problems import Problem
+def _look_at(report: DataReport, beside: Mapping[str, Path], table: TableOptions) -> dict[str, str]:
+    """Report on the files of items and users too, read as training reads them beside ratings with these options.
+    Returns further ones with which all of them can be read."""
+    needs = [_look_at_file(report, side, file, table) for side, file in beside.items()]
+    if any(need != needs[0] for need in needs):
+        report.mended = False           # --table-encoding and --table-sep are of both files
+    return needs[0] if needs else {}
+
+
+def _look_at_file(report: DataReport, side: str, file: Path, table: TableOptions) -> dict[str, str]:
+    """Report on the file of items or users; returns the options that it needs, by name, beside those that are given."""
+    from ..data.problems import Problem, Unreadable
     from .inputs import OPTIONS
     from .metadata_files import read_beside, reading_beside
     from .remedies import in_lines
     reading = cast("Reading", {name: value for name, value in report.options.items() if name in OPTIONS})
     reading |= table.reading
-    for side, file in beside.items():
-        how, = reading_beside({side: file}, reading, table_sep=table.table_sep,
-                              table_encoding=table.table_encoding).values()
+    needs: dict[str, str] = {}
+    while True:
+        sep, encoding = needs.get("table_sep", table.table_sep), needs.get("table_encoding", table.table_encoding)
+        how, = reading_beside({side: file}, reading, table_sep=sep, table_encoding=encoding).values()
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:
-                known = read_beside(file, side, how, table.table_encoding or reading.get("encoding"))
+                known = read_beside(file, side, how, encoding or reading.get("encoding"))
             except DataError as error:
-                report.note([Problem(f"the file of {side}s", *str(error).partition("; ")[::2])])
+                mends = error.__cause__.options if isinstance(error.__cause__, Unreadable) else {}
+                own = {f"table_{name}": str(mends[name]) for name in ("sep", "encoding") if name in mends}
+                new = own if not own.keys() & needs.keys() else {}
+                report.note([Problem(f"the file of {side}s", *str(error).partition("; ")[::2], options=new)])
+                if not new:
+                    return needs
+                needs |= new
                 continue
         report.note([Problem(f"the file of {side}s", *str(one.message).partition("; ")[::2], stops=False)
                      for one in said if issubclass(one.category, CollabWarning)])
         report.look_at(known, side, partial(in_lines, path=file, n=len(known), reading=how))
+        return needs
 
 
 def _draw(report: DataReport, plot: Path) -> None:

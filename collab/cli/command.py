@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from .. import interrupt
-from ..errors import CollabWarning, DataError, with_point
+from ..errors import CollabWarning, DataError, as_share, with_point
 from ..processes import is_main, started
 
 if TYPE_CHECKING:
@@ -177,6 +177,9 @@ class Command(TyperCommand):
             value = values.get(getattr(getattr(error, "param", None), "name", ""))
             if isinstance(value, str):
                 error.message = _with_value(error.message, value)
+            elif "unexpected extra argument" in str(getattr(error, "message", "")):
+                files = [name for name in ("--data", "--ratings") if name in own_options(self)]
+                error.message += f"; a file of ratings is given with {files[0]}" if files else ""
             raise
 
     def invoke(self, ctx: Context) -> Any:
@@ -268,10 +271,16 @@ def _chosen(params: Mapping[str, Any]) -> Iterator[str]:
 def _with_value(message: str, value: str) -> str:
     """What the parser says of a number, with the value that was given and, of a decimal comma, how to write it."""
     kind = re.match(r"Input should be a valid (number|integer)", message)
+    share = as_share(value) if message.endswith(" 0.99") or value.endswith("%") else ""
     if kind is None:
-        return message.replace("Input should be", f"got {value!r}; it should be")
+        return message.replace("Input should be", f"got {value!r}; it should be") + share
     whole = kind[1] == "integer"
-    return f"got {value!r}, which is not a {'whole ' * whole}number{'' if whole else with_point(value)}"
+    return f"got {value!r}, which is not a {'whole ' * whole}number{share or ('' if whole else with_point(value))}"
+
+
+def own_options(command: TyperCommand) -> set[str]:
+    """The names of a command's options."""
+    return {name for param in command.params if param.param_type_name == "option" for name in param.opts}
 
 
 def _one_line(item: CompletionItem) -> CompletionItem:

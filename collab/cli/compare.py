@@ -66,6 +66,8 @@ def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Fold
     from ..data.split import draws as small_parts
     from ..learner.recipes import RECIPES
     from ..select.comparison import compare_models
+    from ..select.known_metrics import ERRORS
+    from .figures import LISTS
     from .inputs import WITHOUT_FRACTION, given, split_of
     from .model_options import check_model, uses
     from .next_command import next_command
@@ -98,6 +100,8 @@ def compare(ctx: typer.Context, data: Data, *, models: Names = None, folds: Fold
     if as_ in (None, Output.TABLE):
         print(as_options(str(found)))
         if found.taken is not None and not found.interrupted:
+            if found.metrics[0] in ERRORS:
+                print(f"{LISTS}: collab evaluate MODEL --k 10, once it is trained, says how good they are.")
             idle = ["quiet", *(name for name in ("epochs", "bs", "users", "seed") if not uses(found.taken, name))]
             if table.threshold is not None:
                 idle.append("implicit")

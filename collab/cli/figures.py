@@ -24,9 +24,10 @@ from ..files import Config
 from ..learner.card import card_path, write_card
 from ..learner.collab_learner import CollabLearner
 from .command import NAMES, Output, as_options, named_as_options
-from .output import print_document, print_table
+from .output import note_faint, print_document, print_table
 
 WHERE = {"valid": " held out of training (valid)", "test": " held out for the end (test)", None: ""}
+LISTS = "A low RMSE does not make good lists"
 NOTHING = "nothing was held out, so there is no error to report"
 
 
@@ -126,7 +127,8 @@ def print_figures(figures: Figures, as_: Output | None = None, about: Mapping[st
 
 
 def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config, *, say: Callable[[str], None] = print,
-           as_: Output | None = None, card: bool = True, about: Mapping[str, object] | None = None) -> None:
+           as_: Output | None = None, card: bool = True, quiet: bool = False,
+           about: Mapping[str, object] | None = None) -> None:
     """Write a trained model, then measure it on what was held out, print that (JSON with what else is to be said
     `about` it), and write it on the model's card: a model is not lost where measuring it fails."""
     learn.export(out, card=False, **notes)
@@ -137,12 +139,18 @@ def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config
     text = learn.card((test or valid).results, notes=notes, part=part, file=out) if card else None
     if text is not None and (written := write_card(card_path(out), text)):
         say(f"\nWrote {written}, the model's card.")
+    note_faint(learn, quiet)
     say(f"\nNext: collab recommend {out} --user {next(iter(data.users))}")
+    if not learn.ranks and (test or valid).n:
+        say(f"{LISTS}: collab evaluate {out} --k 10 says how good they are.")
 
 
 def _print(figures: Figures, where: str = "") -> None:
     if isinstance(figures.results, RankingResult):
-        shown = replace(figures.results, name=named_as_options(figures.results.name))
+        shown, beside = (one and replace(one, name=named_as_options(one.name))
+                         for one in (figures.results, figures.results.baseline))
+        assert shown is not None
+        shown = replace(shown, baseline=beside)
         print(f"\nRanking of {figures.n:,} {f'ratings{where}' if where else 'held-out ratings'}:\n\n{shown}")
     elif figures.results is not None:
         print(f"\nError on {figures.n:,} ratings{where}:\n")

@@ -13,9 +13,9 @@ from typing import TypedDict, TypeVar, Unpack, cast
 import pandas as pd
 
 from ..data.split import CANONICAL, Split, leave_last, per_user_split, random_split, time_split, user_split
-from ..data.tables import ENDINGS, read_table
+from ..data.tables import COMPRESSED, ENDINGS, near, read_table
 from ..datasets.movielens import movielens
-from ..errors import DataError
+from ..errors import DataError, as_share
 from ..files import kind_of
 from ..interpret.labels import whom
 from ..learner.collab_learner import CollabLearner
@@ -48,8 +48,14 @@ class Reading(TypedDict, total=False):
 
 
 def load(model: Path) -> CollabLearner:
+    if model.is_dir():
+        raise DataError(f"{model} is a folder; give the model file in it")
     if not model.exists():
-        raise DataError(f"there is no model file {model}; make one with: collab train DATA --out {model}")
+        meant = near(model) if model.absolute().parent.is_dir() else ""
+        raise DataError(f"there is no model file {model}{meant or f'; make one with: collab train DATA --out {model}'}")
+    if kind_of(model) is None and any(model.name.lower().endswith((end, *(end + z for z in COMPRESSED)))
+                                      for end in ENDINGS):
+        raise DataError(f"{model} looks like a table, not like a model; train first: collab train {model}")
     return known_by_recipe(load_learner(model))
 
 
@@ -178,11 +184,11 @@ def test_of(given: str | None, split: str, *, seed: int, **reading: Unpack[Readi
     except ValueError:
         if not Path(given).exists():
             point = given.replace(",", ".")
-            hint = f"; write {point}" if re.fullmatch(r"0?\.\d+", point) else ""
+            hint = f"; write {point}" if re.fullmatch(r"0?\.\d+", point) else as_share(given)
             raise DataError(f"--test {given} is neither a fraction, such as 0.1, nor a file{hint}") from None
         return read(given, **reading)[0], given
     if not 0 < fraction < 1:
-        raise DataError(f"--test {given}: a fraction is above 0 and below 1")
+        raise DataError(f"--test {given}: a fraction is above 0 and below 1{as_share(given)}")
     if split in WITHOUT_FRACTION:
         raise DataError(f"--split {split} decides by itself what is held out, and takes no fraction as --test; take "
                         "--split random or time, or a file of ratings")

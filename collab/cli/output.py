@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..interpret.explanation import Explanation, with_whole_ratings
+from ..learner.evidence import faint
 from ..processes import is_main
 from .command import Output
+
+if TYPE_CHECKING:
+    from ..learner.collab_learner import CollabLearner
 
 UNLIMITED = 1 << 20     # characters a line, where no terminal has to fit it
 
@@ -40,6 +44,12 @@ def remarks(as_: Output | None, quiet: bool = False) -> Callable[[str], None]:
         elif not quiet and is_main():
             print(text, file=sys.stderr)
     return say
+
+
+def note_faint(learn: CollabLearner, quiet: bool = False) -> None:
+    """Say on standard error where the factors that are shown may be noise."""
+    if (said := faint(learn.recipe)) and not quiet:
+        print(f"Note: {said}.", file=sys.stderr)
 
 
 def print_table(frame: pd.DataFrame, how: Output | None = None, *, decimals: int = 3,

@@ -70,7 +70,7 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
     is set to German."""
     from ..files import kind_of
     from .inputs import check_writable, given, load, named, only
-    from .output import progress
+    from .output import note_faint, progress
     from .read_again import training_files
     reading = file.reading
     if bool(user) + everybody + (ratings is not None) != 1:
@@ -110,6 +110,8 @@ def recommend(model: ModelFile = OUT, *, user: User = None, everybody: All = Fal
         _print_new(rated, learn.data.titles(rated["item"]), learn.recommend(ratings=rated, **rules), as_, rules, quiet)
     else:
         _print_known(learn, user or [], rules, as_)
+    if why:
+        note_faint(learn, quiet)
 
 
 def ranked_by(risk: str | None, interval: float | None, seed: int | None) -> dict[str, Any]:

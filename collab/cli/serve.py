@@ -48,7 +48,7 @@ def serve(model: ModelFile = OUT,
             print(f"Warning: --host {host} is not this machine alone: all who reach it may ask for recommendations, "
                   "those of known users too; put a server that knows who may in front of it", file=sys.stderr)
         print(f"Serving {model} at {url_of(sock, host)} (Ctrl-C stops it)", flush=True)
-        run(app, sock, log=log)
+        run(app, sock, log=log, ends=True)
     print("Stopped.", file=sys.stderr)
 
 

@@ -46,6 +46,7 @@ def tune(data: Data, *, model: ModelName = DEFAULT, trials: Trials = 20, metric:
          out: Out = OUT, table: TableOptions, no_card: NoCard = False, as_: As = None, quiet: Quiet = False) -> None:
     """Look for better settings of a model on a part of the training ratings, say on ratings that no trial saw whether
     they beat its own, and write the model as collab train does, with the better ones. JSON has all trials too."""
+    from ..data.tables import check_no_model
     from ..select.study_file import optuna
     from ..select.tuning import tune as search
     from .figures import finish
@@ -55,6 +56,7 @@ def tune(data: Data, *, model: ModelName = DEFAULT, trials: Trials = 20, metric:
     from .prepare import prepare
     say = remarks(as_, quiet)
     optuna()
+    check_no_model(data)
     inputs = [data, table.items, table.users, test]
     check_writable(out, "model", inputs=inputs)
     if resume is not None:
@@ -88,4 +90,4 @@ def tune(data: Data, *, model: ModelName = DEFAULT, trials: Trials = 20, metric:
                            tuned={"settings": found.best, "trials": len(found.trials), "metric": found.metric})
     about = {"tuned": {"settings": found.best, "beaten": found.beaten, "metric": found.metric}, "trials": found.trials,
              "comparison": found.table}
-    finish(found.learn, data_of, out, notes, say=say, as_=as_, card=not no_card, about=about)
+    finish(found.learn, data_of, out, notes, say=say, as_=as_, card=not no_card, quiet=quiet, about=about)

@@ -34,6 +34,10 @@ def titles(data: CollabDataBunch, ids: Iterable[Hashable]) -> list[str] | None:
     return ["" if place < 0 else found[place] for place in places.tolist()]
 
 
+class SeveralTitled(DataError):
+    """A title is that of several items."""
+
+
 class Catalogue:
     """The items of a vocab by id and by title. An item is named by its id, or by its whole title (case does not matter)
     where only one item has that title. Text that is both an id and a title is the id.
@@ -173,8 +177,8 @@ class Catalogue:
         if len(rows) > 1 and self.titles is not None:       # their case may tell them apart
             rows = [row for row in rows if self.titles[row - 1] == text] or rows
         if len(rows) > 1:
-            raise DataError(f"{len(rows):,} {self.name}s have the title {show(text)}: "
-                            f"{', '.join(show(self.vocab.ids[row]) for row in rows)}; say by its id which is meant")
+            raise SeveralTitled(f"{len(rows):,} {self.name}s have the title {show(text)}: "
+                                f"{', '.join(show(self.vocab.ids[row]) for row in rows)}; say by its id which is meant")
         if not rows and self.vocab.kind != "string" and self._typed(text) is not None:
             self.vocab.encode([text])       # which refuses '5' where 5 is an id
         return rows[0] if rows else UNKNOWN

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import re
 import textwrap
 from collections.abc import Callable, Hashable
 from dataclasses import replace
@@ -37,6 +38,8 @@ CHOSEN = "as you say, they are read as choices: train a model that ranks, such a
 WIDTH = 96          # columns of text
 PLACES = 6          # rows of a problem that are named
 CELL = 24           # columns of a cell in the table of columns
+QUOTED = re.compile(r" {2,}| (?='(?:\W|$))|(?<=\W') ")      # spaces of an id in quotation marks: no line ends there
+KEPT = "\ue000"     # stands for these while lines are broken
 
 
 class DataReport:
@@ -154,6 +157,14 @@ class DataReport:
         """Whether something stops training with the options that were given."""
         return bool(self.problems["stops"].any())
 
+    @property
+    def to_correct(self) -> str:
+        """What to correct, or to confirm, before training though nothing stops it, such as "line 7, or remove it";
+        empty where there is nothing."""
+        rows = [row for row, problem in zip(self.problems.to_dict("records"), self._in_order) if problem.misleads]
+        return " and ".join(f"{self._places(row['rows'], row['at'])}, or remove "
+                            f"{'it' if row['rows'] == 1 else 'them'}" for row in rows)
+
     def look_at(self, table: TableLike, side: str, said: Callable[[str], str] = str) -> None:
         """Also report on a table of metadata, of `side` "item" or "user", by what training says of it: ids that are
         missing or repeated, rated ones without a row, rows that no rating has, titles. `said` may put it in other
@@ -170,10 +181,10 @@ class DataReport:
             table, side, self.table[side], self._schema.roles()[side], titled)])
 
     def note(self, problems: list[Problem]) -> None:
-        """Add problems, which no option mends."""
+        """Add problems, which no option mends but those that they name."""
         self._in_order = sorted([*self._in_order, *problems], key=lambda p: not p.stops)
         self.problems = self._problems()
-        self.mended = self.mended and not any(p.stops for p in problems)
+        self.mended = self.mended and not any(p.stops and not p.options for p in problems)
 
     def _problems(self) -> Table:
         rows = []
@@ -219,7 +230,8 @@ class DataReport:
             mark = "  STOPS  " if row["stops"] else "  note   "
             sentence = f"{row['where']}: {said(row['what'])}"
             if row["rows"]:
-                example = "" if row["example"] is None else f"such as {cut(row['example'], 40)}; "
+                shown = row["example"]
+                example = "" if shown is None else f"such as {cut(shown, 40) if len(shown) > 40 else shown}; "
                 sentence += f" ({example}{self._places(row['rows'], row['at'])})"
             lines += ["", _wrapped(sentence, mark)]
             if row["remedy"]:
@@ -304,8 +316,9 @@ def _given(**options: Any) -> dict[str, Any]:
 
 def _wrapped(text: str, begin: str = "", then: str | None = None) -> str:
     then = " " * len(begin) if then is None else then
-    return textwrap.fill(text, WIDTH, initial_indent=begin, subsequent_indent=then,
-                         break_long_words=False, break_on_hyphens=False)
+    whole = QUOTED.sub(lambda spaces: KEPT * len(spaces[0]), text)
+    return textwrap.fill(whole, WIDTH, initial_indent=begin, subsequent_indent=then,
+                         break_long_words=False, break_on_hyphens=False).replace(KEPT, " ")
 
 
 def _aligned(table: pd.DataFrame, *, right: bool = False) -> str:

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, quoted, warn
-from .catalogue import Catalogue
+from ..errors import DataError, quoted, they, warn
+from .catalogue import Catalogue, SeveralTitled
 from .databunch import CollabDataBunch
 from .frames import TableLike, as_frame, is_table
 from .implicit import names_strength
@@ -111,12 +111,30 @@ def rated_file(data: KnownItems, file: Path, unknown: str = "average", **reading
         check_ratings(raw[rating].astype(object).mask(_blank(raw[rating]), 0))      # names rows of the whole file
     if not len(items):
         raise DataError(f"{file} holds no ratings: all {len(raw):,} are blank")
-    rows = data.catalogue.known([id if pd.isna(id) else data.catalogue.typed(str(id)) for id in items],
-                                f"in {file}", unknown)
+    named = [id if pd.isna(id) else data.catalogue.typed(str(id)) for id in items]
+    try:
+        rows = data.catalogue.known(named, f"in {file}", unknown)
+    except SeveralTitled:
+        raise _ambiguous(data, file, item, named, np.flatnonzero(~_blank(raw[rating])), len(raw)) from None
     kept = rows != UNKNOWN
     found = pd.DataFrame({"item": data.catalogue.vocab.decode(rows[kept]), "rating": ratings[kept].to_numpy()})
     found.attrs["blank"] = len(raw) - len(items)
     return found if rated or not data.implicit else found[["item"]]
+
+
+def _ambiguous(data: KnownItems, file: Path, column: Hashable, named: list[Any], places: np.ndarray,
+               n: int) -> DataError:
+    """The error for titles of several items among those of a file: how many there are, and the first row."""
+    found: list[tuple[int, str]] = []
+    for place, name in zip(places.tolist(), named):
+        try:
+            data.catalogue.encode([name])
+        except SeveralTitled as error:
+            found.append((place, str(error)))
+        except DataError:
+            pass
+    return DataError(f"{file}: column {quoted(column)}: {len(found):,} of {n:,} titles {they(len(found), 'is', 'are')} "
+                     f"of several items (first at row {found[0][0]}): {found[0][1]}")
 
 
 def further_ratings(data: CollabDataBunch, table: TableLike, unknown: str = "average") -> pd.DataFrame:

@@ -85,7 +85,7 @@ def _problem(lowest: float, highest: float, far: np.ndarray, n: int, name: Hasha
     return Problem(f"column {name!r}", what, "the range of predictions would reach that far, or the error where they "
                    "are held out; correct or drop them, or train without a range, with y_range=None", name, rows,
                    stops=False, in_file="the range of predictions would reach that far: correct or remove these lines, "
-                   "unless they are meant")
+                   "unless they are meant", misleads=True)
 
 
 def outweighing(strengths: np.ndarray, name: Hashable) -> Problem | None:
@@ -105,4 +105,4 @@ def outweighing(strengths: np.ndarray, name: Hashable) -> Problem | None:
     return Problem(f"column {name!r}", what, f"{why}; correct or drop {it}, or leave the column out, so that every row "
                    "counts as one choice", name, np.flatnonzero(far), stops=False,
                    in_file=f"{why}: correct or remove {these}, or leave the column out, so that every row counts as "
-                   "one choice")
+                   "one choice", misleads=True)

@@ -24,7 +24,8 @@ class Problem:
     - `options`: the arguments of reading or of `from_df` that mend it, by name; empty where only the table can be
       mended.
     - `stops`: whether a model cannot be trained on the table as it is. `chosen`: whether an option has asked for what
-      is done about it."""
+      is done about it. `misleads`: whether its rows are better corrected, or confirmed, before training, though nothing
+      stops it."""
 
     where: str
     what: str
@@ -36,6 +37,7 @@ class Problem:
     stops: bool = True
     chosen: bool = False
     in_file: str = ""
+    misleads: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.found()}; {self.remedy}"

@@ -370,6 +370,8 @@ def _is_number(value: object) -> bool:
 
 def show(value: object) -> str:
     """A value as a person would type it, cut where it is long; numpy's values as Python's."""
+    if isinstance(value, datetime.date):         # and so a datetime, and a Timestamp
+        return str(value).removesuffix(" 00:00:00")
     return quoted(value.item() if isinstance(value, np.generic) else value)
 
 

@@ -15,7 +15,7 @@ from typing import overload
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, warn
+from ..errors import DataError, as_share, warn
 from .codes import Groups, stable_order
 from .times import times_of
 
@@ -248,7 +248,8 @@ def _check_rows(rows: Rows, n: int) -> Rows:
 
 def _check_fraction(valid_pct: float) -> None:
     if not isinstance(valid_pct, Real) or not 0 <= valid_pct < 1:
-        raise DataError(f"valid_pct is a fraction of the ratings, at least 0 and below 1, got {valid_pct!r}")
+        raise DataError(f"valid_pct is a fraction of the ratings, at least 0 and below 1, got {valid_pct!r}"
+                        f"{as_share(valid_pct)}")
 
 
 @overload

@@ -19,6 +19,7 @@ from typing import IO, Any
 import pandas as pd
 
 from ..errors import DataError, counted, quoted, they, warn
+from ..files import READERS, kind_of
 from .encodings import COMPRESSED, as_lines, by_mark, check_encoding, garbled, is_utf8, likely
 from .implicit import DECIMAL
 from .problems import Unreadable
@@ -96,6 +97,7 @@ def _read(path: str | os.PathLike, format: str | None, sep: str | None, header: 
           decimal: str, ids: Sequence[Hashable], drop: bool) -> pd.DataFrame:
     path = Path(path).expanduser().absolute()
     _check_exists(path)
+    check_no_model(path)
     kind = format_of(path, format, sep, header)
     if kind == "parquet":
         return _read_parquet(path)
@@ -131,10 +133,23 @@ def _check_exists(path: Path) -> None:
     if not path.exists():
         if not path.parent.is_dir():
             raise DataError(f"there is no file {path}: not even the folder {path.parent} is there")
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
-        raise DataError(f"there is no file {path}" + (f"; did you mean {quoted(near[0])}?" if near else ""))
+        raise DataError(f"there is no file {path}{near(path)}")
+    if not path.is_file():
+        raise DataError(f"{path} is not a regular file, and a table is read more than once; write it to a file first")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
+
+
+def near(path: Path) -> str:
+    """The name in the folder of a path that is not there which is most like it, for the end of a message."""
+    found = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
+    return f"; did you mean {quoted(found[0])}?" if found else ""
+
+
+def check_no_model(path: str | os.PathLike) -> None:
+    """Raise DataError for a file that collab wrote, such as a model, in the place of a table."""
+    if (kind := kind_of(Path(path))) is not None and kind in READERS:
+        raise DataError(f"{path} is not a table but {READERS[kind]}")
 
 
 def _check_no_other(f: IO[bytes], path: Path) -> None:

@@ -79,8 +79,8 @@ def of_errors(model: nn.Module, beside: Beside, mean: float = math.inf) -> str |
 
 
 def _not_better(model: nn.Module, beside: Beside) -> str:
-    return (f"{as_collab(model).kind} is not better than mean and biases by more than chance: their RMSE is "
-            f"{beside.rmse:.4f} and {beside.of_biases:.4f}")
+    how = "worse than mean and biases" if beside.worse else "not better than mean and biases by more than chance"
+    return f"{as_collab(model).kind} is {how}: their RMSE is {beside.rmse:.4f} and {beside.of_biases:.4f}"
 
 
 def of_ranking(model: nn.Module, result: RankingResult, why: str | None = None) -> str | None:
@@ -96,7 +96,9 @@ def of_ranking(model: nn.Module, result: RankingResult, why: str | None = None) 
         return None
     kind = as_collab(model)
     shown = f"{name}@{result.k}" if isinstance(result.k, int) else name
-    said = (f"{kind.kind} does not rank better than the most popular items{' by more than chance' if chance else ''}: "
+    how = ("does not rank better than the most popular items by more than chance" if chance else
+           "ranks worse than the most popular items")
+    said = (f"{kind.kind} {how}: "
             f"its {shown} is {row['a']:.4f}, theirs {row['b']:.4f}.")
     if why is not None:
         return f"{why}. {said.removesuffix('.')}"

@@ -20,6 +20,7 @@ from ..evaluate.evaluation import ACCURACY
 from ..evaluate.held_out import NobodyToRank
 from ..evaluate.result import RankingResult, said
 from ..files import write_bytes
+from ..learner.evidence import faint
 from ..models.base import Unsupported
 from ..models.ensemble import Ensemble
 from .calibration import has_levels
@@ -89,6 +90,12 @@ class Sections:
         name = "training choices" if data.implicit else "training ratings"
         return {**self.figures, name: (f"{data.train.n:,}", f"{per:,.0f} a user"),
                 "users": (f"{data.n_users - 1:,}", ""), "items": (f"{data.n_items - 1:,}", "")}
+
+    @property
+    def doubt(self) -> str:
+        """A further sentence where factors may be noise."""
+        said = faint(self.learn.recipe)
+        return said and escape(f" {said[0].upper()}{said[1:]}.")
 
     def all(self) -> dict[str, str]:
         """By heading, HTML. What the model lacks is in the last one; what the data lack is said in its place."""
@@ -194,10 +201,10 @@ class Sections:
         for user in self.users:
             rated = self.learn.rated(user)
             found = self.learn.recommend(user, n=8, unknown="error", interval=share)
-            name = f"user {user}"
+            name, did = f"user {user}", "chosen" if self.data.implicit else "rated"
             text += (f"<h3>User {escape(str(user))}, {counted(len(rated), 'known rating')}</h3>"
                      + row([table(self.learn.rated(user, n=8, part=part), f"{liked} by {name}"),
-                            table(found, f"Recommended to {name}, of what is not among them")]))
+                            table(found, f"Recommended to {name}, without what was {did} already")]))
         if share is not None:
             text += f"<p class=note>Low and high: the rating lies between them with a probability of {share:.0%}.</p>"
         return text
@@ -209,14 +216,15 @@ class Sections:
             labels["id"].astype(str)
         blocks = [table(self.learn.similar_items(id, n=NEAREST), f"Nearest to {name}")
                   for id, name in zip(labels["id"].tolist(), names)]
-        return f"<p>The items nearest to the {len(blocks)} most rated ones.</p>" + row(blocks, "four")
+        return f"<p>The items nearest to the {len(blocks)} most rated ones.{self.doubt}</p>" + row(blocks, "four")
 
     def map(self) -> str:
         spec = json.dumps(self.interp.chart_map().to_dict(), default=str)
         genres = ("; click a genre, shift-click further ones, double-click for all"
                   if "genres" in self.data.item_table else "")
         self.has_map = True
-        return (f"<p>Neighbours have similar factors. Hover for names, drag to move, scroll to zoom{genres}.</p>"
+        return (f"<p>Neighbours have similar factors. Hover for names, drag to move, scroll to zoom{genres}."
+                f"{self.doubt}</p>"
                 '<div class="chart"><div id="map" role="img" aria-label="A map of the most rated items: neighbours '
                 'have similar factors. '
                 'The tables of similar items say the same in words."></div></div>'
@@ -236,7 +244,8 @@ class Sections:
         pca = self.interp.pca(n, min_ratings=min(MIN_RATINGS, second))
         blocks = [table(pca.table(k), f"Component {k}: {ratio:.1%} of the variance")
                   for k, ratio in enumerate(pca.explained_variance_ratio)]
-        return (f"<p>Both ends of the strongest directions of the {len(pca.scores):,} most rated items.</p>"
+        return (f"<p>Both ends of the strongest directions of the {len(pca.scores):,} most rated items."
+                f"{self.doubt}</p>"
                 + row(blocks) + (self.pictures.twice(pca.plot) if n > 1 else ""))
 
 

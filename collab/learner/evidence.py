@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -172,6 +173,14 @@ def look_at(data: CollabDataBunch, tables: DotTables, start: bool) -> str:
         found = Evidence.of(data, tables.y_range, held)
         give_back()
     return said
+
+
+def faint(recipe: str) -> str:
+    """What factors that do not stand out mean for who reads them, as a clause, from a learner's `recipe`, which its
+    file keeps; nothing where they do stand out, or where it is not known."""
+    found = re.search(r"factors (?:are lost in|hardly stand out from) noise \(contrast [^)]*\)", recipe)
+    return "" if found is None else (f"{found[0]}: similar items, reasons, parts of a score and components may be "
+                                     "chance; more ratings would make them clearer")
 
 
 def held_rows(tables: DotTables) -> Held | None:

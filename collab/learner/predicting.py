@@ -52,9 +52,10 @@ def predict(self: CollabLearner, user: Ids | None = None, item: Ids | None = Non
     single). Items are named by id or, here as everywhere, by title (see `Catalogue`). In place of a user, pass the
     `ratings` of a new one (see `recommend`).
 
-    With an `interval`, a probability such as 0.9, an `Interval` (mean, low, high): the rating lies between low and
-    high with that probability, and below and above with equal ones. Only for a model that knows how sure it is, "bayes"
-    (`BayesianFM`); others raise Unsupported.
+    With an `interval`, a probability such as 0.9, an `Interval` (mean, low, high): the central interval of the
+    distribution that the model predicts, which the rating lies in with that probability, with its limits clipped to the
+    scale. More ratings may lie below it than above, or fewer, where they are skewed. Only for a model that knows how
+    sure it is, "bayes" (`BayesianFM`); others raise Unsupported.
 
     An id that was not trained on is scored as the average one, with a warning; with unknown="error" it raises
     UnknownId, as does text that is not a title where ids are not text."""

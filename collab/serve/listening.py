@@ -97,10 +97,11 @@ async def crowded(scope: Scope, receive: Receive, send: Send) -> None:
     await refuse(send, 503, f"more than {CONNECTIONS:,} connections are open; ask again in a moment", close=True)
 
 
-def run(app: ASGIApp, sock: socket.socket, *, log: bool = False) -> None:
+def run(app: ASGIApp, sock: socket.socket, *, log: bool = False, ends: bool = False) -> None:
     """Serve `app` until SIGINT (Ctrl-C) or SIGTERM: no further connections are taken then, running requests finish (for
     10 seconds at most; a second Ctrl-C does not wait), and the function returns. With `log`, requests are logged on
-    standard error. Raises ImportError without uvicorn."""
+    standard error. Where the program `ends` then, further such signals are ignored: it has stopped already. Raises
+    ImportError without uvicorn."""
     try:
         import uvicorn
     except ImportError:
@@ -119,7 +120,7 @@ def run(app: ASGIApp, sock: socket.socket, *, log: bool = False) -> None:
                 yield
             finally:
                 for number, handler in before.items():
-                    signal.signal(number, handler)
+                    signal.signal(number, signal.SIG_IGN if ends else handler)
     logger = logging.getLogger("uvicorn.access")
     if log:
         logger.addHandler(handler := logging.StreamHandler(sys.stderr))

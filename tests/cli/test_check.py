@@ -103,6 +103,66 @@ def test_counts_are_pointed_to_models_that_rank(collab, tmp_path):
     assert code == 0
 
 
+@pytest.mark.parametrize("bad, said", [({7: 500}, "line 9, or remove it"),
+                                       ({7: 500, 30: -400}, "lines 9 and 32, or remove them")])
+def test_what_is_far_from_all_others_is_to_be_corrected_before_training(collab, tmp_path, bad, said):
+    table = pd.DataFrame([(user, item, (user * item) % 5 + 1) for user in range(20) for item in range(15)],
+                         columns=["user", "item", "rating"])
+    table.to_csv(tmp_path / "good.csv", index=False)
+    for row, value in bad.items():
+        table.loc[row, "rating"] = value
+    table.to_csv(tmp_path / "r.csv", index=False)
+    lines = collab("check", tmp_path / "r.csv")[1].splitlines()
+    at = lines.index(f"Next: correct {said}, unless what is there is meant; then:")
+    assert lines[at + 1] == f"  collab train {tmp_path / 'r.csv'}"
+    assert f"Next: collab train {tmp_path / 'good.csv'}" in collab("check", tmp_path / "good.csv")[1].splitlines()
+
+
+def test_spaces_of_an_id_are_shown_as_they_are_where_lines_are_broken(collab, tmp_path):
+    for pad in range(14):               # so that each place of the sentence comes to the end of a line
+        name = "u" * (pad + 1)
+        (tmp_path / "r.csv").write_text(f"{name},item,rating\n007  ,1,3\n007,2,3\n007 ,3,4\n  007,4,4\n")
+        out = collab("check", tmp_path / "r.csv")[1]
+        assert "such as '007  '; lines" in " ".join(line.strip() for line in out.splitlines()), out
+        shown = re.findall(r"as\s+'([ 0-9]+)'\s+and\s+'([ 0-9]+)'\s+do", out)
+        assert shown and {*shown[0]} <= {"007", "007  ", "007 ", "  007"} and len({*shown[0]}) == 2, out
+        assert all(len(line) <= 96 for line in out.splitlines() if line.startswith(("  note", "      ")))
+
+
+def test_a_date_is_shown_as_it_would_be_written(collab, tmp_path):
+    rows = [f"{u},{i},{(u * i) % 5 + 1},{i + 1:02d}.10.2018" for u in range(8) for i in range(10)]
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,rating,seen on", *rows]) + "\n")
+    out = " ".join(collab("check", tmp_path / "r.csv", "--date-format", "%d.%m.%Y")[1].split())
+    assert "it looks like times, such as 2018-10-01, and is not used" in out and "Timestamp" not in out
+
+
+def test_remedies_for_programs_are_options_too(collab, german):
+    told = json.loads(collab("check", german, "--as", "json")[1])
+    said = " ".join([told["advice"], *(f"{row['what']} {row['remedy']}" for row in told["problems"])])
+    assert "--sep ';'" in said and "--threshold" in said and not re.search(r"\b\w+_?\w*='|threshold=", said)
+    said = collab("check", german, "--as", "csv")[1]
+    assert "--sep ';'" in said and "sep='" not in said
+
+
+def test_what_reads_the_file_of_items_is_in_the_command(collab, tmp_path):
+    rows = [f"{u},{i},{(u * i) % 5 + 1}" for u in range(8) for i in range(10)]
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,rating", *rows]) + "\n")
+    films = "item;title\n" + "".join(f"{i};Käse {i}\n" for i in range(10))
+    (tmp_path / "films.csv").write_text(films, "latin-1")
+    code, out, _ = collab("check", tmp_path / "r.csv", "--items", tmp_path / "films.csv")
+    assert code == 1 and "is not written in UTF-8" in " ".join(out.split()) and "Next: mend" not in out
+    words = next_of(out)
+    assert words[-4:] in (["--table-sep", ";", "--table-encoding", "latin-1"],
+                          ["--table-encoding", "latin-1", "--table-sep", ";"])
+    assert collab(*words[1:], "--epochs", 1, "--no-card", "-o", tmp_path / "m")[0] == 0
+    assert "Käse 3" in collab("recommend", tmp_path / "m", "--user", 1, "--include-seen")[1]
+    (tmp_path / "users.csv").write_text("user;age\n" + "".join(f"{u};{20 + u % 2}\n" for u in range(8)) + "9;ä\n")
+    both = ["--items", tmp_path / "films.csv", "--users", tmp_path / "users.csv"]
+    assert "Next: mend" in collab("check", tmp_path / "r.csv", *both)[1]    # one encoding would not read both
+    (tmp_path / "films.csv").write_bytes(b"")
+    assert "Next: mend" in collab("check", tmp_path / "r.csv", "--items", tmp_path / "films.csv")[1]
+
+
 def test_titles_in_the_ratings_are_in_the_command_and_in_the_recommendations(collab, tmp_path):
     table = pd.DataFrame([(user, item, (user * item) % 5 + 1) for user in range(6) for item in range(9)],
                          columns=["user", "item", "rating"])

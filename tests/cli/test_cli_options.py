@@ -329,6 +329,48 @@ def test_similar_takes_the_model_first_and_understands_the_other_order(collab, t
     assert code == 2 and f"there is no model file {trained / 'none.safetensors'}" in err
 
 
+def test_a_model_in_place_of_ratings_and_ratings_in_place_of_a_model_are_told(collab, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained)
+    model = ("model.safetensors is not a table but a model that was exported; collab recommend and collab evaluate "
+             "take it\n")
+    for words in (["train"], ["train", "-o", "x"], ["tune"], ["compare"]):
+        code, out, err = collab(words[0], "model.safetensors", *words[1:])
+        assert (code, out) == (2, "") and err.startswith("Error: ") and err.endswith(model), words
+    code, out, _ = collab("check", "model.safetensors")
+    assert code == 1 and "is not a table but a model" in " ".join(out.split())
+    assert not (trained / "x").exists()
+    table = (2, "", "Error: ratings.csv looks like a table, not like a model; train first: collab train ratings.csv\n")
+    for words in (["recommend", "ratings.csv", "--user", 7], ["evaluate", "ratings.csv"], ["similar", "ratings.csv", 3],
+                  ["index", "ratings.csv"], ["report", "ratings.csv", "-o", tmp_path / "r.html"],
+                  ["explain", "ratings.csv", "--user", 7, "--item", 3], ["serve", "ratings.csv", "--port", 0]):
+        assert collab(*words) == table, words
+    for command, option in (("evaluate", "--data"), ("report", "--data"), ("recommend", "--ratings")):
+        _, _, err = collab(command, "model.safetensors", "ratings.csv")
+        assert f"(ratings.csv); a file of ratings is given with {option}; see collab {command} --help" in err
+
+
+def test_a_model_that_is_not_there_is_named_with_one_that_is_near(collab, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained)
+    assert collab("recommend", "modle.safetensors", "--user", 7) == (
+        2, "", "Error: there is no model file modle.safetensors; did you mean 'model.safetensors'?\n")
+    for path in ("none/m", "zzz"):
+        _, _, err = collab("recommend", path, "--user", 7)
+        assert err == f"Error: there is no model file {path}; make one with: collab train DATA --out {path}\n"
+    assert collab("recommend", tmp_path, "--user", 7) == (
+        2, "", f"Error: {tmp_path} is a folder; give the model file in it\n")
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--valid-pct", "20"], "got '20'; it should be less than or equal to 0.99; say 0.2 for 20 %; see collab train"),
+    (["--valid-pct", "20%"], "got '20%', which is not a number; say 0.2 for 20 %; see collab train"),
+    (["--valid-pct", "300"], "got '300'; it should be less than or equal to 0.99; see collab train"),
+    (["--test", "10"], "--test 10: a fraction is above 0 and below 1; say 0.1 for 10 %\n"),
+    (["--test", "7.5 %"], "--test 7.5 % is neither a fraction, such as 0.1, nor a file; say 0.075 for 7.5 %\n")])
+def test_a_percentage_in_place_of_a_share_is_understood(collab, trained, tmp_path, words, said):
+    code, _, err = collab("train", trained / "ratings.csv", "-o", tmp_path / "m", *words)
+    assert code == 2 and said in err
+
+
 # The program -------------------------------------------------------------------------------------------------------
 
 def test_the_version_is_that_of_the_package(collab):

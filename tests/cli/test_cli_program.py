@@ -126,6 +126,16 @@ def test_standard_output_has_the_results_of_training_alone(collab, trained, tmp_
     assert (code, quietly, err) == (0, out, "")
 
 
+def test_training_for_errors_says_how_to_see_how_good_lists_are(collab, trained, tmp_path):
+    words = ["train", trained / "ratings.csv", "--epochs", 1, "--no-card", "-o", tmp_path / "m"]
+    code, out, _ = collab(*words)
+    said = f"A low RMSE does not make good lists: collab evaluate {tmp_path / 'm'} --k 10 says how good they are."
+    assert code == 0 and out.splitlines()[-2:] == [f"Next: collab recommend {tmp_path / 'm'} --user 1", said]
+    assert "good lists" not in collab(*words, "--valid-pct", 0)[1]      # there is nothing to rank
+    assert "good lists" not in collab("train", trained / "ratings.csv", "--threshold", 3, "--model", "als", "--no-card",
+                                      "-o", tmp_path / "m")[1]
+
+
 @pytest.mark.parametrize("word", ["--version", "--help"])
 def test_the_reader_of_a_pipe_may_go_away(word):
     script = f"import sys; from collab.cli import main\nsys.argv = ['collab', {word!r}]\nmain()\n"
@@ -185,13 +195,13 @@ def test_an_explanation_is_printed_as_json_and_csv(collab, trained):
     model = trained / "model.safetensors"
     learn = load_learner(model)
     expected = CollabInterpretation(learn).explain(7, 3)
-    code, out, err = collab("explain", model, "--user", 7, "--item", 3, "--as", "json")
+    code, out, err = collab("explain", model, "--user", 7, "--item", 3, "--as", "json", "-q")
     found = json.loads(out)
     assert (code, err) == (0, "") and (found["user"], found["item"], found["title"]) == (7, 3, expected.title)
     assert found["score"] == pytest.approx(expected.score)
     assert sum(part["value"] for part in found["parts"]) == pytest.approx(found["logit"], abs=1e-6)
     assert [row["item"] for row in found["nearest"]] == expected.nearest["item"].tolist()
-    code, out, err = collab("explain", model, "--user", 7, "--item", 3, "--as", "csv")
+    code, out, err = collab("explain", model, "--user", 7, "--item", 3, "--as", "csv", "-q")
     rows = rows_of(out)
     assert (code, err) == (0, "") and [row["kind"] for row in rows] == [
         "score", *["part"] * len(expected.parts), *["nearest"] * len(expected.nearest)]
@@ -201,13 +211,13 @@ def test_an_explanation_is_printed_as_json_and_csv(collab, trained):
 
 def test_similar_items_and_the_path_of_a_report_are_printed_as_json(collab, trained, tmp_path, monkeypatch):
     model = trained / "model.safetensors"
-    code, out, err = collab("similar", model, 3, "-n", 2, "--as", "json")
+    code, out, err = collab("similar", model, 3, "-n", 2, "--as", "json", "-q")
     expected = load_learner(model).similar_items(3, n=2)["item"].tolist()
     assert (code, err) == (0, "") and [row["item"] for row in json.loads(out)] == expected
     monkeypatch.setattr(CollabInterpretation, "report", lambda self, path, *_, **__: path)
     for how, said in (("json", json.dumps({"written": str(tmp_path / "p.html")}) + "\n"),
                       ("csv", f"written\n{tmp_path / 'p.html'}\n"), ("table", f"Wrote {tmp_path / 'p.html'}\n")):
-        assert collab("report", model, "-o", tmp_path / "p.html", "--as", how) == (0, said, "")
+        assert collab("report", model, "-o", tmp_path / "p.html", "--as", how, "-q") == (0, said, "")
 
 
 # Completion --------------------------------------------------------------------------------------------------------

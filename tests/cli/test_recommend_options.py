@@ -64,7 +64,7 @@ def test_reasons_are_a_column(collab, films):
     assert [row["why"] for row in listed(collab, model, "--ratings", films / "mine.csv", "--why")] == learn.recommend(
         ratings={3: 5.0, 8: 2.0}, why=True)["why"].tolist()
     assert " why\n" in collab("recommend", model, "--user", 7, "--why")[1]
-    code, _, err = collab("recommend", model, "--all", "-o", films / "why.csv", "--why", "-n", 3)
+    code, _, err = collab("recommend", model, "--all", "-o", films / "why.csv", "--why", "-n", 3, "-q")
     lists = pd.read_csv(films / "why.csv", keep_default_na=False)
     assert code == 0 and not err and [*lists] == ["user", "rank", "item", "title", "score", "why"]
     for user in (7, 9):

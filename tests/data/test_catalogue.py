@@ -295,7 +295,9 @@ def test_unknown_items_of_a_file_are_left_out_and_counted_and_no_title_is_guesse
     assert asked(lambda: rated_file(learn.data, file), says)["item"].tolist() == [3]
     with pytest.raises(UnknownId, match="'Film B' is not among"):
         rated_file(learn.data, file, unknown="error")
-    for rows, error in (("Twice,5\n3,4\n", "2 items have the title 'Twice': 11, 12"),
+    for rows, error in (("Twice,5\n3,4\n", "rated.csv: column 'item': 1 of 2 titles is of several items .first at row "
+                         "0.: 2 items have the title 'Twice': 11, 12; say by its id which is meant"),
+                        ("3,4\n4,\nTwice,5\ntwice,5\n", "2 of 4 titles are of several items .first at row 2.: 2 items"),
                         ("3,\n8,\n", "rated.csv holds no ratings: all 2 are blank"), (",5\n3,4\n", "ids are missing")):
         file.write_text(f"item,rating\n{rows}")
         with pytest.raises(DataError, match=error):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import sys
 import warnings
 
@@ -199,6 +200,16 @@ def test_what_is_wrong_is_said(write, name, content, said):
         warnings.simplefilter("error")
         with pytest.raises(DataError, match=said):
             read_table(write(name, content))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no named pipes")
+def test_a_pipe_is_not_called_empty(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(DataError) as error:
+            read_table(path, sep=";")
+        assert str(error.value) == (f"{path} is not a regular file, and a table is read more than once; write it to a "
+                                    "file first")
 
 
 def test_folder_and_unknown_format(tmp_path, write):

@@ -46,6 +46,10 @@ def test_dot_bias_is_what_to_try_and_biases_where_it_was_tried():
     said = advice.of_errors(NET, beside(0.0))
     assert said.startswith("EmbeddingNet is not better than mean and biases by more than chance: their RMSE is 0.9000 "
                            "and 0.9100. Try dot_bias with its default settings")
+    assert advice._not_better(NET, Beside(0.92, 0.91, 100, 100, 4.1, 4.0)) == (
+        "EmbeddingNet is worse than mean and biases: their RMSE is 0.9200 and 0.9100")
+    assert "not better than mean and biases by more than chance" in advice._not_better(
+        NET, Beside(0.92, 0.91, 100, 100, 3.9, 4.0))
     said = advice.of_errors(FACTORS, beside(0.0))
     assert "Take the biases (BiasBaseline), or gather more ratings." in said and "Try" not in said
     assert as_options(said).endswith("collab compare DATA shows what each model reaches, and which differences are "
@@ -62,7 +66,7 @@ def test_a_ranking_is_compared_with_popularity_user_by_user():
     assert said.startswith("EmbeddingDotBias does not rank better than the most popular items by more than chance: its "
                            f"ndcg@10 is {np.mean(mixed):.4f}, theirs {np.mean(popular):.4f}. Try als or ease")
     worse = advice.of_ranking(FACTORS, ranked((popular - 0.02).tolist(), popular.tolist()))
-    assert "does not rank better than the most popular items: its" in worse
+    assert "ranks worse than the most popular items: its" in worse
 
 
 @pytest.mark.parametrize("model, other", [(ALS(2, 4, 4), "Try ease."), (EASE(4), "Try als."),

@@ -96,6 +96,16 @@ def test_a_running_request_is_answered_and_logged_before_it_stops(model, fresh):
         assert '"POST /recommend HTTP/1.1" 200' in process.communicate()[1]
 
 
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_once_it_has_stopped_a_second_signal_does_not_change_its_exit_code(model, second):
+    with served(model) as (process, address):
+        urllib.request.urlopen(f"{address}health").close()
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr.readline() == "Stopped.\n"
+        process.send_signal(second)             # while the program ends, which takes a second with all that is loaded
+        assert process.wait(20) == 0 and process.stderr.read() == ""
+
+
 def test_its_lists_keep_to_the_rules_that_it_is_given(collab, model, films, fresh):
     user, out = next(iter(films.data.users)), films.data.items.ids[1]
     rules = "--without", "title=Amélie (2001)", "--without", str(out), "--diversity", "0.5"
@@ -125,7 +135,7 @@ def test_a_file_that_is_not_there_and_a_host_that_is_not_known(collab, tmp_path)
 
 def test_a_host_beyond_this_machine_is_warned_of(collab, model, monkeypatch):
     asked = {}
-    monkeypatch.setattr("collab.serve.listening.run", lambda app, sock, log: asked.update(hosts=app.hosts))
+    monkeypatch.setattr("collab.serve.listening.run", lambda app, sock, **_: asked.update(hosts=app.hosts))
     code, out, error = collab("serve", model, "--host", "0.0.0.0", "--port", 0)
     assert code == 0 and "not this machine alone" in error and out.startswith(f"Serving {model} at http://0.0.0.0:")
     assert asked["hosts"] is None
