@@ -47,6 +47,7 @@ OURS: dict[str, tuple[str, int, int, dict[str, Any], int]] = {
     "hybrid": ("hybrid", 10, 1024, {"n_factors": 40}, 1),
     "hybrid, 4 seeds as one model": ("hybrid", 10, 1024, {"n_factors": 40}, 4),
     "bayes": ("bayes", 64, 1024, {}, 1),
+    "bayes, ordinal": ("bayes", 64, 1024, {"likelihood": "ordinal"}, 1),
 }
 TOGETHER = {"bayes with hybrid": ("bayes", "hybrid, 4 seeds as one model")}     # the mean of both
 

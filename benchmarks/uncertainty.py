@@ -1,6 +1,6 @@
 """Whether intervals and probabilities of ratings are right, on three kinds of data.
 
-Run: python benchmarks/uncertainty.py [--folds u1 u2 u3 u4 u5] [--seeds 3] [--epochs 64]
+Run: python benchmarks/uncertainty.py [--folds u1 u2 u3 u4 u5] [--seeds 3] [--epochs 64] [--likelihood ordinal]
 
 Intervals are those of `predict(interval=)` by "bayes", the log-loss is the mean of -log P(the observed level) over the
 test rows, beside that of "classifier" on the same rows (`probabilities`). Sets: the canonical folds of MovieLens-100K,
@@ -41,8 +41,8 @@ def sets(folds: list[str], seeds: int) -> Iterator[tuple[str, str, CollabDataBun
         yield "planted", str(seed), CollabDataBunch.from_df(drawn.ratings, seed=seed, device="cpu")
 
 
-def fitted(data: CollabDataBunch, model: str, epochs: int) -> tuple[CollabLearner, float]:
-    learn = collab_learner(data, model, seed=0)
+def fitted(data: CollabDataBunch, model: str, epochs: int, **options: str) -> tuple[CollabLearner, float]:
+    learn = collab_learner(data, model, seed=0, **options)
     valid, data.valid = data.valid, None        # training alone is timed
     start = time.process_time()
     with learn.no_logging():
@@ -65,10 +65,14 @@ def log_loss(learn: CollabLearner) -> float:
 
 @torch.no_grad()
 def covered(learn: CollabLearner) -> list[float]:
-    """The share of ratings inside the central interval of each of SHARES."""
-    below = torch.cat([learn.model.eval().predictive(users, items).below(ratings)
-                       for users, items, ratings in learn.data.valid])
-    return [((below - 0.5).abs() <= share / 2).double().mean().item() for share in SHARES]
+    """The share of ratings inside the central interval of each of SHARES, whose limits may be ratings."""
+    inside = [0.0] * len(SHARES)
+    for users, items, ratings in learn.data.valid:
+        found = learn.model.eval().predictive(users, items)
+        for k, share in enumerate(SHARES):
+            low, high = found.quantile((1 - share) / 2), found.quantile((1 + share) / 2)
+            inside[k] += ((low <= ratings) & (ratings <= high)).sum().item()
+    return [n / learn.data.valid.n for n in inside]
 
 
 def main() -> None:
@@ -76,11 +80,12 @@ def main() -> None:
     parser.add_argument("--folds", nargs="*", default=list(CANONICAL), choices=list(CANONICAL))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=64)
+    parser.add_argument("--likelihood", choices=["normal", "ordinal"], default="normal")
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     for name, part, data in sets(args.folds, args.seeds):
-        learn, seconds = fitted(data, "bayes", args.epochs)
+        learn, seconds = fitted(data, "bayes", args.epochs, likelihood=args.likelihood)
         classifier, _ = fitted(data, "classifier", 5)
         rows.append({"set": name, "part": part, "rmse": learn.validate()["rmse"],
                      **{f"{share:.0%}": own for share, own in zip(SHARES, covered(learn))},

@@ -3,7 +3,7 @@ the linters. What is compiled already is only loaded."""
 
 from collab import CollabDataBunch, collab_learner, synthetic
 
-MODELS = {"dot_bias": {}, "dot": {}, "als_explicit": {}, "bpr": {"implicit": True, "threshold": 3}}
+MODELS = {"dot_bias": {}, "dot": {}, "als_explicit": {}, "bayes": {}, "bpr": {"implicit": True, "threshold": 3}}
 FACTORS = (4, None)     # few, and as many as by default: kernels know how many groups of eight there are
 
 

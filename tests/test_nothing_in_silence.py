@@ -481,6 +481,14 @@ def a_user_for_whom_no_item_is_left_is_in_no_file(tmp_path):
     learn.recommend_all(users=[7], among=learn.rated(7, part="known")["item"].tolist(), path=tmp_path / "l.csv")
 
 
+@says("learner/noise.py:noise", "^no user has 1000 training ratings; min_ratings=0 lists all of them")
+def nobody_rated_so_often_to_be_noisy(tmp_path):
+    learn = collab.collab_learner(tiny_data(), "bayes", 2)
+    with learn.no_logging():
+        learn.fit(1)
+    learn.noise("user", min_ratings=1000)
+
+
 @says("learner/recommendations.py:similar",
       "no item has 1000 training ratings; min_ratings=0 compares all of them")
 def nothing_has_so_many_ratings_to_be_similar(tmp_path):

@@ -78,7 +78,7 @@ def check(ctx: typer.Context, data: Data, *, table: TableOptions, plot: Plot = N
         print(report.text(as_options, chosen=not quiet))
         if report.family:
             rows = "" if beside else " and is about no single row"
-            first = f"correct {said}, unless what is there is meant; then:\n  " if (said := report.to_correct) else ""
+            first = f"correct {wrong}, unless what is there is meant; then:\n  " if (wrong := report.to_correct) else ""
             print("\nNext: " + (first + command if report.mended else
                                f"mend what stops training{rows}, and check again"))
             if ranking is not None and report.mended:

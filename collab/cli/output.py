@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -64,6 +65,13 @@ def print_table(frame: pd.DataFrame, how: Output | None = None, *, decimals: int
         print(f"  ({if_empty})")
 
 
+def _cell(cell: Any, decimals: int) -> str:
+    """A cell as text; blank where there is nothing, or no number (NaN)."""
+    if isinstance(cell, float):
+        return "" if math.isnan(cell) else f"{cell:.{decimals}f}"
+    return "" if cell is None else str(cell)
+
+
 def _print_text(frame: pd.DataFrame, decimals: int) -> None:
     """Print aligned columns: text to the left, numbers to the right, floats with this many decimals, ratings that are
     all whole numbers (stars, or counts) as such. A terminal that is too narrow gets long text in several lines; in a
@@ -79,8 +87,7 @@ def _print_text(frame: pd.DataFrame, decimals: int) -> None:
         numeric = pd.api.types.is_numeric_dtype(column)
         table.add_column(Text(str(name)), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in zip(*(column.tolist() for _, column in written.items())):
-        table.add_row(*(Text("" if cell is None or cell != cell else f"{cell:.{decimals}f}" if isinstance(cell, float)
-                             else str(cell)) for cell in row))
+        table.add_row(*(Text(_cell(cell, decimals)) for cell in row))
     if watched:
         console.print(table)
         return

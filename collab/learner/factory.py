@@ -58,7 +58,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
       (`TwoTower`); the last two
       read the data's features. "softmax" is best with batches of some 16,384 and 30 epochs, the others with 1,024.
       Solved in sweeps (see `Sweeps`), not trained: "als" (implicit `ALS`), "als_explicit", "bayes" (`BayesianFM`, which
-      reads the data's features and also gives intervals), "ease" (`EASE`),
+      reads the data's features and also gives intervals; `likelihood="ordinal"` for levels), "ease" (`EASE`),
       "infinite_ae" (`InfiniteAE`) and a `SolvedModel` of your own; these take `loss_func` (a function of held-out
       scores and ratings), `metrics`, `cbs`, `seed` and `options`.
     - `y_range`: the range of a sigmoid over the scores: "auto" is `data.y_range`; None, and always "dot", is none.

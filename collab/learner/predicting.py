@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.vocab import Ids, labels, several
 from ..errors import DataError
 from ..models.base import MAX_PAIRS
-from ..models.mixture import Mixture
+from ..models.mixture import Predictive
 from .new_users import Rated, rated_rows, scores_of
 from .recommendations import pairs_of, rows_of
 from .recommending import check_one
@@ -84,7 +84,7 @@ def _shown(scores: Tensor, single: bool) -> Value:
     return float(found[0]) if single else found
 
 
-def _interval(learn: CollabLearner, parts: list[Callable[[], Mixture]], share: float, single: bool) -> Interval:
+def _interval(learn: CollabLearner, parts: list[Callable[[], Predictive]], share: float, single: bool) -> Interval:
     """The mean and the limits of distributions that the model gives, on the scale of the ratings."""
     below, found = (1 - share) / 2, []
     for part in parts:

@@ -20,7 +20,7 @@ from .arguments import class_name, recording
 from .dot_form import DotForm, Ridge
 from .layers import Range, without_gradient
 from .looked_up import looked_up
-from .mixture import Mixture
+from .mixture import Predictive
 
 Side = Literal["user", "item"]
 SIDES: tuple[Side, Side] = ("user", "item")
@@ -214,11 +214,11 @@ class CollabModel(nn.Module):
         """P(rating = level) of n pairs, (n, C)."""
         raise self.lacks(NO_PROBABILITIES)
 
-    def predictive(self, users: Tensor, items: Tensor) -> Mixture:
+    def predictive(self, users: Tensor, items: Tensor) -> Predictive:
         """How the ratings of n pairs are distributed, for intervals; or those of one user, (1,), for n items."""
         raise self.lacks(NO_INTERVALS)
 
-    def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Mixture:
+    def predictive_new(self, items: Tensor, ratings: Tensor, asked: Tensor) -> Predictive:
         """The same of n items `asked` (n,), for a new user who rated the rows `items` (m,) with `ratings` (m,)."""
         raise self.lacks(NO_INTERVALS)
 

@@ -103,7 +103,7 @@ class DrawnSide(nn.Module):
         guessed = torch.where(self._informed[:, None], said + rest.mean(0), own.mean(0))
         shown = torch.where(self.cold[:, None], guessed, self.x)
         self.draws[:, place, :-1] = shown
-        self.draws[:, place, -1] = self.noise
+        self.draws[:, place, -1] = torch.where(self.cold, self.noise[0], self.noise)     # else alike rows would differ
         self.variance[place] = torch.stack([own.var(0, correction=0), rest.var(0, correction=0)])
 
     def split(self, rows: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..models.mixture import Mixture
+from ..models.mixture import Predictive
 
-Distributions = Callable[[Tensor], Mixture]
+Distributions = Callable[[Tensor], Predictive]
 """Rows of items (n,) in, how one user's ratings of them are distributed out."""
 
 BLOCK = 1 << 11         # items whose distributions are made at a time

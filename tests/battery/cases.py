@@ -61,6 +61,7 @@ LACKS: dict[str, set[str]] = {
     "rank_ensemble": {*NOTHING_BUT_SCORES - {"new_people"}, *STEPS - {"freeze_to", "unfreeze"}, "fit", "errors"},
     "folded": {"probabilities"},
     "hybrid_hidden": {*PRODUCT, *PEOPLE, "probabilities"},
+    "bayes_ordinal": {*PRODUCT, *STEPS, "add_ratings"},
     "distance": {*BIASES, *PRODUCT, *PEOPLE, "probabilities"},
     "subclass": {*PRODUCT, *PEOPLE, "probabilities"},
     "plain": NOTHING_BUT_SCORES,
@@ -69,7 +70,7 @@ LACKS: dict[str, set[str]] = {
 SAYS = {**dict.fromkeys(FACTORS, "factors"), **dict.fromkeys(BIASES, "bias"), **dict.fromkeys(STEPS, "solved|loss"),
         "index": "index", "new_people": "new|fold", "add_ratings": "users|people", "probabilities": "probabilit",
         "errors": "error|order", "fit": "loss|train"}       # what a message has, beside the name of the class
-METADATA = {"hybrid", "hybrid_hidden", "two_tower", "bayes"}      # what is known of cold ids moves their scores
+METADATA = {"hybrid", "hybrid_hidden", "two_tower", "bayes", "bayes_ordinal"}      # which metadata of cold ids move
 FOREIGN = {"distance", "plain", "layers"}      # no file can build them
 
 
@@ -153,6 +154,9 @@ class Case:
         if self.name == "hybrid_hidden":
             known = [(f.codes, f.weights, len(f.labels)) for f in (data.user_features, data.item_features)]
             return HybridNet(*sizes, data.train.tensors[:2], *known, hidden=(6,), y_range=data.y_range, mean=data.mean)
+        if self.name == "bayes_ordinal":
+            recipe, context = RECIPES["bayes"], Context(data, N_FACTORS, None)
+            return recipe.build(context, {"likelihood": "ordinal"})
         return None
 
     def untrained(self, seed: int = 0, **options: Any) -> CollabLearner:

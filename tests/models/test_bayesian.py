@@ -206,7 +206,7 @@ def test_a_users_habits_are_those_of_the_training_ratings():
     half = learn.model.rating_levels() % 1 > 0
     even = torch.tensor(learn.data.users.decode(users.numpy()).astype(int) % 2 == 0)
     shares = learn.model.probabilities(users, items)[:, half].sum(1)
-    alone = learn.model._shares(users, items, learn.model.used)[:, half].sum(1)
+    alone = learn.model.shares(users, items, learn.model.used)[:, half].sum(1)
     assert alone[even].mean() > 0.3
     assert shares[even].mean() < alone[even].mean() / 2
     assert shares[~even].mean() > 0.3

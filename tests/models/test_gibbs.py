@@ -19,6 +19,7 @@ from collab.models.gibbs import (
     gamma,
 )
 from collab.models.gibbs_compiled import CompiledDesign, CompiledRated
+from collab.models.ordinal import WIDE
 from collab.ragged import Ragged
 
 WIDTH, N_ROWS, N_OTHERS, DRAWS = 3, 4, 5, 4_000
@@ -140,30 +141,39 @@ def prior_draw(model, designs):
         half = torch.full((len(x),), model.degrees / 2, dtype=torch.float64)
         side.go_to(Draw(x, beta, precision, relevance, gamma(half, half)))
     model.alpha[0] = gamma(1.0, torch.ones((), dtype=torch.float64))
+    if model.ordinal:                                   # sorted draws around a fixed one
+        fixed, below = model.cuts[1] / WIDE, torch.special.ndtr(model.cuts[1] / WIDE)
+        low, high = torch.rand(2, dtype=torch.float64)
+        ends = torch.special.ndtri(torch.stack([low * below, below + high * (1 - below)]))
+        model.cuts.copy_(WIDE * torch.stack([ends[0], fixed, ends[1]]))
 
 
 def seen(model):
     """Bounded functions of everything that is drawn, and of two products, so that no moment is infinite."""
     u, i = model.u, model.i
-    numbers = [model.alpha[0].log(), u.noise[1].log(), i.noise[2].log(), u.x[1, 0].abs().log()]
+    numbers = [*model.cuts[[0, 2]], *model.cuts.diff().log()] if model.ordinal else [model.alpha[0].log()]
+    numbers += [u.noise[1].log(), i.noise[2].log(), u.x[1, 0].abs().log()]
     numbers += [i.x[2, -1].abs().log()]
     numbers += [t.flatten()[-1].log() for t in (u.precision, i.precision, u.relevance, i.relevance)]
     numbers += [u.beta[0, 0], i.beta[-1, -1], u.x[2, -1], u.x[1, 0] * i.x[1, 0], u.x[3, 0] * u.beta[0, 0]]
     return torch.stack([torch.tanh(t.double() / 2) for t in numbers])
 
 
-def machine():
-    model = BayesianFM(1, N_USERS, N_ITEMS, per_epoch=1, n_draws=2)
+def machine(likelihood):
+    """Of ordinal ratings, four levels, one of which no rating has in the beginning."""
+    model = BayesianFM(1, N_USERS, N_ITEMS, per_epoch=1, n_draws=2, levels=[1, 2, 3, 4, 5][likelihood == "ordinal":],
+                       likelihood=likelihood)
     users, items = PAIRS.T
-    prepared = model.prepare(users, items, torch.tensor([1.0, 2, 3, 4, 5, 4, 3]))
+    ratings = torch.tensor([1.0, 2, 3, 4, 5, 4, 3])
+    prepared = model.prepare(users, items, ratings if likelihood == "normal" else ratings.clamp(3))
     model.sweeps.fill_(100)         # past the first sweeps, in which not everything is drawn
     return model, prepared
 
 
-def simulated(n_chains, n):
+def simulated(n_chains, n, likelihood):
     """The functions over chains that begin in the prior and take turns: ratings given the state, the state given
     ratings. Their means by chain, which do not depend on each other."""
-    model, prepared = machine()
+    model, prepared = machine(likelihood)
     users, items = PAIRS.T
     found = []
     for turn in range(n_chains * n):
@@ -172,26 +182,28 @@ def simulated(n_chains, n):
         model.kept_at.zero_()           # the state, and so alpha, is kept in the first place
         x, z = model.u.x[users], model.i.x[items]
         score = (x[:, :-1] * z[:, :-1]).sum(1) + x[:, -1] + z[:, -1]
-        precision = model.alpha[0] * model.u.noise[users] * model.i.noise[items]
-        noise = torch.randn(len(users), dtype=torch.float64) / precision.sqrt()
-        model._sweep(prepared._replace(targets=(score + noise).float()))
+        precision = model.u.noise[users] * model.i.noise[items] * (1.0 if model.ordinal else model.alpha[0])
+        targets = score + torch.randn(len(users), dtype=torch.float64) / precision.sqrt()
+        classes = torch.bucketize(targets, model.cuts) if model.ordinal else None
+        model._sweep(prepared._replace(targets=targets.float(), classes=classes))
         found.append(seen(model))
     return torch.stack(found).view(n_chains, n, -1).mean(1)
 
 
 @both_ways
-def test_ratings_and_states_that_take_turns_stay_in_the_prior(way, monkeypatch):
+@pytest.mark.parametrize("likelihood", ["normal", "ordinal"])
+def test_ratings_and_states_that_take_turns_stay_in_the_prior(way, likelihood, monkeypatch):
     """Geweke's joint test of every conditional at once: the mean of each function over chains is its mean over draws
     from the prior."""
     monkeypatch.setattr(bayesian, "suits", lambda table: way == "kernels")
     torch.manual_seed(1)
-    model, prepared = machine()
+    model, prepared = machine(likelihood)
     prior = []
     for _ in range(1_500):
         prior_draw(model, prepared.designs)
         prior.append(seen(model))
     prior = torch.stack(prior)
-    chains = simulated(100, 30)
+    chains = simulated(100, 30, likelihood)
     error = (prior.var(0) / len(prior) + chains.var(0) / len(chains)).sqrt()
     off = (chains.mean(0) - prior.mean(0)) / error
     assert off.abs().max() < 4.5, off
