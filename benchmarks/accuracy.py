@@ -49,7 +49,9 @@ OURS: dict[str, tuple[str, int, int, dict[str, Any], int]] = {
     "bayes": ("bayes", 64, 1024, {}, 1),
     "bayes, ordinal": ("bayes", 64, 1024, {"likelihood": "ordinal"}, 1),
 }
-TOGETHER = {"bayes with hybrid": ("bayes", "hybrid, 4 seeds as one model")}     # the mean of both
+TOGETHER = {        # the mean of both
+    "bayes with hybrid": ("bayes", "hybrid, 4 seeds as one model"),
+    "bayes, ordinal, with hybrid": ("bayes, ordinal", "hybrid, 4 seeds as one model")}
 
 
 def bunch(ratings: pd.DataFrame, split: Any, bs: int, reads: bool, size: str = "100k") -> CollabDataBunch:

@@ -20,12 +20,12 @@ from ..errors import DataError, renamed
 from ..given import is_real
 from ..linear_softmax import linear_softmax
 from ..losses import bpr, log_drawn, logistic, positive, sampled_softmax, softmax_in_batch
-from ..models.base import CollabModel, as_collab
+from ..models.base import COMPARED, CollabModel, as_collab
 from ..numerics import entries_at, rows_at
 from ..retrieval.exact_loss import ExactLoss
 from ..train.callback import Callback
-from ..train.callbacks.order import Order
 from ..train.callbacks.steps import whole
+from ..train.events import VERBS
 
 MAX_SCORES = 1 << 22    # scores that a validation batch takes at a time
 MAX_TRAINED = 1 << 25   # scores of all items that a training batch takes at a time: some 1 GiB with their copies
@@ -38,7 +38,6 @@ class Objective(Callback):
     that each batch starts at its own seed, so that epochs can be compared. Training draws from the learner's stream.
     `config` holds the arguments that rebuild the objective. Raises DataError for data of another kind."""
 
-    order = Order.OBJECTIVE
     in_eval = True
     name: str
     config: dict[str, Any]
@@ -47,13 +46,14 @@ class Objective(Callback):
     data: CollabDataBunch | None = None
     compares: bool = False
     """Whether the loss depends on differences between the scores of one user alone, so that what a model adds to all of
-    these (`CollabModel.shared`) has a gradient of 0. Not inherited by a class with a `get_loss` of its own."""
+    these (`CollabModel.shared`) has a gradient of 0, in `learn.pred` too. Not inherited by a class with verbs of its
+    own."""
     whole_items: bool = False
     """Whether each row is compared with the items of the whole batch, of which a process may have a slice."""
 
     def __init_subclass__(cls, **kwargs: object):
         super().__init_subclass__(**kwargs)
-        if "get_loss" in vars(cls) and "compares" not in vars(cls):
+        if {*VERBS, "drawn", "_rows"} & vars(cls).keys() and "compares" not in vars(cls):
             cls.compares = False
         for old, new in (("expected", "exact_loss"), ("know", "setup")):
             if old in vars(cls):
@@ -69,13 +69,15 @@ class Objective(Callback):
 
     def before_batch(self) -> None:
         if self.compares and isinstance(self.learn.model, CollabModel):
-            self.learn.model.compared = True
+            COMPARED.add(self.learn.model)
 
-    def after_loss(self) -> None:
-        if isinstance(self.learn.model, CollabModel):
-            self.learn.model.compared = False
+    def cleanup_batch(self) -> None:
+        COMPARED.discard(self.learn.model)      # after an error: otherwise `_lost` has
 
-    cleanup_batch = after_loss
+    def _lost(self, loss: Tensor) -> None:
+        """Set the loss: whatever others add to it does not compare."""
+        self.learn.loss = loss
+        COMPARED.discard(self.learn.model)
 
     def before_validate(self) -> None:
         self._begin(torch.Generator().manual_seed(0))
@@ -164,7 +166,7 @@ class BPR(Sampled):
         super().__init__(n_negatives, beta, exclude_seen)
 
     def get_loss(self) -> None:
-        self.learn.loss = bpr(self.learn.pred, self.drawn()[1])
+        self._lost(bpr(self.learn.pred, self.drawn()[1]))
 
     def kernel_loss(self) -> RankingLoss:
         return RankingLoss("bpr", self.n_negatives, self._draws())
@@ -211,8 +213,8 @@ class SampledSoftmax(Sampled):
         users, target = self.learn.xb
         items, scores = self.drawn()
         of_pos, of_neg, of_user = self.corrections
-        self.learn.loss = sampled_softmax(self.learn.pred, scores, of_pos[target], of_neg[items] + of_user[users, None],
-                                          self.temperature, hits=items == target[:, None])
+        self._lost(sampled_softmax(self.learn.pred, scores, of_pos[target], of_neg[items] + of_user[users, None],
+                                   self.temperature, hits=items == target[:, None]))
 
     def kernel_loss(self) -> RankingLoss:
         return RankingLoss("sampled_softmax", self.n_negatives, self._draws(), self.temperature,
@@ -289,7 +291,7 @@ class InBatchSoftmax(Objective):
             yield u, i, 0
 
     def get_loss(self) -> None:
-        self.learn.loss = self.loss
+        self._lost(self.loss)
 
     def exact(self) -> ExactLoss:
         assert self.data is not None        # `setup` has been called
@@ -355,7 +357,7 @@ class FullSoftmax(Objective):
         return scores, torch.where(never[items], torch.logaddexp(total, wanted), total) - wanted    # cold ones count
 
     def get_loss(self) -> None:
-        self.learn.loss = self.loss
+        self._lost(self.loss)
 
     def exact(self) -> ExactLoss:
         return ExactLoss("softmax", self.negatives.q, temperature=self.temperature)

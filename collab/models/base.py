@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
+from weakref import WeakSet
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ MAX_PAIRS = 1 << 16     # pairs per forward pass, scored one by one: a model's l
 TABLES = {("user", "weight"): "u_weight", ("item", "weight"): "i_weight",
           ("user", "bias"): "u_bias", ("item", "bias"): "i_bias"}
 SCORING = ("cross", "scorer", "logits", "dot_form", "dot_tables", "score_new", "closed_form", "with_users",
-           "id_tables")
+           "id_tables", "predictive", "predictive_new", "drawn_scorer", "score_drawn", "rating_noise")
 DECIDES = {"forward": SCORING, "score_new": ("closed_form",), "cross": ("scorer",), "logits": ("linear_logits",)}
 """What a method decides is inherited with it alone."""
 RENAMED = {"predicts_ratings": "ranks", "score_history": "score_new", "fold_in": "score_new", "crossing": "scorer",
@@ -45,6 +46,7 @@ NO_PROBABILITIES = ("gives scores, not probabilities; train a model of draws or 
                     "collab_learner(data, 'bayes'), collab_learner(data, 'classifier')")
 NO_NOISE = "knows no noise of a user or an item; train a model of draws: collab_learner(data, 'bayes')"
 NO_INTERVALS = "gives scores without their uncertainty; train a model of draws: collab_learner(data, 'bayes')"
+COMPARED = WeakSet[nn.Module]()           # not an attribute, which copies would take along
 SAID: set[tuple[type, str]] = set()        # what has been said of old names
 
 
@@ -88,8 +90,6 @@ class CollabModel(nn.Module):
     """Whether it was built with interactions of its own, which a learner leaves as they are."""
     leave_out: bool = False
     """Whether training leaves the item of a row out of that row's input."""
-    compared: bool = False
-    """Whether scores are being compared with others of the same user alone; set by an objective for a batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,6 +142,11 @@ class CollabModel(nn.Module):
     def to_scores(self, output: Tensor) -> Tensor:
         """The scores (bs,) of an output: the output itself or, for a classifier's logits, the expected rating."""
         return output
+
+    @property
+    def compared(self) -> bool:
+        """Whether scores are being compared with others of the same user alone: an objective says so for a batch."""
+        return self in COMPARED
 
     def shared(self, term: Tensor, y_range: Range | None = None) -> Tensor:
         """A term that all scores of a user share. Where these are only `compared` it cancels, unless a range bends the

@@ -1,12 +1,17 @@
 """What a model adds to all scores of a user has a gradient of exactly 0 where these are only compared: what a sum of
 gradients that cancel leaves is rounding, which Adam and Adagrad would scale up to whole steps."""
 
+import contextlib
+import copy
+
 import pytest
 import torch
 from helpers import Batchwise
 
 from collab import (
     BPR,
+    Callback,
+    CancelFit,
     CollabDataBunch,
     FullSoftmax,
     InBatchSoftmax,
@@ -64,6 +69,19 @@ class Anchored(BPR):
         self.learn.loss = self.learn.loss + 0.1 * mse(self.learn.pred, self.learn.yb)
 
 
+class Pointwise(FullSoftmax):
+    """Its loss is made in `predict`."""
+
+    def predict(self):
+        super().predict()
+        self.loss = self.loss + 0.1 * mse(self.learn.pred, self.learn.yb)
+
+
+class Listening(BPR):
+    def after_loss(self):
+        self.learn.loss = self.learn.loss + rated(self.learn.model)
+
+
 def biases(model):
     return model.u_bias.weight.square().sum() + (model.mu - 1) ** 2
 
@@ -74,7 +92,8 @@ def rated(model):
 
 @pytest.mark.parametrize(("objective", "options"), [
     (Logistic(3), {}), (BPR(3), {"y_range": (0.5, 5.5)}), (Anchored(3), {}), (BPR(3), {"cbs": [LossTerms(biases)]}),
-    (BPR(3), {"cbs": [LossTerms(rated)]})], ids=["logistic", "range", "own", "term", "term of scores"])
+    (BPR(3), {"cbs": [LossTerms(rated)]}), (Pointwise(), {}), (Listening(3), {})],
+    ids=["logistic", "range", "own", "term", "term of scores", "own predict", "own event"])
 def test_they_are_trained_where_they_do_not_cancel(objective, options):
     assert not moved(objective=objective, **options)[1]
 
@@ -92,6 +111,28 @@ def test_the_other_gradients_are_not_changed(monkeypatch):
     one, other = found
     assert all(torch.equal(one[name], other[name]) for name in ("u_weight.weight", "i_weight.weight", "i_bias.weight"))
     assert not torch.equal(one["u_bias.weight"], other["u_bias.weight"])        # rounding
+
+
+class Copies(Callback):
+    def after_pred(self):
+        self.copy = copy.deepcopy(self.learn.model)
+        raise self.error
+
+    error = CancelFit
+
+
+def test_copies_and_what_comes_after_an_error_compare_nothing(monkeypatch):
+    for error in (CancelFit, ZeroDivisionError):
+        data = CollabDataBunch.from_df(RATINGS, seed=0, bs=64, device="cpu")
+        learn = collab_learner(data, "dot_bias", 5, loss_func=BPR(3), metrics=[], seed=1)
+        cb = Copies()
+        cb.error = error
+        with learn.no_logging(), contextlib.suppress(ZeroDivisionError):
+            learn.fit(1, cbs=cb)
+        for model in (learn.model, cb.copy):
+            assert not model.compared
+            model(torch.tensor([1]), torch.tensor([1])).sum().backward()
+            assert model.u_bias.weight.grad[1] == 1
 
 
 def test_only_collabs_own_objectives_say_so():

@@ -22,12 +22,11 @@ class Order(IntEnum):
     SHORT_EPOCH = -50       # ShortEpoch: the number of batches is settled before it is used
     AVERAGING = -30         # EMA, SWA: averaged weights are in the model before anything validates it
     SCORES = -20            # Scores: loss and metrics of a validation
-    OBJECTIVE = -17         # BPR and the like: scores are compared no longer when terms join the loss
     LOSS_TERMS = -16        # LossTerms: the loss is complete before it is recorded, weighted or tested
     RANKING_METRICS = -15   # RankingMetrics: joins the values of Scores
     RECORDER = -10          # Recorder: completes the epoch's row
     RIDGE = -5              # Ridge: joins the loss after it was recorded
-    DEFAULT = 0             # yours, unless they say otherwise, and TerminateOnNaN: they find that row
+    DEFAULT = 0             # yours, unless they say otherwise, objectives and TerminateOnNaN: they find that row
     ACCUMULATION = 20       # GradientAccumulation: decides whether there is a step
     REDUCTION = 22          # Reduction: adds up the gradients of processes, once a step, while they are still scaled
     MIXED_PRECISION = 25    # MixedPrecision: unscales the gradients, once a step
