@@ -57,6 +57,7 @@ def recommend_all(self: CollabLearner, n: int = 10, users: Ids | None = None, *,
     check_kind(as_frame)
     check_diversity(diversity)
     by = Risk.of(risk, interval, seed)
+    by.check(self)
     pool = pool_of(self, among, without, unknown, where)
     vocab = self.data.users
     asked = (vocab.decode(np.arange(1, len(vocab))) if users is None else

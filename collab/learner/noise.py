@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from ..data.frame_kinds import check_kind, made_of
 from ..data.frames import Table
 from ..errors import warn
+from ..given import is_real
 from ..models.base import SIDES, Side
 
 if TYPE_CHECKING:
@@ -30,8 +32,10 @@ def noise(self: CollabLearner, by: Side = "user", n: int | None = 15, *, min_rat
     check_kind(as_frame)
     if by not in SIDES:
         raise ValueError(f"by={by!r} is neither 'user' nor 'item'")
-    if n is not None and (isinstance(n, bool) or n < 1):
+    if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
         raise ValueError(f"n must be a whole number, at least 1, or None for all, got {n!r}")
+    if not is_real(min_ratings):
+        raise ValueError(f"min_ratings must be a number, got {min_ratings!r}")
     vocab = self.data.items if by == "item" else self.data.users
     found = self.looking(lambda: self.collab_model.rating_noise(by)).cpu().numpy()
     counts = self.data.counts(by).numpy()

@@ -54,7 +54,7 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
       mean it takes a model that knows how sure it is, "bayes".
     - `interval`: a probability such as 0.9: add columns low and high, between which the rating lies with it (see
       `predict`). Also only for "bayes".
-    - `seed`: of "draw"; by default it comes from torch's random state, which goes on.
+    - `seed`: of "draw", a whole number; by default each draw is another one.
     - `as_frame`: "pandas", "polars", "pyarrow" or "dict", {column: list}: what kind of table is returned.
 
     Items without a rating (None, NaN, blank) count as not rated; of ratings for data with a threshold, those above

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..given import is_real
-from ..models.base import Scorer
+from ..models.base import NO_INTERVALS, Scorer
 from ..ragged import Ragged
 from ..retrieval.cautious import Distributions, by_quantile
 from ..retrieval.diverse import check_diversity, diverse, n_candidates
@@ -34,16 +36,25 @@ class Risk(NamedTuple):
 
     @classmethod
     def of(cls, risk: float | str | None, interval: float | None, seed: int | None) -> Risk:
-        """What was asked for. Raises ValueError for another `risk` or `interval`. A draw without a seed takes one from
-        torch's random state, which goes on."""
+        """What was asked for. Raises ValueError for another `risk` or `interval`, or a `seed` that is not whole or that
+        decides nothing. A draw without a seed is another one each time; no random state changes."""
         check_interval(interval)
         if risk is not None and risk not in (MEAN, DRAW) and not (is_real(risk) and 0 < risk < 1):
             raise ValueError("risk must be 'mean', 'draw' or a number between 0 and 1, a quantile, such as 0.1; got "
                              f"{risk!r}")
-        if seed is None:
-            seed = int(torch.randint(1 << 62, ())) if risk == DRAW else 0
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral)):
+            raise ValueError(f"seed must be a whole number, got {seed!r}")
+        if seed is not None and risk != DRAW:
+            raise ValueError(f"seed={seed!r} decides a draw, and risk={risk!r} makes none; say risk='draw', or leave "
+                             "it out")
         return cls(risk not in (None, MEAN), None if isinstance(risk, str) or risk is None else float(risk), interval,
-                   int(seed))
+                   secrets.randbits(62) if seed is None else int(seed))
+
+    def check(self, learn: CollabLearner) -> None:
+        """Raise Unsupported where the learner's model does not know how sure it is, and has to."""
+        model = learn.collab_model
+        if not self.plain and not model.gives_intervals:
+            raise model.lacks(NO_INTERVALS)
 
     @property
     def plain(self) -> bool:

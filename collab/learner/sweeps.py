@@ -86,11 +86,19 @@ class Sweeps(Callback):
     def zero_grad(self) -> None:
         """A sweep has no gradients."""
 
+    def after_train(self) -> None:
+        if self.model.scores_finished or self.learn.epoch + 1 == self.learn.n_epochs:     # before a Checkpoint
+            self._finish()
+
     def cleanup_fit(self) -> None:
+        if self.learn.run.cut_off is None:      # others may have ended the fit, or put back the best weights
+            self._finish()
+        self.prepared = None
+
+    def _finish(self) -> None:
         if self.prepared is not None:
             with self._threads():
                 self.model.finish(self.prepared)
-        self.prepared = None
 
 
 class Solved(Plain):

@@ -27,7 +27,7 @@ from .solved import check_rows
 
 QUIET = 6               # sweeps before rows get a noise of their own
 PER_RATING, PER_NUMBER = 220, 64        # bytes that a fit takes: for a rating, and for each number of a row
-FEW = 16                # draws that tell how often ratings are expected on each level
+FEW = 8                 # draws that tell how often ratings are expected on each level
 
 Likelihood = Literal["normal", "ordinal"]
 
@@ -188,6 +188,10 @@ class BayesianFM(DrawnPredictions):
             even = torch.ones_like(levels)[None]
             expected = expected_ratings(scores[None], roots[None], self.cuts[None], levels, even)
             return (levels[prepared.classes] - expected).square().sum().item()
+
+    @property
+    def scores_finished(self) -> bool:
+        return self.ordinal
 
     @torch.no_grad()
     def finish(self, prepared: Prepared) -> None:

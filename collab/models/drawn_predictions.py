@@ -253,8 +253,8 @@ class DrawnPredictions(SolvedModel):
         return x, torch.linalg.inv(left), noise * self._unsure_noise(len(items))
 
     def _unsure_noise(self, n: int) -> float:
-        """What the mean of a new user's noise after n ratings is less than its inverse: 1 / Gamma(a, b) has the mean
-        b / (a - 1)."""
+        """1 / (E[a] E[1 / a]) of a new user's factor a on the precision after n ratings: 1 / Gamma(s, r) has the mean
+        r / (s - 1)."""
         return (self.degrees + n - 2) / (self.degrees + n) if self.degrees else 1.0
 
 

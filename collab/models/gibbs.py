@@ -190,7 +190,7 @@ def draw_relevance(beta: Tensor, group: Tensor, n_groups: int) -> Tensor:
 
 
 def draw_noise(counts: Tensor, sums: Tensor, degrees: float) -> Tensor:
-    """Draw what the precision is times for the ratings of each row, (n_rows,): Gamma((nu + n) / 2, (nu + sum) / 2) over
+    """Draw each row's factor on the precision of its ratings, (n_rows,): Gamma((nu + n) / 2, (nu + sum) / 2) over
     the `sums` (n_rows,) of squared errors, each times the precision that all else gives it. A row without ratings draws
     from the prior."""
     return gamma((degrees + counts) / 2, (degrees + sums) / 2)

@@ -233,9 +233,9 @@ def solve_new(design: Tensor, offsets: Tensor, weights: Tensor, classes: Tensor,
     plus noise of precision `weights` times the row's own factor, in each of S chains: `design` (S, n, width), the next
     two (S, n), `cuts` (S, C - 1), and x ~ N(average, 1 / precision) beforehand, both (S, width), all float64.
 
-    Steps of Newton, which for cut normal variables converge from anywhere, since the logarithm of their probability is
-    concave (Pratt 1981), take turns with steps of EM for the factor, Gamma(degrees / 2, degrees / 2) beforehand, or 1
-    where `degrees` is 0. The covariance is that of the curvature at the mode (Laplace)."""
+    Steps of Newton on the logarithm of the probability, which is concave (Pratt 1981), take turns with steps of EM
+    for the factor, Gamma(degrees / 2, degrees / 2) beforehand, or 1 where `degrees` is 0. The covariance is that of
+    the curvature at the mode (Laplace)."""
     x, noise = average, torch.ones_like(average[:, 0])
     for step in range(NEWTON + 1):
         roots = (weights * noise[:, None]).sqrt()

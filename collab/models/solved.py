@@ -17,7 +17,7 @@ class SolvedModel(CollabModel, ABC):
     `prepare(users, items, ratings)` checks and arranges the training rows, once per fit; `sweep(prepared)` solves and
     replaces the weights at its end, so that an interrupted sweep leaves the old ones; `loss(prepared)` is the
     objective, summed over all terms, which a sweep may return instead where it costs nothing there;
-    `finish(prepared)` completes at the end of a fit what is read in predictions alone. Rows are int64, 0
+    `finish(prepared)` completes what is read in predictions alone. Rows are int64, 0
     being the unknown one, ratings float32, each of shape (n,)."""
 
     solved = True
@@ -34,8 +34,14 @@ class SolvedModel(CollabModel, ABC):
     @abstractmethod
     def loss(self, prepared: Any) -> float: ...
 
+    @property
+    def scores_finished(self) -> bool:
+        """Whether scores read what `finish` completes."""
+        return False
+
     def finish(self, prepared: Any) -> None:
-        """Complete what no sweep reads; called once, as a fit ends."""
+        """Complete what no sweep reads: after the last sweep of a fit, before each validation where scores read it, and
+        as a fit ends, but for errors and Ctrl-C."""
 
 
 def check_rows(users: Tensor, items: Tensor, ratings: Tensor, n_users: int, n_items: int) -> None:

@@ -324,3 +324,9 @@ def test_it_is_averaged_with_others(learn):
     with torch.no_grad():
         expected = (learn.model(users, items) + other.model(users, items)) / 2
         torch.testing.assert_close(both.model(users, items), expected)
+
+
+def test_the_last_epoch_is_what_is_left():
+    """Scores read the habits of users, which are counted before each validation."""
+    learn = fitted(bunch(), 2)
+    assert learn.recorder.rows[-1]["rmse"] == pytest.approx(learn.validate()["rmse"], abs=1e-6)
