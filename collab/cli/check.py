@@ -93,28 +93,49 @@ def check(ctx: typer.Context, data: Data, *, table: TableOptions, plot: Plot = N
 def _look_at(report: DataReport, beside: Mapping[str, Path], table: TableOptions) -> dict[str, str]:
     """Report on the files of items and users too, read as training reads them beside ratings with these options.
     Returns further ones with which all of them can be read."""
-    needs = [_look_at_file(report, side, file, table) for side, file in beside.items()]
-    if any(need != needs[0] for need in needs):
-        report.mended = False           # --table-encoding and --table-sep are of both files
-    return needs[0] if needs else {}
+    needs = {side: _look_at_file(report, side, file, table) for side, file in beside.items()}
+    both = {name: value for need in needs.values() for name, value in need.items()}
+    for side, need in needs.items():    # --table-encoding and --table-sep are of both files
+        if need != both and not _reads_alike(report, side, beside[side], table, need, both):
+            report.mended = False
+    return both
+
+
+def _reads_alike(report: DataReport, side: str, file: Path, table: TableOptions, *options: dict[str, str]) -> bool:
+    """Whether the file of items or users is the same table by each of these options."""
+    from .metadata_files import read_beside
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            one, other = (read_beside(file, side, *_reading_of(report, side, file, table, how)) for how in options)
+        except DataError:
+            return False
+    return one.equals(other)
+
+
+def _reading_of(report: DataReport, side: str, file: Path, table: TableOptions,
+                options: dict[str, str]) -> tuple[Any, str | None]:
+    """How the file is read by the options of the ratings, by those that are given and by further ones; its encoding."""
+    from .inputs import OPTIONS
+    from .metadata_files import reading_beside
+    reading = cast("Reading", {name: value for name, value in report.options.items() if name in OPTIONS})
+    reading |= table.reading
+    sep, encoding = options.get("table_sep", table.table_sep), options.get("table_encoding", table.table_encoding)
+    how, = reading_beside({side: file}, reading, table_sep=sep, table_encoding=encoding).values()
+    return how, encoding or reading.get("encoding")
 
 
 def _look_at_file(report: DataReport, side: str, file: Path, table: TableOptions) -> dict[str, str]:
     """Report on the file of items or users; returns the options that it needs, by name, beside those that are given."""
     from ..data.problems import Problem, Unreadable
-    from .inputs import OPTIONS
-    from .metadata_files import read_beside, reading_beside
+    from .metadata_files import read_beside
     from .remedies import in_lines
-    reading = cast("Reading", {name: value for name, value in report.options.items() if name in OPTIONS})
-    reading |= table.reading
     needs: dict[str, str] = {}
     while True:
-        sep, encoding = needs.get("table_sep", table.table_sep), needs.get("table_encoding", table.table_encoding)
-        how, = reading_beside({side: file}, reading, table_sep=sep, table_encoding=encoding).values()
+        how, encoding = _reading_of(report, side, file, table, needs)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:
-                known = read_beside(file, side, how, encoding or reading.get("encoding"))
+                known = read_beside(file, side, how, encoding)
             except DataError as error:
                 mends = error.__cause__.options if isinstance(error.__cause__, Unreadable) else {}
                 own = {f"table_{name}": str(mends[name]) for name in ("sep", "encoding") if name in mends}

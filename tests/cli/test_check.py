@@ -156,7 +156,11 @@ def test_what_reads_the_file_of_items_is_in_the_command(collab, tmp_path):
                           ["--table-encoding", "latin-1", "--table-sep", ";"])
     assert collab(*words[1:], "--epochs", 1, "--no-card", "-o", tmp_path / "m")[0] == 0
     assert "Käse 3" in collab("recommend", tmp_path / "m", "--user", 1, "--include-seen")[1]
-    (tmp_path / "users.csv").write_text("user;age\n" + "".join(f"{u};{20 + u % 2}\n" for u in range(8)) + "9;ä\n")
+    plain = "user;age\n" + "".join(f"{u};{20 + u % 2}\n" for u in range(8))
+    (tmp_path / "plain.csv").write_text(plain)      # needs no encoding, and is read with that of the other file
+    out = collab("check", tmp_path / "r.csv", "--items", tmp_path / "films.csv", "--users", tmp_path / "plain.csv")[1]
+    assert "Next: mend" not in out and {"--table-sep", "--table-encoding"} <= {*next_of(out)}
+    (tmp_path / "users.csv").write_text(plain + "9;ä\n")
     both = ["--items", tmp_path / "films.csv", "--users", tmp_path / "users.csv"]
     assert "Next: mend" in collab("check", tmp_path / "r.csv", *both)[1]    # one encoding would not read both
     (tmp_path / "films.csv").write_bytes(b"")
