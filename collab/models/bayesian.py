@@ -155,7 +155,7 @@ class BayesianFM(DrawnPredictions):
         rate, design = (CompiledRated, CompiledDesign) if by_kernels else (Rated, Design)
         rated = rate(users, items, n_users, width), rate(items, users, n_items, width)
         for side, own in zip((self.u, self.i), rated):
-            side.cold.copy_(own.counts == 0)
+            side.share.copy_(own.counts / len(ratings))
         pairs = Ragged.unique(users, items, None, n_users, n_items)
         return Prepared((ratings - self.mu) / self.spread, *rated,
                         (self.u.design(pairs, design), self.i.design(pairs.transposed(n_items), design)), classes)

@@ -19,9 +19,9 @@ class DrawnSide(nn.Module):
     that is kept what predictions take.
 
     `draws` (n_rows, n_draws, width + 1) are [x, b, noise] of all rows (see `Draw`), where width = n_factors + 1. A row
-    without ratings gets the part of x that its metadata give, and of the rest the mean over rows with ratings; without
-    metadata, like row 0, it gets the mean of x. `variance` (n_draws, 2, width) is the uncertainty of such rows: the
-    variance over rows with ratings, [0] of x and [1] of the rest."""
+    without ratings gets the part of x that its metadata give, and of the rest the mean over ratings; without metadata,
+    like row 0, it gets the mean of x over rows with ratings. `variance` (n_draws, 2, width) is the uncertainty of such
+    rows: the variances around these means, [0] of x and [1] of the rest."""
 
     x: Tensor
     beta: Tensor
@@ -31,7 +31,7 @@ class DrawnSide(nn.Module):
     codes: Tensor
     weights: Tensor
     column: Tensor
-    cold: Tensor
+    share: Tensor
     variance: Tensor
 
     def __init__(self, n_rows: int, n_others: int, n_factors: int, n_draws: int, known: Columns | Size | None,
@@ -55,7 +55,7 @@ class DrawnSide(nn.Module):
         self.draws = nn.Parameter(torch.zeros(n_rows, n_draws, width + 1), requires_grad=False)
         self.draws[..., -1] = 1.0
         self.register_buffer("variance", torch.zeros(n_draws, 2, width))
-        self.register_buffer("cold", torch.ones(n_rows, dtype=torch.bool))
+        self.register_buffer("share", torch.zeros(n_rows))      # of a row in the training ratings
 
     # The chain ---------------------------------------------------------------------------------------------------
 
@@ -88,6 +88,11 @@ class DrawnSide(nn.Module):
         return row, self.codes[row, place], self.weights[row, place]
 
     @property
+    def cold(self) -> Tensor:
+        """Whether a row has no training ratings, bool (n_rows,)."""
+        return self.share == 0
+
+    @property
     def _informed(self) -> Tensor:
         """Whether a row has metadata, bool (n_rows,)."""
         return (self.weights != 0).any(1)
@@ -99,12 +104,13 @@ class DrawnSide(nn.Module):
         rows, features, values = self._known()
         first = len(self.beta) - len(self.column)
         said = torch.zeros_like(self.x).index_add_(0, rows, self.beta[first + features] * values[:, None])
-        own, rest = self.x[~self.cold], (self.x - said)[~self.cold]
-        guessed = torch.where(self._informed[:, None], said + rest.mean(0), own.mean(0))
-        shown = torch.where(self.cold[:, None], guessed, self.x)
-        self.draws[:, place, :-1] = shown
-        self.draws[:, place, -1] = torch.where(self.cold, self.noise[0], self.noise)     # else alike rows would differ
-        self.variance[place] = torch.stack([own.var(0, correction=0), rest.var(0, correction=0)])
+        cold, weights = self.cold, self.share[self.share > 0, None]
+        own, rest = self.x[~cold], (self.x - said)[~cold]
+        mean = (weights * rest).sum(0)
+        guessed = torch.where(self._informed[:, None], said + mean, own.mean(0))
+        self.draws[:, place, :-1] = torch.where(cold[:, None], guessed, self.x)
+        self.draws[:, place, -1] = torch.where(cold, self.noise[0], self.noise)     # else alike rows would differ
+        self.variance[place] = torch.stack([own.var(0, correction=0), (weights * (rest - mean).square()).sum(0)])
 
     def split(self, rows: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Factors (n, draws, n_factors), biases and noise (n, draws) of rows, in float64."""

@@ -20,6 +20,7 @@ from collab import (
     synthetic,
 )
 from collab.models.bayesian import BayesianFM
+from collab.models.drawn_side import DrawnSide
 from collab.models.mixture import Mixture
 from collab.ragged import Ragged
 
@@ -283,7 +284,7 @@ def test_what_a_pair_without_ratings_leaves_open_is_in_its_interval():
     found = model.predictive(row, row)
     assert found.mean.item() == pytest.approx(drawn.mean(), abs=0.02)
     assert found.deviations.item() ** 2 == pytest.approx(drawn.var(), rel=0.01)
-    model.u.cold[1] = model.i.cold[1] = False
+    model.u.share[1] = model.i.share[1] = 1
     assert model.predictive(row, row).deviations.item() ** 2 == pytest.approx(0.5)
 
 
@@ -360,3 +361,15 @@ def test_a_cold_item_has_what_its_metadata_say_and_a_wider_interval():
     assert war == pytest.approx(8.0, abs=0.6)
     cold, rated = np.subtract(*reversed(learn.predict([3, 3], [41, 39], interval=0.9)[1:]))
     assert cold > rated
+
+
+def test_what_metadata_leave_open_is_that_of_an_average_rating():
+    """Of two rated items and a cold one of the same genre, all of whose x is 3 of its genre and a rest: 1 of the item
+    with 30 ratings, 5 of that with 10."""
+    features = (torch.zeros(4, 1, dtype=torch.int64), torch.tensor([[0.0], [1.0], [1.0], [1.0]]), torch.tensor([0]))
+    side = DrawnSide(4, 3, 1, 2, features, history=False)
+    side.share.copy_(torch.tensor([0.0, 0.75, 0.25, 0.0]))
+    side.beta[-1], side.x[1], side.x[2] = 3.0, 4.0, 8.0
+    side.keep(0)
+    torch.testing.assert_close(side.draws[:, 0, 0], torch.tensor([6.0, 4.0, 8.0, 3.0 + 2.0]))       # row 0: the mean
+    torch.testing.assert_close(side.variance[0], torch.tensor([[4.0, 4.0], [3.0, 3.0]]))

@@ -172,10 +172,10 @@ def test_what_a_pair_without_ratings_leaves_open_is_in_its_probabilities():
     model.kept_at[0] = 1
     model.u.draws[1, 0], model.i.draws[1, 0] = torch.tensor([1.0, 0.5, 1.0]), torch.tensor([-2.0, 0.2, 4.0])
     model.u.variance[0, 0], model.kept_cuts[0] = torch.tensor([0.4, 0.3]), torch.tensor([-1.0, 0.5])
-    model.i.cold[1] = False
+    model.i.share[1] = 1
     row, score = torch.tensor([1]), -2.0 + 0.5 + 0.2
     for cold, variance in ((True, 0.25 + 0.4 * 4 + 0.3), (False, 0.25)):
-        model.u.cold[1] = cold
+        model.u.share[1] = float(not cold)
         below = norm.cdf((np.array([-1.0, 0.5]) - score) / variance ** 0.5)
         np.testing.assert_allclose(model.probabilities(row, row)[0], np.diff(np.r_[0, below, 1]), atol=1e-6)
 
