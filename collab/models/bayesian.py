@@ -26,7 +26,7 @@ from .ordinal import Interval, draw_cuts, first_cuts
 from .solved import check_rows
 
 QUIET = 6               # sweeps before rows get a noise of their own
-PER_RATING, PER_NUMBER = 220, 64        # bytes that a fit takes: for a rating, and for each number of a row
+PER_RATING, PER_NUMBER = (260, 220), 64     # bytes of a fit: a rating, by torch and by kernels, and a number of a row
 FEW = 8                 # draws that tell how often ratings are expected on each level
 
 Likelihood = Literal["normal", "ordinal"]
@@ -82,9 +82,9 @@ class BayesianFM(DrawnPredictions):
     Otherwise a prediction is the mean over draws, which is one product of wide factors (`factors`). `predictive` gives
     the distribution of a rating and, with `levels`, the distinct ratings, ascending, `probabilities` that of each
     level. For rows without ratings see `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and
-    as much again while scoring; in a fit some 220 bytes per rating, and for each row 64 (n_factors + 4) and
-    4 (n_factors + 1)^2, half of the latter where kernels are compiled (`gibbs_compiled`; on a CPU, if there is numba):
-    with these a sweep of the chain over a million ratings takes twice as long as an exact one of explicit `ALS`."""
+    as much again while scoring; in a fit some 260 bytes per rating, and for each row 64 (n_factors + 4) and
+    4 (n_factors + 1)^2; 220 and half of the latter where kernels are compiled (`gibbs_compiled`; on a CPU, if there is
+    numba): with these a sweep of the chain over a million ratings takes twice as long as an exact one of explicit `ALS`."""
 
     n_sweeps = 32
     ranks = False
@@ -143,8 +143,8 @@ class BayesianFM(DrawnPredictions):
         check_rows(users, items, ratings, n_users, n_items)
         by_kernels = suits(self.u.x)
         per_row = PER_NUMBER * (width + 3) + (2 if by_kernels else 4) * width ** 2
-        forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING * len(ratings) + per_row * (n_users + n_items),
-                 0.0, users.device, "take fewer n_factors, or dot_bias")
+        forecast(f"BayesianFM over {len(ratings):,} ratings", PER_RATING[by_kernels] * len(ratings)
+                 + per_row * (n_users + n_items), 0.0, users.device, "take fewer n_factors, or dot_bias")
         order = torch.argsort(users, stable=True)
         users, items, ratings = users[order], items[order], ratings[order]
         classes = self._classes(ratings) if self.ordinal else None

@@ -134,7 +134,7 @@ def test_metrics_may_be_given_one_or_many_as_class_object_or_function():
 
 
 def test_what_is_no_metric_and_two_of_one_name_are_refused():
-    with pytest.raises(TypeError, match="'r' is not a metric"):
+    with pytest.raises(TypeError, match="'rmse' is not a metric"):
         as_metrics("rmse")
     with pytest.raises(TypeError, match="3 is not a metric"):
         as_metrics(3)
