@@ -84,7 +84,7 @@ class BayesianFM(DrawnPredictions):
     level. For rows without ratings see `DrawnSide`. Memory: 4 n_draws (n_factors + 2) bytes for each user and item, and
     as much again while scoring; in a fit some 260 bytes per rating, and for each row 64 (n_factors + 4) and
     4 (n_factors + 1)^2; 220 and half of the latter where kernels are compiled (`gibbs_compiled`; on a CPU, if there is
-    numba): with these a sweep of the chain over a million ratings takes twice as long as an exact one of explicit `ALS`."""
+    numba). With these a sweep of the chain over a million ratings takes twice as long as an exact one of `ALS`."""
 
     n_sweeps = 32
     ranks = False
