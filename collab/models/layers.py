@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,19 +64,9 @@ def inverse_sigmoid_range(y: float, y_range: Range | None) -> float:
     return math.log((y - low) / (high - y))
 
 
-class _WithoutGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, term: Tensor) -> Tensor:
-        return term.view_as(term)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return torch.zeros_like(grad)
-
-
 def without_gradient(term: Tensor) -> Tensor:
-    """The term, whose gradient is exactly 0; unlike `detach`, which leaves none, so that steps are counted."""
-    return _WithoutGradient.apply(term)
+    """The term, with a gradient of exactly 0; unlike `detach`, which leaves none, so that steps are counted."""
+    return term.detach() + 0.0 * term
 
 
 class BatchNorm(nn.BatchNorm1d):
