@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,8 @@ Exclude = str | Sequence[str] | None
 def excluded_parts(data: CollabDataBunch, exclude: Exclude, batches: Any = None) -> tuple[str, ...]:
     """The parts that are named, each once, in the order of `PARTS`, where `batches` are measured, by default those of
     validation. Raises ValueError for another name, and for the held-out part that is measured."""
-    named = () if exclude is None else (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    several = isinstance(exclude, Iterable) and not isinstance(exclude, str)
+    named: tuple[object, ...] = () if exclude is None else tuple(exclude) if several else (exclude,)
     if unknown := [name for name in named if name not in PARTS]:
         raise ValueError(f"exclude={exclude!r}: {unknown[0]!r} is not a part of the data; exclude "
                          f"{', '.join(map(repr, PARTS[:-1]))} or {PARTS[-1]!r}, several of them, or None")

@@ -298,9 +298,11 @@ def test_what_was_held_out_is_still_what_is_to_be_found():
     assert result.summary.tolist() == [0, 0] and evaluate(learn, k=2).summary["recall"] == 1
     assert evaluate(learn, k=2, exclude=None).summary["recall"] == 0.5  # ann: D and C; bob: D and C
     assert learn.recommend("ann")["item"].tolist() == ["D"]
-    for exclude in ("known", True, "valid"):
-        with pytest.raises(ValueError, match=f"exclude={exclude!r} is neither 'train' nor None: what was held out"):
+    for exclude in ("known", True):
+        with pytest.raises(ValueError, match=f"exclude={exclude!r}: {exclude!r} is not a part of the data"):
             evaluate(learn, exclude=exclude)
+    with pytest.raises(ValueError, match="exclude='valid': what was held out is to be found"):
+        evaluate(learn, exclude="valid")
 
 
 def test_metrics_are_those_of_lists_without_the_training_rows_alone():
