@@ -391,9 +391,8 @@ def _check_unwrapped(model: nn.Module) -> None:
 
 def _no_callbacks(metrics: Iterable[MetricLike] | MetricLike | None) -> list[MetricLike]:
     """The metrics as a list. Raises TypeError for a callback among them, such as RankingMetrics."""
-    if isinstance(metrics, str):
-        metrics = [metrics]         # which as_metrics refuses by its whole name
-    several = [] if metrics is None else list(metrics) if isinstance(metrics, Iterable) else [metrics]
+    one = isinstance(metrics, str) or not isinstance(metrics, Iterable)     # a text is refused by its whole name
+    several: list[Any] = [] if metrics is None else [metrics] if one else list(metrics)
     for m in several:
         cls: type = m if isinstance(m, type) else type(m)
         if issubclass(cls, Callback):
