@@ -14,8 +14,8 @@ from ..data.batches import TensorBatches
 from ..errors import DataError, warn
 from ..loaders import in_blocks
 from ..metrics import MAE, RMSE
-from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
+from ..models.plain import as_collab
 from .certainty import CERTAINTY, LOG_LOSS, Certainty, certainty, log_loss_of_shares, per_rating
 from .shortfall import Beside, Predictor, remark
 

@@ -15,10 +15,10 @@ from ..data.databunch import CollabDataBunch
 from ..data.family import family_of
 from ..data.outliers import outliers
 from ..models.als import ALS
-from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
 from ..models.ease import EASE
 from ..models.embedding import EmbeddingDotBias
+from ..models.plain import as_collab
 from .accuracy import ERRORS, asked, measured
 from .result import RankingResult, compare
 from .shortfall import CHANCE, MIN_ROWS, Beside, Predictor, remark

@@ -14,7 +14,8 @@ from ..data.databunch import CollabDataBunch
 from ..data.totals import levels_of
 from ..errors import DataError
 from ..losses import RatingCrossEntropy
-from ..models.base import CollabModel, as_collab
+from ..models.base import CollabModel
+from ..models.plain import as_collab
 from .shortfall import Predictor
 
 LOG_LOSS, COVERAGE = "log_loss", "coverage"

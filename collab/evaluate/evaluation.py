@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..data.allowed import Chosen
 from ..data.databunch import CollabDataBunch
 from ..data.vocab import Ids
-from ..models.base import as_collab
 from ..models.baseline import MostPopular
+from ..models.plain import as_collab
 from ..processes import by_turns, team_size
 from ..retrieval.diverse import check_diversity, diverse, n_candidates
 from ..retrieval.topk import MAX_SCORES, cross_scores, top_k

@@ -15,9 +15,9 @@ from ..data.databunch import CollabDataBunch
 from ..loaders import in_blocks
 from ..metrics import rmse
 from ..models.als import ALS
-from ..models.base import as_collab
 from ..models.baseline import BiasBaseline
 from ..models.embedding import EmbeddingDotBias
+from ..models.plain import as_collab
 
 TOLERANCE = 0.001       # share of the biases' error: a smaller excess does not matter in use
 MIN_ROWS = 100          # ratings of known users and items: with fewer, nothing is said

@@ -16,7 +16,7 @@ from ..data.frames import TableLike
 from ..data.split import Split, kfold, rows_split
 from ..data.vocab import UNKNOWN
 from ..errors import DataError, warn
-from ..models.base import as_collab
+from ..models.plain import as_collab
 from .accuracy import measured
 from .certainty import checked, per_rating
 from .evaluation import Ranker, check_request, evaluate

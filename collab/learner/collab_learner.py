@@ -23,10 +23,11 @@ from ..errors import DataError, warn
 from ..files import Config
 from ..given import told
 from ..losses import no_loss
-from ..models.base import CollabModel, Side, as_collab
+from ..models.base import CollabModel, Side
 from ..models.dot_form import DotForm
 from ..models.embedding import only_reads
 from ..models.layers import Range
+from ..models.plain import as_collab
 from ..numerics import checksum
 from ..retrieval.fold_in_terms import pull_of
 from ..retrieval.index import Index

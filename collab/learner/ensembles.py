@@ -11,9 +11,9 @@ from torch import nn
 
 from ..errors import DataError, renamed, warn
 from ..losses import RatingCrossEntropy, mse, no_loss
-from ..models.base import as_collab
 from ..models.embedding import EmbeddingDot, EmbeddingDotBias
 from ..models.ensemble import Ensemble, merge_dot_models
+from ..models.plain import as_collab
 from ..models.rank_ensemble import RankEnsemble, moments
 from ..retrieval.topk import MAX_SCORES, cross_scores
 from ..train.callbacks.loss_terms import loss_terms_of

@@ -18,8 +18,9 @@ from ..data.vocab import Vocab, from_json, to_json
 from ..errors import DataError
 from ..files import Config, read_tensors, reading, write_tensors
 from ..models.arguments import class_name
-from ..models.base import CollabModel, as_collab
+from ..models.base import CollabModel
 from ..models.ensemble import Ensemble
+from ..models.plain import as_collab
 from ..models.rank_ensemble import RankEnsemble
 from ..processes import is_main
 from ..train.misfit import misfit

@@ -18,8 +18,9 @@ from ..files import reading
 from ..loaders import blocks_of
 from ..losses import mse
 from ..metrics import MAE, RMSE
-from ..models.base import CollabModel, as_collab
+from ..models.base import CollabModel
 from ..models.layers import Range
+from ..models.plain import as_collab
 from ..train.callback import Callback, Cbs, as_list
 from ..train.callbacks.loss_terms import LossTerms, Term
 from ..train.callbacks.steps import Threads

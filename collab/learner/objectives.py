@@ -20,7 +20,8 @@ from ..errors import DataError, renamed
 from ..given import is_real
 from ..linear_softmax import linear_softmax
 from ..losses import bpr, log_drawn, logistic, positive, sampled_softmax, softmax_in_batch
-from ..models.base import COMPARED, CollabModel, as_collab
+from ..models.base import COMPARED, CollabModel
+from ..models.plain import as_collab
 from ..numerics import entries_at, rows_at
 from ..retrieval.exact_loss import ExactLoss
 from ..train.callback import Callback

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..compiled import DotTables
 from ..given import is_real
-from ..models.base import as_collab
+from ..models.plain import as_collab
 from ..sharded_rows import ShardedRows
 from ..train.callback import Callback
 from ..train.callbacks.order import Order

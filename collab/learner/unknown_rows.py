@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ..compiled import one_thread
 from ..data.databunch import CollabDataBunch
 from ..data.totals import trained_of
-from ..models.base import SIDES, Side, as_collab
+from ..models.base import SIDES, Side
+from ..models.plain import as_collab
 from ..sharded_rows import ShardedRows
 from ..train.callback import Callback
 from ..train.callbacks.order import Order

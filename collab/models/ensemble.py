@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from ..data.interactions import Interactions
 from ..files import Config
 from .arguments import class_name
-from .base import SIDES, CollabModel, Group, Scorer, Side, as_collab
+from .base import SIDES, CollabModel, Group, Scorer, Side
 from .embedding import EmbeddingDot, EmbeddingDotBias
+from .plain import as_collab
 from .svdpp import SVDpp
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..given import is_real
-from .base import Unsupported, as_collab
+from .base import Unsupported
+from .plain import as_collab
 
 
 class FactorTerm(ABC):

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..models.base import Scorer, as_collab
+from ..models.base import Scorer
 from ..models.dot_form import TableScorer
+from ..models.plain import as_collab
 from ..numerics import run_of
 from ..ragged import Ragged
 from .compiled_one import compiled_one, compiles

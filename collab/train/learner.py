@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -391,8 +391,8 @@ def _check_unwrapped(model: nn.Module) -> None:
 
 def _no_callbacks(metrics: Iterable[MetricLike] | MetricLike | None) -> list[MetricLike]:
     """The metrics as a list. Raises TypeError for a callback among them, such as RankingMetrics."""
-    one = isinstance(metrics, str) or not isinstance(metrics, Iterable)     # a text is refused by its whole name
-    several: list[Any] = [] if metrics is None else [metrics] if one else list(metrics)
+    many = isinstance(metrics, Iterable) and not isinstance(metrics, str)   # a text is refused by its whole name
+    several: list[Any] = [] if metrics is None else [*cast(Iterable[Any], metrics)] if many else [metrics]
     for m in several:
         cls: type = m if isinstance(m, type) else type(m)
         if issubclass(cls, Callback):

@@ -18,7 +18,7 @@ from collab import (
     collab_learner,
     synthetic,
 )
-from collab.models.base import as_collab
+from collab.models.plain import as_collab
 
 
 class Sevens(nn.Module):

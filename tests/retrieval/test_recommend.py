@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from collab.data.histories import Histories
 from collab.models import net
-from collab.models.base import as_collab
 from collab.models.embedding import EmbeddingDotBias
 from collab.models.net import EmbeddingNet
+from collab.models.plain import as_collab
 from collab.numerics import cosines
 from collab.retrieval import topk as recommend
 from collab.retrieval.topk import cross_scores, top_k
