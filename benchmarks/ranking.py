@@ -14,6 +14,7 @@ import json
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -146,8 +147,9 @@ class Theirs:
         return nullcontext()
 
 
-def peers(data: CollabDataBunch, train: pd.DataFrame, test: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
-    """What `implicit` recommends, judged like ours."""
+def peers(data: CollabDataBunch, train: pd.DataFrame, test: pd.DataFrame, seed: int,
+          metrics: Sequence[str] = METRICS, **judged: Any) -> list[dict[str, Any]]:
+    """What `implicit` recommends, judged like ours, by `evaluate` and its options."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "train.csv", Path(folder) / "test.csv"]
@@ -158,7 +160,7 @@ def peers(data: CollabDataBunch, train: pd.DataFrame, test: pd.DataFrame, seed: 
             run = subprocess.run([PEER, ROOT / "benchmarks/peers/ranking.py", *files, "--model", model, "--seed",
                                   str(seed), "--out", out, "--json"], capture_output=True, text=True, check=True)
             got = json.loads(run.stdout.splitlines()[-1])
-            result = evaluate(Theirs(pd.read_csv(out), data), metrics=METRICS, baseline=False)
+            result = evaluate(Theirs(pd.read_csv(out), data), metrics=metrics, baseline=False, **judged)
             rows.append({"model": f"implicit {model}", **result.summary, "seconds": got["cpu_seconds"]})
             if model == "als":
                 n_factors, n_sweeps = (got["settings"][name] for name in ("factors", "iterations"))

@@ -59,6 +59,7 @@ from .models.lightgcn import LightGCN
 from .models.net import EmbeddingNet
 from .models.penalties import L2, Gravity
 from .models.rank_ensemble import RankEnsemble
+from .models.sasrec import SASRec
 from .models.softmax import SoftmaxNet
 from .models.solved import SolvedModel
 from .models.svdpp import SVDpp
@@ -96,7 +97,7 @@ __all__ = [
     "GradientClip", "Gravity", "HybridNet", "InBatchSoftmax", "Index", "InfiniteAE", "Interval", "JSONLines",
     "Learner", "LightGCN", "Logistic", "LossTerms", "MLflow", "Metric", "MixedPrecision", "Negatives",
     "ParamScheduler", "Popularity", "RankEnsemble", "RankingMetrics", "RankingResult", "RatingClassifier",
-    "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "Ridge", "RowAdagrad", "SVDpp",
+    "RatingCrossEntropy", "RatingSet", "RecordEvery", "ReduceLROnPlateau", "Ridge", "RowAdagrad", "SASRec", "SVDpp",
     "SampledSoftmax", "SaveBest", "ShortEpoch", "ShowGraph", "SnapshotEnsemble", "SoftmaxNet", "SolvedModel",
     "TensorBatches", "TensorBoard", "TerminateOnNaN", "Threads", "TwoTower", "UnknownId", "Unsupported", "Vocab",
     "WandB", "WholeSet", "average_learners", "bpr", "chart_counts", "chart_norms", "collab_learner",

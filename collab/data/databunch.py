@@ -28,7 +28,7 @@ from .measured import part, rows_of
 from .metadata import about, guess_title, metadata, title_column, titles_among, warn_of_lacking, with_cold
 from .outliers import warn_of_outliers
 from .parquet import from_parquet
-from .parts import Cut, Rules, with_codes
+from .parts import Cut, Rules, in_time_order, with_codes
 from .schema import Schema, check_both_sides
 from .split import VALID_PCT, Split, by_time, random_split
 from .sql import read_sql
@@ -95,7 +95,8 @@ class CollabDataBunch(DataBunch):
           `rating_name` name its columns, by default the first three; `time_name`, which only some splits need, defaults
           to a column called time or timestamp: numbers, dates, or text by ISO 8601.
         - `valid_pct`: the fraction of the ratings that is held out for validation, at random.
-        - `split`: instead of `valid_pct`, a callable (see `collab.data.split`), or "u1" to "u5" of MovieLens-100K.
+        - `split`: instead of `valid_pct`, a callable (see `collab.data.split`), or "u1" to "u5" of MovieLens-100K. One
+          by time puts the training ratings in order of time, for models that read histories in order.
         - `seed`: of the split, the order of batches and, by default, of what is trained. None draws one from torch's
           global generator, so that `torch.manual_seed` repeats a run.
         - `test`: a separate table of test ratings with the same columns; or a split, or a fraction at random, that
@@ -144,6 +145,7 @@ class CollabDataBunch(DataBunch):
         if test is not None and not further:
             test, how = rules.apart(table, test, how, seed)
         kept, valid = rules.parts(table, how)
+        kept = in_time_order(kept, table, how)
         cut = Cut.of(how, table, kept)
         kept, valid = kept.reset_index(drop=True), valid.reset_index(drop=True)
         if split is None and not len(valid) and valid_pct not in (0, VALID_PCT):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import DataError, they, warn
 from ..given import is_real
-from .codes import coded
+from .codes import coded, stable_order
 from .duplicates import BY_TIME, check_duplicates, merge_duplicates, warn_of_repeats
 from .frames import COPIES, TableLike, as_frame
 from .implicit import add_up, interactions_of, negative_strengths, too_weak, with_weights
@@ -21,18 +21,29 @@ from .times import times_of
 
 
 class Cut(NamedTuple):
-    """How the validation part was held out: the split, and for one by time the times of the training ratings, (n,), by
-    which it can be repeated on them."""
+    """How the validation part was held out: the split, for one by time the times of the training ratings, (n,), by
+    which it can be repeated on them, and whether these are in order of time."""
 
     split: Split
     times: np.ndarray | None = None
+    in_order: bool = False
 
     @classmethod
     def of(cls, split: Split | str, table: pd.DataFrame, kept: pd.DataFrame) -> Cut:
         """Of a checked table, and the training part that `Rules.parts` made of it."""
-        split = named_split(getattr(split, "rest", split))
-        timed = getattr(split, "by_time", False) and "time" in table
-        return cls(split, table["time"].to_numpy()[kept.index] if timed else None)
+        in_order, split = by_time(split), named_split(getattr(split, "rest", split))
+        timed = by_time(split) and "time" in table
+        return cls(split, table["time"].to_numpy()[kept.index] if timed else None, in_order)
+
+
+def in_time_order(part: pd.DataFrame, table: pd.DataFrame, split: Split | str) -> pd.DataFrame:
+    """A part of a checked table (see `Rules.parts`), by time where the split goes by it."""
+    if not by_time(split) or "time" not in table:
+        return part
+    times = times_of(table["time"])
+    assert times is not None            # it raises what is wrong
+    return part.iloc[stable_order(times[part.index.to_numpy()])]
+
 
 BAD_ROWS = ("error", "drop")
 

@@ -35,6 +35,7 @@ from .recipes import ROW_RATE, Context, Options, Recipe, is_dot_product, rate_pl
 from .ridge import Ridge
 from .settings import LOSSES, OPTIMIZERS, TERMS, Loss
 from .tile_order import MANY_ROWS, TileOrder
+from .window_order import WindowOrder
 
 MANY_BATCHES = 1000     # per epoch, where each batch costs as much as all ratings
 NOT_KEPT = "not known, since the file is of a version that did not keep it"
@@ -137,7 +138,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
         learn.add_cbs([ranking, *([RankingMetrics()] if metrics is None and _can_rank(data) else [])])
     if terms := list(loss_terms or []):
         learn.add_cbs(LossTerms(*terms))
-    learn.add_cbs(_order_or_thread(data, opt_func, learn.cbs))
+    learn.add_cbs(_order_or_thread(data, part, opt_func, learn.cbs))
     if part.multiplies_all and len(data.train) > MANY_BATCHES:
         warn(f"{part.kind} multiplies the matrix of all {data.train.n:,} training ratings in each "
              f"of an epoch's {len(data.train):,} batches; larger ones, such as bs="
@@ -175,7 +176,7 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     learn = CollabLearner(parts.data, parts.model, **{**recipe, "loss_func": loss},
                           metrics=[RMSE(), MAE()] if rates_items else [],
                           cbs=[*known, *([LossTerms(*terms)] if terms else []), *([Ridge(ridge)] if ridge else []),
-                               *([] if part.solved else _order_or_thread(parts.data, opt, []))])
+                               *([] if part.solved else _order_or_thread(parts.data, part, opt, []))])
     if ranking and not known:
         learn.lose_objective()
     load_weights(path, learn.model, parts.weights)      # last, so that row 0 too is what was written
@@ -188,14 +189,17 @@ def load_learner(path: str | Path, model: nn.Module | None = None,
     return learn
 
 
-def _order_or_thread(data: CollabDataBunch, opt_func: OptFunc | None, cbs: Iterable[Callback]) -> list[Callback]:
+def _order_or_thread(data: CollabDataBunch, part: CollabModel, opt_func: OptFunc | None,
+                     cbs: Iterable[Callback]) -> list[Callback]:
     """A callback that arranges data that are large, for an optimizer that does not mind the order, in two tracks; or
-    one that trains small batches on a CPU with a single thread."""
+    one that trains small batches on a CPU with a single thread. For a model that reads windows, one that keeps these
+    together."""
+    windows: list[Callback] = [WindowOrder(part.window)] if part.window else []
     large = data.train.n >= MANY_ROWS and data.device.type == "cpu" and opt_func is RowAdagrad
     if large or any(isinstance(cb, TileOrder) for cb in cbs):
         return [] if any(isinstance(cb, TileOrder) for cb in cbs) else [TileOrder()]
     small = data.device.type == "cpu" and data.train.bs <= SMALL_BATCH
-    return [Threads(1)] if small and not any(isinstance(cb, Threads) for cb in cbs) else []
+    return windows + ([Threads(1)] if small and not any(isinstance(cb, Threads) for cb in cbs) else [])
 
 
 def _loss(given: Loss | Objective | str | None) -> tuple[Loss | None, Objective | None]:

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from ..data.databunch import CollabDataBunch
 from ..data.features import Features
+from ..data.mapped import MappedBatches
 from ..data.totals import levels_of
-from ..errors import DataError
+from ..errors import DataError, warn
 from ..given import counterpart
 from ..models.als import ALS
 from ..models.base import CollabModel, Side
@@ -27,6 +28,7 @@ from ..models.infinite_ae import InfiniteAE
 from ..models.layers import Range
 from ..models.lightgcn import LightGCN
 from ..models.net import EmbeddingNet
+from ..models.sasrec import SASRec
 from ..models.softmax import SoftmaxNet
 from ..models.svdpp import SVDpp
 from ..models.two_tower import TwoTower
@@ -232,6 +234,19 @@ def softmax(c: Context) -> Options:
     return {"interactions": c.data.interactions, "items": kinds, "dims": [4] * len(kinds),
             "hidden": (c.n_factors,) if kinds else (), "leave_out": False, "drop": 0.5, "bag_power": 0.5, "tied": False,
             "activation": "tanh"}
+
+
+@recipe("sasrec", SASRec, "what comes next, by attention over a history in order", lr=4e-4, bs=1024, epochs=40,
+        n_factors=64, ranks=True, space={"n_factors": OneOf((32, 64, 128)), "drop": Between(0.1, 0.6),
+                                         "window": OneOf((20, 50, 100))})
+def sasrec(c: Context) -> Options:
+    if isinstance(c.data.train, MappedBatches):
+        raise DataError("sasrec reads ratings in order of time, and those of from_parquet are shuffled; read them with "
+                        "from_df, or train another model")
+    if c.data.cut is None or not c.data.cut.in_order:
+        warn("sasrec takes the ratings of a user in the order of the table, since the split does not go by time; "
+             "split=leave_last(1) or time_split(0.2) puts them in order, and time_split(0) holds none out")
+    return {"interactions": c.data.interactions}
 
 
 @recipe("two_tower", TwoTower, "an encoder for users, one for items", lr=5e-3, wd=0.1, bs=1024, ranks=True,

@@ -23,6 +23,7 @@ from .objectives import OBJECTIVES, Objective, objective_name
 from .recipes import rates, recipe_of
 from .ridge import Ridge
 from .tile_order import TileOrder
+from .window_order import WindowOrder
 
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
@@ -35,7 +36,7 @@ OPTIMIZERS: dict[str, OptFunc] = {"adamw": adamw, "row_adagrad": RowAdagrad}    
 TERMS: dict[str, type[FactorTerm]] = {term.name: term for term in (L2, Gravity)}
 STANDARD = frozenset(("Seeded", "EpochStart", "Scores", "Recorder", "Progress", "AverageUnknown", "MeanYardstick",
                       "Distributed", "Reduction", "ShardedTables", "Sweeps", "Threads", "RankingMetrics",
-                      "Ridge", "TileOrder"))
+                      "Ridge", "TileOrder", "WindowOrder"))
 """The classes of callbacks that a learner adds by itself, or that do nothing without a validation part."""
 
 
@@ -76,7 +77,8 @@ def training_cbs(learn: CollabLearner) -> list[Callback]:
     return [*([] if objective is None else [type(objective)(**objective.config)]),
             *([LossTerms(*terms)] if terms else []), *(Threads(cb.n) for cb in learn.cbs if isinstance(cb, Threads)),
             *(Ridge(cb.scale) for cb in learn.cbs if isinstance(cb, Ridge)),
-            *(TileOrder() for cb in learn.cbs if isinstance(cb, TileOrder))]
+            *(TileOrder() for cb in learn.cbs if isinstance(cb, TileOrder)),
+            *(WindowOrder(cb.length) for cb in learn.cbs if isinstance(cb, WindowOrder))]
 
 
 def without_plan(model: CollabModel, ranks: bool, data: CollabDataBunch,
@@ -84,7 +86,7 @@ def without_plan(model: CollabModel, ranks: bool, data: CollabDataBunch,
     """How a model is trained that takes the place of a dot product with a `RatePlan`: (lr, wd) of AdamW by its own
     recipe, and the callbacks without those of the plan."""
     lr, wd = rates(recipe_of(model, ranks), data.train.n, data.train.bs)
-    return lr, wd, [cb for cb in cbs if not isinstance(cb, Ridge | TileOrder)]
+    return lr, wd, [cb for cb in cbs if not isinstance(cb, Ridge | TileOrder | WindowOrder)]
 
 
 def added_cbs(learn: CollabLearner) -> list[str]:

@@ -88,6 +88,8 @@ class CollabModel(nn.Module):
     """Whether it was built with interactions of its own, which a learner leaves as they are."""
     leave_out: bool = False
     """Whether training leaves the item of a row out of that row's input."""
+    window: int = 0
+    """How many of a user's items a sequential model reads, in order; 0 where their order does not matter."""
 
     def __init__(self) -> None:
         super().__init__()

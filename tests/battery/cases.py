@@ -24,7 +24,7 @@ from collab.learner.recipes import RECIPES, Context, Recipe
 from .ratings import bunch
 
 LAYERS = ("logits", "cross", "fold_in", "learned", "history", "objective", "scores")    # words of models, layers here
-RANKERS = {"als", "ease", "infinite_ae", "bpr", "softmax", "two_tower", "rank_ensemble"}
+RANKERS = {"als", "ease", "infinite_ae", "bpr", "softmax", "sasrec", "two_tower", "rank_ensemble"}
 MADE_OF = {"ensemble": ("net", "dot_bias"), "classifiers": ("classifier", "classifier"), "folded": ("dot_bias",) * 2,
            "rank_ensemble": ("als", "ease")}
 N_FACTORS = 4
@@ -55,6 +55,7 @@ LACKS: dict[str, set[str]] = {
     "infinite_ae": {*FACTORS - {"similar_users"}, *BIASES, *PRODUCT, *STEPS, "add_ratings", "probabilities", "errors"},
     "bpr": {"probabilities", "errors"},
     "softmax": {"user_biases", "probabilities", "errors"},
+    "sasrec": {"user_biases", "probabilities", "errors"},
     "two_tower": {*BIASES, "add_ratings", "probabilities", "errors"},
     "ensemble": NOTHING_BUT_SCORES,
     "classifiers": NOTHING_BUT_SCORES - {"probabilities"},
