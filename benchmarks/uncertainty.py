@@ -1,12 +1,14 @@
-"""Whether intervals and probabilities of ratings are right, on three kinds of data.
+"""Whether intervals and probabilities of ratings are right, on five kinds of data.
 
 Run: python benchmarks/uncertainty.py [--folds u1 u2 u3 u4 u5] [--seeds 3] [--epochs 64] [--likelihood ordinal]
+     python benchmarks/uncertainty.py --likes --likelihood ordinal
 
 Intervals are those of `predict(interval=)` by "bayes", the log-loss is the mean of -log P(the observed level) over the
 test rows, beside that of "classifier" on the same rows (`probabilities`). Sets: the canonical folds of MovieLens-100K,
 with all metadata; ml-latest-small, whose scale has half stars, with its genres and years, a fifth held out at random by
-each seed; and ratings drawn by `synthetic` with noise of half a star, in steps of half a star. Seconds are of the
-processor, in one thread."""
+each seed; ratings drawn by `synthetic` with noise of half a star, in steps of half a star; the same on a scale of 0 to
+100, with noise of 20, so that many lie at its ends; and likes, 1 for a rating of u1 to u5 above 3 and 0 for the others
+(--likes), of which limits of intervals are 0 or 1 and say little. Seconds are of the processor, in one thread."""
 
 import argparse
 import sys
@@ -26,19 +28,23 @@ from collab.losses import RatingCrossEntropy
 SHARES = 0.5, 0.8, 0.95
 
 
-def sets(folds: list[str], seeds: int) -> Iterator[tuple[str, str, CollabDataBunch]]:
+def sets(folds: list[str], seeds: int, likes: bool = False) -> Iterator[tuple[str, str, CollabDataBunch]]:
     """(name, part, data) of each part that is held out."""
     hundred, small = movielens("100k"), movielens("latest-small")
+    liked = hundred.ratings.assign(rating=(hundred.ratings["rating"] > 3).astype(float))
     for fold in folds:
-        yield "MovieLens-100K", fold, CollabDataBunch.from_df(
-            hundred.ratings, split=fold, items=hundred.items, users=hundred.users, item_features="auto",
-            user_features="auto", seed=0, device="cpu")
-    for seed in range(seeds):
+        yield "likes" if likes else "MovieLens-100K", fold, CollabDataBunch.from_df(
+            liked if likes else hundred.ratings, split=fold, items=hundred.items, users=hundred.users,
+            item_features="auto", user_features="auto", seed=0, device="cpu")
+    for seed in [] if likes else range(seeds):
         yield "ml-latest-small", str(seed), CollabDataBunch.from_df(
             small.ratings, items=small.items, item_features="auto", seed=seed, device="cpu")
-    for seed in range(seeds):
+    for seed in [] if likes else range(seeds):
         drawn = synthetic(1000, 500, 60_000, seed=seed, step=0.5)
         yield "planted", str(seed), CollabDataBunch.from_df(drawn.ratings, seed=seed, device="cpu")
+    for seed in [] if likes else range(seeds):
+        drawn = synthetic(1000, 500, 60_000, seed=seed, scale=(0, 100), noise=20.0)
+        yield "planted, 0 to 100", str(seed), CollabDataBunch.from_df(drawn.ratings, seed=seed, device="cpu")
 
 
 def fitted(data: CollabDataBunch, model: str, epochs: int, **options: str) -> tuple[CollabLearner, float]:
@@ -81,10 +87,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=64)
     parser.add_argument("--likelihood", choices=["normal", "ordinal"], default="normal")
+    parser.add_argument("--likes", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for name, part, data in sets(args.folds, args.seeds):
+    for name, part, data in sets(args.folds, args.seeds, args.likes):
         learn, seconds = fitted(data, "bayes", args.epochs, likelihood=args.likelihood)
         classifier, _ = fitted(data, "classifier", 5)
         rows.append({"set": name, "part": part, "rmse": learn.validate()["rmse"],

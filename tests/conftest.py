@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -26,7 +27,10 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Forget compiled kernels that are older than any of their sources: numba looks at the file of a function alone,
-    not at those of what is inlined in it."""
+    not at those of what is inlined in it. And let programs that tests start see Ctrl-C, which a shell has those ignore
+    that it runs in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     package = Path(cli.__file__).parents[1]
     sources = [*package.rglob("*_kernels.py"), package / "simd.py"]
     newest = max(source.stat().st_mtime for source in sources)

@@ -20,14 +20,16 @@ def test_every_python_block_runs_from_top_to_bottom(tmp_path, monkeypatch, capsy
     ml.ratings.to_csv(tmp_path / "ratings.csv", index=False)
     ml.items.to_csv(tmp_path / "films.csv", index=False)
     ml.ratings.iloc[:, :2].to_csv(tmp_path / "clicks.csv", index=False)
+    ml.ratings[["user", "item", "time"]].to_csv(tmp_path / "plays.csv", index=False)
     monkeypatch.chdir(tmp_path)
     names, errors = {}, []
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), names)
         errors.append(names["learn"].validate()["rmse"])
     assert errors[0] < 0.8                                   # the mean rating has 1.02 on these
-    assert len(errors) == 4 and errors[1] < 1
+    assert len(errors) == 5 and errors[1] < 1
     assert names["both"].model.members[0].implicit and (tmp_path / "items.safetensors").exists()
+    assert names["ahead"].model.window == 50
     assert type(names["learn"].model).__name__ == "Distance" and errors[3] < 1.2
     assert (tmp_path / "model.safetensors").exists()
 

@@ -236,7 +236,7 @@ def softmax(c: Context) -> Options:
             "activation": "tanh"}
 
 
-@recipe("sasrec", SASRec, "what comes next, by attention over a history in order", lr=4e-4, bs=1024, epochs=40,
+@recipe("sasrec", SASRec, "what comes next, by attention over a history in order", lr=1.1e-3, bs=512, epochs=20,
         n_factors=64, ranks=True, space={"n_factors": OneOf((32, 64, 128)), "drop": Between(0.1, 0.6),
                                          "window": OneOf((20, 50, 100))})
 def sasrec(c: Context) -> Options:

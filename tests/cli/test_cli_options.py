@@ -75,7 +75,8 @@ def test_defaults_of_models_and_the_help_that_names_them(collab, name, epochs, b
     for piece in ("by default 5 (", "svdpp, hybrid: 10; ", "bpr, als, als_explicit: 15; ",
                   "softmax: 30; bayes: 32). ease, inf"):
         assert piece in said
-    for piece in ("By default 64 (svdpp, hybrid, bpr, two_tower: 1,024; ", "softmax: 16,384). Not for als,"):
+    for piece in ("By default 64 (sasrec: 512; svdpp, hybrid, bpr, two_tower: 1,024; ",
+                  "softmax: 16,384). Not for als,"):
         assert piece in said
 
 
