@@ -19,6 +19,7 @@ of the items in u1's training rows, all of whose ratings were removed from train
 import argparse
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,6 +31,9 @@ import pandas as pd
 import torch
 from scipy import stats
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.tuning import ratings_of
 from collab import CollabDataBunch, CollabLearner, RatingSet, average_learners, collab_learner, movielens, rows_split
 from collab.data.split import CANONICAL, apply_split
 
@@ -62,8 +66,7 @@ def set_of(size: str, filmtrust: Path | None) -> RatingSet:
     """The ratings, and what is known of items and users."""
     if filmtrust is None:
         return movielens(size)
-    table = pd.read_csv(filmtrust, sep="\t", skiprows=3, names=["user", "item", "rating"])
-    return RatingSet(table, pd.DataFrame(), pd.DataFrame(), "FilmTrust", "")
+    return RatingSet(ratings_of("filmtrust", filmtrust), pd.DataFrame(), pd.DataFrame(), "FilmTrust", "")
 
 
 def bunch(ml: RatingSet, ratings: pd.DataFrame, split: Any, bs: int, reads: bool) -> CollabDataBunch:
@@ -174,8 +177,9 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--size", default="100k", choices=["100k", "latest-small"])
-    parser.add_argument("--filmtrust", type=Path)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--size", default="100k", choices=["100k", "latest-small"])
+    which.add_argument("--filmtrust", type=Path)
     parser.add_argument("--folds", nargs="+")
     parser.add_argument("--models", nargs="+", choices=[*OURS, *TOGETHER])
     parser.add_argument("--seed", type=int, default=0)
@@ -191,6 +195,8 @@ def main() -> None:
     folds = args.folds or ([*CANONICAL] if canonical else ["0", "1", "2", "3", "4"])
     if not all(fold in CANONICAL if canonical else fold.isdigit() for fold in folds):
         parser.error("folds of 100k are u1 to u5, of other sets numbers")
+    if args.validate and not canonical:
+        parser.error("--validate is of MovieLens-100K")
     reading = [*(name for name in OURS if name.startswith("hybrid")), *TOGETHER]        # they need metadata
     args.models = args.models or [name for name in (*OURS, *TOGETHER) if len(ml.items) or name not in reading]
 

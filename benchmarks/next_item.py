@@ -1,7 +1,7 @@
 """What comes next: every user's last rating by time is held out, and ten items are recommended from those before it.
 
 Run: python benchmarks/next_item.py [--size 100k] [--seeds 0 1 2] [--models sasrec ease] [--no-peers] [--out FILE]
-     python benchmarks/next_item.py --validate sasrec [--lr 4e-4 --epochs 40 --option drop=0.5]
+     python benchmarks/next_item.py --validate sasrec [--lr 3e-3 --epochs 40 --option drop=0.5]
 
 Every rating counts as a choice, all items but those of the user's training part are ranked, and one of them is
 relevant, so that recall is the share of users for whom it is among the ten. Settings were chosen with --validate,
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import sys
 import time
 from functools import partial
@@ -34,17 +35,21 @@ from collab.learner.recipes import RECIPES
 METRICS = ("ndcg", "recall", "mrr")
 
 
-def sasrec(data: CollabDataBunch, seed: int, epochs: int | None = None, **options: Any) -> CollabLearner:
-    return fitted(collab_learner(data, "sasrec", metrics=[], seed=seed, **options), epochs or RECIPES["sasrec"].epochs)
+def sasrec(data: CollabDataBunch, seed: int, epochs: int | None = None, bs: int | None = None,
+           **options: Any) -> CollabLearner:
+    """By its recipe, with its own batches."""
+    recipe, rebatched = RECIPES["sasrec"], copy.copy(data)
+    rebatched.train = data.train.with_(bs or recipe.bs)
+    return fitted(collab_learner(rebatched, "sasrec", metrics=[], seed=seed, **options), epochs or recipe.epochs)
 
 
 OURS = {"sasrec": sasrec, **{name: make for name, make in RANKERS.items() if name != "als, 32 factors"}}
 
 
-def bunch(ratings: pd.DataFrame, *, validate: bool, bs: int) -> CollabDataBunch:
+def bunch(ratings: pd.DataFrame, *, validate: bool) -> CollabDataBunch:
     """All but the last rating of every user to train on; or all but the last two, the first of which is held out."""
-    return CollabDataBunch.from_df(ratings, split=leave_last(1), test=leave_last(1) if validate else None, bs=bs,
-                                   seed=0, device="cpu")
+    return CollabDataBunch.from_df(ratings, split=leave_last(1), test=leave_last(1) if validate else None,
+                                   bs=1024, seed=0, device="cpu")
 
 
 def main() -> None:
@@ -61,9 +66,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     ratings = movielens(args.size).ratings
-    data = bunch(ratings, validate=args.validate is not None, bs=args.bs or 1024)
+    data = bunch(ratings, validate=args.validate is not None)
+    settings = ("lr", "wd", "epochs", "bs", "n_factors")
     changed = {name: ast.literal_eval(value) for name, _, value in (text.partition("=") for text in args.option)}
-    changed |= {k: v for k in ("lr", "wd", "epochs", "n_factors") if (v := getattr(args, k)) is not None}
+    changed |= {k: v for k in settings if (v := getattr(args, k)) is not None}
+    if changed and args.validate != "sasrec":
+        parser.error("other settings are for --validate sasrec")
     asked = partial(evaluate, metrics=METRICS, baseline=False, unknown_items="miss",
                     exclude=("train", "test") if args.validate else "train")
     rows, last = [], {}

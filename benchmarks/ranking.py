@@ -5,8 +5,9 @@ Run: python benchmarks/ranking.py [--seeds 0 1 2] [--models ease als] [--no-peer
 
 A quarter of every user's ratings, at random, is the test; all items but those of the user's training part are ranked,
 and every test item is relevant. Settings were chosen with --validate, which splits the training part in the same way
-once more and never looks at the test. Figures are means over the seeds, which decide split and model. Seconds are of
-the processor, for training alone, on one thread. Peers run where `make peers` has made their environment."""
+once more and never looks at the test; the average of three models by `draws()` of the training part, as choosing.py
+makes them. Figures are means over the seeds, which decide split and model. Seconds are of the processor, for training
+alone, on one thread. Peers run where `make peers` has made their environment."""
 
 import argparse
 import copy
@@ -44,6 +45,7 @@ from collab.data.split import apply_split
 ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".peers" / "bin" / "python"
 METRICS = ("ndcg", "precision", "recall", "map")
+THREE = "als, infinite_ae and two_tower"
 
 
 def als(data: CollabDataBunch, seed: int) -> CollabLearner:
@@ -64,6 +66,10 @@ def infinite_ae(data: CollabDataBunch, seed: int) -> CollabLearner:
 
 def together(data: CollabDataBunch, seed: int) -> CollabLearner:
     return average_learners([als(data, seed), infinite_ae(data, seed)])
+
+
+def three(data: CollabDataBunch, seed: int) -> CollabLearner:
+    return average_learners([als(data, seed), infinite_ae(data, seed), two_tower(data, seed)])
 
 
 def pairwise(data: CollabDataBunch, seed: int) -> CollabLearner:
@@ -91,7 +97,7 @@ def lightgcn(data: CollabDataBunch, seed: int) -> CollabLearner:
 
 
 OURS = {"ease": ease, "als, 32 factors": als_small, "als, 64 factors": als, "infinite_ae": infinite_ae,
-        "als, 64 factors, with infinite_ae": together, "bpr": pairwise, "softmax": softmax,
+        "als, 64 factors, with infinite_ae": together, THREE: three, "bpr": pairwise, "softmax": softmax,
         "two_tower, ids alone": two_tower, "lightgcn": lightgcn}
 
 

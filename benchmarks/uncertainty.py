@@ -7,8 +7,8 @@ Intervals are those of `predict(interval=)` by "bayes", the log-loss is the mean
 test rows, beside that of "classifier" on the same rows (`probabilities`). Sets: the canonical folds of MovieLens-100K,
 with all metadata; ml-latest-small, whose scale has half stars, with its genres and years, a fifth held out at random by
 each seed; ratings drawn by `synthetic` with noise of half a star, in steps of half a star; the same on a scale of 0 to
-100, with noise of 20, so that many lie at its ends; and likes, 1 for a rating of u1 to u5 above 3 and 0 for the others
-(--likes), of which limits of intervals are 0 or 1 and say little. Seconds are of the processor, in one thread."""
+100, with noise of 20, so that many lie at its ends; and likes (--likes), 1 for a rating of u1 to u5 above 3 and 0 for
+the others, whose intervals say little, since their limits are 0 or 1. Seconds are of the processor, in one thread."""
 
 import argparse
 import sys
@@ -36,13 +36,15 @@ def sets(folds: list[str], seeds: int, likes: bool = False) -> Iterator[tuple[st
         yield "likes" if likes else "MovieLens-100K", fold, CollabDataBunch.from_df(
             liked if likes else hundred.ratings, split=fold, items=hundred.items, users=hundred.users,
             item_features="auto", user_features="auto", seed=0, device="cpu")
-    for seed in [] if likes else range(seeds):
+    if likes:
+        return
+    for seed in range(seeds):
         yield "ml-latest-small", str(seed), CollabDataBunch.from_df(
             small.ratings, items=small.items, item_features="auto", seed=seed, device="cpu")
-    for seed in [] if likes else range(seeds):
+    for seed in range(seeds):
         drawn = synthetic(1000, 500, 60_000, seed=seed, step=0.5)
         yield "planted", str(seed), CollabDataBunch.from_df(drawn.ratings, seed=seed, device="cpu")
-    for seed in [] if likes else range(seeds):
+    for seed in range(seeds):
         drawn = synthetic(1000, 500, 60_000, seed=seed, scale=(0, 100), noise=20.0)
         yield "planted, 0 to 100", str(seed), CollabDataBunch.from_df(drawn.ratings, seed=seed, device="cpu")
 

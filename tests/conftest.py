@@ -27,8 +27,8 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Forget compiled kernels that are older than any of their sources: numba looks at the file of a function alone,
-    not at those of what is inlined in it. And let programs that tests start see Ctrl-C, which a shell has those ignore
-    that it runs in the background."""
+    not at those of what is inlined in it. And let programs that tests start see Ctrl-C: what a shell runs in the
+    background ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     package = Path(cli.__file__).parents[1]

@@ -28,7 +28,7 @@ from .measured import part, rows_of
 from .metadata import about, guess_title, metadata, title_column, titles_among, warn_of_lacking, with_cold
 from .outliers import warn_of_outliers
 from .parquet import from_parquet
-from .parts import Cut, Rules, in_time_order, with_codes
+from .parts import Cut, Rules, with_codes
 from .schema import Schema, check_both_sides
 from .split import VALID_PCT, Split, by_time, random_split
 from .sql import read_sql
@@ -56,6 +56,8 @@ class CollabDataBunch(DataBunch):
       and `threshold` is what they had to be above.
     - `aside`: ratings that are known and not trained on (held out, or below the threshold), under their own ids.
     - `cut`: how the validation part was held out, where that is known (see `Cut`).
+    - `timed`: whether the training ratings are known to be in order of time (or, for `leave_last` of a table without
+      times, in the order that stands for it).
 
     A databunch does not change: what follows from these is computed once, when it is asked for."""
 
@@ -66,11 +68,11 @@ class CollabDataBunch(DataBunch):
                  item_features: Features | None = None, user_features: Features | None = None,
                  title_name: Hashable | None = None, seed: int = 0, device: torch.device | str | None = None,
                  schema: Schema | None = None, implicit: bool = False, threshold: float | None = None,
-                 aside: Aside | None = None, cut: Cut | None = None):
+                 aside: Aside | None = None, cut: Cut | None = None, timed: bool = False):
         super().__init__(train, valid, test, device)
         self.implicit, self.threshold = implicit, threshold
         self.schema = schema or Schema("user", "item", "rating")
-        self.users, self.items, self.seed, self.cut = users, items, seed, cut
+        self.users, self.items, self.seed, self.cut, self.timed = users, items, seed, cut, timed
         self.item_table = pd.DataFrame() if item_table is None else item_table
         self.user_table = pd.DataFrame() if user_table is None else user_table
         self.title_name = guess_title(self.item_table) if title_name is None else title_name
@@ -145,8 +147,7 @@ class CollabDataBunch(DataBunch):
         if test is not None and not further:
             test, how = rules.apart(table, test, how, seed)
         kept, valid = rules.parts(table, how)
-        kept = in_time_order(kept, table, how)
-        cut = Cut.of(how, table, kept)
+        cut = Cut.of(how, table, kept, valid)
         kept, valid = kept.reset_index(drop=True), valid.reset_index(drop=True)
         if split is None and not len(valid) and valid_pct not in (0, VALID_PCT):
             warn(f"valid_pct={valid_pct} holds out none of {len(kept):,} ratings, so there is no validation part; hold "
@@ -193,7 +194,7 @@ class CollabDataBunch(DataBunch):
         data = cls(train, batches(aside.batch("valid"), val_bs), batches(aside.batch("test"), val_bs), *vocabs,
                    item_table=tables[1], user_table=tables[0], item_features=features[1], user_features=features[0],
                    title_name=title_name, seed=seed, device=device, schema=schema, implicit=implicit,
-                   threshold=threshold, aside=aside, cut=cut)
+                   threshold=threshold, aside=aside, cut=cut, timed=by_time(how))
         if further:
             warn_of_unseen(data)
         return data

@@ -46,4 +46,5 @@ def extended(data: CollabDataBunch, ratings: pd.DataFrame, weak: pd.DataFrame) -
         item_features=data.item_features, title_name=data.title_name, seed=data.seed, device=data.device,
         user_features=None if features is None else Features(features.codes[old], features.weights[old],
                                                              features.labels, features.scaling),
-        schema=data.schema, implicit=data.implicit, threshold=data.threshold, aside=aside), old
+        schema=data.schema, implicit=data.implicit, threshold=data.threshold, aside=aside,
+        timed=data.timed), old

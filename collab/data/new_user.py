@@ -13,11 +13,13 @@ import pandas as pd
 
 from ..errors import DataError, quoted, they, warn
 from .catalogue import Catalogue, SeveralTitled
+from .codes import stable_order
 from .databunch import CollabDataBunch
 from .frames import TableLike, as_frame, is_table
 from .implicit import names_strength
-from .schema import Schema, check_ratings, is_truth, like_times, show
+from .schema import TIME_NAMES, Schema, check_ratings, is_truth, like_times, show
 from .tables import read_table
+from .times import times_of
 from .vocab import UNKNOWN, labels, several
 
 LISTED = list, tuple, set, frozenset, np.ndarray, pd.Index
@@ -48,19 +50,21 @@ def check_one_person(table: pd.DataFrame, schema: Schema) -> None:
 
 def one_person(ratings: object, schema: Schema, *, implicit: bool,
                threshold: float | None = None) -> tuple[pd.Series, pd.Series, np.ndarray]:
-    """(items, by id or title, ratings, whether each was chosen), each (n,) in the order given, without items that have
-    no rating. In implicit data without ratings, each weighs 1; with ratings, those above the `threshold` of the data
-    were chosen, and a warning counts the others.
+    """(items, by id or title, ratings, whether each was chosen), each (n,), without items that have no rating: in the
+    order given or, of a table with times, by these; an item that a list has twice is at its last place. In implicit
+    data without ratings, each weighs 1; with ratings, those above the `threshold` of the data were chosen, and a
+    warning counts the others.
 
     Raises DataError where there are several users, no items and ratings, or none above the threshold."""
     listed = False
     if implicit and several(ratings) and not isinstance(ratings, pd.Series):
-        ratings, listed = dict.fromkeys(labels(ratings), 1.0), True
+        ratings, listed = _chosen(labels(ratings)), True
     elif implicit and isinstance(ratings, LISTED):
-        ratings, listed = dict.fromkeys(ratings, 1.0), True
+        ratings, listed = _chosen(ratings), True
     if is_table(ratings):
         ratings = as_frame(ratings)
         check_one_person(ratings, schema)
+        ratings = ratings.iloc[time_order(ratings, schema)]
         item, rating = _named(ratings, schema.item, "item", "title"), _named(ratings, schema.rating, "rating")
         if implicit and item is not None and (rating is None or like_times(ratings[rating])):
             n = len(ratings)
@@ -76,11 +80,25 @@ def one_person(ratings: object, schema: Schema, *, implicit: bool,
                     f"{'or a list of items, ' if implicit else ''}got {type(ratings).__name__}")
 
 
+def _chosen(items: Iterable[Hashable]) -> dict[Hashable, float]:
+    """Each item of a list once, at its last place, with a rating of 1."""
+    return dict.fromkeys([*dict.fromkeys([*items][::-1])][::-1], 1.0)
+
+
+def time_order(table: pd.DataFrame, schema: Schema) -> np.ndarray:
+    """The positions of the rows by time; as they are where no column has times that sort."""
+    name = _named(table, *(() if schema.time is None else (schema.time,)), *TIME_NAMES)
+    with suppress(DataError):
+        if name is not None and (times := times_of(table[name])) is not None:
+            return stable_order(times)
+    return np.arange(len(table))
+
+
 def rated_file(data: KnownItems, file: Path, unknown: str = "average", **reading: Any) -> pd.DataFrame:
     """The columns item (ids) and rating of a file with one person's ratings: those called so here or in the training
-    ratings, or else the first two. Items are ids or titles. Those without a rating are left out; in implicit data all
-    ratings may be missing, and then there is no column of them. `attrs["blank"]` is the number of rows without a
-    rating. `reading` are options of `read_table`.
+    ratings, or else the first two; by time where the file has times. Items are ids or titles. Those without a rating
+    are left out; in implicit data all ratings may be missing, and then there is no column of them. `attrs["blank"]` is
+    the number of rows without a rating. `reading` are options of `read_table`.
 
     Unknown items are left out, with a warning that counts them; with unknown="error", or where no item is known, they
     raise UnknownId. Raises DataError where there are several users, too few columns, or ratings that are no numbers."""
@@ -118,6 +136,7 @@ def rated_file(data: KnownItems, file: Path, unknown: str = "average", **reading
         raise _ambiguous(data, file, item, named, np.flatnonzero(~_blank(raw[rating])), len(raw)) from None
     kept = rows != UNKNOWN
     found = pd.DataFrame({"item": data.catalogue.vocab.decode(rows[kept]), "rating": ratings[kept].to_numpy()})
+    found = found.iloc[time_order(raw[(~_blank(raw[rating])).to_numpy()][kept], schema)].reset_index(drop=True)
     found.attrs["blank"] = len(raw) - len(items)
     return found if rated or not data.implicit else found[["item"]]
 

@@ -21,28 +21,21 @@ from .times import times_of
 
 
 class Cut(NamedTuple):
-    """How the validation part was held out: the split, for one by time the times of the training ratings, (n,), by
-    which it can be repeated on them, and whether these are in order of time."""
+    """How the validation part was held out: the split, and for one by time the times of the training ratings, (n,), by
+    which it can be repeated on them, and of those held out, (m,), that may join them."""
 
     split: Split
     times: np.ndarray | None = None
-    in_order: bool = False
+    held_out: np.ndarray | None = None
 
     @classmethod
-    def of(cls, split: Split | str, table: pd.DataFrame, kept: pd.DataFrame) -> Cut:
-        """Of a checked table, and the training part that `Rules.parts` made of it."""
-        in_order, split = by_time(split), named_split(getattr(split, "rest", split))
-        timed = by_time(split) and "time" in table
-        return cls(split, table["time"].to_numpy()[kept.index] if timed else None, in_order)
-
-
-def in_time_order(part: pd.DataFrame, table: pd.DataFrame, split: Split | str) -> pd.DataFrame:
-    """A part of a checked table (see `Rules.parts`), by time where the split goes by it."""
-    if not by_time(split) or "time" not in table:
-        return part
-    times = times_of(table["time"])
-    assert times is not None            # it raises what is wrong
-    return part.iloc[stable_order(times[part.index.to_numpy()])]
+    def of(cls, split: Split | str, table: pd.DataFrame, kept: pd.DataFrame, valid: pd.DataFrame) -> Cut:
+        """Of a checked table, and the parts that `Rules.parts` made of it."""
+        split = named_split(getattr(split, "rest", split))
+        if not by_time(split) or "time" not in table:
+            return cls(split)
+        times = table["time"].to_numpy()
+        return cls(split, times[kept.index], times[valid.index])
 
 
 BAD_ROWS = ("error", "drop")
@@ -93,7 +86,7 @@ class Rules:
         several ratings one that is kept has its own time and place). If `say`, what happens to such pairs is warned of.
 
         A part has the columns user, item (both `coded`) and rating, and its index says which rows of the table it has.
-        """
+        After a split by time the training rows are in order of time, a merged pair at the place of its last row."""
         chosen = interactions_of(table, self.schema, self.threshold) if self.implicit else table
         kept = with_codes(chosen)
         split = None if split is None else named_split(split)
@@ -114,10 +107,16 @@ class Rules:
                 chosen = chosen.loc[kept.index].assign(rating=kept["rating"])
             sides = apply_split(split, chosen.reset_index(drop=True))
             parts = [kept.iloc[side] for side in sides]
+        timed = by_time(split) and "time" in table
         if unsaid:
             later = getattr(split, "keeps_some_for_later", False)
             warn_of_repeats(kept, sides[0], _but(sides[0], len(kept)) if later else sides[1])
-        return self._merged(parts, table, say=say) if late else parts
+        if timed:               # from the last on, so that a merged pair has the place of its last row
+            times = times_of(table["time"])
+            assert times is not None        # it raises what is wrong
+            parts[0] = parts[0].iloc[stable_order(times[parts[0].index.to_numpy()])[::-1]]
+        parts = self._merged(parts, table, say=say) if late else parts
+        return [parts[0].iloc[np.arange(len(parts[0]))[::-1]], *parts[1:]] if timed else parts
 
     def apart(self, table: pd.DataFrame, end: object, split: Split | str, seed: int,
               ) -> tuple[pd.DataFrame, Split]:

@@ -21,11 +21,11 @@ class WindowedBatches:
     counted from the last, so that the first window has what is left over. For models that read a window at once.
 
     Every epoch draws a permutation of all windows from the generator of `batches`. A batch has as many windows as make
-    `bs` rows at most; most have fewer."""
+    `bs` rows in the mean."""
 
     def __init__(self, batches: TensorBatches, length: int, n_users: int):
         self.batches, self.device = batches, batches.device
-        length = min(length, batches.bs)
+        self.length, length = length, min(length, batches.bs)
         users = batches.tensors[0]
         by_user = Ragged.of(users, torch.arange(batches.n, device=users.device), None, n_users)
         counts, self.rows = by_user.counts, by_user.columns
@@ -35,16 +35,16 @@ class WindowedBatches:
         last = by_user.starts[of + 1] - (windows[of] - 1 - before) * length
         first = torch.maximum(last - length, by_user.starts[of])
         self.windows = Ragged(torch.cat([first, last[-1:]]), self.rows, self.rows)      # they follow one another
-        self.together = batches.bs // length
+        self.windows_per_batch = max(1, batches.bs * len(self.windows) // batches.n)
 
     @property
     def bs(self) -> int:
-        """The most rows of a batch."""
+        """The rows of a batch, in the mean."""
         return self.batches.bs
 
     @property
     def tensors(self) -> Sequence[Tensor]:
-        """All rows, in the order of the table."""
+        """All rows, in their order."""
         return self.batches.tensors
 
     @property
@@ -54,7 +54,7 @@ class WindowedBatches:
 
     def __len__(self) -> int:
         """The number of batches."""
-        return math.ceil(len(self.windows) / self.together)
+        return math.ceil(len(self.windows) / self.windows_per_batch)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for tracks in self.pieces():
@@ -62,15 +62,15 @@ class WindowedBatches:
                 yield tuple(t.to(self.device) for t in batch)
 
     def in_order(self) -> TensorBatches:
-        """The rows in the order of the table."""
+        """The rows in their order, by themselves."""
         return self.batches.in_order()
 
     def pieces(self) -> Iterator[Sequence[Track]]:
         """The batches of an epoch, in its order (see `loaders.Pieces`)."""
         order = torch.randperm(len(self.windows), generator=self.generator).to(self.rows.device)
-        for some in order.split(self.together * max(1, RUN // self.bs)):
+        for some in order.split(self.windows_per_batch * max(1, RUN // self.bs)):
             rows = self.rows[self.windows.entries(some)[1]]
-            sizes = [int(counts.sum()) for counts in self.windows.lengths(some).split(self.together)]
+            sizes = [int(counts.sum()) for counts in self.windows.lengths(some).split(self.windows_per_batch)]
             yield [_track([t[rows] for t in self.tensors], np.array(sizes))]
 
     def __repr__(self) -> str:

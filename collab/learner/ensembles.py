@@ -66,7 +66,7 @@ def average_learners(learners: Sequence[CollabLearner], *, merge: bool | None = 
     `merge` is that of `combine`.
 
     Raises ValueError for no learners or models that cannot be combined, DataError for other users or items, and for
-    other training rows where a model scores from them (`EASE`, `InfiniteAE`, `SoftmaxNet`, `SVDpp`)."""
+    other training rows where a model scores from them (`EASE`, `InfiniteAE`, `SASRec`, `SoftmaxNet`, `SVDpp`)."""
     if isinstance(learners, CollabLearner) or not learners:
         raise ValueError("there are no learners to average: give a list of them")
     first, models = learners[0], [copy.deepcopy(learn.model) for learn in learners]

@@ -35,7 +35,7 @@ from .recipes import ROW_RATE, Context, Options, Recipe, is_dot_product, rate_pl
 from .ridge import Ridge
 from .settings import LOSSES, OPTIMIZERS, TERMS, Loss
 from .tile_order import MANY_ROWS, TileOrder
-from .window_order import WindowOrder
+from .window_order import WindowOrder, check_order
 
 MANY_BATCHES = 1000     # per epoch, where each batch costs as much as all ratings
 NOT_KEPT = "not known, since the file is of a version that did not keep it"
@@ -51,14 +51,15 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     """A learner for ratings, or for ranking.
 
     - `model`: a name, or a module from (users, items) to scores, for which `n_factors` and `y_range` mean nothing.
-      `n_factors` are by default 50, of "bayes" 10.
+      `n_factors` are by default 50, of "bayes" 10, of "sasrec" 64.
       For ratings: "dot_bias" (`EmbeddingDotBias`), "dot" (`EmbeddingDot`), "net" (`EmbeddingNet`), "classifier"
       (`RatingClassifier` over the training ratings, at most 101 levels), "svdpp" (`SVDpp`) and "hybrid" (`HybridNet`,
       for data with `user_features` or `item_features`); the last two multiply the matrix of all ratings in each batch,
       and want batches of 1,024 or more.
       Trained to rank: "bpr" (`EmbeddingDotBias`), "lightgcn" (`LightGCN`), "softmax" (`SoftmaxNet`) and "two_tower"
-      (`TwoTower`); the last two
-      read the data's features. "softmax" is best with batches of some 16,384 and 30 epochs, the others with 1,024.
+      (`TwoTower`), of which the last two read the data's features; and "sasrec" (`SASRec`), which reads histories in
+      order of time (`split=leave_last(1)`). "softmax" is best with batches of some 16,384 and 30 epochs, "sasrec" with
+      512 and 20, the others with 1,024.
       Solved in sweeps (see `Sweeps`), not trained: "als" (implicit `ALS`), "als_explicit", "bayes" (`BayesianFM`, which
       reads the data's features and also gives intervals; `likelihood="ordinal"` for levels), "ease" (`EASE`),
       "infinite_ae" (`InfiniteAE`) and a `SolvedModel` of your own; these take `loss_func` (a function of held-out
@@ -104,6 +105,7 @@ def collab_learner(data: CollabDataBunch, model: str | nn.Module = "dot_bias", n
     raw, ranks = ranking is not None or data.implicit, ranking is not None or (data.implicit and loss is None)
     module, recipe = _model(data, model, n_factors, y_range, raw, ranks, seed, options)
     part = as_collab(module)
+    check_order(data, part)
     if part.solved:
         _check_solved(part, ranking, {"opt_func": opt_func, "lr": lr, "wd": wd, "loss_terms": loss_terms or None})
         if metrics is None:
@@ -194,10 +196,10 @@ def _order_or_thread(data: CollabDataBunch, part: CollabModel, opt_func: OptFunc
     """A callback that arranges data that are large, for an optimizer that does not mind the order, in two tracks; or
     one that trains small batches on a CPU with a single thread. For a model that reads windows, one that keeps these
     together."""
-    windows: list[Callback] = [WindowOrder(part.window)] if part.window else []
     large = data.train.n >= MANY_ROWS and data.device.type == "cpu" and opt_func is RowAdagrad
-    if large or any(isinstance(cb, TileOrder) for cb in cbs):
+    if not part.window and (large or any(isinstance(cb, TileOrder) for cb in cbs)):
         return [] if any(isinstance(cb, TileOrder) for cb in cbs) else [TileOrder()]
+    windows: list[Callback] = [WindowOrder()] if part.window else []
     small = data.device.type == "cpu" and data.train.bs <= SMALL_BATCH
     return windows + ([Threads(1)] if small and not any(isinstance(cb, Threads) for cb in cbs) else [])
 

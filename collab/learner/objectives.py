@@ -158,7 +158,7 @@ class Sampled(Objective):
 class BPR(Sampled):
     """`bpr`: the score of each row's item against those of `n_negatives` drawn ones (Rendle et al. 2009). They are
     drawn by popularity^beta, and with `exclude_seen` never from the user's training history. For any model but
-    `SoftmaxNet`."""
+    `SoftmaxNet` and `SASRec`."""
 
     name = "bpr"
     compares = True
@@ -178,7 +178,8 @@ class BPR(Sampled):
 
 class Logistic(Sampled):
     """`logistic`: whether a row's item and `n_negatives` drawn ones were chosen, by cross-entropy (He et al. 2017,
-    "Neural collaborative filtering", eq. 7). They are drawn as those of `BPR`. For any model but `SoftmaxNet`."""
+    "Neural collaborative filtering", eq. 7). They are drawn as those of `BPR`. For any model but `SoftmaxNet` and
+    `SASRec`."""
 
     name = "logistic"
 
@@ -197,7 +198,7 @@ class Logistic(Sampled):
 
 class SampledSoftmax(Sampled):
     """`sampled_softmax`: each row's item among `n_negatives` drawn by popularity^beta, corrected for how often each is
-    drawn (`log_q`), and not compared with itself. For any model but `SoftmaxNet`.
+    drawn (`log_q`), and not compared with itself. For any model but `SoftmaxNet` and `SASRec`.
 
     With `exclude_seen` the user's other items are not drawn, and the softmax is over the rest."""
 
@@ -307,7 +308,7 @@ class FullSoftmax(Objective):
     and their gradient are made a few at a time (`linear_softmax`); of others at most MAX_TRAINED are, and beyond that
     they are made again for the gradient. Batches with many rows per user, such as bs=16384 on MovieLens-100K, cost
     hardly more than small ones; the loss is then the multinomial likelihood of whole histories (Liang et al. 2018). For
-    `SoftmaxNet`, and for other models with a `cross`."""
+    `SoftmaxNet`, `SASRec`, and other models with a `cross`."""
 
     name = "full_softmax"
     compares = True

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 from ..data.databunch import CollabDataBunch
 from ..data.features import Features
-from ..data.mapped import MappedBatches
 from ..data.totals import levels_of
-from ..errors import DataError, warn
+from ..errors import DataError
 from ..given import counterpart
 from ..models.als import ALS
 from ..models.base import CollabModel, Side
@@ -240,12 +239,6 @@ def softmax(c: Context) -> Options:
         n_factors=64, ranks=True, space={"n_factors": OneOf((32, 64, 128)), "drop": Between(0.1, 0.6),
                                          "window": OneOf((20, 50, 100))})
 def sasrec(c: Context) -> Options:
-    if isinstance(c.data.train, MappedBatches):
-        raise DataError("sasrec reads ratings in order of time, and those of from_parquet are shuffled; read them with "
-                        "from_df, or train another model")
-    if c.data.cut is None or not c.data.cut.in_order:
-        warn("sasrec takes the ratings of a user in the order of the table, since the split does not go by time; "
-             "split=leave_last(1) or time_split(0.2) puts them in order, and time_split(0) holds none out")
     return {"interactions": c.data.interactions}
 
 

@@ -78,7 +78,7 @@ def training_cbs(learn: CollabLearner) -> list[Callback]:
             *([LossTerms(*terms)] if terms else []), *(Threads(cb.n) for cb in learn.cbs if isinstance(cb, Threads)),
             *(Ridge(cb.scale) for cb in learn.cbs if isinstance(cb, Ridge)),
             *(TileOrder() for cb in learn.cbs if isinstance(cb, TileOrder)),
-            *(WindowOrder(cb.length) for cb in learn.cbs if isinstance(cb, WindowOrder))]
+            *(WindowOrder() for cb in learn.cbs if isinstance(cb, WindowOrder))]
 
 
 def without_plan(model: CollabModel, ranks: bool, data: CollabDataBunch,
@@ -86,7 +86,7 @@ def without_plan(model: CollabModel, ranks: bool, data: CollabDataBunch,
     """How a model is trained that takes the place of a dot product with a `RatePlan`: (lr, wd) of AdamW by its own
     recipe, and the callbacks without those of the plan."""
     lr, wd = rates(recipe_of(model, ranks), data.train.n, data.train.bs)
-    return lr, wd, [cb for cb in cbs if not isinstance(cb, Ridge | TileOrder | WindowOrder)]
+    return lr, wd, [cb for cb in cbs if not isinstance(cb, Ridge | TileOrder)]
 
 
 def added_cbs(learn: CollabLearner) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
 from ..data.interactions import Interactions
+from ..given import is_real
 from ..numerics import products
 from ..ragged import Ragged
 from .base import CollabModel, Group, Side
@@ -19,22 +21,23 @@ from .layers import embedding, rows_of
 
 class SASRec(CollabModel):
     """logits = E h + b, where h is the last state of a causal transformer over a user's history (Kang and McAuley 2018,
-    "Self-attentive sequential recommendation"), trained by the softmax over all items (`FullSoftmax`), which is what
-    makes it better than its first version (Petrov and Macdonald 2023, "gSASRec"):
+    "Self-attentive sequential recommendation"), trained by the softmax over all items (`FullSoftmax`), which does more
+    for it than drawn negatives (Klenitskiy and Vasilev 2023, "Turning dross into gold loss"):
 
-        x_1 = start, x_j = e_(item j - 1)           + a vector for how many places it lies before the end
-        h = LayerNorm(blocks(dropout(x))),          `n_blocks` of attention with `n_heads` and a layer of its width
+        x_1 = start, x_j = sqrt(n_factors) e_(item j - 1), plus a vector for how far it lies before the window's end
+        h = LayerNorm(blocks(dropout(x))), `n_blocks` of attention with `n_heads` and a hidden layer of n_factors
 
     A history is the user's training ratings in the order of the rows (`time_split` and `leave_last` put these in order
-    of time). It is read in windows of `window` items that are counted from its end, each of which predicts all its
-    items at once, every one from those before it; scores are of what comes after the last. Nothing is read before the
-    first item, and for an unknown user, but the vector `start`. A pair that comes again is predicted where it came
-    last. E (n_items, n_factors) is the table that reads items, too.
+    of time). In training it is cut into windows of `window` items, counted from the last; each item of a window is
+    predicted from those before it. Scores are of what follows the last `window` items. Before a first item, and for an
+    unknown user, `start` alone is read. A pair that comes again is predicted where it came last. E (n_items,
+    n_factors) is also the table of the items that are read.
 
-    `interactions` are the training part's (user rows, item rows), int64 (n,), in order. A batch may hold any rows;
-    `WindowedBatches` keep a window together, which is then read once. Raises ValueError for n_factors that n_heads does
-    not divide, and other settings out of range."""
+    `interactions` are the training part's (user rows, item rows), int64 (n,), in order. A batch may hold any rows; in
+    `WindowedBatches` each window is whole, and read once. Raises ValueError for n_factors that n_heads does not divide,
+    and other settings out of range."""
 
+    window: int = 50
     ranks = True
     default_loss = "full_softmax"
     same_input = False
@@ -46,13 +49,13 @@ class SASRec(CollabModel):
                  window: int = 50, n_blocks: int = 2, n_heads: int = 2, drop: float = 0.3, init_std: float = 0.04):
         super().__init__()
         for name, value in (("window", window), ("n_blocks", n_blocks), ("n_heads", n_heads)):
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
         if n_factors % n_heads:
             raise ValueError(f"n_factors must be a multiple of n_heads={n_heads}, got {n_factors}")
-        if not 0 <= drop < 1:
-            raise ValueError(f"drop must be at least 0 and below 1, got {drop!r}")
-        self.window = window
+        if not is_real(drop) or not 0 <= drop < 1:
+            raise ValueError(f"drop must be a number, at least 0 and below 1, got {drop!r}")
+        self.window = int(window)
         self.i_weight, self.i_bias = embedding(n_items, n_factors, init_std), embedding(n_items, 1)
         self.place = embedding(window, n_factors, init_std / 2)
         self.start = nn.Parameter(torch.zeros(n_factors))
@@ -102,20 +105,22 @@ class SASRec(CollabModel):
     def hidden(self, users: Tensor, targets: Tensor) -> Tensor:
         """The state (bs, n_factors) that predicts each pair: in training the one before it in the user's history;
         otherwise, and where the history does not hold it, the one after all."""
-        if not self.training:
+        if not self.training or not len(users):
             return self.after(users)
-        n, at = self.histories.rows.lengths(users), self._place(users, targets)
-        end = torch.where(at < n, n - 1 - (n - 1 - at) // self.window * self.window, n)     # what its window ends with
-        _, back = torch.unique(self.histories.starts[users] + users + end, return_inverse=True)     # n + 1 ends a user
-        one = torch.zeros_like(back)[:int(back.max()) + 1].scatter_(0, back, torch.arange(len(back), device=at.device))
-        states = self._states(self.histories.rows, users[one], end[one])
-        return states[back, end.clamp(max=self.window - 1) - (end - at)]
+        n, place = self.histories.rows.lengths(users), self._place(users, targets)
+        end = torch.where(place < n, n - 1 - (n - 1 - place) // self.window * self.window, n)   # of its window
+        _, window = torch.unique(self.histories.starts[users] + users + end, return_inverse=True)    # n + 1 ends a user
+        row = torch.zeros_like(window)[:int(window.max()) + 1].scatter_(
+            0, window, torch.arange(len(window), device=window.device))         # any row of each window
+        states = self._states(self.histories.rows, users[row], end[row])
+        return states[window, end.clamp(max=self.window - 1) - (end - place)]
 
     def after(self, users: Tensor) -> Tensor:
-        """The state after each user's whole history, (n, n_factors)."""
+        """The state after each user's whole history, (n, n_factors); each user's is made once."""
+        different, inverse = torch.unique(users, return_inverse=True)
         step = max(1, MAX_NUMBERS // (8 * self.window * len(self.start)))
-        parts = [self._last(self.histories.rows, some) for some in users.split(step) if len(some)]
-        return torch.cat(parts) if parts else self.start.new_zeros(0, len(self.start))
+        states = [self._last(self.histories.rows, some) for some in different.split(step) if len(some)]
+        return torch.cat(states)[inverse] if states else self.start.new_zeros(0, len(self.start))
 
     def _place(self, users: Tensor, items: Tensor) -> Tensor:
         """Where each item last stands in its user's history, from 0; its length where it does not."""

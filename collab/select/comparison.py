@@ -275,6 +275,8 @@ def _fitting(contenders: list[Contender], data: CollabDataBunch, metrics: Sequen
     fitting, left_out = [], {}
     for contender in contenders:
         try:
+            if not (explicit or data.timed) and RECIPES[contender.label].model.window:
+                raise DataError("it reads histories in order, and these ratings are not known to be in order of time")
             measures = None if contender.own else _can(contender, data, metrics)
             if measures is not None and not {*measures} & {*metrics}:
                 raise DataError(f"it only orders items, and has no {' and no '.join(metrics)}; compare by "

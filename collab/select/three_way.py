@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from ..data.aside import Aside
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
-from ..data.split import Split, random_split
+from ..data.split import Split, random_split, time_split
 from ..errors import CollabWarning, DataError, warn
 from ..evaluate.validation import named_rows, unsplit, with_test
 
@@ -90,7 +92,11 @@ def _cut(data: CollabDataBunch, split: Split | None, name: str) -> CollabDataBun
 def _joined(data: CollabDataBunch) -> CollabDataBunch:
     """Data with the validation ratings among the training ratings, and the same test part and weak ratings."""
     table, options = unsplit(data)
-    made = CollabDataBunch.from_df(table, valid_pct=0, seed=data.seed, **options)
+    how: dict[str, Any] = {"valid_pct": 0}
+    if data.cut is not None and data.cut.times is not None and data.cut.held_out is not None:
+        times = np.concatenate([data.cut.times, data.cut.held_out])
+        table, how = table.assign(**{TIME: times}), {"split": time_split(0), "time_name": TIME}     # in order of time
+    made = CollabDataBunch.from_df(table, seed=data.seed, **options, **how)
     made.schema = data.schema           # with the name of the times, by which evaluate holds out the test part again
     users, items = data.aside.users, data.aside.items
     if data.test is None:

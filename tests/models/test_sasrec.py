@@ -14,20 +14,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from collab import (
-    EASE,
+    Callback,
     CollabDataBunch,
+    CollabLearner,
     CollabWarning,
     DataError,
+    RowAdagrad,
     SASRec,
     TensorBatches,
     collab_learner,
     evaluate,
     leave_last,
+    load_learner,
     random_split,
     time_split,
 )
+from collab.data.new_user import rated_file
 from collab.data.windows import WindowedBatches
+from collab.learner import factory
+from collab.learner.settings import training_cbs
+from collab.learner.tile_order import TileOrder
 from collab.learner.window_order import WindowOrder
+from collab.select.comparison import _fitting
+from collab.select.contenders import contenders_of
+from collab.select.three_way import three_way
 
 HISTORIES = {1: [3, 1, 4, 2, 5], 2: [2], 3: [6, 5, 4]}
 PAIRS = torch.tensor([[u, i] for u, history in HISTORIES.items() for i in history]).T
@@ -116,7 +126,7 @@ def test_gradients_reach_every_parameter_and_agree_however_rows_are_batched():
         m = model(drop=0.0).train()
         hidden, weight, bias = m.linear_logits(*PAIRS[:, rows])
         F.cross_entropy(hidden @ weight.T + bias, PAIRS[1, rows]).backward()
-        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in m.parameters() if p is not m.start)
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in m.parameters())
         made.append([p.grad for p in m.parameters()])
     for one, other in zip(*made):
         torch.testing.assert_close(one, other)
@@ -132,12 +142,33 @@ def test_a_pair_that_comes_again_is_predicted_where_it_came_last():
     torch.testing.assert_close(*made)
 
 
+def test_decay_is_of_tables_and_matrices_and_biases_start_at_the_logarithm_of_counts():
+    m = SASRec(4, N_USERS, N_ITEMS, (PAIRS[0], PAIRS[1]))
+    weights, rest = m.param_groups()
+    assert rest["decay"] == 0.0 and "decay" not in weights
+    assert {*map(id, rest["params"])} == {id(m.i_bias.weight), *(id(p) for p in m.parameters() if p.dim() == 1)}
+    assert len(weights["params"]) + len(rest["params"]) == len([*m.parameters()])
+    counts = torch.tensor([0.5, 1, 2, 1, 2, 2, 1])              # row 0 has none
+    torch.testing.assert_close(m.i_bias.weight[:, 0], (counts / counts.mean()).log())
+
+
+def test_a_user_is_read_once_however_many_rows_ask(monkeypatch: pytest.MonkeyPatch):
+    m, read = model(), []
+    through = m.blocks[0].forward
+    monkeypatch.setattr(m.blocks[0], "forward", lambda x, **options: read.append(len(x)) or through(x, **options))
+    with torch.no_grad():
+        m(torch.tensor([1, 3, 1, 1, 3]), torch.tensor([1, 2, 3, 4, 5]))
+    assert read == [2]
+
+
 @pytest.mark.parametrize(("options", "said"), [
     ({"n_factors": 5}, "n_factors must be a multiple of n_heads=2, got 5"),
     ({"window": 0}, "window must be a whole number, at least 1, got 0"),
     ({"n_blocks": 1.5}, "n_blocks must be a whole number, at least 1, got 1.5"),
     ({"n_heads": 0}, "n_heads must be a whole number, at least 1, got 0"),
-    ({"drop": 1.0}, "drop must be at least 0 and below 1, got 1.0")])
+    ({"window": True}, "window must be a whole number, at least 1, got True"),
+    ({"drop": "0.1"}, "drop must be a number, at least 0 and below 1, got '0.1'"),
+    ({"drop": 1.0}, "drop must be a number, at least 0 and below 1, got 1.0")])
 def test_settings_out_of_range_are_refused(options: dict, said: str):
     with pytest.raises(ValueError) as caught:
         SASRec(**{"n_factors": 4, "n_users": 3, "n_items": 3, **options})
@@ -147,17 +178,18 @@ def test_settings_out_of_range_are_refused(options: dict, said: str):
 # Batches -----------------------------------------------------------------------------------------------------------
 
 def test_windows_hold_every_row_once_and_stay_together():
-    """Windows of 4 from the end: of 11 ratings 3, 4 and 4; the rows of users lie among each other."""
+    """Windows of 4 from the end: of 11 ratings 3, 4 and 4; the rows of users lie among each other. Of 22 rows in 7
+    windows two make 6.3 in the mean, three 9.4."""
     counts = {1: 11, 2: 4, 3: 1, 5: 6}
     users = torch.tensor([u for k in range(11) for u, n in counts.items() if k < n])
     at = torch.tensor([int((users[:k] == u).sum()) for k, u in enumerate(users)])        # the place in its history
-    batches = WindowedBatches(TensorBatches(users, at, torch.arange(len(users)).float(), bs=9, shuffle=True), 4, 6)
+    batches = WindowedBatches(TensorBatches(users, at, torch.arange(len(users)).float(), bs=7, shuffle=True), 4, 6)
     expected = {(1, (0, 1, 2)), (1, (3, 4, 5, 6)), (1, (7, 8, 9, 10)), (2, (0, 1, 2, 3)), (3, (0,)), (5, (0, 1)),
                 (5, (2, 3, 4, 5))}
     orders = []
     for _ in range(3):
         found, order = list(batches), []
-        assert len(found) == len(batches) == 4 and all(len(u) <= 9 for u, _, _ in found)
+        assert len(found) == len(batches) == 4 and all(len(u) <= 8 for u, _, _ in found)
         for u, k, row in found:
             assert torch.equal(users[row.long()], u) and torch.equal(at[row.long()], k)
             cut = [0, *(torch.nonzero((u.diff() != 0) | (k.diff() != 1))[:, 0] + 1).tolist(), len(u)]
@@ -173,6 +205,12 @@ def test_batches_smaller_than_a_window_hold_parts_of_it():
     batches = WindowedBatches(TensorBatches(users, torch.arange(9), torch.zeros(9), bs=3, shuffle=True), 50, 3)
     found = [i.tolist() for _, i, _ in batches]
     assert sorted(found) == [[0], [1, 2, 3], [4, 5, 6], [7, 8]] and batches.bs == 3
+
+
+def test_short_histories_make_batches_of_as_many_rows():
+    users = torch.arange(1, 1001).repeat_interleave(2)
+    batches = WindowedBatches(TensorBatches(users, users, users, bs=200, shuffle=True), 50, 1001)
+    assert [len(u) for u, *_ in batches] == [200] * 10
 
 
 # Order of time -------------------------------------------------------------------------------------------------------
@@ -204,39 +242,115 @@ def test_ratings_of_one_time_keep_the_order_of_the_table():
     assert data.train.tensors[2].tolist() == [3, 5, 1, 2, 4]
 
 
-def test_it_finds_what_follows():
+def test_a_pair_that_is_added_up_has_the_place_of_its_last_row():
+    """However the rows of the table lie: x, y, z, x are y, z, x."""
+    table = pd.DataFrame({"user": ["a"] * 4 + ["b"], "item": ["x", "y", "z", "x", "y"], "time": [1, 2, 3, 4, 5]})
+    for order in (range(5), [4, 3, 2, 1, 0], [1, 3, 0, 4, 2]):
+        data = CollabDataBunch.from_df(table.iloc[[*order]], split=time_split(0), implicit=True, seed=0, device="cpu")
+        mine = data.histories[data.users.encode(["a"])[0]]
+        assert [*data.items.decode(mine[0])] == ["y", "z", "x"] and mine[1].tolist() == [1, 1, 2]
+
+
+@pytest.mark.parametrize(("split", "timed"), [(leave_last(3), True), (random_split(0.3), False)])
+def test_validation_ratings_that_join_the_training_part_stay_in_order_of_time(split, timed):
+    """`tune` trains on both in the end."""
+    data = CollabDataBunch.from_df(listened(), split=split, test=leave_last(1), implicit=True, seed=0, device="cpu")
+    whole, when = three_way(data).whole, listened().set_index(["user", "item"])["time"]
+    ordered = []
+    for user in whole.users:
+        items = whole.items.decode(whole.histories[whole.users.encode([user])[0]][0])
+        ordered.append((np.diff(when.loc[[(user, item) for item in items]]) > 0).all())
+    assert whole.timed == all(ordered) == timed and len(ordered) == 60
+
+
+@pytest.fixture(scope="module")
+def learn() -> CollabLearner:
     data = CollabDataBunch.from_df(listened(), split=leave_last(1), implicit=True, bs=128, seed=0, device="cpu")
     learn = collab_learner(data, "sasrec", n_factors=16, window=10, drop=0.0, seed=0)
-    assert isinstance(next(cb for cb in learn.cbs if isinstance(cb, WindowOrder)), WindowOrder)
     with learn.no_logging():
         learn.fit_one_cycle(20, 1e-2)
+    return learn
+
+
+@pytest.fixture(scope="module")
+def heard() -> list[str]:
+    """Four items, each of which follows the one before, and what comes after them."""
+    table = listened()
+    follows = {a: b for _, of in table.sort_values("time").groupby("user")["item"] for a, b in pairwise(of)}
+    heard = [table["item"].iloc[0]]
+    while len(heard) < 5:
+        heard.append(follows[heard[-1]])
+    return heard
+
+
+def test_it_finds_what_follows(learn: CollabLearner):
     found = evaluate(learn, k=1, metrics=["recall"], baseline=False).summary["recall"]
-    blind = collab_learner(data, "ease", seed=0)
+    blind = collab_learner(learn.data, "ease", seed=0)
     with blind.no_logging():
         blind.fit()
     assert found > 0.95 and evaluate(blind, k=1, metrics=["recall"], baseline=False).summary["recall"] < 0.6
-    assert isinstance(blind.model, EASE)
-    table = listened()
-    follows = {a: b for _, of in table.sort_values("time").groupby("user")["item"] for a, b in pairwise(of)}
-    first = table["item"].iloc[0]
-    heard = [first, follows[first], follows[follows[first]]]
-    assert learn.recommend(ratings=heard, n=1)["item"].tolist() == [follows[heard[-1]]]
-    assert learn.recommend(ratings=heard[::-1], n=1)["item"].tolist() != [follows[heard[-1]]]      # their order counts
+
+
+def test_the_order_of_a_new_user_counts(learn: CollabLearner, heard: list[str], tmp_path):
+    *before, then = heard
+
+    def first(ratings: object) -> str:
+        return learn.recommend(ratings=ratings, n=1)["item"].iloc[0]
+    assert first(before) == then != first(before[::-1])
+    assert first([before[-1], *before]) == then                     # one that comes twice is at its last place
+    table = pd.DataFrame({"item": before, "time": [1, 2, 3, 4]}).iloc[[2, 0, 3, 1]]
+    assert first(table) == then
+    table.to_csv(tmp_path / "heard.csv", index=False)
+    assert [*rated_file(learn.data, tmp_path / "heard.csv")["item"]] == before
+    added = learn.add_ratings(table.assign(user="new", rating=1.0))
+    assert added.recommend("new", 1)["item"].tolist() == [then]
+    assert added.data.timed
+
+
+def test_training_goes_by_windows_in_every_learner_of_the_model(learn: CollabLearner, tmp_path,
+                                                                 monkeypatch: pytest.MonkeyPatch):
+    def length(of: CollabLearner) -> int:
+        """Of the windows of an epoch's batches."""
+        seen: list[object] = []
+
+        class Look(Callback):
+            def before_batch(self) -> None:
+                seen.append(self.learn.batches)
+        with of.no_logging():
+            of.fit(1, 0.0, cbs=Look())
+        assert isinstance(seen[0], WindowedBatches)
+        return seen[0].length
+    loaded = load_learner(learn.export(tmp_path / "m.safetensors"))
+    assert length(loaded) == 10
+    assert [type(cb) for cb in training_cbs(learn) if isinstance(cb, WindowOrder)] == [WindowOrder]
+    monkeypatch.setattr(factory, "MANY_ROWS", 1)        # ratings that go by tiles otherwise
+    other = collab_learner(learn.data, "sasrec", n_factors=4, window=3, opt_func=RowAdagrad, seed=0)
+    assert not any(isinstance(cb, TileOrder) for cb in other.cbs)
+    other.set_model(SASRec(4, learn.data.n_users, learn.data.n_items, window=5))
+    assert length(other) == 5
 
 
 def test_ratings_in_no_order_of_time_are_warned_of():
-    said = r"sasrec takes the ratings of a user in the order of the table, since the split does not go by time"
+    said = "SASRec reads the ratings of a user in the order of the table, which are not known to be in order of time"
     data = CollabDataBunch.from_df(listened(), split=random_split(0.2), implicit=True, seed=0, device="cpu")
-    with pytest.warns(CollabWarning, match=said):
-        collab_learner(data, "sasrec", n_factors=4)
+    for model in ("sasrec", SASRec(4, data.n_users, data.n_items)):
+        with pytest.warns(CollabWarning, match=said):
+            collab_learner(data, model, n_factors=4)
     held = CollabDataBunch.from_df(listened(), split=random_split(0.2), test=leave_last(1), implicit=True, seed=0,
                                    device="cpu")
     collab_learner(held, "sasrec", n_factors=4)       # in order, since what is kept for the end goes by time
 
 
+def test_a_comparison_of_all_models_leaves_it_out_where_ratings_have_no_order():
+    data = CollabDataBunch.from_df(listened(), split=random_split(0.2), implicit=True, seed=0, device="cpu")
+    racing, left_out = _fitting(contenders_of(["sasrec", "ease"]), data, ["ndcg"], False)
+    assert [one.label for one in racing] == ["ease"]
+    assert left_out == {"sasrec": "it reads histories in order, and these ratings are not known to be in order of time"}
+
+
 def test_shuffled_files_are_refused(tmp_path):
     listened().to_parquet(tmp_path / "plays.parquet")
     data = CollabDataBunch.from_parquet(tmp_path / "plays.parquet", folder=tmp_path / "encoded", seed=0, bs=64)
-    said = "sasrec reads ratings in order of time, and those of from_parquet are shuffled"
+    said = "SASRec reads ratings in order of time, and those of from_parquet are shuffled"
     with pytest.raises(DataError, match=said):
         collab_learner(data, "sasrec", n_factors=4)

@@ -21,7 +21,7 @@ def data():
             for ranks in (False, True)}
 
 
-@pytest.mark.filterwarnings("ignore:.*multiplies the matrix")
+@pytest.mark.filterwarnings("ignore:.*multiplies the matrix", "ignore:SASRec reads the ratings")
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_space_of_every_recipe_holds_its_own_settings(name, data):
     recipe = RECIPES[name]
@@ -32,7 +32,7 @@ def test_the_space_of_every_recipe_holds_its_own_settings(name, data):
     assert all(value in space[setting] for setting, value in own.items()), own
 
 
-@pytest.mark.filterwarnings("ignore:.*multiplies the matrix")
+@pytest.mark.filterwarnings("ignore:.*multiplies the matrix", "ignore:SASRec reads the ratings")
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_learner_can_be_made_at_both_ends_of_every_space(name, data):
     recipe = RECIPES[name]
