@@ -108,8 +108,8 @@ def train(data: Data, *, split: SplitName = "random", valid_pct: ValidPct = None
     how, (for_the_end, test_note) = (split_of(split, valid_pct=valid_pct, seed=seed),
                                      test_of(test, split, seed=seed, **prepared.reading))
     ratings = prepared.ratings
-    bunch = prepared.bunch(split=how if valid_pct else random_split(0.0, seed), bs=bs or bs_of(model), seed=seed,
-                           test=for_the_end, test_file=test_note)
+    how = how if valid_pct or split == "time" else random_split(0.0, seed)      # by time, ratings are still in order
+    bunch = prepared.bunch(split=how, bs=bs or bs_of(model), seed=seed, test=for_the_end, test_file=test_note)
     low = table.threshold
     if low is not None and (lowest := pd.to_numeric(ratings[bunch.schema.rating], "coerce").min()) > low:
         warn(f"--threshold {low:g} leaves out none of the {len(ratings):,} ratings: the lowest is {amount(lowest)}; "

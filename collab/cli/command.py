@@ -69,8 +69,9 @@ REMEDIES = {
     r"make the data with items=\.\.\. and item_features='auto', or the same for users": "pass --items or --users",
     r"add_ratings takes several, or pass one person's rows": "give each user's rows in a file of their own",
     r", or train without a range, with y_range=None": "",
-    r"split=leave_last\(1\) or time_split\(0\.2\) puts them in order, and time_split\(0\) holds none out":
-        "put them in order with --split last or --split time",
+    r"split with split=leave_last\(1\) or time_split\(0\.2\), or time_split\(0\), which holds none out":
+        "take --split last or --split time, or --split time --valid-pct 0, which holds none out",
+    r"split=leave_last\(1\) or time_split\(0\.2\)": "--split last or --split time",
     r"Take the [\w ]+ \(BiasBaseline[\w ]*\), or gather more ratings": "Gather more ratings",
     r" \(BiasBaseline\)": "",
     r"learn\.index\(columns=\[\.\.\.\]\)": "--columns NAMES",

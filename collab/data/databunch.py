@@ -312,12 +312,13 @@ class CollabDataBunch(DataBunch):
         return Rules(self.schema, "keep", self.implicit, self.threshold)
 
     def table(self, ratings: TableLike, duplicates: str | None = None, *, split: Split | str | None = None,
-              bad_rows: str = "error") -> pd.DataFrame:
+              bad_rows: str = "error", timed: bool = False) -> pd.DataFrame:
         """Check further ratings like those that were trained on, and name their columns alike: user, item, rating. With
-        `split`, only the rows that `from_df` would hold out for validation.
+        `split`, only the rows that `from_df` would hold out for validation; if `timed`, in order of time where the
+        table has times.
 
         Raises DataError where there are no such columns, or for what `rating_table` refuses."""
-        return replace(self.rules, duplicates=duplicates, bad_rows=bad_rows).further_part(ratings, split)
+        return replace(self.rules, duplicates=duplicates, bad_rows=bad_rows).further_part(ratings, split, timed=timed)
 
     def weak(self, ratings: TableLike) -> pd.DataFrame:
         """The further ratings that the threshold leaves out: known of people, and not trained on."""

@@ -86,11 +86,15 @@ def _chosen(items: Iterable[Hashable]) -> dict[Hashable, float]:
 
 
 def time_order(table: pd.DataFrame, schema: Schema) -> np.ndarray:
-    """The positions of the rows by time; as they are where no column has times that sort."""
+    """The positions of the rows by time; as they are where no column has times that sort, which is warned of where it
+    is that of the training ratings."""
     name = _named(table, *(() if schema.time is None else (schema.time,)), *TIME_NAMES)
-    with suppress(DataError):
-        if name is not None and (times := times_of(table[name])) is not None:
+    try:
+        if name is not None and (times := times_of(table[name], name)) is not None:
             return stable_order(times)
+    except DataError as error:
+        if name == schema.time:
+            warn(f"the order of the table is taken, since its times do not sort: {error}")
     return np.arange(len(table))
 
 

@@ -16,7 +16,7 @@ from .frames import COPIES, TableLike, as_frame
 from .implicit import add_up, interactions_of, negative_strengths, too_weak, with_weights
 from .problems import Problem, stop
 from .schema import Schema, rating_table
-from .split import Split, after, apply_split, by_time, named_split, random_split
+from .split import Split, after, apply_split, by_time, named_split, random_split, time_split
 from .times import times_of
 
 
@@ -133,10 +133,14 @@ class Rules:
         found = table.loc[held.index, ["user", "item"]].assign(rating=held["rating"])
         return found.set_axis(list(own), axis=1).reset_index(drop=True), after(how, split)
 
-    def further_part(self, table: TableLike, split: Split | str | None = None) -> pd.DataFrame:
-        """The rows of a further table that would be trained on or, with `split`, held out."""
-        checked, found = self.further(table, timed=by_time(split))
-        part = found.parts(checked, split)[-1]
+    def further_part(self, table: TableLike, split: Split | str | None = None, *, timed: bool = False) -> pd.DataFrame:
+        """The rows of a further table that would be trained on or, with `split`, held out. If `timed`, those to train
+        on are in order of time, where the table has times."""
+        checked, found = self.further(table, timed=timed or by_time(split))
+        if timed and "time" in checked:
+            part = found.parts(checked, time_split(0))[0]
+        else:
+            part = found.parts(checked, split)[-1]
         return checked.loc[part.index].assign(rating=part["rating"]).reset_index(drop=True)
 
     def too_weak(self, table: pd.DataFrame) -> pd.DataFrame:

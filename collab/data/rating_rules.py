@@ -36,8 +36,9 @@ class RatingRules(NamedTuple):
     def rows(self, ratings: Rated, catalogue: Catalogue, unknown: str = "average") -> tuple[Tensor, Tensor, Tensor]:
         """(item rows, ratings float32, whether each counts) of what a new user rated. Unknown items are left out with a
         warning; they raise UnknownId with unknown="error", or where there are no others. Raises DataError for no
-        ratings, several users, an item that comes twice, and ratings that are not numbers or lie outside the scale; in
-        implicit data for strengths below 0, or above MAX_STRENGTH. A strength of 0 does not count."""
+        ratings, several users, an item that is rated twice, and ratings that are not numbers or lie outside the scale;
+        in implicit data for strengths below 0, or above MAX_STRENGTH. A strength of 0 does not count, and an item that
+        comes twice is one with the sum, at its last place."""
         items, values, chosen = one_person(ratings, self.schema, implicit=self.implicit, threshold=self.threshold)
         if not len(items):
             raise DataError("there are no ratings to fold in; without any, recommend to an unknown user id")
@@ -47,6 +48,11 @@ class RatingRules(NamedTuple):
             chosen = chosen & _strengths(items, values)
         if not chosen.any():
             raise DataError("none of the items that are known here was chosen")
+        if self.implicit and len(rows) > len(np.unique(rows)):      # added up at the last place, as in training
+            last = ~pd.Series(rows).duplicated(keep="last").to_numpy()
+            total = values.groupby(rows).transform("sum").astype(values.dtype)
+            chosen = pd.Series(chosen).groupby(rows).transform("any").to_numpy()
+            items, values, chosen, rows = items[last], total[last], chosen[last], rows[last]
         if (again := pd.Series(rows).duplicated().to_numpy()).any():
             raise DataError(f"item {show(items.iloc[int(np.argmax(again))])} is rated more than once")
         return torch.from_numpy(rows), on_scale(self.scale, items, values), torch.from_numpy(chosen)

@@ -74,8 +74,9 @@ def leave_last(n: int = 1) -> Split:
     def split(df: pd.DataFrame) -> tuple[Rows, Rows]:
         if "time" not in df and not told:
             told.append(True)       # a split that is reused warns once
-            warn(f"leave_last: no column of times among {[*df.columns]}: the order of the table is taken; name it with "
-                 "time_name=...")
+            others = [name for name in df.columns if name not in ("user", "item", "rating")]
+            warn(f"leave_last: no column of times is known{f' among {others}' * bool(others)}: the order of the table "
+                 "is taken; name it with time_name=...")
         by_user = Groups(df["user"], stable_order(_times(df)) if "time" in df else np.arange(len(df)))
         enough = by_user.sizes > n
         _warn_of_few(f"leave_last({n})", enough, n)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.extend import extended
 from ..data.interactions import Interactions
-from ..data.new_user import further_ratings, time_order
+from ..data.new_user import further_ratings
 from ..data.rating_rules import Rated, RatingRules, on_scale
 from ..models.base import NO_USERS, Unsupported
 from ..models.dot_form import DotForm, Ridge
@@ -118,8 +118,7 @@ def add_ratings(self: CollabLearner, ratings: pd.DataFrame, duplicates: str | No
     if not self.collab_model.solved and not self.collab_model.keeps_interactions:
         self.check_objective()
     ratings = further_ratings(self.data, ratings, unknown)
-    table = self.data.table(ratings, duplicates)
-    table = table.iloc[time_order(table, self.data.schema)]
+    table = self.data.table(ratings, duplicates, timed=self.collab_model.window > 0)
     on_scale(self.scale, table["item"], table["rating"])
     data, kept = extended(self.data, table, self.data.weak(ratings))
     fresh = torch.from_numpy(np.unique(data.users.encode(table["user"])))

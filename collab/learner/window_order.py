@@ -16,6 +16,8 @@ from ..train.callbacks.order import Order
 if TYPE_CHECKING:
     from .collab_learner import CollabLearner
 
+BY_TIME = "split=leave_last(1) or time_split(0.2), or time_split(0), which holds none out"
+
 
 def check_order(data: CollabDataBunch, model: CollabModel) -> None:
     """For a sequential model, raise DataError for ratings whose order is lost, and warn of those that are not known to
@@ -26,8 +28,9 @@ def check_order(data: CollabDataBunch, model: CollabModel) -> None:
         raise DataError(f"{model.kind} reads ratings in order of time, and those of from_parquet are shuffled; read "
                         "them with from_df, or train another model")
     if not data.timed:
-        warn(f"{model.kind} reads the ratings of a user in the order of the table, which are not known to be in order "
-             "of time; split=leave_last(1) or time_split(0.2) puts them in order, and time_split(0) holds none out")
+        why = ("no column of times is known; name it with time_name=..., and split" if data.schema.time is None else
+               "the split does not go by time; split")
+        warn(f"{model.kind} reads the ratings of a user in the order of the table, since {why} with {BY_TIME}")
 
 
 class WindowOrder(Callback):

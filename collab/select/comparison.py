@@ -275,8 +275,6 @@ def _fitting(contenders: list[Contender], data: CollabDataBunch, metrics: Sequen
     fitting, left_out = [], {}
     for contender in contenders:
         try:
-            if not (explicit or data.timed) and RECIPES[contender.label].model.window:
-                raise DataError("it reads histories in order, and these ratings are not known to be in order of time")
             measures = None if contender.own else _can(contender, data, metrics)
             if measures is not None and not {*measures} & {*metrics}:
                 raise DataError(f"it only orders items, and has no {' and no '.join(metrics)}; compare by "
@@ -298,6 +296,9 @@ def _can(contender: Contender, data: CollabDataBunch, metrics: Sequence[str]) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CollabWarning)      # they come again when it is trained
         learn = contender.make(training_part(data, contender.bs))
+    if learn.collab_model.window and not data.timed:
+        raise DataError("it reads histories in order of time, by which these ratings are not split; hold out the last "
+                        "ones, with split=leave_last(1) or time_split(0.2), and without folds")
     if learn.ranks:
         return RANKING
     if not (sure := _certainties(learn, metrics)) and all(certainty(name) for name in metrics):

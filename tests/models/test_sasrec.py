@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +24,7 @@ from collab import (
     SASRec,
     TensorBatches,
     collab_learner,
+    compare_models,
     evaluate,
     leave_last,
     load_learner,
@@ -302,9 +304,17 @@ def test_the_order_of_a_new_user_counts(learn: CollabLearner, heard: list[str], 
     assert first(table) == then
     table.to_csv(tmp_path / "heard.csv", index=False)
     assert [*rated_file(learn.data, tmp_path / "heard.csv")["item"]] == before
-    added = learn.add_ratings(table.assign(user="new", rating=1.0))
-    assert added.recommend("new", 1)["item"].tolist() == [then]
-    assert added.data.timed
+    again = pd.concat([table, pd.DataFrame({"item": before[-1:], "time": [0]})])       # heard before as well
+    assert first(again) == then
+    added = learn.add_ratings(again.assign(user="new", rating=1.0))
+    assert added.recommend("new", 1)["item"].tolist() == [then] and added.data.timed
+    items, weights = added.data.histories[added.data.users.encode(["new"])[0]]
+    assert [*added.data.items.decode(items)] == before and weights.tolist() == [1, 1, 1, 2]
+    unread = table.assign(time=["a day", "some day", "one day", "today"])
+    with pytest.warns(CollabWarning, match="the order of the table is taken, since its times do not sort: column"):
+        first(unread)
+    with pytest.raises(DataError, match="column 'time'"):
+        learn.add_ratings(unread.assign(user="new", rating=1.0))
 
 
 def test_training_goes_by_windows_in_every_learner_of_the_model(learn: CollabLearner, tmp_path,
@@ -330,22 +340,52 @@ def test_training_goes_by_windows_in_every_learner_of_the_model(learn: CollabLea
     assert length(other) == 5
 
 
-def test_ratings_in_no_order_of_time_are_warned_of():
-    said = "SASRec reads the ratings of a user in the order of the table, which are not known to be in order of time"
-    data = CollabDataBunch.from_df(listened(), split=random_split(0.2), implicit=True, seed=0, device="cpu")
+@pytest.mark.parametrize(("table", "why"), [
+    (listened(), "the split does not go by time; split with "),
+    (listened().drop(columns="time"), "no column of times is known; name it with time_name=..., and split with ")])
+def test_ratings_in_no_order_of_time_are_warned_of(table: pd.DataFrame, why: str):
+    said = f"SASRec reads the ratings of a user in the order of the table, since {why}split=leave_last(1)"
+    data = CollabDataBunch.from_df(table, split=random_split(0.2), implicit=True, seed=0, device="cpu")
     for model in ("sasrec", SASRec(4, data.n_users, data.n_items)):
-        with pytest.warns(CollabWarning, match=said):
+        with pytest.warns(CollabWarning, match=re.escape(said)):
             collab_learner(data, model, n_factors=4)
-    held = CollabDataBunch.from_df(listened(), split=random_split(0.2), test=leave_last(1), implicit=True, seed=0,
-                                   device="cpu")
-    collab_learner(held, "sasrec", n_factors=4)       # in order, since what is kept for the end goes by time
 
 
-def test_a_comparison_of_all_models_leaves_it_out_where_ratings_have_no_order():
+def test_what_is_kept_for_the_end_by_time_puts_the_rest_in_order():
+    for how in ({"split": random_split(0.2)}, {"valid_pct": 0}):
+        data = CollabDataBunch.from_df(listened(), test=leave_last(1), implicit=True, seed=0, device="cpu", **how)
+        assert data.timed
+        collab_learner(data, "sasrec", n_factors=4)
+
+
+def test_a_comparison_has_no_place_for_it_where_the_split_does_not_go_by_time():
     data = CollabDataBunch.from_df(listened(), split=random_split(0.2), implicit=True, seed=0, device="cpu")
+    why = ("it reads histories in order of time, by which these ratings are not split; hold out the last ones, with "
+           "split=leave_last(1) or time_split(0.2), and without folds")
     racing, left_out = _fitting(contenders_of(["sasrec", "ease"]), data, ["ndcg"], False)
-    assert [one.label for one in racing] == ["ease"]
-    assert left_out == {"sasrec": "it reads histories in order, and these ratings are not known to be in order of time"}
+    assert [one.label for one in racing] == ["ease"] and left_out == {"sasrec": why}
+    with pytest.raises(DataError, match=re.escape(f"sasrec: {why}")):
+        compare_models(data, ["sasrec"])
+    timed = CollabDataBunch.from_df(listened(), split=leave_last(1), implicit=True, seed=0, device="cpu")
+    with pytest.raises(DataError, match="without folds"):
+        compare_models(timed, ["sasrec"], folds=2)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_command_line_keeps_the_order_of_time_where_it_holds_nothing_out(collab, tmp_path):
+    """As it was told to by the warning of a split at random."""
+    listened().to_csv(tmp_path / "plays.csv", index=False)
+    words = [str(tmp_path / "plays.csv"), "--model", "sasrec", "--implicit", "--epochs", "1", "--factors", "4"]
+    path = tmp_path / "m.safetensors"
+    code, _, err = collab("train", *words, "--split", "time", "--valid-pct", "0", "--out", path)
+    assert code == 0 and "in the order of the table" not in err
+    made, when = load_learner(path), listened().set_index(["user", "item"])["time"]
+    for user in made.data.users:
+        items = made.data.items.decode(made.data.histories[made.data.users.encode([user])[0]][0])
+        assert (np.diff(when.loc[[(user, item) for item in items]]) > 0).all()
+    _, _, err = collab("train", *words, "--out", tmp_path / "other.safetensors")
+    assert ("take --split last or --split time, or --split time --valid-pct 0, which holds none out"
+            in " ".join(err.split()))
 
 
 def test_shuffled_files_are_refused(tmp_path):
