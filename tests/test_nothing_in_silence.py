@@ -289,6 +289,18 @@ def an_average_of_learners_with_settings_of_their_own(tmp_path):
     average_learners([first, other])
 
 
+@says("learner/window_order.py:check_order",
+      r"SASRec reads the ratings of a user in the order of the table, since the split does not go by time; split with")
+def a_sequential_model_of_ratings_that_are_not_split_by_time(_):
+    collab_learner(made(), "sasrec", n_factors=4)
+
+
+@says("data/new_user.py:time_order",
+      "the order of the table is taken, since its times do not sort: column 'time'")
+def ratings_of_a_new_user_whose_times_do_not_sort(_):
+    learn = collab_learner(made(), "als_explicit", n_factors=2)
+    learn.recommend(ratings=pd.DataFrame({"item": [10], "rating": [4.0], "time": ["some day"]}))
+
 
 @says("learner/factory.py:collab_learner",
       "SVDpp multiplies the matrix of all 1,080 training ratings in each of an epoch's")

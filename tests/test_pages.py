@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import run_blocks
 
-from collab import CollabDataBunch, Unsupported, collab_learner, synthetic
+from collab import CollabDataBunch, Unsupported, collab_learner, synthetic, time_split
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [DOCS / "index.md", *sorted((DOCS / "guides").glob("*.md"))]
@@ -61,7 +61,7 @@ def test_the_guide_to_models_says_what_each_can_do(made):
     for name, said in table.items():
         ranks = RECIPES[name].ranks
         data = CollabDataBunch.from_df(ratings, items=films, item_features=["genres"], bs=512, seed=0,
-                                       **({"implicit": True, "threshold": 3} if ranks else {}))
+                                       split=time_split(0.2), **({"implicit": True, "threshold": 3} if ranks else {}))
         learn = collab_learner(data, name)
         with learn.no_logging():
             learn.fit() if name in solved else learn.fit_one_cycle(1)

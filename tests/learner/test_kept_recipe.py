@@ -21,6 +21,7 @@ from collab import (
     collab_learner,
     load_learner,
     synthetic,
+    time_split,
 )
 from collab.learner.recipes import RECIPES
 from collab.train.callbacks.loss_terms import LossTerms
@@ -29,7 +30,8 @@ from collab.train.callbacks.loss_terms import LossTerms
 @pytest.fixture(scope="module")
 def data():
     films = synthetic(20, 15, 150, seed=1)
-    return CollabDataBunch.from_df(films.ratings, items=films.items, item_features="auto", seed=0, bs=32, device="cpu")
+    return CollabDataBunch.from_df(films.ratings, items=films.items, item_features="auto", seed=0, bs=32, device="cpu",
+                                   split=time_split(0.2))
 
 
 def fitted(data, model="dot", **options):
