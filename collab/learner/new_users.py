@@ -105,7 +105,8 @@ def add_ratings(self: CollabLearner, ratings: pd.DataFrame, duplicates: str | No
 
     The new one has the same loss, optimizer, rates, metrics, notes and history, and a validation part of the same
     ratings; added callbacks are not copied. A further fit starts with a fresh optimizer. `duplicates` is that of
-    `from_df`; a trained pair that comes again counts with both ratings.
+    `from_df`; a trained pair that comes again counts with both ratings. For a model that reads histories in order, they
+    follow a user's earlier ones, by time among themselves where the table has times.
 
     Items are named by id or title. Rows without a rating, and those of unknown items, are left out, with a warning that
     counts them; with unknown="error", or where no item is known, these raise UnknownId.
