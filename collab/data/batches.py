@@ -106,6 +106,32 @@ class TensorBatches:
         return f"TensorBatches({self.n:,} rows, bs={self.bs}, {len(self):,} batches, shuffle={self.shuffle})"
 
 
+class Arranged:
+    """The rows of `batches` in an order of their own, drawn from the generator of these; see `in_order` for theirs."""
+
+    def __init__(self, batches: TensorBatches):
+        self.batches, self.device = batches, batches.device
+
+    @property
+    def bs(self) -> int:
+        """The rows of a batch; see each class for how many more or fewer they may be."""
+        return self.batches.bs
+
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        """All rows, in the order of `batches`."""
+        return self.batches.tensors
+
+    @property
+    def generator(self) -> torch.Generator:
+        """What the order is drawn with."""
+        return self.batches.generator
+
+    def in_order(self) -> TensorBatches:
+        """The rows in the order of `batches`, unshuffled."""
+        return self.batches.in_order()
+
+
 def _fits(tensors: tuple[Tensor, ...], device: torch.device) -> bool:
     if device.type != "cuda":
         return True

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..compiled import MOST_THREADS, in_parts, not_compiled
 from ..loaders import Run, Track
-from .batches import TensorBatches
+from .batches import Arranged, TensorBatches
 
 BLOCK = 4096        # rows of a table that belong together: with 50 factors some 1 MB, which a cache holds
 FEWEST = 8          # blocks of a table, so that there is something to shuffle, and halves are even
@@ -42,7 +42,7 @@ class Grid:
         return self.user_blocks(users) * self.blocks[1] + (items // self.block[1]).clip(0, self.blocks[1] - 1)
 
 
-class TiledBatches:
+class TiledBatches(Arranged):
     """The same rows as `batches`, in tiles: the ratings of a block of users and a block of items (consecutive rows).
 
     A random order over tables that no cache holds waits for memory at every rating; within a tile both blocks stay near
@@ -53,7 +53,7 @@ class TiledBatches:
     without tiles. All is drawn from the generator of `batches`."""
 
     def __init__(self, batches: TensorBatches, n_users: int, n_items: int):
-        self.batches, self.device = batches, batches.device
+        super().__init__(batches)
         grid = Grid.of(n_users, n_items)
         self.blocks = grid.blocks
         self.counts = self._fill(grid)
@@ -89,24 +89,9 @@ class TiledBatches:
         return counts.sum(axis=0).flatten()
 
     @property
-    def bs(self) -> int:
-        """The most rows of a batch."""
-        return self.batches.bs
-
-    @property
-    def tensors(self) -> Sequence[Tensor]:
-        """All rows, in the order of the table."""
-        return self.batches.tensors
-
-    @property
     def dtypes(self) -> Sequence[torch.dtype]:
         """The types of users, items and ratings in batches."""
         return [t.dtype for t in self.tensors]
-
-    @property
-    def generator(self) -> torch.Generator:
-        """What the order is drawn with."""
-        return self.batches.generator
 
     def __len__(self) -> int:
         """The number of batches."""
@@ -116,10 +101,6 @@ class TiledBatches:
         for tracks in self.pieces():
             for track in tracks:
                 yield from track
-
-    def in_order(self) -> TensorBatches:
-        """The rows in the order of the table, untiled."""
-        return self.batches.in_order()
 
     def pieces(self) -> Iterator[Sequence[Track]]:
         """The batches of an epoch: two pieces of two tracks (see `loaders.Pieces`), or of one where tiles are few."""

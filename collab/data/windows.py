@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ..loaders import Run, Track
 from ..ragged import Ragged
-from .batches import TensorBatches
+from .batches import Arranged, TensorBatches
 
 RUN = 1 << 17       # ratings that are gathered at a time
 
 
-class WindowedBatches:
+class WindowedBatches(Arranged):
     """The same rows as `batches`, by user: windows of `length` of a user's ratings, in the order of the rows and
     counted from the last, so that the first window has what is left over. For models that read a window at once.
 
@@ -24,7 +24,7 @@ class WindowedBatches:
     `bs` rows in the mean."""
 
     def __init__(self, batches: TensorBatches, length: int, n_users: int):
-        self.batches, self.device = batches, batches.device
+        super().__init__(batches)
         self.length, length = length, min(length, batches.bs)
         users = batches.tensors[0]
         by_user = Ragged.of(users, torch.arange(batches.n, device=users.device), None, n_users)
@@ -37,21 +37,6 @@ class WindowedBatches:
         self.windows = Ragged(torch.cat([first, last[-1:]]), self.rows, self.rows)      # they follow one another
         self.windows_per_batch = max(1, batches.bs * len(self.windows) // batches.n)
 
-    @property
-    def bs(self) -> int:
-        """The rows of a batch, in the mean."""
-        return self.batches.bs
-
-    @property
-    def tensors(self) -> Sequence[Tensor]:
-        """All rows, in their order."""
-        return self.batches.tensors
-
-    @property
-    def generator(self) -> torch.Generator:
-        """What the order is drawn with."""
-        return self.batches.generator
-
     def __len__(self) -> int:
         """The number of batches."""
         return math.ceil(len(self.windows) / self.windows_per_batch)
@@ -60,10 +45,6 @@ class WindowedBatches:
         for tracks in self.pieces():
             for batch in tracks[0]:
                 yield tuple(t.to(self.device) for t in batch)
-
-    def in_order(self) -> TensorBatches:
-        """The rows in their order, by themselves."""
-        return self.batches.in_order()
 
     def pieces(self) -> Iterator[Sequence[Track]]:
         """The batches of an epoch, in its order (see `loaders.Pieces`)."""

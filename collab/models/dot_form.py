@@ -27,6 +27,11 @@ class DotForm(NamedTuple):
     y_range: Range | None = None
     unit: bool = False          # whether the vectors of users have length 1
 
+    @classmethod
+    def of_items(cls, users: Tensor, items: Tensor, i_bias: Tensor) -> DotForm:
+        """The form of a model in which only items have biases: those of users are 0."""
+        return cls(users, items, torch.zeros_like(users[:, 0]), i_bias)
+
     @property
     def average(self) -> Tensor:
         """[p_0, b_0] of the average user, or p_0 where there are no biases."""

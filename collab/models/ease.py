@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from ..numerics import products
 from ..ragged import Ragged
 from .base import CollabModel, Scorer, Side
 from .forecast import forecast
-from .kept_rows import MAX_NUMBERS, KeptRows
+from .kept_rows import MAX_NUMBERS, KeptRows, over
 from .solved import SolvedModel, check_rows
 
 MAX_ITEMS = 50_000          # at some 20 bytes per pair of items, 50 GB while solving
@@ -113,9 +112,7 @@ class EASE(SolvedModel):
 
     def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
                    solved: Callable[[], Tensor]) -> CollabModel:
-        made = copy.deepcopy(self)
-        made.set_interactions(interactions)
-        return made
+        return over(self, interactions)
 
     # Solving -----------------------------------------------------------------------------------------------------
 

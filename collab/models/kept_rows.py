@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
+from ..data.interactions import Interactions
 from ..ragged import Ragged
+from .base import CollabModel
 
 MAX_NUMBERS = 1 << 22       # numbers in a dense block of rows: 16 MiB
 
@@ -30,3 +34,10 @@ class KeptRows(nn.Module):
     def rows(self) -> Ragged:
         """The rows as a `Ragged`."""
         return Ragged(self.starts, self.columns, self.values)
+
+
+def over(model: CollabModel, interactions: Interactions) -> CollabModel:
+    """The same model over other training rows: a copy, whose users are those of the rows."""
+    made = copy.deepcopy(model)
+    made.set_interactions(interactions)
+    return made

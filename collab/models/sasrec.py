@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from numbers import Integral
 
@@ -15,7 +14,7 @@ from ..numerics import products
 from ..ragged import Ragged
 from .base import CollabModel, Group, Side
 from .dot_form import DotForm
-from .kept_rows import MAX_NUMBERS, KeptRows
+from .kept_rows import MAX_NUMBERS, KeptRows, over
 from .layers import embedding, rows_of
 
 
@@ -169,10 +168,8 @@ class SASRec(CollabModel):
     @torch.no_grad()
     def dot_form(self) -> DotForm:
         users, items = self.factors("user"), self.i_weight.weight.detach()
-        return DotForm(users, items, torch.zeros_like(users[:, 0]), self.biases("item").detach())
+        return DotForm.of_items(users, items, self.biases("item").detach())
 
     def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
                    solved: Callable[[], Tensor]) -> CollabModel:
-        made = copy.deepcopy(self)
-        made.set_interactions(interactions)
-        return made
+        return over(self, interactions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -17,7 +16,7 @@ from ..ragged import Ragged
 from .base import CollabModel, Group, Side
 from .dot_form import DotForm
 from .hybrid import Known, Metadata, Size, metadata
-from .kept_rows import MAX_NUMBERS, KeptRows
+from .kept_rows import MAX_NUMBERS, KeptRows, over
 from .layers import embedding
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "none": lambda x: x}
@@ -185,10 +184,8 @@ class SoftmaxNet(CollabModel):
     @torch.no_grad()
     def dot_form(self) -> DotForm:
         users, items = self.factors("user"), self.i_out.weight.detach()
-        return DotForm(users, items, torch.zeros_like(users[:, 0]), self.biases("item").detach())
+        return DotForm.of_items(users, items, self.biases("item").detach())
 
     def with_users(self, interactions: Interactions, kept: Tensor, fresh: Tensor,
                    solved: Callable[[], Tensor]) -> CollabModel:
-        made = copy.deepcopy(self)
-        made.set_interactions(interactions)
-        return made
+        return over(self, interactions)
