@@ -10,6 +10,7 @@ Sums are added up in another order than in a plain loop, and products are fused 
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -166,6 +167,36 @@ def multiply(_: Any, x: Any, i: Any, y: Any, j: Any, into: Any, k: Any, squares:
             c.store(c.add(c.load(row, 0), functools.reduce(c.add, map(b.load, parts))), row, 0)
         return context.get_dummy_value()
     return types.void(x, types.int64, y, types.int64, into, types.int64, squares, types.int64), generate
+
+
+@operation
+def maxima(_: Any, into: Any, i: Any, x: Any, first: Any, n: Any) -> Any:
+    """into[i + j] = the largest of x[first + j], x[first + j + 32] and so on, n numbers, for j from 0 to 31. What is no
+    number is passed over."""
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        c, b = Code(context, builder, signature, args), builder
+        start, into, parts = c.row(2), c.row(0), [cgutils.alloca_once(b, VECTOR) for _ in range(4)]
+        for part in parts:
+            b.store(ir.Constant(VECTOR, [-math.inf] * WIDTH), part)
+        with cgutils.for_range(b, args[4]) as loop:
+            at = b.gep(start, [b.mul(loop.index, I64(len(parts)))])
+            for k, part in enumerate(parts):
+                own, most = c.load(at, k), b.load(part)
+                b.store(b.select(b.fcmp_ordered(">", own, most), own, most), part)
+        for k, part in enumerate(parts):
+            c.store(b.load(part), into, k)
+        return context.get_dummy_value()
+    return types.void(into, types.int64, x, types.int64, types.int64), generate
+
+
+@operation
+def any_above(_: Any, x: Any, i: Any, least: Any) -> Any:
+    """Whether one of x[i:i + 8] is larger than `least`, or no number."""
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        c = Code(context, builder, signature, args)
+        found = c.b.fcmp_unordered(">", c.load(c.row(0), 0), c.all(2))
+        return c.b.icmp_unsigned("!=", c.b.bitcast(found, ir.IntType(WIDTH)), ir.Constant(ir.IntType(WIDTH), 0))
+    return types.boolean(x, types.int64, types.float32), generate
 
 
 @operation

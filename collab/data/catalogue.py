@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import DataError, warn
 from .alike import folded
 from .frames import Column
+from .list_frames import ListFrames
 from .schema import show
 from .texts import Texts
 from .vocab import UNKNOWN, UnknownId, Vocab, id_index
@@ -69,6 +70,11 @@ class Catalogue:
         """One list of recommendations as columns: rank, the name of the vocab, title where known, score."""
         return {"rank": np.arange(1, len(rows) + 1), self.name: self.vocab.named(rows), **self.title_column(rows),
                 "score": scores}
+
+    @cached_property
+    def list_frames(self) -> ListFrames | None:
+        """`columns` as DataFrames of what a kernel writes; None where there are none."""
+        return ListFrames.of(self.vocab, None if self.titles is None else self._titles)
 
     def lists(self, rows: np.ndarray, scores: np.ndarray) -> dict[str, list]:
         """One list of recommendations as Python's own values: rank, the name of the vocab, title where known, score."""

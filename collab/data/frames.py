@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +15,6 @@ from ..errors import DataError
 
 if TYPE_CHECKING:
     import narwhals as nw  # imported where something comes that is not pandas': with its plugins it takes 40 ms
-    import pyarrow as pa
 
 NO_FRAMES = (__name__.partition(".")[0], "builtins", "datetime", "decimal", "numpy", "torch", "uuid")
 """Packages whose types narwhals does not know."""
@@ -26,10 +24,6 @@ pandas copy what is changed."""
 if not COPIES:
     from pandas.api.internals import create_dataframe_from_blocks
 ArrowStringArray = pd.arrays.ArrowStringArray
-with suppress(ImportError):     # these are not public: see `fits`
-    from pandas._libs.internals import BlockPlacement
-    from pandas.core.internals.blocks import ExtensionBlock, NumpyBlock
-    from pandas.core.internals.managers import BlockManager
 
 TableLike = object
 """A DataFrame of pandas, polars, pyarrow, or anything else that speaks Arrow: `as_frame` raises for the rest."""
@@ -171,62 +165,21 @@ Column = np.ndarray | pd.api.extensions.ExtensionArray
 
 
 def frame_of(columns: dict[str, Column], kind: type[pd.DataFrame] = pd.DataFrame) -> pd.DataFrame:
-    """`kind(columns, copy=False)` of new arrays of one length, in a tenth of the time where these are numbers and
+    """`kind(columns, copy=False)` of new arrays of one length, in a fifth of the time where these are numbers and
     Arrow's text: pandas does not find out that names are text and numbers are numbers."""
     if COPIES:
         return kind(columns, copy=False)
-    names, places = _layout(*columns)
-    if places and (made := _put_together(columns, names, places, kind)) is not None:
-        return made
     blocks = [(_stored(values), np.array([k])) for k, values in enumerate(columns.values())]
     frame: pd.DataFrame = create_dataframe_from_blocks(blocks, pd.RangeIndex(len(next(iter(columns.values())))),
-                                                       names.view())
+                                                       _names(*columns).view())
     frame.__class__ = kind      # a Table has the same attributes, and making one of a frame would double the time
     return frame
 
 
-def _put_together(columns: dict[str, Column], names: pd.Index, places: list[BlockPlacement],
-                  kind: Any) -> pd.DataFrame | None:
-    """`frame_of` from the parts of pandas; None where it would convert a column first."""
-    blocks = []
-    for values, place in zip(columns.values(), places):
-        if type(values) is np.ndarray and values.dtype.kind in "iuf":
-            blocks.append(NumpyBlock(values[None], place, 2))
-        elif type(values) is ArrowStringArray:
-            blocks.append(ExtensionBlock(values, place, 2))
-        else:
-            return None
-    axes = [names.view(), pd.RangeIndex.from_range(range(len(values)))]         # both may be named
-    return kind._from_mgr(BlockManager(blocks, axes, verify_integrity=False), axes)
-
-
 @cache
-def _layout(*names: str) -> tuple[pd.Index, list[BlockPlacement]]:
-    """The names of columns, and their places among the parts of a frame; none where `fits` does not hold."""
-    return pd.Index(names), [BlockPlacement(k) for k in range(len(names))] if fits() else []
-
-
-@cache
-def fits() -> bool:
-    """Whether the parts of frames and of columns of text, which are not public, are as they were in pandas 3.0 and 3.1:
-    whether what is put together from them is what the constructors make."""
-    try:
-        import pyarrow as pa
-        texts = pd.Series(["a", "b"]).array
-        text = text_column(pa.chunked_array([pa.array(texts)]), texts.dtype)
-        columns: dict[str, Column] = {"n": np.array([1, 2]), "text": text}
-        made = _put_together(columns, pd.Index([*columns]), [BlockPlacement(0), BlockPlacement(1)], Table)
-        return not COPIES and made is not None and made.equals(Table({"n": [1, 2], "text": ["a", "b"]}))
-    except Exception:       # whatever a change of them may raise
-        return False
-
-
-def text_column(texts: pa.ChunkedArray, dtype: Any) -> ArrowStringArray:
-    """Large strings of pyarrow as a column of the `dtype` for text, which its constructor would find out; where `fits`
-    holds."""
-    column = ArrowStringArray.__new__(ArrowStringArray)
-    vars(column).update(_pa_array=texts, _dtype=dtype, _cache={})
-    return column
+def _names(*names: str) -> pd.Index:
+    """The names of columns; each frame has its own view."""
+    return pd.Index(names)
 
 
 def _stored(values: Column) -> Column:
@@ -234,7 +187,7 @@ def _stored(values: Column) -> Column:
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
         return values[None]
     array = pd.Series(values, copy=False).array if isinstance(values, np.ndarray) else values
-    return array.to_numpy()[None] if isinstance(array, pd.arrays.NumpyExtensionArray) else array
+    return array.to_numpy()[None] if type(array) is pd.arrays.NumpyExtensionArray else array      # text is a subclass
 
 
 class Table(pd.DataFrame):

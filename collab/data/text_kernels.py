@@ -1,23 +1,25 @@
-"""The kernel of `Texts`: a few texts one after another, as Arrow keeps them."""
+"""The kernel that copies a few of many texts one after another, as Arrow keeps them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numba
+import numpy as np
 
 njit: Any = numba.njit
 compiled: Any = njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 
 
 @compiled
-def gather(starts: Any, text: Any, rows: Any, ends: Any, into: Any) -> None:
-    """Copy text[starts[r]:starts[r + 1]] of each of n rows to `into`, and write where each begins to `ends` (n + 1,),
-    whose last is where all end."""
-    place = 0
-    for k in range(len(rows)):
+def gather(begins: Any, text: Any, rows: Any, into: Any) -> None:
+    """Write to `into`, bytes, where the text of each of n rows begins, and the last ends, int64 (n + 1,), and then
+    these texts, text[begins[row]:begins[row + 1]] (see `Texts.arrays`)."""
+    n, place = len(rows), 0
+    ends, into = into[:8 * (n + 1)].view(np.int64), into[8 * (n + 1):]
+    for k in range(n):
         ends[k] = place
-        for j in range(starts[rows[k]], starts[rows[k] + 1]):
-            into[place] = text[j]
+        for byte in text[begins[rows[k]]:begins[rows[k] + 1]]:
+            into[place] = byte
             place += 1
-    ends[len(rows)] = place
+    ends[n] = place

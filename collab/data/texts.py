@@ -2,64 +2,86 @@
 
 from __future__ import annotations
 
-import sys
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..compiled import not_compiled
-from .frames import COPIES, ArrowStringArray, fits, text_column
+from .frames import COPIES, ArrowStringArray
 
-FEW = 100           # rows that are copied one by one faster than pyarrow takes them
-MANY = 10_000       # bytes of these, above which pyarrow makes their column of Python's text faster than the kernel
+FEW = 100               # rows whose text pyarrow copies faster than it takes them out of a column
+MOST_BYTES = 1 << 15    # that there is room for, however long the texts of some rows are
+Column: Any = ArrowStringArray
 
 
 class Texts:
-    """The text of each row, of which the column of some rows is taken."""
+    """The text of each row, of which the column of some rows is taken: of any by `take`, of a few by a kernel (see
+    `text_kernels.gather`) that copies them into the `room` that there is for them, of which `copied` makes a column."""
 
     def __init__(self, texts: list[str]):
         self.all = texts
-        self._arrays: tuple[np.ndarray, ...] | None = None      # what the kernel reads, once it is there
 
     @cached_property
-    def _column(self) -> pd.api.extensions.ExtensionArray:
+    def column(self) -> Any:
+        """All of them."""
         return pd.Series(self.all).array
+
+    @cached_property
+    def are_arrows(self) -> bool:
+        """Whether they are kept as pyarrow does, which the kernel reads."""
+        return type(self.column) is ArrowStringArray
 
     def take(self, rows: np.ndarray) -> pd.api.extensions.ExtensionArray:
         """The texts of n rows, int64 (n,), in the type that pandas has for text."""
-        n = len(rows)
-        if n > FEW or COPIES or type(self._column) is not ArrowStringArray:
-            return self._column.take(rows)
-        dtype: Any = self._column.dtype
-        arrays = self._arrays or self._prepared()
-        if arrays is None or (size := sum(arrays[1][rows].tolist())) > MANY:
-            import pyarrow as pa
-            return dtype.__from_arrow__(pa.array([self.all[row] for row in rows.tolist()], pa.large_string()))
-        starts, _, text = arrays
-        pa, kind, gather = _kernel()
-        ends, into = np.empty(n + 1, np.int64), np.empty(size, np.uint8)
-        gather(starts, text, rows, ends, into)
-        few = pa.Array.from_buffers(kind, n, [None, pa.py_buffer(ends), pa.py_buffer(into)], 0)
-        return text_column(pa.chunked_array([few]), dtype)
+        if len(rows) > FEW or COPIES or not self.are_arrows:
+            return self.column.take(rows)
+        import pyarrow as pa
+        return self.column.dtype.__from_arrow__(pa.array([self.all[row] for row in rows.tolist()], pa.large_string()))
 
-    def _prepared(self) -> tuple[np.ndarray, ...] | None:
-        """The arrays from which the kernel copies a few texts: where each begins among the bytes of all, and where the
-        last ends, (n + 1,); how many bytes it has, (n,); and these bytes, in the memory of the column. None where there
-        is no numba, or it is not loaded yet: a process that makes a few lists does not wait for it."""
-        if "numba" not in sys.modules or not_compiled() is not None or not fits():
-            return None
-        _, starts, text = _kernel()[0].array(self._column).buffers()
-        starts = np.frombuffer(starts, np.int64, len(self.all) + 1)
-        self._arrays = starts, np.diff(starts), np.frombuffer(text, np.uint8)
-        return self._arrays
+    # By the kernel -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Where each text begins among the bytes of all, and where the last ends, int64 (n + 1,), and these bytes, in
+        the memory of the column."""
+        _, begins, text = self._arrow[0].array(self.column).buffers()
+        return read_only(np.frombuffer(begins, np.int64, len(self.all) + 1), np.frombuffer(text, np.uint8))
+
+    @cached_property
+    def longest(self) -> int:
+        """The number of bytes of the longest."""
+        return int(np.diff(self.arrays[0]).max())
+
+    def room(self, n: int) -> np.ndarray | None:
+        """Room for where n texts begin, and the last ends, int64, and their bytes; None where that may be too much."""
+        most = n * self.longest
+        return np.empty(8 * (n + 1) + most, np.uint8) if most <= MOST_BYTES else None
+
+    def copied(self, into: np.ndarray, n: int) -> Any:
+        """The column of n texts that are in their room, in the type that pandas has for text."""
+        pa, kind, dtype = self._arrow
+        memory, column = pa.py_buffer(into), Column.__new__(Column)
+        texts = pa.Array.from_buffers(kind, n, [None, memory, memory.slice(8 * (n + 1))], 0)
+        column._pa_array, column._dtype, column._cache = pa.chunked_array([texts]), dtype, {}
+        return column
+
+    @cached_property
+    def _arrow(self) -> tuple[Any, Any, Any]:
+        import pyarrow as pa
+        return pa, pa.large_string(), self.column.dtype
 
 
-@cache
-def _kernel() -> tuple[Any, Any, Any]:
-    """pyarrow, its type of these texts, and the kernel."""
-    import pyarrow as pa
+class NoTexts(Texts):
+    """Texts that are all empty, where there are none."""
 
-    from .text_kernels import gather
-    return pa, pa.large_string(), gather
+    def __init__(self, n: int):
+        super().__init__([])
+        self.arrays, self.longest = read_only(np.zeros(n + 1, np.int64), np.zeros(0, np.uint8)), 0
+
+
+def read_only(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Arrays that are not to be written to, which kernels tell from others: so they are compiled once."""
+    for array in arrays:
+        array.setflags(write=False)
+    return arrays

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import suppress
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -180,7 +180,8 @@ class Vocab:
         if type(id) not in self._own:
             return UNKNOWN
         try:
-            return cast(int, self._index.get_loc(id)) + 1
+            place: Any = self._index.get_loc(id)        # one, since ids are unique
+            return place + 1
         except (KeyError, OverflowError, ValueError):       # ValueError: half a character
             return UNKNOWN
 
@@ -200,14 +201,14 @@ class Vocab:
 
     def named(self, rows: np.ndarray) -> np.ndarray:
         """`decode` of known rows that need no check, int64 (n,), in a quarter of the time."""
-        return self.decode(rows) if self._by_row is None else self._by_row[rows]
+        return self.decode(rows) if self.by_row is None else self.by_row[rows]
 
     def raw(self, rows: np.ndarray) -> list[Hashable]:
         """The raw ids of known rows, int64 (n,), as Python's own values."""
-        return (self.ids if self._by_row is None else self._by_row)[rows].tolist()
+        return (self.ids if self.by_row is None else self.by_row)[rows].tolist()
 
     @cached_property
-    def _by_row(self) -> np.ndarray | None:
+    def by_row(self) -> np.ndarray | None:
         """The ids by row where they are whole numbers, as they are, or text, as objects."""
         if self._own == (int, np.int64):
             return np.concatenate([self._index.to_numpy()[:1], self._index.to_numpy()])

@@ -46,6 +46,7 @@ from .facts import facts
 from .new_users import FoldIn, add_ratings, closed_form_of_ratings
 from .noise import noise
 from .objectives import Objective
+from .one_list import Kept
 from .predicting import predict, probabilities
 from .reasons import folding_of
 from .recipes import ROW_RATE, is_dot_product
@@ -78,6 +79,7 @@ class CollabLearner(Learner):
         self.notes: Config = {}
         self.lost: list[str] = []       # what the file it was loaded from lacks (see `settings_of`)
         self._folding: tuple[tuple[object, ...], FoldIn] | None = None
+        self.kept: Kept | None = None   # what its lists of one user are made by
         self.scale: Range | None = None if part.ranks else data.scale
         self.recipe = ""                # how it is trained by default, and why, in words
         self.unknown_objective = False  # whether that file lacks the objective that it was trained with

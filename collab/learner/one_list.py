@@ -3,92 +3,106 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..data.frame_kinds import made_of
 from ..data.frames import Table
 from ..data.vocab import ONE, UNKNOWN
 from ..models.dot_form import TableScorer
 from ..models.embedding import SET, only_reads
-from ..retrieval.compiled_one import best_of_one
+from ..models.layers import Range
+from ..retrieval.compiled_one import BestOfOne
 from ..train.untouched import turn
 
 if TYPE_CHECKING:
+    from ..train.callback import Callback
     from .collab_learner import CollabLearner
 
 
 def one_list(learn: CollabLearner, user: Any, n: int, exclude: str | None, as_frame: str) -> Any:
-    """The table of `recommend(user, n, exclude=exclude, as_frame=as_frame)`, of checked arguments; None where it takes
-    the general way: for several users, an unknown one, another model, and where `best_of_one` finds none."""
+    """The table of `recommend(user, n, exclude=exclude, as_frame=as_frame)`; None where it takes the general way: for
+    several users, an unknown one, another model, where the kernels find no list, and to refuse what is asked for."""
     model, data = learn.model, learn.data
     if type(user) not in ONE or type(n) is not int or n < 1 or (row := data.users.find(user)) == UNKNOWN:
         return None
-    whose, seen = row, data.known if exclude == "known" else data.histories if exclude == "train" else None
-    if exclude == "known" and data.aside.users.vocab is not data.users:
-        whose = int(data.aside.users.encode([user])[0])
-    kept = _KEPT.get(model)
-    with turn(model) if kept is None else kept.turn:
-        scores = kept.scores if kept is not None and kept.holds(model) else _scorer(learn)
-        if scores is None:
-            return None
-        found = best_of_one(scores, row, whose, range(1, len(scores.form.items)), n, seen, clip=learn.shown_range)
-    if found is None:
+    whose, seen = row, None
+    if exclude == "known":
+        seen = data.known
+        if data.aside.users.vocab is not data.users:
+            whose = int(data.aside.users.encode([user])[0])
+    elif exclude == "train":
+        seen = data.histories
+    elif exclude is not None:
         return None
-    if as_frame == "dict":
-        return data.catalogue.lists(*found)
-    columns = data.catalogue.columns(*found)
-    return made_of(columns, as_frame, pd.DataFrame if data.catalogue.titles is None else Table)
+    kind = pd.DataFrame if data.catalogue.titles is None else Table
+    kept = learn.kept
+    with turn(model) if kept is None or kept.model is not model else kept.turn:
+        best = kept.best if kept is not None and kept.holds(learn) else _best(learn)
+        return None if best is None else best.listed(data.catalogue, row, whose, n, seen, as_frame, kind)
 
 
-class Kept(NamedTuple):
-    """The scorer of a model of collab that reads its very parameters. To make it takes as long as the list: it is kept
-    as long as they are the same memory. What it remembers of values is not asked for here."""
+@dataclass(slots=True, eq=False)
+class Kept:
+    """What finds the best items by a model of collab that reads its very parameters. To make it takes as long as the
+    list: a learner keeps it as long as they are the same memory, and copies of the learner make their own. What its
+    scorer remembers of values is not asked for here."""
 
-    scores: TableScorer
+    best: BestOfOne
     turn: threading.RLock
-    parts: list[nn.Module | None]
-    tables: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter, Tensor]]  # where, its name, its memory
-    mean: np.ndarray
+    model: nn.Module
+    parts: dict[str, nn.Module | None]
+    y_range: Range | None
+    mu: float
+    mean: np.ndarray            # where mu is
+    scale: Range | None
+    cbs: list[Callback]
+    tables: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter, int]]     # where, its name, its memory
+    memory: list[Tensor]        # so that nothing else comes to lie there
 
-    def holds(self, model: nn.Module) -> bool:
-        """Whether the model still only reads the same memory."""
-        own = vars(model)
-        if (model.training or not own.keys().isdisjoint(SET) or own.get("y_range") != self.scores.form.y_range
-                or [*model._modules.values()] != self.parts or self.mean.item() != self.scores.form.mu):
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(None), ()
+
+    def holds(self, learn: CollabLearner) -> bool:
+        """Whether the learner's model still only reads the same memory, and scores are clipped alike."""
+        model = learn.model
+        own = model.__dict__
+        if (model is not self.model or model.training or not own.keys().isdisjoint(SET)
+                or own["_modules"] != self.parts or own.get("y_range") != self.y_range or self.mean.item() != self.mu
+                or learn.scale != self.scale or learn.cbs != self.cbs):
             return False
-        for owner, name, parameter, memory in self.tables:
-            if owner.get(name) is not parameter or not parameter.is_set_to(memory):
+        for owner, name, parameter, address in self.tables:
+            if owner.get(name) is not parameter or parameter.data_ptr() != address or not parameter.is_contiguous():
                 return False
         return True
 
 
-_KEPT: WeakKeyDictionary[nn.Module, Kept] = WeakKeyDictionary()
-
-
-def _scorer(learn: CollabLearner) -> TableScorer | None:
-    """The `TableScorer` of a model that only reads its tables, which is `Kept`, or None where it has another."""
+def _best(learn: CollabLearner) -> BestOfOne | None:
+    """What finds the best of all items, which is `Kept`, or None where the model does more than read its tables."""
     model = learn.model
-    _KEPT.pop(model, None)
+    learn.kept = None
     if not only_reads(model):
         return None
     with torch.no_grad():
         scores = learn.collab_model.scorer()
     if not isinstance(scores, TableScorer):
         return None
+    best = BestOfOne(scores, range(1, len(scores.form.items)), clip=learn.shown_range)
     owners = [model._parameters, *(part._parameters for part in model._modules.values() if part is not None)]
-    tables = [(owner, name, p, p.detach()) for owner in owners for name, p in owner.items() if p is not None]
-    memory = {p.data_ptr() for *_, p in tables if p.dtype is torch.float32}     # what kernels read
-    if type(model).__module__.startswith("collab.models.") and all(
+    tables = [(owner, name, p, p.data_ptr()) for owner in owners for name, p in owner.items() if p is not None]
+    parameters = [p for _, _, p, _ in tables]
+    memory = {p.data_ptr() for p in parameters if p.dtype is torch.float32}     # what kernels read
+    if type(model).__module__.startswith("collab.models.") and all(p.is_contiguous() for p in parameters) and all(
             table.data_ptr() in memory for table in scores.form[:4] if table is not None):
         mean = model._parameters.get("mu")
         if mean is not None and mean.dtype is torch.bfloat16:       # numpy has none
-            return scores
-        _KEPT[model] = Kept(scores, turn(model), [*model._modules.values()], tables,
-                            np.array(scores.form.mu) if mean is None else mean.detach().cpu().numpy())
-    return scores
+            return best
+        learn.kept = Kept(
+            best, turn(model), model, dict(model._modules), getattr(model, "y_range", None), scores.form.mu,
+            np.array(scores.form.mu) if mean is None else mean.detach().cpu().numpy(), learn.scale, [*learn.cbs],
+            tables, [p.detach() for p in parameters])
+    return best

@@ -60,14 +60,15 @@ def recommend(self: CollabLearner, user: Ids | None = None, n: int = 10, *, excl
     Items without a rating (None, NaN, blank) count as not rated; of ratings for data with a threshold, those above
     it count as choices. Items are ranked before scores are clipped to the scale, equal scores in the order of ids.
     There are fewer than `n` where no more are left."""
+    if (ratings is None and among is None and without is None and where is None and not why and not diversity
+            and risk is None and interval is None and seed is None and unknown in ("average", "error")
+            and (table := one_list(self, user, n, exclude, as_frame)) is not None):
+        return table
     check_kind(as_frame)
     check_one(user, ratings)
     check_exclude(exclude)
     check_unknown(unknown)
     by = Risk.of(risk, interval, seed)
-    if (by.plain and ratings is None and among is None and without is None and where is None and not why
-            and not diversity and (table := one_list(self, user, n, exclude, as_frame)) is not None):
-        return table
     pool = pool_of(self, among, without, unknown, where)
     if ratings is None:
         rows = rows_of(self, self.data.users, user, unknown)

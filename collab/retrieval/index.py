@@ -26,7 +26,7 @@ from ..errors import DataError
 from ..models.dot_form import DotForm, TableScorer
 from ..models.embedding import Range, sigmoid_range
 from ..numerics import products
-from .compiled_one import best_of_one
+from .compiled_one import BestOfOne
 from .diverse import check_diversity, diverse_places, n_candidates
 from .equations import Equations
 from .fold_in_ranking import RankedFolding
@@ -76,8 +76,8 @@ class Index:
         self._norm = torch.linalg.vector_norm(self.items)
         lost = math.sqrt(self.items.shape[1]) * 2.0 ** -63      # by squares too small for float32
         self._longest = torch.linalg.vector_norm(self.items, dim=1).max().item() + lost
-        self._scores = None if self.users is None else TableScorer(DotForm(self.users, self.items), self._norm,
-                                                                   self._longest)
+        scores = None if self.users is None else TableScorer(DotForm(self.users, self.items), self._norm, self._longest)
+        self._best_of_one = None if scores is None else BestOfOne(scores, range(1, len(self.items)), y_range, scale)
 
     @classmethod
     def of(cls, form: DotForm, data: CollabDataBunch, scale: Range | None, users: bool = True,
@@ -170,10 +170,8 @@ class Index:
             raise DataError("this index holds no users; make it with learn.index(users=True), or search with a vector")
         check_unknown(unknown)
         if rules is NO_RULES and type(user) in ONE and exclude.__class__ is tuple and not exclude and (
-                one := self._one(user, n)) is not None:
-            if as_frame == "dict":
-                return self.catalogue.lists(*one)
-            return made_of(self.catalogue.columns(*one), as_frame)
+                one := self._one(user, n, as_frame)) is not None:
+            return one
         if as_frame == "dict" and not several(user) and not isinstance(exclude, Mapping):
             return self._lists(average_rows(self.user_ids, labels(user), unknown), n, self.item_ids.listed(exclude),
                                rules)
@@ -259,12 +257,12 @@ class Index:
         there = found.numpy() >= 0
         return self.catalogue.lists(found.numpy()[there], self._shown(scores.numpy()[there]))
 
-    def _one(self, user: object, n: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """The rows and scores of the best items of one known user, by the shortest way; None where there is none."""
+    def _one(self, user: object, n: int, as_frame: str) -> Any:
+        """The list of one known user by the shortest way; None where there is none."""
         row = 0 if self.user_ids is None else self.user_ids.find(user)
-        if not row or self._scores is None or self._graph is not None or type(n) is not int or n < 1:
+        if not row or self._best_of_one is None or self._graph is not None or type(n) is not int or n < 1:
             return None
-        return best_of_one(self._scores, row, 0, range(1, len(self.items)), n, None, self.y_range, self.scale)
+        return self._best_of_one.listed(self.catalogue, row, 0, n, None, as_frame, pd.DataFrame)
 
     def _shown(self, scores: np.ndarray) -> np.ndarray:
         """Scores before the range as they are reported."""

@@ -8,8 +8,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..simd import multiply
-from .compiled_one import LANES
+from ..simd import any_above, maxima, multiply
+from .compiled_one import FEW, LANES
 
 F = np.float32
 BLOCK = 64          # rows whose lengths are bounded together, while they are in the cache
@@ -72,31 +72,17 @@ def add_biases(rough: Any, biases: Any) -> float:
 @compiled
 def floor_of(rough: Any, first: int, stop: int, wide: int, parts: Any) -> Any:
     """A number that at least `wide` of rough[first:stop] are above, and few more: just below the wide-th of the largest
-    in each of LANES parts, `parts` (LANES,). Minus infinity where it is not found so."""
-    if wide > LANES:
-        return F(-np.inf)
-    parts[:] = -np.inf
-    for start in range(first, stop - LANES + 1, LANES):
-        own = rough[start:start + LANES]
-        for j in range(LANES):
-            parts[j] = own[j] if own[j] > parts[j] else parts[j]
-    floor = F(np.inf)
-    for j in range(LANES):
+    in each of as many parts as `parts` has room for, a multiple of LANES. Minus infinity where it is not found so."""
+    each, floor = (stop - first) // len(parts), F(np.inf)
+    for start in range(0, len(parts), LANES):
+        maxima(parts, start, rough, first + start * each, each)
+    for x in parts:
         above = np.int32(0)
-        for k in range(LANES):
-            above += np.int32(parts[k] > parts[j])
+        for y in parts:
+            above += np.int32(y > x)
         if above < wide:
-            floor = min(floor, parts[j])
+            floor = min(floor, x)
     return np.nextafter(floor, F(-np.inf))
-
-
-@compiled
-def any_above(rough: Any, first: int, last: int, least: Any) -> bool:
-    """Whether one of these is larger than `least`, or no number."""
-    found = np.int32(0)
-    for x in rough[first:last]:
-        found |= np.int32(not x <= least)
-    return found != 0
 
 
 @exactly
@@ -155,9 +141,9 @@ def candidates(users: Any, items: Any, user_bias: Any, item_bias: Any, biased: b
             rough[seen[i]] = -np.inf
     best[:] = floor_of(rough, first, stop, len(best), parts)
     place[:] = -1
-    for start in range(first, stop, BLOCK):
-        last = min(start + BLOCK, stop)
-        if any_above(rough, start, last, best[0]):
+    for start in range(first, stop, 8):
+        last = min(start + 8, stop)
+        if last - start < 8 or any_above(rough, start, best[0]):
             for i in range(start, last):
                 if rough[i] > best[0]:
                     sink(best, place, rough[i], i)
@@ -213,16 +199,16 @@ def ranged(score: float, low: float, high: float) -> float:
 
 @exactly
 def best_list(users: Any, items: Any, user_bias: Any, item_bias: Any, biased: bool, mean: float, low: float,
-              high: float, rank_ranged: bool, show_ranged: bool, least: float, most: float, user: int, first: int,
-              stop: int, starts: Any, columns: Any, whose: int, longest: float, wide: int, room: Any, rows: Any,
+              high: float, rank_ranged: bool, show_ranged: bool, least: float, most: float, first: int, stop: int,
+              longest: float, starts: Any, columns: Any, user: int, whose: int, wide: int, room: Any, rows: Any,
               found: Any) -> bool:
     """Write the best of `wide` candidates to `rows` and `found` (k,), and return whether it is certain that they are;
     without those that `whose` has seen, from starts[whose] on in `columns`. The range from `low` to `high` is applied
     before they are ordered (`rank_ranged`), to float32 scores afterwards (`show_ranged`) or not at all, and what is
-    shown is clipped to `least` and `most`. `room` is for what is between, float64 (3 wide +
-    LANES + n_items / 2,)."""
+    shown is clipped to `least` and `most`. `room` is for what is between, float64 (`room_of(wide, n_items)`,)."""
     place, scores, rest = room[:wide].view(np.int64), room[wide:2 * wide], room[2 * wide:].view(np.float32)
-    parts, best, rough = rest[:LANES], rest[LANES:LANES + wide], rest[LANES + wide:LANES + wide + len(items)]
+    n_parts = LANES * (wide // FEW + 1)
+    parts, best, rough = rest[:n_parts], rest[n_parts:n_parts + wide], rest[n_parts + wide:n_parts + wide + len(items)]
     seen = columns[starts[whose]:starts[whose + 1]]
     error = candidates(users, items, user_bias, item_bias, biased, mean, user, first, stop, seen, longest, rough,
                        parts, best, place, scores)

@@ -13,7 +13,7 @@ from ..models.dot_form import TableScorer
 from ..models.plain import as_collab
 from ..numerics import run_of
 from ..ragged import Ragged
-from .compiled_one import compiled_one, compiles
+from .compiled_one import BestOfOne
 from .largest import best_of, in_order
 from .screening import pays, screened, screened_one
 
@@ -62,8 +62,8 @@ def top_k(scores: CrossScores, queries: Tensor, candidates: Tensor | range, k: i
         candidates = range(run.start, run.stop)
     whose = queries if seen_by is None else seen_by
     if (len(queries) == 1 and isinstance(candidates, range) and isinstance(scores, TableScorer)
-            and compiles(scores, len(candidates), k)):
-        one = compiled_one(scores, int(queries[0]), int(whose[0]), candidates, k, seen)
+            and (best_of_one := BestOfOne(scores, candidates)).compiles(k)):
+        one = best_of_one(int(queries[0]), int(whose[0]), k, seen)
         if one is None:
             rows, best = _of_all(scores, queries, whose, candidates, k, seen)
         else:

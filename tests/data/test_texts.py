@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,9 @@ from hypothesis import strategies as st
 
 from collab import CollabDataBunch, CollabLearner, collab_learner, synthetic
 from collab.compiled import not_compiled
-from collab.data import texts
 from collab.data.catalogue import Catalogue
-from collab.data.texts import FEW, MANY, Texts
+from collab.data.texts import FEW, MOST_BYTES, NoTexts, Texts
 
-kernels = pytest.mark.skipif(not_compiled() is not None or not texts.fits(), reason="no kernels here")
 some = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
@@ -33,40 +32,50 @@ def test_texts_are_those_that_pandas_takes(given_texts, data):
     assert_taken(Texts(given_texts).take(rows), pd.Series(given_texts).array.take(rows))
 
 
-@pytest.mark.parametrize("longest", [3, MANY // 4 - 2, MANY // 4])
 @pytest.mark.parametrize("n", [1, 3, FEW, FEW + 1])
-def test_long_texts_and_many_rows(longest, n):
-    given_texts = ["", "e\u0301t\u00e9", "\U0001f600" * longest]
+def test_few_and_many_rows(n):
+    given_texts = ["", "e\u0301t\u00e9", "\U0001f600" * 3]
     rows = np.arange(n) % 3
     assert_taken(Texts(given_texts).take(rows), pd.Series(given_texts).array.take(rows))
 
 
-def test_without_numba_texts_are_the_same(monkeypatch):
-    rows, given_texts = np.array([2, 0, 2]), ["a", "", "\u00e9"]
-    monkeypatch.setattr(texts, "not_compiled", lambda: "no numba")
-    assert_taken(Texts(given_texts).take(rows), pd.Series(given_texts).array.take(rows))
+arrows = pytest.mark.skipif(not Texts(["a"]).are_arrows, reason="pandas keeps text without pyarrow here")
+kernels = pytest.mark.skipif(not_compiled() is not None, reason=str(not_compiled()))
 
 
+@arrows
+def test_arrays_are_the_bytes_of_all_texts():
+    given_texts = ["", "a", "\u00e9t\u00e9", "", "x" * 500]
+    texts = Texts(given_texts)
+    begins, text = texts.arrays
+    assert [bytes(text[a:b]).decode() for a, b in pairwise(begins)] == given_texts and texts.longest == 500
+    assert not begins.flags.writeable and not text.flags.writeable
+
+
+@arrows
 @kernels
-def test_the_kernel_copies_few_texts_and_nothing_else_changes():
-    column = Texts(["a", "bc", ""])
-    first, second = column.take(np.array([1, 1])), column.take(np.array([1, 2]))
-    assert column._arrays is not None
-    first[0] = "changed"
-    assert second.tolist() == ["bc", ""] and column.take(np.array([1])).tolist() == ["bc"]
+@settings(deadline=None)
+@given(st.lists(some, min_size=1, max_size=30), st.data())
+def test_the_kernel_copies_the_texts_of_rows(given_texts, data):
+    from collab.data.text_kernels import gather
+    rows = np.array(data.draw(st.lists(st.integers(0, len(given_texts) - 1), min_size=1, max_size=40)), dtype=np.int64)
+    texts = Texts(given_texts)
+    room = texts.room(len(rows))
+    gather(*texts.arrays, rows, room)
+    column = texts.copied(room, len(rows))
+    assert_taken(column, pd.Series(given_texts).array.take(rows))
+    column[0] = "changed"
+    assert texts.all == given_texts and texts.column.tolist() == given_texts
 
 
-@kernels
-def test_a_column_has_room_for_its_own_texts_alone():
-    import pyarrow as pa
-    column = Texts(["a", "\u00e9t\u00e9", "", "x" * 500])
-    rows = np.array([1, 0, 2, 1])
-    taken = column.take(rows)
-    assert column._arrays is not None
-    assert sum(buffer.size for buffer in pa.array(taken).buffers() if buffer) == 8 * (len(rows) + 1) + 5 + 1 + 5
+@arrows
+def test_there_is_room_for_texts_up_to_a_size():
+    texts = Texts(["", "a", "x" * (MOST_BYTES // 2)])
+    assert texts.room(2).shape == (8 * 3 + MOST_BYTES,) and texts.room(3) is None
+    none = NoTexts(4)
+    assert none.arrays[0].tolist() == [0] * 5 and none.room(3).shape == (32,)
 
 
-@kernels
 def test_what_has_made_lists_can_be_copied_and_pickled():
     ml = synthetic(60, 40, 900, seed=1)
     learn = collab_learner(CollabDataBunch.from_df(ml.ratings, items=ml.items, seed=0, device="cpu"), "dot_bias", 4)
@@ -76,7 +85,6 @@ def test_what_has_made_lists_can_be_copied_and_pickled():
     expected, found = learn.recommend(user), index.recommend(user)
     title = catalogue.titles[0]
     assert title in catalogue and catalogue.find_titles(title, data.counts())
-    assert catalogue._titles._arrays is not None and index.catalogue._titles._arrays is not None
 
     again, same = copy.deepcopy(learn), copy.deepcopy(data)
     assert pickle.dumps(catalogue) == pickle.dumps(Catalogue(catalogue.vocab, catalogue.titles))
