@@ -51,8 +51,8 @@ class ListFrames:
 
     def frame(self, numbers: np.ndarray, scores: np.ndarray, text: np.ndarray, kind: Any) -> pd.DataFrame:
         """What the kernel wrote as a `kind` of DataFrame, which keeps these arrays: ranks and ids, int64 (2, n), scores
-        (n,), and `text`, the room of the titles."""
-        places, n = self.places, len(scores)
+        (1, n), and `text`, the room of the titles."""
+        places, n = self.places, numbers.shape[1]
         if self.writes_ids:
             blocks = [NumpyBlock(numbers, self.first_two, 2)]
         else:
@@ -60,10 +60,10 @@ class ListFrames:
         if (titles := self.titles) is not None:
             column = titles.copied(text, n) if titles is self.written else titles.take(numbers[1])
             blocks.append(ExtensionBlock(column, places[2], 2))
-        blocks.append(NumpyBlock(scores[None], places[-1], 2))
-        names, index = Index._simple_new(self.names._data, None), RangeIndex._simple_new(range(n), None)
-        names._cache = self.names._cache        # where a name is found; each table has names of its own, to be changed
-        axes = [names, index]
+        blocks.append(NumpyBlock(scores, places[-1], 2))
+        names = Index._simple_new(self.names._data, None, self.names._references)     # a view of its own, to be renamed
+        names._cache = self.names._cache
+        axes = [names, RangeIndex._simple_new(range(n), None)]
         return kind._from_mgr(BlockManager(blocks, axes, verify_integrity=False), axes)
 
     def _ids(self, rows: np.ndarray) -> Any:
@@ -87,12 +87,12 @@ def fits() -> bool:
     """Whether the parts of frames and of columns of text, which are not public, are as they were in pandas 3.0 and 3.1:
     whether what is put together from them is what the constructors make."""
     try:
-        numbers, scores = np.array([[1, 2], [2, 1]]), np.array([0.5, 0.25], np.float32)
+        numbers, scores = np.array([[1, 2], [2, 1]]), np.array([[0.5, 0.25]], np.float32)
         text = np.frombuffer(np.array([0, 1, 2]).tobytes() + b"ab", np.uint8)
         for titles in (None, Texts(["", "b", "a"])):
             made = ListFrames("item", np.arange(3), titles).frame(numbers, scores, text, Table)
             columns = {"rank": numbers[0], "item": numbers[1], **({} if titles is None else {"title": ["a", "b"]})}
-            if not made.equals(Table({**columns, "score": scores})):
+            if not made.equals(Table({**columns, "score": scores[0]})):
                 return False
         return not COPIES
     except Exception:       # whatever a change of them may raise

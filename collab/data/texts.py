@@ -60,16 +60,16 @@ class Texts:
 
     def copied(self, into: np.ndarray, n: int) -> Any:
         """The column of n texts that are in their room, in the type that pandas has for text."""
-        pa, kind, dtype = self._arrow
+        pa, dtype = self._arrow
         memory, column = pa.py_buffer(into), Column.__new__(Column)
-        texts = pa.Array.from_buffers(kind, n, [None, memory, memory.slice(8 * (n + 1))], 0)
+        texts = pa.LargeStringArray.from_buffers(n, memory, memory.slice(8 * (n + 1)))
         column._pa_array, column._dtype, column._cache = pa.chunked_array([texts]), dtype, {}
         return column
 
     @cached_property
-    def _arrow(self) -> tuple[Any, Any, Any]:
+    def _arrow(self) -> tuple[Any, Any]:
         import pyarrow as pa
-        return pa, pa.large_string(), self.column.dtype
+        return pa, self.column.dtype
 
 
 class NoTexts(Texts):

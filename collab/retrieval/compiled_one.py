@@ -104,7 +104,7 @@ class BestOfOne:
         """The k best as a `kind` of DataFrame. None where there are fewer, where it is not certain that these are the
         best, and where there is no room for their titles."""
         wide, (starts, columns), text = k + FURTHER, NOTHING if seen is None else seen.arrays, frames.written.room(k)
-        numbers, found, room = empty((2, k), I64), empty(k, F32), empty(room_of(wide, self._n_items))
+        numbers, found, room = empty((2, k), I64), empty((1, k), F32), empty(room_of(wide, self._n_items))
         if text is None or not _kernels()[1](
                 *self._same, starts, columns, *frames.arrays, user, 0 if seen is None else whose, wide, room, numbers,
                 found, text):

@@ -64,7 +64,7 @@ def test_a_list_is_the_frame_of_its_columns(kind, titled):
     own, scores = catalogue.list_frames, np.array([.5, .25, -1], np.float32)
     for rows in ([4, 1, 3], [2, 2, 1]):
         numbers, text = written(own, rows)
-        made = own.frame(numbers, scores, text, Table)
+        made = own.frame(numbers, scores[None].copy(), text, Table)
         expected = frame_of(catalogue.columns(np.array(rows), scores), Table)
         assert type(made) is Table
         pd.testing.assert_frame_equal(made, expected, check_column_type="exact", check_index_type="exact",

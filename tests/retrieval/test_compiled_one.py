@@ -167,6 +167,15 @@ def test_a_changed_table_changes_no_other(change):
         pd.testing.assert_frame_equal(kept.copy(), kept)
 
 
+def test_names_that_outlive_their_table_are_their_own():
+    learn = learner()
+    for ask in (learn.recommend, learn.index().recommend):
+        expected = [*ask(1).columns]
+        names = pd.Series(ask(1).columns)       # whose table is gone: nobody else seems to read them
+        names.iloc[0] = "changed"
+        assert names[0] == "changed" and [*ask(1).columns] == expected
+
+
 def test_arrays_of_a_table_are_read_only():
     table = learner().recommend(1)
     for name in ("rank", "item", "score"):
