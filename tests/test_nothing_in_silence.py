@@ -99,6 +99,12 @@ def a_rating_far_from_all_others(_):
     made(pd.DataFrame({"user": np.arange(100) % 10, "item": np.arange(100) // 10, "rating": [1000.0, *[1, 2, 3] * 33]}))
 
 
+@says("data/family.py:warn_of_counts", "column 'plays' looks like counts .*is taken for ratings; .*implicit=True")
+def plays_taken_for_ratings(_):
+    made(pd.DataFrame({"user": np.arange(100) % 10, "item": np.arange(100) // 10, "plays": [300, 90, *[1, 4, 7, 9] * 24,
+                                                                                           60, 80]}))
+
+
 def from_files(folder, table, **options):
     table.to_parquet(folder / "ratings.parquet", index=False)
     return CollabDataBunch.from_parquet(folder / "ratings.parquet", folder=folder / "encoded", seed=0, device="cpu",

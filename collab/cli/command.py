@@ -39,7 +39,7 @@ TYPES = {"str": "TEXT", "int": "INT", "int range": "INT", "float": "NUMBER", "fl
 HYPHEN = "\ue000"    # stands for a hyphen while lines are broken, so that none breaks within --valid-pct or ml-100k
 
 OPTIONS = {"user_name=": "--user-col ", "item_name=": "--item-col ", "rating_name=": "--rating-col ",
-           "test=": "--test ",
+           "test=": "--test ", "split=leave_last(1)": "--split last",
            "time_name=": "--time-col ", "title_name=": "--title-col ", "sep=": "--sep ", "format=": "--format ",
            "header=False": "--no-header", "header=True": "--header", "encoding=": "--encoding ",
            "min_ratings=": "--min-ratings ", "duplicates=": "--duplicates ", "threshold=": "--threshold ",

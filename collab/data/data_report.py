@@ -78,6 +78,8 @@ class DataReport:
         self.advice = "" if family is None else CHOSEN if {"implicit", "threshold"} & {*given} else family.advice
         self.options = (given | examined.assumed | ({} if family is None or "threshold" in given else family.options)
                         | examined.needs)
+        if self.times is not None and self.options.get("implicit"):
+            self.advice += "; with these times, sasrec (split=leave_last(1)) learns what comes next"
         left = [p for p in examined.problems if p.stops and not p.options]
         self.mended = table is not None and all(len(p.rows) for p in left)
         if left and self.mended:
@@ -241,7 +243,7 @@ class DataReport:
     def _measures(self) -> list[str]:
         if self.counts is None or self.tail is None or self.ratings is None:
             return []
-        c = self.counts.iloc[0]
+        c, what = self.counts.iloc[0], "choices" if self.options.get("implicit") else "ratings"
         left_out = self.n_rows - int(c["ratings"])
         density = f"{c['density']:.3g}" if c["density"] < 0.001 else f"{c['density']:.2%}"
         said = [f"{c['ratings']:,.0f} rows can be used, {left_out:,} cannot. " if left_out else "",
@@ -249,7 +251,7 @@ class DataReport:
                 f"{density} of all pairs are there."]
         tail = self.tail
         shown = pd.DataFrame({"": tail["of"], "number": tail["n"].map("{:,}".format),
-                              "ratings of each: mean": tail["mean"].map("{:,.1f}".format),
+                              f"{what} of each: mean": tail["mean"].map("{:,.1f}".format),
                               "median": tail["median"].map("{:,.0f}".format), "most": tail["most"].map("{:,}".format),
                               "on top 1%": tail["top_1%"].map("{:.0%}".format),
                               "top 10%": tail["top_10%"].map("{:.0%}".format),
@@ -260,9 +262,11 @@ class DataReport:
                 for of, n, m in zip(tail["of"], tail[f"below_{RARE}"], tail["n"]) if n]
         parts = [_wrapped("".join(said)), _aligned(shown, right=True)]
         if rare:
-            parts.append(_wrapped(f"{' and '.join(rare)} have fewer than {RARE} ratings, too few to learn much more of "
+            parts.append(_wrapped(f"{' and '.join(rare)} have fewer than {RARE} {what}, too few to learn much more of "
                                   "them than how they differ from the average."))
-        parts += [] if self.family == "choices" else ["\n".join(_bars(self.ratings))]
+        if self.family != "choices":
+            assert self._schema is not None
+            parts.append("\n".join(_bars(self.ratings, "Ratings" if what == "ratings" else str(self._schema.rating))))
         if self.times is not None:
             t = self.times.iloc[0]
             days = f", {t['days']:,} days" if "days" in self.times else ""
@@ -330,14 +334,14 @@ def _aligned(table: pd.DataFrame, *, right: bool = False) -> str:
                      for row in zip(*cells))
 
 
-def _bars(ratings: pd.DataFrame) -> list[str]:
-    """The distribution of ratings as lines of text."""
+def _bars(ratings: pd.DataFrame, what: str) -> list[str]:
+    """The distribution of ratings, or of `what` they are, as lines of text."""
     if "quantile" in ratings:
         named = {0: "lowest", 0.5: "median", 1: "highest"}
-        return ["Ratings: " + ", ".join(f"{named.get(q, f'{q:.0%}')} {amount(r)}" for q, r in zip(
+        return [f"{what}: " + ", ".join(f"{named.get(q, f'{q:.0%}')} {amount(r)}" for q, r in zip(
             ratings["quantile"], ratings["rating"])) + "."]
     longest = ratings["share"].max()
-    return ["Ratings:", *(f"  {amount(r):>8}  {n:>12,}  {share:>6.1%}  {'#' * max(1, math.ceil(40 * share / longest))}"
+    return [f"{what}:", *(f"  {amount(r):>8}  {n:>12,}  {share:>6.1%}  {'#' * max(1, math.ceil(40 * share / longest))}"
                           for r, n, share in zip(ratings["rating"], ratings["rows"], ratings["share"]))]
 
 

@@ -18,6 +18,7 @@ from ..errors import DataError, warn
 from .aside import Aside, Rows
 from .batches import VALID_BS, DataBunch, TensorBatches, default_device
 from .catalogue import Catalogue, titles
+from .family import warn_of_counts
 from .features import Features
 from .frames import TableLike, as_frame
 from .gathered import histories_of, known_of
@@ -153,7 +154,8 @@ class CollabDataBunch(DataBunch):
             warn(f"valid_pct={valid_pct} holds out none of {len(kept):,} ratings, so there is no validation part; hold "
                  "out more, or none with valid_pct=0")
         check_both_sides(kept, schema)
-        warn_of_outliers(table["rating"], schema.rating, implicit=implicit)     # held out or not
+        if not warn_of_outliers(table["rating"], schema.rating, implicit=implicit) and not implicit:   # held out or not
+            warn_of_counts(table["rating"], schema.rating)
         weak = [rules.too_weak(table)]
         del table           # with 25 million ratings, what is not used any more counts
         rated = Vocab(kept["user"], "user"), Vocab(kept["item"], "item")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from ..errors import amount, they
+from ..errors import amount, they, warn
 from .implicit import names_strength
 from .schema import NAMES
 
 FAR = 5         # the largest count is at least so many times the upper quartile: ratings do not have such a tail
 FAR_AMOUNT = 20     # the same for what are no whole numbers
+HIGH = 10       # where most scales of ratings end
+ENOUGH = 100    # fewer values are no sign of a long tail
 LEAST_LARGEST = 20  # a scale of ratings may end at 10; a count that is worth the name goes higher somewhere
 TWO = ((0, 1), (-1, 1))     # the two values of likes and dislikes
 FEW_NEGATIVE = 0.01     # a smaller share of negative values does not keep counts from being counts
@@ -55,7 +58,7 @@ def family_of(ratings: pd.Series, *, given: bool = True) -> Family:
             if quartile else "")
     counted = str(ratings.name).lower() not in NAMES["rating"] and names_strength(ratings)
     far = low >= 0 and high >= LEAST_LARGEST and high >= FAR * quartile
-    if low >= 0 and whole and (far or (counted and high > 10)):
+    if low >= 0 and whole and (far or (counted and high > HIGH)):
         named = f"its name, {ratings.name!r}, is one of counts" if counted else ""
         signs = "; ".join(sign for sign in ("all are whole numbers", named, tail if far else "") if sign)
         return Family("counts", signs, {"implicit": True}, "train a model that ranks, such as als: a count says how "
@@ -70,6 +73,16 @@ def family_of(ratings: pd.Series, *, given: bool = True) -> Family:
     return Family("ratings", f"a scale of {len(levels)} values from {amount(low)} to {amount(high)}", {},
                   "train a model of ratings, such as dot_bias; to rank what was liked instead, say "
                   f"threshold={middle:g}", middle)
+
+
+def warn_of_counts(ratings: pd.Series, name: Hashable) -> None:
+    """Warn of ratings (n,), none missing, that look like counts or amounts, which a model of ratings would predict."""
+    if len(ratings) < ENOUGH or ratings.max() <= HIGH:      # the usual case, in which nothing is sorted
+        return
+    family = family_of(pd.Series(ratings.to_numpy(), name=name))
+    if family.name in ("counts", "amounts"):
+        warn(f"column {name!r} looks like {family.name} ({family.sign}) and is taken for ratings; for choices, say "
+             f"implicit=True and {family.advice}")
 
 
 def _middle(levels: np.ndarray, values: np.ndarray) -> float:

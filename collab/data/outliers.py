@@ -17,10 +17,13 @@ TIMES = 3               # farther than so many times the width of the others is 
 TAIL = 1000             # a strength above so many times the upper percentile is not the end of a long tail
 
 
-def warn_of_outliers(ratings: pd.Series, name: Hashable, *, implicit: bool = False) -> None:
-    """Warn of the `outliers` among ratings or, where they are `implicit`, among strengths."""
-    if (problem := outliers(ratings, name, implicit=implicit)) is not None:
-        warn(f"{problem.where}: {problem.what}: {problem.remedy}")
+def warn_of_outliers(ratings: pd.Series, name: Hashable, *, implicit: bool = False) -> bool:
+    """Warn of the `outliers` among ratings or, where they are `implicit`, among strengths; return whether there are
+    any."""
+    if (problem := outliers(ratings, name, implicit=implicit)) is None:
+        return False
+    warn(f"{problem.where}: {problem.what}: {problem.remedy}")
+    return True
 
 
 def outliers(ratings: pd.Series, name: Hashable, *, implicit: bool = False) -> Problem | None:

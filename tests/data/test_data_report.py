@@ -176,6 +176,31 @@ def test_clicks_without_ratings_are_choices(tmp_path):
     assert not again.stops and again.times.iloc[0]["days"] == 1
 
 
+def test_counts_that_are_taken_for_ratings_are_told():
+    draw = np.random.default_rng(0)
+    table = pd.DataFrame({"user": np.arange(300) % 20, "item": np.arange(300) // 20, "plays": draw.geometric(.2, 300)})
+    table.loc[0, "plays"] = 90
+    stars, percent = (table.assign(plays=draw.integers(1, most + 1, 300)).rename(columns={"plays": "stars"})
+                      for most in (10, 100))
+    options = {"valid_pct": 0, "device": "cpu"}
+    with pytest.warns(UserWarning, match=r"column 'plays' looks like counts .*for choices, say implicit=True"):
+        CollabDataBunch.from_df(table, **options)
+    CollabDataBunch.from_df(table, implicit=True, **options)        # pytest makes errors of warnings
+    CollabDataBunch.from_df(table, implicit=True, threshold=3, **options)
+    for ratings in (stars, percent, table[:99]):
+        CollabDataBunch.from_df(ratings, **options)
+
+
+def test_the_report_of_choices_with_times_names_what_reads_their_order():
+    table = pd.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 1, 3], "plays": [1, 40, 2, 3], "time": [10, 20, 30, 40]})
+    for options, told in (({}, True), ({"implicit": True}, True), ({"rating_name": "plays"}, True)):
+        assert ("sasrec (split=leave_last(1))" in DataReport.from_df(table, **options).advice) is told
+    assert "sasrec" not in DataReport.from_df(table.drop(columns="time")).advice
+    assert "sasrec" not in DataReport.from_df(table.assign(plays=[1, 2, 3, 4])).advice      # ratings
+    text = DataReport.from_df(table).text()
+    assert "choices of each: mean" in text and "\n\nplays:" in text and "atings" not in text
+
+
 def test_a_rating_far_from_the_others_is_noted_and_does_not_make_ratings_counts():
     table = synthetic(20, 20, 200, seed=1).ratings[["user", "item", "rating"]]
     table.loc[7, "rating"] = 1000
