@@ -171,8 +171,8 @@ def multiply(_: Any, x: Any, i: Any, y: Any, j: Any, into: Any, k: Any, squares:
 
 @operation
 def maxima(_: Any, into: Any, i: Any, x: Any, first: Any, n: Any) -> Any:
-    """into[i + j] = the largest of x[first + j], x[first + j + 32] and so on, n numbers, for j from 0 to 31. What is no
-    number is passed over."""
+    """into[i + j] = the largest of the n numbers x[first + j], x[first + j + 32] and so on, for j from 0 to 31. NaN is
+    passed over."""
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         c, b = Code(context, builder, signature, args), builder
         start, into, parts = c.row(2), c.row(0), [cgutils.alloca_once(b, VECTOR) for _ in range(4)]
@@ -191,7 +191,7 @@ def maxima(_: Any, into: Any, i: Any, x: Any, first: Any, n: Any) -> Any:
 
 @operation
 def any_above(_: Any, x: Any, i: Any, least: Any) -> Any:
-    """Whether one of x[i:i + 8] is larger than `least`, or no number."""
+    """Whether one of x[i:i + 8] is larger than `least`, or NaN."""
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         c = Code(context, builder, signature, args)
         found = c.b.fcmp_unordered(">", c.load(c.row(0), 0), c.all(2))

@@ -10,9 +10,9 @@ import pandas as pd
 
 from .frames import COPIES, ArrowStringArray
 
-FEW = 100               # rows whose text pyarrow copies faster than it takes them out of a column
-MOST_BYTES = 1 << 15    # that there is room for, however long the texts of some rows are
-Column: Any = ArrowStringArray
+MANY = 100              # rows from which on pyarrow takes text out of a column faster than it copies it
+MOST_BYTES = 1 << 15    # the largest room for the texts of some rows
+ArrowColumn: Any = ArrowStringArray
 
 
 class Texts:
@@ -34,7 +34,7 @@ class Texts:
 
     def take(self, rows: np.ndarray) -> pd.api.extensions.ExtensionArray:
         """The texts of n rows, int64 (n,), in the type that pandas has for text."""
-        if len(rows) > FEW or COPIES or not self.are_arrows:
+        if len(rows) > MANY or COPIES or not self.are_arrows:
             return self.column.take(rows)
         import pyarrow as pa
         return self.column.dtype.__from_arrow__(pa.array([self.all[row] for row in rows.tolist()], pa.large_string()))
@@ -58,10 +58,12 @@ class Texts:
         most = n * self.longest
         return np.empty(8 * (n + 1) + most, np.uint8) if most <= MOST_BYTES else None
 
-    def copied(self, into: np.ndarray, n: int) -> Any:
-        """The column of n texts that are in their room, in the type that pandas has for text."""
+    def copied(self, room: np.ndarray, size: int, n: int) -> Any:
+        """The column of n texts that take `size` bytes of their room, in the type that pandas has for text. It keeps
+        the room, unless it takes less than half of it."""
         pa, dtype = self._arrow
-        memory, column = pa.py_buffer(into), Column.__new__(Column)
+        memory = pa.py_buffer(room if 2 * size >= len(room) else room[:size].copy())
+        column = ArrowColumn.__new__(ArrowColumn)
         texts = pa.LargeStringArray.from_buffers(n, memory, memory.slice(8 * (n + 1)))
         column._pa_array, column._dtype, column._cache = pa.chunked_array([texts]), dtype, {}
         return column

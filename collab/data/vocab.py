@@ -70,6 +70,10 @@ class Vocab:
         own = (int, np.int64) if index.dtype.kind in "iu" else (str,) if kind == "string" else ()
         vars(self).update(name=name, kind=kind, _index=index, _own=own)
 
+    def __getstate__(self) -> dict[str, object]:
+        """What copies and pickles hold: not what is made of the ids again when it is asked for."""
+        return {name: vars(self)[name] for name in ("name", "kind", "_index", "_own")}
+
     def __setattr__(self, attribute: str, value: object) -> None:
         raise AttributeError(f"cannot set {attribute!r}: a Vocab is frozen, since rows of a model depend on it; "
                              "make a new one with Vocab(ids, name)")

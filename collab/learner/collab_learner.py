@@ -79,7 +79,7 @@ class CollabLearner(Learner):
         self.notes: Config = {}
         self.lost: list[str] = []       # what the file it was loaded from lacks (see `settings_of`)
         self._folding: tuple[tuple[object, ...], FoldIn] | None = None
-        self.kept: Kept | None = None   # what its lists of one user are made by
+        self.kept: Kept | None = None   # finds lists of one user; made again when the model changes
         self.scale: Range | None = None if part.ranks else data.scale
         self.recipe = ""                # how it is trained by default, and why, in words
         self.unknown_objective = False  # whether that file lacks the objective that it was trained with
@@ -101,6 +101,7 @@ class CollabLearner(Learner):
             raise new.lacks(f"cannot take the place of {old.kind}: one of them is solved or ranks, and the other is or "
                             "does not; make a new learner with collab_learner(data, model)")
         super().set_model(model)
+        self.kept = None
         if not is_dot_product(new) and any(isinstance(cb, Ridge) for cb in self.cbs):     # it had the plan of another
             self.opt_func, self.recipe = adamw, ""
             self.lr, self.wd, self.cbs = without_plan(new, self.ranks, self.data, self.cbs)

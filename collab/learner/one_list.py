@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..data.frames import Table
 from ..data.vocab import ONE, UNKNOWN
@@ -20,6 +20,7 @@ from ..retrieval.compiled_one import BestOfOne
 from ..train.untouched import turn
 
 if TYPE_CHECKING:
+    from ..data.databunch import CollabDataBunch
     from ..train.callback import Callback
     from .collab_learner import CollabLearner
 
@@ -54,26 +55,27 @@ class Kept:
 
     best: BestOfOne
     turn: threading.RLock
+    data: CollabDataBunch
+    scale: Range | None
+    cbs: list[Callback]
     model: nn.Module
     parts: dict[str, nn.Module | None]
     y_range: Range | None
     mu: float
     mean: np.ndarray            # where mu is
-    scale: Range | None
-    cbs: list[Callback]
     tables: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter, int]]     # where, its name, its memory
-    memory: list[Tensor]        # so that nothing else comes to lie there
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(None), ()
 
     def holds(self, learn: CollabLearner) -> bool:
-        """Whether the learner's model still only reads the same memory, and scores are clipped alike."""
+        """Whether the learner's model still only reads the same memory, for the same ids, and scores are clipped
+        alike."""
         model = learn.model
         own = model.__dict__
-        if (model is not self.model or model.training or not own.keys().isdisjoint(SET)
-                or own["_modules"] != self.parts or own.get("y_range") != self.y_range or self.mean.item() != self.mu
-                or learn.scale != self.scale or learn.cbs != self.cbs):
+        if (model is not self.model or learn.data is not self.data or model.training or not own.keys().isdisjoint(SET)
+                or own["_modules"] != self.parts or own.get("y_range") is not self.y_range
+                or self.mean.item() != self.mu or learn.scale is not self.scale or learn.cbs != self.cbs):
             return False
         for owner, name, parameter, address in self.tables:
             if owner.get(name) is not parameter or parameter.data_ptr() != address or not parameter.is_contiguous():
@@ -82,27 +84,27 @@ class Kept:
 
 
 def _best(learn: CollabLearner) -> BestOfOne | None:
-    """What finds the best of all items, which is `Kept`, or None where the model does more than read its tables."""
-    model = learn.model
+    """What finds the best of all items, which is `Kept`, or None where the model does more than read its tables, or
+    they are not those of the data."""
+    model, data = learn.model, learn.data
     learn.kept = None
     if not only_reads(model):
         return None
     with torch.no_grad():
         scores = learn.collab_model.scorer()
-    if not isinstance(scores, TableScorer):
+    if not isinstance(scores, TableScorer) or (len(scores.form.users), len(scores.form.items)) != (
+            data.n_users, data.n_items):
         return None
-    best = BestOfOne(scores, range(1, len(scores.form.items)), clip=learn.shown_range)
+    best = BestOfOne(scores, range(1, data.n_items), clip=learn.shown_range)
     owners = [model._parameters, *(part._parameters for part in model._modules.values() if part is not None)]
     tables = [(owner, name, p, p.data_ptr()) for owner in owners for name, p in owner.items() if p is not None]
-    parameters = [p for _, _, p, _ in tables]
-    memory = {p.data_ptr() for p in parameters if p.dtype is torch.float32}     # what kernels read
-    if type(model).__module__.startswith("collab.models.") and all(p.is_contiguous() for p in parameters) and all(
-            table.data_ptr() in memory for table in scores.form[:4] if table is not None):
-        mean = model._parameters.get("mu")
-        if mean is not None and mean.dtype is torch.bfloat16:       # numpy has none
-            return best
-        learn.kept = Kept(
-            best, turn(model), model, dict(model._modules), getattr(model, "y_range", None), scores.form.mu,
-            np.array(scores.form.mu) if mean is None else mean.detach().cpu().numpy(), learn.scale, [*learn.cbs],
-            tables, [p.detach() for p in parameters])
+    memory = {address for *_, p, address in tables if p.dtype is torch.float32}     # what kernels read
+    y_range, mean = getattr(model, "y_range", None), model._parameters.get("mu")
+    if (type(model).__module__.startswith("collab.models.") and all(p.is_contiguous() for *_, p, _ in tables)
+            and all(table.data_ptr() in memory for table in scores.form[:4] if table is not None)
+            and all(limits is None or type(limits) is tuple for limits in (y_range, learn.scale))
+            and not (mean is not None and mean.dtype is torch.bfloat16)):       # numpy has none
+        where = np.array(scores.form.mu) if mean is None else mean.detach().cpu().numpy()
+        learn.kept = Kept(best, turn(model), data, learn.scale, [*learn.cbs], model, dict(model._modules), y_range,
+                          scores.form.mu, where, tables)
     return best

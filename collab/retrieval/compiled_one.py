@@ -14,7 +14,6 @@ import torch
 from ..compiled import not_compiled
 from ..data.catalogue import Catalogue
 from ..data.frame_kinds import made_of
-from ..data.list_frames import ListFrames
 from ..data.vocab import Vocab
 from ..models.dot_form import DotForm, TableScorer
 from ..models.layers import Range
@@ -35,16 +34,19 @@ NO_RANGE, ALL = (0.0, 0.0), (-np.inf, np.inf)
 NOTHING = np.zeros(2, np.int64), np.zeros(0, np.int64)      # a row of nothing seen
 I64, F32, empty = np.dtype(np.int64), np.dtype(np.float32), np.empty
 
+UNSURE, FEWER = -2, -1      # what `list_frame` found
+
 Best = tuple[np.ndarray, np.ndarray]
 
 
 def load_kernels() -> None:
     """Load the kernels now, of a process that will make many lists, such as a service; without numba do nothing."""
     if not_compiled() is None:
-        best, vocab = BestOfOne(TableScorer(DotForm(torch.zeros(1, 1), torch.zeros(2, 1))), range(1, 2)), Vocab([1])
-        best(0, 0, 1, None)
-        if (frames := ListFrames.of(vocab, None)) is not None:
-            best.frame(frames, 0, 0, 1, None, pd.DataFrame)
+        _kernels()      # of this process, to be compiled or read for the types of their arguments
+        n = 8 * (1 + FURTHER) + 1
+        best = BestOfOne(TableScorer(DotForm(torch.ones(1, 1), torch.arange(float(n))[:, None])), range(1, n))
+        for as_frame in ("dict", "pandas"):
+            best.listed(Catalogue(Vocab(range(1, n)), None), 0, 0, 1, None, as_frame, pd.DataFrame)
 
 
 def room_of(wide: int, n_items: int) -> int:
@@ -61,14 +63,15 @@ class BestOfOne:
         self.scores, self.candidates, self.show, self.clip = scores, candidates, show, clip
         self.n, self.loaded = len(candidates), False
 
-    def compiles(self, k: int) -> bool:
+    def compiles(self, k: int, *, patiently: bool = True) -> bool:
         """Whether the best k are found by the kernels: where numba is there, which a process of a few lists does not
-        wait for, and tables of float32 are on the CPU."""
-        return 8 * (k + FURTHER) <= self.n and (self.loaded or self._loads())
+        wait for, and tables of float32 are on the CPU. Lists are counted where it is asked `patiently`."""
+        return 8 * (k + FURTHER) <= self.n and (self.loaded or self._loads(patiently))
 
-    def _loads(self) -> bool:
-        """The same but for k."""
-        if not self.scores.readable or ("numba" not in sys.modules and next(_lists) < PATIENCE) or not_compiled():
+    def _loads(self, patiently: bool) -> bool:
+        """`compiles`, whatever k is."""
+        if not self.scores.readable or not_compiled() or (
+                "numba" not in sys.modules and (not patiently or next(_lists) < PATIENCE)):
             return False
         self.loaded = self.scores.form.items.numel() <= MOST
         return self.loaded or torch.get_num_threads() == 1
@@ -81,35 +84,27 @@ class BestOfOne:
         sure = _kernels()[0](*self._same, starts, columns, user, 0 if seen is None else whose, wide, room, rows, found)
         return (rows, found) if sure else None
 
-    def there(self, user: int, whose: int, k: int, seen: Ragged | None) -> Best | None:
-        """The same without what is not there: rows and scores (m,), m <= k. None also where the kernels do not do."""
-        best = self(user, whose, k, seen) if self.compiles(k := min(k, self.n)) else None
-        if best is None or best[0][-1] >= 0:
-            return best
-        there = best[0] >= 0
-        return best[0][there], best[1][there]
-
     def listed(self, catalogue: Catalogue, user: int, whose: int, n: int, seen: Ragged | None, as_frame: str,
                kind: Any) -> Any:
-        """The n best, without what is not there, as a frame of the kind `as_frame`, for "pandas" a `kind` of DataFrame;
-        None where the kernels do not do."""
-        if as_frame == "pandas" and self.compiles(n) and (frames := catalogue.list_frames) is not None and (
-                frame := self.frame(frames, user, whose, n, seen, kind)) is not None:
-            return frame
-        if (found := self.there(user, whose, n, seen)) is None:
+        """The n best, fewer where no more are left, as a frame of the kind `as_frame`, for "pandas" a `kind` of
+        DataFrame. None where `top_k` has to find them."""
+        if not self.compiles(k := min(n, self.n), patiently=False):
             return None
-        return catalogue.lists(*found) if as_frame == "dict" else made_of(catalogue.columns(*found), as_frame, kind)
-
-    def frame(self, frames: ListFrames, user: int, whose: int, k: int, seen: Ragged | None, kind: Any) -> Any:
-        """The k best as a `kind` of DataFrame. None where there are fewer, where it is not certain that these are the
-        best, and where there is no room for their titles."""
-        wide, (starts, columns), text = k + FURTHER, NOTHING if seen is None else seen.arrays, frames.written.room(k)
-        numbers, found, room = empty((2, k), I64), empty((1, k), F32), empty(room_of(wide, self._n_items))
-        if text is None or not _kernels()[1](
-                *self._same, starts, columns, *frames.arrays, user, 0 if seen is None else whose, wide, room, numbers,
-                found, text):
+        if as_frame == "pandas" and (frames := catalogue.list_frames) is not None and (
+                text := frames.written.room(k)) is not None:
+            wide, (starts, columns) = k + FURTHER, NOTHING if seen is None else seen.arrays
+            numbers, scores, room = empty((2, k), I64), empty((1, k), F32), empty(room_of(wide, self._n_items))
+            size = _kernels()[1](*self._same, starts, columns, *frames.arrays, user, 0 if seen is None else whose, wide,
+                                 room, numbers, scores, text)
+            if size >= 0:
+                return frames.frame(numbers, scores, text, size, kind)
+            if size == UNSURE:
+                return None
+        if (best := self(user, whose, k, seen)) is None:
             return None
-        return frames.frame(numbers, found, text, kind)
+        rows, found = best if best[0][-1] >= 0 else [own[best[0] >= 0] for own in best]
+        return catalogue.lists(rows, found) if as_frame == "dict" else made_of(catalogue.columns(rows, found), as_frame,
+                                                                              kind)
 
     @cached_property
     def _n_items(self) -> int:
@@ -117,8 +112,9 @@ class BestOfOne:
 
     @cached_property
     def _same(self) -> tuple[Any, ...]:
-        scores, y_range, (least, most) = self.scores, self.scores.form.y_range, self.clip or ALL
-        low, high = y_range or self.show or NO_RANGE
+        scores, y_range = self.scores, self.scores.form.y_range
+        low, high = next((own for own in (y_range, self.show) if own is not None), NO_RANGE)
+        least, most = ALL if self.clip is None else self.clip
         return (*scores.arrays, float(low), float(high), y_range is not None, self.show is not None, float(least),
                 float(most), self.candidates.start, self.candidates.stop, scores.longest)
 

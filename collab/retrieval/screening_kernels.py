@@ -8,7 +8,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..simd import any_above, maxima, multiply
+from ..simd import WIDTH, any_above, maxima, multiply
 from .compiled_one import FEW, LANES
 
 F = np.float32
@@ -141,9 +141,9 @@ def candidates(users: Any, items: Any, user_bias: Any, item_bias: Any, biased: b
             rough[seen[i]] = -np.inf
     best[:] = floor_of(rough, first, stop, len(best), parts)
     place[:] = -1
-    for start in range(first, stop, 8):
-        last = min(start + 8, stop)
-        if last - start < 8 or any_above(rough, start, best[0]):
+    for start in range(first, stop, WIDTH):
+        last = min(start + WIDTH, stop)
+        if last - start < WIDTH or any_above(rough, start, best[0]):
             for i in range(start, last):
                 if rough[i] > best[0]:
                     sink(best, place, rough[i], i)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from collab import CollabDataBunch, CollabLearner, collab_learner, synthetic
 from collab.compiled import not_compiled
 from collab.data.catalogue import Catalogue
-from collab.data.texts import FEW, MOST_BYTES, NoTexts, Texts
+from collab.data.texts import MANY, MOST_BYTES, NoTexts, Texts
 
 some = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
@@ -32,7 +32,7 @@ def test_texts_are_those_that_pandas_takes(given_texts, data):
     assert_taken(Texts(given_texts).take(rows), pd.Series(given_texts).array.take(rows))
 
 
-@pytest.mark.parametrize("n", [1, 3, FEW, FEW + 1])
+@pytest.mark.parametrize("n", [1, 3, MANY, MANY + 1])
 def test_few_and_many_rows(n):
     given_texts = ["", "e\u0301t\u00e9", "\U0001f600" * 3]
     rows = np.arange(n) % 3
@@ -61,11 +61,28 @@ def test_the_kernel_copies_the_texts_of_rows(given_texts, data):
     rows = np.array(data.draw(st.lists(st.integers(0, len(given_texts) - 1), min_size=1, max_size=40)), dtype=np.int64)
     texts = Texts(given_texts)
     room = texts.room(len(rows))
-    gather(*texts.arrays, rows, room)
-    column = texts.copied(room, len(rows))
+    size = gather(*texts.arrays, rows, room)
+    assert size == 8 * (len(rows) + 1) + sum(len(given_texts[row].encode()) for row in rows)
+    column = texts.copied(room, size, len(rows))
     assert_taken(column, pd.Series(given_texts).array.take(rows))
     column[0] = "changed"
     assert texts.all == given_texts and texts.column.tolist() == given_texts
+
+
+@arrows
+@kernels
+@pytest.mark.parametrize("longest", [1, 20, 3000])
+def test_a_column_keeps_no_more_than_twice_its_own_texts(longest):
+    import pyarrow as pa
+
+    from collab.data.text_kernels import gather
+    texts = Texts(["a", "\u00e9t\u00e9", "", "x" * longest])
+    rows = np.array([1, 0, 2, 1])
+    size = gather(*texts.arrays, rows, room := texts.room(len(rows)))
+    own = 8 * (len(rows) + 1) + 5 + 1 + 5
+    assert size == own
+    offsets, kept = pa.array(texts.copied(room, size, len(rows))).buffers()[1:]
+    assert own <= offsets.size <= 2 * own and kept.size == offsets.size - 8 * (len(rows) + 1)
 
 
 @arrows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import json
+import pickle
 import uuid
 from decimal import Decimal
 
@@ -294,3 +295,12 @@ def test_rows_as_raw_ids_are_those_that_are_iterated_over(ids):
     rows = np.arange(1, len(vocab))[::-1]
     raw, known = vocab.raw(rows), [*vocab][::-1]
     assert raw == known and [*map(type, raw)] == [*map(type, known)]
+
+
+def test_copies_of_a_vocab_hold_its_ids_alone():
+    vocab = Vocab(range(500), "item")
+    before = pickle.dumps(vocab)
+    assert vocab.find(7) == 8 and vocab.ids[8] == 7 and vocab.raw(np.array([8])) == [7]
+    assert pickle.dumps(vocab) == before
+    for other in (pickle.loads(before), copy.deepcopy(vocab), copy.copy(vocab)):
+        assert other == vocab and other.find(7) == 8 and other.kind == vocab.kind

@@ -19,7 +19,7 @@ N_ITEMS = 500
 
 
 def by_torch(monkeypatch):
-    monkeypatch.setattr(compiled_one.BestOfOne, "compiles", lambda *_: False)
+    monkeypatch.setattr(compiled_one.BestOfOne, "compiles", lambda *_, **__: False)
 
 
 @pytest.fixture(autouse=True, params=["torch", "compiled"])
