@@ -84,16 +84,14 @@ class Kept:
 
 
 def _best(learn: CollabLearner) -> BestOfOne | None:
-    """What finds the best of all items, which is `Kept`, or None where the model does more than read its tables, or
-    they are not those of the data."""
+    """What finds the best of all items, which is `Kept`, or None where the model does more than read its tables."""
     model, data = learn.model, learn.data
     learn.kept = None
     if not only_reads(model):
         return None
     with torch.no_grad():
         scores = learn.collab_model.scorer()
-    if not isinstance(scores, TableScorer) or (len(scores.form.users), len(scores.form.items)) != (
-            data.n_users, data.n_items):
+    if not isinstance(scores, TableScorer):
         return None
     best = BestOfOne(scores, range(1, data.n_items), clip=learn.shown_range)
     owners = [model._parameters, *(part._parameters for part in model._modules.values() if part is not None)]

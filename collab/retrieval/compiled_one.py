@@ -34,8 +34,6 @@ NO_RANGE, ALL = (0.0, 0.0), (-np.inf, np.inf)
 NOTHING = np.zeros(2, np.int64), np.zeros(0, np.int64)      # a row of nothing seen
 I64, F32, empty = np.dtype(np.int64), np.dtype(np.float32), np.empty
 
-UNSURE, FEWER = -2, -1      # what `list_frame` found
-
 Best = tuple[np.ndarray, np.ndarray]
 
 
@@ -61,7 +59,8 @@ class BestOfOne:
 
     def __init__(self, scores: TableScorer, candidates: range, show: Range | None = None, clip: Range | None = None):
         self.scores, self.candidates, self.show, self.clip = scores, candidates, show, clip
-        self.n, self.loaded = len(candidates), False
+        self.n, self.n_users, self.n_items = len(candidates), len(scores.form.users), len(scores.form.items)
+        self.loaded = False
 
     def compiles(self, k: int, *, patiently: bool = True) -> bool:
         """Whether the best k are found by the kernels: where numba is there, which a process of a few lists does not
@@ -70,7 +69,7 @@ class BestOfOne:
 
     def _loads(self, patiently: bool) -> bool:
         """`compiles`, whatever k is."""
-        if not self.scores.readable or not_compiled() or (
+        if not self.scores.readable or self.candidates.stop > self.n_items or not_compiled() or (
                 "numba" not in sys.modules and (not patiently or next(_lists) < PATIENCE)):
             return False
         self.loaded = self.scores.form.items.numel() <= MOST
@@ -78,9 +77,12 @@ class BestOfOne:
 
     def __call__(self, user: int, whose: int, k: int, seen: Ragged | None) -> Best | None:
         """The best k of a user row, without what the row `whose` of `seen` holds: rows and scores (k,), -1 and -inf
-        where no more are left, as `top_k` gives them. None where it is not certain that these are the best."""
+        where no more are left, as `top_k` gives them. None where it is not certain that these are the best, and for a
+        row that the tables lack: kernels check no bounds."""
+        if not 0 <= user < self.n_users:
+            return None
         wide, (starts, columns) = k + FURTHER, NOTHING if seen is None else seen.arrays
-        rows, found, room = empty(k, I64), empty(k, F32), empty(room_of(wide, self._n_items))
+        rows, found, room = empty(k, I64), empty(k, F32), empty(room_of(wide, self.n_items))
         sure = _kernels()[0](*self._same, starts, columns, user, 0 if seen is None else whose, wide, room, rows, found)
         return (rows, found) if sure else None
 
@@ -88,27 +90,21 @@ class BestOfOne:
                kind: Any) -> Any:
         """The n best, fewer where no more are left, as a frame of the kind `as_frame`, for "pandas" a `kind` of
         DataFrame. None where `top_k` has to find them."""
-        if not self.compiles(k := min(n, self.n), patiently=False):
+        if not self.compiles(k := min(n, self.n), patiently=False) or user >= self.n_users:
             return None
         if as_frame == "pandas" and (frames := catalogue.list_frames) is not None and (
                 text := frames.written.room(k)) is not None:
             wide, (starts, columns) = k + FURTHER, NOTHING if seen is None else seen.arrays
-            numbers, scores, room = empty((2, k), I64), empty((1, k), F32), empty(room_of(wide, self._n_items))
+            numbers, scores, room = empty((2, k), I64), empty((1, k), F32), empty(room_of(wide, self.n_items))
             size = _kernels()[1](*self._same, starts, columns, *frames.arrays, user, 0 if seen is None else whose, wide,
                                  room, numbers, scores, text)
-            if size >= 0:
+            if size:
                 return frames.frame(numbers, scores, text, size, kind)
-            if size == UNSURE:
-                return None
         if (best := self(user, whose, k, seen)) is None:
             return None
         rows, found = best if best[0][-1] >= 0 else [own[best[0] >= 0] for own in best]
         return catalogue.lists(rows, found) if as_frame == "dict" else made_of(catalogue.columns(rows, found), as_frame,
                                                                               kind)
-
-    @cached_property
-    def _n_items(self) -> int:
-        return len(self.scores.form.items)
 
     @cached_property
     def _same(self) -> tuple[Any, ...]:

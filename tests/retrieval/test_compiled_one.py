@@ -22,8 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import prune
 
-from collab import BPR, CollabDataBunch, Index, collab_learner
+from collab import BPR, CollabDataBunch, Index, Vocab, collab_learner
 from collab.compiled import not_compiled
+from collab.data.catalogue import Catalogue
 from collab.data.frame_kinds import framed
 from collab.data.histories import Histories
 from collab.models.dot_form import DotForm, TableScorer
@@ -309,10 +310,13 @@ def test_a_list_is_short_where_nearly_all_is_known():
 
 def test_data_of_other_ids_are_noticed():
     learn, fewer = learner(), learner()
-    fewer.data = CollabDataBunch.from_df(pd.DataFrame({"user": [1, 1, 2], "item": [1, 2, 3], "rating": [1, 2, 3]}),
-                                         valid_pct=0, seed=0, device="cpu")
-    more = pd.DataFrame({"user": np.arange(2000), "item": np.arange(2000) % 400, "rating": 3})
-    for other, user in ((fewer.data, 1), (CollabDataBunch.from_df(more, valid_pct=0, seed=0, device="cpu"), 1999)):
+    few = pd.DataFrame({"user": np.arange(300) % 3, "item": np.arange(300), "rating": 3})
+    fewer.data = CollabDataBunch.from_df(few, valid_pct=0, seed=0, device="cpu")
+    users, items = (pd.DataFrame({"user": np.arange(4000) % n_users, "item": np.arange(4000) % n_items, "rating": 3})
+                    for n_users, n_items in ((2000, 400), (30, 4000)))
+    data = [CollabDataBunch.from_df(own.drop_duplicates(["user", "item"]), valid_pct=0, seed=0, device="cpu")
+            for own in (users, items)]
+    for other, user in ((fewer.data, 1), (data[0], 1999), (data[1], 1)):
         one = copy.copy(learn)
         one.recommend(1)
         one.data = other
@@ -323,6 +327,19 @@ def test_data_of_other_ids_are_noticed():
             except IndexError:
                 return "IndexError"
         assert asked() == asked() == without_kernels(asked)
+
+
+def test_rows_that_tables_lack_are_not_read():
+    draw = torch.Generator().manual_seed(0)
+    users, items = torch.randn(50, 8, generator=draw), torch.randn(900, 8, generator=draw)
+    form = DotForm(users[:3], items[:400])          # with more behind them
+    best, catalogue = BestOfOne(TableScorer(form), range(1, 400)), Catalogue(Vocab(range(1, 900)), None)
+    for as_frame in ("pandas", "dict"):
+        assert best.listed(catalogue, 2, 0, 5, None, as_frame, pd.DataFrame) is not None
+        assert best.listed(catalogue, 3, 0, 5, None, as_frame, pd.DataFrame) is None
+    assert best(2, 0, 5, None) is not None and best(3, 0, 5, None) is best(-1, 0, 5, None) is None
+    assert BestOfOne(TableScorer(form), range(1, 400)).compiles(5)
+    assert not BestOfOne(TableScorer(form), range(1, 401)).compiles(5)
 
 
 @pytest.mark.parametrize("k", [1, 2, 14, 15, 39, 40])
