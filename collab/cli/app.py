@@ -166,16 +166,16 @@ def evaluate(model: ModelFile = OUT, *,
     from .output import remarks
     from .read_again import held_out, seen
     learn, say = load(model), remarks(as_, quiet)
-    found, which = held_out(learn, model, data=data, split=split, part=part, say=say,
-                            columns=given(user=table.user_col, item=table.item_col, rating=table.rating_col,
-                                          time=table.time_col),
-                            duplicates=duplicates, bad_rows=bad_rows, **table.reading)
+    columns = given(user=table.user_col, item=table.item_col, rating=table.rating_col, time=table.time_col)
+    found, which, other = held_out(learn, model, data=data, split=split, part=part, say=say, columns=columns,
+                                   duplicates=duplicates, bad_rows=bad_rows, **table.reading)
     if found is not None and not learn.data.implicit and (n := seen(learn, found)):     # a ranking leaves them out
         say(f"{n:,} of these {found.n:,} ratings were trained on: the error on them says little.")
     if found is not None and which is None and (said := of_unknown(learn.data, found, f"these {found.n:,} ratings")):
         say(said)
-    print_figures(measure(learn, found, k=k, above=relevant_above, diversity=diversity, metrics=metrics), as_,
-                  {"model": str(model), "part": which}, where=WHERE[which])
+    figures = measure(learn, found, k=k, above=relevant_above, diversity=diversity, metrics=metrics,
+                      beside=None if which is None or other is None else (which, other))
+    print_figures(figures, as_, {"model": str(model), "part": which}, where=WHERE[which])
 
 
 app.command(cls=Command)(recommend)

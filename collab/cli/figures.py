@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ import torch
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
 from ..data.vocab import UNKNOWN
-from ..errors import DataError
+from ..errors import CollabWarning, DataError
 from ..evaluate import advice, evaluation
 from ..evaluate.accuracy import ERRORS
 from ..evaluate.certainty import CERTAINTY
@@ -60,10 +62,12 @@ class Figures(NamedTuple):
 
 
 def measure(learn: CollabLearner, part: TensorBatches | None, *, k: int | None = None,
-            above: float | None = None, diversity: float = 0.0, metrics: Sequence[str] | None = None) -> Figures:
+            above: float | None = None, diversity: float = 0.0, metrics: Sequence[str] | None = None,
+            beside: tuple[str, Callable[[], TensorBatches | None]] | None = None) -> Figures:
     """The error on a part beside two baselines or, for a model that ranks or where `k`, `above`, `diversity` or
     `metrics` of rankings are given, how much of it is among the first `k`; with `diversity` beside the model's lists
-    without it."""
+    without it. What the other held-out part has of a user is no miss of a ranking: for a part that was read again it is
+    what `beside` reads, the name of the part measured and a function."""
     ranking = learn.ranks or k is not None or above is not None or diversity > 0
     ranking |= any(name in evaluation.NAMES for name in metrics or ())
     if metrics and (other := [name for name in metrics if (name in evaluation.NAMES) != ranking]):
@@ -75,15 +79,32 @@ def measure(learn: CollabLearner, part: TensorBatches | None, *, k: int | None =
     if not ranking:
         table, remark = advice.errors_and_advice(learn, part, metrics or ERRORS)
         return Figures(part.n, False, table, remark and _spoken(remark))
+    data = learn.data
+    if beside is not None:
+        rest = _other(beside[1])
+        data.valid, data.test = (part, rest) if beside[0] == "valid" else (rest, part)
+    others = ["test"] if part is data.valid else ["valid"] if part is data.test else []
     try:
         result = evaluation.evaluate(learn, part, k=k or 10, metrics=metrics or ("ndcg", "precision", "recall"),
-                                     threshold=above, diversity=diversity)
+                                     threshold=above, diversity=diversity, exclude=("train", *others))
     except NobodyToRank as nobody:
         return Figures(part.n, True, None, f"there is no ranking to report: {nobody.why}")
     why = advice.of_ratings(learn.data, part.tensors[2]) if learn.data.implicit else None
     plain = bool(result.metrics) and result.metrics[0] in evaluation.ACCURACY and not diversity
     remark = advice.of_ranking(learn.model, result, why) if plain else None
     return Figures(part.n, True, result, remark and _spoken(remark))
+
+
+def _other(read: Callable[[], TensorBatches | None]) -> TensorBatches | None:
+    """The part that `read` gives, without its warnings, which were given for the part beside it. None where its file is
+    gone, which is told: a model is measured without it, too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollabWarning)
+        try:
+            return read()
+        except (DataError, OSError) as error:
+            print(f"Note: what the other part holds counts as missed where it is recommended: {error}", file=sys.stderr)
+            return None
 
 
 def of_unknown(data: CollabDataBunch, part: TensorBatches, what: str) -> str | None:
@@ -140,7 +161,7 @@ def finish(learn: CollabLearner, data: CollabDataBunch, out: Path, notes: Config
     if text is not None and (written := write_card(card_path(out), text)):
         say(f"\nWrote {written}, the model's card.")
     note_faint(learn, quiet)
-    say(f"\nNext: collab recommend {out} --user {next(iter(data.users))}")
+    say(f"\nNext: collab recommend {out} --user {shlex.quote(str(next(iter(data.users))))}")
     if not learn.ranks and (test or valid).n:
         say(f"{LISTS}: collab evaluate {out} --k 10 says how good they are.")
 

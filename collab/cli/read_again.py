@@ -13,9 +13,10 @@ import torch
 from ..data.batches import TensorBatches
 from ..data.databunch import CollabDataBunch
 from ..data.schema import Schema
-from ..data.split import after
+from ..data.split import Split, after
 from ..data.times import NoDates
 from ..errors import DataError, counted, listed, they
+from ..files import Config
 from ..learner.collab_learner import CollabLearner
 from .command import as_options, worded
 from .inputs import (
@@ -39,10 +40,11 @@ TIMED = ("time", "last")        # splits that depend on times
 
 class Held(NamedTuple):
     """Ratings to measure on, None where there are none, and which part of those of training they are: "valid", "test",
-    or None for all rows and other data."""
+    or None for all rows and other data; and what reads the `other` of these two, where there is one."""
 
     ratings: TensorBatches | None
     part: str | None
+    other: Callable[[], TensorBatches | None] | None = None
 
 
 class AsRead(NamedTuple):
@@ -93,7 +95,10 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     which = None if not same or (split or notes.get("split", "none")) == "none" else part or (
         "valid" if notes.get("test") is None else "test")
     if which == "test" and isinstance(notes["test"], str):
-        return Held(_test_file(learn, model, source, **reading), which)
+        found = _test_file(learn, model, source, **reading)
+        return Held(found, which, None if not _has_valid(notes) else lambda: held_out(
+            learn, model, data=data, split=split, part="valid", columns=columns, duplicates=duplicates,
+            bad_rows=bad_rows, say=lambda _: None, **reading).ratings)
     if table is None:
         table = _trained(learn, _found(source, model), columns or {}, bad_rows=bad_rows, **reading)
         if which is not None and _of_training(learn, table.rows) is False:
@@ -103,15 +108,28 @@ def held_out(learn: CollabLearner, model: Path, *, data: str | None = None, spli
     how = split or (notes.get("split", "none") if same else "none")
     valid_pct, seed, test = notes.get("valid_pct", 0.2), notes.get("seed", 0), notes.get("test") if which else None
     rule = None if how == "none" else split_of(how, valid_pct=valid_pct, seed=seed)
-    if isinstance(test, float) and rule is not None:
-        first = split_of(how, valid_pct=test, seed=seed + 1)
-        rule = first if which == "test" else after(first, rule)
     if duplicates is None and (noted := notes.get("duplicates", "keep")) and (same or noted != "keep"):
         duplicates = noted              # what was kept in training is warned of in other data
-    with worded(of_table(table.source, table.rows, table.reading)):
-        ratings = learn.data.table(table.rows, duplicates=duplicates, split=rule,
-                                   bad_rows=bad_rows or notes.get("bad_rows", "error"))
-    return Held(learn.data.batches(ratings) if len(ratings) else None, which)
+
+    def of(rule: Split | str | None) -> TensorBatches | None:
+        with worded(of_table(table.source, table.rows, table.reading)):
+            ratings = learn.data.table(table.rows, duplicates=duplicates, split=rule,
+                                       bad_rows=bad_rows or notes.get("bad_rows", "error"))
+        return learn.data.batches(ratings) if len(ratings) else None
+    if which == "valid" and isinstance(test, str):
+        return Held(of(rule), which, lambda: _test_file(learn, model, source, **reading))
+    if not isinstance(test, float) or rule is None:
+        return Held(of(rule), which)
+    first = split_of(how, valid_pct=test, seed=seed + 1)
+    rest = after(first, rule)
+    if which == "valid":
+        return Held(of(rest), which, lambda: of(first))
+    return Held(of(first), which, (lambda: of(rest)) if _has_valid(notes) else None)
+
+
+def _has_valid(notes: Config) -> bool:
+    """Whether training held out a part for validation."""
+    return notes.get("split") in WITHOUT_FRACTION or bool(notes.get("valid_pct", 0.2))
 
 
 def seen(learn: CollabLearner, part: TensorBatches) -> int:
@@ -175,8 +193,7 @@ def _check_split(learn: CollabLearner, model: Path, source: str, *, part: str | 
         return
     if not same:
         raise DataError(f"--part is of the ratings of training, and {source} holds others; leave it out")
-    valid = notes.get("split") in WITHOUT_FRACTION or notes.get("valid_pct", 0.2)
-    has = [name for name, there in (("valid", valid), ("test", notes.get("test") is not None)) if there]
+    has = [name for name, there in (("valid", _has_valid(notes)), ("test", notes.get("test") is not None)) if there]
     told = f"training held out {f'the part {has[0]} alone' if len(has) == 1 else ' and '.join(has) or 'nothing'}" + (
         "" if "test" in has else "; for a part test train with --test, a fraction such as 0.1 or a file")
     if split == "none":

@@ -75,8 +75,8 @@ def leave_last(n: int = 1) -> Split:
         if "time" not in df and not told:
             told.append(True)       # a split that is reused warns once
             others = [name for name in df.columns if name not in ("user", "item", "rating")]
-            warn(f"leave_last: no column of times is known{f' among {others}' * bool(others)}: the order of the table "
-                 "is taken; name it with time_name=...")
+            warn(f"leave_last: no column of times is known{f' among {others}' * bool(others)}, and the order of the "
+                 "table is taken for that of time, which it may not be; name the column with time_name=...")
         by_user = Groups(df["user"], stable_order(_times(df)) if "time" in df else np.arange(len(df)))
         enough = by_user.sizes > n
         _warn_of_few(f"leave_last({n})", enough, n)

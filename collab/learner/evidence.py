@@ -119,9 +119,10 @@ class Evidence:
         """What is done about factors that do not stand out, for a summary; nothing where they do."""
         if not self.sigma or not _doubt(self.contrast):
             return ""
-        return (f"; factors {'are lost in' if self.contrast <= HIDDEN else 'hardly stand out from'} noise (contrast "
-                f"{self.contrast:.2f}, clear from {CLEAR:g}), and biases are damped by {self.damping[0]:.1f} and "
-                f"{self.damping[1]:.1f} ratings")
+        how, contrast = "are lost in" if self.contrast <= HIDDEN else "hardly stand out from", math.floor(
+            100 * self.contrast) / 100      # below the limit as it is shown, too
+        return (f"; factors {how} noise (contrast {contrast:.2f}, clear from {CLEAR:g}), and biases are damped by "
+                f"{self.damping[0]:.1f} and {self.damping[1]:.1f} ratings")
 
     @property
     def strength(self) -> float:

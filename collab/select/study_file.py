@@ -19,7 +19,7 @@ from ..learner.ranges import ADDRESS
 NAME, DONE, WHAT = "collab", "done", "what"
 NEEDED = "tune needs optuna: pip install '.[tune]' in a clone of this library, or pip install optuna"
 WORDS = {"data": "other ratings, or another split of them", "model": "another model", "space": "another space",
-         "metric": "another metric", "options": "other options", "seed": "another seed"}
+         "metric": "another metric", "options": "other options", "seed": "another seed", "bs": "another batch size"}
 
 
 def optuna() -> Any:
@@ -74,7 +74,7 @@ def _study(path: Path | None, what: dict[str, str], direction: str) -> Any:
     known = study.user_attrs.get(WHAT)
     if known is None:
         study.set_user_attr(WHAT, what)
-    elif other := [WORDS[name] for name in what if known.get(name) != what[name]]:
+    elif other := [WORDS[name] for name in what if known.get(name, what[name] if name == "bs" else None) != what[name]]:
         raise DataError(f"{path} holds a study of {', '.join(other)}, whose trials say nothing about this one; take "
                         "another file")
     for trial in study.get_trials(deepcopy=False, states=(package.trial.TrialState.RUNNING,)):

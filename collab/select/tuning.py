@@ -86,7 +86,7 @@ def tune(data: CollabDataBunch, model: str = "dot_bias", n_trials: int = 20, *, 
         parts = parts.unaware()
     own = defaults(first, recipe, searched)
     what = fingerprint(parts.trials, parts.untouched, model=model, space=searched, metric=aim.name, options=options,
-                       seed=seed)
+                       seed=seed, bs=None if recipe.solved or "bs" in searched else parts.trials.train.bs)
     with quietly(), opened(storage, what, "minimize" if aim.lower else "maximize") as study:
         search = Search(package, study, searched, own, seed,
                         lambda trial, settings: _tried(trial, parts, recipe, {**options, **settings}, aim, seed))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from io import StringIO
 from itertools import pairwise
@@ -421,3 +422,14 @@ def test_pairs_on_both_sides_of_the_split_are_counted_before_training_unless_dup
         assert code == 0 and f"--duplicates {how}" in out and "pair again" not in out
     code, _, err = collab("train", *options, "--duplicates", "latest")
     assert code == 2 and "'latest' is not one of ('keep', 'mean', 'first', 'last', 'error')" in err
+
+
+def test_the_next_command_quotes_an_id_with_spaces(collab, tmp_path):
+    users = [f" U{k % 9:03} " for k in range(300)]
+    pd.DataFrame({"user": users, "item": np.arange(300) % 40, "rating": np.arange(300) % 5 + 1}).drop_duplicates(
+        ["user", "item"]).to_csv(tmp_path / "r.csv", index=False)
+    code, out, _ = collab("train", str(tmp_path / "r.csv"), "-q", "--epochs", "1", "--factors", "2", "--out",
+                          str(tmp_path / "m.safetensors"))
+    line = next(line for line in out.splitlines() if line.startswith("Next: collab "))
+    assert code == 0 and line.endswith("--user ' U000 '")
+    assert collab(*shlex.split(line)[2:])[0] == 0

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from collab import load_learner
+from collab import evaluate, load_learner
+from collab.cli.read_again import held_out as held_out_of
 from collab.select import tuning
 
 TUNE = ["tune", "{dir}/ratings.csv", "--model", "als_explicit", "--trials", 2, "--factors", 4, "--epochs", 3,
@@ -125,6 +126,31 @@ def test_a_file_may_be_what_is_held_out_for_the_end(run, trained, tmp_path):
                        "--out", "{out}/m.safetensors")
     assert code == 0 and errors(out)[0] == ["170", "50"]
     assert errors(run("evaluate", "{out}/m.safetensors")[1]) == (["50"], errors(out)[1][1:])
+
+
+@pytest.mark.filterwarnings("ignore:.* test ratings are of a user or an item")
+@pytest.mark.parametrize("test", [0.2, "file"])
+@pytest.mark.parametrize("valid", [True, False])
+def test_what_the_other_part_holds_is_no_miss_of_a_ranking(run, trained, tmp_path, test, valid):
+    lines = (trained / "ratings.csv").read_text().splitlines()
+    (tmp_path / "late.csv").write_text("\n".join([lines[0], *lines[-150:]]))
+    (tmp_path / "early.csv").write_text("\n".join(lines[:-150]))
+    data, held_out = ("{dir}/ratings.csv", test) if test != "file" else ("{out}/early.csv", "{out}/late.csv")
+    code, out, _ = run("train", data, "--implicit", "--threshold", 3, "--model", "als", "--epochs", 2, "--factors", 4,
+                       "--test", held_out, "--valid-pct", 0.2 if valid else 0, "--out", "{out}/m.safetensors")
+    ndcg = re.findall(r"^ndcg +(\S+)", out, re.MULTILINE)
+    assert code == 0 and len(ndcg) == 1 + valid
+    parts = ["valid", "test"] if valid else ["test"]
+    told = [run("evaluate", "{out}/m.safetensors", "--part", part)[1] for part in parts]
+    assert [re.findall(r"^ndcg +(\S+)", one, re.MULTILINE) for one in told] == [[one] for one in ndcg]
+    assert run("evaluate", "{out}/m.safetensors")[1] == told[-1]
+    learn = load_learner(tmp_path / "m.safetensors")
+    found, _, other = held_out_of(learn, tmp_path / "m.safetensors", part="test")
+    assert (other is not None) is valid
+    learn.data.valid, learn.data.test = other and other(), found
+    with_misses, without = (evaluate(learn, found, exclude=exclude).summary["ndcg"]
+                            for exclude in ("train", ("train", "valid")))
+    assert f"{without:.4f}" == ndcg[-1] and bool(with_misses < without) is valid
 
 
 def test_a_part_that_was_not_held_out_is_refused(run):

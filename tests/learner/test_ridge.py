@@ -1,6 +1,8 @@
 """The ridge of dot_bias, the plan by size, and where training starts."""
 
+import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +24,7 @@ from collab import (
 )
 from collab.data.signal import Signal, contrast, signal
 from collab.learner import factory
-from collab.learner.evidence import Evidence, fitted_damping
+from collab.learner.evidence import CLEAR, Evidence, fitted_damping
 from collab.learner.recipes import RECIPES, rate_plan, rates
 from collab.learner.ridge import Ridge
 from collab.models.baseline import BiasBaseline
@@ -188,13 +190,18 @@ def test_the_damping_is_the_variance_of_noise_over_that_of_biases():
     assert own[1] == pytest.approx(3 * (of_items / 3) ** (2000 / 2300), rel=0.1)
 
 
+def test_a_contrast_that_is_too_low_is_shown_below_the_limit(data):
+    found = replace(Evidence.of(data, data.y_range), contrast=CLEAR - 1e-4)
+    assert f"(contrast {CLEAR - 0.01:.2f}, clear from {CLEAR:g})" in found.said
+
+
 def test_where_no_factors_stand_out_a_model_is_its_biases_and_says_so(data):
     clear, data = data, CollabDataBunch.from_df(no_factors(), valid_pct=0, seed=0, device="cpu")
     learn, found = collab_learner(data), Evidence.of(data, data.y_range)
     model = learn.model
     said = ("factors are lost in noise (contrast {:.2f}, clear from 0.68), and biases are damped by {:.1f} and {:.1f} "
             "ratings")
-    assert said.format(found.contrast, *found.damping) in str(learn.summary())
+    assert said.format(math.floor(100 * found.contrast) / 100, *found.damping) in str(learn.summary())
     assert "contrast" not in str(collab_learner(clear).summary())
     assert found.contrast < 0.4 and found.damping[0] < 4 and found.damping[1] < 2.5      # biases are large beside noise
     baseline = BiasBaseline(data.n_users, data.n_items).fit(*data.train.tensors, *found.damping)

@@ -229,6 +229,17 @@ def test_two_runs_do_not_work_on_one_study(tmp_path, monkeypatch):
     assert len(tune(bunch(), "als_explicit", 3, space=FREE, epochs=1, storage=study).trials) == 3
 
 
+def test_a_study_of_another_batch_size_is_refused_where_that_matters(tmp_path):
+    options = {"space": {"n_factors": (2, 4)}, "epochs": 1, "storage": tmp_path / "study.db"}
+    tune(bunch(bs=256), "dot_bias", 1, **options)
+    with pytest.raises(DataError, match="a study of another batch size, whose"):
+        tune(bunch(bs=64), "dot_bias", 2, **options)
+    assert len(tune(bunch(bs=256), "dot_bias", 2, **options).trials) == 2
+    options["storage"], options["space"] = tmp_path / "solved.db", {"reg": (0.1, 0.2)}
+    tune(bunch(bs=256), "als_explicit", 1, **options)
+    assert len(tune(bunch(bs=64), "als_explicit", 2, **options).trials) == 2
+
+
 def squared(pred, target):
     return ((pred - target) ** 2).mean()
 
