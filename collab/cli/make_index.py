@@ -35,5 +35,8 @@ def index(model: ModelFile = OUT, *, out: Out = INDEX, columns: Columns = None, 
     known = [str(name) for name in ([] if made.table is None else made.table)]
     if made.titles and (title := str(learn.data.title_name or "title")) not in known:
         known.insert(0, title)
+    alone = "" if made.equations is not None else (
+        f"\nIt serves known users alone, since it holds nothing to solve new ones by; collab serve {model} may take "
+        "them.")
     remarks(as_, quiet)(f"{made.items.shape[1]} numbers for each of {len(made):,} items; {users}; what is known of "
-                        f"items: {', '.join(known) or 'ids alone'}.\n\nNext: collab serve {out}")
+                        f"items: {', '.join(known) or 'ids alone'}.\n\nNext: collab serve {out}{alone}")

@@ -200,7 +200,8 @@ def _check_split(learn: CollabLearner, model: Path, source: str, *, part: str | 
         raise DataError(f"--part {part} does not go with --split none, which measures all rows: leave one of the two "
                         f"out; {told}")
     if part not in has:
-        how = {"valid": "with --valid-pct 0", "test": "without --test"}[part]
+        how = {"valid": "on it by collab tune" if "tuned" in notes else "with --valid-pct 0",
+               "test": "without --test"}[part]
         raise DataError(f"--part {part}: {model} was trained {how}; {told}")
 
 

@@ -93,7 +93,7 @@ def test_with_a_test_part_the_model_is_trained_on_all_else_and_evaluated_on_it(r
     n = int(re.findall(r"Error on (\d+) ratings", evaluated)[0])
     assert code == 0 and evaluated.strip() in out and learn.data.train.n == 900 - n
     code, evaluated, err = run("evaluate", "{out}/m.safetensors", "--part", "valid")
-    assert "Error on" not in evaluated
+    assert "Error on" not in evaluated and "m.safetensors was trained on it by collab tune; training held out" in err
 
 
 # What is held out for the end ---------------------------------------------------------------------------------------

@@ -15,13 +15,22 @@ def test_it_writes_the_index_of_the_model_with_all_that_is_known(collab, trained
     made = load_learner(trained / "model.safetensors").index()
     assert (code, err) == (0, "") and printed.startswith(f"Wrote {out}\n6 numbers for each of {len(made):,} items; ")
     assert f"{len(made.user_ids) - 1} users; what is known of items: title" in printed
-    assert f"Next: collab serve {out}" in printed
+    assert f"Next: collab serve {out}" in printed and "known users alone" not in printed
     user = next(iter(made.user_ids))
     pd.testing.assert_frame_equal(Index.load(out).recommend(user), made.recommend(user))
     made.save(tmp_path / "python.index")
     assert out.read_bytes() == (tmp_path / "python.index").read_bytes()
     code, listed, _ = collab("recommend", out, "--user", user, "-n", 3, "--as", "json")
     assert code == 0 and [row["item"] for row in json.loads(listed)] == made.recommend(user, 3)["item"].tolist()
+
+
+def test_an_index_without_new_users_says_so(collab, trained, tmp_path):
+    model, out = tmp_path / "m.safetensors", tmp_path / "i.safetensors"
+    assert collab("train", trained / "ratings.csv", "--implicit", "--model", "sasrec", "--split", "last", "--epochs", 1,
+                  "--factors", 4, "-q", "--out", model)[0] == 0
+    code, printed, _ = collab("index", model, "-o", out)
+    assert code == 0 and "It serves known users alone, since it holds nothing to solve new ones by" in printed
+    assert Index.load(out).equations is None
 
 
 def test_the_column_of_titles_is_named_once(collab, trained, tmp_path):
