@@ -84,10 +84,12 @@ def noise(ratings: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"user": pairs // 30, "item": pairs % 30, "stars": ratings})
 
 
+@pytest.mark.filterwarnings("default:column 'plays' looks like counts")
 def test_counts_are_named_before_the_advice_on_the_command_line_and_in_python(collab, tmp_path):
     table = noise(np.random.default_rng(0).geometric(0.2, 900)).rename(columns={"stars": "plays"})
     table.to_csv(tmp_path / "r.csv", index=False)
-    code, out, _ = collab("train", tmp_path / "r.csv", "--epochs", 1, "--out", tmp_path / "m.safetensors")
+    code, out, err = collab("train", tmp_path / "r.csv", "--epochs", 1, "--out", tmp_path / "m.safetensors")
+    assert err.startswith("Warning: column 'plays' looks like counts (all") and "for choices, say --implicit and" in err
     said = next(line for line in out.splitlines() if line.startswith("This looks like counts (all are whole numbers"))
     assert code == 0 and "): say --implicit and train a model that ranks, such as als: a count" in said
     assert "dot_bias is not better" in said and "BiasBaseline" not in said and said in collab(
