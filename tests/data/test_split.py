@@ -173,7 +173,8 @@ def test_leave_last_holds_back_the_last_of_each_user_and_short_histories_stay():
 def test_leave_last_without_a_time_takes_the_order_of_the_table():
     df = pd.DataFrame({"user": [(1, 1), (2, 2), (1, 1), (2, 2)], "when": 0})
     split = leave_last()
-    with pytest.warns(UserWarning, match=r"times is known among \['when'\], and the order .*which it may not be; name .*time_name=\.\.\.") as told:
+    says = r"times is known among \['when'\], and the order .*which it may not be; name .*time_name=\.\.\."
+    with pytest.warns(UserWarning, match=says) as told:
         assert lists(split(df)) == lists(split(df)) == [[0, 1], [2, 3]]
     assert len(told) == 1
 
