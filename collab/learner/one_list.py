@@ -64,6 +64,7 @@ class Kept:
     mu: float
     mean: np.ndarray            # where mu is
     tables: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter, int]]     # where, its name, its memory
+    wide: list[nn.Parameter]    # of them those whose numbers may be put in another order there
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(None), ()
@@ -78,7 +79,10 @@ class Kept:
                 or self.mean.item() != self.mu or learn.scale is not self.scale or learn.cbs != self.cbs):
             return False
         for owner, name, parameter, address in self.tables:
-            if owner.get(name) is not parameter or parameter.data_ptr() != address or not parameter.is_contiguous():
+            if owner.get(name) is not parameter or parameter.data_ptr() != address:
+                return False
+        for parameter in self.wide:     # noqa: SIM110  all() of a generator takes twice as long
+            if not parameter.is_contiguous():
                 return False
         return True
 
@@ -104,5 +108,5 @@ def _best(learn: CollabLearner) -> BestOfOne | None:
             and not (mean is not None and mean.dtype is torch.bfloat16)):       # numpy has none
         where = np.array(scores.form.mu) if mean is None else mean.detach().cpu().numpy()
         learn.kept = Kept(best, turn(model), data, learn.scale, [*learn.cbs], model, dict(model._modules), y_range,
-                          scores.form.mu, where, tables)
+                          scores.form.mu, where, tables, [p for *_, p, _ in tables if p.dim() > 1 and p.shape[1] > 1])
     return best
